@@ -1,0 +1,1 @@
+"""Reusable MONAI transforms, imported as ``monai_sf.transforms``."""
