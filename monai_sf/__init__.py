@@ -12,6 +12,9 @@ __version__ = "0.1.0"
 # Python run from the checkout finds this folder before any installed copy, so it must find the transforms
 # of the same checkout too, not those that some earlier `pip install` copied elsewhere.
 _checkout = Path(__file__).resolve().parent.parent
-if not (Path(__file__).parent / "transforms").is_dir() and (_checkout / "transforms" / "__init__.py").is_file():
+if (
+    not (Path(__file__).parent / "transforms").is_dir()
+    and (_checkout / "transforms" / "__init__.py").is_file()
+):
     __path__.append(str(_checkout))
 del _checkout
