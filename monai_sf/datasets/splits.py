@@ -1,0 +1,186 @@
+"""Train, validation and test sets without a leak: no group on two sides, and the function proves it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from monai_sf.datasets.studies import Mask, Study, find_study
+
+__all__ = ["SPLITS", "check_cases", "check_splits", "split_cases"]
+
+SPLITS = ("train", "val", "iid", "target")
+_TRAIN, _VAL = 0.7, 0.1
+_COLUMNS = ("case_id", "image", "label", "label_name", "group", "source")
+
+_log = logging.getLogger(__name__)
+
+
+def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFrame:
+    """Split a case table by group: 70 % of the source domain's groups train, 10 % val, 20 % iid test.
+
+    The target domain is tested on only. Where a group has cases in both domains, its target cases are in the
+    target set and its source cases are left out of the returned table, so that no group is in two splits.
+
+    Groups are ordered by the BLAKE2b hash of seed and group name, within strata of the group's most frequent
+    label (ties: the lowest). So the split depends on neither the order of the rows nor the machine, and a
+    group keeps its place when others are added far away in that order.
+
+    Args:
+        cases: Case table (see :func:`monai_sf.datasets.build_cases`). It is not changed.
+        study: A study, or the name of one.
+        seed: Non-negative integer.
+
+    Returns:
+        A copy, rows and index in the same order, with the column ``split``: train, val, iid or target.
+        ``attrs`` holds ``study`` (name), ``seed`` and ``dropped``, the number of source cases left out.
+
+    Raises:
+        ValueError: If the table or the result is not sound (see :func:`check_cases`, :func:`check_splits`),
+            or the study is unknown.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a non-negative integer, got {seed!r}")
+    study = find_study(study) if isinstance(study, str) else study
+    check_cases(cases, study.columns)
+    group = cases["group"].astype(str)
+    target = _target_mask(study, cases)
+    left_out = ~target & group.isin(group[target]).to_numpy()
+    source = ~target & ~left_out
+
+    split = np.full(len(cases), "target", dtype=object)
+    place = _place_groups(group[source], cases["label"][source], int(seed))
+    split[source] = group[source].map(place)
+    result = cases.assign(split=pd.Series(split, index=cases.index, dtype="str"))[~left_out]
+    result.attrs = {**cases.attrs, "study": study.name, "seed": int(seed), "dropped": int(left_out.sum())}
+    if left_out.any():
+        _log.info(
+            "study %s: %d source cases of %d groups left out, since these groups have target cases too",
+            *(study.name, left_out.sum(), group[left_out].nunique()),
+        )
+    check_splits(result, expect_target=study.kind != "iid")
+    return result
+
+
+def _target_mask(study: Study, cases: pd.DataFrame) -> Mask:
+    target = np.asarray(study.target(cases))
+    if target.shape != (len(cases),) or target.dtype != np.bool_:
+        raise ValueError(
+            f"study {study.name!r}: target must give one bool for each of {len(cases)} cases, "
+            f"got shape {target.shape} of {target.dtype}"
+        )
+    return target
+
+
+def _place_groups(group: pd.Series, label: pd.Series, seed: int) -> dict[str, str]:
+    if group.empty:
+        return {}
+    counts = pd.crosstab(group, label)
+    majority = counts.to_numpy().argmax(axis=1)
+    names = counts.index.to_numpy(dtype=object)
+    place: dict[str, str] = {}
+    for stratum in np.unique(majority):
+        members = sorted(names[majority == stratum], key=lambda name: (_hash(name, seed), name))
+        # Midpoints of the ranks: for few groups the nearest whole numbers to the fractions.
+        quantile = (np.arange(len(members)) + 0.5) / len(members)
+        choice = np.select([quantile < _TRAIN, quantile < _TRAIN + _VAL], ["train", "val"], "iid")
+        place.update(zip(members, choice.tolist(), strict=True))
+    return place
+
+
+def _hash(group: str, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed}:{group}".encode(), digest_size=16).digest()
+
+
+def check_cases(cases: pd.DataFrame, needed: Sequence[str] = ()) -> None:
+    """Check that a case table can be split.
+
+    Args:
+        cases: Case table.
+        needed: Further columns that must be there without a missing value.
+
+    Raises:
+        ValueError: Names what is wrong: missing columns (all of them), no rows, missing values, duplicate
+            ``case_id``, a label that is no integer from 0, or labels and label names that do not match.
+    """
+    absent = [name for name in (*_COLUMNS, *needed) if name not in cases.columns]
+    if absent:
+        raise ValueError(
+            f"case table lacks the columns {', '.join(absent)}; it has {', '.join(map(str, cases))}"
+        )
+    if cases.empty:
+        raise ValueError("case table is empty")
+    holes = cases[["case_id", "label", "label_name", "group", *needed]].isna().sum()
+    if holes.any():
+        listed = ", ".join(f"{name} ({count})" for name, count in holes[holes > 0].items())
+        raise ValueError(f"case table has missing values (number of rows): {listed}")
+    _check_unique(cases["case_id"])
+    _check_labels(cases["label"], cases["label_name"])
+
+
+def _check_unique(case_id: pd.Series) -> None:
+    twice = case_id[case_id.duplicated()].unique()
+    if len(twice):
+        raise ValueError(f"{len(twice)} case_id are not unique (first: {', '.join(map(str, twice[:5]))})")
+
+
+def _check_labels(label: pd.Series, label_name: pd.Series) -> None:
+    number = pd.to_numeric(label, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = ~((number >= 0) & (number == np.floor(number)))
+    if wrong.any():
+        raise ValueError(
+            f"label must be an integer from 0 to C - 1; {wrong.sum()} are not "
+            f"(first: {label.to_numpy()[wrong][:5].tolist()})"
+        )
+    pairs = pd.DataFrame({"label": number, "label_name": label_name.to_numpy()}).drop_duplicates()
+    for column, other in (("label", "label_name"), ("label_name", "label")):
+        twice = pairs[pairs[column].duplicated(keep=False)]
+        if len(twice):
+            raise ValueError(
+                f"{column} {twice[column].iloc[0]!r} stands beside more than one {other}: "
+                f"{sorted(twice[other][twice[column] == twice[column].iloc[0]].tolist())}"
+            )
+
+
+def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> None:
+    """Check a case table with the column ``split`` for leaks and for sets that no study can use.
+
+    Args:
+        splits: Case table with ``case_id``, ``label``, ``group`` and ``split``.
+        expect_target: Whether there must be a target set. Default: only what is there is checked.
+
+    Raises:
+        ValueError: If a group is in two splits, a ``case_id`` is not unique, a split has an unknown name, or
+            train, val, iid (and target) are empty or hold fewer than two classes.
+    """
+    absent = [name for name in ("case_id", "label", "group", "split") if name not in splits.columns]
+    if absent:
+        raise ValueError(
+            f"case table lacks the columns {', '.join(absent)}; it has {', '.join(map(str, splits))}"
+        )
+    unknown = sorted(set(splits["split"].astype(str)) - set(SPLITS))
+    if unknown:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {', '.join(unknown)}")
+    _check_unique(splits["case_id"])
+    sides = splits.groupby(splits["group"].astype(str))["split"].nunique()
+    leaking = sides.index[sides > 1]
+    if len(leaking):
+        raise ValueError(
+            f"{len(leaking)} groups are in more than one split (first: {', '.join(leaking[:5])})"
+        )
+    present = set(splits["split"])
+    wanted = [name for name in SPLITS if name != "target" or expect_target or "target" in present]
+    for name in wanted:
+        _check_classes(name, splits["label"][splits["split"] == name])
+
+
+def _check_classes(split: str, label: npt.ArrayLike) -> None:
+    classes = np.unique(np.asarray(label))
+    if len(classes) < 2:
+        found = f"only class {classes[0]}" if len(classes) else "no case at all"
+        raise ValueError(f"split {split!r} needs cases of at least two classes, it has {found}")
