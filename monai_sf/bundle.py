@@ -1,0 +1,183 @@
+"""What a config asks of itself: where it lies, whether its keys exist, whose run folder it is.
+
+MONAI hands a config's components their arguments, never the merged config itself, which run.json and the
+checks below need. The workflow that evaluates an expression is on the call stack while it does so; that is
+where :func:`_workflow` finds it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import logging
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.properties import InferProperties, TrainProperties
+from monai.utils import BundlePropertyConfig
+
+from monai_sf.files import write_json
+
+logger = logging.getLogger(__name__)
+
+#: Top-level keys that are read by name and need not be referred to by another key.
+_ENTRIES = {"imports", "initialize", "run", "finalize", "_meta_", "bundle_root"} | {
+    re.split("::|#", str(p[BundlePropertyConfig.ID]))[0]
+    for p in (*TrainProperties.values(), *InferProperties.values())
+}
+#: Keys that may differ between two calls that belong to the same run: where things lie and how they are run.
+_PLACES = {"bundle_root", "dataset_dir", "output_dir", "run_dir", "device", "num_workers", "cache_rate"} | {
+    "imports",
+    "initialize",
+    "run",
+    "finalize",
+    "_meta_",
+}
+
+
+def _workflow() -> ConfigWorkflow | None:
+    frame = inspect.currentframe()
+    while frame is not None:
+        if isinstance(owner := frame.f_locals.get("self"), ConfigWorkflow):
+            return owner
+        frame = frame.f_back
+    return None
+
+
+def root() -> str:
+    """The bundle's folder: the parent of ``configs`` with the config that is being run; elsewhere ``"."``."""
+    workflow = _workflow()
+    return str(workflow.config_root_path.resolve().parent) if workflow is not None else "."
+
+
+def merged_config() -> dict[str, Any]:
+    """The config that is being run, all files and overrides merged, expressions as they are written.
+
+    Raises:
+        RuntimeError: no bundle config is being run.
+    """
+    workflow = _workflow()
+    if workflow is None:
+        raise RuntimeError("merged_config() is for expressions in a config that `monai.bundle run` runs")
+    return {key: value for key, value in workflow.parser.get().items() if key != ConfigParser.meta_key}
+
+
+def check_keys() -> None:
+    """Refuse top-level keys that nothing reads, so that a misspelt override is an error and not a default.
+
+    Raises:
+        ValueError: a key is neither referred to by another one nor one that MONAI reads; names the key, the
+            closest existing ones, and all keys that exist.
+    """
+    config = merged_config()
+    referred = set()
+    for text in _strings(config):
+        referred |= set(re.findall(r"[@%]([A-Za-z_]\w*)", text))
+    unknown = [key for key in config if key not in referred | _ENTRIES]
+    if unknown:
+        known = sorted(set(config) - set(unknown))
+        hints = {key: difflib.get_close_matches(key, known, 3) for key in unknown}
+        raise ValueError(
+            "; ".join(
+                f"nothing reads the config key {key!r}"
+                + (f" (did you mean {', '.join(near)}?)" if near else "")
+                for key, near in hints.items()
+            )
+            + f". Keys that exist: {', '.join(known)}"
+        )
+
+
+def _strings(config: Any) -> Iterator[str]:
+    if isinstance(config, str):
+        yield config
+    elif isinstance(config, Mapping):
+        for value in config.values():
+            yield from _strings(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _strings(value)
+
+
+def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
+    """Make the run's folder for this config, or refuse one that another config has begun.
+
+    Args:
+        run_dir: the run's folder; ``<stage>.config.json`` is written into it.
+        stage: "train" or "evaluate".
+
+    Raises:
+        ValueError: the folder was begun with another config; names what differs.
+        OSError: the folder cannot be written to.
+    """
+    config = {key: value for key, value in merged_config().items() if key not in _PLACES}
+    path = Path(run_dir) / f"{stage}.config.json"
+    if not path.exists():
+        write_json(path, config)
+        return
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not JSON ({error}): remove the folder or choose another output_dir"
+        ) from error
+    differences = [
+        f"{key}: {_short(begun.get(key, 'absent'))} there, {_short(config.get(key, 'absent'))} now"
+        for key in sorted(begun.keys() | config.keys())
+        if begun.get(key) != config.get(key)
+    ]
+    if differences:
+        raise ValueError(
+            f"{run_dir} was begun with another config ({'; '.join(differences)}). Choose another "
+            "output_dir, or remove the folder to start anew"
+        )
+
+
+def _short(value: Any, length: int = 80) -> str:
+    text = json.dumps(value) if not isinstance(value, str) else value
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def describe_run(
+    cases: pd.DataFrame, splits: pd.DataFrame, *, dataset: str, study: str, method: str, seed: int
+) -> dict[str, Any]:
+    """What run.json says of a run, before its results are known.
+
+    Args:
+        cases: the whole case table.
+        splits: the case table with the column ``split``.
+        dataset: name of the dataset.
+        study: name of the study.
+        method: name of the training method.
+        seed: of the run.
+    """
+    names = cases.drop_duplicates("label").sort_values("label")["label_name"].tolist()
+    sources = sorted(set(cases["source"]))
+    kinds = [kind for kind in ("rendered", "phantom") if kind in sources]
+    packages = ("monai-sf", "monai", "torch", "pytorch-ignite", "numpy", "pandas", "scikit-learn")
+    return {
+        "dataset": dataset,
+        "study": study,
+        "method": method,
+        "seed": seed,
+        "class_names": names,
+        "data_kind": kinds[0] if kinds else "real",
+        "sources": sources,
+        "split_counts": pd.crosstab(splits["label_name"], splits["split"]).to_dict(),
+        "config": merged_config(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ModuleNotFoundError:  # a source checkout that was not installed
+        return "not installed"

@@ -1,0 +1,277 @@
+"""Ignite handlers for training that can be killed, and for collecting what confidence scores need."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import IterationEvents
+from monai.utils import CommonKeys
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from monai_sf.files import atomic_path
+from monai_sf.networks import load_checkpoint, load_weights
+from monai_sf.results import TestSetWriter
+
+logger = logging.getLogger(__name__)
+
+
+class EpochSeed:
+    """Seed all that is random in an epoch from (seed, epoch), so that a resumed epoch is the same epoch.
+
+    Args:
+        seed: of the run.
+        set_random_state: called with the epoch's seed, for the transforms of the training data set.
+    """
+
+    def __init__(self, seed: int, set_random_state: Callable[[int], object]) -> None:
+        self.seed, self.set_random_state = seed, set_random_state
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer; must be attached before handlers that draw random numbers."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed torch (data loader order and workers, dropout) and the transforms."""
+        epoch_seed = int(np.random.SeedSequence((self.seed, engine.state.epoch)).generate_state(1)[0])
+        torch.manual_seed(epoch_seed)
+        self.set_random_state(epoch_seed)
+
+
+class StopOnNaN:
+    """End the training when the loss is NaN or infinite, and say in which cases."""
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a MONAI trainer, whose batches have ``case_id``."""
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Check the loss of this batch.
+
+        Raises:
+            FloatingPointError: the loss is not finite; names epoch, iteration and the batch's case ids.
+        """
+        state: Any = engine.state
+        loss = state.output[CommonKeys.LOSS].item()
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"loss is {loss} in epoch {state.epoch}, iteration {state.iteration}; the batch holds the "
+                f"cases {', '.join(map(str, state.batch['case_id']))}. Look at their images, or lower the "
+                "learning rate"
+            )
+
+
+class TrainingProgress:
+    """One progress bar over all epochs, and a log line an epoch.
+
+    Args:
+        validator: the engine whose metric ``accuracy`` is shown.
+        description: in front of the bar.
+    """
+
+    def __init__(self, validator: Engine, description: str) -> None:
+        self.validator, self.description = validator, description
+        self.losses: list[float] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a MONAI trainer, after its validation."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.report)
+        engine.add_event_handler(Events.COMPLETED, lambda: self.bar.close())
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
+
+    def start(self, engine: Engine) -> None:
+        """Open the bar, where a resumed training left it."""
+        state: Any = engine.state
+        self.bar = tqdm(
+            total=state.max_epochs * state.epoch_length,
+            initial=state.iteration,
+            desc=self.description,
+            unit="batch",
+            mininterval=1.0,
+        )
+
+    def step(self, engine: Engine) -> None:
+        """Move on by a batch."""
+        output: Any = engine.state.output
+        self.losses.append(output[CommonKeys.LOSS].item())
+        self.bar.update()
+
+    def report(self, engine: Engine) -> None:
+        """Show the epoch's mean loss and the validation accuracy."""
+        state, accuracy = engine.state, self.validator.state.metrics.get("accuracy", math.nan)
+        loss = sum(self.losses) / max(1, len(self.losses))
+        self.losses = []
+        self.bar.set_postfix(
+            epoch=f"{state.epoch}/{state.max_epochs}", loss=f"{loss:.3f}", val=f"{accuracy:.3f}"
+        )
+        logger.info(
+            "%s: epoch %d of %d, loss %.4f, validation accuracy %.4f",
+            *(self.description, state.epoch, state.max_epochs, loss, accuracy),
+        )
+
+    def fail(self, engine: Engine, error: BaseException) -> None:
+        """Close the bar, so that the error starts on its own line."""
+        self.bar.close()
+        raise error
+
+
+class TrainingCheckpoint:
+    """Save the whole state of a training after every epoch, the best network apart, and resume from it.
+
+    ``last.pt`` holds network, optimizer, scheduler, scaler, epoch and history; ``best.pt`` the network with
+    the highest validation accuracy (the first of equals). Both are written whole or not at all, and hold
+    tensors and plain values only. Together with :class:`EpochSeed` a resumed training gives the weights of an
+    unbroken one.
+
+    Args:
+        folder: where the files go.
+        network: the network that is trained.
+        states: further objects with ``state_dict`` and ``load_state_dict``, by name.
+        validator: the engine whose metric ``accuracy`` selects.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], network: nn.Module, states: Mapping[str, Any], validator: Engine
+    ) -> None:
+        self.folder, self.network, self.states, self.validator = Path(folder), network, states, validator
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def best(self) -> dict[str, float]:
+        """Epoch and accuracy of the best network so far."""
+        return max(self.history, key=lambda entry: (entry["accuracy"], -entry["epoch"]))
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, after its validation and its learning-rate schedule."""
+        engine.add_event_handler(Events.STARTED, self.resume)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def resume(self, engine: Engine) -> None:
+        """Go on after the last complete epoch, if there is one.
+
+        Raises:
+            ValueError: ``last.pt`` is damaged or belongs to another network or method.
+        """
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return
+        checkpoint: dict[str, Any] = load_checkpoint(str(path))
+        if set(checkpoint) != {"network", "epoch", "history", *self.states}:
+            raise ValueError(f"{path} holds {sorted(checkpoint)}: it belongs to another training; remove it")
+        load_weights(self.network, checkpoint["network"], str(path))
+        for name, target in self.states.items():
+            target.load_state_dict(checkpoint[name])
+        self.history = checkpoint["history"]
+        engine.state.epoch = checkpoint["epoch"]
+        engine.state.iteration = checkpoint["epoch"] * engine.state.epoch_length
+        logger.info(
+            "resuming after epoch %d of %d from %s", engine.state.epoch, engine.state.max_epochs, path
+        )
+
+    def save(self, engine: Engine) -> None:
+        """Write ``best.pt``, if this epoch is the best, and then ``last.pt``."""
+        epoch = engine.state.epoch
+        self.history.append({"epoch": epoch, "accuracy": float(self.validator.state.metrics["accuracy"])})
+        weights = self.network.state_dict()
+        if self.best["epoch"] == epoch:
+            self._write("best.pt", {"network": weights, **self.history[-1]})
+        states = {name: target.state_dict() for name, target in self.states.items()}
+        self._write("last.pt", {"network": weights, "epoch": epoch, "history": self.history, **states})
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        with atomic_path(self.folder / name) as partial:
+            torch.save(content, partial)
+
+
+class CollectOutputs:
+    """Write what an evaluator's inferer gives for each test set, as it comes.
+
+    Each batch names its test set (``test_set``) and cases (``case_id``); the engine's prediction is a
+    dictionary of per-case tensors (see :data:`monai_sf.results.ARRAYS`).
+
+    Args:
+        writers: test set to writer.
+        row_of: case id to row of the case table.
+        thumbnail_size: the longer side of the stored images, in pixels; 0 stores none.
+        sync_seconds: what is older than this is safe from a power cut.
+    """
+
+    def __init__(
+        self,
+        writers: Mapping[str, TestSetWriter],
+        row_of: Mapping[str, int],
+        *,
+        thumbnail_size: int = 64,
+        sync_seconds: float = 30.0,
+    ) -> None:
+        self.writers, self.row_of = writers, row_of
+        self.thumbnail_size, self.sync_seconds = thumbnail_size, sync_seconds
+        self.last_sync = time.monotonic()
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a MONAI evaluator that does not decollate."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self.keep)
+
+    def __call__(self, engine: Engine) -> None:
+        """Store one batch.
+
+        Raises:
+            FloatingPointError: logits are NaN or infinite; names the cases.
+        """
+        state: Any = engine.state
+        batch, outputs = state.batch, state.output[CommonKeys.PRED]
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in outputs.items()}
+        bad = ~np.isfinite(arrays["logits"]).all(axis=1)
+        if bad.any():
+            cases = [c for c, b in zip(batch["case_id"], bad, strict=True) if b]
+            raise FloatingPointError(
+                f"test set {batch['test_set']}: logits are not finite for the cases {', '.join(cases)}"
+            )
+        if self.thumbnail_size:
+            arrays["images"] = thumbnails(state.output[CommonKeys.IMAGE], self.thumbnail_size)
+        self.writers[batch["test_set"]].write([self.row_of[c] for c in batch["case_id"]], arrays)
+        if time.monotonic() - self.last_sync > self.sync_seconds:
+            self.sync()
+
+    def sync(self) -> None:
+        """Bring everything to the disk."""
+        for writer in self.writers.values():
+            writer.sync()
+        self.last_sync = time.monotonic()
+
+    def keep(self, engine: Engine, error: BaseException) -> None:
+        """Keep what was computed before an error or Ctrl-C."""
+        self.sync()
+        raise error
+
+
+def thumbnails(images: torch.Tensor, size: int) -> NDArray[np.uint8]:
+    """Small pictures of a batch.
+
+    Args:
+        images: (N, channels, H, W) float in [0, 1]; one channel is grey, the first three of more are RGB.
+        size: the longer side is at most this, in pixels; smaller images stay as they are.
+
+    Returns:
+        (N, h, w) or (N, h, w, 3) uint8.
+    """
+    pictures = images.detach().float()[:, : 3 if images.shape[1] >= 3 else 1]
+    scale = size / max(pictures.shape[2:])
+    if scale < 1:
+        shape = [max(1, round(side * scale)) for side in pictures.shape[2:]]
+        pictures = nn.functional.interpolate(pictures, shape, mode="area")
+    grey_levels = (pictures.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return grey_levels[..., 0] if grey_levels.shape[-1] == 1 else np.ascontiguousarray(grey_levels)

@@ -1,0 +1,150 @@
+"""Monte-Carlo dropout as a MONAI inferer: seeded per case, reduced while streaming."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from monai_sf.networks import ConfidenceClassifier, dropout_layers
+
+# Odd 64-bit constants of the SplitMix64 generator (Steele, Lea & Flood, OOPSLA 2014), as signed integers.
+_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
+_MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
+_MIX_2 = 0x94D049BB133111EB - (1 << 64)
+
+
+def case_seed(case_id: str, seed: int = 0) -> int:
+    """A 63-bit seed of a case, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{case_id}".encode(), digest_size=8).digest(), "big") >> 1
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The finalizer of SplitMix64 on int64 tensors; integers wrap alike on every device."""
+    x = (x ^ ((x >> 30) & ((1 << 34) - 1))) * _MIX_1
+    x = (x ^ ((x >> 27) & ((1 << 37) - 1))) * _MIX_2
+    return x ^ ((x >> 31) & ((1 << 33) - 1))
+
+
+def _keep_mask(streams: Tensor, layer: int, shape: Sequence[int], p: float) -> Tensor:
+    """(M, ...) booleans, true with probability 1 - p: a pure function of stream, layer and position."""
+    count = 1
+    for size in shape:
+        count *= size
+    offset = ((layer + 1) * _GAMMA + (1 << 63)) % (1 << 64) - (1 << 63)  # wrapped as int64 is
+    start = _mix(streams + offset)
+    index = torch.arange(1, count + 1, device=streams.device)
+    bits = (_mix(start[:, None] + index * _GAMMA) >> 40) & ((1 << 24) - 1)
+    return (bits >= round(p * (1 << 24))).reshape(len(streams), *shape)
+
+
+@contextmanager
+def _sampling(layers: Sequence[nn.Module], streams: Sequence[Tensor]) -> Iterator[None]:
+    """Let the dropout layers drop, in evaluation mode, what the streams say; ``streams[0]`` is (M,) int64."""
+
+    def hook(layer: int, p: float, channels: bool, x: Tensor) -> Tensor:
+        shape = (x.shape[1], *(1,) * (x.ndim - 2)) if channels else x.shape[1:]
+        return x * _keep_mask(streams[0], layer, shape, p) / (1 - p)
+
+    handles = [
+        module.register_forward_hook(
+            lambda m, args, out, i=i: hook(i, m.p, not isinstance(m, nn.Dropout), args[0])
+        )
+        for i, module in enumerate(layers)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class MCDropoutInferer(Inferer):
+    """One pass without dropout, and T passes with it, reduced to mean softmax and mean entropy.
+
+    Gal & Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016. Only dropout layers sample; batch norm
+    and drop-connect stay in evaluation mode. What lies before the first dropout layer is computed once. Every
+    case has its own random stream, so its outputs do not depend on the batch it is in, and the samples are
+    reduced as they come: memory is N x C, never N x C x T.
+
+    Args:
+        samples: number T of dropout samples (the paper: 50); 0 gives no MC-dropout outputs.
+        max_batch: images in one pass at most; T samples of a batch are tiled up to this many.
+        seed: the same seed gives the same samples.
+
+    Raises:
+        ValueError: ``samples`` is negative or ``max_batch`` not positive.
+    """
+
+    def __init__(self, samples: int = 50, *, max_batch: int = 256, seed: int = 0) -> None:
+        super().__init__()
+        if samples < 0:
+            raise ValueError(f"samples must be at least 0, got {samples}")
+        if max_batch < 1:
+            raise ValueError(f"max_batch must be at least 1, got {max_batch}")
+        self.samples, self.max_batch, self.seed = samples, max_batch, seed
+
+    @torch.no_grad()
+    def __call__(  # type: ignore[override]
+        self, inputs: Tensor, network: ConfidenceClassifier, case_ids: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Outputs of a batch.
+
+        Args:
+            inputs: (N, channels, H, W) float images in [0, 1].
+            network: in evaluation mode; with dropout, if samples are asked for.
+            case_ids: N names that seed the cases' streams; by default the images' own bytes do.
+
+        Returns:
+            ``logits`` (N, C) float32, ``features`` (N, F) float32, and with T > 0 ``mcd_log_softmax`` (N, C)
+            float32, log of the mean softmax, and ``mcd_entropy`` (N,) float64, mean of the samples' entropies
+            in nats.
+
+        Raises:
+            ValueError: the network is in training mode, or has no dropout: all samples would be equal.
+        """
+        if network.training:
+            raise ValueError("network is in training mode: call network.eval() first")
+        layers = dropout_layers(network)
+        if self.samples and not layers:
+            raise ValueError(
+                f"{type(network.backbone).__name__} has no dropout (p > 0): MC dropout would equal the plain "
+                "score. Give the network dropout or set samples to 0"
+            )
+        stem = network.stem(inputs)
+        features = network.trunk(stem)
+        logits = network.head(features)
+        outputs = {"logits": logits.float(), "features": features.float()}
+        if not self.samples:
+            return outputs
+
+        names = case_ids if case_ids is not None else [_content_name(image) for image in inputs]
+        if len(names) != len(inputs):
+            raise ValueError(f"case_ids has {len(names)} names for {len(inputs)} images")
+        seeds = torch.tensor([case_seed(name, self.seed) for name in names], device=inputs.device)
+        log_sum = torch.full(logits.shape, -torch.inf, dtype=torch.float64, device=inputs.device)
+        entropy_sum = torch.zeros(len(inputs), dtype=torch.float64, device=inputs.device)
+        streams = [seeds]
+        chunk = max(1, self.max_batch // max(1, len(inputs)))
+        with _sampling(layers, streams):
+            for first in range(0, self.samples, chunk):
+                numbers = torch.arange(first, min(first + chunk, self.samples), device=inputs.device)
+                streams[0] = (seeds + _mix(numbers + 1)[:, None]).flatten()
+                tiled = stem.repeat(len(numbers), *(1,) * (stem.ndim - 1))
+                sampled = network.head(network.trunk(tiled)).double().log_softmax(1)
+                sampled = sampled.reshape(len(numbers), *logits.shape)
+                log_sum = torch.logaddexp(log_sum, sampled.logsumexp(0))
+                entropy_sum -= (sampled.exp() * sampled).nan_to_num(0.0).sum((0, 2))
+        outputs["mcd_log_softmax"] = (log_sum - math.log(self.samples)).float()
+        outputs["mcd_entropy"] = entropy_sum / self.samples
+        return outputs
+
+
+def _content_name(image: Tensor) -> str:
+    content = image.detach().float().cpu().contiguous().numpy().tobytes()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

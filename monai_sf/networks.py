@@ -1,0 +1,166 @@
+"""One interface over MONAI's classifiers: features, logits, and where dropout begins."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from monai.networks.nets import DenseNet, EfficientNet
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+
+class ClassifierOutput(NamedTuple):
+    """What one pass gives: ``logits`` (N, C) and the ``features`` (N, F) that the head saw."""
+
+    logits: Tensor
+    features: Tensor
+
+
+class ConfidenceClassifier(nn.Module):
+    """A MONAI classifier taken apart into backbone and head, so that features and dropout can be reached.
+
+    The backbone's last linear layer becomes the head (with the dropout before it, where the backbone has one,
+    as EfficientNet does); everything before it gives the features.
+
+    Args:
+        backbone: a MONAI classifier whose last linear layer gives the logits (DenseNet, EfficientNet, ResNet,
+            SENet, ...). It is changed in place.
+        num_classes: number of classes C; must be the backbone's number of outputs.
+        mean: subtracted from the image, which is in [0, 1].
+        std: the image is divided by this, after the mean was subtracted.
+
+    Raises:
+        ValueError: the backbone has no linear layer or not ``num_classes`` outputs, or ``std`` is not
+            positive.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, num_classes: int, *, mean: float = 0.5, std: float = 0.25
+    ) -> None:
+        super().__init__()
+        if std <= 0:
+            raise ValueError(f"std must be positive, got {std}")
+        name, last = _last_linear(backbone)
+        if last.out_features != num_classes:
+            raise ValueError(
+                f"backbone {type(backbone).__name__} has {last.out_features} outputs, "
+                f"num_classes is {num_classes}"
+            )
+        dropout = 0.0
+        if isinstance(backbone, EfficientNet):  # features are what stands before the dropout
+            dropout = backbone._dropout.p
+            backbone._dropout = nn.Identity()  # type: ignore[assignment]
+        backbone.set_submodule(name, nn.Identity())
+        self.backbone = backbone
+        self.head = nn.Sequential(nn.Dropout(dropout), last) if dropout else nn.Sequential(last)
+        self.num_classes = num_classes
+        self.num_features = last.in_features
+        self.mean, self.std = mean, std
+
+    def stem(self, images: Tensor) -> Tensor:
+        """What lies before the first dropout layer, the same for every dropout sample.
+
+        Args:
+            images: (N, channels, H, W) float in [0, 1].
+
+        Returns:
+            (N, ...) float, the input of :meth:`trunk`.
+        """
+        x = (images - self.mean) / self.std
+        if not has_dropout(self.backbone):
+            return self.backbone(x)  # type: ignore[no-any-return]
+        if isinstance(self.backbone, DenseNet):
+            for block in self.backbone.features:
+                if has_dropout(block):
+                    break
+                x = block(x)
+        return x
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """From the output of :meth:`stem` to the features (N, F)."""
+        if not has_dropout(self.backbone):
+            return x
+        if not isinstance(self.backbone, DenseNet):
+            return self.backbone(x)  # type: ignore[no-any-return]
+        below = True
+        for block in self.backbone.features:
+            below = below and not has_dropout(block)
+            if not below:
+                x = block(x)
+        return self.backbone.class_layers(x)  # type: ignore[no-any-return]
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, channels, H, W) images in [0, 1] to (N, F) features."""
+        return self.trunk(self.stem(images))
+
+    def outputs(self, images: Tensor) -> ClassifierOutput:
+        """(N, channels, H, W) images in [0, 1] to logits and features of one pass."""
+        features = self.features(images)
+        return ClassifierOutput(self.head(features), features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, channels, H, W) images in [0, 1] to (N, C) logits."""
+        return self.outputs(images).logits
+
+
+def dropout_layers(network: nn.Module) -> list[_DropoutNd]:
+    """The network's dropout layers that drop anything (p > 0), in the order of definition."""
+    return [m for m in network.modules() if isinstance(m, _DropoutNd) and m.p > 0]
+
+
+def has_dropout(network: nn.Module) -> bool:
+    """Whether any layer of the network drops anything."""
+    return bool(dropout_layers(network))
+
+
+def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
+    linear = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Linear) and name]
+    if not linear:
+        raise ValueError(f"backbone {type(network).__name__} has no linear layer that gives logits")
+    return linear[-1]
+
+
+def load_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load a state dict whole, or say what does not fit.
+
+    Args:
+        network: the network to fill; unchanged when an error is raised.
+        state: parameter and buffer names to tensors.
+        source: the file the state came from, for the message.
+
+    Raises:
+        ValueError: names or shapes differ, as with a checkpoint of another network.
+    """
+    own = network.state_dict()
+    shapes = [
+        f"{k}: {tuple(state[k].shape)} in the file, {tuple(own[k].shape)} in the network"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
+    missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if missing or surplus or shapes:
+        raise ValueError(
+            f"{source} is a checkpoint of another network: {len(missing)} entries missing {missing[:3]}, "
+            f"{len(surplus)} unknown {surplus[:3]}, {len(shapes)} of another shape {shapes[:3]}. Give the "
+            "network_def that it was trained with, or another output folder"
+        )
+    network.load_state_dict(state)
+
+
+def load_checkpoint(path: str) -> dict[str, object]:
+    """Read a checkpoint of tensors and plain values (never a pickle) onto the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated, or holds more than tensors and plain values.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no checkpoint at {path}: train first") from None
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files
+        raise ValueError(f"{path} is no readable checkpoint ({type(error).__name__}): train again") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds a {type(state).__name__}, expected a dictionary of weights")
+    return state
