@@ -1,1 +1,19 @@
 """Reusable MONAI transforms, imported as ``monai_sf.transforms``."""
+
+from .array import Corrupt, RandCorrupt
+from .corrupt import corrupt
+from .dictionary import Corruptd, RandCorruptd
+from .severities import CORRUPTIONS, MODALITIES
+from .sweep import CorruptionSweep, SweepLoader
+
+__all__ = [
+    "CORRUPTIONS",
+    "MODALITIES",
+    "Corrupt",
+    "Corruptd",
+    "CorruptionSweep",
+    "RandCorrupt",
+    "RandCorruptd",
+    "SweepLoader",
+    "corrupt",
+]

@@ -1,0 +1,177 @@
+"""Corruption of tensors: one function for one image or a whole batch, on any device."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, SupportsIndex
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+
+from .brightness import apply_brightness
+from .elastic import apply_elastic, sample_elastic
+from .motion_blur import apply_motion, sample_motion
+from .noise import apply_noise, sample_noise
+from .randomness import SEED_LIMIT
+from .severities import check_severity, severity_scale
+
+Seeds = SupportsIndex | Sequence[SupportsIndex] | torch.Tensor
+"""One integer for one image, or one for each case of a batch."""
+
+# Pixels handled at once: on the CPU, few enough to stay in its cache.
+_CHUNK_CPU = 2**20
+_CHUNK_GPU = 2**26
+
+_Sample = Callable[[torch.Tensor, Sequence[int]], Any]
+_Apply = Callable[[torch.Tensor, Any, tuple[float, ...]], torch.Tensor]
+
+
+def _nothing(images: torch.Tensor, seeds: Sequence[int]) -> None:
+    """Samples for corruptions without randomness."""
+
+
+_STEPS: dict[str, tuple[_Sample, _Apply]] = {
+    "brightness_up": (_nothing, apply_brightness),
+    "brightness_down": (_nothing, apply_brightness),
+    "motion_blur": (sample_motion, apply_motion),
+    "elastic": (sample_elastic, apply_elastic),
+    "gaussian_noise": (sample_noise, apply_noise),
+}
+
+
+def corrupt(
+    images: torch.Tensor,
+    kind: str,
+    severity: SupportsIndex,
+    *,
+    modality: str | None = None,
+    seeds: Seeds,
+) -> torch.Tensor:
+    """Corrupts one image, or every image of a batch.
+
+    The pixels of a case depend on its seed, its pixels, the kind, the severity and the modality: not on the
+    rest of the batch, the device, the number of threads or the processor, since every step is one correctly
+    rounded operation.
+
+    >>> batch = torch.full((2, 3, 8, 8), 0.5)
+    >>> corrupt(batch, "brightness_up", 3, seeds=[1, 2])[0, 0, 0, 0].item()
+    0.6499999761581421
+
+    Args:
+        images: (B, C, H, W) or (C, H, W), any number of channels, floating point, in [0, 1], on any device.
+            float64 is computed in float64, everything else in float32.
+        kind: one of `CORRUPTIONS`.
+        severity: 0 (unchanged) to 5; see `monai_sf.transforms.severities` for what they mean.
+        modality: one of `MODALITIES` for its presets, or None for the default.
+        seeds: for a batch one integer for each case, for one image one integer, in [0, 2^64).
+
+    Returns:
+        New images in [0, 1] of the same shape, dtype and device, as MetaTensor with the same metadata if the
+        input is one. They never share memory with the input, not at severity 0 either.
+
+    Raises:
+        TypeError: if the images are no floating-point tensor, or the severity or a seed is no integer.
+        ValueError: if kind, severity or modality is unknown, the shape is not that of 2-D images, a pixel is
+            NaN or outside [0, 1], or the number of seeds is not that of the cases.
+    """
+    (result,) = corrupt_severities(images, kind, (severity,), modality=modality, seeds=seeds)
+    return result
+
+
+def corrupt_severities(
+    images: torch.Tensor,
+    kind: str,
+    severities: Sequence[SupportsIndex],
+    *,
+    modality: str | None = None,
+    seeds: Seeds,
+) -> Iterator[torch.Tensor]:
+    """Corrupts at several severities, and draws the random fields once for all of them.
+
+    Arguments, results and errors are those of `corrupt`; what is wrong is said at once, results come one by
+    one.
+
+    Yields:
+        The corrupted images at each of the severities.
+    """
+    scale = severity_scale(kind, modality)
+    checked = [check_severity(severity) for severity in severities]
+    pixels = _check_images(images)
+    seed_list = _check_seeds(seeds, images)
+
+    def results() -> Iterator[torch.Tensor]:
+        batch = pixels if pixels.ndim == 4 else pixels[None]
+        work = batch.to(torch.promote_types(batch.dtype, torch.float32))
+        sample, apply = _STEPS[kind]
+        limit = _CHUNK_CPU if work.device.type == "cpu" else _CHUNK_GPU
+        size = max(1, limit // work[:1].numel())
+        chunks = torch.split(work, size)
+        sampled: list[Any] | None = None
+        for severity in checked:
+            if severity == 0:
+                yield _like(images, pixels.clone())
+                continue
+            if sampled is None:
+                sampled = [sample(c, seed_list[i * size : i * size + len(c)]) for i, c in enumerate(chunks)]
+            level = scale.levels[severity - 1]
+            parts = [apply(chunk, state, level) for chunk, state in zip(chunks, sampled, strict=True)]
+            result = parts[0] if len(parts) == 1 else torch.cat(parts)
+            yield _like(images, result.to(pixels.dtype).view(pixels.shape))
+
+    return results()
+
+
+def _check_images(images: torch.Tensor) -> torch.Tensor:
+    """Returns the images as plain tensor without gradient history, or says what is wrong with them."""
+    if not isinstance(images, torch.Tensor):
+        raise TypeError(
+            f"images must be a torch.Tensor, got {type(images).__name__}; Corrupt takes NumPy arrays"
+        )
+    if images.ndim not in (3, 4):
+        raise ValueError(
+            f"images must be 2-D images, (C, H, W) or in a batch (B, C, H, W), got shape "
+            f"{tuple(images.shape)}; take slices of a volume first"
+        )
+    if not images.dtype.is_floating_point:
+        raise TypeError(
+            f"images must be floating point in [0, 1], got {images.dtype}; scale them first, for example "
+            "with monai.transforms.ScaleIntensityRange"
+        )
+    if images.numel() == 0:
+        raise ValueError(f"images must not be empty, got shape {tuple(images.shape)}")
+    plain = images.as_tensor() if isinstance(images, MetaTensor) else images
+    plain = plain.detach()
+    low, high = (value.item() for value in plain.aminmax())
+    if not (low >= 0 and high <= 1):
+        problem = "NaN" if low != low else f"values from {low:g} to {high:g}"
+        raise ValueError(f"images must lie in [0, 1], got {problem}; scale or repair them first")
+    return plain
+
+
+def _check_seeds(seeds: Seeds, images: torch.Tensor) -> list[int]:
+    cases = len(images) if images.ndim == 4 else 1
+    listed: list[Any]
+    if isinstance(seeds, torch.Tensor):
+        listed = seeds.flatten().tolist()
+    elif isinstance(seeds, Sequence) and not isinstance(seeds, str | bytes):
+        listed = list(seeds)
+    else:
+        listed = [seeds]
+    for seed in listed:
+        if isinstance(seed, bool) or not isinstance(seed, SupportsIndex):
+            raise TypeError(f"seeds must be integers, got {seed!r}")
+        if not 0 <= operator.index(seed) < SEED_LIMIT:
+            raise ValueError(f"seeds must lie in [0, 2^64), got {seed!r}")
+    if len(listed) != cases:
+        raise ValueError(f"seeds must hold one integer for each of the {cases} cases, got {len(listed)}")
+    return [operator.index(seed) for seed in listed]
+
+
+def _like(images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+    """Gives the result the metadata of the images, if they have any."""
+    if not isinstance(images, MetaTensor):
+        return result
+    wrapped = MetaTensor(result)
+    wrapped.copy_meta_from(images)  # type: ignore[no-untyped-call]
+    return wrapped

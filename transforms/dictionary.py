@@ -1,0 +1,155 @@
+"""Corruptions as MONAI dictionary transforms: some keys of one case, seeded by the case's id."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, SupportsIndex
+
+import numpy as np
+import torch
+from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
+from monai.transforms.transform import MapTransform, RandomizableTransform
+
+from .array import _SEVERITIES, Corrupt, RandCorrupt
+from .randomness import case_seed
+from .severities import CORRUPTIONS
+
+
+class Corruptd(MapTransform):
+    """Corrupts images of a case, with the same pixels wherever, whenever and in whatever order it is read.
+
+    The randomness of a case is a hash of `seed`, the kind of corruption and the case's id. It depends neither
+    on the key nor on what else the dictionary holds, and all severities of a kind share it.
+
+    Args:
+        keys: the images to corrupt.
+        kind: one of `CORRUPTIONS`.
+        severity: 0 (unchanged) to 5.
+        modality: one of `MODALITIES` for its presets, or None for the default.
+        case_id_key: the entry with the case's unique id, a string or an integer.
+        seed: another seed gives every case another noise, direction or deformation.
+        allow_missing_keys: leave out images that are not there instead of raising.
+
+    Raises:
+        TypeError: if severity or seed is no integer.
+        ValueError: if kind, severity or modality is unknown.
+    """
+
+    backend = Corrupt.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        kind: str,
+        severity: SupportsIndex,
+        *,
+        modality: str | None = None,
+        case_id_key: Hashable = "case_id",
+        seed: SupportsIndex = 0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.corrupt = Corrupt(kind, severity, modality=modality)
+        self.case_id_key = case_id_key
+        self.seed = operator.index(seed)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Corrupts the images of one case.
+
+        Args:
+            data: the case; each image (C, H, W), floating point, in [0, 1].
+
+        Returns:
+            A shallow copy with new images in place of the keys.
+
+        Raises:
+            KeyError: if the case's id or, unless allowed, an image is missing.
+            TypeError, ValueError: if the id is neither string nor integer, or as `Corrupt`.
+        """
+        result = dict(data)
+        seed = case_seed(self.seed, self.corrupt.kind, read_case_id(data, self.case_id_key))
+        for key in self.key_iterator(result):
+            result[key] = self.corrupt(result[key], seed)
+        return result
+
+
+class RandCorruptd(RandomizableTransform, MapTransform):
+    """Corrupts images of a case at random, all keys alike, for augmentation; see `RandCorrupt`.
+
+    Args:
+        keys: the images to corrupt.
+        kinds: the kinds to draw from, each equally likely.
+        severities: the severities to draw from, each equally likely.
+        prob: probability of corrupting at all.
+        modality: one of `MODALITIES` for its presets, or None for the default.
+        allow_missing_keys: leave out images that are not there instead of raising.
+
+    Raises:
+        TypeError: if a severity is no integer.
+        ValueError: if kinds or severities are empty, or one of them or the modality is unknown.
+    """
+
+    backend = Corrupt.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        kinds: Sequence[str] = CORRUPTIONS,
+        severities: Sequence[SupportsIndex] = _SEVERITIES,
+        *,
+        prob: float = 0.1,
+        modality: str | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+        # Whether to corrupt is drawn there, once for all keys.
+        self.rand_corrupt = RandCorrupt(kinds, severities, prob=prob, modality=modality)
+
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> RandCorruptd:
+        """Sets the generator that the draws come from."""
+        super().set_random_state(seed, state)
+        self.rand_corrupt.set_random_state(seed, state)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+        """Corrupts the images of one case, or returns a shallow copy of it.
+
+        Raises:
+            KeyError: if an image is missing, unless allowed.
+            TypeError, ValueError: as `Corrupt`.
+        """
+        result = dict(data)
+        self.rand_corrupt.randomize()
+        for key in self.key_iterator(result):
+            result[key] = self.rand_corrupt(result[key], randomize=False)
+        return result
+
+
+def read_case_id(data: Mapping[Hashable, Any], key: Hashable) -> str | int:
+    """Returns the id of the one case in `data`.
+
+    Raises:
+        KeyError: if there is none.
+        TypeError: if it is neither a string nor an integer.
+    """
+    if key not in data:
+        raise KeyError(
+            f"no entry {key!r} to seed the corruption by: give every case a unique id under that key, or "
+            f"name another with case_id_key; there are {', '.join(map(repr, data))}"
+        )
+    return check_case_id(data[key])
+
+
+def check_case_id(case_id: Any) -> str | int:
+    """Returns a case's id as plain string or integer, as data loaders may have made a tensor of it."""
+    if isinstance(case_id, str):
+        return case_id
+    if isinstance(case_id, torch.Tensor | np.generic) and case_id.ndim == 0:
+        case_id = case_id.item()
+    if isinstance(case_id, int) and not isinstance(case_id, bool):
+        return case_id
+    raise TypeError(f"a case's id must be a string or an integer, got {case_id!r}")

@@ -1,0 +1,118 @@
+"""Every corruption of a batch from one decoding of its files."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, SupportsIndex
+
+import torch
+
+from .array import _SEVERITIES, corruption_grid
+from .corrupt import corrupt_severities
+from .dictionary import check_case_id, read_case_id
+from .randomness import case_seed
+from .severities import CORRUPTIONS
+
+Case = dict[Hashable, Any]
+
+
+class CorruptionSweep:
+    """Yields a batch once for every kind and severity, corrupted on the device where it lies.
+
+    The pixels are those of `Corruptd` with the same `seed`, case by case.
+
+    >>> sweep = CorruptionSweep(kinds=("brightness_up", "elastic"), severities=(1, 5))
+    >>> batch = {"image": torch.full((2, 1, 8, 8), 0.5), "case_id": ["a", "b"]}
+    >>> [(kind, severity) for kind, severity, _ in sweep(batch)]
+    [('brightness_up', 1), ('brightness_up', 5), ('elastic', 1), ('elastic', 5)]
+
+    Args:
+        kinds: of `CORRUPTIONS`, in the order wanted.
+        severities: 0 (unchanged) to 5, in the order wanted.
+        modality: one of `MODALITIES` for its presets, or None for the default.
+        image_key: the entry with the images.
+        case_id_key: the entry with the cases' unique ids, strings or integers.
+        seed: another seed gives every case another noise, direction or deformation.
+
+    Raises:
+        TypeError: if a severity or the seed is no integer.
+        ValueError: if kinds or severities are empty, or one of them or the modality is unknown.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[str] = CORRUPTIONS,
+        severities: Sequence[SupportsIndex] = _SEVERITIES,
+        *,
+        modality: str | None = None,
+        image_key: Hashable = "image",
+        case_id_key: Hashable = "case_id",
+        seed: SupportsIndex = 0,
+    ) -> None:
+        corruption_grid(kinds, severities, modality)
+        self.kinds = tuple(kinds)
+        self.severities = tuple(operator.index(severity) for severity in severities)
+        self.modality = modality
+        self.image_key = image_key
+        self.case_id_key = case_id_key
+        self.seed = operator.index(seed)
+
+    def __len__(self) -> int:
+        """The number of corrupted copies of each batch."""
+        return len(self.kinds) * len(self.severities)
+
+    def __call__(self, batch: Mapping[Hashable, Any]) -> Iterator[tuple[str, int, Case]]:
+        """Corrupts one batch, or one case, in every way, one copy in memory at a time.
+
+        Args:
+            batch: images (B, C, H, W) with a list or tensor of B ids, or one image (C, H, W) with its id;
+                floating point, in [0, 1]; and anything else.
+
+        Yields:
+            Kind, severity, and a shallow copy of the batch with new images.
+
+        Raises:
+            KeyError: if images or ids are missing.
+            TypeError, ValueError: if an id is neither string nor integer, or as `corrupt`.
+        """
+        images = batch[self.image_key]
+        ids = self._case_ids(batch)
+        for kind in self.kinds:
+            seeds = [case_seed(self.seed, kind, case_id) for case_id in ids]
+            results = corrupt_severities(images, kind, self.severities, modality=self.modality, seeds=seeds)
+            for severity, result in zip(self.severities, results, strict=True):
+                yield kind, severity, {**batch, self.image_key: result}
+
+    def _case_ids(self, batch: Mapping[Hashable, Any]) -> list[str | int]:
+        ids = batch.get(self.case_id_key)
+        if isinstance(ids, torch.Tensor) and ids.ndim == 1:
+            return [check_case_id(case_id) for case_id in ids.tolist()]
+        if isinstance(ids, list | tuple):
+            return [check_case_id(case_id) for case_id in ids]
+        return [read_case_id(batch, self.case_id_key)]
+
+
+class SweepLoader:
+    """A data loader that gives every batch of another one in all its corruptions, each file read once.
+
+    Batches carry what was done to them, for each case: the entries `corruption` (kinds) and `severity`.
+
+    Args:
+        loader: gives batches of dictionaries, for example a `monai.data.DataLoader`.
+        sweep: the corruptions.
+    """
+
+    def __init__(self, loader: Iterable[Mapping[Hashable, Any]], sweep: CorruptionSweep) -> None:
+        self.loader = loader
+        self.sweep = sweep
+
+    def __len__(self) -> int:
+        """The number of batches; needs a loader that knows its own."""
+        return len(self.sweep) * operator.length_hint(self.loader)
+
+    def __iter__(self) -> Iterator[Case]:
+        for batch in self.loader:
+            for kind, severity, corrupted in self.sweep(batch):
+                cases = len(corrupted[self.sweep.image_key])
+                yield {**corrupted, "corruption": [kind] * cases, "severity": [severity] * cases}
