@@ -14,6 +14,7 @@ import logging
 import os
 import platform
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import pandas as pd
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
-from monai.utils import BundlePropertyConfig
+from monai.utils import BundlePropertyConfig, set_determinism
 
 from monai_sf.files import write_json
 
@@ -74,13 +75,15 @@ def check_keys() -> None:
     """Refuse top-level keys that nothing reads, so that a misspelt override is an error and not a default.
 
     Raises:
-        ValueError: a key is neither referred to by another one nor one that MONAI reads; names the key, the
-            closest existing ones, and all keys that exist.
+        ValueError: a key is neither referred to in the bundle's configs nor one that MONAI reads; names the
+            key, the closest existing ones, and all keys that exist.
     """
     config = merged_config()
-    referred = set()
-    for text in _strings(config):
-        referred |= set(re.findall(r"[@%]([A-Za-z_]\w*)", text))
+    texts = [*_strings(config)]
+    if (workflow := _workflow()) is not None:  # an overlay may hold numbers that another of the configs reads
+        files = workflow.config_root_path.iterdir()
+        texts += [f.read_text(encoding="utf-8") for f in files if f.suffix in (".yaml", ".yml", ".json")]
+    referred = {key for text in texts for key in re.findall(r"[@%]([A-Za-z_]\w*)", text)}
     unknown = [key for key in config if key not in referred | _ENTRIES]
     if unknown:
         known = sorted(set(config) - set(unknown))
@@ -104,6 +107,21 @@ def _strings(config: Any) -> Iterator[str]:
     elif isinstance(config, list):
         for value in config:
             yield from _strings(value)
+
+
+def start(seed: int) -> None:
+    """What every config does first: check its keys, make the run reproducible, and drop empty warnings.
+
+    Args:
+        seed: of Python's, NumPy's and torch's random numbers and of MONAI's transforms.
+
+    Raises:
+        ValueError: see :func:`check_keys`.
+    """
+    # LoadImage builds every reader that it knows, and this one complains although nobody asked for it
+    warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
+    check_keys()
+    set_determinism(seed)
 
 
 def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:

@@ -160,6 +160,10 @@ class ClassifierTrainer(SupervisedTrainer):
         write_json(self.run_dir / "training.json", summary)
 
 
+def _loss(output: Mapping[str, Tensor]) -> float:
+    return output[CommonKeys.LOSS].item()
+
+
 def _case_batch(
     batch: Mapping[str, Any], device: torch.device, non_blocking: bool, **kwargs: Any
 ) -> tuple[Tensor, Tensor, tuple[()], dict[str, Any]]:

@@ -2,6 +2,6 @@
 
 from monai_sf.datasets.cases import build_cases
 from monai_sf.datasets.splits import check_splits, split_cases
-from monai_sf.datasets.studies import STUDIES, Study
+from monai_sf.datasets.studies import STUDIES, Study, find_study
 
-__all__ = ["STUDIES", "Study", "build_cases", "check_splits", "split_cases"]
+__all__ = ["STUDIES", "Study", "build_cases", "check_splits", "find_study", "split_cases"]

@@ -1,0 +1,108 @@
+"""Several runs of a bundle, each trained and evaluated by its own config, side by side in local processes."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigWorkflow
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+
+def default_workers() -> int:
+    """How many runs go side by side: 1 on a GPU, else one a core, at most 2 (memory)."""
+    return 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
+
+
+def run_studies(
+    configs: str | os.PathLike[str],
+    *,
+    studies: Sequence[str],
+    overlays: Sequence[str] = (),
+    overrides: Mapping[str, Any],
+    workers: int,
+) -> list[Path]:
+    """Train and evaluate a classifier for each study; what is complete already is not run again.
+
+    Args:
+        configs: the bundle's folder ``configs`` with ``train.yaml`` and ``evaluate.yaml``.
+        studies: names of studies.
+        overlays: further config files in that folder, laid over both.
+        overrides: config keys and values, laid over all files; ``output_dir`` must be among them.
+        workers: runs side by side. 1 runs them in this process.
+
+    Returns:
+        The folders with the results, one a study.
+
+    Raises:
+        RuntimeError: a run failed. The others have been finished before, and stay.
+    """
+    calls = [(str(configs), tuple(overlays), {**overrides, "study": study}) for study in studies]
+    done: dict[str, Path] = {}
+    failed: dict[str, BaseException] = {}
+    with tqdm(total=len(calls), desc="runs", unit="run") as bar:
+        if workers == 1 or len(calls) == 1:
+            for call in calls:
+                try:
+                    done[call[2]["study"]] = train_and_evaluate(*call)
+                except Exception as error:
+                    logger.exception("the run of study %s failed", call[2]["study"])
+                    failed[call[2]["study"]] = error
+                bar.update()
+        else:
+            with _shared_cores(workers), ProcessPoolExecutor(workers, _spawn()) as pool:
+                futures = {pool.submit(train_and_evaluate, *call): call[2]["study"] for call in calls}
+                for future in as_completed(futures):
+                    if (error := future.exception()) is None:
+                        done[futures[future]] = future.result()
+                    else:
+                        logger.error("the run of study %s failed", futures[future], exc_info=error)
+                        failed[futures[future]] = error
+                    bar.update()
+    if failed:
+        reasons = "; ".join(f"{study}: {error}" for study, error in failed.items())
+        raise RuntimeError(
+            f"{len(failed)} of {len(calls)} runs failed ({reasons}). Mend the cause and run the same "
+            "command: what is complete is kept"
+        )
+    return [done[study] for study in studies]
+
+
+def train_and_evaluate(configs: str, overlays: Sequence[str], overrides: Mapping[str, Any]) -> Path:
+    """Run a bundle's training and then its evaluation in this process; return the folder of the results."""
+    for files in (["train.yaml"], ["train.yaml", "evaluate.yaml"]):
+        paths = [str(Path(configs) / name) for name in (*files, *overlays)]
+        workflow = ConfigWorkflow(config_file=paths, **overrides)
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    return Path(workflow.parser.get_parsed_content("run_dir")) / "results"
+
+
+def _spawn() -> multiprocessing.context.BaseContext:
+    return multiprocessing.get_context("spawn")  # forking after torch has started threads can hang
+
+
+@contextmanager
+def _shared_cores(workers: int) -> Iterator[None]:
+    """What the workers inherit: their share of the cores, and no progress bars that overwrite each other."""
+    inherited = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers)), "TQDM_DISABLE": "1"}
+    before = {name: os.environ.get(name) for name in inherited}
+    os.environ.update(inherited)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
