@@ -24,12 +24,15 @@ from monai_sf.datasets.consensus import consensus
 from monai_sf.datasets.lidc_database import Contours
 from monai_sf.datasets.random_stream import Stream
 
-__all__ = ["RENDERER_VERSION", "render_slice"]
+__all__ = ["PATCH_SIZE", "RENDERER_VERSION", "render_slice"]
 
 Pixels = npt.NDArray[np.floating[Any]]
 
 RENDERER_VERSION = 1
 """Rises whenever the pixels change, so that files of an older renderer are not mixed with newer ones."""
+
+PATCH_SIZE = 64
+"""Default height and width in pixels."""
 
 _TISSUE_HU = 35.0
 _DENSITY_HU = ((1.0, 2.0, 3.0, 4.0, 5.0), (-600.0, -470.0, -280.0, -60.0, 40.0))
@@ -37,7 +40,7 @@ _NO_CALCIFICATION = 6
 
 
 def render_slice(
-    nodule: Mapping[str, Any] | pd.Series, slice_index: int, contours: Contours, *, size: int = 64
+    nodule: Mapping[str, Any] | pd.Series, slice_index: int, contours: Contours, *, size: int = PATCH_SIZE
 ) -> npt.NDArray[np.float32]:
     """Render one slice of one nodule as a patch at the scan's own pixel spacing, centred on the nodule.
 
