@@ -30,7 +30,7 @@ from monai_sf.files import write_json
 logger = logging.getLogger(__name__)
 
 #: Top-level keys that are read by name and need not be referred to by another key.
-_ENTRIES = {"imports", "initialize", "run", "finalize", "_meta_", "bundle_root"} | {
+_ENTRIES = {"imports", "initialize", "prepare", "run", "finalize", "_meta_", "bundle_root"} | {
     re.split("::|#", str(p[BundlePropertyConfig.ID]))[0]
     for p in (*TrainProperties.values(), *InferProperties.values())
 }
@@ -38,6 +38,7 @@ _ENTRIES = {"imports", "initialize", "run", "finalize", "_meta_", "bundle_root"}
 _PLACES = {"bundle_root", "dataset_dir", "output_dir", "run_dir", "device", "num_workers", "cache_rate"} | {
     "imports",
     "initialize",
+    "prepare",
     "run",
     "finalize",
     "_meta_",

@@ -46,6 +46,7 @@ def run_studies(
     Raises:
         RuntimeError: a run failed. The others have been finished before, and stay.
     """
+    _workflow(configs, ["train.yaml", *overlays], overrides, run_id="prepare").run()  # once, not once a run
     calls = [(str(configs), tuple(overlays), {**overrides, "study": study}) for study in studies]
     done: dict[str, Path] = {}
     failed: dict[str, BaseException] = {}
@@ -80,12 +81,18 @@ def run_studies(
 def train_and_evaluate(configs: str, overlays: Sequence[str], overrides: Mapping[str, Any]) -> Path:
     """Run a bundle's training and then its evaluation in this process; return the folder of the results."""
     for files in (["train.yaml"], ["train.yaml", "evaluate.yaml"]):
-        paths = [str(Path(configs) / name) for name in (*files, *overlays)]
-        workflow = ConfigWorkflow(config_file=paths, **overrides)
-        workflow.initialize()
+        workflow = _workflow(configs, [*files, *overlays], overrides)
         workflow.run()
         workflow.finalize()
     return Path(workflow.parser.get_parsed_content("run_dir")) / "results"
+
+
+def _workflow(
+    configs: str | os.PathLike[str], files: Sequence[str], overrides: Mapping[str, Any], run_id: str = "run"
+) -> ConfigWorkflow:
+    workflow = ConfigWorkflow([str(Path(configs) / name) for name in files], run_id=run_id, **overrides)
+    workflow.initialize()
+    return workflow
 
 
 def _spawn() -> multiprocessing.context.BaseContext:

