@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from monai_sf.metrics.curve import ArrayLike, Levels, levels_of
+from monai_sf.metrics.arrays import Array, ArrayLike, namespace, pick
+from monai_sf.metrics.curve import Levels, levels_of
 
 
 def aurc(confidence: ArrayLike, error: ArrayLike) -> float:
@@ -24,7 +24,6 @@ def aurc(confidence: ArrayLike, error: ArrayLike) -> float:
         ValueError: See `risk_coverage_curve`.
 
     Example:
-        >>> import numpy as np
         >>> aurc(np.array([0.9, 0.8, 0.7, 0.1]), np.array([0, 0, 0, 1]))
         0.03125
     """
@@ -88,46 +87,47 @@ def eaugrc(confidence: ArrayLike, error: ArrayLike) -> float:
     return float(eaugrc_of(levels_of(confidence, error)))
 
 
-def error_rate_of(levels: Levels) -> Tensor:
+def error_rate_of(levels: Levels) -> Array:
     """Mean error of all cases (...), the risk at full coverage."""
     return levels.wrong[..., -1] / levels.kept[..., -1]
 
 
-def aurc_of(levels: Levels) -> Tensor:
+def aurc_of(levels: Levels) -> Array:
     """AURC (...) of cumulated counts (..., K)."""
-    total = levels.kept[..., -1]
-    risk = levels.wrong / levels.kept.clamp(min=1)
-    # The curve is level from coverage 0 to its first point, whose triangle the sum below leaves out.
-    first = torch.searchsorted(levels.kept, torch.zeros_like(levels.kept[..., :1]), right=True)
-    first_wrong = levels.wrong.gather(-1, first)[..., 0]
-    return (_weighted_sum(risk, levels.kept) + first_wrong) / (2 * total)
+    kept, wrong = levels
+    # The curve is level from coverage 0 to its first point, a triangle that the weighted sum leaves out.
+    first_wrong = pick(wrong, (kept == 0).sum(-1))
+    return (_weighted_sum(wrong / kept.clip(min=1), kept) + first_wrong) / (2 * kept[..., -1])
 
 
-def eaurc_of(levels: Levels) -> Tensor:
+def eaurc_of(levels: Levels) -> Array:
     """Excess AURC (...) of cumulated counts (..., K)."""
     error_rate = error_rate_of(levels)
-    # xlogy makes 0 ln 0 = 0 when every case is wrong.
-    return aurc_of(levels) - (error_rate + torch.xlogy(1 - error_rate, 1 - error_rate))
+    accuracy = 1 - error_rate
+    # 0 ln 0 = 0 when every case is wrong; the smallest positive number stands in for 0 in the logarithm.
+    log_accuracy = namespace(levels.kept).log(accuracy.clip(min=np.finfo(np.float64).tiny))
+    return aurc_of(levels) - (error_rate + accuracy * log_accuracy)
 
 
-def augrc_of(levels: Levels) -> Tensor:
+def augrc_of(levels: Levels) -> Array:
     """AUGRC (...) of cumulated counts (..., K)."""
     return _weighted_sum(levels.wrong, levels.kept) / (2 * levels.kept[..., -1] ** 2)
 
 
-def eaugrc_of(levels: Levels) -> Tensor:
+def eaugrc_of(levels: Levels) -> Array:
     """Excess AUGRC (...) of cumulated counts (..., K)."""
     # Never negative for residuals in [0, 1]; only rounding goes below.
-    return (augrc_of(levels) - error_rate_of(levels) ** 2 / 2).clamp(min=0)
+    return (augrc_of(levels) - error_rate_of(levels) ** 2 / 2).clip(min=0)
 
 
-def _weighted_sum(height: Tensor, kept: Tensor) -> Tensor:
+def _weighted_sum(height: Array, kept: Array) -> Array:
     """Twice the trapezoids between (0, 0) and the points (kept, height), summed over the points.
 
     A point counts with the distance between its two neighbours; the last has itself for its right one.
     """
-    width = torch.empty_like(kept)
+    width = namespace(kept).empty_like(kept)
     width[..., :-1] = kept[..., 1:]
     width[..., -1] = kept[..., -1]
     width[..., 1:] -= kept[..., :-1]
-    return (height * width).sum(dim=-1)
+    width *= height
+    return width.sum(-1)

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, overload
+from typing import Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-NumpyArray: TypeAlias = "np.ndarray[Any, Any]"
-ArrayLike: TypeAlias = "Tensor | NumpyArray"
+from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, check_cases, namespace
+
 _ArrayT = TypeVar("_ArrayT", Tensor, NumpyArray)
 
 
 class Levels(NamedTuple):
     """The cases at or above each distinct confidence, from the highest confidence down.
 
-    Ties are one level, so nothing that is read from here depends on the order of rows. A level may repeat
-    the counts of the one before (in a bootstrap sample nobody may have drawn it) and its first levels may be 0.
+    Ties are one level, so nothing that is read from here depends on the order of rows. A level may repeat the
+    counts of the one before, and the first may be 0: in a bootstrap sample nobody may have drawn their cases.
 
     Attributes:
         kept: (..., K) float64, how many cases have at least this confidence; the last is N.
         wrong: (..., K) float64, the sum of their errors.
     """
 
-    kept: Tensor
-    wrong: Tensor
+    kept: Array
+    wrong: Array
+
+
+class RankedCases(NamedTuple):
+    """Cases by falling confidence.
+
+    Attributes:
+        confidence: (N,) float64.
+        error: (N,) float64.
+        order: (N,) int64, the row each of them had.
+        ends: (K,) int64, position of the last case of every distinct confidence.
+    """
+
+    confidence: Array
+    error: Array
+    order: Array
+    ends: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,105 +90,62 @@ def risk_coverage_curve(
         >>> curve.coverages.tolist(), curve.generalized_risks.tolist()
         ([0.0, 0.25, 0.75, 1.0], [0.0, 0.0, 0.25, 0.5])
     """
-    values, errors = check_cases(confidence, error)
-    levels, thresholds = sort_levels(values, errors)
-    total = levels.kept[-1]
-    risks = levels.wrong / levels.kept
-    zero = total.new_zeros(1)
+    ranked = rank_cases(*check_cases(confidence, error))
+    kept, wrong = levels_of_ranked(ranked)
+    thresholds = ranked.confidence[ranked.ends]
+    xp = namespace(kept)
+    zero = xp.zeros_like(kept[:1])
+    risks = wrong / kept
     points = (
-        torch.cat([zero, levels.kept / total]),
-        torch.cat([risks[:1], risks]),
-        torch.cat([zero, levels.wrong / total]),
-        torch.cat([zero + torch.inf, thresholds]),
+        xp.concatenate((zero, kept / kept[-1])),
+        xp.concatenate((risks[:1], risks)),
+        xp.concatenate((zero, wrong / kept[-1])),
+        xp.concatenate((zero + np.inf, thresholds)),
     )
     if isinstance(confidence, Tensor):
-        return RiskCoverageCurve(*points)
-    return RiskCoverageCurve(*(point.numpy() for point in points))
+        return RiskCoverageCurve(*(torch.as_tensor(point) for point in points))
+    return RiskCoverageCurve(*points)
 
 
 def levels_of(confidence: ArrayLike, error: ArrayLike) -> Levels:
     """Check the input and sort it once; see `risk_coverage_curve` for the arguments."""
-    return sort_levels(*check_cases(confidence, error))[0]
+    return levels_of_ranked(rank_cases(*check_cases(confidence, error)))
 
 
-def check_cases(confidence: ArrayLike, error: ArrayLike) -> tuple[Tensor, Tensor]:
-    """Both as (N,) float64 tensors on the device of the confidence.
-
-    Whether the confidence is finite shows for free once it is sorted, so `sort_levels` looks at that.
-    """
-    values = as_float64(confidence, "confidence")
-    errors = as_float64(error, "error").to(values.device)
-    for name, vector in (("confidence", values), ("error", errors)):
-        if vector.ndim != 1:
-            raise ValueError(f"{name} must have one dimension (N,), got shape {tuple(vector.shape)}")
-    if len(values) != len(errors):
-        raise ValueError(
-            f"confidence and error must have the same length, got {len(values)} and {len(errors)} cases"
-        )
-    if len(values) == 0:
-        raise ValueError("confidence and error must hold at least one case, got 0")
-    low, high = torch.aminmax(errors)
-    if not (low >= 0 and high <= 1):
-        bad = int((~((errors >= 0) & (errors <= 1))).sum())
-        raise ValueError(f"error must lie in [0, 1], got {bad} of {len(errors)} values outside or NaN")
-    return values, errors
+def levels_of_ranked(ranked: RankedCases) -> Levels:
+    """One level for each distinct confidence (K,)."""
+    xp = namespace(ranked.ends)
+    return Levels(
+        kept=xp.asarray(ranked.ends + 1, dtype=xp.float64), wrong=ranked.error.cumsum(0)[ranked.ends]
+    )
 
 
-def sort_levels(confidence: Tensor, error: Tensor) -> tuple[Levels, Tensor]:
-    """Levels and their thresholds (K,), highest first, of checked float64 vectors (N,)."""
-    ends, ranked_confidence, ranked_error = rank_cases(confidence, error)
-    levels = Levels(kept=(ends + 1).to(torch.float64), wrong=ranked_error.cumsum(0)[ends])
-    return levels, ranked_confidence[ends]
-
-
-def rank_cases(confidence: Tensor, error: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Position (K,) of the last case of every level, and confidence and error (N,) by falling confidence.
+def rank_cases(confidence: Array, error: Array) -> RankedCases:
+    """Sort checked float64 vectors (N,), of NumPy or torch.
 
     Raises:
         ValueError: If a confidence is NaN or infinite.
     """
-    if confidence.device.type == "cpu":
-        # NumPy sorts with vector instructions, some three times as fast as torch.
-        order = torch.from_numpy(np.argsort(confidence.numpy())).flip(0)
-        ranked = confidence[order]
-    else:
+    order: Array
+    ranked: Array
+    steps: Array
+    last: Array
+    if isinstance(confidence, Tensor):
         ranked, order = confidence.sort(descending=True)
-    # NaN is sorted to one of the ends, and so is infinity unless it hides behind NaN.
-    if not (ranked[0].isfinite() and ranked[-1].isfinite()):
-        bad = int((~ranked.isfinite()).sum())
-        raise ValueError(
-            f"confidence must be finite, got {bad} NaN or infinite values in {len(ranked)} cases; "
-            "such a case has no rank"
-        )
-    is_end = torch.ones_like(ranked, dtype=torch.bool)
-    torch.ne(ranked[1:], ranked[:-1], out=is_end[:-1])
-    return is_end.nonzero()[:, 0], ranked, error[order]
-
-
-def as_float64(values: ArrayLike, name: str) -> Tensor:
-    """The values as a float64 tensor, without a copy where possible.
-
-    Raises:
-        ValueError: For anything but real numbers, and for integers that float64 cannot tell apart.
-    """
-    if isinstance(values, Tensor):
-        # MONAI's MetaTensor would otherwise carry its bookkeeping through every step.
-        tensor = values.detach().as_subclass(Tensor)
-        is_integer = not (tensor.is_floating_point() or tensor.is_complex())
-        if tensor.is_complex():
-            raise ValueError(f"{name} must hold real numbers, got dtype {tensor.dtype}")
+        steps = (ranked[1:] != ranked[:-1]).nonzero()[:, 0]
+        last = order.new_full((1,), len(order) - 1)
     else:
-        array = np.asarray(values)
-        if array.dtype.kind not in "biuf":
-            raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
-        is_integer = array.dtype.kind in "iu"
-        # torch takes neither read-only arrays nor negative strides.
-        array = np.ascontiguousarray(array, dtype=np.float64)
-        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
-    tensor = tensor.to(torch.float64)
-    if is_integer and tensor.numel() and tensor.abs().max() >= 2**53:
-        bad = int((tensor.abs() >= 2**53).sum())
-        raise ValueError(
-            f"{name} must hold integers below 2**53, which float64 can tell apart; {bad} are not"
-        )
-    return tensor
+        order = np.argsort(confidence)[::-1]
+        ranked = confidence[order]
+        steps = np.flatnonzero(ranked[1:] != ranked[:-1])
+        last = np.array([len(order) - 1])
+    # Sorting puts NaN at one of the ends, and infinity too unless it hides behind NaN.
+    if not np.isfinite(float(ranked[0]) + float(ranked[-1])):
+        bad = int((~namespace(ranked).isfinite(ranked)).sum())
+        if bad:
+            raise ValueError(
+                f"confidence must be finite, got {bad} of {len(ranked)} values NaN or infinite: "
+                "such a case has no rank"
+            )
+    ends = namespace(steps).concatenate((steps, last))
+    return RankedCases(ranked, error[order], order, ends)
