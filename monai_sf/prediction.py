@@ -1,0 +1,127 @@
+"""Predictions for new images: class, and the confidence of every score that the network allows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+import torch
+from ignite.engine import Events
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.utils import CommonKeys
+from torch import Tensor
+from tqdm import tqdm
+
+from monai_sf.files import write_text
+from monai_sf.inferers import MCDropoutInferer
+from monai_sf.networks import ConfidenceClassifier, load_checkpoint, load_weights
+from monai_sf.scores import CSFS, csfs_for
+
+
+def image_records(folder: str | os.PathLike[str], pattern: str) -> list[dict[str, str]]:
+    """The images of a folder, as the dictionaries that MONAI's datasets take.
+
+    Args:
+        folder: where to look, with all folders below.
+        pattern: such as ``*.npy`` or ``*.png``.
+
+    Returns:
+        One dictionary a file, sorted: ``image`` (path) and ``case_id`` (path below ``folder``).
+
+    Raises:
+        FileNotFoundError: nothing there matches.
+    """
+    root = Path(folder)
+    files = sorted(path for path in root.rglob(pattern) if path.is_file())
+    if not files:
+        raise FileNotFoundError(f"no file below {root} matches {pattern!r}")
+    return [{"image": str(f), "case_id": str(PurePosixPath(f.relative_to(root)))} for f in files]
+
+
+def _image_batch(
+    batch: dict[str, Any], device: torch.device, non_blocking: bool, **kwargs: Any
+) -> tuple[Tensor, None, tuple[()], dict[str, Any]]:
+    image = batch["image"].to(device=device, non_blocking=non_blocking, **kwargs)
+    return image, None, (), {"case_ids": batch["case_id"]}
+
+
+class ImagePredictor(SupervisedEvaluator):
+    """Classify images that have no label, and write a CSV: one row an image, one column a confidence score.
+
+    Args:
+        device: where to compute.
+        network: of the architecture that was trained.
+        checkpoint: file with the weights, as training writes them (``best.pt``).
+        dataset: dictionaries with ``image`` (channels, H, W) in [0, 1] and ``case_id``.
+        inferer: gives the outputs that the confidence scores need.
+        method: how the network was trained, see :func:`monai_sf.scores.csfs_for`.
+        class_names: names of the C classes.
+        output: the CSV file to write.
+        batch_size: images in a batch.
+        val_handlers: further handlers.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: torch.device,
+        network: ConfidenceClassifier,
+        checkpoint: str | os.PathLike[str],
+        dataset: Dataset,
+        inferer: MCDropoutInferer,
+        method: str,
+        class_names: Sequence[str],
+        output: str | os.PathLike[str],
+        batch_size: int = 64,
+        val_handlers: Sequence[Any] = (),
+    ) -> None:
+        if len(class_names) != network.num_classes:
+            raise ValueError(
+                f"class_names has {len(class_names)} names, the network {network.num_classes} classes"
+            )
+        self.checkpoint, self.method, self.class_names = str(checkpoint), method, list(class_names)
+        self.output = Path(output)
+        self.rows: list[pd.DataFrame] = []
+        super().__init__(
+            device=device,
+            val_data_loader=DataLoader(dataset, batch_size=batch_size),
+            network=network.to(device, memory_format=torch.channels_last),
+            inferer=inferer,
+            prepare_batch=_image_batch,
+            val_handlers=val_handlers,
+            decollate=False,
+        )
+        self.add_event_handler(Events.ITERATION_COMPLETED, self._score)
+
+    def _score(self) -> None:
+        state: Any = self.state
+        outputs: dict[str, Tensor] = state.output[CommonKeys.PRED]
+        classes = outputs["logits"].argmax(1).tolist()
+        table = pd.DataFrame({"case_id": state.batch["case_id"], "prediction": classes})
+        table["class"] = [self.class_names[c] for c in classes]
+        for name in csfs_for(self.method, outputs):
+            confidence = CSFS[name].confidence(outputs)
+            probability = CSFS[name].scale == "log_probability"
+            table[name] = (confidence.exp() if probability else confidence).cpu().numpy()
+        self.rows.append(table)
+        self.bar.update(len(table))
+
+    def run(self) -> None:  # type: ignore[override]
+        """Classify all images and write the CSV.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint.
+            ValueError: the checkpoint is damaged or of another network.
+            OSError: the CSV cannot be written.
+        """
+        state: dict[str, Any] = load_checkpoint(self.checkpoint)
+        load_weights(self.network, state["network"], self.checkpoint)
+        self.rows = []
+        with tqdm(total=len(self.data_loader.dataset), desc="classify", unit="image") as self.bar:
+            super().run()
+        write_text(self.output, pd.concat(self.rows).to_csv(index=False, lineterminator="\n"))
+        print(f"{sum(map(len, self.rows))} predictions: {self.output}")
