@@ -1,1 +1,38 @@
-"""TODO."""
+"""Risk-coverage and failure-detection metrics; docs/metrics.md tells how to use them and why they are so."""
+
+from monai_sf.metrics.areas import augrc, aurc, eaugrc, eaurc
+from monai_sf.metrics.bootstrap import Interval, bootstrap_ci
+from monai_sf.metrics.curve import RiskCoverageCurve, risk_coverage_curve
+from monai_sf.metrics.failure import failure_auroc, failure_average_precision, failure_fpr
+from monai_sf.metrics.guarantee import SelectiveThreshold, selective_threshold
+from monai_sf.metrics.ignite import AUGRC, AURC, EAUGRC, EAURC, ConfidenceAndError, FailureAUROC
+from monai_sf.metrics.operating import OperatingPoint, coverage_at_risk, risk_at_coverage
+from monai_sf.metrics.table import RiskCoverageMetrics, risk_coverage_metrics, risk_coverage_table
+
+__all__ = [
+    "AUGRC",
+    "AURC",
+    "EAUGRC",
+    "EAURC",
+    "ConfidenceAndError",
+    "FailureAUROC",
+    "Interval",
+    "OperatingPoint",
+    "RiskCoverageCurve",
+    "RiskCoverageMetrics",
+    "SelectiveThreshold",
+    "augrc",
+    "aurc",
+    "bootstrap_ci",
+    "coverage_at_risk",
+    "eaugrc",
+    "eaurc",
+    "failure_auroc",
+    "failure_average_precision",
+    "failure_fpr",
+    "risk_at_coverage",
+    "risk_coverage_curve",
+    "risk_coverage_metrics",
+    "risk_coverage_table",
+    "selective_threshold",
+]

@@ -1,0 +1,133 @@
+"""Areas under the risk-coverage curve: AURC, AUGRC and their excess over a perfect ranking."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from monai_sf.metrics.arrays import Array, ArrayLike, namespace, pick
+from monai_sf.metrics.curve import Levels, levels_of
+
+
+def aurc(confidence: ArrayLike, error: ArrayLike) -> float:
+    """Area under the selective risk-coverage curve, by trapezoids over its points.
+
+    Geifman, Uziel & El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019.
+
+    Args:
+        confidence: (N,) finite real numbers, higher = more sure.
+        error: (N,) in [0, 1].
+
+    Returns:
+        A float in [0, 1], lower = better; tables show it as a percentage.
+
+    Raises:
+        ValueError: See `risk_coverage_curve`.
+
+    Example:
+        >>> aurc(np.array([0.9, 0.8, 0.7, 0.1]), np.array([0, 0, 0, 1]))
+        0.03125
+    """
+    return float(aurc_of(levels_of(confidence, error)))
+
+
+def eaurc(confidence: ArrayLike, error: ArrayLike) -> float:
+    """Excess AURC: AURC - [e + (1 - e) ln(1 - e)], with the error rate e.
+
+    What is taken off is the area of a perfect ranking of binary errors in the limit of many cases (Geifman et
+    al., ICLR 2019). The trapezoids of few cases lie below that limit, so a perfect ranking can come out
+    slightly negative.
+
+    Args:
+        confidence: (N,) finite real numbers, higher = more sure.
+        error: (N,) in [0, 1].
+
+    Returns:
+        A float below 1, lower = better, 0 for a perfect ranking of many cases.
+
+    Raises:
+        ValueError: See `risk_coverage_curve`.
+    """
+    return float(eaurc_of(levels_of(confidence, error)))
+
+
+def augrc(confidence: ArrayLike, error: ArrayLike) -> float:
+    """Area under the generalized risk-coverage curve: the average risk of silent failures.
+
+    Traub et al., "Overcoming Common Flaws in the Evaluation of Selective Classification", NeurIPS 2024.
+    For binary errors it equals e^2/2 + (1 - AUROC_f) e (1 - e), with the error rate e.
+
+    Args:
+        confidence: (N,) finite real numbers, higher = more sure.
+        error: (N,) in [0, 1].
+
+    Returns:
+        A float in [0, 1/2], lower = better.
+
+    Raises:
+        ValueError: See `risk_coverage_curve`.
+    """
+    return float(augrc_of(levels_of(confidence, error)))
+
+
+def eaugrc(confidence: ArrayLike, error: ArrayLike) -> float:
+    """Excess AUGRC: AUGRC - e^2/2, with the error rate e.
+
+    What is taken off is the exact area of a perfect ranking of binary errors.
+
+    Args:
+        confidence: (N,) finite real numbers, higher = more sure.
+        error: (N,) in [0, 1].
+
+    Returns:
+        A float in [0, 1/2], lower = better, 0 for a perfect ranking.
+
+    Raises:
+        ValueError: See `risk_coverage_curve`.
+    """
+    return float(eaugrc_of(levels_of(confidence, error)))
+
+
+def error_rate_of(levels: Levels) -> Array:
+    """Mean error of all cases (...), the risk at full coverage."""
+    return levels.wrong[..., -1] / levels.kept[..., -1]
+
+
+def aurc_of(levels: Levels) -> Array:
+    """AURC (...) of cumulated counts (..., K)."""
+    kept, wrong = levels
+    # The curve is level from coverage 0 to its first point, a triangle that the weighted sum leaves out.
+    first_wrong = pick(wrong, (kept == 0).sum(-1))
+    return (_weighted_sum(wrong / kept.clip(min=1), kept) + first_wrong) / (2 * kept[..., -1])
+
+
+def eaurc_of(levels: Levels) -> Array:
+    """Excess AURC (...) of cumulated counts (..., K)."""
+    error_rate = error_rate_of(levels)
+    accuracy = 1 - error_rate
+    # 0 ln 0 = 0 when every case is wrong; the smallest positive number stands in for 0 in the logarithm.
+    log_accuracy = namespace(levels.kept).log(accuracy.clip(min=np.finfo(np.float64).tiny))
+    return aurc_of(levels) - (error_rate + accuracy * log_accuracy)
+
+
+def augrc_of(levels: Levels) -> Array:
+    """AUGRC (...) of cumulated counts (..., K)."""
+    return _weighted_sum(levels.wrong, levels.kept) / (2 * levels.kept[..., -1] ** 2)
+
+
+def eaugrc_of(levels: Levels) -> Array:
+    """Excess AUGRC (...) of cumulated counts (..., K)."""
+    # Never negative for residuals in [0, 1]; only rounding goes below.
+    return (augrc_of(levels) - error_rate_of(levels) ** 2 / 2).clip(min=0)
+
+
+def _weighted_sum(height: Array, kept: Array) -> Array:
+    """Twice the trapezoids between (0, 0) and the points (kept, height), summed over the points.
+
+    A point counts with the distance between its two neighbours; the last has itself for its right one.
+    """
+    width = namespace(kept).empty_like(kept)
+    width[..., :-1] = kept[..., 1:]
+    width[..., -1] = kept[..., -1]
+    width[..., 1:] -= kept[..., :-1]
+    width *= height
+    return width.sum(-1)

@@ -1,0 +1,172 @@
+"""Bootstrap confidence intervals of the metrics, without sorting again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from monai_sf.metrics.areas import augrc, augrc_of, aurc, aurc_of, eaugrc, eaugrc_of, eaurc, eaurc_of
+from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, check_binary, check_cases
+from monai_sf.metrics.curve import Levels, RankedCases, rank_cases
+from monai_sf.metrics.failure import (
+    failure_auroc,
+    failure_auroc_of,
+    failure_average_precision,
+    failure_average_precision_of,
+    failure_fpr,
+    failure_fpr_of,
+)
+from monai_sf.metrics.operating import (
+    coverage_at_risk,
+    coverage_at_risk_of,
+    risk_at_coverage,
+    risk_at_coverage_of,
+)
+
+Metric = Callable[..., Any]
+
+_OF_LEVELS: MappingProxyType[Metric, Callable[..., Array]] = MappingProxyType(
+    {
+        aurc: aurc_of,
+        eaurc: eaurc_of,
+        augrc: augrc_of,
+        eaugrc: eaugrc_of,
+        failure_auroc: failure_auroc_of,
+        failure_fpr: failure_fpr_of,
+        failure_average_precision: failure_average_precision_of,
+        risk_at_coverage: risk_at_coverage_of,
+        coverage_at_risk: coverage_at_risk_of,
+    }
+)
+_NEEDS_BINARY = (failure_auroc, failure_fpr, failure_average_precision)
+# Resamples that are worked on together: few enough that their counts stay in the processor's cache.
+_BLOCK_CELLS = 2**16
+
+
+class Interval(NamedTuple):
+    """A confidence interval.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+    """
+
+    low: float
+    high: float
+
+
+def bootstrap_ci(
+    metric: Metric,
+    confidence: ArrayLike,
+    error: ArrayLike,
+    *,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of a metric.
+
+    Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+
+    The cases are sorted once. A resample is then how often each of them was drawn, multinomial counts in the
+    order of the confidence, of which only cumulated sums are needed. The draws are made on the CPU, so a seed
+    gives the same interval on every device.
+
+    Args:
+        metric: One of this package's functions `aurc`, `eaurc`, `augrc`, `eaugrc`, `failure_auroc`,
+            `failure_fpr`, `failure_average_precision`, `risk_at_coverage` (its risk), `coverage_at_risk` (its
+            coverage); with options as ``functools.partial(risk_at_coverage, coverage=0.8)``.
+        confidence: (N,) finite real numbers, higher = more sure.
+        error: (N,) in [0, 1]; only 0 and 1 for the failure metrics.
+        n_resamples: How many resamples to draw.
+        level: Probability that the interval is to have, in (0, 1).
+        groups: (N,) of numbers or strings. Cases of one group, such as the images of one patient, are drawn
+            together, since they are not independent; as many groups are drawn as there are.
+        seed: Of the draws; the same seed gives the same interval.
+
+    Returns:
+        (low, high). Resamples in which the metric is not defined (no failure was drawn, say) are left out.
+
+    Raises:
+        ValueError: If metric is not one of those, an argument is out of range, the metric is not defined in
+            any resample, and as in `risk_coverage_curve`.
+    """
+    of_levels = _metric_of_levels(metric)
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), got {level}")
+    values, errors = check_cases(confidence, error)
+    if _base(metric) in _NEEDS_BINARY:
+        check_binary(errors)
+    ranked = RankedCases(*(_on_cpu(part) for part in rank_cases(values, errors)))
+    group_of_case = None if groups is None else _group_numbers(groups, ranked)
+    estimates = np.concatenate(
+        [
+            of_levels(levels)
+            for levels in _resampled_levels(ranked, group_of_case, n_resamples, np.random.default_rng(seed))
+        ]
+    )
+    defined = estimates[~np.isnan(estimates)]
+    if len(defined) == 0:
+        raise ValueError(
+            f"error must hold failures and successes, got {int((errors > 0).sum())} wrong among "
+            f"{len(errors)} cases: {_base(metric).__name__} is not defined in any of {n_resamples} resamples"
+        )
+    tail = (1 - level) / 2
+    low, high = np.quantile(defined, (tail, 1 - tail))
+    return Interval(float(low), float(high))
+
+
+def _base(metric: Metric) -> Metric:
+    return metric.func if isinstance(metric, partial) else metric
+
+
+def _metric_of_levels(metric: Metric) -> Callable[[Levels], Array]:
+    of_levels = _OF_LEVELS.get(_base(metric))
+    if of_levels is None:
+        known = ", ".join(function.__name__ for function in _OF_LEVELS)
+        raise ValueError(f"metric must be one of {known}, or a functools.partial of one, got {metric!r}")
+    return partial(of_levels, **metric.keywords) if isinstance(metric, partial) else of_levels
+
+
+def _on_cpu(array: Array) -> NumpyArray:
+    result: NumpyArray = array.cpu().numpy() if isinstance(array, Tensor) else array
+    return result
+
+
+def _group_numbers(groups: ArrayLike, ranked: RankedCases) -> NumpyArray:
+    """Number of the group, from 0, of every case in ranked order."""
+    names = _on_cpu(groups) if isinstance(groups, Tensor) else np.asarray(groups)
+    if names.shape != ranked.error.shape:
+        raise ValueError(f"groups must have shape {ranked.error.shape} like confidence, got {names.shape}")
+    numbers: NumpyArray = np.unique(names, return_inverse=True)[1].reshape(-1)
+    return numbers[ranked.order]
+
+
+def _resampled_levels(
+    ranked: RankedCases, group_of_case: NumpyArray | None, n_resamples: int, rng: np.random.Generator
+) -> Iterator[Levels]:
+    """Levels (R, K) of R resamples at a time."""
+    n_cases, n_levels = len(ranked.error), len(ranked.ends)
+    n_units = n_cases if group_of_case is None else int(group_of_case.max()) + 1
+    is_binary = ((ranked.error == 0) | (ranked.error == 1)).all()
+    # Integers add up seven times as fast as floating-point numbers.
+    error = ranked.error.astype(np.int64) if is_binary else ranked.error
+    block = max(1, _BLOCK_CELLS // n_levels)
+    for start in range(0, n_resamples, block):
+        n_rows = min(block, n_resamples - start)
+        levels = Levels(kept=np.empty((n_rows, n_levels)), wrong=np.empty((n_rows, n_levels)))
+        for kept, wrong in zip(*levels, strict=True):
+            counts = np.bincount(rng.integers(0, n_units, n_units), minlength=n_units)
+            if group_of_case is not None:
+                counts = counts[group_of_case]
+            kept[:] = counts.cumsum()[ranked.ends]
+            wrong[:] = (counts * error).cumsum()[ranked.ends]
+        yield levels

@@ -1,0 +1,151 @@
+"""The risk-coverage curve: one sort of the cases, from which every metric of this package is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, check_cases, namespace
+
+_ArrayT = TypeVar("_ArrayT", Tensor, NumpyArray)
+
+
+class Levels(NamedTuple):
+    """The cases at or above each distinct confidence, from the highest confidence down.
+
+    Ties are one level, so nothing that is read from here depends on the order of rows. A level may repeat the
+    counts of the one before, and the first may be 0: in a bootstrap sample nobody may have drawn their cases.
+
+    Attributes:
+        kept: (..., K) float64, how many cases have at least this confidence; the last is N.
+        wrong: (..., K) float64, the sum of their errors.
+    """
+
+    kept: Array
+    wrong: Array
+
+
+class RankedCases(NamedTuple):
+    """Cases by falling confidence.
+
+    Attributes:
+        confidence: (N,) float64.
+        error: (N,) float64.
+        order: (N,) int64, the row each of them had.
+        ends: (K,) int64, position of the last case of every distinct confidence.
+    """
+
+    confidence: Array
+    error: Array
+    order: Array
+    ends: Array
+
+
+@dataclass(frozen=True, eq=False)
+class RiskCoverageCurve(Generic[_ArrayT]):
+    """The risk-coverage curve by rising coverage: coverage 0, then K distinct confidences.
+
+    Attributes:
+        coverages: (K + 1,) share of the cases that are kept, from 0 to 1.
+        selective_risks: (K + 1,) mean error of the kept cases; at coverage 0 that of the first level.
+        generalized_risks: (K + 1,) sum of the errors of the kept cases over the number of all cases.
+        thresholds: (K + 1,) lowest confidence that is kept, falling; infinity at coverage 0.
+    """
+
+    coverages: _ArrayT
+    selective_risks: _ArrayT
+    generalized_risks: _ArrayT
+    thresholds: _ArrayT
+
+
+@overload
+def risk_coverage_curve(confidence: Tensor, error: ArrayLike) -> RiskCoverageCurve[Tensor]: ...
+@overload
+def risk_coverage_curve(confidence: NumpyArray, error: ArrayLike) -> RiskCoverageCurve[NumpyArray]: ...
+def risk_coverage_curve(
+    confidence: ArrayLike, error: ArrayLike
+) -> RiskCoverageCurve[Tensor] | RiskCoverageCurve[NumpyArray]:
+    """Risk against coverage at every distinct confidence.
+
+    Geifman & El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017 (selective risk);
+    Traub et al., "Overcoming Common Flaws in the Evaluation of Selective Classification", NeurIPS 2024
+    (generalized risk). Cases of equal confidence are accepted together, as one point.
+
+    Args:
+        confidence: (N,) finite real numbers, higher = more sure, of any dtype.
+        error: (N,) in [0, 1], 1 where the prediction is wrong; any residual in between is allowed.
+
+    Returns:
+        The curve in float64: NumPy arrays for a NumPy confidence, tensors on its device for a tensor.
+
+    Raises:
+        ValueError: For other shapes, unequal lengths, no cases, NaN, infinity or values out of range.
+
+    Example:
+        >>> curve = risk_coverage_curve(np.array([0.9, 0.8, 0.8, 0.1]), np.array([0, 0, 1, 1]))
+        >>> curve.coverages.tolist(), curve.generalized_risks.tolist()
+        ([0.0, 0.25, 0.75, 1.0], [0.0, 0.0, 0.25, 0.5])
+    """
+    ranked = rank_cases(*check_cases(confidence, error))
+    kept, wrong = levels_of_ranked(ranked)
+    thresholds = ranked.confidence[ranked.ends]
+    xp = namespace(kept)
+    zero = xp.zeros_like(kept[:1])
+    risks = wrong / kept
+    points = (
+        xp.concatenate((zero, kept / kept[-1])),
+        xp.concatenate((risks[:1], risks)),
+        xp.concatenate((zero, wrong / kept[-1])),
+        xp.concatenate((zero + np.inf, thresholds)),
+    )
+    if isinstance(confidence, Tensor):
+        return RiskCoverageCurve(*(torch.as_tensor(point) for point in points))
+    return RiskCoverageCurve(*points)
+
+
+def levels_of(confidence: ArrayLike, error: ArrayLike) -> Levels:
+    """Check the input and sort it once; see `risk_coverage_curve` for the arguments."""
+    return levels_of_ranked(rank_cases(*check_cases(confidence, error)))
+
+
+def levels_of_ranked(ranked: RankedCases) -> Levels:
+    """One level for each distinct confidence (K,)."""
+    xp = namespace(ranked.ends)
+    return Levels(
+        kept=xp.asarray(ranked.ends + 1, dtype=xp.float64), wrong=ranked.error.cumsum(0)[ranked.ends]
+    )
+
+
+def rank_cases(confidence: Array, error: Array) -> RankedCases:
+    """Sort checked float64 vectors (N,), of NumPy or torch.
+
+    Raises:
+        ValueError: If a confidence is NaN or infinite.
+    """
+    order: Array
+    ranked: Array
+    steps: Array
+    last: Array
+    if isinstance(confidence, Tensor):
+        ranked, order = confidence.sort(descending=True)
+        steps = (ranked[1:] != ranked[:-1]).nonzero()[:, 0]
+        last = order.new_full((1,), len(order) - 1)
+    else:
+        order = np.argsort(confidence)[::-1]
+        ranked = confidence[order]
+        steps = np.flatnonzero(ranked[1:] != ranked[:-1])
+        last = np.array([len(order) - 1])
+    # Sorting puts NaN at one of the ends, and infinity too unless it hides behind NaN.
+    if not np.isfinite(float(ranked[0]) + float(ranked[-1])):
+        bad = int((~namespace(ranked).isfinite(ranked)).sum())
+        if bad:
+            raise ValueError(
+                f"confidence must be finite, got {bad} of {len(ranked)} values NaN or infinite: "
+                "such a case has no rank"
+            )
+    ends = namespace(steps).concatenate((steps, last))
+    return RankedCases(ranked, error[order], order, ends)

@@ -1,0 +1,131 @@
+"""Failure detection as a two-class problem: the positive class is "the prediction is wrong".
+
+The detector calls a failure what has *low* confidence, so a true positive is a detected failure, a false
+positive a false alarm on a correct prediction, and a false negative a silent failure.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from monai_sf.metrics.arrays import Array, ArrayLike, check_binary, check_cases, namespace, pick
+from monai_sf.metrics.curve import Levels, levels_of_ranked, rank_cases
+
+
+def failure_auroc(confidence: ArrayLike, error: ArrayLike) -> float:
+    """Probability that a random wrong case has a lower confidence than a random correct one; ties count half.
+
+    Args:
+        confidence: (N,) finite real numbers, higher = more sure.
+        error: (N,) of 0 and 1, 1 where the prediction is wrong.
+
+    Returns:
+        A float in [0, 1], higher = better, 0.5 for a confidence that knows nothing.
+
+    Raises:
+        ValueError: If all cases are correct or all are wrong, if an error is neither 0 nor 1, and as in
+            `risk_coverage_curve`.
+    """
+    return float(failure_auroc_of(_failures_and_successes(confidence, error)))
+
+
+def failure_fpr(confidence: ArrayLike, error: ArrayLike, *, tpr: float = 0.95) -> float:
+    """Share of the correct cases that are flagged when at least `tpr` of the wrong ones are.
+
+    Among the thresholds that reach the true-positive rate it is the one with the fewest false alarms; nothing
+    is interpolated between thresholds.
+
+    Args:
+        confidence: (N,) finite real numbers, higher = more sure.
+        error: (N,) of 0 and 1, 1 where the prediction is wrong.
+        tpr: True-positive rate to reach, in (0, 1].
+
+    Returns:
+        A float in [0, 1], lower = better.
+
+    Raises:
+        ValueError: If tpr is out of range, and as in `failure_auroc`.
+    """
+    return float(failure_fpr_of(_failures_and_successes(confidence, error), tpr=tpr))
+
+
+def failure_average_precision(confidence: ArrayLike, error: ArrayLike) -> float:
+    """Average precision of finding the wrong cases by low confidence (errors as positives).
+
+    The sum over the thresholds of precision times the gain in recall, as in scikit-learn.
+
+    Args:
+        confidence: (N,) finite real numbers, higher = more sure.
+        error: (N,) of 0 and 1, 1 where the prediction is wrong.
+
+    Returns:
+        A float in (0, 1], higher = better; the error rate for a confidence that knows nothing.
+
+    Raises:
+        ValueError: If no case is wrong, if an error is neither 0 nor 1, and as in `risk_coverage_curve`.
+    """
+    levels = _binary_levels(confidence, error)
+    if not levels.wrong[-1]:
+        raise ValueError(
+            f"error must hold at least one failure, got 0 wrong among {int(levels.kept[-1])} cases"
+        )
+    return float(failure_average_precision_of(levels))
+
+
+def failure_auroc_of(levels: Levels) -> Array:
+    """AUROC (...) of cumulated counts (..., K); NaN where there are no failures or no successes."""
+    wrong, correct = levels.wrong, levels.kept - levels.wrong
+    n_wrong, n_correct = wrong[..., -1], correct[..., -1]
+    # The correct cases of a level win against the failures below it and draw with those beside them.
+    twice_won = 2 * wrong[..., -1:] - wrong - _level_above(wrong)
+    pairs = ((correct - _level_above(correct)) * twice_won).sum(-1)
+    return _ratio(pairs, 2 * n_wrong * n_correct)
+
+
+def failure_fpr_of(levels: Levels, *, tpr: float = 0.95) -> Array:
+    """False-positive rate (...) of cumulated counts (..., K); NaN without failures or without successes."""
+    if not 0 < tpr <= 1:
+        raise ValueError(f"tpr must lie in (0, 1], got {tpr}")
+    wrong, correct = levels.wrong, levels.kept - levels.wrong
+    n_wrong, n_correct = wrong[..., -1], correct[..., -1]
+    # Accept down to the lowest level that leaves enough failures flagged; if none does, flag everything.
+    share = (wrong[..., -1:] - wrong) / wrong[..., -1:].clip(min=1)
+    n_levels = (share >= tpr).sum(-1)
+    accepted = pick(correct, (n_levels - 1).clip(min=0)) * (n_levels > 0)
+    return _ratio((n_correct - accepted) * (n_wrong > 0), n_correct * (n_wrong > 0))
+
+
+def failure_average_precision_of(levels: Levels) -> Array:
+    """Average precision (...) of cumulated counts (..., K); NaN where there are no failures."""
+    kept, wrong = levels
+    above = _level_above(wrong)
+    n_flagged = kept[..., -1:] - _level_above(kept)
+    precision = (wrong[..., -1:] - above) / n_flagged.clip(min=1)
+    return _ratio(((wrong - above) * precision).sum(-1), wrong[..., -1])
+
+
+def _binary_levels(confidence: ArrayLike, error: ArrayLike) -> Levels:
+    values, errors = check_cases(confidence, error)
+    check_binary(errors)
+    return levels_of_ranked(rank_cases(values, errors))
+
+
+def _failures_and_successes(confidence: ArrayLike, error: ArrayLike) -> Levels:
+    levels = _binary_levels(confidence, error)
+    n_wrong, n_cases = int(levels.wrong[-1]), int(levels.kept[-1])
+    if n_wrong in (0, n_cases):
+        raise ValueError(
+            f"error must hold both failures and successes, got {n_wrong} wrong among {n_cases} cases"
+        )
+    return levels
+
+
+def _level_above(cumulated: Array) -> Array:
+    above = namespace(cumulated).zeros_like(cumulated)
+    above[..., 1:] = cumulated[..., :-1]
+    return above
+
+
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    """The quotient of counts, NaN over 0."""
+    return namespace(denominator).where(denominator > 0, numerator / denominator.clip(min=1), np.nan)

@@ -1,0 +1,101 @@
+"""Operating points: what a clinic gets when it sets a threshold on the confidence."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from monai_sf.metrics.arrays import Array, ArrayLike, check_cases, namespace, pick
+from monai_sf.metrics.curve import Levels, levels_of_ranked, rank_cases
+
+
+class OperatingPoint(NamedTuple):
+    """A threshold and what it does to the given cases.
+
+    Attributes:
+        threshold: Lowest confidence that is accepted; infinity when nothing is.
+        coverage: Share of the cases that are accepted, in [0, 1].
+        risk: Mean error of the accepted cases, in [0, 1]; NaN when nothing is accepted.
+    """
+
+    threshold: float
+    coverage: float
+    risk: float
+
+
+def risk_at_coverage(confidence: ArrayLike, error: ArrayLike, *, coverage: float) -> OperatingPoint:
+    """Selective risk when at least this share of the cases is to be accepted.
+
+    The threshold is the highest one that accepts enough cases. Ties can make it accept more, so the coverage
+    that it really has is returned with it.
+
+    Args:
+        confidence: (N,) finite real numbers, higher = more sure.
+        error: (N,) in [0, 1].
+        coverage: Share of the cases to accept, in (0, 1].
+
+    Returns:
+        The operating point; its `risk` is the answer.
+
+    Raises:
+        ValueError: If coverage is out of range, and as in `risk_coverage_curve`.
+    """
+    ranked = rank_cases(*check_cases(confidence, error))
+    levels = levels_of_ranked(ranked)
+    return _operating_point(levels, ranked.confidence[ranked.ends], int(_level_at_coverage(levels, coverage)))
+
+
+def coverage_at_risk(confidence: ArrayLike, error: ArrayLike, *, risk: float) -> OperatingPoint:
+    """Largest coverage whose selective risk on these cases is at most the given one.
+
+    It is a statement about the given cases only; `selective_threshold` gives one about the cases to come.
+
+    Args:
+        confidence: (N,) finite real numbers, higher = more sure.
+        error: (N,) in [0, 1].
+        risk: Highest mean error to tolerate among the accepted cases, in [0, 1].
+
+    Returns:
+        The operating point; its `coverage` is the answer, 0 with an infinite threshold if no level qualifies.
+
+    Raises:
+        ValueError: If risk is out of range, and as in `risk_coverage_curve`.
+    """
+    ranked = rank_cases(*check_cases(confidence, error))
+    levels = levels_of_ranked(ranked)
+    return _operating_point(levels, ranked.confidence[ranked.ends], int(_last_level_at_risk(levels, risk)))
+
+
+def risk_at_coverage_of(levels: Levels, *, coverage: float) -> Array:
+    """Selective risk (...) of cumulated counts (..., K)."""
+    level = _level_at_coverage(levels, coverage)
+    return pick(levels.wrong, level) / pick(levels.kept, level)
+
+
+def coverage_at_risk_of(levels: Levels, *, risk: float) -> Array:
+    """Coverage (...) of cumulated counts (..., K); 0 where no level qualifies."""
+    level = _last_level_at_risk(levels, risk)
+    return pick(levels.kept, level.clip(min=0)) * (level >= 0) / levels.kept[..., -1]
+
+
+def _level_at_coverage(levels: Levels, coverage: float) -> Array:
+    if not 0 < coverage <= 1:
+        raise ValueError(f"coverage must lie in (0, 1], got {coverage}")
+    return (levels.kept / levels.kept[..., -1:] < coverage).sum(-1)
+
+
+def _last_level_at_risk(levels: Levels, risk: float) -> Array:
+    """Index (...) of the lowest level whose selective risk is at most `risk`, -1 where there is none."""
+    if not 0 <= risk <= 1:
+        raise ValueError(f"risk must lie in [0, 1], got {risk}")
+    kept, wrong = levels
+    qualifies = (kept > 0) & (wrong / kept.clip(min=1) <= risk)
+    # How many levels have this one or another that qualifies at or below them.
+    return namespace(kept).flip(qualifies, (-1,)).cumsum(-1).clip(max=1).sum(-1) - 1
+
+
+def _operating_point(levels: Levels, thresholds: Array, level: int) -> OperatingPoint:
+    if level < 0:
+        return OperatingPoint(threshold=math.inf, coverage=0.0, risk=math.nan)
+    kept, wrong = float(levels.kept[level]), float(levels.wrong[level])
+    return OperatingPoint(float(thresholds[level]), kept / float(levels.kept[-1]), wrong / kept)
