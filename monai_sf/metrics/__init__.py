@@ -5,10 +5,17 @@ from monai_sf.metrics.bootstrap import Interval, bootstrap_ci
 from monai_sf.metrics.curve import RiskCoverageCurve, risk_coverage_curve
 from monai_sf.metrics.failure import failure_auroc, failure_average_precision, failure_fpr
 from monai_sf.metrics.guarantee import SelectiveThreshold, selective_threshold
+from monai_sf.metrics.ignite import AUGRC, AURC, EAUGRC, EAURC, ConfidenceAndError, FailureAUROC
 from monai_sf.metrics.operating import OperatingPoint, coverage_at_risk, risk_at_coverage
 from monai_sf.metrics.table import RiskCoverageMetrics, risk_coverage_metrics, risk_coverage_table
 
 __all__ = [
+    "AUGRC",
+    "AURC",
+    "EAUGRC",
+    "EAURC",
+    "ConfidenceAndError",
+    "FailureAUROC",
     "Interval",
     "OperatingPoint",
     "RiskCoverageCurve",

@@ -1,0 +1,129 @@
+"""How well a confidence score detects the failures of a classifier, from the results of runs.
+
+The benchmark and the report both build on these functions, so that a number in a table, in a CSV file and
+on a page is the same number. Confidence, prediction and error are defined as in Bungert et al.,
+"Understanding Silent Failures in Medical Image Classification", MICCAI 2023, section 3.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from monai_sf.metrics import aurc
+from monai_sf.results import Results, ResultsError
+from monai_sf.scores import CSFS, csfs_for
+
+#: Column of the benchmark table to the kind of test set that is averaged in it.
+GROUPS = {"iid": "iid", "cor": "corruption", "acq": "acquisition", "man": "manifestation"}
+
+#: Ways of training that ``csfs_for`` knows.
+METHODS = ("classifier", "confidnet", "deepgamblers", "devries")
+
+#: ``metric(confidence, error) -> value``, both (n,) float64; see ``monai_sf.metrics``.
+Metric = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
+
+
+class Detection(NamedTuple):
+    """What a CSF says about every case of a test set, in the order of its arrays.
+
+    Attributes:
+        confidence: (n,) float64, higher = more sure.
+        prediction: (n,) int64, the predicted class in 0..C-1.
+        error: (n,) float64, 1 where the prediction is not the label, else 0.
+    """
+
+    confidence: NDArray[np.float64]
+    prediction: NDArray[np.int64]
+    error: NDArray[np.float64]
+
+
+def available_csfs(results: Results) -> tuple[str, ...]:
+    """Names of the CSFs that every test set of a run has the arrays for, in the order of ``CSFS``.
+
+    A run of a way of training that the benchmark does not know gets every CSF that its arrays allow.
+    """
+    sets = [set(test_set.arrays) for test_set in results.test_sets.values()]
+    common = set.intersection(*sets) if sets else set()
+    method = str(results.run["method"])
+    return csfs_for(method if method in METHODS else None, common)
+
+
+def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
+    """Confidence, prediction and error of one CSF on one test set.
+
+    For the CSFs of MC-dropout the prediction, and so the error, is that of the mean softmax.
+
+    Args:
+        results: the results of a run.
+        test_set: name of one of its test sets.
+        csf: name of a CSF, one of ``monai_sf.scores.CSFS``.
+
+    Raises:
+        ResultsError: there is no such test set or CSF, the test set lacks an array that the CSF needs, or the
+            CSF is not defined for some case.
+    """
+    if test_set not in results.test_sets:
+        raise ResultsError(f"test_set must be one of {sorted(results.test_sets)}, got {test_set!r}")
+    if csf not in CSFS:
+        raise ResultsError(f"csf must be one of {sorted(CSFS)}, got {csf!r}")
+    score = CSFS[csf]
+    arrays = results.test_sets[test_set].arrays
+    missing = [name for name in (*score.needs, score.prediction) if name not in arrays]
+    if missing:
+        raise ResultsError(f"{csf} needs the arrays {missing}, which test set {test_set} does not have")
+    confidence = score.confidence(arrays)
+    undefined = int((~torch.isfinite(confidence)).sum())
+    if undefined:
+        raise ResultsError(f"{csf} is NaN or infinite for {undefined} cases of test set {test_set}")
+    prediction = np.asarray(arrays[score.prediction]).argmax(axis=1).astype(np.int64)
+    error = (prediction != results.labels_of(test_set)).astype(np.float64)
+    return Detection(confidence.cpu().numpy(), prediction, error)
+
+
+def benchmark_table(runs: Sequence[Results], metric: Metric = aurc) -> pd.DataFrame:
+    """The benchmark of several runs of one dataset: one row a CSF, one column a group of test sets.
+
+    Seeds are averaged per test set, then test sets per group. ``iid`` and ``cor`` are those of the study
+    ``iid``, or of all runs when none is of that study; ``acq`` and ``man`` are those of all studies.
+
+    Args:
+        runs: results of one dataset, any studies, methods and seeds.
+        metric: of confidence and error.
+
+    Returns:
+        DataFrame with index ``CSF`` in the order of ``CSFS``, columns those of ``iid``, ``cor``, ``acq`` and
+        ``man`` that occur, values of the metric in [0, 1], NaN where a CSF was not run.
+
+    Raises:
+        ResultsError: no runs, or runs of more than one dataset.
+    """
+    datasets = sorted({str(r.run["dataset"]) for r in runs})
+    if len(datasets) != 1:
+        raise ResultsError(f"runs must be the results of one dataset, got {len(runs)} runs of {datasets}")
+    has_iid_study = any(r.run["study"] == "iid" for r in runs)
+    seeds: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
+    for results in runs:
+        study = str(results.run["study"])
+        for test_set in results.test_sets.values():
+            group = next(g for g, kind in GROUPS.items() if kind == test_set.kind)
+            if group in ("iid", "cor") and has_iid_study and study != "iid":
+                continue
+            if not len(test_set):
+                continue
+            for csf in available_csfs(results):
+                found = failure_detection(results, test_set.name, csf)
+                seeds[csf, group, study, test_set.name].append(float(metric(found.confidence, found.error)))
+    cells: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for (csf, group, _, _), values in seeds.items():
+        cells[csf, group].append(float(np.mean(values)))
+    rows = [name for name in CSFS if any(csf == name for csf, _ in cells)]
+    columns = [g for g in GROUPS if any(group == g for _, group in cells)]
+    values = [[float(np.mean(cells.get((csf, g), [np.nan]))) for g in columns] for csf in rows]
+    return pd.DataFrame(values, pd.Index(rows, name="CSF"), columns, dtype=np.float64)

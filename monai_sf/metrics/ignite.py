@@ -1,0 +1,279 @@
+"""The metrics for PyTorch-Ignite engines, and so for MONAI's trainers, evaluators and bundles.
+
+Ignite's own `EpochMetric` needs equally many cases on every process and counts those twice that
+`DistributedSampler` repeats to get there. Here the shards may have any size, and with case ids a repeated
+case counts once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine
+from ignite.exceptions import NotComputableError
+from ignite.metrics import Metric
+from torch import Tensor
+
+from monai_sf.metrics.areas import augrc_of, aurc_of, eaugrc_of, eaurc_of
+from monai_sf.metrics.arrays import Array, check_binary, check_cases
+from monai_sf.metrics.curve import Levels, levels_of_ranked, rank_cases
+from monai_sf.metrics.failure import failure_auroc_of
+from monai_sf.scores import CSFS
+
+
+class RiskCoverageMetric(Metric):
+    """Base of the metrics below: collects confidence and error of every case and computes once at the end.
+
+    Works in float64 throughout. `compute` gives the same value on every process, and the one that a single
+    process would give: the shards may differ in size or be empty, and cases with the same id count once.
+
+    Args:
+        output_transform: From ``engine.state.output`` to what `update` takes; `ConfidenceAndError` makes it
+            from logits and labels.
+        case_id: Key of the case ids in ``engine.state.batch`` (a dict, or a list of dicts once MONAI has
+            decollated it). Give it, or ids to `update`, when a sampler repeats cases to fill up the last
+            batches, as `torch.utils.data.DistributedSampler` does.
+        device: Where the cases are kept and the value is computed.
+
+    Raises:
+        ignite.exceptions.NotComputableError: From `compute`, when no process has seen a case.
+    """
+
+    required_output_keys = ("confidence", "error")
+    _state_dict_all_req_keys = ("_cases",)
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = lambda output: output,
+        case_id: str | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self._case_id = case_id
+        super().__init__(output_transform=output_transform, device=device, skip_unrolling=True)
+
+    def reset(self) -> None:
+        """Forget all cases."""
+        # (n, 4): the bits of confidence and error, whether there is a case id, and the id. One integer tensor
+        # is one collective call, whatever a process has seen.
+        self._cases = torch.empty((0, 4), dtype=torch.int64, device=self._device)
+        self._batches: list[Tensor] = []
+
+    def update(self, output: Sequence[Any]) -> None:
+        """Add a batch.
+
+        Args:
+            output: (confidence, error) or (confidence, error, case ids), each a tensor (n,) or a list of n
+                single values. Confidence is real, higher = more sure; errors lie in [0, 1]; ids are integers
+                or strings.
+
+        Raises:
+            ValueError: For another number of items, other shapes, unequal lengths or ids of another type.
+        """
+        if not isinstance(output, Sequence) or len(output) not in (2, 3):
+            raise ValueError(
+                "output must be (confidence, error) or (confidence, error, case ids), got "
+                f"{len(output) if isinstance(output, Sequence) else type(output).__name__}"
+            )
+        confidence = _vector(output[0], "confidence", torch.float64, self._device)
+        error = _vector(output[1], "error", torch.float64, self._device)
+        ids = _id_vector(output[2], self._device) if len(output) == 3 else torch.zeros_like(error).long()
+        if not len(confidence) == len(error) == len(ids):
+            raise ValueError(
+                "confidence, error and case ids must have the same length, got "
+                f"{len(confidence)}, {len(error)} and {len(ids)}"
+            )
+        has_id = torch.full_like(ids, len(output) == 3)
+        bits = (confidence.view(torch.int64), error.view(torch.int64), has_id, ids)
+        self._batches.append(torch.stack(bits, dim=1))
+
+    @torch.no_grad()
+    def iteration_completed(self, engine: Engine) -> None:
+        """Add the batch that the engine has just worked on."""
+        if self._case_id is None:
+            super().iteration_completed(engine)
+            return
+        output = self._output_transform(engine.state.output)
+        if isinstance(output, Mapping):
+            output = tuple(output[key] for key in self.required_output_keys)
+        batch: Any = engine.state.batch
+        ids = batch[self._case_id] if isinstance(batch, Mapping) else [case[self._case_id] for case in batch]
+        self.update((*output, ids))
+
+    def compute(self) -> float:
+        """The metric over the cases of all processes."""
+        cases = _gather(self._merged())
+        if len(cases) == 0:
+            raise NotComputableError(
+                f"{type(self).__name__} needs at least one case before it can be computed"
+            )
+        cases = _first_of_each_id(cases)
+        confidence, error = cases[:, 0].contiguous(), cases[:, 1].contiguous()
+        return self._value(*check_cases(confidence.view(torch.float64), error.view(torch.float64)))
+
+    def state_dict(self) -> Any:
+        """The cases of every process, to go on from after an interruption."""
+        self._merged()
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Put the cases of `state_dict` in the place of those seen so far."""
+        self._batches = []
+        super().load_state_dict(state_dict)
+
+    def _merged(self) -> Tensor:
+        self._cases = torch.cat([self._cases, *self._batches])
+        self._batches = []
+        return self._cases
+
+    def _value(self, confidence: Array, error: Array) -> float:
+        return float(self._of_levels(levels_of_ranked(rank_cases(confidence, error))))
+
+    @staticmethod
+    def _of_levels(levels: Levels) -> Array:
+        raise NotImplementedError
+
+
+class AURC(RiskCoverageMetric):
+    """Area under the risk-coverage curve; see `monai_sf.metrics.aurc`. Lower = better."""
+
+    _of_levels = staticmethod(aurc_of)
+
+
+class EAURC(RiskCoverageMetric):
+    """Excess area under the risk-coverage curve; see `monai_sf.metrics.eaurc`. Lower = better."""
+
+    _of_levels = staticmethod(eaurc_of)
+
+
+class AUGRC(RiskCoverageMetric):
+    """Area under the generalized risk-coverage curve; see `monai_sf.metrics.augrc`. Lower = better."""
+
+    _of_levels = staticmethod(augrc_of)
+
+
+class EAUGRC(RiskCoverageMetric):
+    """Excess area under the generalized curve; see `monai_sf.metrics.eaugrc`. Lower = better."""
+
+    _of_levels = staticmethod(eaugrc_of)
+
+
+class FailureAUROC(RiskCoverageMetric):
+    """AUROC of finding the wrong predictions by low confidence; see `monai_sf.metrics.failure_auroc`.
+
+    Higher = better. Where all cases are correct or all are wrong it is not defined, and `compute` warns and
+    gives NaN, so that a training run outlives an epoch without errors.
+    """
+
+    _of_levels = staticmethod(failure_auroc_of)
+
+    def _value(self, confidence: Array, error: Array) -> float:
+        check_binary(error)
+        value = super()._value(confidence, error)
+        if np.isnan(value):
+            warnings.warn(
+                f"FailureAUROC is NaN: not defined for {int(error.sum())} wrong among {len(error)} cases",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return value
+
+
+class ConfidenceAndError:
+    """An `output_transform`: from network outputs and labels to (confidence, error).
+
+    Takes the engine's output as a dict, as the list of dicts that MONAI makes of it, or as Ignite's
+    ``(logits, labels)``.
+
+    Args:
+        csf: Abbreviation of the confidence scoring function, a key of `monai_sf.scores.CSFS`.
+        logits: Key of the class logits (n, C).
+        label: Key of the true class (n,) or (n, 1), 0..C-1. Other arrays that the CSF needs are looked up
+            under the names that `CSFS` has for them.
+
+    Raises:
+        ValueError: If csf is unknown.
+    """
+
+    def __init__(self, csf: str = "MSR", *, logits: str = "pred", label: str = "label") -> None:
+        if csf not in CSFS:
+            raise ValueError(f"csf must be one of {', '.join(CSFS)}, got {csf!r}")
+        self._csf = CSFS[csf]
+        self._logits, self._label = logits, label
+
+    def __call__(self, output: Any) -> tuple[Tensor, Tensor]:
+        """Confidence (n,) float64 and error (n,) bool of a batch."""
+        if isinstance(output, tuple):
+            output = {self._logits: output[0], self._label: output[1]}
+        names = {*self._csf.needs, self._csf.prediction}
+        arrays = {name: _column(output, self._logits if name == "logits" else name) for name in names}
+        labels = _column(output, self._label).reshape(-1)
+        predicted = arrays[self._csf.prediction].argmax(dim=-1)
+        if labels.shape != predicted.shape:
+            raise ValueError(
+                f"{self._label} must hold one class for each of {len(predicted)} cases, got {len(labels)}"
+            )
+        return self._csf.confidence(arrays), predicted != labels.to(predicted.device)
+
+
+def _column(output: Any, key: str) -> Tensor:
+    values = output[key] if isinstance(output, Mapping) else [case[key] for case in output]
+    column = values if isinstance(values, Tensor) else torch.stack([torch.as_tensor(v) for v in values])
+    return column.detach().as_subclass(Tensor)
+
+
+def _vector(values: Any, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    if isinstance(values, Sequence):
+        values = torch.cat([torch.as_tensor(value).reshape(-1) for value in values] or [torch.empty(0)])
+    vector = torch.as_tensor(values)
+    if vector.ndim != 1 or vector.is_complex():
+        raise ValueError(f"{name} must be real of shape (n,), got {vector.dtype} of {tuple(vector.shape)}")
+    return vector.detach().as_subclass(Tensor).to(device=device, dtype=dtype)
+
+
+def _id_vector(values: Any, device: torch.device) -> Tensor:
+    if isinstance(values, Sequence):
+        values = [_id_of_name(value) if isinstance(value, str) else int(value) for value in values]
+        values = torch.tensor(values, dtype=torch.int64)
+    ids = torch.as_tensor(values)
+    if ids.is_floating_point():
+        raise ValueError(f"case ids must be integers or strings, got {ids.dtype}")
+    return _vector(ids, "case ids", torch.int64, device)
+
+
+def _id_of_name(name: str) -> int:
+    """64 bits of a hash: among a million names any two share them with a probability of 3e-8."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _gather(cases: Tensor) -> Tensor:
+    """The rows of all processes, of which each may have another number."""
+    if idist.get_world_size() == 1:
+        return cases
+    # Not MONAI's evenly_divisible_all_gather, whose import takes seconds that every user would pay.
+    n_rows = cast(Tensor, idist.all_gather(torch.tensor([len(cases)], device=cases.device))).tolist()
+    longest = max(n_rows)
+    if longest == 0:
+        return cases
+    padded = torch.cat([cases, cases.new_zeros((longest - len(cases), cases.shape[1]))])
+    gathered = cast(Tensor, idist.all_gather(padded)).reshape(len(n_rows), longest, -1)
+    return torch.cat([part[:n] for part, n in zip(gathered, n_rows, strict=True)])
+
+
+def _first_of_each_id(cases: Tensor) -> Tensor:
+    has_id = cases[:, 2].bool()
+    if not has_id.any():
+        return cases
+    if not has_id.all():
+        raise ValueError(
+            f"case ids must be given for all cases or for none, got {int(has_id.sum())} of {len(cases)}"
+        )
+    ids, order = cases[:, 3].sort(stable=True)
+    is_first = torch.ones_like(has_id)
+    is_first[1:] = ids[1:] != ids[:-1]
+    return cases[order[is_first]]
