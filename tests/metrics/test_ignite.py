@@ -1,0 +1,292 @@
+"""The Ignite metrics: alone, on engines, in MONAI, from a config, and over two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine
+from ignite.exceptions import NotComputableError
+from monai.bundle import ConfigParser
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+
+from monai_sf import metrics
+from monai_sf.metrics import AUGRC, AURC, EAUGRC, EAURC, ConfidenceAndError, FailureAUROC
+from monai_sf.scores import CSFS
+
+CLASSES = {AURC: "aurc", EAURC: "eaurc", AUGRC: "augrc", EAUGRC: "eaugrc", FailureAUROC: "failure_auroc"}
+GENERATOR = torch.Generator().manual_seed(0)
+CONFIDENCE = torch.randint(0, 30, (101,), generator=GENERATOR) / 30
+ERROR = (torch.rand(101, generator=GENERATOR) < 0.3).long()
+
+
+def expected(metric_class, confidence=CONFIDENCE, error=ERROR):
+    return getattr(metrics, CLASSES[metric_class])(confidence, error)
+
+
+@pytest.mark.parametrize("metric_class", CLASSES)
+def test_no_cases_is_not_computable(metric_class):
+    with pytest.raises(NotComputableError, match=f"{metric_class.__name__} needs at least one case"):
+        metric_class().compute()
+
+
+@pytest.mark.parametrize("batch_size", [1, 10, 101])
+@pytest.mark.parametrize("metric_class", CLASSES)
+def test_batches_give_the_value_of_the_function(metric_class, batch_size):
+    metric = metric_class()
+    for repetition in range(2):
+        metric.reset()
+        for c, e in zip(CONFIDENCE.split(batch_size), ERROR.split(batch_size), strict=True):
+            metric.update((c, e))
+        assert metric.compute() == expected(metric_class), repetition
+    assert metric.compute() == expected(metric_class)
+
+
+@pytest.mark.parametrize("metric_class", CLASSES)
+def test_on_an_engine_over_two_epochs(metric_class):
+    batches = [{"c": c, "e": e} for c, e in zip(CONFIDENCE.split(8), ERROR.split(8), strict=True)]
+    engine = Engine(lambda _, batch: batch)
+    metric_class(output_transform=lambda out: (out["c"], out["e"])).attach(engine, "value")
+    state = engine.run(batches, max_epochs=2)
+    assert state.metrics["value"] == expected(metric_class)
+
+
+def test_an_engine_may_put_out_a_dict():
+    engine = Engine(lambda _, batch: {"confidence": batch[0], "error": batch[1]})
+    AURC().attach(engine, "value")
+    batches = list(zip(CONFIDENCE.split(8), ERROR.split(8), strict=True))
+    assert engine.run(batches).metrics["value"] == expected(AURC)
+
+
+def test_lists_of_single_values_and_other_dtypes():
+    metric = AURC()
+    metric.update((list(CONFIDENCE.half().unbind()), [e.reshape(1) for e in ERROR.bool()]))
+    assert metric.compute() == expected(AURC, CONFIDENCE.half())
+    metric.reset()
+    metric.update((CONFIDENCE.numpy(), ERROR.double()))
+    assert metric.compute() == expected(AURC)
+
+
+def test_confidence_keeps_its_float64_precision():
+    confidence = torch.tensor([-1e-20, -2e-20, 0.5, 0.5 + 1e-12], dtype=torch.float64)
+    error = torch.tensor([0, 1, 1, 0])
+    metric = AURC()
+    metric.update((confidence, error))
+    assert metric.compute() == expected(AURC, confidence, error)
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_a_case_that_comes_twice_counts_once(names):
+    ids = [f"case_{i}" for i in range(101)] if names else torch.arange(101)
+    metric = AURC()
+    metric.update((CONFIDENCE, ERROR, ids))
+    metric.update((CONFIDENCE[:30], ERROR[:30], ids[:30]))
+    assert metric.compute() == expected(AURC)
+
+
+def test_without_ids_every_row_counts():
+    metric = AURC()
+    metric.update((CONFIDENCE, ERROR))
+    metric.update((CONFIDENCE[:30], ERROR[:30]))
+    everything = torch.cat([CONFIDENCE, CONFIDENCE[:30]]), torch.cat([ERROR, ERROR[:30]])
+    assert metric.compute() == expected(AURC, *everything)
+
+
+def test_ids_for_some_cases_only_are_refused():
+    metric = AURC()
+    metric.update((CONFIDENCE[:3], ERROR[:3], [1, 2, 3]))
+    metric.update((CONFIDENCE[3:5], ERROR[3:5]))
+    with pytest.raises(ValueError, match="for all cases or for none, got 3 of 5"):
+        metric.compute()
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ((CONFIDENCE,), "output must be .* got 1"),
+        (CONFIDENCE, "output must be .* got Tensor"),
+        ((CONFIDENCE, ERROR[:3]), "same length, got 101, 3 and 3"),
+        ((CONFIDENCE, ERROR, [1]), "same length, got 101, 101 and 1"),
+        (
+            (CONFIDENCE[None], ERROR),
+            r"confidence must be real of shape \(n,\), got torch.float32 of \(1, 101\)",
+        ),
+        ((CONFIDENCE, ERROR[:, None]), r"error must be real of shape \(n,\), got torch.int64 of \(101, 1\)"),
+        ((CONFIDENCE.cfloat(), ERROR), "confidence must be real .* got torch.complex64"),
+        ((CONFIDENCE, ERROR, CONFIDENCE), "case ids must be integers or strings, got torch.float32"),
+    ],
+)
+def test_bad_updates_are_refused(output, message):
+    with pytest.raises(ValueError, match=message):
+        AURC().update(output)
+
+
+def test_bad_values_are_refused_with_their_count():
+    metric = AURC()
+    metric.update((torch.tensor([0.5, torch.nan]), torch.tensor([0, 1])))
+    with pytest.raises(ValueError, match="confidence must be finite, got 1 of 2"):
+        metric.compute()
+    metric = FailureAUROC()
+    metric.update((torch.tensor([0.5, 0.2]), torch.tensor([0.5, 1])))
+    with pytest.raises(ValueError, match="error must hold only 0 and 1"):
+        metric.compute()
+
+
+def test_auroc_of_one_class_warns_and_is_nan():
+    metric = FailureAUROC()
+    metric.update((CONFIDENCE, torch.zeros(101)))
+    with pytest.warns(RuntimeWarning, match="not defined for 0 wrong among 101 cases"):
+        assert np.isnan(metric.compute())
+
+
+@pytest.mark.parametrize("metric_class", CLASSES)
+def test_state_goes_through_a_file(metric_class, tmp_path):
+    metric = metric_class()
+    metric.update((CONFIDENCE[:40], ERROR[:40]))
+    metric.update((CONFIDENCE[40:70], ERROR[40:70]))
+    torch.save(metric.state_dict(), tmp_path / "state.pt")
+    other = metric_class()
+    other.update((torch.zeros(5), torch.ones(5)))
+    other.load_state_dict(torch.load(tmp_path / "state.pt"))
+    for resumed in (metric, other):
+        resumed.update((CONFIDENCE[70:], ERROR[70:]))
+        assert resumed.compute() == expected(metric_class)
+
+
+LOGITS = torch.randn(23, 3, generator=GENERATOR) * 3
+LABEL = torch.randint(0, 3, (23,), generator=GENERATOR)
+CONFIG = {
+    "net": {"_target_": "torch.nn.Identity"},
+    "evaluator": {
+        "_target_": "SupervisedEvaluator",
+        "device": "cpu",
+        "val_data_loader": "@loader",
+        "network": "@net",
+        "decollate": True,
+        "key_val_metric": {
+            "val_aurc": {
+                "_target_": "monai_sf.metrics.AURC",
+                "output_transform": {"_target_": "monai_sf.metrics.ConfidenceAndError", "csf": "MSR"},
+                "case_id": "case_id",
+            }
+        },
+        "metric_cmp_fn": "$lambda current, best: current < best",
+    },
+}
+
+
+@pytest.mark.parametrize("decollate", [True, False])
+def test_key_metric_of_a_monai_evaluator_from_a_bundle_config(decollate):
+    rows = [*range(23), 0, 1, 2]  # three cases twice, as a sampler that pads would give them
+    data = [{"image": LOGITS[i], "label": LABEL[i], "case_id": f"case {i}"} for i in rows]
+    parser = ConfigParser(json.loads(json.dumps(CONFIG)))
+    parser["loader"] = DataLoader(Dataset(data), batch_size=4)
+    parser["evaluator#decollate"] = decollate
+    parser.parse()
+    evaluator = parser.get_parsed_content("evaluator")
+    assert isinstance(evaluator, SupervisedEvaluator)
+    evaluator.run()
+    confidence = CSFS["MSR"].confidence({"logits": LOGITS})
+    value = metrics.aurc(confidence, LOGITS.argmax(1) != LABEL)
+    assert evaluator.state.metrics["val_aurc"] == pytest.approx(value, abs=1e-15)
+    assert evaluator.state.best_metric == pytest.approx(value, abs=1e-15)
+
+
+def test_confidence_and_error_takes_tuples_and_every_array_a_csf_needs():
+    confidence, error = ConfidenceAndError("PE")((LOGITS, LABEL[:, None]))
+    torch.testing.assert_close(confidence, CSFS["PE"].confidence({"logits": LOGITS}))
+    assert error.tolist() == (LOGITS.argmax(1) != LABEL).tolist()
+
+    samples = LOGITS.flip(1).log_softmax(1)
+    arrays = {"out": LOGITS, "mcd_log_softmax": samples, "mcd_entropy": LABEL.double(), "target": LABEL}
+    transform = ConfidenceAndError("MCD-EE", logits="out", label="target")
+    confidence, error = transform(arrays)
+    assert confidence.tolist() == (-LABEL.double()).tolist()
+    assert error.tolist() == (samples.argmax(1) != LABEL).tolist()
+    rows = [{key: value[i] for key, value in arrays.items()} for i in range(23)]
+    assert transform(rows)[1].tolist() == error.tolist()
+
+
+def test_confidence_and_error_refuses_unknown_scores_and_other_labels():
+    with pytest.raises(ValueError, match=r"csf must be one of MSR, PE, .* got 'softmax'"):
+        ConfidenceAndError("softmax")
+    with pytest.raises(ValueError, match="label must hold one class for each of 23 cases, got 69"):
+        ConfidenceAndError()((LOGITS, torch.zeros(23, 3)))
+
+
+# The first rank of 101 cases over two gets one case more, and the sampler repeats the first to even that out.
+DISTRIBUTED = """
+import json, pathlib, sys
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine
+from ignite.exceptions import NotComputableError
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from monai_sf import metrics
+
+def main(_, path):
+    rank = idist.get_rank()
+    confidence, error = torch.load(path)
+    names = {"aurc": metrics.AURC, "eaurc": metrics.EAURC, "augrc": metrics.AUGRC, "eaugrc": metrics.EAUGRC,
+             "failure_auroc": metrics.FailureAUROC}
+    out = {}
+    data = TensorDataset(confidence, error, torch.arange(len(error)))
+    sampler = DistributedSampler(data, shuffle=False)
+    out["sampled"] = len(sampler)
+    engine = Engine(lambda _, batch: batch)
+    for name, metric in names.items():
+        metric().attach(engine, name)
+    out["padded"] = engine.run(DataLoader(data, batch_size=7, sampler=sampler)).metrics
+    mine = slice(0, 80) if rank == 0 else slice(80, None)
+    uneven = metrics.AURC()
+    uneven.update((confidence[mine], error[mine]))
+    state = uneven.state_dict()
+    out["uneven"] = uneven.compute()
+    resumed = metrics.AURC()
+    resumed.load_state_dict(state)
+    out["resumed"] = resumed.compute()
+    alone = metrics.AURC()
+    if rank == 1:
+        alone.update((confidence, error, torch.arange(len(error))))
+    out["one empty"] = alone.compute()
+    alone.reset()
+    try:
+        alone.compute()
+    except NotComputableError:
+        out["empty"] = True
+    pathlib.Path(path).with_name(f"rank{rank}.json").write_text(json.dumps(out))
+
+with idist.Parallel(backend="gloo") as parallel:
+    parallel.run(main, sys.argv[1])
+"""
+
+
+def test_two_processes_give_the_value_of_one(tmp_path):
+    torch.save((CONFIDENCE, ERROR), tmp_path / "cases.pt")
+    (tmp_path / "script.py").write_text(DISTRIBUTED)
+    root = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    result = subprocess.run(
+        [*command, str(tmp_path / "script.py"), str(tmp_path / "cases.pt")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    outputs = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
+    for out in outputs:
+        assert out["sampled"] == 51
+        assert out["padded"] == {name: expected(metric) for metric, name in CLASSES.items()}
+        assert out["uneven"] == out["resumed"] == out["one empty"] == expected(AURC)
+        assert out["empty"]
