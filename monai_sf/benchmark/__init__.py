@@ -1,5 +1,14 @@
 """Several runs together: start them, and table their results."""
 
 from monai_sf.benchmark.runs import default_workers, run_studies, train_and_evaluate
+from monai_sf.benchmark.table import PAPER_CSFS, write_table
+from monai_sf.evaluation import benchmark_table
 
-__all__ = ["default_workers", "run_studies", "train_and_evaluate"]
+__all__ = [
+    "PAPER_CSFS",
+    "benchmark_table",
+    "default_workers",
+    "run_studies",
+    "train_and_evaluate",
+    "write_table",
+]
