@@ -131,9 +131,7 @@ class ClassifierTrainer(SupervisedTrainer):
             ValidationHandler(interval=1, validator=validator),
             self.checkpoint,
             TrainingProgress(validator, f"train {self.run_dir.name}"),
-            TensorBoardStatsHandler(
-                log_dir=board, tag_name="train_loss", output_transform=from_engine(["loss"], True)
-            ),
+            TensorBoardStatsHandler(log_dir=board, tag_name="train_loss", output_transform=_loss),
             *train_handlers,
         ):
             handler.attach(self)
