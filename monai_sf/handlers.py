@@ -82,14 +82,13 @@ class TrainingProgress:
     def __init__(self, validator: Engine, description: str) -> None:
         self.validator, self.description = validator, description
         self.losses: list[float] = []
+        self.bar: Any = None
 
     def attach(self, engine: Engine) -> None:
         """Register with a MONAI trainer, after its validation."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.report)
-        engine.add_event_handler(Events.COMPLETED, lambda: self.bar.close())
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
 
     def start(self, engine: Engine) -> None:
         """Open the bar, where a resumed training left it."""
@@ -121,10 +120,10 @@ class TrainingProgress:
             *(self.description, state.epoch, state.max_epochs, loss, accuracy),
         )
 
-    def fail(self, engine: Engine, error: BaseException) -> None:
-        """Close the bar, so that the error starts on its own line."""
-        self.bar.close()
-        raise error
+    def close(self) -> None:
+        """Close the bar, so that what is printed next starts on its own line."""
+        if self.bar is not None:
+            self.bar.close()
 
 
 class TrainingCheckpoint:
@@ -223,7 +222,7 @@ class CollectOutputs:
     def attach(self, engine: Engine) -> None:
         """Register with a MONAI evaluator that does not decollate."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self.keep)
+        engine.add_event_handler(Events.COMPLETED, self.sync)
 
     def __call__(self, engine: Engine) -> None:
         """Store one batch.
@@ -251,11 +250,6 @@ class CollectOutputs:
         for writer in self.writers.values():
             writer.sync()
         self.last_sync = time.monotonic()
-
-    def keep(self, engine: Engine, error: BaseException) -> None:
-        """Keep what was computed before an error or Ctrl-C."""
-        self.sync()
-        raise error
 
 
 def thumbnails(images: torch.Tensor, size: int) -> NDArray[np.uint8]:

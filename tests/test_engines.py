@@ -1,0 +1,333 @@
+"""Training and evaluation: learn, resume to the same bits, say which case is at fault."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import Dataset
+from monai_sf.transforms import CorruptionSweep, corrupt
+from monai_sf.transforms.randomness import case_seed
+from toy import tiny_network, toy_cases, toy_dataset, toy_records
+
+from monai_sf.data import case_records
+from monai_sf.engines import ClassifierTrainer, TestSetEvaluator
+from monai_sf.handlers import thumbnails
+from monai_sf.inferers import MCDropoutInferer
+from monai_sf.results import ResultsError, load_results
+
+CPU = torch.device("cpu")
+
+
+def make_trainer(run_dir, epochs=3, network=None, dataset=None, **changes):
+    cases = toy_cases()
+    arguments = {
+        "device": CPU,
+        "max_epochs": epochs,
+        "network": network or tiny_network(),
+        "dataset": dataset or toy_dataset(cases[:28], "train", augment=True),
+        "validation_dataset": toy_dataset(cases[28:], "val"),
+        "batch_size": 9,
+        "learning_rate": 0.01,
+        "weight_decay": 0.0,
+        "run_dir": run_dir,
+        "seed": 3,
+        **changes,
+    }
+    return ClassifierTrainer(**arguments)
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["network"]
+
+
+def same(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    make_trainer(folder, epochs=6).run()
+    return folder
+
+
+def test_training_learns_and_leaves_its_files(unbroken):
+    summary = json.loads((unbroken / "training.json").read_text())
+    assert summary["best"]["accuracy"] == 1.0
+    assert [entry["epoch"] for entry in summary["history"]] == [1, 2, 3, 4, 5, 6]
+    first = next(e["epoch"] for e in summary["history"] if e["accuracy"] == summary["best"]["accuracy"])
+    assert torch.load(unbroken / "best.pt", weights_only=True)["epoch"] == summary["best"]["epoch"] == first
+    assert list((unbroken / "tensorboard").iterdir())
+
+
+def test_resuming_after_an_error_gives_the_weights_of_an_unbroken_run(unbroken, tmp_path):
+    class StopError(Exception):
+        pass
+
+    def stop(engine):
+        if engine.state.iteration == 9:  # in the middle of the third epoch
+            raise StopError
+
+    broken = make_trainer(tmp_path, epochs=6)
+    broken.add_event_handler(Events.ITERATION_COMPLETED, stop)
+    with pytest.raises(StopError):
+        broken.run()
+    assert not broken.is_complete
+    resumed = make_trainer(tmp_path, epochs=6, network=tiny_network(seed=99))
+    epochs = []
+    resumed.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: epochs.append(engine.state.epoch))
+    resumed.run()
+    assert epochs == [3, 4, 5, 6]
+    for name in ("best.pt", "last.pt"):
+        assert same(weights(tmp_path / name), weights(unbroken / name))
+    assert (tmp_path / "training.json").read_text().split("sha256")[0] == (
+        unbroken / "training.json"
+    ).read_text().split("sha256")[0]
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[2])
+from ignite.engine import Events
+from test_engines import make_trainer
+trainer = make_trainer(sys.argv[1], epochs=6)
+def kill(engine):
+    if engine.state.iteration == 14:
+        os.kill(os.getpid(), signal.SIGKILL)
+trainer.add_event_handler(Events.ITERATION_COMPLETED, kill)
+trainer.run()
+"""
+
+
+def test_resuming_after_kill_minus_nine(unbroken, tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    make_trainer(tmp_path, epochs=6, network=tiny_network(seed=99)).run()
+    assert same(weights(tmp_path / "last.pt"), weights(unbroken / "last.pt"))
+
+
+def test_a_complete_training_is_not_run_again(unbroken):
+    trainer = make_trainer(unbroken, epochs=6)
+    trainer.add_event_handler(Events.STARTED, lambda: pytest.fail("trained again"))
+    trainer.run()
+
+
+def test_another_seed_gives_other_weights(unbroken, tmp_path):
+    make_trainer(tmp_path, epochs=6, seed=4).run()
+    assert not same(weights(tmp_path / "last.pt"), weights(unbroken / "last.pt"))
+
+
+def test_nan_loss_names_the_cases(tmp_path):
+    records = toy_records(toy_cases()[:28], "train")
+    records[5]["image"] = np.full_like(records[5]["image"], np.nan)
+    broken = Dataset(records, toy_dataset(toy_cases()[:1], "train").transform)
+    with pytest.raises(
+        FloatingPointError, match=r"loss is nan in epoch 1, iteration \d+; .*case05.*learning rate"
+    ):
+        make_trainer(tmp_path, dataset=broken).run()
+
+
+def test_checkpoint_of_another_network_or_a_damaged_one(tmp_path):
+    make_trainer(tmp_path, epochs=1).run()
+    (tmp_path / "training.json").unlink()
+    other = make_trainer(tmp_path, epochs=2, network=tiny_network(filters=8))
+    with pytest.raises(ValueError, match=r"last\.pt is a checkpoint of another network"):
+        other.run()
+    last = tmp_path / "last.pt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"last\.pt is no readable checkpoint"):
+        make_trainer(tmp_path, epochs=2).run()
+    torch.save({"network": {}, "epoch": 1}, last)
+    with pytest.raises(ValueError, match="belongs to another training"):
+        make_trainer(tmp_path, epochs=2).run()
+
+
+@pytest.mark.parametrize("name", ["max_epochs", "batch_size", "learning_rate"])
+def test_numbers_must_be_positive(tmp_path, name):
+    with pytest.raises(ValueError, match=f"{name} must be positive, got 0"):
+        make_trainer(tmp_path, **({"epochs": 0} if name == "max_epochs" else {name: 0}))
+
+
+def test_a_last_batch_of_one_case_is_left_out(tmp_path):
+    trainer = make_trainer(tmp_path, epochs=1, dataset=toy_dataset(toy_cases()[:28], "train"))
+    assert len(trainer.data_loader) == 3  # 28 = 3 * 9 + 1
+    sizes = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: sizes.append(len(e.state.batch["label"])))
+    trainer.run()
+    assert sizes == [9, 9, 9]
+
+
+RUN = {
+    "dataset": "toy",
+    "study": "iid",
+    "method": "classifier",
+    "seed": 3,
+    "class_names": ["dark", "bright"],
+    "data_kind": "phantom",
+}
+KINDS = ("brightness_down", "gaussian_noise")
+
+
+def make_evaluator(run_dir, network=None, records_changed=None, samples=2, **changes):
+    cases = toy_cases()[28:].assign(split=["iid"] * 7 + ["target"] * 5)
+    dataset = toy_dataset(cases, "iid")
+    for record, split in zip(dataset.data, cases["split"], strict=True):
+        record["split"] = split
+    if records_changed:
+        records_changed(dataset.data)
+    arguments = {
+        "device": CPU,
+        "network": network or tiny_network(seed=5),
+        "dataset": dataset,
+        "cases": cases,
+        "run_dir": run_dir,
+        "target_kind": "manifestation",
+        "sweep": CorruptionSweep(KINDS, (1, 3)),
+        "inferer": MCDropoutInferer(samples),
+        "run_description": RUN,
+        "batch_size": 4,
+        **changes,
+    }
+    return TestSetEvaluator(**arguments)
+
+
+@pytest.fixture(scope="module")
+def evaluated(unbroken, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated")
+    (folder / "best.pt").write_bytes((unbroken / "best.pt").read_bytes())
+    make_evaluator(folder).run()
+    return folder
+
+
+def test_results_hold_every_case_of_every_test_set_once(evaluated):
+    results = load_results(evaluated / "results")
+    names = ["iid", *(f"corruption-{k}-{s}" for k in KINDS for s in (1, 3)), "target"]
+    assert list(results.test_sets) == names
+    assert results.run["sha256"]["checkpoint"]
+    for name, test_set in results.test_sets.items():
+        assert len(test_set) == (5 if name == "target" else 7)
+        assert set(test_set.arrays) == {"logits", "features", "mcd_log_softmax", "mcd_entropy", "images"}
+        assert sorted(results.cases_of(name)["case_id"]) == sorted(
+            toy_cases()["case_id"][35:] if name == "target" else toy_cases()["case_id"][28:35]
+        )
+
+
+def test_outputs_are_the_networks_on_the_corrupted_images(evaluated):
+    """Slow and obvious: one image at a time, corrupted alone, through the loaded network."""
+    results = load_results(evaluated / "results")
+    network = tiny_network().eval()
+    network.load_state_dict(weights(evaluated / "best.pt"))
+    images = {r["case_id"]: torch.from_numpy(r["image"]) for r in make_evaluator("unused").dataset.data}
+    for name, test_set in results.test_sets.items():
+        for i, case_id in enumerate(results.cases_of(name)["case_id"]):
+            image = images[case_id]
+            if test_set.corruption:
+                seed = case_seed(0, test_set.corruption, case_id)
+                image = corrupt(image, test_set.corruption, test_set.severity, seeds=seed)
+            with torch.no_grad():
+                expected = network(image[None].float())[0]
+            np.testing.assert_allclose(test_set.arrays["logits"][i], expected, rtol=1e-4, atol=1e-5)
+            shown = (image[0].numpy() * 255).round()
+            np.testing.assert_allclose(test_set.arrays["images"][i], shown, atol=1)
+
+
+def test_mc_dropout_differs_from_the_plain_pass(evaluated):
+    arrays = load_results(evaluated / "results").test_sets["iid"].arrays
+    plain = torch.from_numpy(np.array(arrays["logits"])).softmax(1).numpy()
+    assert (np.abs(np.exp(arrays["mcd_log_softmax"]) - plain) > 1e-6).all()
+
+
+@pytest.mark.parametrize("after", [1, 4, 7])
+def test_an_interrupted_evaluation_goes_on(evaluated, tmp_path, after):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    broken = make_evaluator(tmp_path)
+
+    def interrupt(engine):
+        if engine.state.iteration == after:
+            raise KeyboardInterrupt
+
+    broken.add_event_handler(Events.ITERATION_COMPLETED, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    with pytest.raises(FileNotFoundError, match="has not finished"):
+        load_results(tmp_path / "results")
+    resumed = make_evaluator(tmp_path)
+    resumed.run()
+    one, two = load_results(evaluated / "results"), load_results(tmp_path / "results")
+    assert list(one.test_sets) == list(two.test_sets)
+    for name, test_set in one.test_sets.items():
+        np.testing.assert_array_equal(test_set.rows, two.test_sets[name].rows)
+        for key, array in test_set.arrays.items():
+            if array.dtype == np.uint8:
+                np.testing.assert_array_equal(array, two.test_sets[name].arrays[key])
+            else:  # other batches after the interruption, so equal up to rounding
+                np.testing.assert_allclose(array, two.test_sets[name].arrays[key], rtol=1e-4, atol=1e-6)
+
+
+def test_a_complete_evaluation_is_not_run_again(evaluated):
+    evaluator = make_evaluator(evaluated)
+    evaluator.add_event_handler(Events.STARTED, lambda: pytest.fail("evaluated again"))
+    evaluator.run()
+
+
+def test_evaluation_before_training(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*best\.pt: train first"):
+        make_evaluator(tmp_path).run()
+
+
+def test_nan_image_names_the_case(evaluated, tmp_path):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+
+    def spoil(records):
+        records[8]["image"] = np.full_like(records[8]["image"], np.nan)
+
+    with pytest.raises(FloatingPointError, match="test set target: logits are not finite .* case36"):
+        make_evaluator(tmp_path, records_changed=spoil, sweep=None).run()
+
+
+def test_results_of_other_cases_are_not_overwritten(evaluated, tmp_path):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    make_evaluator(tmp_path).run()
+    (tmp_path / "results" / "run.json").unlink()
+    other = make_evaluator(tmp_path)
+    other.cases = other.cases.assign(brightness=0.0)
+    with pytest.raises(ResultsError, match="results of other cases"):
+        other.run()
+
+
+def test_thumbnails_keep_orientation_range_and_colour():
+    letter = torch.zeros(1, 3, 4, 8)
+    letter[0, 0, 0, :] = 1.0  # red bar at the top
+    letter[0, 2, :, 0] = 1.0  # blue bar at the left
+    picture = thumbnails(letter, 64)
+    assert picture.shape == (1, 4, 8, 3)
+    assert picture[0, 0, 5].tolist() == [255, 0, 0]
+    assert picture[0, 3, 0].tolist() == [0, 0, 255]
+    assert thumbnails(torch.full((2, 1, 128, 64), 0.5), 64).shape == (2, 64, 32)
+    assert (thumbnails(torch.full((2, 1, 128, 64), 0.5), 64) == 128).all()
+    assert thumbnails(torch.rand(1, 6, 8, 8), 64).shape == (1, 8, 8, 3)
+    assert thumbnails(torch.rand(1, 2, 8, 8), 64).shape == (1, 8, 8)
+
+
+def test_case_records():
+    cases = toy_cases(4).assign(split=["train", "val", "train", "iid"])
+    records = case_records(cases, "train", "/data")
+    assert records == [
+        {"image": "/data/0.npy", "label": 0, "case_id": "case00", "split": "train"},
+        {"image": "/data/2.npy", "label": 0, "case_id": "case02", "split": "train"},
+    ]
+    assert [r["split"] for r in case_records(cases, ["iid", "val"], "/data")] == ["val", "iid"]
+    several = cases.assign(image=[["a.png", "b.png"]] * 4)
+    assert case_records(several, "val", "/d")[0]["image"] == ["/d/a.png", "/d/b.png"]
+    with pytest.raises(ValueError, match=r"no case is in \['target'\]; the splits are"):
+        case_records(cases, "target", "/data")
+    for path in ("../x.npy", "/etc/passwd", "a/../../x.npy"):
+        with pytest.raises(ValueError, match=r"1 images lie outside of dataset_dir: cases \['case01'\]"):
+            case_records(cases.assign(image=["a", path, "b", "c"]), ["train", "val"], "/data")

@@ -1,0 +1,175 @@
+"""Dropout samples: real, seeded per case, reduced exactly."""
+
+import math
+
+import pytest
+import torch
+from monai.networks.nets import DenseNet, EfficientNetBN, resnet18
+from toy import tiny_network
+
+from monai_sf.inferers import MCDropoutInferer, _keep_mask, case_seed
+from monai_sf.networks import ConfidenceClassifier
+
+
+def trained(network, channels=1, size=32):
+    """Give batch norm statistics of images, so that features differ from case to case."""
+    network.train()
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.rand(8, channels, size, size))
+    return network.eval()
+
+
+NETWORKS = {
+    "densenet": lambda: ConfidenceClassifier(
+        DenseNet(2, 1, 3, init_features=8, growth_rate=4, block_config=(2, 2), dropout_prob=0.2), 3
+    ),
+    "efficientnet": lambda: ConfidenceClassifier(
+        EfficientNetBN("efficientnet-b0", pretrained=False, in_channels=1, num_classes=3), 3
+    ),
+}
+IDS = ["a", "b", "c", "d"]
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    torch.manual_seed(0)
+    return trained(NETWORKS[request.param]())
+
+
+def test_shapes_dtypes_and_plain_pass(network):
+    images = torch.rand(4, 1, 32, 32)
+    outputs = MCDropoutInferer(3)(images, network, IDS)
+    assert {k: (tuple(v.shape), v.dtype) for k, v in outputs.items()} == {
+        "logits": ((4, 3), torch.float32),
+        "features": ((4, network.num_features), torch.float32),
+        "mcd_log_softmax": ((4, 3), torch.float32),
+        "mcd_entropy": ((4,), torch.float64),
+    }
+    with torch.no_grad():
+        torch.testing.assert_close(outputs["logits"], network(images))
+    torch.testing.assert_close(outputs["mcd_log_softmax"].exp().sum(1), torch.ones(4))
+    assert set(MCDropoutInferer(0)(images, network)) == {"logits", "features"}
+
+
+def test_samples_differ(network):
+    images = torch.rand(4, 1, 32, 32)
+    one = [MCDropoutInferer(1, seed=seed)(images, network, IDS)["mcd_log_softmax"] for seed in range(8)]
+    assert (torch.stack(one).var(0) > 0).all()
+
+
+def test_outputs_do_not_depend_on_the_batch_or_the_tiling(network):
+    images = torch.rand(4, 1, 32, 32)
+    whole = MCDropoutInferer(5)(images, network, IDS)
+    small_tiles = MCDropoutInferer(5, max_batch=1)(images, network, IDS)
+    backwards = MCDropoutInferer(5)(images.flip(0), network, IDS[::-1])
+    alone = [MCDropoutInferer(5)(images[i : i + 1], network, IDS[i : i + 1]) for i in range(4)]
+    for name, expected in whole.items():
+        torch.testing.assert_close(small_tiles[name], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(backwards[name].flip(0), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(torch.cat([a[name] for a in alone]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_same_seed_same_bits_other_seed_or_case_other_samples(network):
+    images = torch.rand(1, 1, 32, 32).expand(2, -1, -1, -1)
+    first = MCDropoutInferer(4)(images, network, ["a", "b"])["mcd_entropy"]
+    again = MCDropoutInferer(4)(images, network, ["a", "b"])["mcd_entropy"]
+    other = MCDropoutInferer(4, seed=1)(images, network, ["a", "b"])["mcd_entropy"]
+    assert torch.equal(first, again)
+    assert (first != other).all()
+    assert first[0] != first[1]
+
+
+def test_without_case_ids_the_images_seed(network):
+    images = torch.rand(4, 1, 32, 32)
+    whole = MCDropoutInferer(4)(images, network)["mcd_entropy"]
+    torch.testing.assert_close(
+        MCDropoutInferer(4)(images[2:], network)["mcd_entropy"], whole[2:], rtol=1e-4, atol=1e-6
+    )
+
+
+def test_reduction_equals_the_definition_over_single_samples():
+    """The mean softmax of T samples is the mean over t of what T = t + 1 adds."""
+    network = trained(tiny_network(dropout=0.3))
+    images = torch.rand(3, 1, 16, 16)
+    sums = [torch.zeros(3, 2, dtype=torch.float64)]
+    entropies = [torch.zeros(3, dtype=torch.float64)]
+    for t in range(1, 5):
+        outputs = MCDropoutInferer(t)(images, network, IDS[:3])
+        sums.append(t * outputs["mcd_log_softmax"].double().exp())
+        entropies.append(t * outputs["mcd_entropy"])
+    for t in range(1, 5):
+        sample = sums[t] - sums[t - 1]
+        assert ((sample > -1e-6) & (sample < 1 + 1e-6)).all()
+        torch.testing.assert_close(
+            entropies[t] - entropies[t - 1],
+            -(sample * sample.clamp_min(1e-300).log()).sum(1),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_samples_follow_dropout_in_mean_and_variance():
+    """The seeded masks must act as torch's own dropout does."""
+    network = trained(tiny_network(dropout=0.4))
+    images = torch.rand(2, 1, 16, 16)
+    ours = torch.stack(
+        [
+            MCDropoutInferer(1, seed=s)(images, network, IDS[:2])["mcd_log_softmax"][:, 0].exp()
+            for s in range(200)
+        ]
+    )
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.modules.dropout._DropoutNd):
+            layer.train()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        torchs = torch.stack([network(images).softmax(1)[:, 0] for _ in range(200)])
+    error = (ours.var(0) + torchs.var(0)).sqrt() / math.sqrt(200)
+    assert ((ours.mean(0) - torchs.mean(0)).abs() < 5 * error).all()
+    torch.testing.assert_close(ours.std(0), torchs.std(0), rtol=0.25, atol=0)
+
+
+def test_masks_are_fair_and_independent():
+    mask = _keep_mask(torch.arange(4000), 2, (16,), 0.3).double()
+    assert abs(mask.mean().item() - 0.7) < 0.01
+    correlation = torch.corrcoef(mask.T) - torch.eye(16)
+    assert correlation.abs().max() < 0.08
+    between = torch.corrcoef(
+        torch.stack([_keep_mask(torch.arange(4000), i, (1,), 0.3)[:, 0].double() for i in range(6)])
+    )
+    assert (between - torch.eye(6)).abs().max() < 0.08
+
+
+def test_network_stays_as_it_was(network):
+    images = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        before = network(images)
+        MCDropoutInferer(3)(images, network, IDS[:2])
+        assert torch.equal(network(images), before)
+    assert not network.training
+
+
+def test_case_seed_is_fixed_for_all_time():
+    assert case_seed("LIDC-IDRI-0001") == 4346933998169977866
+    assert case_seed("LIDC-IDRI-0001", 1) != case_seed("LIDC-IDRI-0001")
+
+
+def test_refusals():
+    network = tiny_network(dropout=0.0).eval()
+    images = torch.rand(2, 1, 16, 16)
+    with pytest.raises(ValueError, match="DenseNet has no dropout"):
+        MCDropoutInferer(2)(images, network)
+    with pytest.raises(ValueError, match="ResNet has no dropout"):
+        MCDropoutInferer(2)(
+            images,
+            ConfidenceClassifier(resnet18(spatial_dims=2, n_input_channels=1, num_classes=2), 2).eval(),
+        )
+    with pytest.raises(ValueError, match="training mode"):
+        MCDropoutInferer(2)(images, network.train())
+    with pytest.raises(ValueError, match="case_ids has 1 names for 2 images"):
+        MCDropoutInferer(2)(images, tiny_network().eval(), ["a"])
+    with pytest.raises(ValueError, match="samples must be at least 0, got -1"):
+        MCDropoutInferer(-1)
+    with pytest.raises(ValueError, match="max_batch must be at least 1, got 0"):
+        MCDropoutInferer(1, max_batch=0)
