@@ -29,7 +29,7 @@ from monai_sf.metrics import (
 )
 from monai_sf.metrics.areas import augrc_of, aurc_of, eaugrc_of, eaurc_of
 from monai_sf.metrics.bootstrap import _OF_LEVELS
-from monai_sf.metrics.curve import levels_of_ranked, rank_cases
+from monai_sf.metrics.curve import levels_of_ranking, rank_cases
 from monai_sf.metrics.failure import failure_auroc_of, failure_average_precision_of, failure_fpr_of
 from monai_sf.metrics.operating import coverage_at_risk_of, risk_at_coverage_of
 
@@ -194,9 +194,9 @@ OF_LEVELS = {
 def test_the_torch_path_of_accelerators_equals_the_numpy_path(of_levels):
     rng = np.random.default_rng(3)
     confidence, error = rng.integers(0, 50, 300).astype(float), (rng.random(300) < 0.3).astype(float)
-    on_cpu = levels_of_ranked(rank_cases(confidence, error))
+    on_cpu = levels_of_ranking(rank_cases(confidence), error)
     # Tensors stay tensors below the entry points, wherever they are.
-    on_torch = levels_of_ranked(rank_cases(torch.from_numpy(confidence), torch.from_numpy(error)))
+    on_torch = levels_of_ranking(rank_cases(torch.from_numpy(confidence)), torch.from_numpy(error))
     assert isinstance(on_torch.kept, torch.Tensor)
     value = of_levels(on_torch)
     assert value.dtype == torch.float64
@@ -205,7 +205,7 @@ def test_the_torch_path_of_accelerators_equals_the_numpy_path(of_levels):
 
 def test_the_torch_path_refuses_nan():
     with pytest.raises(ValueError, match="confidence must be finite, got 1 of 3"):
-        rank_cases(torch.tensor([0.0, torch.nan, 1.0]).double(), torch.zeros(3).double())
+        rank_cases(torch.tensor([0.0, torch.nan, 1.0]).double())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
