@@ -91,9 +91,7 @@ def bench_speed(largest_power: int) -> None:
                     "aurc": lambda t=on_gpu: aurc(*t),
                 }
             )
-            print(
-                f"  GPU: sort {gpu['sort'] * 1e3:.3f} ms, aurc {gpu['aurc'] / gpu['sort']:.2f} x that sort"
-            )
+            print(f"  GPU: sort {gpu['sort'] * 1e3:.3f} ms, aurc {gpu['aurc'] / gpu['sort']:.2f} x that sort")
 
 
 def bench_memory() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.data import MetaTensor
 
 from monai_sf import metrics
@@ -228,3 +231,20 @@ def test_docstring_examples_run(module):
 
 def test_everything_public_has_a_docstring():
     assert all(getattr(metrics, name).__doc__ for name in metrics.__all__)
+
+
+def test_the_python_examples_of_the_documentation_run():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 5
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(400, 3, generator=generator)
+    names = {
+        "logits": logits,
+        "labels": torch.where(torch.rand(400, generator=generator) < 0.8, logits.argmax(1), 0),
+        "patient_ids": np.arange(400) // 2,
+        "evaluator": Engine(lambda _, batch: batch),
+    }
+    for block in blocks:
+        exec(block, names)
+    assert names["low"] < aurc(names["confidence"], names["error"]) < names["high"]
