@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monai_sf.metrics.areas import augrc, augrc_of, aurc, aurc_of, eaugrc, eaugrc_of, eaurc, eaurc_of
 from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, check_binary, check_cases
-from monai_sf.metrics.curve import Levels, RankedCases, rank_cases
+from monai_sf.metrics.curve import Levels, rank_cases
 from monai_sf.metrics.failure import (
     failure_auroc,
     failure_auroc_of,
@@ -105,12 +105,15 @@ def bootstrap_ci(
     values, errors = check_cases(confidence, error)
     if _base(metric) in _NEEDS_BINARY:
         check_binary(errors)
-    ranked = RankedCases(*(_on_cpu(part) for part in rank_cases(values, errors)))
-    group_of_case = None if groups is None else _group_numbers(groups, ranked)
+    order, ends = (_on_cpu(part) for part in rank_cases(values))
+    ranked_error = _on_cpu(errors)[order]
+    ranked_groups = None if groups is None else _group_numbers(groups, len(values))[order]
     estimates = np.concatenate(
         [
             of_levels(levels)
-            for levels in _resampled_levels(ranked, group_of_case, n_resamples, np.random.default_rng(seed))
+            for levels in _resampled_levels(
+                ranked_error, ends, ranked_groups, n_resamples, np.random.default_rng(seed)
+            )
         ]
     )
     defined = estimates[~np.isnan(estimates)]
@@ -141,32 +144,33 @@ def _on_cpu(array: Array) -> NumpyArray:
     return result
 
 
-def _group_numbers(groups: ArrayLike, ranked: RankedCases) -> NumpyArray:
-    """Number of the group, from 0, of every case in ranked order."""
+def _group_numbers(groups: ArrayLike, n_cases: int) -> NumpyArray:
+    """Number of the group, from 0, of every case (N,)."""
     names = _on_cpu(groups) if isinstance(groups, Tensor) else np.asarray(groups)
-    if names.shape != ranked.error.shape:
-        raise ValueError(f"groups must have shape {ranked.error.shape} like confidence, got {names.shape}")
-    numbers: NumpyArray = np.unique(names, return_inverse=True)[1].reshape(-1)
-    return numbers[ranked.order]
+    if names.shape != (n_cases,):
+        raise ValueError(f"groups must have shape ({n_cases},) like confidence, got {names.shape}")
+    numbers: NumpyArray = np.unique(names, return_inverse=True)[1]
+    return numbers
 
 
 def _resampled_levels(
-    ranked: RankedCases, group_of_case: NumpyArray | None, n_resamples: int, rng: np.random.Generator
+    error: NumpyArray, ends: NumpyArray, groups: NumpyArray | None, n_resamples: int, rng: np.random.Generator
 ) -> Iterator[Levels]:
-    """Levels (R, K) of R resamples at a time."""
-    n_cases, n_levels = len(ranked.error), len(ranked.ends)
-    n_units = n_cases if group_of_case is None else int(group_of_case.max()) + 1
-    is_binary = ((ranked.error == 0) | (ranked.error == 1)).all()
-    # Integers add up seven times as fast as floating-point numbers.
-    error = ranked.error.astype(np.int64) if is_binary else ranked.error
-    block = max(1, _BLOCK_CELLS // n_levels)
+    """Levels (R, K) of R resamples at a time; error and groups (N,) are in ranked order."""
+    n_units = len(error) if groups is None else int(groups.max()) + 1
+    # Most cases are right and add nothing, so only the others are added up.
+    faulty = np.flatnonzero(error)
+    n_faulty = np.searchsorted(faulty, ends, side="right")
+    wrong_sums = np.zeros(len(faulty) + 1)
+    block = max(1, _BLOCK_CELLS // len(ends))
     for start in range(0, n_resamples, block):
         n_rows = min(block, n_resamples - start)
-        levels = Levels(kept=np.empty((n_rows, n_levels)), wrong=np.empty((n_rows, n_levels)))
+        levels = Levels(kept=np.empty((n_rows, len(ends))), wrong=np.empty((n_rows, len(ends))))
         for kept, wrong in zip(*levels, strict=True):
             counts = np.bincount(rng.integers(0, n_units, n_units), minlength=n_units)
-            if group_of_case is not None:
-                counts = counts[group_of_case]
-            kept[:] = counts.cumsum()[ranked.ends]
-            wrong[:] = (counts * error).cumsum()[ranked.ends]
+            if groups is not None:
+                counts = counts[groups]
+            kept[:] = counts.cumsum()[ends]
+            np.cumsum(counts[faulty] * error[faulty], out=wrong_sums[1:])
+            wrong[:] = wrong_sums[n_faulty]
         yield levels

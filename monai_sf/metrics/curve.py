@@ -29,18 +29,14 @@ class Levels(NamedTuple):
     wrong: Array
 
 
-class RankedCases(NamedTuple):
+class Ranking(NamedTuple):
     """Cases by falling confidence.
 
     Attributes:
-        confidence: (N,) float64.
-        error: (N,) float64.
-        order: (N,) int64, the row each of them had.
-        ends: (K,) int64, position of the last case of every distinct confidence.
+        order: (N,) int64, the row of each case.
+        ends: (K,) int64, position in this order of the last case of every distinct confidence.
     """
 
-    confidence: Array
-    error: Array
     order: Array
     ends: Array
 
@@ -90,9 +86,10 @@ def risk_coverage_curve(
         >>> curve.coverages.tolist(), curve.generalized_risks.tolist()
         ([0.0, 0.25, 0.75, 1.0], [0.0, 0.0, 0.25, 0.5])
     """
-    ranked = rank_cases(*check_cases(confidence, error))
-    kept, wrong = levels_of_ranked(ranked)
-    thresholds = ranked.confidence[ranked.ends]
+    values, errors = check_cases(confidence, error)
+    ranking = rank_cases(values)
+    kept, wrong = levels_of_ranking(ranking, errors)
+    thresholds = thresholds_of(ranking, values)
     xp = namespace(kept)
     zero = xp.zeros_like(kept[:1])
     risks = wrong / kept
@@ -109,43 +106,47 @@ def risk_coverage_curve(
 
 def levels_of(confidence: ArrayLike, error: ArrayLike) -> Levels:
     """Check the input and sort it once; see `risk_coverage_curve` for the arguments."""
-    return levels_of_ranked(rank_cases(*check_cases(confidence, error)))
+    values, errors = check_cases(confidence, error)
+    return levels_of_ranking(rank_cases(values), errors)
 
 
-def levels_of_ranked(ranked: RankedCases) -> Levels:
+def levels_of_ranking(ranking: Ranking, error: Array) -> Levels:
     """One level for each distinct confidence (K,)."""
-    xp = namespace(ranked.ends)
-    return Levels(
-        kept=xp.asarray(ranked.ends + 1, dtype=xp.float64), wrong=ranked.error.cumsum(0)[ranked.ends]
-    )
+    xp = namespace(error)
+    # In place, here and below: at ten million cases, fetching memory takes as long as the arithmetic.
+    wrong = error[ranking.order]
+    xp.cumsum(wrong, 0, out=wrong)
+    kept = xp.asarray(ranking.ends, dtype=xp.float64)
+    kept += 1
+    return Levels(kept, wrong[ranking.ends])
 
 
-def rank_cases(confidence: Array, error: Array) -> RankedCases:
-    """Sort checked float64 vectors (N,), of NumPy or torch.
+def thresholds_of(ranking: Ranking, confidence: Array) -> Array:
+    """The distinct confidences (K,), highest first."""
+    return confidence[ranking.order[ranking.ends]]
+
+
+def rank_cases(confidence: Array) -> Ranking:
+    """Sort a checked float64 vector (N,), of NumPy or torch.
 
     Raises:
         ValueError: If a confidence is NaN or infinite.
     """
     order: Array
     ranked: Array
-    steps: Array
-    last: Array
     if isinstance(confidence, Tensor):
         ranked, order = confidence.sort(descending=True)
-        steps = (ranked[1:] != ranked[:-1]).nonzero()[:, 0]
-        last = order.new_full((1,), len(order) - 1)
     else:
         order = np.argsort(confidence)[::-1]
         ranked = confidence[order]
-        steps = np.flatnonzero(ranked[1:] != ranked[:-1])
-        last = np.array([len(order) - 1])
     # Sorting puts NaN at one of the ends, and infinity too unless it hides behind NaN.
-    if not np.isfinite(float(ranked[0]) + float(ranked[-1])):
+    if not (abs(ranked[0]) < np.inf and abs(ranked[-1]) < np.inf):
         bad = int((~namespace(ranked).isfinite(ranked)).sum())
-        if bad:
-            raise ValueError(
-                f"confidence must be finite, got {bad} of {len(ranked)} values NaN or infinite: "
-                "such a case has no rank"
-            )
-    ends = namespace(steps).concatenate((steps, last))
-    return RankedCases(ranked, error[order], order, ends)
+        raise ValueError(
+            f"confidence must be finite, got {bad} of {len(ranked)} values NaN or infinite: "
+            "such a case has no rank"
+        )
+    xp = namespace(ranked)
+    last_too = xp.ones_like(ranked[:1] == 0)
+    is_end = xp.concatenate((ranked[1:] != ranked[:-1], last_too))
+    return Ranking(order, xp.argwhere(is_end)[:, 0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from monai_sf.metrics.arrays import Array, ArrayLike, check_binary, check_cases, namespace, pick
-from monai_sf.metrics.curve import Levels, levels_of_ranked, rank_cases
+from monai_sf.metrics.curve import Levels, levels_of_ranking, rank_cases
 
 
 def failure_auroc(confidence: ArrayLike, error: ArrayLike) -> float:
@@ -107,7 +107,7 @@ def failure_average_precision_of(levels: Levels) -> Array:
 def _binary_levels(confidence: ArrayLike, error: ArrayLike) -> Levels:
     values, errors = check_cases(confidence, error)
     check_binary(errors)
-    return levels_of_ranked(rank_cases(values, errors))
+    return levels_of_ranking(rank_cases(values), errors)
 
 
 def _failures_and_successes(confidence: ArrayLike, error: ArrayLike) -> Levels:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from scipy.stats import beta
 
 from monai_sf.metrics.arrays import ArrayLike, check_binary, check_cases
-from monai_sf.metrics.curve import levels_of_ranked, rank_cases
+from monai_sf.metrics.curve import levels_of_ranking, rank_cases, thresholds_of
 
 
 class SelectiveThreshold(NamedTuple):
@@ -60,9 +60,9 @@ def selective_threshold(
             raise ValueError(f"{name} must lie in (0, 1), got {value}")
     values, errors = check_cases(confidence, error)
     check_binary(errors)
-    ranked = rank_cases(values, errors)
-    levels = levels_of_ranked(ranked)
-    n_cases, n_levels = len(values), len(ranked.ends)
+    ranking = rank_cases(values)
+    levels, thresholds = levels_of_ranking(ranking, errors), thresholds_of(ranking, values)
+    n_cases, n_levels = len(values), len(thresholds)
     # From the number of cases, not of thresholds: the latter depends on the draw that is being judged.
     delta_per_test = delta / n_cases.bit_length()
 
@@ -74,7 +74,7 @@ def selective_threshold(
         bound = _binomial_upper_bound(wrong, kept, delta_per_test)
         if bound <= target_risk:
             accepted = tested
-            threshold = float(ranked.confidence[ranked.ends[tested - 1]])
+            threshold = float(thresholds[tested - 1])
             best = SelectiveThreshold(threshold, kept / n_cases, wrong / kept, bound)
         else:
             rejected = tested

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from monai_sf.metrics.areas import augrc_of, aurc_of, eaugrc_of, eaurc_of
 from monai_sf.metrics.arrays import Array, check_binary, check_cases
-from monai_sf.metrics.curve import Levels, levels_of_ranked, rank_cases
+from monai_sf.metrics.curve import Levels, levels_of_ranking, rank_cases
 from monai_sf.metrics.failure import failure_auroc_of
 from monai_sf.scores import CSFS
 
@@ -132,7 +132,7 @@ class RiskCoverageMetric(Metric):
         return self._cases
 
     def _value(self, confidence: Array, error: Array) -> float:
-        return float(self._of_levels(levels_of_ranked(rank_cases(confidence, error))))
+        return float(self._of_levels(levels_of_ranking(rank_cases(confidence), error)))
 
     @staticmethod
     def _of_levels(levels: Levels) -> Array:

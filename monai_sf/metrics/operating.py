@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from monai_sf.metrics.arrays import Array, ArrayLike, check_cases, namespace, pick
-from monai_sf.metrics.curve import Levels, levels_of_ranked, rank_cases
+from monai_sf.metrics.curve import Levels, levels_of_ranking, rank_cases, thresholds_of
 
 
 class OperatingPoint(NamedTuple):
@@ -40,9 +40,11 @@ def risk_at_coverage(confidence: ArrayLike, error: ArrayLike, *, coverage: float
     Raises:
         ValueError: If coverage is out of range, and as in `risk_coverage_curve`.
     """
-    ranked = rank_cases(*check_cases(confidence, error))
-    levels = levels_of_ranked(ranked)
-    return _operating_point(levels, ranked.confidence[ranked.ends], int(_level_at_coverage(levels, coverage)))
+    values, errors = check_cases(confidence, error)
+    ranking = rank_cases(values)
+    levels = levels_of_ranking(ranking, errors)
+    level = int(_level_at_coverage(levels, coverage))
+    return _operating_point(levels, thresholds_of(ranking, values), level)
 
 
 def coverage_at_risk(confidence: ArrayLike, error: ArrayLike, *, risk: float) -> OperatingPoint:
@@ -61,9 +63,11 @@ def coverage_at_risk(confidence: ArrayLike, error: ArrayLike, *, risk: float) ->
     Raises:
         ValueError: If risk is out of range, and as in `risk_coverage_curve`.
     """
-    ranked = rank_cases(*check_cases(confidence, error))
-    levels = levels_of_ranked(ranked)
-    return _operating_point(levels, ranked.confidence[ranked.ends], int(_last_level_at_risk(levels, risk)))
+    values, errors = check_cases(confidence, error)
+    ranking = rank_cases(values)
+    levels = levels_of_ranking(ranking, errors)
+    level = int(_last_level_at_risk(levels, risk))
+    return _operating_point(levels, thresholds_of(ranking, values), level)
 
 
 def risk_at_coverage_of(levels: Levels, *, coverage: float) -> Array:

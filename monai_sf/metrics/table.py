@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monai_sf.metrics.areas import augrc_of, aurc_of, eaugrc_of, eaurc_of, error_rate_of
 from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, as_float64, check_cases, check_lengths
-from monai_sf.metrics.curve import levels_of_ranked, rank_cases
+from monai_sf.metrics.curve import levels_of_ranking, rank_cases
 from monai_sf.metrics.failure import failure_auroc_of, failure_average_precision_of, failure_fpr_of
 
 _ValueT = TypeVar("_ValueT", float, Tensor, NumpyArray)
@@ -103,7 +103,7 @@ def _stack(rows: list[tuple[Array, ...]]) -> Tensor:
 
 def _metrics(confidence: ArrayLike, error: ArrayLike) -> tuple[Array, ...]:
     values, errors = check_cases(confidence, error)
-    levels = levels_of_ranked(rank_cases(values, errors))
+    levels = levels_of_ranking(rank_cases(values), errors)
     areas = (error_rate_of(levels), aurc_of(levels), eaurc_of(levels), augrc_of(levels), eaugrc_of(levels))
     if ((errors != 0) & (errors != 1)).any():
         undefined = areas[0] * np.nan

@@ -156,3 +156,13 @@ def test_other_functions_are_refused():
 def test_failure_metrics_refuse_residuals():
     with pytest.raises(ValueError, match="error must hold only 0 and 1"):
         bootstrap_ci(failure_auroc, CONFIDENCE, ERROR * 0.5)
+
+
+def test_the_curve_starts_at_the_first_case_that_was_drawn():
+    confidence, error = np.arange(12.0), (np.arange(12) > 6).astype(float)
+    rng = np.random.default_rng(3)
+    rows = [11 - rng.integers(0, 12, 12) for _ in range(40)]
+    assert any(drawn.max() < 11 for drawn in rows)
+    expected = np.quantile([aurc(confidence[drawn], error[drawn]) for drawn in rows], [0.025, 0.975])
+    interval = bootstrap_ci(aurc, confidence, error, n_resamples=40, seed=3)
+    assert interval == pytest.approx(tuple(expected), abs=1e-12)

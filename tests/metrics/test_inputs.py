@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.data import MetaTensor
 
 from monai_sf import metrics
@@ -29,7 +32,7 @@ from monai_sf.metrics import (
 )
 from monai_sf.metrics.areas import augrc_of, aurc_of, eaugrc_of, eaurc_of
 from monai_sf.metrics.bootstrap import _OF_LEVELS
-from monai_sf.metrics.curve import levels_of_ranked, rank_cases
+from monai_sf.metrics.curve import levels_of_ranking, rank_cases
 from monai_sf.metrics.failure import failure_auroc_of, failure_average_precision_of, failure_fpr_of
 from monai_sf.metrics.operating import coverage_at_risk_of, risk_at_coverage_of
 
@@ -194,9 +197,9 @@ OF_LEVELS = {
 def test_the_torch_path_of_accelerators_equals_the_numpy_path(of_levels):
     rng = np.random.default_rng(3)
     confidence, error = rng.integers(0, 50, 300).astype(float), (rng.random(300) < 0.3).astype(float)
-    on_cpu = levels_of_ranked(rank_cases(confidence, error))
+    on_cpu = levels_of_ranking(rank_cases(confidence), error)
     # Tensors stay tensors below the entry points, wherever they are.
-    on_torch = levels_of_ranked(rank_cases(torch.from_numpy(confidence), torch.from_numpy(error)))
+    on_torch = levels_of_ranking(rank_cases(torch.from_numpy(confidence)), torch.from_numpy(error))
     assert isinstance(on_torch.kept, torch.Tensor)
     value = of_levels(on_torch)
     assert value.dtype == torch.float64
@@ -205,7 +208,7 @@ def test_the_torch_path_of_accelerators_equals_the_numpy_path(of_levels):
 
 def test_the_torch_path_refuses_nan():
     with pytest.raises(ValueError, match="confidence must be finite, got 1 of 3"):
-        rank_cases(torch.tensor([0.0, torch.nan, 1.0]).double(), torch.zeros(3).double())
+        rank_cases(torch.tensor([0.0, torch.nan, 1.0]).double())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -228,3 +231,20 @@ def test_docstring_examples_run(module):
 
 def test_everything_public_has_a_docstring():
     assert all(getattr(metrics, name).__doc__ for name in metrics.__all__)
+
+
+def test_the_python_examples_of_the_documentation_run():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 5
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(400, 3, generator=generator)
+    names = {
+        "logits": logits,
+        "labels": torch.where(torch.rand(400, generator=generator) < 0.8, logits.argmax(1), 0),
+        "patient_ids": np.arange(400) // 2,
+        "evaluator": Engine(lambda _, batch: batch),
+    }
+    for block in blocks:
+        exec(block, names)
+    assert names["low"] < aurc(names["confidence"], names["error"]) < names["high"]
