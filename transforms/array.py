@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, SupportsIndex
 
+import numpy as np
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.transforms.transform import RandomizableTransform, Transform
@@ -57,6 +58,8 @@ class Corrupt(Transform):
             TypeError: if the image is not floating point.
             ValueError: if it is no 2-D image with channels, or has NaN or values outside [0, 1].
         """
+        if not isinstance(img, np.ndarray | torch.Tensor):
+            raise TypeError(f"img must be an array or a tensor, got {type(img).__name__}")
         if img.ndim != 3:
             raise ValueError(
                 f"img must be one 2-D image, (C, H, W), got shape {tuple(img.shape)}; take slices "

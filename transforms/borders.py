@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 
-def reflect(index: torch.Tensor, size: int) -> torch.Tensor:
-    """Folds pixel indices that leave [0, size) back inside by mirroring, as often as it takes.
+def pad_mirrored(plane: torch.Tensor, top: int, bottom: int, left: int, right: int) -> torch.Tensor:
+    """Extends images by their mirror images.
 
-    >>> reflect(torch.arange(-3, 6), 3).tolist()
-    [1, 2, 1, 0, 1, 2, 1, 0, 1]
+    >>> pad_mirrored(torch.tensor([[[1.0, 2.0, 3.0]]]), 0, 1, 2, 1).tolist()
+    [[[3.0, 2.0, 1.0, 2.0, 3.0, 2.0], [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]]]
 
     Args:
-        index: integer tensor of any shape.
-        size: number of pixels, at least 1.
+        plane: (B, H, W).
+        top: rows to add above, fewer than H; where H is 1, the only row is repeated. So for the others.
+        bottom: rows to add below.
+        left: columns to add before.
+        right: columns to add behind.
 
     Returns:
-        A new integer tensor, in [0, size).
+        Tensor (B, top + H + bottom, left + W + right).
     """
-    if size == 1:
-        return torch.zeros_like(index)
-    last = size - 1
-    return last - (index.remainder(2 * last) - last).abs()
+    for padding, size in (((left, right, 0, 0), plane.shape[2]), ((0, 0, top, bottom), plane.shape[1])):
+        if any(padding):
+            plane = F.pad(plane, padding, mode="reflect" if size > 1 else "replicate")
+    return plane

@@ -52,7 +52,7 @@ class Corruptd(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.corrupt = Corrupt(kind, severity, modality=modality)
         self.case_id_key = case_id_key
-        self.seed = operator.index(seed)
+        self.seed = check_run_seed(seed)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Corrupts the images of one case.
@@ -127,6 +127,13 @@ class RandCorruptd(RandomizableTransform, MapTransform):
         for key in self.key_iterator(result):
             result[key] = self.rand_corrupt(result[key], randomize=False)
         return result
+
+
+def check_run_seed(seed: SupportsIndex) -> int:
+    """Returns the seed as an int, or raises TypeError if it is no integer."""
+    if not isinstance(seed, SupportsIndex):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
+    return operator.index(seed)
 
 
 def read_case_id(data: Mapping[Hashable, Any], key: Hashable) -> str | int:

@@ -7,13 +7,14 @@ noise of ImageNet-C at a small part of the cost, and its slope stays so small th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from .borders import reflect
-from .randomness import standard_normal
+from .borders import pad_mirrored
+from .randomness import to_normal, uniform_bits
 from .severities import Level
 
 CONTROL_POINTS = 12
@@ -23,78 +24,106 @@ CONTROL_POINTS = 12
 # Mean square of a cubic B-spline's weights, so the root mean square of a field over two axes.
 _SPLINE_POWER = 151 / 315
 
+# Pixels handled at once on the CPU: few enough for the fields, indices and corners to stay in its cache.
+_BAND = 2**17
+
 
 def sample_elastic(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
-    """Draws displacement fields of unit root mean square, in units that `apply_elastic` scales.
+    """Draws the control points of displacement fields whose root mean square is 1.
 
     Images of one shape and different size get the same field, stretched.
 
     Returns:
-        Tensor (B, 2, H, W): displacements along rows and columns, in the dtype of `images`.
+        Tensor (B, 2, rows, columns) in the dtype of `images`: displacements along rows and columns.
     """
     height, width = images.shape[-2:]
     spacing = min(height, width) / CONTROL_POINTS
-    row_knots, row_weights = _spline(height, spacing, images)
-    column_knots, column_weights = _spline(width, spacing, images)
-    shape = (2, int(row_knots[-1]) + 4, int(column_knots[-1]) + 4)
-    points = standard_normal(seeds, shape, images.device).to(images.dtype).div_(_SPLINE_POWER)
-    rows = _blend([points.index_select(2, row_knots + k) for k in range(4)], row_weights[:, :, None])
-    return _blend([rows.index_select(3, column_knots + k) for k in range(4)], column_weights)
+    shape = (2, _knots(height, spacing)[-1] + 4, _knots(width, spacing)[-1] + 4)
+    bits = torch.from_numpy(uniform_bits(seeds, math.prod(shape))).to(images.device)
+    return to_normal(bits).to(images.dtype).div_(_SPLINE_POWER).view(len(seeds), *shape)
 
 
-def _spline(size: int, spacing: float, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """First control point (size,) and the weights (4, size) of four, for the centre of every pixel."""
-    position = (np.arange(size) + 0.5) / spacing
-    knot = np.floor(position)
-    t = position - knot
-    s = 1 - t
-    weights = (
-        np.stack((s * s * s, 3 * t * t * t - 6 * t * t + 4, 3 * s * s * s - 6 * s * s + 4, t * t * t)) / 6
-    )
-    return torch.from_numpy(knot.astype(np.int64)).to(like.device), torch.from_numpy(weights).to(like)
-
-
-def _blend(terms: list[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
-    total = terms[0].mul_(weights[0])
-    for term, weight in zip(terms[1:], weights[1:], strict=True):
-        total += term.mul_(weight)
-    return total
-
-
-def apply_elastic(images: torch.Tensor, fields: torch.Tensor, level: Level) -> torch.Tensor:
+def apply_elastic(images: torch.Tensor, points: torch.Tensor, level: Level) -> torch.Tensor:
     """Moves every pixel of all channels by one field, with bilinear interpolation and mirrored borders.
 
     Args:
         images: (B, C, H, W), floating point, in [0, 1].
-        fields: (B, 2, H, W), from `sample_elastic`.
+        points: from `sample_elastic`.
         level: (root mean square displacement along each axis as a fraction of the shorter side,).
 
     Returns:
         A new tensor like `images`, in [0, 1].
     """
     (fraction,) = level
-    _, channels, height, width = images.shape
-    moves = fields * (fraction * min(height, width))
-    whole = moves.floor()
-    part_y, part_x = moves.sub_(whole)[:, :, None].unbind(1)
-    step_y, step_x = whole.to(torch.int32).unbind(1)
-    y = step_y.add_(torch.arange(height, device=images.device, dtype=torch.int32)[:, None])
-    x = step_x.add_(torch.arange(width, device=images.device, dtype=torch.int32))
-    columns = reflect(x, width), reflect(x + 1, width)
-    pixels = images.flatten(2)
+    height, width = images.shape[-2:]
+    spacing = min(height, width) / CONTROL_POINTS
+    moves = points * (fraction * min(height, width))
+    # A spline never leaves the range of its control points.
+    reach = moves.abs().max().item()
+    before, behind = math.ceil(reach), math.floor(reach) + 1
+    planes = [pad_mirrored(plane, before, behind, before, behind) for plane in images.unbind(1)]
+    # Columns first: whole rows are then copied, which is much faster than picking single columns.
+    column_moves = _blend(moves, 3, _knots(width, spacing), _weights(width, spacing, images))
+    row_knots, row_weights = _knots(height, spacing), _weights(height, spacing, images)[:, :, None]
 
-    def pixels_of_row(row: torch.Tensor) -> torch.Tensor:
-        offset = row * width
-        left, right = (
-            pixels.gather(2, (offset + column).flatten(1)[:, None].expand(-1, channels, -1).long())
-            for column in columns
+    bent = torch.empty_like(images)
+    rows = height if images.is_cuda else max(1, _BAND // (len(images) * width))
+    for top in range(0, height, rows):
+        band = slice(top, min(top + rows, height))
+        field = _blend(column_moves, 2, row_knots[band], row_weights[:, band])
+        _bend(planes, field, before, band, bent)
+    return bent
+
+
+def _bend(
+    planes: list[torch.Tensor], field: torch.Tensor, margin: int, band: slice, bent: torch.Tensor
+) -> None:
+    """Fills a band of rows of `bent` from padded planes, moved by the field of that band (B, 2, rows, W)."""
+    stride = planes[0].shape[2]
+    whole = field.floor()
+    part_y, part_x = field.sub_(whole).unbind(1)
+    whole_y, whole_x = whole.unbind(1)
+    rows = torch.arange(band.start + margin, band.stop + margin, device=field.device) * stride
+    columns = torch.arange(margin, margin + field.shape[3], device=field.device)
+    # In floating point, as it is exact below 2^24: moves of 15 % in an image of 10,000 × 10,000 pixels.
+    index = whole_y.mul_(stride).add_(whole_x).to(torch.int64).add_(rows[:, None]).add_(columns).flatten(1)
+    for channel, plane in enumerate(planes):
+        pixels = plane.flatten(1)
+        length = pixels.shape[1] - stride - 1
+        # The other corners have the same indices in a plane that begins one pixel, or one row, later.
+        upper_left, upper_right, lower_left, lower_right = (
+            pixels.narrow(1, start, length).gather(1, index).view_as(part_x)
+            for start in (0, 1, stride, stride + 1)
         )
-        return _between(left.view_as(images), right.view_as(images), part_x)
-
-    upper, lower = pixels_of_row(reflect(y, height)), pixels_of_row(reflect(y + 1, height))
-    return _between(upper, lower, part_y).clamp_(0, 1)
+        upper = _between(upper_left, upper_right, part_x)
+        lower = _between(lower_left, lower_right, part_x)
+        # As 0 ≤ part < 1, rounding cannot take an interpolated value out of [0, 1].
+        torch.add(lower.sub_(upper).mul_(part_y), upper, out=bent[:, channel, band])
 
 
 def _between(start: torch.Tensor, end: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
     """Linear interpolation, in the memory of `end`; torch.lerp fuses steps on some processors only."""
     return end.sub_(start).mul_(part).add_(start)
+
+
+def _knots(size: int, spacing: float) -> list[int]:
+    """For the centre of every pixel the first of the four control points that it depends on."""
+    return [math.floor((pixel + 0.5) / spacing) for pixel in range(size)]
+
+
+def _weights(size: int, spacing: float, like: torch.Tensor) -> torch.Tensor:
+    """For the centre of every pixel the weights of its four control points, (4, size)."""
+    position = (np.arange(size) + 0.5) / spacing
+    t = position - np.floor(position)
+    s = 1 - t
+    blend = (s * s * s, 3 * t * t * t - 6 * t * t + 4, 3 * s * s * s - 6 * s * s + 4, t * t * t)
+    return torch.from_numpy(np.stack(blend) / 6).to(like)
+
+
+def _blend(points: torch.Tensor, axis: int, knots: list[int], weights: torch.Tensor) -> torch.Tensor:
+    """Evaluates the spline along one axis; the weights (4, ...) broadcast against the result."""
+    first = torch.tensor(knots, device=points.device)
+    total = points.index_select(axis, first).mul_(weights[0])
+    for k in range(1, 4):
+        total += points.index_select(axis, first + k).mul_(weights[k])
+    return total

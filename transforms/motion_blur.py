@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .borders import reflect
+from .borders import pad_mirrored
 from .randomness import uniform_bits
 from .severities import REFERENCE_SIDE, Level
 
@@ -75,39 +75,45 @@ def apply_motion(images: torch.Tensor, angles: Sequence[float], level: Level) ->
     """
     radius, sigma = level
     kernel = motion_kernel(radius, sigma, min(images.shape[-2:]))
-    blurred = torch.stack([_blur(image, angle, kernel) for image, angle in zip(images, angles, strict=True)])
+    blurred = torch.empty_like(images)
+    for case, angle in enumerate(angles):
+        # Channel by channel, so that what is in between stays in the processor's cache.
+        for channel in range(images.shape[1]):
+            blurred[case, channel] = _blur(images[case, channel], angle, kernel)
     return blurred.clamp_(0, 1)
 
 
-def _blur(image: torch.Tensor, angle: float, kernel: MotionKernel) -> torch.Tensor:
-    _, height, width = image.shape
+def _blur(plane: torch.Tensor, angle: float, kernel: MotionKernel) -> torch.Tensor:
+    height, width = plane.shape
     within = [_offset(i, angle) for i in range(kernel.block)]
     between = [_offset(k * kernel.block, angle) for k in range(len(kernel.weights))]
     # The line runs to the right, and either up or down over its whole length.
     reach_y = between[-1][0] + within[-1][0]
     reach_x = between[-1][1] + within[-1][1]
-    top, bottom = min(reach_y, 0), height + max(reach_y, 0)
-    rows = reflect(torch.arange(top, bottom, device=image.device), height)
-    columns = reflect(torch.arange(width + reach_x, device=image.device), width)
-    padded = image.index_select(1, rows).index_select(2, columns)
+    padded = pad_mirrored(plane[None], max(-reach_y, 0), max(reach_y, 0), 0, reach_x)[0]
 
     block_sum = padded
     if kernel.block > 1:
-        tall = padded.shape[1] - abs(within[-1][0])
-        wide = padded.shape[2] - within[-1][1]
-        start = max(-within[-1][0], 0)
-        block_sum = padded[:, start : start + tall, :wide].clone()
-        for dy, dx in within[1:]:
-            block_sum += padded[:, start + dy : start + dy + tall, dx : dx + wide]
+        size = padded.shape[0] - abs(within[-1][0]), padded.shape[1] - within[-1][1]
+        block_sum = _shifted(padded, (0, 0), within[-1], size).clone()
+        for offset in within[1:]:
+            block_sum += _shifted(padded, offset, within[-1], size)
 
-    start = max(-between[-1][0], 0)
-    blurred = block_sum[:, start : start + height, :width] * kernel.weights[0]
+    blurred = _shifted(block_sum, (0, 0), between[-1], (height, width)) * kernel.weights[0]
     term = torch.empty_like(blurred)
-    for (dy, dx), weight in zip(between[1:], kernel.weights[1:], strict=True):
+    for offset, weight in zip(between[1:], kernel.weights[1:], strict=True):
         # Multiply, round, add, round: a fused step would give other bits on other processors.
-        torch.mul(block_sum[:, start + dy : start + dy + height, dx : dx + width], weight, out=term)
+        torch.mul(_shifted(block_sum, offset, between[-1], (height, width)), weight, out=term)
         blurred += term
     return blurred
+
+
+def _shifted(
+    plane: torch.Tensor, offset: tuple[int, int], farthest: tuple[int, int], size: tuple[int, int]
+) -> torch.Tensor:
+    """The part of a padded plane that lies `offset` away from the unpadded one."""
+    top = offset[0] - min(farthest[0], 0)
+    return plane[top : top + size[0], offset[1] : offset[1] + size[1]]
 
 
 def _offset(distance: float, angle: float) -> tuple[int, int]:

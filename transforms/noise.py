@@ -6,26 +6,33 @@ from collections.abc import Sequence
 
 import torch
 
-from .randomness import standard_normal
+from .randomness import to_normal, uniform_bits
 from .severities import Level
 
 
 def sample_noise(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
-    """Draws standard normal noise, (B, C, H, W), one case for each seed."""
-    return standard_normal(seeds, images.shape[1:], images.device).to(images.dtype)
+    """Draws the noise as random bits, (B, C, H, W) of uint16, one case for each seed."""
+    bits = torch.from_numpy(uniform_bits(seeds, images[0].numel()))
+    return bits.to(images.device).view(images.shape)
 
 
-def apply_noise(images: torch.Tensor, noise: torch.Tensor, level: Level) -> torch.Tensor:
-    """Adds σ times the noise and clips.
+def apply_noise(images: torch.Tensor, bits: torch.Tensor, level: Level) -> torch.Tensor:
+    """Adds normal noise and clips.
 
     Args:
         images: (B, C, H, W), floating point, in [0, 1].
-        noise: like `images`, from `sample_noise`.
+        bits: (B, C, H, W), from `sample_noise`.
         level: (σ,), in units of the range [0, 1].
 
     Returns:
         A new tensor like `images`, in [0, 1].
     """
     (sigma,) = level
-    # Two steps, each rounded: add(alpha=σ) would fuse them on some processors and not on others.
-    return torch.mul(noise, sigma).add_(images).clamp_(0, 1)
+    noisy = torch.empty_like(images)
+    # Channel by channel, so that what is in between stays in the processor's cache.
+    for channel in range(images.shape[1]):
+        noise = to_normal(bits[:, channel]).to(images.dtype)
+        # Two steps, each rounded: add(alpha=σ) would fuse them on some processors and not on others.
+        noise.mul_(sigma).add_(images[:, channel])
+        torch.clamp(noise, 0, 1, out=noisy[:, channel])
+    return noisy

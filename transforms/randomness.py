@@ -60,15 +60,17 @@ def _normal_quantiles(device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.concatenate((-values[::-1], values)).astype(np.float32)).to(device)
 
 
-def standard_normal(seeds: Sequence[int], shape: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Draws standard normal numbers, one array of the given shape for each seed.
+def to_normal(bits: torch.Tensor) -> torch.Tensor:
+    """Turns uniform 16-bit integers into standard normal numbers.
 
     Every number is one of 2^16 equally likely values (mean 0, variance 1, largest 4.3), which is far finer
     than 8-bit pixels can show.
 
+    Args:
+        bits: tensor of uint16, of any shape and on any device.
+
     Returns:
-        Tensor (len(seeds), *shape) of float32 on `device`.
+        Tensor of float32, of the same shape.
     """
-    bits = torch.from_numpy(uniform_bits(seeds, int(np.prod(shape))))
-    index = bits.to(device).to(torch.int32)
-    return _normal_quantiles(device).index_select(0, index.flatten()).view(len(seeds), *shape)
+    index = bits.to(torch.int32).flatten()
+    return _normal_quantiles(bits.device).index_select(0, index).view(bits.shape)

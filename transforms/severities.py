@@ -83,7 +83,7 @@ _TABLE: dict[str, dict[str | None, Scale]] = {
         "xray": Scale(_WIDE_MOTION.levels, "ours: the default, as MedMNIST-C has no motion blur for X-ray"),
         "fluorescence": Scale(
             ((3, 3), (5, 4), (10, 5), (10, 7), (10, 9)),
-            "MedMNIST-C, BloodMNIST (microscopy: the stage moves less than a hand or a patient); at severity 2 "
+            "MedMNIST-C, BloodMNIST (microscopy: a stage moves less than a hand or a patient); at severity 2 "
             "the published (5, 5) is hardly weaker than (10, 5), so σ is ours: half-way",
         ),
         "ct": Scale(_WIDE_MOTION.levels, "ours: the default, as MedMNIST-C has no motion blur for CT"),

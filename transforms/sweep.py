@@ -10,7 +10,7 @@ import torch
 
 from .array import _SEVERITIES, corruption_grid
 from .corrupt import corrupt_severities
-from .dictionary import check_case_id, read_case_id
+from .dictionary import check_case_id, check_run_seed, read_case_id
 from .randomness import case_seed
 from .severities import CORRUPTIONS
 
@@ -56,7 +56,7 @@ class CorruptionSweep:
         self.modality = modality
         self.image_key = image_key
         self.case_id_key = case_id_key
-        self.seed = operator.index(seed)
+        self.seed = check_run_seed(seed)
 
     def __len__(self) -> int:
         """The number of corrupted copies of each batch."""

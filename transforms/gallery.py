@@ -1,0 +1,80 @@
+"""The gallery of corruptions, drawn with matplotlib.
+
+Run it as ``python -m monai_sf.transforms.gallery docs/images/corruptions.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .corrupt import corrupt_severities
+from .phantoms import composite, phantom
+from .randomness import case_seed
+from .severities import CORRUPTIONS, MAX_SEVERITY, MODALITIES
+
+_GAP = 3
+_TITLES = {
+    "dermoscopy": "dermoscopy (drawn)",
+    "xray": "xray (drawn)",
+    "fluorescence": "fluorescence (drawn; six channels in false colours)",
+    "ct": "ct (drawn; lung nodule)",
+}
+
+
+def tiles(modality: str, size: int = 160) -> npt.NDArray[np.float32]:
+    """Tiles every kind and severity on a drawn image of a modality.
+
+    Args:
+        modality: one of `MODALITIES`.
+        size: height and width of one tile, in pixels.
+
+    Returns:
+        One picture (5 · size + gaps, 6 · size + gaps, 3) in [0, 1]: kinds below each other, severities 0 to 5
+        side by side.
+    """
+    image = torch.from_numpy(phantom(modality, size))
+    rows = []
+    for kind in CORRUPTIONS:
+        seed = case_seed(0, kind, modality)
+        levels = corrupt_severities(image, kind, range(MAX_SEVERITY + 1), modality=modality, seeds=seed)
+        rows.append(np.concatenate([_framed(composite(level.numpy())) for level in levels], 1))
+    return np.concatenate(rows, 0)
+
+
+def _framed(tile: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.pad(tile, ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes the gallery as a picture."""
+    parser = argparse.ArgumentParser(description="Draw every corruption on an image of each modality.")
+    parser.add_argument("output", type=Path, help="the picture to write")
+    parser.add_argument("--size", type=int, default=160, help="pixels of one tile")
+    options = parser.parse_args(arguments)
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SystemExit("the gallery is drawn with matplotlib: pip install matplotlib") from error
+
+    step = options.size + 2 * _GAP
+    figure = Figure(figsize=(15, 12.6), layout="constrained")
+    for axes, modality in zip(figure.subplots(2, 2).flat, MODALITIES, strict=True):
+        axes.imshow(tiles(modality, options.size))
+        axes.set_title(_TITLES[modality])
+        axes.set_xticks([step * (column + 0.5) for column in range(MAX_SEVERITY + 1)])
+        axes.set_xticklabels(["clean", *map(str, range(1, MAX_SEVERITY + 1))])
+        axes.set_yticks([step * (row + 0.5) for row in range(len(CORRUPTIONS))])
+        axes.set_yticklabels([kind.replace("_", "\n") for kind in CORRUPTIONS])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    figure.savefig(options.output, dpi=100)
+
+
+if __name__ == "__main__":
+    main()
