@@ -83,10 +83,8 @@ def main() -> None:
     start_cpu = time.process_time()
     wall = best_of(render)
     cpu = (time.process_time() - start_cpu) / REPEATS
-    slices = 5 * len(nodules)
-    print(
-        f"render_slice: {1000 * wall / slices:.2f} ms a slice, {1000 * cpu / slices:.2f} ms of it CPU ({slices} slices)"
-    )
+    count = 5 * len(nodules)
+    print(f"render_slice, {count} slices: {1000 * wall / count:.2f} ms each, CPU {1000 * cpu / count:.2f} ms")
 
 
 if __name__ == "__main__":
