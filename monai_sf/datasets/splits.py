@@ -137,14 +137,15 @@ def _check_labels(label: pd.Series, label_name: pd.Series) -> None:
             f"label must be an integer from 0 to C - 1; {wrong.sum()} are not "
             f"(first: {label.to_numpy()[wrong][:5].tolist()})"
         )
-    pairs = pd.DataFrame({"label": number, "label_name": label_name.to_numpy()}).drop_duplicates()
+    pairs = pd.DataFrame(
+        {"label": number.astype(np.int64), "label_name": label_name.to_numpy()}
+    ).drop_duplicates()
     for column, other in (("label", "label_name"), ("label_name", "label")):
-        twice = pairs[pairs[column].duplicated(keep=False)]
+        twice = pairs[pairs[column].duplicated()]
         if len(twice):
-            raise ValueError(
-                f"{column} {twice[column].iloc[0]!r} stands beside more than one {other}: "
-                f"{sorted(twice[other][twice[column] == twice[column].iloc[0]].tolist())}"
-            )
+            value = twice[column].iloc[0]
+            others = pairs[other][pairs[column] == value].tolist()
+            raise ValueError(f"{column} {value} stands beside more than one {other}: {others}")
 
 
 def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> None:

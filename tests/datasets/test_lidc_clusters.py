@@ -88,6 +88,21 @@ def test_five_annotations_are_parted_by_shrinking_the_tolerance() -> None:
     assert groups(line, [1] * 5, [2.0] * 5) == {frozenset({0, 1, 2, 3}), frozenset({4})}
 
 
+def test_each_step_shrinks_the_tolerance_by_a_tenth() -> None:
+    # The line is five long at tolerance 5 and parted at 4.5; pairs further off see which tolerance that was.
+    line = [[(0, 0, 0)], [(0, 1, 0)], [(0, 2, 0)], [(0, 3, 0)], [(0, 8, 0)]]
+    together = [[(50, 0, 0)], [(54, 2, 0)]]  # 4.47 apart
+    apart = [[(90, 0, 0)], [(93, 3, 2)]]  # 4.69 apart
+    found = groups(line + together + apart, [1] * 9, [5.0] * 9)
+    assert found == {
+        frozenset({0, 1, 2, 3}),
+        frozenset({4}),
+        frozenset({5, 6}),
+        frozenset({7}),
+        frozenset({8}),
+    }
+
+
 def test_annotations_that_touch_stay_together_however_many() -> None:
     assert groups([[(5, 5, 1)]] * 6, [1] * 6, [3.0] * 6) == {frozenset(range(6))}
 

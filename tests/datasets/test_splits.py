@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monai_sf.datasets import STUDIES, Study, check_splits, split_cases
+from monai_sf.datasets.studies import find_study
+
+
+def table(groups: list[str], labels: list[int], target: list[bool] | None = None) -> pd.DataFrame:
+    n = len(groups)
+    return pd.DataFrame(
+        {
+            "case_id": [f"case{i}" for i in range(n)],
+            "image": [f"{i}.npy" for i in range(n)],
+            "label": labels,
+            "label_name": [f"class {label}" for label in labels],
+            "group": groups,
+            "source": "test",
+            "texture": [1.0 if t else 5.0 for t in (target or [False] * n)],
+        }
+    )
+
+
+def plain(n: int = 40, target: bool = False) -> pd.DataFrame:
+    """Two cases a patient, two classes; with ``target`` every fifth patient is in the target domain."""
+    groups = [f"p{i // 2:03d}" for i in range(2 * n)]
+    flags = [target and i // 2 % 5 == 0 for i in range(2 * n)]
+    return table(groups, [i // 2 % 2 for i in range(2 * n)], flags)
+
+
+def sides(splits: pd.DataFrame) -> dict[str, str]:
+    return dict(zip(splits["case_id"], splits["split"], strict=True))
+
+
+@pytest.mark.parametrize("study", [study.name for study in STUDIES["lung_nodule_ct"]])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_lung_nodules(cases: pd.DataFrame, study: str, seed: int) -> None:
+    splits = split_cases(cases, study, seed)
+    assert splits.groupby("group")["split"].nunique().eq(1).all()
+    assert splits.groupby(["scan_id", "nodule"]).size().eq(5).all()
+    in_target = find_study(study).target(splits)
+    assert (splits["split"] == "target").tolist() == in_target.tolist()
+    assert len(splits) + splits.attrs["dropped"] == len(cases)
+    share = splits[~in_target].groupby("split")["group"].nunique() / splits[~in_target]["group"].nunique()
+    assert share.to_dict() == pytest.approx({"train": 0.7, "val": 0.1, "iid": 0.2}, abs=0.01)
+    if study != "iid":
+        target_patients = set(splits.loc[in_target, "group"])
+        left_out = cases[~cases["case_id"].isin(splits["case_id"])]
+        assert set(left_out["group"]) <= target_patients
+        assert not find_study(study).target(left_out).any()
+
+
+def test_same_split_for_good() -> None:
+    # Written down once: runs on other machines and of other days must be comparable.
+    splits = split_cases(plain(10), "iid", 3)
+    found = splits.groupby("split")["group"].unique().map(sorted).to_dict()
+    assert found == {
+        "iid": ["p004", "p007"],
+        "train": ["p001", "p002", "p003", "p005", "p006", "p008"],
+        "val": ["p000", "p009"],
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 25), st.integers(0, 2), st.booleans()), min_size=30, max_size=120),
+    seed=st.integers(0, 2**32),
+    data=st.data(),
+)
+def test_no_leak_and_no_order(rows: list[tuple[int, int, bool]], seed: int, data: st.DataObject) -> None:
+    cases = table([f"g{g}" for g, _, _ in rows], [c for _, c, _ in rows], [t for _, _, t in rows])
+    target = (cases["texture"] < 3).to_numpy()
+    try:
+        splits = split_cases(cases, "texture", seed)
+    except ValueError as error:
+        assert "needs cases of at least two classes" in str(error)  # noqa: PT017
+        return
+    check_splits(splits, expect_target=True)
+    assert splits.groupby("group")["split"].nunique().max() == 1
+    assert set(splits["case_id"][splits["split"] == "target"]) == set(cases["case_id"][target])
+    mixed = set(cases["group"][target]) & set(cases["group"][~target])
+    dropped = set(cases["case_id"]) - set(splits["case_id"])
+    assert dropped == set(cases["case_id"][~target & cases["group"].isin(mixed).to_numpy()])
+    assert splits.attrs["dropped"] == len(dropped)
+
+    order = data.draw(st.permutations(range(len(cases))))
+    again = split_cases(cases.iloc[list(order)], "texture", seed)
+    assert sides(again) == sides(splits)
+
+
+def test_seed_changes_the_split() -> None:
+    cases = plain()
+    assert sides(split_cases(cases, "iid", 0)) != sides(split_cases(cases, "iid", 1))
+    assert sides(split_cases(cases, "iid", 0)) == sides(split_cases(cases, "iid", np.int64(0)))
+
+
+def test_classes_are_balanced_over_the_splits() -> None:
+    groups = [f"p{i}" for i in range(400)]
+    splits = split_cases(table(groups, [int(i % 10 == 0) for i in range(400)]), "iid", 5)
+    counts = pd.crosstab(splits["split"], splits["label"])
+    assert counts.to_dict("index") == {
+        "train": {0: 252, 1: 28},
+        "val": {0: 36, 1: 4},
+        "iid": {0: 72, 1: 8},
+    }
+
+
+def test_rows_index_and_columns_stay_and_the_input_is_not_changed() -> None:
+    cases = plain(target=True).sample(frac=1, random_state=0)
+    cases.attrs["dataset"] = "x"
+    before = cases.copy(deep=True)
+    splits = split_cases(cases, "texture", 0)
+    pd.testing.assert_frame_equal(cases, before)
+    assert cases.attrs == {"dataset": "x"}
+    pd.testing.assert_frame_equal(splits.drop(columns="split"), cases.loc[splits.index])
+    assert splits.attrs == {"dataset": "x", "study": "texture", "seed": 0, "dropped": 0}
+
+
+def test_table_from_csv_gives_the_same_split(tmp_path) -> None:
+    cases = plain(target=True)
+    cases["group"] = cases["group"].str[1:].astype(int)
+    cases.to_csv(tmp_path / "cases.csv", index=False)
+    read = pd.read_csv(tmp_path / "cases.csv")
+    assert sides(split_cases(read, "texture", 7)) == sides(split_cases(cases, "texture", 7))
+
+
+def test_source_cases_of_target_patients_are_left_out_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    cases = plain(target=True)
+    # One of p000's two cases moves to the source domain.
+    cases.loc[1, "texture"] = 5.0
+    with caplog.at_level(logging.INFO, logger="monai_sf"):
+        splits = split_cases(cases, "texture", 0)
+    assert splits.attrs["dropped"] == 1
+    assert "case1" not in set(splits["case_id"])
+    assert sides(splits)["case0"] == "target"
+    assert "1 source cases of 1 groups left out" in caplog.text
+
+
+def test_own_study() -> None:
+    def odd(cases: pd.DataFrame) -> np.ndarray:
+        return (cases["group"].str[1:].astype(int) % 4 == 3).to_numpy() | (
+            cases["group"] == "p000"
+        ).to_numpy()
+
+    splits = split_cases(plain(), Study("odd", "acquisition", "every fourth patient", odd), 0)
+    assert set(splits.loc[splits["split"] == "target", "group"]) == {
+        "p000",
+        *(f"p{i:03d}" for i in range(3, 40, 4)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.drop(columns=["label", "group"]), "lacks the columns label, group; it has case_id"),
+        (lambda c: c.drop(columns="texture"), "lacks the columns texture"),
+        (lambda c: c.iloc[:0], "case table is empty"),
+        (lambda c: c.assign(case_id="same"), r"1 case_id are not unique \(first: same\)"),
+        (lambda c: c.assign(texture=c["texture"].where(c.index > 1)), r"missing values.*texture \(2\)"),
+        (lambda c: c.assign(group=c["group"].where(c.index > 0)), r"missing values.*group \(1\)"),
+        (lambda c: c.assign(label=c["label"].where(c.index > 0)), r"missing values.*label \(1\)"),
+        (
+            lambda c: c.assign(label=c["label"] - 1),
+            r"label must be an integer from 0.*40 are not \(first: \[-1",
+        ),
+        (lambda c: c.assign(label=c["label"] + 0.5), "label must be an integer from 0"),
+        (lambda c: c.assign(label=c["label"].map({0: "a", 1: "b"})), "label must be an integer from 0"),
+        (lambda c: c.assign(label_name="one"), r"label_name one stands beside more than one label: \[0, 1\]"),
+        (lambda c: c.assign(label=0), r"label 0 stands beside more than one label_name"),
+        (
+            lambda c: c.assign(label=0, label_name="a"),
+            "split 'train' needs .* two classes, it has only class 0",
+        ),
+        (lambda c: c.assign(texture=5.0), "split 'target' needs .* it has no case at all"),
+        (lambda c: c.assign(texture=1.0), "split 'train' needs .* it has no case at all"),
+        (lambda c: c.iloc[:16], "split 'val' needs cases of at least two classes"),
+    ],
+)
+def test_bad_tables(change, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split_cases(change(plain(target=True)), "texture", 0)
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="unknown study 'keratosi'"):
+        split_cases(plain(), "keratosi", 0)
+    for seed in (-1, 1.5, "0", True):
+        with pytest.raises(ValueError, match="seed must be a non-negative integer"):
+            split_cases(plain(), "iid", seed)  # type: ignore[arg-type]
+    wrong = Study("wrong", "acquisition", "", lambda cases: np.zeros(3, bool))
+    with pytest.raises(
+        ValueError, match=r"study 'wrong': target must give one bool .* 80 cases, got shape \(3,\)"
+    ):
+        split_cases(plain(), wrong, 0)
+    labels = Study("labels", "acquisition", "", lambda cases: cases["label"].to_numpy())
+    with pytest.raises(ValueError, match="of int64"):
+        split_cases(plain(), labels, 0)
+
+
+def test_check_alone_finds_leaks() -> None:
+    splits = split_cases(plain(target=True), "texture", 0)
+    check_splits(splits)
+    train = splits.index[splits["split"] == "train"][0]
+    with pytest.raises(ValueError, match=r"1 groups are in more than one split \(first: p\d+\)"):
+        check_splits(splits.assign(split=splits["split"].where(splits.index != train, "iid")))
+    with pytest.raises(ValueError, match="split must be one of train, val, iid, target; got test"):
+        check_splits(splits.replace({"split": {"iid": "test"}}))
+    with pytest.raises(ValueError, match="lacks the columns split"):
+        check_splits(splits.drop(columns="split"))
+    with pytest.raises(ValueError, match="case_id are not unique"):
+        check_splits(pd.concat([splits, splits.iloc[:1]]))
+    with pytest.raises(ValueError, match="split 'val' needs"):
+        check_splits(splits[splits["split"] != "val"])
+    without_target = splits[splits["split"] != "target"]
+    check_splits(without_target)
+    with pytest.raises(ValueError, match="split 'target' needs"):
+        check_splits(without_target, expect_target=True)
