@@ -52,7 +52,8 @@ def available_csfs(results: Results) -> tuple[str, ...]:
     sets = [set(test_set.arrays) for test_set in results.test_sets.values()]
     common = set.intersection(*sets) if sets else set()
     method = str(results.run["method"])
-    return csfs_for(method if method in METHODS else None, common)
+    names = csfs_for(method if method in METHODS else None, common)
+    return tuple(name for name in names if CSFS[name].prediction in common)
 
 
 def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
@@ -125,5 +126,5 @@ def benchmark_table(runs: Sequence[Results], metric: Metric = aurc) -> pd.DataFr
         cells[csf, group].append(float(np.mean(values)))
     rows = [name for name in CSFS if any(csf == name for csf, _ in cells)]
     columns = [g for g in GROUPS if any(group == g for _, group in cells)]
-    values = [[float(np.mean(cells.get((csf, g), [np.nan]))) for g in columns] for csf in rows]
-    return pd.DataFrame(values, pd.Index(rows, name="CSF"), columns, dtype=np.float64)
+    table = [[float(np.mean(cells.get((csf, g), [np.nan]))) for g in columns] for csf in rows]
+    return pd.DataFrame(table, pd.Index(rows, name="CSF"), columns, dtype=np.float64)

@@ -170,7 +170,7 @@ class Results:
                 raise ResultsError(f"{where}: {name} has {array.shape[1]} classes, the run has {classes}")
             # mcd_log_softmax may be -inf where a class has probability zero
             bad = np.isnan(array) if name == "mcd_log_softmax" else ~np.isfinite(array)
-            bad = bad.reshape(len(array), -1).any(axis=1)
+            bad = bad.any(axis=tuple(range(1, bad.ndim)))
             if bad.any() and name != "features":  # a report without a latent space is still a report
                 ids = self.cases["case_id"].iloc[rows[bad]]
                 raise ResultsError(f"{where}: {name} is NaN or infinite for {bad.sum()} cases: {_some(ids)}")

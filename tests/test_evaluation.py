@@ -42,11 +42,8 @@ def test_dropout_scores_are_judged_by_the_prediction_of_the_mean_softmax():
     logits = np.array([[2.0, 0.0], [2.0, 0.0]], np.float32)
     mean = np.log(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32))
     cases = make_run(n=2).cases.assign(label=[0, 0])
-    run = Results(
-        make_run(n=2).run,
-        cases,
-        {"iid": TestSet("iid", "iid", np.arange(2), {"logits": logits, "mcd_log_softmax": mean})},
-    )
+    iid = TestSet("iid", "iid", np.arange(2), {"logits": logits, "mcd_log_softmax": mean})
+    run = Results(make_run(n=2).run, cases, {"iid": iid})
     assert failure_detection(run, "iid", "MSR").error.tolist() == [0, 0]
     assert failure_detection(run, "iid", "MCD-MSR").error.tolist() == [0, 1]
     assert failure_detection(run, "iid", "MCD-MSR").prediction.tolist() == [0, 1]
@@ -60,12 +57,12 @@ def test_rows_of_a_test_set_pick_its_labels():
 
 
 def test_unknown_test_set_is_named():
-    with pytest.raises(ResultsError, match="test_set must be one of .*'iid'.*got 'idd'"):
+    with pytest.raises(ResultsError, match=r"test_set must be one of .*'iid'.*got 'idd'"):
         failure_detection(make_run(n=5), "idd", "MSR")
 
 
 def test_unknown_csf_is_named():
-    with pytest.raises(ResultsError, match="csf must be one of .*got 'MRS'"):
+    with pytest.raises(ResultsError, match=r"csf must be one of .*got 'MRS'"):
         failure_detection(make_run(n=5), "iid", "MRS")
 
 
@@ -102,7 +99,7 @@ def test_table_averages_corruptions_of_the_iid_study_and_targets_of_all():
     row = table.loc["MCD-MSR"]
     assert row["iid"] == pytest.approx(value(runs[0], "iid"), rel=1e-9)
     corrupted = [s for s in runs[0].test_sets if s.startswith("corruption")]
-    assert len(corrupted) == 10
+    assert len(corrupted) == 2
     assert row["cor"] == pytest.approx(np.mean([value(runs[0], s) for s in corrupted]), rel=1e-9)
     assert row["man"] == pytest.approx(np.mean([value(r, "target") for r in runs[1:]]), rel=1e-9)
     assert ((table >= 0) & (table <= 1)).all(axis=None)

@@ -1,0 +1,58 @@
+"""``python -m monai_sf.report RESULTS... -o report.html``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from monai_sf.report.page import build_report
+from monai_sf.results import ResultsError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build a report from the folders of runs; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m monai_sf.report",
+        description="One HTML file about the silent failures of the runs of one dataset.",
+    )
+    parser.add_argument("results", nargs="+", metavar="RESULTS", help="folder of a run (it holds run.json)")
+    parser.add_argument("-o", "--output", default="report.html", help="file to write (default: %(default)s)")
+    parser.add_argument("--title", help="heading of the page")
+    parser.add_argument(
+        "--coverage", type=int, default=80, metavar="PERCENT",
+        help="working point at first: share of the ordinary cases decided by the system alone (default: 80)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-points", type=int, default=3000, metavar="N",
+        help="cases of a run that are shown one by one; failures come first (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-images", type=int, default=10_000, metavar="N",
+        help="thumbnails in all, about 1 kB each (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--thumbnail-size",
+        type=int,
+        default=64,
+        metavar="PIXELS",
+        help="multiple of 16 (default: 64)",
+    )
+    parser.add_argument(
+        "--anonymous", action="store_true",
+        help="replace case ids by numbers, leave out columns that could identify a person",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of sampling and map (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    chosen = vars(options)
+    folders, output = chosen.pop("results"), chosen.pop("output")
+    try:
+        print(build_report(folders, output, **chosen))
+    except (ResultsError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+// Where the viewer stands: a rotation, a zoom and a shift; and the projection of all points at once.
+
+const DISTANCE = 3.4;
+
+function turned(m, dx, dy) {
+  const [cx, sx, cy, sy] = [Math.cos(dx), Math.sin(dx), Math.cos(dy), Math.sin(dy)];
+  // about the screen's y axis by dx, then about its x axis by dy
+  const [a, b] = [m.slice(0, 3), m.slice(6, 9)];
+  const x = a.map((v, i) => cx * v + sx * b[i]);
+  const z = a.map((v, i) => -sx * v + cx * b[i]);
+  const y = m.slice(3, 6);
+  return [...x, ...y.map((v, i) => cy * v - sy * z[i]), ...y.map((v, i) => sy * v + cy * z[i])];
+}
+
+class Camera {
+  constructor() {
+    this.reset();
+  }
+
+  reset() {
+    this.rotation = turned([1, 0, 0, 0, 1, 0, 0, 0, 1], 0.5, 0.35);
+    this.zoom = 1;
+    this.shift = [0, 0];
+  }
+
+  rotate(dx, dy) {
+    this.rotation = turned(this.rotation, dx, dy);
+  }
+
+  /** Zoom by a factor around a place on the screen, given in fractions of its smaller side from the middle. */
+  zoomAt(factor, x = 0, y = 0) {
+    const zoom = Math.min(Math.max(this.zoom * factor, 0.4), 30);
+    const done = zoom / this.zoom;
+    this.shift = [x + (this.shift[0] - x) * done, y + (this.shift[1] - y) * done];
+    this.zoom = zoom;
+  }
+
+  /** Fill x, y (pixels from top left) and depth (larger is farther) for `count` points of `xyz`. */
+  project(xyz, count, width, height, x, y, depth) {
+    const m = this.rotation;
+    const side = Math.min(width, height);
+    const scale = 0.5 * side * this.zoom;
+    const [left, top] = [width / 2 + this.shift[0] * side, height / 2 + this.shift[1] * side];
+    for (let i = 0, k = 0; i < count; i++, k += 3) {
+      const [a, b, c] = [xyz[k], xyz[k + 1], xyz[k + 2]];
+      const z = m[6] * a + m[7] * b + m[8] * c;
+      const perspective = (scale * DISTANCE) / (DISTANCE + z);
+      x[i] = left + (m[0] * a + m[1] * b + m[2] * c) * perspective;
+      y[i] = top - (m[3] * a + m[4] * b + m[5] * c) * perspective;
+      depth[i] = z;
+    }
+  }
+}

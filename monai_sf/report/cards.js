@@ -1,0 +1,64 @@
+// A case as a card: its picture, what it is, what the classifier said and how sure it was.
+
+/** The confidence of a sampled case in the words of its score's scale. */
+function confidenceText(data, csf, i) {
+  const value = csf.confidence[i];
+  const scale = data.csfs[csf.name].scale;
+  if (scale === "log_probability") return precisePercent(value);
+  if (scale === "probability") return percent(value);
+  if (scale === "nats") return `${(-value).toPrecision(3)} nats of uncertainty`;
+  return value.toPrecision(4);
+}
+
+/** exp(value) as per cent, with as many nines as it takes to tell it from 100 %. */
+function precisePercent(logarithm) {
+  const doubt = -100 * Math.expm1(logarithm);
+  if (doubt <= 0 || doubt < 1e-9) return "100 %";
+  const digits = Math.min(Math.max(1, Math.ceil(-Math.log10(doubt)) + 1), 10);
+  return `${(100 - doubt).toFixed(doubt > 1 ? 1 : digits)} %`;
+}
+
+function rankText(csf, i) {
+  const step = csf.step[i];
+  return step > 100 ? "less sure than of any ordinary case" : `among the surest ${step} % of ordinary cases`;
+}
+
+function picture(pictures, thumb, label) {
+  if (thumb < 0) return el("div", { class: "picture none" }, "no image");
+  const canvas = el("canvas", { class: "picture", role: "img", "aria-label": label, "data-thumb": thumb });
+  pictures.draw(canvas, thumb);
+  return canvas;
+}
+
+function outcomeBadge(kind) {
+  const { name, shape } = OUTCOMES[kind];
+  return el("span", { class: `badge outcome-${kind}` }, shapeIcon(shape, "currentColor"), name);
+}
+
+/** Card of sampled case i. Options: buttons, whether to list the case table's columns, a number as heading. */
+function caseCard(page, i, { buttons = [], details = true, mark = null } = {}) {
+  const { state, data, pictures } = page;
+  const run = state.currentRun;
+  const csf = state.currentCsf;
+  const { points } = run;
+  const set = run.sets[points.set[i]];
+  const label = run.classes[points.label[i]];
+  const prediction = run.classes[csf.prediction[i]];
+  const row = points.case[i];
+  const kind = outcome(run, csf, state.step, i);
+  const facts = [["is", label], ["called", prediction], ["confidence", confidenceText(data, csf, i)]];
+  const columns = run.cases.columns.map((c) => [c.name, c.values[c.codes[row]]]);
+  return el("figure", { class: "case", "data-point": i },
+    mark === null ? null : el("span", { class: "mark" }, String(mark)),
+    picture(pictures, points.thumb[i], `${set.title}: ${label}, called ${prediction}`),
+    el("figcaption", {},
+      outcomeBadge(kind),
+      el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
+      el("p", { class: "quiet" }, rankText(csf, i)),
+      el("p", { class: "quiet" }, `${set.title} · `, el("span", { class: "id" }, run.cases.id[row])),
+      details && columns.length
+        ? el("details", {}, el("summary", {}, "more about this case"),
+          el("dl", {}, columns.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])))
+        : null,
+      buttons.length ? el("div", { class: "buttons" }, buttons) : null));
+}

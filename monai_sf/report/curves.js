@@ -1,0 +1,77 @@
+// Risk-coverage curves of all scores of the run on one test set; the dots are the working point.
+
+function setUpCurves(page, plot) {
+  const { state } = page;
+  const lines = plot.document.get_model_by_name("curves");
+  const dots = plot.document.get_model_by_name("points");
+  const chooser = byId("curve-set");
+  chooser.addEventListener("change", () => state.set({ curveSet: Number(chooser.value) }));
+
+  const restyle = () => {
+    const ink = css("--ink-2");
+    for (const axis of [...plot.below, ...plot.left]) {
+      axis.setv({ axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: css("--line") });
+    }
+    for (const grid of plot.center) grid.setv({ grid_line_color: css("--line"), grid_line_alpha: 0.6 });
+  };
+
+  const drawLines = () => {
+    const run = state.currentRun;
+    const names = run.csfs.map((csf) => csf.name);
+    // the chosen score last, so that it lies on top
+    const order = [...run.csfs].sort((a, b) => (a.name === state.csf) - (b.name === state.csf));
+    const style = (csf) => csfStyle(names, csf.name);
+    lines.data = {
+      xs: order.map((csf) => Array.from(csf.sets[state.curveSet].coverage)),
+      ys: order.map((csf) => Array.from(csf.sets[state.curveSet].risk)),
+      color: order.map((csf) => style(csf).colour),
+      dash: order.map((csf) => style(csf).dash),
+      width: order.map((csf) => (csf.name === state.csf ? 4 : 1.75)),
+      alpha: order.map((csf) => (csf.name === state.csf ? 1 : 0.75)),
+      name: order.map((csf) => csf.name),
+    };
+    fill("curve-legend", run.csfs.map((csf) => el("button", {
+      type: "button", class: "chip", "aria-pressed": String(csf.name === state.csf),
+      onclick: () => state.set({ csf: csf.name }),
+    }, dashIcon(style(csf)), csf.name, el("span", { class: "quiet" }, ` ${percent(csf.sets[state.curveSet].aurc, 2)}`))));
+  };
+
+  const drawDots = () => {
+    const run = state.currentRun;
+    const names = run.csfs.map((csf) => csf.name);
+    const at = run.csfs.map((csf) => {
+      const { trusted, silent } = csf.sets[state.curveSet];
+      return [trusted[state.step - 1], silent[state.step - 1]];
+    });
+    const count = run.sets[state.curveSet].count;
+    dots.data = {
+      x: at.map(([trusted]) => trusted / count),
+      y: at.map(([trusted, silent]) => (trusted ? silent / trusted : NaN)),
+      color: names.map((name) => csfStyle(names, name).colour),
+      size: names.map((name) => (name === state.csf ? 16 : 8)),
+      alpha: names.map(() => 1),
+      name: names,
+      text: at.map(([trusted, silent]) => `sure of ${number(trusted)} of ${number(count)}, ${number(silent)} wrong`),
+    };
+    const i = names.indexOf(state.currentCsf.name);
+    const [trusted, silent] = at[i];
+    fill("curve-text", el("b", {}, state.currentCsf.name), ` on “${run.sets[state.curveSet].title}”: sure of ${number(trusted)} of ${number(count)} `
+      + `cases (${percent(trusted / count, 0)}), ${number(silent)} of them wrong (${percent(silent / trusted)}).`);
+  };
+
+  state.watch(["run"], () => {
+    chooser.replaceChildren(...state.currentRun.sets.map((set, i) => el("option", { value: i }, set.title)));
+  });
+  state.watch(["run", "curveSet"], () => { chooser.value = String(state.curveSet); });
+  state.watch(["run", "csf", "curveSet", "theme"], () => { restyle(); drawLines(); });
+  state.watch(["run", "csf", "curveSet", "step", "theme"], drawDots);
+
+  // a click on the plot moves the working point to that coverage
+  plot.on_event("tap", (event) => {
+    const { trusted } = state.currentCsf.sets[state.curveSet];
+    const wanted = event.x * state.currentRun.sets[state.curveSet].count;
+    let best = 0;
+    trusted.forEach((n, i) => { if (Math.abs(n - wanted) < Math.abs(trusted[best] - wanted)) best = i; });
+    state.set({ step: best + 1 });
+  });
+}

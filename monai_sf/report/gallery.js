@@ -1,0 +1,62 @@
+// The most confident mistakes, as pictures: two of each group at first, more on request.
+
+const FIRST = 2, MORE = 6;
+
+/** Sampled failures of some test sets, the most confident first. */
+function failuresOf(run, csf, sets) {
+  const wanted = new Set(sets);
+  const found = [];
+  for (let i = 0; i < run.points.count; i++) {
+    if (wanted.has(run.points.set[i]) && csf.prediction[i] !== run.points.label[i]) found.push(i);
+  }
+  return found.sort((a, b) => csf.confidence[b] - csf.confidence[a] || a - b);
+}
+
+function galleryColumn(page, kind, sets) {
+  const { state, data } = page;
+  const run = state.currentRun;
+  const csf = state.currentCsf;
+  const sum = tally(csf, run, sets, state.step);
+  const failures = failuresOf(run, csf, sets);
+  const grid = el("div", { class: "case-grid" });
+  const more = el("button", { type: "button", class: "more" });
+  let shown = 0;
+  const show = (count) => {
+    for (const i of failures.slice(shown, shown + count)) {
+      grid.append(caseCard(page, i, { buttons: run.points.xyz ? [el("button", {
+        type: "button", "aria-label": `Show ${run.cases.id[run.points.case[i]]} on the map`, onclick: () => page.showOnMap(i),
+      }, "show on map")] : [] }));
+    }
+    shown = Math.min(shown + count, failures.length);
+    const left = failures.length - shown;
+    more.hidden = !left;
+    more.textContent = `show ${Math.min(MORE, left)} more`;
+  };
+  more.addEventListener("click", () => show(MORE));
+  show(FIRST);
+  const shownText = failures.length < sum.errors ? ` The ${number(failures.length)} most confident can be shown.` : "";
+  return el("section", { class: "gallery-group", "data-kind": kind },
+    el("h3", {}, data.groups[kind][0]),
+    el("p", { class: "quiet" }, sum.errors
+      ? `${number(sum.errors)} wrong of ${number(sum.count)}; ${number(sum.silent)} of them silent at this working point.${shownText}`
+      : `No mistake among ${number(sum.count)} cases.`),
+    grid, more);
+}
+
+function setUpGallery(page) {
+  const { state } = page;
+  const chooser = byId("gallery-set");
+  const draw = () => {
+    const run = state.currentRun;
+    const groups = chooser.value === "all"
+      ? groupsOf(run)
+      : [[run.sets[Number(chooser.value)].kind, [Number(chooser.value)]]];
+    fill("gallery", groups.map(([kind, sets]) => galleryColumn(page, kind, sets)));
+  };
+  state.watch(["run"], () => {
+    chooser.replaceChildren(el("option", { value: "all" }, "all test sets"),
+      ...state.currentRun.sets.map((set, i) => el("option", { value: i }, set.title)));
+  });
+  chooser.addEventListener("change", draw);
+  state.watch(["run", "csf", "step"], draw);
+}

@@ -1,0 +1,147 @@
+// The map of the latent space: what is drawn when, and the legend, the filters and the pinned cases beside it.
+
+const FIELD = 1.6, MISSING = -32768, MAX_PINS = 4;
+
+function latentMap(page, plot) {
+  const { state } = page;
+  const doc = plot.document;
+  const [picture, marks] = [doc.get_model_by_name("cloud"), doc.get_model_by_name("marks")];
+  const NDArray = picture.data.image[0].constructor;
+  const camera = new Camera();
+  const canvas = new Canvas3D();
+  const stage = byId("latent-stage");
+  const controls = { mode: byId("latent-colour"), show: byId("latent-show"), size: byId("latent-size"), opacity: byId("latent-opacity") };
+  const hidden = new Map();
+  let cloud = null, scheme = null, ratio = 0, pending = false, settle = 0;
+
+  const load = () => {
+    const { points } = state.currentRun;
+    if (!points.xyz) { cloud = null; return; }
+    const xyz = Float32Array.from(points.xyz, (v) => (v / 32767) * FIELD);
+    const has = Uint8Array.from({ length: points.count }, (_, i) => Number(points.xyz[3 * i] !== MISSING));
+    const floats = () => new Float32Array(points.count);
+    cloud = { xyz, has, count: points.count, x: floats(), y: floats(), depth: floats(), shown: new Uint8Array(points.count), code: null };
+    camera.reset();
+  };
+
+  const filter = () => {
+    const off = hidden.get(controls.mode.value) || new Set();
+    const show = controls.show.value;
+    const { points, sets } = state.currentRun;
+    const setShown = sets.map((set, i) => show === "all" || show === set.kind || show === `set-${i}`);
+    for (let i = 0; i < cloud.count; i++) {
+      cloud.shown[i] = Number(cloud.has[i] && setShown[points.set[i]] && !off.has(cloud.code[i]));
+    }
+  };
+
+  const size = (fine) => {
+    const box = stage.getBoundingClientRect();
+    const wanted = fine ? Math.min(window.devicePixelRatio || 1, 2) : 1;
+    const [width, height] = [Math.max(Math.round(box.width * wanted), 1), Math.max(Math.round(box.height * wanted), 1)];
+    if (canvas.width === width && canvas.height === height) return;
+    ratio = wanted;
+    canvas.resize(width, height);
+    picture.data = { image: [new NDArray(canvas.words.buffer, [height, width])], x: [0], y: [0], dw: [1], dh: [1] };
+  };
+
+  const frame = () => {
+    const corner = Float32Array.from([0, 1, 2, 3, 4, 5, 6, 7].flatMap((c) => [c & 1, (c >> 1) & 1, c >> 2].map((v) => v * 1.8 - 0.9)));
+    const [x, y, z] = [0, 1, 2].map(() => new Float32Array(8));
+    camera.project(corner, 8, canvas.width, canvas.height, x, y, z);
+    const ink = hexToRgb(css("--frame"));
+    for (let a = 0; a < 8; a++) {
+      for (const bit of [1, 2, 4]) if (!(a & bit)) canvas.line(x[a], y[a], x[a | bit], y[a | bit], ink, z[a] + z[a | bit] > 0 ? 90 : 200);
+    }
+  };
+
+  const draw = (fine) => {
+    pending = false;
+    if (!cloud) return;
+    size(fine);
+    camera.project(cloud.xyz, cloud.count, canvas.width, canvas.height, cloud.x, cloud.y, cloud.depth);
+    canvas.clear(hexToRgb(css("--stage")));
+    frame();
+    const crowd = Math.min(Math.max(Math.sqrt(1500 / cloud.count), 0.5), 1.25);
+    const radius = 5 * ratio * crowd * Number(controls.size.value) * Math.min(Math.pow(camera.zoom, 0.4), 2.5);
+    canvas.paint(cloud, scheme.categories, radius, Number(controls.opacity.value));
+    picture.change.emit();
+    const pins = state.pinned.filter((i) => cloud.has[i]);
+    marks.data = {
+      x: pins.map((i) => cloud.x[i] / canvas.width), y: pins.map((i) => 1 - cloud.y[i] / canvas.height),
+      size: pins.map(() => 24), color: pins.map(() => css("--ink")), text: pins.map((i) => String(state.pinned.indexOf(i) + 1)),
+    };
+    stage.dataset.frames = String(Number(stage.dataset.frames || 0) + 1);
+  };
+
+  /** Draw at the next frame: coarse while things move, fine when they have come to rest. */
+  const redraw = (moving = false) => {
+    clearTimeout(settle);
+    if (moving && window.devicePixelRatio > 1) settle = setTimeout(() => redraw(), 160);
+    if (pending) return;
+    pending = true;
+    requestAnimationFrame(() => draw(!moving));
+  };
+
+  const legend = () => {
+    const mode = controls.mode.value;
+    const off = hidden.get(mode) || hidden.set(mode, new Set()).get(mode);
+    fill("latent-legend", scheme.categories.map((c, code) => (c.count ? el("button", {
+      type: "button", class: "chip", "aria-pressed": String(!off.has(code)), title: "click to hide or show",
+      onclick: () => { if (!off.delete(code)) off.add(code); filter(); legend(); redraw(); },
+    }, shapeIcon(c.shape, c.colour), c.name, el("span", { class: "quiet" }, ` ${number(c.count)}`)) : null)));
+  };
+
+  const recolour = () => {
+    if (!cloud) return;
+    scheme = schemeOf(controls.mode.value, state.currentRun, state.currentCsf, state.step);
+    cloud.code = scheme.code;
+    filter();
+    legend();
+    redraw();
+  };
+
+  const describe = () => {
+    const { points, notes } = state.currentRun;
+    const place = cloud ? cloud.has.reduce((a, b) => a + b, 0) : 0;
+    byId("latent-box").hidden = !cloud;
+    fill("latent-text", cloud
+      ? `Every mark is one image; images that the classifier sees as alike lie close together. ${number(place)} of ${number(points.total)} `
+        + "images are shown: failures first, the rest drawn evenly from test sets and classes. Distances between far clusters mean little."
+      : notes.find((note) => note.includes("map")) || "There is no map of the latent space for this run.");
+  };
+
+  const pins = () => {
+    fill("latent-pins", state.pinned.length
+      ? state.pinned.map((i, k) => caseCard(page, i, { mark: k + 1, buttons: [el("button", {
+        type: "button", "aria-label": `Remove case ${k + 1}`, onclick: () => state.set({ pinned: state.pinned.filter((p) => p !== i) }),
+      }, "remove")] }))
+      : el("p", { class: "quiet" }, "Point at a mark to see its image, click to keep it here and compare. With the keyboard: arrows turn, + and − zoom, ",
+        "0 resets, N and P step through the silent failures."));
+  };
+
+  const pin = (i) => {
+    if (!state.pinned.includes(i)) state.set({ pinned: [...state.pinned, i].slice(-MAX_PINS) });
+  };
+
+  for (const mode of Object.keys(SCHEMES)) controls.mode.append(el("option", { value: mode }, SCHEMES[mode][0]));
+  const chooseSets = () => {
+    const run = state.currentRun;
+    controls.show.replaceChildren(el("option", { value: "all" }, "all test sets"),
+      ...groupsOf(run).map(([kind]) => el("option", { value: kind }, page.data.groups[kind][0])),
+      ...run.sets.map((set, i) => el("option", { value: `set-${i}` }, set.title)));
+  };
+  controls.mode.addEventListener("change", recolour);
+  controls.show.addEventListener("change", () => { if (cloud) { filter(); redraw(); } });
+  for (const slider of [controls.size, controls.opacity]) slider.addEventListener("input", () => redraw());
+  state.watch(["run"], () => { hidden.clear(); chooseSets(); load(); describe(); });
+  state.watch(["run", "csf", "step", "theme"], recolour);
+  state.watch(["run", "csf", "step", "pinned"], () => { pins(); redraw(); });
+  new ResizeObserver(() => redraw()).observe(stage);
+
+  return {
+    stage, camera, redraw, pin, draw,
+    pick: (x, y) => (cloud ? canvas.pick(Math.round(x * ratio), Math.round(y * ratio), Math.ceil(5 * ratio)) : -1),
+    isOn: (i) => Boolean(cloud && cloud.has[i]),
+    where: (i) => [cloud.x[i] / ratio, cloud.y[i] / ratio],
+  };
+}

@@ -1,0 +1,66 @@
+// Putting the page together.
+
+function setUpControls({ state, data }) {
+  const [study, seed, score, slider] = ["study", "seed", "csf", "coverage"].map(byId);
+  const studies = [...new Map(data.runs.map((run) => [run.study, run.studyTitle]))];
+  study.append(...studies.map(([value, title]) => el("option", { value }, title)));
+  const go = (wantedStudy, csf, wantedSeed) => state.goTo(state.findRun(wantedStudy, csf, wantedSeed), csf);
+  study.addEventListener("change", () => go(study.value, state.csf, state.currentRun.seed));
+  score.addEventListener("change", () => go(study.value, score.value, state.currentRun.seed));
+  seed.addEventListener("change", () => state.goTo(Number(seed.value)));
+  slider.addEventListener("input", () => state.set({ step: Number(slider.value) }));
+  state.watch(["run", "csf"], () => {
+    const run = state.currentRun;
+    study.value = run.study;
+    const names = Object.keys(data.csfs).filter((name) => data.runs.some((r) => r.study === run.study && r.csfs.some((c) => c.name === name)));
+    score.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
+    score.value = state.csf;
+    const alike = data.runs.map((r, i) => [r, i]).filter(([r]) => r.study === run.study && r.csfs.some((c) => c.name === state.csf));
+    byId("seed-box").hidden = alike.length < 2;
+    seed.replaceChildren(...alike.map(([r, i]) => el("option", { value: i }, `${r.method}, seed ${r.seed}`)));
+    seed.value = String(state.run);
+    byId("csf-text").textContent = data.csfs[state.csf].description;
+  });
+  state.watch(["step", "run", "csf"], () => {
+    slider.value = String(state.step);
+    const reference = state.currentRun.sets[0];
+    const base = reference.kind === "iid" ? "ordinary cases" : `“${reference.title}”`;
+    const [trusted] = [state.currentCsf.sets[0].trusted[state.step - 1]];
+    byId("coverage-text").textContent = `${percent(trusted / reference.count, 0)} of ${base}`;
+    slider.setAttribute("aria-valuetext", `The system decides ${state.step} % of ${base} alone`);
+  });
+}
+
+async function start() {
+  const data = readData();
+  const page = { data, state: new State(data), pictures: new Pictures(data.tile) };
+  setUpControls(page);
+  setUpSummary(page);
+  setUpBenchmark(page);
+  setUpCounts(page);
+  const figures = JSON.parse(byId("sf-figures").textContent);
+  await Promise.all(Object.entries(figures).map(([target, item]) => Bokeh.embed.embed_item(item, target)));
+  const plot = (name) => Bokeh.documents.map((doc) => doc.get_model_by_name(name)).find(Boolean);
+  setUpCurves(page, plot("curves-figure"));
+  const map = latentMap(page, plot("latent-figure"));
+  page.showOnMap = (i) => {
+    map.pin(i);
+    byId("latent").scrollIntoView({ block: "start" });
+    map.stage.focus({ preventScroll: true });
+  };
+  setUpHandling(page, map);
+  setUpGallery(page);
+  setUpProvenance(page);
+  const repaint = () => page.state.set({ theme: theme() });
+  DARK.addEventListener("change", repaint);
+  window.addEventListener("beforeprint", () => { printing = true; repaint(); map.draw(true); });
+  window.addEventListener("afterprint", () => { printing = false; repaint(); });
+  document.documentElement.dataset.ready = "yes";
+}
+
+
+start().catch((error) => {
+  byId("failed").hidden = false;
+  byId("failed").append(` (${error.message})`);
+  throw error;
+});

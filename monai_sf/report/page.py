@@ -1,0 +1,152 @@
+"""One static HTML file from the results of runs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jinja2
+from bokeh.resources import Resources
+
+from monai_sf.files import write_text
+from monai_sf.report import plots, words
+from monai_sf.report.packing import Packer, script_json
+from monai_sf.report.payload import document
+from monai_sf.report.runs import evaluate
+from monai_sf.report.thumbnails import Sheets
+from monai_sf.results import Results, ResultsError, load_results
+
+#: Results in memory, or the folder of a run.
+RunLike: TypeAlias = "Results | str | os.PathLike[str]"
+
+#: The page's own scripts, in the order in which they build on each other.
+SCRIPTS = (
+    "core.js",
+    "state.js",
+    "look.js",
+    "cards.js",
+    "summary.js",
+    "tables.js",
+    "curves.js",
+    "gallery.js",
+    "camera.js",
+    "splats.js",
+    "schemes.js",
+    "latent.js",
+    "handling.js",
+    "provenance.js",
+    "main.js",
+)
+
+
+def build_report(
+    results: RunLike | Sequence[RunLike],
+    output: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    coverage: int = 80,
+    max_points: int = 3000,
+    max_images: int = 10_000,
+    thumbnail_size: int = 64,
+    anonymous: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Write the report of one or several runs of one dataset: one file that opens without network.
+
+    Args:
+        results: results, or folders of runs. A folder also keeps the computed embedding for the next time.
+        output: the HTML file; an existing one is replaced, whole or not at all.
+        title: heading of the page; by default it is made from the dataset's name.
+        coverage: the working point at first: per cent of the ordinary (iid) cases that the system decides
+            alone, 1 to 100. The reader can move it.
+        max_points: how many cases of each run are shown one by one (pictures and map of the latent space).
+            Failures come first; see ``sampling``. The map's t-SNE takes about ten seconds for 1,000.
+        max_images: how many thumbnails the page holds in all, about 1 kB each; failures come first.
+        thumbnail_size: side of a thumbnail in pixels, a multiple of 16.
+        anonymous: replace case ids by numbers and leave out columns that could identify a person.
+        seed: of the sampling and the embedding.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ResultsError: no results, runs of more than one dataset or kind of data, or nothing to show in them.
+        ValueError: an argument is outside its range.
+        OSError: the file cannot be written.
+    """
+    if not 1 <= coverage <= 100:
+        raise ValueError(f"coverage must be 1 to 100 (per cent), got {coverage}")
+    if max_points < 1 or max_images < 0:
+        raise ValueError(
+            f"max_points must be positive and max_images not negative, got {max_points}, {max_images}"
+        )
+    given = [results] if isinstance(results, (Results, str, os.PathLike)) else list(results)
+    if not given:
+        raise ResultsError("results is empty: give at least one run")
+    sheets = Sheets(thumbnail_size)
+    runs = []
+    for entry in given:
+        folder = None if isinstance(entry, Results) else Path(entry)
+        loaded = load_results(folder) if folder else entry
+        assert isinstance(loaded, Results)
+        runs.append(evaluate(loaded, max_points, seed, folder))
+    kinds = {(str(r.results.run["dataset"]), str(r.results.run["data_kind"])) for r in runs}
+    if len(kinds) > 1:
+        raise ResultsError(f"a report is about one dataset, got {sorted(kinds)}: make one report for each")
+    packer = Packer()
+    settings = {
+        "coverage": coverage, "max_points": max_points, "max_images": max_images,
+        "thumbnail_size": thumbnail_size, "anonymous": anonymous, "seed": seed,
+    }  # fmt: skip
+    content = document(
+        runs, packer, sheets,
+        max_images=max_images, anonymous=anonymous, coverage=coverage, settings=settings,
+    )  # fmt: skip
+    first = runs[0].results.run
+    html = _render(
+        content,
+        packer,
+        sheets.finish(),
+        title=title or f"Where {words.dataset_title(first)} classification fails silently",
+        question=words.question(first["class_names"]),
+        tested=words.tested([run.results.run for run in runs], [run.sets for run in runs]),
+        banner=words.BANNERS.get(str(first["data_kind"]), words.BANNERS["phantom"]),
+    )
+    path = Path(output)
+    write_text(path, html)
+    return path
+
+
+def _render(content: dict[str, Any], packer: Packer, sheets: Sequence[bytes], **text: Any) -> str:
+    files = resources.files("monai_sf.report")
+    own = "\n".join((files / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    library = "\n".join(Resources(mode="inline", components=["bokeh"], log_level="error").js_raw)
+    scripts = [library, f'(() => {{\n"use strict";\n{own}\n}})();']
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string((files / "page.html").read_text(encoding="utf-8"))
+    return template.render(
+        style=(files / "style.css").read_text(encoding="utf-8"),
+        scripts=scripts,
+        policy=_policy(scripts),
+        data=script_json(content),
+        figures=script_json(plots.items()),
+        arrays=packer.base64(),
+        sheets=[base64.b64encode(sheet).decode("ascii") for sheet in sheets],
+        **text,
+    )
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Content-Security-Policy: these scripts by their hash, no other; no request, no eval, no form."""
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts
+    )
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "connect-src 'none'; base-uri 'none'; form-action 'none'"
+    )

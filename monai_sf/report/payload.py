@@ -1,0 +1,198 @@
+"""The numbers of the runs as one JSON document with its arrays packed beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_sf.evaluation import benchmark_table
+from monai_sf.report import privacy, words
+from monai_sf.report.packing import Packer
+from monai_sf.report.provenance import provenance
+from monai_sf.report.runs import Run
+from monai_sf.report.sampling import water_fill
+from monai_sf.report.thumbnails import Sheets
+from monai_sf.report.working_points import first_step
+from monai_sf.scores import CSFS
+
+#: int16 coordinates reach from -FIELD to FIELD; what lies farther out is drawn at the border.
+FIELD = 1.6
+#: Columns of the case table that a case's card has room for.
+MAX_COLUMNS = 12
+MISSING = -32768
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """What is written about single cases.
+
+    Attributes:
+        numbers: case id to the text that stands for it.
+        anonymous: whether ids are replaced, and columns that could identify someone left out.
+    """
+
+    numbers: Mapping[str, str]
+    anonymous: bool
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], anonymous: bool) -> Privacy:
+        """One number for every case id, the same in all runs."""
+        ids = dict.fromkeys(str(i) for run in runs for i in run.results.cases["case_id"])
+        return cls({i: f"case {n}" if anonymous else i for n, i in enumerate(ids, 1)}, anonymous)
+
+
+def document(
+    runs: Sequence[Run],
+    packer: Packer,
+    sheets: Sheets,
+    *,
+    max_images: int,
+    anonymous: bool,
+    coverage: int,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything the page shows, JSON-able; arrays go to ``packer``, pictures to ``sheets``."""
+    first = runs[0].results.run
+    hide = Privacy.of(runs, anonymous)
+    table = benchmark_table([run.results for run in runs])
+    budgets = water_fill([len(run.sample.position) for run in runs], max_images)
+    used = [name for name in CSFS if any(name in run.csfs for run in runs)]
+    return {
+        "dataset": words.dataset_title(first),
+        "coverage": coverage,
+        "tile": sheets.size,
+        "groups": {kind: list(text) for kind, text in words.GROUPS.items()},
+        "csfs": {n: {"scale": CSFS[n].scale, "description": CSFS[n].description} for n in used},
+        "table": {
+            "columns": list(table.columns),
+            "rows": list(table.index),
+            "values": [[None if math.isnan(v) else float(v) for v in row] for row in table.to_numpy()],
+        },
+        "runs": [_run(run, packer, sheets, budget, hide) for run, budget in zip(runs, budgets, strict=True)],
+        "provenance": provenance(runs, settings),
+    }
+
+
+def _run(run: Run, packer: Packer, sheets: Sheets, max_images: int, hide: Privacy) -> dict[str, Any]:
+    rows = run.rows()
+    used, case = np.unique(rows, return_inverse=True)
+    cases = run.results.cases.iloc[used]
+    thumbs = _thumbnails(run, sheets, max_images)
+    description = run.results.run
+    return {
+        "study": str(description["study"]),
+        "studyTitle": words.study_title(description),
+        "method": str(description["method"]),
+        "seed": description["seed"],
+        "classes": [str(n) for n in description["class_names"]],
+        "sets": [
+            {
+                "name": s.name,
+                "title": words.set_title(s),
+                "kind": s.kind,
+                "corruption": s.corruption and words.plain(s.corruption),
+                "severity": s.severity,
+                "count": len(s),
+            }
+            for s in run.sets
+        ],
+        "csfs": [_csf(run, name, packer) for name in run.csfs],
+        "notes": list(run.notes),
+        "cases": {
+            "id": [hide.numbers[str(i)] for i in cases["case_id"]],
+            "columns": _columns(cases, packer, hide.anonymous),
+        },
+        "points": {
+            "count": len(rows),
+            "total": sum(len(s) for s in run.sets),
+            "images": int((thumbs >= 0).sum()),
+            "set": packer.add(run.sample.test_set, "uint16"),
+            "case": packer.add(case, "uint32"),
+            "label": packer.add(run.results.cases["label"].to_numpy()[rows], "uint16"),
+            "thumb": packer.add(thumbs, "int32"),
+            "xyz": None if run.embedding is None else packer.add(_quantise(run.embedding), "int16"),
+        },
+    }
+
+
+def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
+    found = run.sampled(name)
+    judged = [run.judged[s.name, name] for s in run.sets]
+    return {
+        "name": name,
+        "thresholds": packer.add(run.thresholds[name], "float64"),
+        "confidence": packer.add(found.confidence, "float32"),
+        "step": packer.add(first_step(found.confidence, run.thresholds[name]), "uint8"),
+        "prediction": packer.add(found.prediction, "uint16"),
+        "effective": {
+            kind: packer.add(sizes, "float32") for (kind, csf), sizes in run.effective.items() if csf == name
+        },
+        "sets": [
+            {
+                "aurc": j.aurc,
+                "errors": int(j.detection.error.sum()),
+                "trusted": packer.add(j.trusted, "uint32"),
+                "silent": packer.add(j.silent, "uint32"),
+                "effective": packer.add(j.effective, "float32"),
+                "coverage": packer.add(j.coverage, "float32"),
+                "risk": packer.add(j.risk, "float32"),
+            }
+            for j in judged
+        ],
+    }
+
+
+def _quantise(embedding: NDArray[np.float32]) -> NDArray[np.int16]:
+    scaled = np.clip(np.nan_to_num(embedding) / FIELD, -1, 1) * 32767
+    return np.where(np.isnan(embedding), MISSING, np.rint(scaled)).astype(np.int16)
+
+
+def _thumbnails(run: Run, sheets: Sheets, budget: int) -> NDArray[np.int64]:
+    """Number of every sampled case's thumbnail, -1 without; when not all fit, failures come first."""
+    failed = np.any([run.sampled(c).error > 0 for c in run.csfs], axis=0)
+    has = np.isin(run.sample.test_set, [i for i, s in enumerate(run.sets) if "images" in s.arrays])
+    # spread what is left over evenly instead of cutting off the last test sets
+    order = np.argsort(~failed, kind="stable")
+    candidates = order[has[order]]
+    n_failed = int((failed & has).sum())
+    if len(candidates) > budget > n_failed:
+        rest = candidates[n_failed:]
+        even = np.linspace(0, len(rest) - 1, budget - n_failed).astype(np.int64)
+        candidates = np.concatenate([candidates[:n_failed], rest[even]])
+    numbers = np.full(len(failed), -1, np.int64)
+    for i in np.sort(candidates[:budget]):
+        images = run.sets[run.sample.test_set[i]].arrays["images"]
+        numbers[i] = sheets.add(images[run.sample.position[i]])
+    return numbers
+
+
+def _columns(cases: pd.DataFrame, packer: Packer, anonymous: bool) -> list[dict[str, Any]]:
+    columns = []
+    for name in cases.columns:
+        if privacy.HIDDEN_COLUMNS.search(str(name)):
+            continue
+        if anonymous and privacy.IDENTIFYING_COLUMNS.search(str(name)):
+            continue
+        codes, values = pd.factorize(cases[name].map(_cell))
+        if anonymous and len(cases) > 20 and len(values) > len(cases) / 2:
+            continue  # nearly one value a case is as good as an id
+        columns.append(
+            {
+                "name": words.plain(str(name)),
+                "values": list(values),
+                "codes": packer.add(codes, "uint32"),
+            }
+        )
+    return columns[:MAX_COLUMNS]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.3g}"
+    return str(privacy.without_paths(str(value)))

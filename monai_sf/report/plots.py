@@ -1,0 +1,103 @@
+"""The Bokeh figures of the page. They start empty; the page's script fills and restyles them.
+
+They carry no callbacks: CustomJS needs a Content-Security-Policy with ``unsafe-eval``. The script finds the
+models by name and listens to their events instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from bokeh.core.types import ID
+from bokeh.embed import json_item
+from bokeh.models import ColumnDataSource, DataRange1d, HoverTool, ImageRGBA, NumeralTickFormatter, Range1d
+from bokeh.models.annotations import PolyAnnotation
+from bokeh.plotting import figure
+
+
+def curves() -> figure:
+    """Risk-coverage curves with the working point of every CSF; sources ``curves`` and ``points``."""
+    plot = figure(
+        name="curves-figure",
+        sizing_mode="stretch_both",
+        toolbar_location=None,
+        tools="",
+        x_range=Range1d(start=0, end=1),
+        x_axis_label="Share of cases the system decides alone (coverage)",
+        y_range=DataRange1d(start=0),
+        y_axis_label="Wrong among these (risk)",
+        background_fill_alpha=0,
+        border_fill_alpha=0,
+        outline_line_color=None,
+        min_border_right=16,
+    )
+    for axis in plot.axis:
+        axis.formatter = NumeralTickFormatter(format="0%")
+        axis.axis_label_text_font_style = "normal"
+        axis.minor_tick_line_color = None
+        axis.major_tick_line_color = None
+        axis.axis_label_text_font = axis.major_label_text_font = "system-ui, sans-serif"
+        axis.axis_label_text_font_size = axis.major_label_text_font_size = "13px"
+    lines = ColumnDataSource(
+        {k: [] for k in ("xs", "ys", "color", "dash", "width", "alpha", "name")}, name="curves"
+    )
+    plot.multi_line(
+        "xs", "ys", line_color="color", line_dash="dash", line_width="width", line_alpha="alpha", source=lines
+    )
+    marks = ColumnDataSource(
+        {k: [] for k in ("x", "y", "color", "size", "alpha", "name", "text")}, name="points"
+    )
+    dots = plot.scatter(
+        "x", "y", size="size", marker="circle", fill_color="color", line_color="white", line_width=1.5,
+        fill_alpha="alpha", line_alpha="alpha", source=marks,
+    )  # fmt: skip
+    plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@name"), ("", "@text")]))
+    return plot
+
+
+def latent_space() -> figure:
+    """The 3-D scatter as one picture, drawn by the script; source ``cloud``, marks and lasso above it."""
+    plot = figure(
+        name="latent-figure",
+        sizing_mode="stretch_both",
+        toolbar_location=None,
+        tools="",
+        x_range=Range1d(start=0, end=1),
+        y_range=Range1d(start=0, end=1),
+        min_border=0,
+        outline_line_color=None,
+        background_fill_alpha=0,
+        border_fill_alpha=0,
+    )
+    plot.axis.visible = False
+    plot.grid.visible = False
+    picture = ColumnDataSource(
+        {"image": [np.zeros((1, 1), np.uint32)], "x": [0], "y": [0], "dw": [1], "dh": [1]}, name="cloud"
+    )
+    glyph = ImageRGBA(image="image", x="x", y="y", dw="dw", dh="dh", origin="top_left")
+    plot.add_glyph(picture, glyph)
+    marks = ColumnDataSource({k: [] for k in ("x", "y", "size", "color", "text")}, name="marks")
+    plot.scatter(
+        "x",
+        "y",
+        size="size",
+        marker="circle",
+        fill_color=None,
+        line_color="color",
+        line_width=2.5,
+        source=marks,
+    )
+    plot.text(
+        "x", "y", text="text", text_color="color", x_offset=10, y_offset=-8, source=marks,
+        text_font_size="13px", text_font_style="bold",
+    )  # fmt: skip
+    lasso = PolyAnnotation(name="lasso", xs=[], ys=[], fill_alpha=0.12, line_width=2, line_dash="dashed")
+    plot.add_layout(lasso)
+    return plot
+
+
+def items() -> dict[str, Any]:
+    """Element id to the JSON of the figure that is embedded there."""
+    figures = {"curves-plot": curves(), "latent-plot": latent_space()}
+    return {target: json_item(plot, ID(target)) for target, plot in figures.items()}

@@ -1,0 +1,36 @@
+"""What a report must not tell: paths, user names and, on request, case ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# absolute POSIX paths, home folders, drive letters, UNC shares and file URLs
+_PATH = re.compile(
+    r"""(?:file://\S*)|(?:(?<![A-Za-z])[A-Za-z]:[\\/][^\s"'<>|,;]*)|(?:\\\\[^\s"'<>|,;]+)"""
+    r"""|(?:(?<![\w.:/])~?/[^\s"'<>|,;:)\]}]+)"""
+)
+_SECRET_KEYS = re.compile(r"user|host|login|e-?mail|password|token|secret|home", re.IGNORECASE)
+#: Columns of the case table that are never shown: they are paths, or they identify someone.
+HIDDEN_COLUMNS = re.compile(
+    r"^(case_id|label|label_name|image|images|split|path|file|filename)$|_?uids?$|_path$", re.IGNORECASE
+)
+#: Columns that are hidden as well when case ids are replaced by numbers.
+IDENTIFYING_COLUMNS = re.compile(r"^group$|(^|_)(ids?|patient|date|name)($|_)", re.IGNORECASE)
+
+
+def without_paths(value: Any) -> Any:
+    """A copy of JSON-able content in which every absolute path is ``[path]`` and every user name is gone."""
+    if isinstance(value, Mapping):
+        return {
+            str(without_paths(str(key))): "[removed]"
+            if _SECRET_KEYS.search(str(key))
+            else without_paths(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [without_paths(item) for item in value]
+    if isinstance(value, str):
+        return _PATH.sub("[path]", value)
+    return value

@@ -1,0 +1,50 @@
+"""Where the numbers of a report come from: what a reader needs to judge or repeat them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import Any
+
+from monai_sf import __version__
+from monai_sf.report.privacy import without_paths
+from monai_sf.report.runs import Run
+
+_PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "bokeh", "pillow")
+
+
+def provenance(runs: Sequence[Run], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON-able content without paths or user names.
+
+    Args:
+        runs: the evaluated runs.
+        settings: arguments the report was made with.
+    """
+    return {
+        "report": {
+            "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            "monai_sf": __version__,
+            "python": platform.python_version(),
+            "packages": {name: _version(name) for name in _PACKAGES},
+            "settings": dict(settings),
+        },
+        "runs": [
+            {
+                "title": "{study} · {method} · seed {seed}".format(**run.results.run),
+                "cases": [
+                    [s.name, len(s), int((run.sample.test_set == i).sum())] for i, s in enumerate(run.sets)
+                ],
+                "run": without_paths(dict(run.results.run)),
+            }
+            for run in runs
+        ],
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,232 @@
+"""One run as the report sees it: every score on every test set, and the cases that are shown one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_sf.evaluation import Detection, available_csfs, failure_detection
+from monai_sf.metrics import aurc, risk_coverage_curve
+from monai_sf.report import working_points
+from monai_sf.report.embedding import MIN_CASES, embed
+from monai_sf.report.sampling import Outcome, Sample, sample_cases
+from monai_sf.results import Results, ResultsError, TestSet
+
+#: Points of a drawn risk-coverage curve; more cannot be told apart on a screen.
+CURVE_POINTS = 160
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One CSF on one test set of n cases, all of them, not the sample.
+
+    Attributes:
+        detection: confidence, prediction and error of every case.
+        trusted: (100,) number of cases at or above the threshold of each working point.
+        silent: (100,) how many of these are wrong.
+        effective: (100,) how many independent cases the trusted ones are worth.
+        aurc: area under the risk-coverage curve, in [0, 1].
+        coverage: (k,) of the drawn curve.
+        risk: (k,) of the drawn curve.
+    """
+
+    detection: Detection
+    trusted: NDArray[np.int64]
+    silent: NDArray[np.int64]
+    effective: Float
+    aurc: float
+    coverage: Float
+    risk: Float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, evaluated for the report.
+
+    Attributes:
+        results: the run's results.
+        sets: its test sets that hold at least one case; the reference set first.
+        csfs: names of the CSFs it can be judged by.
+        thresholds: CSF name to (100,) thresholds, see ``working_points``.
+        judged: (test set name, CSF name) to what came out.
+        effective: (kind of test set, CSF name) to (100,) independent cases that all trusted cases of this
+            kind are worth, see ``working_points.effective_sizes``.
+        sample: the cases shown one by one; ``test_set`` counts in ``sets``.
+        embedding: (m, 3) float32 of the sample, NaN where a case has no usable features; None without.
+        notes: what is missing, in words for the page.
+    """
+
+    results: Results
+    sets: tuple[TestSet, ...]
+    csfs: tuple[str, ...]
+    thresholds: Mapping[str, Float]
+    judged: Mapping[tuple[str, str], Judged]
+    effective: Mapping[tuple[str, str], Float]
+    sample: Sample
+    embedding: NDArray[np.float32] | None
+    notes: tuple[str, ...]
+
+    def sampled(self, csf: str) -> Detection:
+        """Confidence, prediction and error of the sampled cases."""
+        parts = [self.judged[s.name, csf].detection for s in self.sets]
+        chosen = [
+            [values[self.sample.position[self.sample.test_set == i]] for values in part]
+            for i, part in enumerate(parts)
+        ]
+        return Detection(*(np.concatenate(columns) for columns in zip(*chosen, strict=True)))
+
+    def rows(self) -> NDArray[np.int64]:
+        """(m,) rows of the case table of the sampled cases."""
+        return np.concatenate(
+            [s.rows[self.sample.position[self.sample.test_set == i]] for i, s in enumerate(self.sets)]
+        )
+
+
+def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -> Run:
+    """Score, sample and embed one run.
+
+    Args:
+        results: the run's results; missing arrays are allowed and noted.
+        max_points: how many cases to show one by one, over all test sets.
+        seed: of the sampling and the embedding.
+        cache: folder for the embedding, None to compute it anew.
+
+    Raises:
+        ResultsError: no test set holds a case, or no CSF can be computed from the arrays.
+    """
+    order = sorted(results.test_sets.values(), key=lambda s: s.kind != "iid")  # stable
+    sets = tuple(s for s in order if len(s))
+    if not sets:
+        raise ResultsError(f"{_name(results)} has no test set with a case: evaluate the run first")
+    csfs = available_csfs(results)
+    if not csfs:
+        raise ResultsError(f"{_name(results)}: no confidence score can be computed from its arrays")
+    detections = {(s.name, c): failure_detection(results, s.name, c) for s in sets for c in csfs}
+    levels = {c: working_points.thresholds(detections[sets[0].name, c].confidence) for c in csfs}
+    groups = _groups(results)
+    judged = {
+        (s, c): _judge(found, levels[c], groups[results.test_sets[s].rows])
+        for (s, c), found in detections.items()
+    }
+    effective = {
+        (kind, c): _pooled([s for s in sets if s.kind == kind], c, detections, levels[c], groups)
+        for kind in {s.kind for s in sets}
+        for c in csfs
+    }
+    sample = sample_cases([_outcome(results, s, csfs, judged) for s in sets], max_points, seed)
+    notes = _missing(results, sets, judged)
+    embedding, problems = _embedding(sets, sample, seed, cache)
+    return Run(results, sets, csfs, levels, judged, effective, sample, embedding, (*notes, *problems))
+
+
+def _name(results: Results) -> str:
+    return "run {dataset}, study {study}, method {method}, seed {seed}".format(**results.run)
+
+
+def _groups(results: Results) -> NDArray[np.int64]:
+    """A number for every case of the case table that is the same for cases that are alike (one patient)."""
+    column = "group" if "group" in results.cases else "case_id"
+    return pd.factorize(results.cases[column])[0].astype(np.int64)
+
+
+def _pooled(
+    sets: Sequence[TestSet],
+    csf: str,
+    detections: Mapping[tuple[str, str], Detection],
+    levels: Float,
+    groups: NDArray[np.int64],
+) -> Float:
+    found = [detections[s.name, csf] for s in sets]
+    return working_points.effective_sizes(
+        np.concatenate([f.confidence for f in found]),
+        np.concatenate([f.error for f in found]),
+        levels,
+        groups[np.concatenate([s.rows for s in sets])],
+    )
+
+
+def _judge(found: Detection, levels: Float, groups: NDArray[np.int64]) -> Judged:
+    trusted, silent = working_points.counts(found.confidence, found.error, levels)
+    effective = working_points.effective_sizes(found.confidence, found.error, levels, groups)
+    curve = risk_coverage_curve(found.confidence, found.error)
+    coverage, risk = curve.coverages, curve.selective_risks
+    # evenly spaced in coverage, first and last included
+    wanted = np.searchsorted(coverage, np.linspace(coverage[0], coverage[-1], CURVE_POINTS))
+    drawn = np.unique(np.minimum(wanted, len(coverage) - 1))
+    return Judged(
+        found, trusted, silent, effective, aurc(found.confidence, found.error), coverage[drawn], risk[drawn]
+    )
+
+
+def _outcome(
+    results: Results,
+    test_set: TestSet,
+    csfs: tuple[str, ...],
+    judged: Mapping[tuple[str, str], Judged],
+) -> Outcome:
+    found = [judged[test_set.name, c].detection for c in csfs]
+    return Outcome(
+        results.labels_of(test_set.name),
+        np.stack([d.error > 0 for d in found], axis=1),
+        np.stack([d.confidence for d in found], axis=1),
+    )
+
+
+def _missing(
+    results: Results, sets: tuple[TestSet, ...], judged: Mapping[tuple[str, str], Judged]
+) -> list[str]:
+    notes = []
+    empty = [s.name for s in results.test_sets.values() if not len(s)]
+    if empty:
+        notes.append(f"Test sets without a case are left out: {', '.join(empty)}.")
+    if sets[0].kind != "iid":
+        notes.append(
+            f"There is no test set of ordinary cases (iid), so the working point is set on {sets[0].name}."
+        )
+    labels = np.concatenate([results.labels_of(s.name) for s in sets])
+    if len(np.unique(labels)) == 1:
+        only = results.run["class_names"][int(labels[0])]
+        notes.append(f"All cases are of one class ({only}): mistakes in the other direction cannot show.")
+    if not any(j.detection.error.any() for j in judged.values()):
+        notes.append("The classifier made no mistake on any case, so there is no failure to show.")
+    without = [s.name for s in sets if "images" not in s.arrays]
+    if without:
+        which = "the test sets" if len(without) == len(sets) else ", ".join(without)
+        notes.append(f"No images are stored for {which}: cases are shown without pictures.")
+    return notes
+
+
+def _embedding(
+    sets: tuple[TestSet, ...], sample: Sample, seed: int, cache: Path | None
+) -> tuple[NDArray[np.float32] | None, list[str]]:
+    without = [s.name for s in sets if "features" not in s.arrays]
+    if len(without) == len(sets):
+        return None, ["No features are stored, so there is no map of the latent space."]
+    widths = {s.arrays["features"].shape[1] for s in sets if s.name not in without}
+    if len(widths) > 1:
+        return None, [f"The test sets have features of different lengths {sorted(widths)}: no map is made."]
+    features = np.full((len(sample.position), widths.pop()), np.nan, np.float32)
+    for i, test_set in enumerate(sets):
+        if test_set.name not in without:
+            mine = sample.test_set == i
+            features[mine] = test_set.arrays["features"][sample.position[mine]]
+    notes = [f"No features are stored for {', '.join(without)}: not on the map."] if without else []
+    usable = np.isfinite(features).all(axis=1)
+    broken = int(
+        (~usable & ~np.isin(sample.test_set, [i for i, s in enumerate(sets) if s.name in without])).sum()
+    )
+    if broken:
+        which = "case has" if broken == 1 else "cases have"
+        notes.append(f"{broken} shown {which} NaN or infinite features: not on the map.")
+    if usable.sum() < MIN_CASES:
+        return None, [*notes, f"Fewer than {MIN_CASES} cases have usable features: no map is made."]
+    embedding = np.full((len(features), 3), np.nan, np.float32)
+    embedding[usable] = embed(features[usable], seed, cache)
+    return embedding, notes

@@ -1,0 +1,84 @@
+// What the reader has chosen, and who wants to know when it changes.
+
+class State {
+  constructor(data) {
+    this.data = data;
+    this.listeners = [];
+    this.run = 0;
+    this.csf = data.runs[0].csfs[0].name;
+    this.step = data.coverage;
+    this.curveSet = 0;
+    this.pinned = [];
+  }
+
+  /** Call `listener` now and after every change of one of the keys. */
+  watch(keys, listener) {
+    this.listeners.push([keys, listener]);
+    listener();
+  }
+
+  set(changes) {
+    const changed = Object.keys(changes).filter((key) => this[key] !== changes[key]);
+    if (!changed.length) return;
+    Object.assign(this, changes);
+    for (const [keys, listener] of this.listeners) {
+      if (keys.some((key) => changed.includes(key))) listener();
+    }
+  }
+
+  get currentRun() {
+    return this.data.runs[this.run];
+  }
+
+  get currentCsf() {
+    const csfs = this.currentRun.csfs;
+    return csfs.find((csf) => csf.name === this.csf) || csfs[0];
+  }
+
+  /** Go to a run; keeps the score where the run has it. */
+  goTo(run, csf = this.csf) {
+    const names = this.data.runs[run].csfs.map((entry) => entry.name);
+    const sets = this.data.runs[run].sets;
+    const same = sets.findIndex((set) => set.name === this.currentRun.sets[this.curveSet]?.name);
+    this.set({ run, csf: names.includes(csf) ? csf : names[0], curveSet: Math.max(same, 0), pinned: [] });
+  }
+
+  /** The run of this study and seed that has the score: methods differ in their scores. */
+  findRun(study, csf, seed) {
+    const runs = this.data.runs;
+    const fits = (run) => [run.study === study, run.csfs.some((c) => c.name === csf), run.seed === seed,
+      run.method === this.currentRun.method];
+    const value = (run) => fits(run).reduce((sum, fit, i) => sum + (fit ? 8 >> i : 0), 0);
+    let best = 0;
+    runs.forEach((run, i) => { if (value(run) > value(runs[best])) best = i; });
+    return best;
+  }
+}
+
+/** Failure detection outcome of a sampled case; "positive" means that the score says failure. */
+const TRUSTED = 0, ALARM = 1, DETECTED = 2, SILENT = 3;
+
+function outcome(run, csf, step, i) {
+  const wrong = csf.prediction[i] !== run.points.label[i];
+  const trusted = csf.step[i] <= step;
+  return wrong ? (trusted ? SILENT : DETECTED) : (trusted ? TRUSTED : ALARM);
+}
+
+/** Counts of a group of test sets (indices) at a working point, over all cases, not the sample. */
+function tally(csf, run, sets, step) {
+  const sum = { count: 0, errors: 0, trusted: 0, silent: 0 };
+  for (const i of sets) {
+    sum.count += run.sets[i].count;
+    sum.errors += csf.sets[i].errors;
+    sum.trusted += csf.sets[i].trusted[step - 1];
+    sum.silent += csf.sets[i].silent[step - 1];
+  }
+  return sum;
+}
+
+/** Test sets of a run by kind, in the order of the page: [kind, indices][]. */
+function groupsOf(run) {
+  const kinds = new Map();
+  run.sets.forEach((set, i) => kinds.set(set.kind, [...(kinds.get(set.kind) || []), i]));
+  return ["iid", "acquisition", "manifestation", "corruption"].filter((k) => kinds.has(k)).map((k) => [k, kinds.get(k)]);
+}

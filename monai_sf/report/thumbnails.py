@@ -1,0 +1,94 @@
+"""Pictures of the cases as sprite sheets: one JPEG holds 256 thumbnails, which a browser decodes at once."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+#: Thumbnails per row and column of a sheet.
+GRID = 16
+QUALITY = 86
+
+
+def thumbnail(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Fit an image into a square tile, with its proportions kept and black beside it.
+
+    Args:
+        image: (H, W) grey or (H, W, 3) RGB, uint8; row 0 is the top.
+        size: side of the tile in pixels.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    picture = Image.fromarray(np.ascontiguousarray(image)).convert("RGB")
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if picture.size != shape:
+        # nearest neighbour shows small images as they are; shrinking needs an average
+        how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
+        picture = picture.resize(shape, how)
+    tile = np.zeros((size, size, 3), np.uint8)
+    top, left = (size - shape[1]) // 2, (size - shape[0]) // 2
+    tile[top : top + shape[1], left : left + shape[0]] = np.asarray(picture)
+    return tile
+
+
+@dataclass
+class Sheets:
+    """Collects thumbnails and packs them into sprite sheets.
+
+    Thumbnail i is on sheet ``i // 256``, row ``i % 256 // 16``, column ``i % 16``.
+
+    Attributes:
+        size: side of a thumbnail in pixels; a multiple of 16 keeps JPEG blocks from bleeding over.
+    """
+
+    size: int
+    _tiles: list[NDArray[np.uint8]] = field(default_factory=list)
+    _sheets: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check the size.
+
+        Raises:
+            ValueError: size is not a positive multiple of 16.
+        """
+        if self.size < 16 or self.size % 16:
+            raise ValueError(f"thumbnail_size must be a positive multiple of 16, got {self.size}")
+
+    def __len__(self) -> int:
+        return len(self._sheets) * GRID * GRID + len(self._tiles)
+
+    def add(self, image: NDArray[np.uint8]) -> int:
+        """Add one image, (H, W) or (H, W, 3) uint8; returns its number."""
+        number = len(self)
+        self._tiles.append(thumbnail(image, self.size))
+        if len(self._tiles) == GRID * GRID:
+            self._flush()
+        return number
+
+    def finish(self) -> Sequence[bytes]:
+        """All sheets as JPEG files, the last one only as high as it must be."""
+        if self._tiles:
+            self._flush()
+        return tuple(self._sheets)
+
+    def _flush(self) -> None:
+        rows = -(-len(self._tiles) // GRID)
+        canvas: NDArray[Any] = np.zeros((rows * self.size, GRID * self.size, 3), np.uint8)
+        for i, tile in enumerate(self._tiles):
+            top, left = i // GRID * self.size, i % GRID * self.size
+            canvas[top : top + self.size, left : left + self.size] = tile
+        grey = all((t == t[..., :1]).all() for t in self._tiles)
+        picture = Image.fromarray(canvas[..., 0].copy() if grey else canvas)
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", quality=QUALITY, optimize=True)
+        self._sheets.append(stream.getvalue())
+        self._tiles.clear()

@@ -1,0 +1,91 @@
+"""Made-up runs for the report's tests, and a browser that has no network."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+# pytest imports in importlib mode, in which test modules do not see each other
+_spec = importlib.util.spec_from_file_location("report_synthetic", Path(__file__).with_name("synthetic.py"))
+synthetic = importlib.util.module_from_spec(_spec)
+sys.modules["report_synthetic"] = synthetic
+_spec.loader.exec_module(synthetic)
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HOSTILE = "<img src=x onerror=document.documentElement.dataset.hacked=1>"
+
+
+@pytest.fixture(scope="session")
+def make_run():
+    return synthetic.make_run
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A running Chromium; skipped only where there is none and nobody promised one."""
+    sync_api = None if "CI" in os.environ else pytest.importorskip("playwright.sync_api")
+    if sync_api is None:
+        import playwright.sync_api as sync_api
+    found = shutil.which("chromium")
+    if not found and "CI" not in os.environ:
+        pytest.skip("chromium is not installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """An open page with what went wrong on it."""
+
+    def __init__(self, browser, path, **options):
+        self.errors, self.requests = [], []
+        self.context = browser.new_context(**{"viewport": {"width": 1300, "height": 900}, **options})
+        self.page = self.context.new_page()
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
+        url = Path(path).resolve().as_uri()
+
+        def cut(route):
+            if route.request.url == url:
+                route.continue_()
+            else:
+                self.requests.append(route.request.url)
+                route.abort()
+
+        self.context.route("**/*", cut)
+        self.page.goto(url)
+        self.page.wait_for_selector("html[data-ready=yes]", timeout=20_000)
+
+    def _console(self, message):
+        if message.type in ("error", "warning"):
+            self.errors.append(message.text)
+
+    def check(self):
+        assert self.requests == []
+        assert self.errors == []
+        assert self.page.evaluate("document.documentElement.dataset.hacked") is None
+
+
+@pytest.fixture
+def open_page(chromium):
+    opened = []
+
+    def opener(path, **options):
+        opened.append(Watched(chromium, path, **options))
+        return opened[-1]
+
+    yield opener
+    for watched in opened:
+        watched.context.close()

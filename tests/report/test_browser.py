@@ -1,0 +1,270 @@
+"""The page in Chromium, from a file, without network."""
+
+import numpy as np
+import pytest
+
+from monai_sf.report import build_report
+from monai_sf.results import Results, TestSet
+
+pytestmark = pytest.mark.browser
+
+SILENT = "() => Array.from(document.querySelectorAll('.silent-count'), e => e.textContent)"
+CLOUD = "Bokeh.documents.map(d => d.get_model_by_name('cloud')).find(Boolean)"
+PICTURE = f"() => Array.from({CLOUD}.data.image[0]).join()"
+MARKED = """() => {
+  // what is drawn on the map: pixels of the picture that differ from its corner
+  const plots = Bokeh.documents.map(d => d.get_model_by_name('cloud')).filter(Boolean);
+  const words = new Uint32Array(plots[0].data.image[0].buffer);
+  return words.reduce((n, w) => n + (w !== words[0]), 0);
+}"""
+
+
+@pytest.fixture(scope="module")
+def report(make_run, tmp_path_factory):
+    runs = [
+        make_run(s, n=60, seed=seed, corruptions=("gaussian_noise", "brightness_up"), data_kind="rendered")
+        for s, seed in (("iid", 0), ("iid", 1), ("texture", 0))
+    ]
+    return build_report(runs, tmp_path_factory.mktemp("browser") / "report.html", max_points=90)
+
+
+def settle(page):
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def centre(page):
+    box = page.locator("#latent-stage").bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_every_control_works_without_an_error_or_a_request(report, open_page):
+    watched = open_page(report)
+    page = watched.page
+    assert "Rendered images, not CT" in page.locator(".banner").first.inner_text()
+    assert page.locator("#cards article").count() == 2
+    before = page.evaluate(SILENT)
+    page.locator("#coverage").fill("100")
+    after = page.evaluate(SILENT)
+    assert [int(a) for a in after] > [int(b) for b in before]
+    assert "100 %" in page.locator("#coverage-text").inner_text()
+    for name in page.locator("#csf option").all_inner_texts():
+        page.select_option("#csf", label=name)
+        assert name in page.locator("#curve-text").inner_text()
+    page.select_option("#seed", index=1)
+    page.select_option("#study", "texture")
+    assert page.locator("#cards article").count() == 3
+    assert page.locator("#seed-box").is_hidden()
+    for select in ("#gallery-set", "#latent-colour", "#latent-show", "#curve-set", "#table-metric"):
+        for value in page.locator(f"{select} option").evaluate_all("o => o.map(e => e.value)"):
+            page.select_option(select, value)
+            settle(page)
+    for slider in ("#latent-size", "#latent-opacity"):
+        page.locator(slider).fill("0.5")
+    page.select_option("#latent-show", "all")
+    for button in page.locator("#latent-legend button, #curve-legend button, .map-buttons button").all():
+        button.click()
+    page.locator("#benchmark button").last.click()
+    page.locator("#counts-box summary").click()
+    for summary in page.locator("#provenance summary").all():
+        summary.click()
+    settle(page)
+    watched.check()
+
+
+def test_numbers_follow_the_slider(report, open_page):
+    page = open_page(report).page
+    data = page.evaluate("() => JSON.parse(document.getElementById('sf-data').textContent)")
+    assert data["coverage"] == 80
+    page.locator("#counts-box summary").click()
+    for step in ("1", "37", "100"):
+        page.locator("#coverage").fill(step)
+        row = page.locator("#counts tr[data-set=iid] td").all_inner_texts()
+        sure, silent = int(row[3].split(" ")[0]), int(row[4])
+        assert sure >= 60 * int(step) / 100
+        assert silent <= sure
+        if step == "100":
+            assert sure == 60
+            assert row[1] == f"{100 * (1 - silent / 60):.1f} %"
+
+
+def test_images_are_neither_transposed_nor_mirrored(report, open_page, make_run):
+    page = open_page(report).page
+    page.wait_for_selector("#gallery canvas[data-drawn]")
+    pixels = page.locator("#gallery canvas").first.evaluate(
+        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+    )
+    shown = np.array(pixels).reshape(64, 64, 4)[..., 0] > 127
+    letter = make_run(n=1).test_sets["iid"].arrays["images"][0] > 127
+    assert (shown == letter).mean() > 0.98
+    for wrong in (letter.T, letter[:, ::-1], letter[::-1]):
+        assert (shown == wrong).mean() < 0.9
+
+
+def test_gallery_shows_two_of_each_then_more_in_order(report, open_page):
+    page = open_page(report).page
+    group = page.locator("#gallery [data-kind=corruption]")
+    assert group.locator(".case").count() == 2
+    group.locator("button.more").click()
+    assert group.locator(".case").count() > 2
+    shown = group.locator("dd:nth-of-type(3)").all_inner_texts()
+    confidences = [float(t.split(" ")[0]) for t in shown if t.endswith("%")]
+    assert confidences == sorted(confidences, reverse=True)
+
+
+def test_mouse_turns_zooms_and_pins(report, open_page):
+    watched = open_page(report)
+    page = watched.page
+    page.locator("#latent-stage").scroll_into_view_if_needed()
+    settle(page)
+    picture = (
+        "() => Array.from(Bokeh.documents.map(d => d.get_model_by_name('cloud')).find(Boolean).data.image[0])"
+    )
+    first = page.evaluate(PICTURE)
+    x, y = centre(page)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 90, y + 40, steps=4)
+    page.mouse.up()
+    settle(page)
+    turned = page.evaluate(PICTURE)
+    assert turned != first
+    page.mouse.wheel(0, -400)
+    settle(page)
+    assert page.evaluate(PICTURE) != turned
+    page.locator("#latent-reset").click()
+    settle(page)
+    page.locator("#gallery .case button").first.click()
+    settle(page)
+    assert page.locator("#latent-pins .case").count() == 1
+    pinned = page.locator("#latent-pins .case").get_attribute("data-point")
+    marks = page.evaluate(
+        "() => { const d = Bokeh.documents.map(d => d.get_model_by_name('marks')).find(Boolean).data;"
+        " return [d.x[0], d.y[0]]; }"
+    )
+    box = page.locator("#latent-stage").bounding_box()
+    page.mouse.move(box["x"] + marks[0] * box["width"], box["y"] + (1 - marks[1]) * box["height"])
+    settle(page)
+    assert page.locator("#latent-hover .case").get_attribute("data-point") == pinned
+    assert page.locator("#latent-hover").is_visible()
+    page.locator("#latent-pins .case button").click()
+    assert page.locator("#latent-pins .case").count() == 0
+    watched.check()
+
+
+def test_keyboard_turns_and_steps_through_silent_failures(report, open_page):
+    watched = open_page(report)
+    page = watched.page
+    page.locator("#latent-stage").focus()
+    frames = "() => Number(document.getElementById('latent-stage').dataset.frames)"
+    for key in ("ArrowLeft", "ArrowUp", "Shift+ArrowRight", "+", "-", "0"):
+        before = page.evaluate(frames)
+        page.keyboard.press(key)
+        page.wait_for_function(f"() => ({frames})() > {before}")
+    page.keyboard.press("n")
+    first = page.locator("#latent-pins .case").get_attribute("data-point")
+    assert "Silent failure 1 of" in page.locator("#latent-said").inner_text()
+    assert page.locator("#latent-pins .outcome-3").count() == 1
+    page.keyboard.press("n")
+    assert page.locator("#latent-pins .case").get_attribute("data-point") != first
+    page.keyboard.press("p")
+    assert page.locator("#latent-pins .case").get_attribute("data-point") == first
+    page.keyboard.press("Escape")
+    assert page.locator("#latent-pins .case").count() == 0
+    watched.check()
+
+
+def test_legend_hides_what_is_pressed(report, open_page):
+    page = open_page(report).page
+    settle(page)
+    all_marks = page.evaluate(MARKED)
+    for button in page.locator("#latent-legend button").all():
+        button.click()
+    settle(page)
+    assert page.evaluate(MARKED) < all_marks * 0.7
+    assert page.locator("#latent-legend button[aria-pressed=true]").count() == 0
+
+
+HOSTILE = "<img src=x onerror=document.documentElement.dataset.hacked=1>$$x^2$$"
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+def test_hostile_text_stays_text(make_run, open_page, tmp_path, anonymous):
+    run = make_run("texture", n=40, hostile=HOSTILE, dataset=f"d{HOSTILE}", method=f"m{HOSTILE}")
+    path = build_report(run, tmp_path / "r.html", title=HOSTILE, max_points=60, anonymous=anonymous)
+    watched = open_page(path)
+    page = watched.page
+    assert page.locator("h1").inner_text() == HOSTILE
+    page.locator("#latent-stage").focus()
+    page.keyboard.press("n")
+    for mode in page.locator("#latent-colour option").evaluate_all("o => o.map(e => e.value)"):
+        page.select_option("#latent-colour", mode)
+    for summary in page.locator("summary").all():
+        if summary.is_visible():
+            summary.click()
+    if not anonymous:
+        assert HOSTILE in page.locator("#gallery .id").first.inner_text()
+    assert page.locator("img").count() == 0
+    watched.check()
+
+
+def bare(run, *, drop=(), **changes):
+    sets = {}
+    for name, s in run.test_sets.items():
+        arrays = {k: changes.get(k, v) for k, v in s.arrays.items() if k not in drop}
+        sets[name] = TestSet(s.name, s.kind, s.rows, arrays, s.corruption, s.severity)
+    return Results(run.run, run.cases, sets)
+
+
+def _perfect(make_run):
+    run = make_run(n=12, corruptions=())
+    sure = 9 * np.eye(2)[run.labels_of("iid")].astype(np.float32)
+    return bare(run, drop=("mcd_log_softmax", "mcd_entropy"), logits=sure)
+
+
+POOR = {
+    "only logits": lambda make: bare(
+        make(n=12), drop=("features", "images", "mcd_log_softmax", "mcd_entropy", "confidence_logit")
+    ),
+    "no failure": _perfect,
+    "two cases": lambda make: make(n=2, corruptions=()),
+    "1139 classes": lambda make: make(n=30, classes=1139, corruptions=()),
+    "one class": lambda make: Results((r := make(n=12)).run, r.cases.assign(label=0), r.test_sets),
+}
+
+
+@pytest.mark.parametrize("case", POOR)
+def test_poor_results_still_make_a_page(case, make_run, open_page, tmp_path):
+    watched = open_page(build_report(POOR[case](make_run), tmp_path / "r.html"))
+    page = watched.page
+    assert page.locator("#cards article").count() >= 1
+    assert page.locator("#benchmark tbody tr").count() >= 1
+    notes = page.locator("#notes li").count()
+    assert (notes > 0) == (case != "1139 classes")
+    page.locator("#coverage").fill("50")
+    for select in ("#latent-colour", "#gallery-set", "#csf"):
+        if page.locator(select).is_visible():
+            for value in page.locator(f"{select} option").evaluate_all("o => o.map(e => e.value)"):
+                page.select_option(select, value)
+                settle(page)
+    watched.check()
+
+
+@pytest.mark.parametrize("width", [360, 1920])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen(report, open_page, width, scheme):
+    watched = open_page(report, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
+    watched.check()
+
+
+def test_everything_that_can_be_used_has_a_name(report, open_page):
+    page = open_page(report).page
+    nameless = page.evaluate(
+        """() => {
+          const named = e => e.ariaLabel || e.textContent.trim() || e.labels?.[0]?.textContent.trim()
+            || e.getAttribute('aria-labelledby');
+          const all = document.querySelectorAll('button, select, input, [role=img], [role=application]');
+          return Array.from(all).filter(e => !named(e)).map(e => e.outerHTML.slice(0, 120));
+        }"""
+    )
+    assert nameless == []

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from monai_sf.report import embedding
+from monai_sf.report.embedding import embed
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1, 2], 40)
+    return rng.normal(size=(120, 8)) + 12 * np.eye(3, 8)[label], label
+
+
+def test_clusters_stay_clusters_and_the_cloud_has_radius_one(clusters):
+    features, label = clusters
+    points = embed(features, seed=0)
+    assert points.shape == (120, 3)
+    assert points.dtype == np.float32
+    neighbours = NearestNeighbors(n_neighbors=6).fit(points).kneighbors(return_distance=False)
+    same = label[neighbours] == label[:, None]
+    assert float(same.mean()) > 0.9
+    assert np.quantile(np.linalg.norm(points, axis=1), 0.99) == pytest.approx(1, rel=1e-5)
+
+
+def test_same_seed_same_embedding(clusters):
+    np.testing.assert_array_equal(embed(clusters[0][::5], 3), embed(clusters[0][::5], 3))
+
+
+def test_cache_is_used_for_the_same_input_only(clusters, tmp_path, monkeypatch):
+    features = clusters[0][::10]
+    first = embed(features, 0, tmp_path)
+    assert len(list(tmp_path.glob("embedding-*.npz"))) == 1
+    embed(features, 1, tmp_path)
+    embed(features + 1e-3, 0, tmp_path)
+    assert len(list(tmp_path.glob("embedding-*.npz"))) == 3
+    monkeypatch.setattr(embedding, "_compute", lambda *_: pytest.fail("computed again"))
+    np.testing.assert_array_equal(embed(features, 0, tmp_path), first)
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut off"])
+def test_a_damaged_cache_is_replaced(clusters, tmp_path, caplog, content):
+    features = clusters[0][::10]
+    first = embed(features, 0, tmp_path)
+    (file,) = tmp_path.glob("*.npz")
+    file.write_bytes(content)
+    np.testing.assert_array_equal(embed(features, 0, tmp_path), first)
+    assert "computed again" in caplog.text
+    assert file.stat().st_size > 100
+
+
+def test_a_cache_with_something_else_is_replaced(clusters, tmp_path):
+    features = clusters[0][::10]
+    first = embed(features, 0, tmp_path)
+    (file,) = tmp_path.glob("*.npz")
+    with open(file, "wb") as stream:
+        np.savez(stream, embedding=np.zeros((5, 3), np.float32))
+    np.testing.assert_array_equal(embed(features, 0, tmp_path), first)
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(clusters, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    assert embed(clusters[0][::10], 0, tmp_path / "file").shape == (12, 3)
+    assert "not kept" in caplog.text
+
+
+@pytest.mark.parametrize("width", [1, 2, 200])
+def test_few_and_many_features(width):
+    features = np.random.default_rng(0).normal(size=(9, width))
+    assert np.isfinite(embed(features, 0)).all()
+
+
+def test_features_that_are_all_alike():
+    np.testing.assert_array_equal(embed(np.ones((7, 4)), 0), 0)
+
+
+def test_too_few_cases():
+    with pytest.raises(ValueError, match=r"n >= 5, got shape \(4, 2\)"):
+        embed(np.zeros((4, 2)), 0)
+
+
+def test_nan_is_refused():
+    with pytest.raises(ValueError, match="must be finite"):
+        embed(np.full((6, 2), np.nan), 0)

@@ -1,0 +1,40 @@
+import base64
+import json
+
+import numpy as np
+import pytest
+
+from monai_sf.report.packing import Packer, script_json
+
+
+def test_arrays_are_aligned_and_come_back():
+    packer = Packer()
+    given = [
+        (np.arange(5), "uint8"),
+        (np.linspace(0, 1, 3), "float64"),
+        (np.array([[-1, 2], [3, 4]]), "int16"),
+        (np.zeros(0), "float32"),
+        (np.array([2**31]), "uint32"),
+    ]
+    places = [packer.add(a, d)["$array"] for a, d in given]
+    data = base64.b64decode(packer.base64())
+    for (array, dtype), (name, offset, count) in zip(given, places, strict=True):
+        assert offset % 8 == 0
+        assert name.lower() == f"{dtype}array"
+        np.testing.assert_array_equal(np.frombuffer(data, dtype, count, offset), array.ravel())
+
+
+def test_an_integer_that_does_not_fit_is_not_wrapped():
+    with pytest.raises(OverflowError, match=r"0\.\.256 do not fit into uint8"):
+        Packer().add([0, 256], "uint8")
+
+
+def test_script_json_cannot_end_its_element():
+    text = script_json({"a": "</script><!--<script>&\u2028"})
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == {"a": "</script><!--<script>&\u2028"}
+
+
+def test_nan_is_refused():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        script_json({"a": float("nan")})

@@ -1,0 +1,256 @@
+import base64
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+
+from monai_sf.evaluation import benchmark_table, failure_detection
+from monai_sf.report import build_report
+from monai_sf.report.__main__ import main
+from monai_sf.results import Results, ResultsError, TestSet
+
+
+def element(html, name):
+    return re.search(rf'id="{name}">(.*?)</script>', html, re.DOTALL).group(1)
+
+
+def read(path):
+    """The page's data, arrays in place."""
+    html = path.read_text(encoding="utf-8")
+    block = base64.b64decode(element(html, "sf-arrays"))
+
+    def revive(entry):
+        if "$array" not in entry:
+            return entry
+        name, offset, count = entry["$array"]
+        dtype = np.dtype(name.removesuffix("Array").lower()).newbyteorder("<")
+        return np.frombuffer(block, dtype, count, offset)
+
+    return json.loads(element(html, "sf-data"), object_hook=revive), html
+
+
+def only(run, **changes):
+    """A copy of a run whose test sets lack some arrays (value None) or have other ones."""
+    sets = {}
+    for name, s in run.test_sets.items():
+        arrays = {k: changes.get(k, v) for k, v in s.arrays.items() if changes.get(k, v) is not None}
+        sets[name] = TestSet(s.name, s.kind, s.rows, arrays, s.corruption, s.severity)
+    return Results(run.run, run.cases, sets)
+
+
+@pytest.fixture(scope="module")
+def runs(make_run):
+    return [make_run(s, n=60) for s in ("iid", "texture")]
+
+
+@pytest.fixture(scope="module")
+def page(runs, tmp_path_factory):
+    return build_report(runs, tmp_path_factory.mktemp("page") / "report.html", max_points=120)
+
+
+def test_numbers_on_the_page_are_those_of_the_metrics(page, runs):
+    data, _ = read(page)
+    table = benchmark_table(runs)
+    assert data["table"]["rows"] == list(table.index)
+    assert data["table"]["columns"] == list(table.columns)
+    np.testing.assert_array_equal(np.array(data["table"]["values"], float), table.to_numpy())
+    for run, shown in zip(runs, data["runs"], strict=True):
+        for csf in shown["csfs"]:
+            for about, numbers in zip(shown["sets"], csf["sets"], strict=True):
+                found = failure_detection(run, about["name"], csf["name"])
+                assert about["count"] == len(found.error)
+                assert numbers["errors"] == found.error.sum()
+                for step in (1, 50, 80, 100):
+                    sure = found.confidence >= csf["thresholds"][step - 1]
+                    assert numbers["trusted"][step - 1] == sure.sum()
+                    assert numbers["silent"][step - 1] == found.error[sure].sum()
+
+
+def test_points_are_their_cases(page, runs):
+    data, _ = read(page)
+    for run, shown in zip(runs, data["runs"], strict=True):
+        points = shown["points"]
+        assert points["count"] <= 120
+        assert points["total"] == sum(len(s) for s in run.test_sets.values())
+        ids = [shown["cases"]["id"][c] for c in points["case"]]
+        labels = run.cases.set_index("case_id")["label"]
+        np.testing.assert_array_equal(points["label"], labels[ids])
+        assert len({*zip(points["set"], ids, strict=True)}) == points["count"]
+        msr = next(c for c in shown["csfs"] if c["name"] == "MSR")
+        for i, (s, case) in enumerate(zip(points["set"], ids, strict=True)):
+            name = shown["sets"][s]["name"]
+            (row,) = np.flatnonzero(run.cases_of(name)["case_id"] == case)
+            found = failure_detection(run, name, "MSR")
+            assert msr["confidence"][i] == np.float32(found.confidence[row])
+            assert msr["prediction"][i] == found.prediction[row]
+
+
+def test_policy_allows_exactly_the_scripts_of_the_page(page):
+    html = page.read_text(encoding="utf-8")
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html).group(1)
+    policy = policy.replace("&#39;", "'")
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    hashes = {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts}
+    assert hashes == set(re.findall(r"'sha256-([^']+)'", policy))
+    assert "default-src 'none'" in policy
+    assert "connect-src 'none'" in policy
+    for word in ("unsafe-eval", "http:", "https:", "script-src 'unsafe-inline'"):
+        assert word not in policy
+
+
+def test_nothing_on_the_page_points_elsewhere(page):
+    html = re.sub(r"<script.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert not re.findall(r"\b(?:src|href)=(?![\"']#)", html)
+    assert "@import" not in html
+    assert "url(" not in html
+
+
+def test_no_path_of_the_machine(page, tmp_path):
+    html = page.read_text(encoding="utf-8")
+    assert "/home/" not in html
+    assert str(tmp_path.parent) not in html
+
+
+def test_anonymous_pages_hold_no_id_and_no_group(make_run, tmp_path):
+    run = make_run(n=30)
+    data, html = read(build_report(run, tmp_path / "r.html", anonymous=True, max_points=20))
+    assert "LIDC-" not in html
+    assert "patient0" not in html
+    assert set(data["runs"][0]["cases"]["id"]) <= {f"case {i}" for i in range(1, 31)}
+    assert [c["name"] for c in data["runs"][0]["cases"]["columns"]] == ["source", "spiculation", "texture"]
+
+
+def test_one_case_has_one_number_in_all_runs(make_run, tmp_path):
+    runs = [make_run(n=12, seed=s) for s in (0, 1)]
+    data, _ = read(build_report(runs, tmp_path / "r.html", anonymous=True, max_points=1000))
+    assert data["runs"][0]["cases"]["id"] == data["runs"][1]["cases"]["id"]
+
+
+def test_hostile_text_does_not_reach_the_markup(make_run, tmp_path):
+    bad = "</script><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}"
+    run = make_run(n=20, hostile=bad, dataset=f"d{bad}", study=f"s{bad}", method=f"m{bad}")
+    _, html = read(build_report(run, tmp_path / "r.html", title=f"t{bad}"))
+    assert "<img" not in html
+    assert "alert(1)</script>" not in html
+    assert "49" not in re.search(r"<title>(.*?)</title>", html).group(1)
+
+
+def test_thumbnails_beyond_the_budget_are_left_out_failures_first(make_run, tmp_path):
+    data, _ = read(build_report(make_run(n=60), tmp_path / "r.html", max_points=100, max_images=50))
+    (run,) = data["runs"]
+    has = run["points"]["thumb"] >= 0
+    assert has.sum() == run["points"]["images"] == 50
+    wrong = np.any([c["prediction"] != run["points"]["label"] for c in run["csfs"]], axis=0)
+    assert has[wrong].all() or not has[~wrong].any()
+
+
+def notes(results, tmp_path, **options):
+    data, _ = read(build_report(results, tmp_path / "r.html", **options))
+    return data["runs"][0], " ".join(data["runs"][0]["notes"])
+
+
+def test_without_features(make_run, tmp_path):
+    run, text = notes(only(make_run(n=20), features=None), tmp_path)
+    assert run["points"]["xyz"] is None
+    assert "No features are stored" in text
+
+
+def test_without_images(make_run, tmp_path):
+    run, text = notes(only(make_run(n=20), images=None), tmp_path)
+    assert (run["points"]["thumb"] == -1).all()
+    assert "No images are stored for the test sets" in text
+
+
+def test_nan_features_leave_their_case_off_the_map(make_run, tmp_path):
+    run = make_run(n=20, corruptions=())
+    run.test_sets["iid"].arrays["features"][3, 1] = np.nan
+    shown, text = notes(run, tmp_path)
+    xyz = shown["points"]["xyz"].reshape(-1, 3)
+    assert (xyz == -32768).all(axis=1).sum() == 1
+    assert "1 shown case has NaN" in text
+
+
+def test_nan_features_everywhere(make_run, tmp_path):
+    run = make_run(n=20, corruptions=())
+    run.test_sets["iid"].arrays["features"][:] = np.nan
+    shown, text = notes(run, tmp_path)
+    assert shown["points"]["xyz"] is None
+    assert "no map" in text
+
+
+def test_two_cases(make_run, tmp_path):
+    shown, text = notes(make_run(n=2, corruptions=()), tmp_path)
+    assert shown["points"]["count"] == 2
+    assert "Fewer than 5 cases" in text
+
+
+def test_one_class_only(make_run, tmp_path):
+    run = make_run(n=20)
+    run = Results(run.run, run.cases.assign(label=1), run.test_sets)
+    assert "All cases are of one class (malignant)" in notes(run, tmp_path)[1]
+
+
+def test_no_failure_at_all(make_run, tmp_path):
+    run = make_run(n=20, corruptions=())
+    perfect = np.eye(2)[run.labels_of("iid")].astype(np.float32)
+    run = only(run, logits=perfect, mcd_log_softmax=None, mcd_entropy=None)
+    shown, text = notes(run, tmp_path)
+    assert "made no mistake" in text
+    assert all(c["sets"][0]["silent"].sum() == 0 for c in shown["csfs"])
+
+
+def test_1139_classes(make_run, tmp_path):
+    shown, _ = notes(make_run(n=30, classes=1139, corruptions=()), tmp_path)
+    assert len(shown["classes"]) == 1139
+
+
+def test_without_an_iid_set_the_first_one_sets_the_working_point(make_run, tmp_path):
+    run = make_run("texture", n=20, corruptions=())
+    run = Results(run.run, run.cases, {"target": run.test_sets["target"]})
+    assert "working point is set on target" in notes(run, tmp_path)[1]
+
+
+def test_an_empty_test_set_is_named(make_run, tmp_path):
+    run = make_run("texture", n=20, corruptions=())
+    s = run.test_sets["target"]
+    empty = TestSet("target", s.kind, s.rows[:0], {k: v[:0] for k, v in s.arrays.items()})
+    run = Results(run.run, run.cases, {**run.test_sets, "target": empty})
+    assert "Test sets without a case are left out: target" in notes(run, tmp_path)[1]
+
+
+def test_no_results():
+    with pytest.raises(ResultsError, match="results is empty"):
+        build_report([], "x.html")
+
+
+def test_no_test_set(make_run, tmp_path):
+    run = make_run(n=5)
+    with pytest.raises(ResultsError, match=r"study iid.* has no test set with a case"):
+        build_report(Results(run.run, run.cases, {}), tmp_path / "r.html")
+
+
+def test_two_datasets(make_run, tmp_path):
+    with pytest.raises(ResultsError, match="one dataset"):
+        build_report([make_run(n=9), make_run(n=9, dataset="other")], tmp_path / "r.html")
+
+
+@pytest.mark.parametrize("coverage", [0, 101])
+def test_coverage_is_in_per_cent(make_run, tmp_path, coverage):
+    with pytest.raises(ValueError, match=f"coverage must be 1 to 100 .* got {coverage}"):
+        build_report(make_run(n=5), tmp_path / "r.html", coverage=coverage)
+
+
+def test_the_shell_command_reads_folders_and_keeps_the_embedding(make_run, tmp_path, capsys):
+    make_run(n=12).save(tmp_path / "run")
+    assert main([str(tmp_path / "run"), "-o", str(tmp_path / "r.html"), "--max-points", "15"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "r.html")
+    assert len(list((tmp_path / "run").glob("embedding-*.npz"))) == 1
+    data, _ = read(tmp_path / "r.html")
+    assert data["runs"][0]["points"]["count"] == 15
+
+
+def test_the_shell_command_says_what_is_wrong(tmp_path, capsys):
+    assert main([str(tmp_path / "none"), "-o", str(tmp_path / "r.html")]) == 1
+    assert "no results" in capsys.readouterr().err
