@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from monai_sf.datasets import lidc_database
 from monai_sf.datasets.lidc import DatabaseFormatError, DatabaseNotFoundError, nodule_index
 from monai_sf.datasets.lidc_database import read_tables
 
@@ -121,6 +122,14 @@ def test_the_file_is_not_touched(make_database) -> None:
     nodule_index(str(path))
     assert path.read_bytes() == before
     assert set(path.parent.iterdir()) == files
+
+
+def test_nothing_can_be_written_through_the_connection(make_database) -> None:
+    with (
+        lidc_database._open_read_only(make_database([OUTLINE])) as connection,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        connection.execute("DELETE FROM scans")
 
 
 def test_slice_of_a_contour_is_the_first_of_the_nearest(make_database) -> None:
