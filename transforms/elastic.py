@@ -25,7 +25,7 @@ CONTROL_POINTS = 12
 _SPLINE_POWER = 151 / 315
 
 # Pixels handled at once on the CPU: few enough for the fields, indices and corners to stay in its cache.
-_BAND = 2**17
+_BAND = 2**16
 
 
 def sample_elastic(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
