@@ -22,11 +22,13 @@ CONTROL_POINTS = 12
 """Control points along the shorter side. A cubic B-spline smooths like a Gaussian of σ = spacing / √3, here
 4.8 % of the side; ImageNet-C's local fields have 1 % and 8 %."""
 
+_Knots = npt.NDArray[np.int64]
+
 # Mean square of a cubic B-spline's weights, so the root mean square of a field over two axes.
 _SPLINE_POWER = 151 / 315
 
 # Pixels handled at once on the CPU: few enough for the fields, indices and corners to stay in its cache.
-_BAND = 2**16
+_BAND = 2**17
 
 
 def sample_elastic(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
@@ -107,9 +109,10 @@ def _between(start: torch.Tensor, end: torch.Tensor, part: torch.Tensor) -> torc
     return end.sub_(start).mul_(part).add_(start)
 
 
-def _knots(size: int, spacing: float) -> npt.NDArray[np.int64]:
+def _knots(size: int, spacing: float) -> _Knots:
     """For the centre of every pixel the first of the four control points that it depends on."""
-    return np.floor((np.arange(size) + 0.5) / spacing).astype(np.int64)
+    first: _Knots = np.floor((np.arange(size) + 0.5) / spacing).astype(np.int64)
+    return first
 
 
 def _weights(size: int, spacing: float, like: torch.Tensor) -> torch.Tensor:
@@ -121,9 +124,7 @@ def _weights(size: int, spacing: float, like: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.stack(blend) / 6).to(like)
 
 
-def _blend(
-    points: torch.Tensor, axis: int, knots: npt.NDArray[np.int64], weights: torch.Tensor
-) -> torch.Tensor:
+def _blend(points: torch.Tensor, axis: int, knots: _Knots, weights: torch.Tensor) -> torch.Tensor:
     """Evaluates the spline along one axis; the weights (4, ...) broadcast against the result."""
     first = torch.from_numpy(knots).to(points.device)
     total = points.index_select(axis, first).mul_(weights[0])
