@@ -22,6 +22,8 @@ def pad_mirrored(plane: torch.Tensor, top: int, bottom: int, left: int, right: i
     Returns:
         Tensor (B, top + H + bottom, left + W + right).
     """
+    if min(plane.shape[1:]) > 1:
+        return F.pad(plane, (left, right, top, bottom), mode="reflect")
     for padding, size in (((left, right, 0, 0), plane.shape[2]), ((0, 0, top, bottom), plane.shape[1])):
         if any(padding):
             plane = F.pad(plane, padding, mode="reflect" if size > 1 else "replicate")
