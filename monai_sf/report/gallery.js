@@ -12,7 +12,7 @@ function failuresOf(run, csf, sets) {
   return found.sort((a, b) => csf.confidence[b] - csf.confidence[a] || a - b);
 }
 
-function galleryColumn(page, kind, sets) {
+function galleryColumn(page, kind, sets, unfolded) {
   const { state, data } = page;
   const run = state.currentRun;
   const csf = state.currentCsf;
@@ -22,6 +22,7 @@ function galleryColumn(page, kind, sets) {
   const more = el("button", { type: "button", class: "more" });
   let shown = 0;
   const show = (count) => {
+    unfolded.set(kind, shown + count);
     for (const i of failures.slice(shown, shown + count)) {
       grid.append(caseCard(page, i, { buttons: run.points.xyz ? [el("button", {
         type: "button", "aria-label": `Show ${run.cases.id[run.points.case[i]]} on the map`, onclick: () => page.showOnMap(i),
@@ -33,7 +34,7 @@ function galleryColumn(page, kind, sets) {
     more.textContent = `show ${Math.min(MORE, left)} more`;
   };
   more.addEventListener("click", () => show(MORE));
-  show(FIRST);
+  show(unfolded.get(kind) || FIRST);
   const shownText = failures.length < sum.errors ? ` The ${number(failures.length)} most confident can be shown.` : "";
   return el("section", { class: "gallery-group", "data-kind": kind },
     el("h3", {}, data.groups[kind][0]),
@@ -46,17 +47,19 @@ function galleryColumn(page, kind, sets) {
 function setUpGallery(page) {
   const { state } = page;
   const chooser = byId("gallery-set");
+  const unfolded = new Map();
   const draw = () => {
     const run = state.currentRun;
     const groups = chooser.value === "all"
       ? groupsOf(run)
       : [[run.sets[Number(chooser.value)].kind, [Number(chooser.value)]]];
-    fill("gallery", groups.map(([kind, sets]) => galleryColumn(page, kind, sets)));
+    fill("gallery", groups.map(([kind, sets]) => galleryColumn(page, kind, sets, unfolded)));
   };
   state.watch(["run"], () => {
+    unfolded.clear();
     chooser.replaceChildren(el("option", { value: "all" }, "all test sets"),
       ...state.currentRun.sets.map((set, i) => el("option", { value: i }, set.title)));
   });
-  chooser.addEventListener("change", draw);
+  chooser.addEventListener("change", () => { unfolded.clear(); draw(); });
   state.watch(["run", "csf", "step"], draw);
 }

@@ -62,7 +62,8 @@ function latentMap(page, plot) {
     canvas.clear(hexToRgb(css("--stage")));
     frame();
     const crowd = Math.min(Math.max(Math.sqrt(1500 / cloud.count), 0.5), 1.25);
-    const radius = 5 * ratio * crowd * Number(controls.size.value) * Math.min(Math.pow(camera.zoom, 0.4), 2.5);
+    const room = Math.min(Math.max(Math.min(canvas.width, canvas.height) / ratio / 620, 0.62), 1.3);
+    const radius = 5 * ratio * room * crowd * Number(controls.size.value) * Math.min(Math.pow(camera.zoom, 0.4), 2.5);
     canvas.paint(cloud, scheme.categories, radius, Number(controls.opacity.value));
     picture.change.emit();
     const pins = state.pinned.filter((i) => cloud.has[i]);

@@ -24,7 +24,7 @@ def curves() -> figure:
         toolbar_location=None,
         tools="",
         x_range=Range1d(start=0, end=1),
-        x_axis_label="Share of cases the system decides alone (coverage)",
+        x_axis_label="Share decided alone (coverage)",
         y_range=DataRange1d(start=0),
         y_axis_label="Wrong among these (risk)",
         background_fill_alpha=0,

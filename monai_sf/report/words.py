@@ -82,7 +82,7 @@ def tested(runs: Sequence[Mapping[str, Any]], sets: Sequence[Sequence[TestSet]])
     parts += [f"the ordinary cases disturbed in {len(corruptions)} ways"] if corruptions else []
     if len(runs) == 1:
         return f"One classifier, tested on {_listed(parts)}."
-    return f"{len(runs)} classifiers ({', '.join(studies)}) were tested on {_listed(parts)}."
+    return f"{len(runs)} classifiers (studies: {', '.join(studies)}) were tested on {_listed(parts)}."
 
 
 def _listed(parts: Sequence[str]) -> str:

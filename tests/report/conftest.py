@@ -51,7 +51,9 @@ class Watched:
 
     def __init__(self, browser, path, **options):
         self.errors, self.requests = [], []
-        self.context = browser.new_context(**{"viewport": {"width": 1300, "height": 900}, **options})
+        self.context = browser.new_context(
+            **{"viewport": {"width": 1300, "height": 900}, "reduced_motion": "reduce", **options}
+        )
         self.page = self.context.new_page()
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
