@@ -89,7 +89,8 @@ class ClassifierTrainer(SupervisedTrainer):
                 raise ValueError(f"{name} must be positive, got {value}")
         self.run_dir = Path(run_dir)
         network = to_device(network, device)
-        optimizer = torch.optim.Adam(network.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
+        parameters = network.parameters()
+        optimizer = torch.optim.Adam(parameters, learning_rate, weight_decay=weight_decay, fused=True)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max_epochs)
         validator = SupervisedEvaluator(
             device=device,

@@ -122,7 +122,7 @@ def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
 
 
 def to_device(network: ConfidenceClassifier, device: torch.device) -> ConfidenceClassifier:
-    """Move a network, its convolutions in channels-last order: twice as fast on a CPU, and on tensor cores."""
+    """Move a network, in channels-last order: convolutions are twice as fast on a CPU and on tensor cores."""
     network.to(device)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
