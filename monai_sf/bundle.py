@@ -125,6 +125,9 @@ def start(seed: int) -> None:
     # nothing after the reader looks at metadata, and carrying it makes each augmentation four times slower
     set_track_meta(False)
     check_keys()
+    if (workflow := _workflow()) is not None and "bundle_root" in workflow.parser:
+        # resolved here, where the workflow is on the stack: who asks the parser later gets this value
+        workflow.parser.get_parsed_content("bundle_root")
     set_determinism(seed)
 
 

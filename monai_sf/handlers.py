@@ -190,8 +190,9 @@ class TrainingCheckpoint:
         self._write("last.pt", {"network": weights, "epoch": epoch, "history": self.history, **states})
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
-        with atomic_path(self.folder / name) as partial:
-            torch.save(content, partial)
+        # given a path, torch writes the file's name into the file: equal weights would have unequal hashes
+        with atomic_path(self.folder / name) as partial, open(partial, "wb") as file:
+            torch.save(content, file)
 
 
 class CollectOutputs:

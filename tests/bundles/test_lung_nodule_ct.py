@@ -1,0 +1,215 @@
+"""The lung nodule bundle end to end, shrunk: prepare, train, evaluate, table, report, inference."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from monai_sf.results import load_results
+
+BUNDLE = Path(__file__).parents[2] / "bundles" / "lung_nodule_ct"
+CONFIGS = BUNDLE / "configs"
+
+#: few patients, few corruptions, two epochs: seconds instead of minutes
+TINY = """
+chosen: "$@all_cases['slice_offset'].isin(@slice_offsets) & (@all_cases['scan_id'] % 6 == 0)"
+cases: $@all_cases[@chosen].reset_index(drop=True)
+network_def#backbone#init_features: 4
+network_def#backbone#growth_rate: 4
+network_def#backbone#block_config: [1, 1]
+epochs: 2
+mc_samples: 3
+corruptions: [brightness_up]
+severities: [1, 3]
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("lung")
+    (root / "tiny.yaml").write_text(TINY)
+    return root
+
+
+def run(folders, files, out="runs", **overrides):
+    workflow = ConfigWorkflow(
+        [str(CONFIGS / name) if "/" not in name else name for name in files],
+        workflow_type="train" if len(files) < 4 else "infer",
+        logging_file=str(CONFIGS / "logging.conf"),
+        dataset_dir=str(folders / "data"),
+        output_dir=str(folders / out),
+        **overrides,
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    return workflow
+
+
+@pytest.fixture(scope="module")
+def trained(folders):
+    tiny = str(folders / "tiny.yaml")
+    run(folders, ["train.yaml", "small.yaml", tiny], study="texture")
+    run(folders, ["train.yaml", "evaluate.yaml", "small.yaml", tiny], study="texture")
+    run(folders, ["train.yaml", "small.yaml", tiny])
+    run(folders, ["train.yaml", "evaluate.yaml", "small.yaml", tiny])
+    return folders / "runs"
+
+
+@pytest.mark.e2e
+def test_results_of_two_studies(trained):
+    iid = load_results(trained / "iid-classifier-0" / "results")
+    texture = load_results(trained / "texture-classifier-0" / "results")
+    assert list(iid.test_sets) == ["iid", "corruption-brightness_up-1", "corruption-brightness_up-3"]
+    assert list(texture.test_sets) == ["iid", "target"]
+    assert texture.test_sets["target"].kind == "manifestation"
+    assert (texture.cases_of("target")["texture"] < 3).all()
+    assert (texture.cases_of("iid")["texture"] >= 3).all()
+    for results in (iid, texture):
+        assert results.run["data_kind"] == "rendered"
+        assert set(results.cases["source"]) == {"rendered"}
+        assert results.run["config"]["epochs"] == 2
+        assert results.run["split_counts"]["train"]["benign"] > 0
+        for test_set in results.test_sets.values():
+            softmax = np.exp(np.array(test_set.arrays["mcd_log_softmax"]))
+            np.testing.assert_allclose(softmax.sum(1), 1, rtol=1e-5)
+            assert test_set.arrays["images"].shape[1:] == (48, 48)
+    assert not set(texture.cases_of("iid")["group"]) & set(texture.cases_of("target")["group"])
+
+
+@pytest.mark.e2e
+def test_same_seed_same_results(trained, folders):
+    tiny = str(folders / "tiny.yaml")
+    run(folders, ["train.yaml", "small.yaml", tiny], out="again")
+    run(folders, ["train.yaml", "evaluate.yaml", "small.yaml", tiny], out="again")
+    one = load_results(trained / "iid-classifier-0" / "results")
+    two = load_results(folders / "again" / "iid-classifier-0" / "results")
+    for name, test_set in one.test_sets.items():
+        for key, array in test_set.arrays.items():
+            np.testing.assert_array_equal(array, two.test_sets[name].arrays[key])
+
+
+@pytest.mark.e2e
+def test_another_config_in_the_same_folder_is_refused(trained, folders):
+    with pytest.raises(RuntimeError) as caught:
+        run(folders, ["train.yaml", "small.yaml", str(folders / "tiny.yaml")], epochs=3)
+    assert "begun with another config (epochs: 2 there, 3 now)" in str(caught.value.__cause__)
+
+
+@pytest.mark.e2e
+def test_table_and_report(trained, folders, capsys):
+    from monai_sf.benchmark import write_table
+    from monai_sf.report import build_report
+
+    runs = [trained / f"{study}-classifier-0" / "results" for study in ("iid", "texture")]
+    table = write_table(runs, folders / "table.csv")
+    assert list(table.index) == ["MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE"]
+    assert list(table.columns) == ["iid", "cor", "man"]
+    assert (table > 0).all(axis=None)
+    pd.testing.assert_frame_equal(pd.read_csv(folders / "table.csv", index_col=0), table, atol=1e-3)
+    assert "AURC in per cent" in capsys.readouterr().out
+    page = build_report(runs, folders / "report.html", max_points=60).read_text()
+    assert "Rendered images, not CT" in page
+
+
+@pytest.mark.e2e
+def test_inference_of_single_images(trained, folders):
+    some = sorted((folders / "data" / "rendered").iterdir())
+    patient = next(p for p in some if p.is_dir())
+    workflow = ConfigWorkflow(
+        [str(CONFIGS / "inference.json"), str(CONFIGS / "small.yaml"), str(folders / "tiny.yaml")],
+        workflow_type="infer",
+        logging_file=str(CONFIGS / "logging.conf"),
+        dataset_dir=str(patient),
+        run_dir=str(trained / "iid-classifier-0"),
+        output=str(folders / "predictions.csv"),
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    workflow.run()
+    table = pd.read_csv(folders / "predictions.csv")
+    assert len(table) == len(list(patient.glob("*.npy")))
+    assert set(table["class"]) <= {"benign", "malignant"}
+    assert table["MSR"].between(0.5, 1).all()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("files", [["train.yaml"], ["train.yaml", "evaluate.yaml"]])
+def test_monai_finds_the_properties_it_asks_for(folders, files):
+    workflow = ConfigWorkflow(
+        [str(CONFIGS / name) for name in (*files, "small.yaml")] + [str(folders / "tiny.yaml")],
+        workflow_type="infer" if len(files) > 1 else "train",
+        logging_file=str(CONFIGS / "logging.conf"),
+        dataset_dir=str(folders / "data"),
+        output_dir=str(folders / "properties"),
+        cache_rate=0.0,
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    assert not (folders / "properties" / "iid-classifier-0" / "train.config.json").exists()
+
+
+KILL = """
+import sys
+from monai.bundle import ConfigWorkflow
+files, data, out = sys.argv[1].split(","), sys.argv[2], sys.argv[3]
+workflow = ConfigWorkflow(files, dataset_dir=data, output_dir=out)
+workflow.initialize()
+workflow.run()
+"""
+
+
+@pytest.mark.e2e
+def test_kill_minus_nine_in_training_then_the_same_command(trained, folders):
+    files = [str(CONFIGS / "train.yaml"), str(CONFIGS / "small.yaml"), str(folders / "tiny.yaml")]
+    command = [sys.executable, "-c", KILL, ",".join(files), str(folders / "data"), str(folders / "killed")]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    last = folders / "killed" / "iid-classifier-0" / "last.pt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert last.exists()
+    run(folders, ["train.yaml", "small.yaml", str(folders / "tiny.yaml")], out="killed")
+    one = json.loads((trained / "iid-classifier-0" / "training.json").read_text())
+    two = json.loads((last.parent / "training.json").read_text())
+    assert one == two  # the hash of the best weights included
+
+
+def test_inference_repeats_the_network_and_preprocessing_of_the_training():
+    train = ConfigParser.load_config_file(str(CONFIGS / "train.yaml"))
+    inference = ConfigParser.load_config_file(str(CONFIGS / "inference.json"))
+    for key in ("network_def", "preprocessing", "num_classes", "device"):
+        assert inference[key] == train[key], key
+
+
+def test_metadata_has_what_monai_asks_for():
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    keys = "schema version monai_version pytorch_version numpy_version required_packages_version task"
+    for key in (*keys.split(), "description", "authors", "copyright", "changelog", "network_data_format"):
+        assert metadata[key], key
+    assert metadata["version"] in metadata["changelog"]
+    train = yaml.safe_load((CONFIGS / "train.yaml").read_text())
+    image = metadata["network_data_format"]["inputs"]["image"]
+    assert image["num_channels"] == train["network_def"]["backbone"]["in_channels"]
+    assert metadata["network_data_format"]["outputs"]["pred"]["num_channels"] == train["num_classes"]
+
+
+def test_full_network_is_densenet161_with_dropout():
+    train = yaml.safe_load((CONFIGS / "train.yaml").read_text())
+    backbone = train["network_def"]["backbone"]
+    assert (backbone["init_features"], backbone["growth_rate"]) == (96, 48)
+    assert backbone["block_config"] == [6, 12, 36, 24]
+    assert backbone["dropout_prob"] == 0.1
+    assert (train["epochs"], train["batch_size"]) == (45, 512)
+    assert (train["learning_rate"], train["weight_decay"]) == (1.5e-4, 0.1)

@@ -1,0 +1,189 @@
+"""A config's checks of itself, through MONAI's own workflow."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from monai.bundle import ConfigWorkflow
+
+from monai_sf import bundle
+
+BASE = {
+    "imports": ["$import monai_sf", "$import monai_sf.bundle"],
+    "bundle_root": "$monai_sf.bundle.root()",
+    "epochs": 3,
+    "seed": 0,
+    "output_dir": "runs",
+    "run_dir": "$@output_dir + '/a'",
+    "initialize": "$monai_sf.bundle.start(@seed)",
+    "run": "$monai_sf.bundle.claim_run_dir(@run_dir, 'train')",
+    "train": {"trainer": {"max_epochs": "@epochs"}},
+}
+
+
+@pytest.fixture(autouse=True)
+def _leave_determinism_and_metadata_as_they_were():
+    import torch
+    from monai.data import set_track_meta
+    from monai.utils import set_determinism
+
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield
+    set_determinism(None)
+    torch.use_deterministic_algorithms(deterministic)
+    set_track_meta(True)
+
+
+@pytest.fixture
+def workflow(tmp_path):
+    configs = tmp_path / "some bundle" / "configs"
+    configs.mkdir(parents=True)
+
+    def make(**overrides):
+        (configs / "train.yaml").write_text(yaml.safe_dump(BASE))
+        (configs / "evaluate.yaml").write_text("metric: '@threshold'\n")
+        made = ConfigWorkflow(
+            str(configs / "train.yaml"),
+            logging_file=False,
+            **{"output_dir": str(tmp_path / "runs"), **overrides},
+        )
+        made.initialize()
+        return made
+
+    return make
+
+
+def failure(error):
+    """MONAI wraps what an expression raises."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def test_root_is_the_bundles_folder_wherever_it_is_run(workflow, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    made = workflow()
+    assert made.parser.get_parsed_content("bundle_root") == str(tmp_path / "some bundle")
+    assert bundle.root() == "."
+
+
+def test_a_misspelt_key_is_named_with_its_neighbours_and_all_keys(workflow):
+    with pytest.raises(RuntimeError) as caught:
+        workflow(epochz=5)
+    cause = failure(caught.value)
+    assert isinstance(cause, ValueError)
+    assert (
+        "nothing reads the config key 'epochz' (did you mean epochs?). Keys that exist: bundle_root,"
+        in str(cause)
+    )
+
+
+def test_keys_that_another_config_of_the_bundle_reads_are_fine(workflow):
+    workflow(threshold=0.5, epochs=4)
+
+
+def test_another_config_in_the_same_folder_is_refused_and_the_difference_named(workflow, tmp_path):
+    workflow().run()
+    begun = json.loads((tmp_path / "runs" / "a" / "train.config.json").read_text())
+    assert begun["epochs"] == 3
+    assert "output_dir" not in begun
+    workflow().run()
+    with pytest.raises(RuntimeError) as caught:
+        workflow(epochs=5, seed=1).run()
+    assert "another config (epochs: 3 there, 5 now; seed: 0 there, 1 now). Choose another output_dir" in str(
+        failure(caught.value)
+    )
+
+
+def test_damaged_config_of_a_run(workflow, tmp_path):
+    workflow().run()
+    (tmp_path / "runs" / "a" / "train.config.json").write_text("{")
+    with pytest.raises(RuntimeError) as caught:
+        workflow().run()
+    assert "train.config.json is not JSON" in str(caught.value.__cause__)
+
+
+def test_output_that_cannot_be_written(workflow, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RuntimeError) as caught:
+        workflow(output_dir=str(tmp_path / "file")).run()
+    cause = caught.value
+    while not isinstance(cause, OSError):
+        cause = cause.__cause__
+    assert "cannot write" in str(cause)
+    assert "train.config.json" in str(cause)
+
+
+def test_merged_config_outside_of_a_workflow():
+    with pytest.raises(RuntimeError, match=r"monai\.bundle run"):
+        bundle.merged_config()
+
+
+def test_describe_run(monkeypatch):
+    monkeypatch.setattr(bundle, "merged_config", lambda: {"epochs": 3})
+    cases = pd.DataFrame(
+        {"label": [1, 0, 1], "label_name": ["bad", "good", "bad"], "source": ["rendered", "ct", "ct"]}
+    )
+    about = bundle.describe_run(
+        cases, cases.assign(split=["iid", "train", "train"]), dataset="d", study="s", method="m", seed=4
+    )
+    assert about["class_names"] == ["good", "bad"]
+    assert about["data_kind"] == "rendered"  # one rendered image is enough to say so
+    assert about["split_counts"] == {"iid": {"bad": 1, "good": 0}, "train": {"bad": 1, "good": 1}}
+    assert about["config"] == {"epochs": 3}
+    assert about["versions"]["torch"]
+    assert json.dumps(about)
+    real = bundle.describe_run(
+        cases.assign(source="ct"), cases.assign(split="iid"), dataset="d", study="s", method="m", seed=4
+    )
+    assert real["data_kind"] == "real"
+
+
+def test_every_layer_imports_only_downwards():
+    import ast
+
+    import monai_sf
+
+    package = Path(monai_sf.__file__).parent
+    forbidden = {
+        "datasets": {"torch", "monai", "bokeh", "ignite"},
+        "results.py": {"torch", "monai", "bokeh", "ignite"},
+        "files.py": {"torch", "monai", "bokeh", "ignite", "pandas"},
+        "scores.py": {"bokeh", "pandas"},
+        "score_functions.py": {"bokeh", "pandas"},
+        "metrics": {"bokeh"},
+        "networks.py": {"bokeh", "pandas"},
+        "inferers.py": {"bokeh", "pandas"},
+        "report": {"monai", "ignite"},
+    }
+    own = {
+        "datasets": {"datasets", "files"},
+        "results.py": {"files"},
+        "scores.py": {"score_functions", "scores"},
+        "metrics": {"metrics", "scores", "score_functions"},
+        "networks.py": {"networks"},
+        "report": {"report", "results", "scores", "metrics", "evaluation", "files"},
+        "benchmark": {"benchmark", "results", "scores", "metrics", "evaluation", "files"},
+    }
+    offences = []
+    for part in forbidden.keys() | own.keys():
+        path = package / part
+        for file in [path] if path.is_file() else sorted(path.glob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text())):
+                names = (
+                    [alias.name for alias in node.names]
+                    if isinstance(node, ast.Import)
+                    else [node.module or ""]
+                    if isinstance(node, ast.ImportFrom) and node.level == 0
+                    else []
+                )
+                for name in names:
+                    top, _, rest = name.partition(".")
+                    wrong = top in forbidden.get(part, set()) or (
+                        top == "monai_sf" and part in own and rest and rest.split(".")[0] not in own[part]
+                    )
+                    if wrong:
+                        offences.append(f"{file.relative_to(package)} imports {name}")
+    assert offences == []

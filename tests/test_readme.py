@@ -1,0 +1,29 @@
+"""The README's commands are those that CI runs, its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bundles/*/docs/*.md")]
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    commands = re.findall(r"```bash\n(.*?)\n```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    tests = [command for command in commands if "pytest" in command]
+    assert len(tests) == 1
+    assert tests[0] in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_the_demo_command_names_a_config_that_exists():
+    found = re.findall(r"--config_file (\S+)", (ROOT / "README.md").read_text())
+    assert found
+    assert all((ROOT / name).is_file() for name in found)
+
+
+@pytest.mark.parametrize("page", pages, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_to_files(page):
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert missing == []
