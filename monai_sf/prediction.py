@@ -85,6 +85,7 @@ class ImagePredictor(SupervisedEvaluator):
             )
         self.checkpoint, self.method, self.class_names = str(checkpoint), method, list(class_names)
         self.output = Path(output)
+        self.count = len(dataset)
         self.rows: list[pd.DataFrame] = []
         super().__init__(
             device=device,
@@ -121,7 +122,7 @@ class ImagePredictor(SupervisedEvaluator):
         state: dict[str, Any] = load_checkpoint(self.checkpoint)
         load_weights(self.network, state["network"], self.checkpoint)
         self.rows = []
-        with tqdm(total=len(self.data_loader.dataset), desc="classify", unit="image") as self.bar:
+        with tqdm(total=self.count, desc="classify", unit="image") as self.bar:
             super().run()
         write_text(self.output, pd.concat(self.rows).to_csv(index=False, lineterminator="\n"))
         print(f"{sum(map(len, self.rows))} predictions: {self.output}")

@@ -63,11 +63,12 @@ def run_studies(
             with _shared_cores(workers), ProcessPoolExecutor(workers, _spawn()) as pool:
                 futures = {pool.submit(train_and_evaluate, *call): call[2]["study"] for call in calls}
                 for future in as_completed(futures):
-                    if (error := future.exception()) is None:
+                    problem = future.exception()
+                    if problem is None:
                         done[futures[future]] = future.result()
                     else:
-                        logger.error("the run of study %s failed", futures[future], exc_info=error)
-                        failed[futures[future]] = error
+                        logger.error("the run of study %s failed", futures[future], exc_info=problem)
+                        failed[futures[future]] = problem
                     bar.update()
     if failed:
         reasons = "; ".join(f"{study}: {error}" for study, error in failed.items())
