@@ -1,6 +1,6 @@
 """Take the pictures of a report that the documentation shows.
 
-    python docs/screenshot.py report.html docs/images/report.png [--dark] [--width 1400] [--height 1000] [--at latent]
+    python docs/screenshot.py report.html docs/images/report.png [--dark] [--width 1400] [--at latent]
 
 Needs playwright and a Chromium (``chromium`` on the path, or the one that ``playwright install`` brings).
 """

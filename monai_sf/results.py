@@ -175,6 +175,26 @@ class Results:
                 ids = self.cases["case_id"].iloc[rows[bad]]
                 raise ResultsError(f"{where}: {name} is NaN or infinite for {bad.sum()} cases: {_some(ids)}")
 
+    @classmethod
+    def from_arrays(
+        cls, logits: ArrayLike | None = None, labels: ArrayLike | None = None, **arrays: Any
+    ) -> Results:
+        """Results of any model from its outputs; the arguments are those of
+        :func:`monai_sf.bring_your_own.results_from_arrays`: ``logits`` or ``probabilities``, ``labels``, and
+        optionally ``features``, ``images``, ``mcd_samples``, ``case_ids``, ``domains`` and others.
+
+        Raises:
+            ResultsError: an argument is missing, has a wrong length or holds impossible values.
+
+        Example:
+            >>> import numpy as np
+            >>> Results.from_arrays(np.array([[2.0, 0.0], [0.5, 1.0]]), np.array([0, 0])).labels_of("iid")
+            array([0, 0])
+        """  # noqa: D205
+        from monai_sf.bring_your_own import results_from_arrays  # it builds on this module
+
+        return results_from_arrays(logits, labels, **arrays)
+
     def cases_of(self, test_set: str) -> pd.DataFrame:
         """The case table of one test set, in the order of its arrays, index 0..n-1 (a copy)."""
         return self.cases.iloc[self.test_sets[test_set].rows].reset_index(drop=True)
@@ -456,3 +476,20 @@ def _load_test_set(path: Path, name: str) -> TestSet:
 def _load_array(path: Path) -> NDArray[Any]:
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
+
+
+def read_fd_shifts(path: str | os.PathLike[str]) -> Results:
+    """Results of an experiment of FD-Shifts, the code of the paper's benchmark.
+
+    Args:
+        path: the experiment's folder (it holds ``test_results`` and ``hydra/config.yaml``), or the folder
+            with ``raw_logits.npz`` or ``raw_output.npz`` itself. Validation cases and cases of classes that
+            were never trained are left out. Images are shown where the paths of ``attributions*.csv`` exist.
+
+    Raises:
+        FileNotFoundError: there are no outputs.
+        ResultsError: a file is damaged or of another shape.
+    """
+    from monai_sf.fd_shifts import results_of_fd_shifts  # it builds on this module
+
+    return results_of_fd_shifts(path)

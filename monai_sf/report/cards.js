@@ -23,9 +23,11 @@ function rankText(csf, i) {
   return step > 100 ? "less sure than of any ordinary case" : `among the surest ${step} % of ordinary cases`;
 }
 
+/** A thumbnail; without a label it is decoration inside something that has one. */
 function picture(pictures, thumb, label) {
   if (thumb < 0) return el("div", { class: "picture none" }, "no image");
-  const canvas = el("canvas", { class: "picture", role: "img", "aria-label": label, "data-thumb": thumb });
+  const canvas = el("canvas", { class: "picture", "data-thumb": thumb,
+    ...(label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" }) });
   pictures.draw(canvas, thumb);
   return canvas;
 }
@@ -35,18 +37,29 @@ function outcomeBadge(kind) {
   return el("span", { class: `badge outcome-${kind}` }, shapeIcon(shape, "currentColor"), name);
 }
 
-/** Card of sampled case i. Options: buttons, whether to list the case table's columns, a number as heading. */
-function caseCard(page, i, { buttons = [], details = true, mark = null } = {}) {
+function mapButton(page, i) {
+  const run = page.state.currentRun;
+  if (!run.points.xyz) return [];
+  return [el("button", { type: "button", "aria-label": `Show ${run.cases.id[run.points.case[i]]} on the map`,
+    onclick: () => page.showOnMap(i) }, "show on map")];
+}
+
+/**
+ * Card of sampled case i. Options: buttons, whether to list the case table's columns, a number as heading,
+ * the scores whose confidence is told (the chosen one by default).
+ */
+function caseCard(page, i, { buttons = [], details = true, mark = null, scores = null } = {}) {
   const { state, data, pictures } = page;
   const run = state.currentRun;
-  const csf = state.currentCsf;
+  const csf = scores ? scores[0] : state.currentCsf;
   const { points } = run;
   const set = run.sets[points.set[i]];
   const label = run.classes[points.label[i]];
   const prediction = run.classes[csf.prediction[i]];
   const row = points.case[i];
   const kind = outcome(run, csf, state.step, i);
-  const facts = [["is", label], ["called", prediction], ["confidence", confidenceText(data, csf, i)]];
+  const facts = [["is", label], ["called", prediction],
+    ...(scores || [csf]).map((s) => [scores ? s.name : "confidence", confidenceText(data, s, i)])];
   const columns = run.cases.columns.map((c) => [c.name, c.values[c.codes[row]]]);
   return el("figure", { class: "case", "data-point": i },
     mark === null ? null : el("span", { class: "mark" }, String(mark)),

@@ -1,19 +1,22 @@
 // Risk-coverage curves of all scores of the run on one test set; the dots are the working point.
 
+/** Give a plot the colours of the page. */
+function restyle(plot) {
+  const ink = css("--ink-2");
+  for (const axis of [...plot.below, ...plot.left]) {
+    axis.setv({ axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: css("--line") });
+  }
+  for (const grid of plot.center) {
+    if (grid.type === "Grid") grid.setv({ grid_line_color: css("--line"), grid_line_alpha: 0.6 });
+  }
+}
+
 function setUpCurves(page, plot) {
   const { state } = page;
   const lines = plot.document.get_model_by_name("curves");
   const dots = plot.document.get_model_by_name("points");
   const chooser = byId("curve-set");
   chooser.addEventListener("change", () => state.set({ curveSet: Number(chooser.value) }));
-
-  const restyle = () => {
-    const ink = css("--ink-2");
-    for (const axis of [...plot.below, ...plot.left]) {
-      axis.setv({ axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: css("--line") });
-    }
-    for (const grid of plot.center) grid.setv({ grid_line_color: css("--line"), grid_line_alpha: 0.6 });
-  };
 
   const drawLines = () => {
     const run = state.currentRun;
@@ -49,7 +52,6 @@ function setUpCurves(page, plot) {
       y: at.map(([trusted, silent]) => (trusted ? silent / trusted : NaN)),
       color: names.map((name) => csfStyle(names, name).colour),
       size: names.map((name) => (name === state.csf ? 16 : 8)),
-      alpha: names.map(() => 1),
       name: names,
       text: at.map(([trusted, silent]) => `sure of ${number(trusted)} of ${number(count)}, ${number(silent)} wrong`),
     };
@@ -63,7 +65,7 @@ function setUpCurves(page, plot) {
     chooser.replaceChildren(...state.currentRun.sets.map((set, i) => el("option", { value: i }, set.title)));
   });
   state.watch(["run", "curveSet"], () => { chooser.value = String(state.curveSet); });
-  state.watch(["run", "csf", "curveSet", "theme"], () => { restyle(); drawLines(); });
+  state.watch(["run", "csf", "curveSet", "theme"], () => { restyle(plot); drawLines(); });
   state.watch(["run", "csf", "curveSet", "step", "theme"], drawDots);
 
   // a click on the plot moves the working point to that coverage

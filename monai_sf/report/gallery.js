@@ -24,9 +24,7 @@ function galleryColumn(page, kind, sets, unfolded) {
   const show = (count) => {
     unfolded.set(kind, shown + count);
     for (const i of failures.slice(shown, shown + count)) {
-      grid.append(caseCard(page, i, { buttons: run.points.xyz ? [el("button", {
-        type: "button", "aria-label": `Show ${run.cases.id[run.points.case[i]]} on the map`, onclick: () => page.showOnMap(i),
-      }, "show on map")] : [] }));
+      grid.append(caseCard(page, i, { buttons: mapButton(page, i) }));
     }
     shown = Math.min(shown + count, failures.length);
     const left = failures.length - shown;

@@ -29,7 +29,10 @@ function setUpHandling(page, map) {
   stage.addEventListener("pointerdown", (event) => {
     stage.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, [event.clientX, event.clientY]);
-    if (pointers.size === 1) moved = 0;
+    if (pointers.size === 1) {
+      moved = 0;
+      if (map.mode !== "turn") map.select.begin(...place(event));
+    }
   });
 
   stage.addEventListener("pointermove", (event) => {
@@ -42,6 +45,11 @@ function setUpHandling(page, map) {
     const [dx, dy] = [event.clientX - before[0], event.clientY - before[1]];
     const side = Math.min(box.width, box.height);
     moved += Math.hypot(dx, dy);
+    if (map.mode !== "turn") {
+      pointers.set(event.pointerId, [event.clientX, event.clientY]);
+      map.select.move(x, y);
+      return;
+    }
     if (pointers.size === 2) {
       const [other] = [...pointers].filter(([id]) => id !== event.pointerId).map(([, at]) => at);
       const [was, is] = [before, [event.clientX, event.clientY]].map((at) => Math.hypot(at[0] - other[0], at[1] - other[1]));
@@ -59,6 +67,7 @@ function setUpHandling(page, map) {
 
   const release = (event) => {
     const was = pointers.delete(event.pointerId);
+    if (was && map.mode !== "turn") { map.select.end(); return; }
     if (was && event.type === "pointerup" && moved < 5) {
       const [x, y] = place(event);
       const i = map.pick(x, y);

@@ -104,7 +104,7 @@ function latentMap(page, plot) {
   const describe = () => {
     const { points, notes } = state.currentRun;
     const place = cloud ? cloud.has.reduce((a, b) => a + b, 0) : 0;
-    byId("latent-box").hidden = !cloud;
+    byId("latent-part").hidden = !cloud;
     fill("latent-text", cloud
       ? `Every mark is one image; images that the classifier sees as alike lie close together. ${number(place)} of ${number(points.total)} `
         + "images are shown: failures first, the rest drawn evenly from test sets and classes. Distances between far clusters mean little."
@@ -139,8 +139,21 @@ function latentMap(page, plot) {
   state.watch(["run", "csf", "step", "pinned"], () => { pins(); redraw(); });
   new ResizeObserver(() => redraw()).observe(stage);
 
+  const lasso = doc.get_model_by_name("lasso");
+  const unit = (values, side) => values.map((v) => v / side);
   return {
     stage, camera, redraw, pin, draw,
+    mode: "turn",
+    /** Draw the outline of a selection, in pixels of the stage. */
+    outline: (xs, ys) => {
+      const { width, height } = stage.getBoundingClientRect();
+      lasso.setv({ xs: unit(xs, width), ys: unit(ys, height).map((v) => 1 - v), line_color: css("--accent"), fill_color: css("--accent") });
+    },
+    outlined: () => {
+      const { width, height } = stage.getBoundingClientRect();
+      return [lasso.xs.map((v) => v * width), lasso.ys.map((v) => (1 - v) * height)];
+    },
+    shownPoints: () => (cloud ? Array.from({ length: cloud.count }, (_, i) => i).filter((i) => cloud.shown[i]) : []),
     pick: (x, y) => (cloud ? canvas.pick(Math.round(x * ratio), Math.round(y * ratio), Math.ceil(5 * ratio)) : -1),
     isOn: (i) => Boolean(cloud && cloud.has[i]),
     where: (i) => [cloud.x[i] / ratio, cloud.y[i] / ratio],

@@ -49,7 +49,11 @@ async function start() {
     map.stage.focus({ preventScroll: true });
   };
   setUpHandling(page, map);
+  setUpSelection(page, map);
   setUpGallery(page);
+  setUpConcepts(page);
+  setUpDisagreement(page);
+  setUpSweep(page, plot("sweep-figure"));
   setUpProvenance(page);
   const repaint = () => page.state.set({ theme: theme() });
   DARK.addEventListener("change", repaint);

@@ -39,6 +39,10 @@ SCRIPTS = (
     "schemes.js",
     "latent.js",
     "handling.js",
+    "selection.js",
+    "concepts.js",
+    "disagreement.js",
+    "sweep.js",
     "provenance.js",
     "main.js",
 )
@@ -105,7 +109,7 @@ def build_report(
     }  # fmt: skip
     content = document(
         runs, packer, sheets,
-        max_images=max_images, anonymous=anonymous, coverage=coverage, settings=settings,
+        max_images=max_images, anonymous=anonymous, coverage=coverage, seed=seed, settings=settings,
     )  # fmt: skip
     first = runs[0].results.run
     html = _render(

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from monai_sf.evaluation import benchmark_table
 from monai_sf.report import privacy, words
+from monai_sf.report.concepts import concepts
 from monai_sf.report.packing import Packer
 from monai_sf.report.provenance import provenance
 from monai_sf.report.runs import Run
 from monai_sf.report.sampling import water_fill
+from monai_sf.report.sweep import sweep
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.report.working_points import first_step
 from monai_sf.scores import CSFS
@@ -55,6 +57,7 @@ def document(
     max_images: int,
     anonymous: bool,
     coverage: int,
+    seed: int,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything the page shows, JSON-able; arrays go to ``packer``, pictures to ``sheets``."""
@@ -74,17 +77,25 @@ def document(
             "rows": list(table.index),
             "values": [[None if math.isnan(v) else float(v) for v in row] for row in table.to_numpy()],
         },
-        "runs": [_run(run, packer, sheets, budget, hide) for run, budget in zip(runs, budgets, strict=True)],
+        "runs": [
+            _run(run, packer, sheets, budget, hide, seed) for run, budget in zip(runs, budgets, strict=True)
+        ],
         "provenance": provenance(runs, settings),
     }
 
 
-def _run(run: Run, packer: Packer, sheets: Sheets, max_images: int, hide: Privacy) -> dict[str, Any]:
+def _run(
+    run: Run, packer: Packer, sheets: Sheets, max_images: int, hide: Privacy, seed: int
+) -> dict[str, Any]:
     rows = run.rows()
     used, case = np.unique(rows, return_inverse=True)
     cases = run.results.cases.iloc[used]
     thumbs = _thumbnails(run, sheets, max_images)
     description = run.results.run
+
+    def name_of(row: int) -> str:
+        return hide.numbers[str(run.results.cases["case_id"].iloc[row])]
+
     return {
         "study": str(description["study"]),
         "studyTitle": words.study_title(description),
@@ -96,6 +107,7 @@ def _run(run: Run, packer: Packer, sheets: Sheets, max_images: int, hide: Privac
                 "name": s.name,
                 "title": words.set_title(s),
                 "kind": s.kind,
+                "domain": words.domain_title(s, description),
                 "corruption": s.corruption and words.plain(s.corruption),
                 "severity": s.severity,
                 "count": len(s),
@@ -104,6 +116,8 @@ def _run(run: Run, packer: Packer, sheets: Sheets, max_images: int, hide: Privac
         ],
         "csfs": [_csf(run, name, packer) for name in run.csfs],
         "notes": list(run.notes),
+        "concepts": concepts(run, seed, hide.anonymous),
+        "sweep": sweep(run, packer, sheets, seed, max_images > 0, name_of),
         "cases": {
             "id": [hide.numbers[str(i)] for i in cases["case_id"]],
             "columns": _columns(cases, packer, hide.anonymous),
@@ -174,25 +188,7 @@ def _thumbnails(run: Run, sheets: Sheets, budget: int) -> NDArray[np.int64]:
 
 def _columns(cases: pd.DataFrame, packer: Packer, anonymous: bool) -> list[dict[str, Any]]:
     columns = []
-    for name in cases.columns:
-        if privacy.HIDDEN_COLUMNS.search(str(name)):
-            continue
-        if anonymous and privacy.IDENTIFYING_COLUMNS.search(str(name)):
-            continue
-        codes, values = pd.factorize(cases[name].map(_cell))
-        if anonymous and len(cases) > 20 and len(values) > len(cases) / 2:
-            continue  # nearly one value a case is as good as an id
-        columns.append(
-            {
-                "name": words.plain(str(name)),
-                "values": list(values),
-                "codes": packer.add(codes, "uint32"),
-            }
-        )
-    return columns[:MAX_COLUMNS]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "–" if math.isnan(value) else f"{value:.3g}"
-    return str(privacy.without_paths(str(value)))
+    for name, texts in list(privacy.shown_columns(cases, anonymous).items())[:MAX_COLUMNS]:
+        codes, values = pd.factorize(texts)
+        columns.append({"name": name, "values": list(values), "codes": packer.add(codes, "uint32")})
+    return columns

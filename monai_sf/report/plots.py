@@ -11,48 +11,96 @@ from typing import Any
 import numpy as np
 from bokeh.core.types import ID
 from bokeh.embed import json_item
-from bokeh.models import ColumnDataSource, DataRange1d, HoverTool, ImageRGBA, NumeralTickFormatter, Range1d
-from bokeh.models.annotations import PolyAnnotation
+from bokeh.models import (
+    ColumnDataSource,
+    DataRange1d,
+    HoverTool,
+    ImageRGBA,
+    NumeralTickFormatter,
+    Range1d,
+    SingleIntervalTicker,
+)
+from bokeh.models.annotations import PolyAnnotation, Span
+from bokeh.models.renderers import GlyphRenderer
 from bokeh.plotting import figure
 
 
-def curves() -> figure:
-    """Risk-coverage curves with the working point of every CSF; sources ``curves`` and ``points``."""
+def _line_plot(name: str, **options: Any) -> figure:
+    """A plot of shares, without toolbar, in the page's type."""
     plot = figure(
-        name="curves-figure",
+        name=name,
         sizing_mode="stretch_both",
         toolbar_location=None,
         tools="",
-        x_range=Range1d(start=0, end=1),
-        x_axis_label="Share decided alone (coverage)",
-        y_range=DataRange1d(start=0),
-        y_axis_label="Wrong among these (risk)",
         background_fill_alpha=0,
         border_fill_alpha=0,
         outline_line_color=None,
         min_border_right=16,
+        **options,
     )
     for axis in plot.axis:
-        axis.formatter = NumeralTickFormatter(format="0%")
         axis.axis_label_text_font_style = "normal"
         axis.minor_tick_line_color = None
         axis.major_tick_line_color = None
         axis.axis_label_text_font = axis.major_label_text_font = "system-ui, sans-serif"
         axis.axis_label_text_font_size = axis.major_label_text_font_size = "13px"
-    lines = ColumnDataSource(
-        {k: [] for k in ("xs", "ys", "color", "dash", "width", "alpha", "name")}, name="curves"
-    )
+    plot.yaxis.formatter = NumeralTickFormatter(format="0%")
+    return plot
+
+
+def _lines(plot: figure, name: str) -> None:
+    columns = ("xs", "ys", "color", "dash", "width", "alpha", "name")
+    source = ColumnDataSource({column: [] for column in columns}, name=name)
     plot.multi_line(
-        "xs", "ys", line_color="color", line_dash="dash", line_width="width", line_alpha="alpha", source=lines
+        "xs",
+        "ys",
+        line_color="color",
+        line_dash="dash",
+        line_width="width",
+        line_alpha="alpha",
+        source=source,
     )
-    marks = ColumnDataSource(
-        {k: [] for k in ("x", "y", "color", "size", "alpha", "name", "text")}, name="points"
-    )
-    dots = plot.scatter(
-        "x", "y", size="size", marker="circle", fill_color="color", line_color="white", line_width=1.5,
-        fill_alpha="alpha", line_alpha="alpha", source=marks,
+
+
+def _marks(
+    plot: figure, name: str, marker: str, line_color: str, columns: tuple[str, ...]
+) -> GlyphRenderer[Any]:
+    source = ColumnDataSource({column: [] for column in columns}, name=name)
+    renderer: GlyphRenderer[Any] = plot.scatter(
+        "x", "y", size="size", marker=marker, fill_color="color", line_color=line_color, line_width=1.5,
+        source=source,
     )  # fmt: skip
+    return renderer
+
+
+def curves() -> figure:
+    """Risk-coverage curves with the working point of every CSF; sources ``curves`` and ``points``."""
+    plot = _line_plot(
+        "curves-figure",
+        x_range=Range1d(start=0, end=1),
+        y_range=DataRange1d(start=0),
+        x_axis_label="Share decided alone (coverage)",
+        y_axis_label="Wrong among these (risk)",
+    )
+    plot.xaxis.formatter = NumeralTickFormatter(format="0%")
+    _lines(plot, "curves")
+    dots = _marks(plot, "points", "circle", "white", ("x", "y", "color", "size", "name", "text"))
     plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@name"), ("", "@text")]))
+    return plot
+
+
+def corruption_sweep() -> figure:
+    """Confidence of every CSF over severity; sources ``sweep-curves`` and ``sweep-marks``."""
+    plot = _line_plot(
+        "sweep-figure",
+        y_range=Range1d(start=0, end=1.02),
+        x_axis_label="Severity (0 = clean)",
+        y_axis_label="Surer than this share of ordinary cases",
+    )
+    plot.xaxis.ticker = SingleIntervalTicker(interval=1, num_minor_ticks=0)
+    _lines(plot, "sweep-curves")
+    _marks(plot, "sweep-marks", "x", "color", ("x", "y", "color", "size", "name"))
+    plot.add_layout(Span(name="sweep-limit", location=0.2, dimension="width", line_dash="dashed"))
     return plot
 
 
@@ -99,5 +147,9 @@ def latent_space() -> figure:
 
 def items() -> dict[str, Any]:
     """Element id to the JSON of the figure that is embedded there."""
-    figures = {"curves-plot": curves(), "latent-plot": latent_space()}
+    figures = {
+        "curves-plot": curves(),
+        "latent-plot": latent_space(),
+        "sweep-plot": corruption_sweep(),
+    }
     return {target: json_item(plot, ID(target)) for target, plot in figures.items()}

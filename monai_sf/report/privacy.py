@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
+
+import pandas as pd
 
 # absolute POSIX paths, home folders, drive letters, UNC shares and file URLs
 _PATH = re.compile(
@@ -18,6 +21,31 @@ HIDDEN_COLUMNS = re.compile(
 )
 #: Columns that are hidden as well when case ids are replaced by numbers.
 IDENTIFYING_COLUMNS = re.compile(r"^group$|(^|_)(ids?|patient|date|name)($|_)", re.IGNORECASE)
+
+
+def shown_columns(cases: pd.DataFrame, anonymous: bool) -> dict[str, pd.Series[str]]:
+    """The columns of a case table that a page may show, as text without paths, by their names in words.
+
+    Args:
+        cases: a case table.
+        anonymous: leave out what could identify a person as well: :data:`IDENTIFYING_COLUMNS`, and columns
+            with nearly one value a case, which are as good as an id.
+    """
+    columns = {}
+    for name in map(str, cases.columns):
+        if HIDDEN_COLUMNS.search(name) or (anonymous and IDENTIFYING_COLUMNS.search(name)):
+            continue
+        values = cases[name].map(_cell).astype(str)
+        if anonymous and len(cases) > 20 and values.nunique() > len(cases) / 2:
+            continue
+        columns[name.replace("_", " ")] = values
+    return columns
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.3g}"
+    return str(without_paths(str(value)))
 
 
 def without_paths(value: Any) -> Any:

@@ -15,6 +15,7 @@ from monai_sf.metrics import aurc, risk_coverage_curve
 from monai_sf.report import working_points
 from monai_sf.report.embedding import MIN_CASES, embed
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
+from monai_sf.report.words import GROUPS
 from monai_sf.results import Results, ResultsError, TestSet
 
 #: Points of a drawn risk-coverage curve; more cannot be told apart on a screen.
@@ -52,7 +53,7 @@ class Run:
 
     Attributes:
         results: the run's results.
-        sets: its test sets that hold at least one case; the reference set first.
+        sets: its test sets that hold at least one case: iid, which is the reference, targets, corruptions.
         csfs: names of the CSFs it can be judged by.
         thresholds: CSF name to (100,) thresholds, see ``working_points``.
         judged: (test set name, CSF name) to what came out.
@@ -101,7 +102,7 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
     Raises:
         ResultsError: no test set holds a case, or no CSF can be computed from the arrays.
     """
-    order = sorted(results.test_sets.values(), key=lambda s: s.kind != "iid")  # stable
+    order = sorted(results.test_sets.values(), key=lambda s: list(GROUPS).index(s.kind))  # stable
     sets = tuple(s for s in order if len(s))
     if not sets:
         raise ResultsError(f"{_name(results)} has no test set with a case: evaluate the run first")

@@ -23,9 +23,8 @@ const SCHEMES = {
   })],
   class: ["True class", (run) => categorical(run.classes, run.points.label)],
   domain: ["Domain (source, target, disturbed)", (run) => {
-    const name = (set) => (set.kind === "iid" ? "source" : set.corruption || `target: ${run.studyTitle}`);
-    const names = [...new Set(run.sets.map(name))];
-    const of = run.sets.map((set) => names.indexOf(name(set)));
+    const names = [...new Set(run.sets.map((set) => set.domain))];
+    const of = run.sets.map((set) => names.indexOf(set.domain));
     return categorical(names, run.points.set.map((s) => of[s]));
   }],
   classifier: ["Classifier's confusion", (run, csf) => {

@@ -9,6 +9,7 @@ class State {
     this.step = data.coverage;
     this.curveSet = 0;
     this.pinned = [];
+    this.selected = [];
   }
 
   /** Call `listener` now and after every change of one of the keys. */
@@ -40,7 +41,7 @@ class State {
     const names = this.data.runs[run].csfs.map((entry) => entry.name);
     const sets = this.data.runs[run].sets;
     const same = sets.findIndex((set) => set.name === this.currentRun.sets[this.curveSet]?.name);
-    this.set({ run, csf: names.includes(csf) ? csf : names[0], curveSet: Math.max(same, 0), pinned: [] });
+    this.set({ run, csf: names.includes(csf) ? csf : names[0], curveSet: Math.max(same, 0), pinned: [], selected: [] });
   }
 
   /** The run of this study and seed that has the score: methods differ in their scores. */
@@ -80,5 +81,5 @@ function tally(csf, run, sets, step) {
 function groupsOf(run) {
   const kinds = new Map();
   run.sets.forEach((set, i) => kinds.set(set.kind, [...(kinds.get(set.kind) || []), i]));
-  return ["iid", "acquisition", "manifestation", "corruption"].filter((k) => kinds.has(k)).map((k) => [k, kinds.get(k)]);
+  return [...kinds];
 }

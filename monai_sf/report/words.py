@@ -7,7 +7,7 @@ from typing import Any
 
 from monai_sf.results import TestSet
 
-#: Group of test sets to its title and what it means.
+#: Kind of test set, in the order of the page, to its title and what it means.
 GROUPS: Mapping[str, tuple[str, str]] = {
     "iid": ("Ordinary cases", "the same kind of cases as in training, from other patients"),
     "manifestation": ("An unseen kind of disease", "variants that were kept out of training"),
@@ -42,6 +42,13 @@ def set_title(test_set: TestSet) -> str:
     title = GROUPS[test_set.kind][0]
     usual = {"iid": ("iid",), "acquisition": ("target",), "manifestation": ("target",)}[test_set.kind]
     return title if test_set.name in usual else f"{title}: {plain(test_set.name)}"
+
+
+def domain_title(test_set: TestSet, run: Mapping[str, Any]) -> str:
+    """Which domain the cases of a test set belong to."""
+    if test_set.corruption is not None:
+        return plain(test_set.corruption)
+    return "source" if test_set.kind == "iid" else f"target: {study_title(run)}"
 
 
 def study_title(run: Mapping[str, Any]) -> str:

@@ -265,3 +265,94 @@ def test_everything_that_can_be_used_has_a_name(report, open_page):
         }"""
     )
     assert nameless == []
+    ids = page.evaluate("() => Array.from(document.querySelectorAll('[id]'), e => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("mode", ["box", "lasso"])
+def test_a_selection_on_the_map_becomes_a_gallery(report, open_page, mode):
+    watched = open_page(report)
+    page = watched.page
+    page.locator("#latent-stage").scroll_into_view_if_needed()
+    settle(page)
+    page.locator(f"#latent-{mode}").click()
+    box = page.locator("#latent-stage").bounding_box()
+    left, top = box["x"] + 1, box["y"] + 60
+    right, bottom = box["x"] + box["width"] - 2, box["y"] + box["height"] - 2
+    page.mouse.move(left, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, bottom)) + (((left, bottom),) if mode == "lasso" else ()):
+        page.mouse.move(x, y)
+    page.mouse.up()
+    settle(page)
+    title = page.locator("#selection h3").inner_text()
+    assert 60 < int(title.split(" ")[0]) <= 90
+    assert page.locator("#selection .case").count() == 24
+    assert page.locator("#selection .case .outcome-3").count() > 0
+    page.get_by_text("clear the selection").click()
+    assert page.locator("#selection").is_hidden()
+    assert page.locator("#latent-turn").get_attribute("aria-pressed") == "true"
+    watched.check()
+
+
+def test_disagreement_sides_are_caught_by_the_other_score(report, open_page):
+    watched = open_page(report)
+    page = watched.page
+    page.select_option("#csf", "MSR")
+    page.locator("#coverage").fill("60")
+    page.select_option("#other-csf", "ConfidNet")
+    sides = page.locator("#disagreements section")
+    assert sides.locator("h3").all_inner_texts() == [
+        "MSR misses, ConfidNet catches",
+        "ConfidNet misses, MSR catches",
+    ]
+    counts = page.evaluate(
+        """() => {
+          const data = JSON.parse(document.getElementById('sf-data').textContent);
+          const text = atob(document.getElementById('sf-arrays').textContent);
+          const bytes = Uint8Array.from(text, c => c.charCodeAt(0));
+          const types = {Uint8Array, Uint16Array};
+          const read = ({$array: [t, at, n]}) => new types[t](bytes.buffer, at, n);
+          const run = data.runs[0], label = read(run.points.label);
+          const of = name => run.csfs.find(c => c.name === name);
+          const wrong = c => Array.from(read(c.prediction), (p, i) => p !== label[i]);
+          const sure = c => Array.from(read(c.step), s => s <= 60);
+          const [a, b] = [of('MSR'), of('ConfidNet')];
+          const silent = c => wrong(c).map((w, i) => w && sure(c)[i]);
+          const caught = c => wrong(c).map((w, i) => w && !sure(c)[i]);
+          const count = (x, y) => silent(x).filter((s, i) => s && caught(y)[i]).length;
+          return [count(a, b), count(b, a)];
+        }"""
+    )
+    shown = [int(t.split(" ")[0]) for t in sides.locator("p.quiet").all_inner_texts() if " of the " in t]
+    assert shown == counts
+    assert sum(counts) > 0
+    watched.check()
+
+
+def test_typical_images_lead_to_the_map(report, open_page):
+    watched = open_page(report)
+    page = watched.page
+    assert page.locator("#concept-grid tbody tr").count() == 2
+    thumb = page.locator("#concept-grid .thumb").first
+    thumb.click()
+    assert page.locator("#latent-pins .case").get_attribute("data-point") == thumb.get_attribute("data-point")
+    for value in page.locator("#concept-column option").evaluate_all("o => o.map(e => e.value)"):
+        page.select_option("#concept-column", value)
+    watched.check()
+
+
+def test_the_sweep_follows_one_image(report, open_page):
+    watched = open_page(report)
+    page = watched.page
+    assert page.locator("#sweep-grid tbody tr").count() == 2
+    assert page.locator("#sweep-grid td canvas").count() == 2 * 3
+    first = page.locator("#sweep-grid .quiet").all_inner_texts()
+    page.select_option("#sweep-case", index=1)
+    assert page.locator("#sweep-grid .quiet").all_inner_texts() != first
+    page.select_option("#sweep-kind", "gaussian noise")
+    drawn = page.evaluate(
+        "() => Bokeh.documents.map(d => d.get_model_by_name('sweep-curves')).find(Boolean).data.xs[0]"
+    )
+    assert drawn == [0, 1, 5]
+    watched.check()

@@ -1,0 +1,234 @@
+"""Results from the arrays of any model, for those who have outputs but not this package's evaluation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageOps
+
+from monai_sf.results import KINDS, Results, ResultsError, TestSet
+
+Float = NDArray[np.float64]
+
+#: Probabilities below this are taken for it: their logarithm must be a number that float32 holds.
+SMALLEST = 1e-37
+THUMBNAIL = 64
+_CORRUPTION = re.compile(r"corruption-(?P<kind>.+)-(?P<severity>[1-5])")
+
+
+def results_from_arrays(
+    logits: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    *,
+    probabilities: ArrayLike | None = None,
+    features: ArrayLike | None = None,
+    images: ArrayLike | Sequence[str] | None = None,
+    mcd_samples: ArrayLike | None = None,
+    learned_confidence: ArrayLike | None = None,
+    case_ids: Sequence[str] | None = None,
+    domains: Sequence[str] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    columns: Mapping[str, Sequence[Any]] | pd.DataFrame | None = None,
+    class_names: Sequence[str] | None = None,
+    dataset: str = "dataset",
+    study: str | None = None,
+    method: str | None = None,
+    seed: int = 0,
+    data_kind: str = "real",
+) -> Results:
+    """Results of a classifier on N images of one or several test sets.
+
+    Args:
+        logits: (N, C) class logits, or None when ``probabilities`` are given.
+        labels: (N,) integers in 0..C-1.
+        probabilities: (N, C) in place of logits, rows that add up to 1.
+        features: (N, F), the latent space; without them the report has no map.
+        images: (N, H, W) or (N, H, W, 3) uint8, or N paths of image files, which are shrunk to 64 pixels.
+        mcd_samples: (N, T, C) of T passes with dropout on: logits, or probabilities where those are given.
+        learned_confidence: (N,) in [0, 1], of ConfidNet or DeVries, or one minus the reservation of Deep
+            Gamblers; say which with ``method``.
+        case_ids: N ids. One id may occur once in every domain: a case and its corrupted versions.
+        domains: N names of test sets: "iid" for the domain of training, "corruption-<kind>-<1 to 5>" for a
+            corrupted one, any other name for a target domain. By default all are "iid".
+        kinds: name of a target domain to "acquisition" (the default) or "manifestation".
+        columns: further columns of the case table, N entries each, such as ``group`` (the patient).
+        class_names: C names, by default "class 0" and so on.
+        dataset: name of the data, for the reader.
+        study: name of the study, by default that of the target domain, or "iid" without one.
+        method: "classifier", "confidnet", "deepgamblers" or "devries"; by default "confidnet" with a learned
+            confidence and else "classifier".
+        seed: of the training, to tell runs apart.
+        data_kind: "real", "rendered" or "phantom".
+
+    Raises:
+        ResultsError: an argument is missing, has another length than ``labels``, or holds impossible values.
+    """
+    if labels is None:
+        raise ResultsError("labels are missing: give (N,) integers")
+    if (logits is None) == (probabilities is None):
+        raise ResultsError("give either logits or probabilities")
+    truth = np.asarray(labels)
+    if truth.ndim != 1 or not np.issubdtype(truth.dtype, np.integer):
+        raise ResultsError(f"labels must be (N,) integers, got shape {truth.shape} and dtype {truth.dtype}")
+    n = len(truth)
+    given_probabilities = probabilities is not None
+    scores = _matrix("probabilities" if given_probabilities else "logits", probabilities, logits, n)
+    arrays: dict[str, NDArray[Any]] = {
+        "logits": (_log("probabilities", scores) if given_probabilities else scores).astype(np.float32)
+    }
+    if features is not None:
+        arrays["features"] = _matrix("features", features, None, n).astype(np.float32)
+    if images is not None:
+        arrays["images"] = _images(images, n)
+    if mcd_samples is not None:
+        samples = np.asarray(mcd_samples, np.float64)
+        if samples.ndim != 3 or samples.shape[::2] != scores.shape:
+            raise ResultsError(
+                f"mcd_samples must be (N, T, C) with N, C = {scores.shape}, got {samples.shape}"
+            )
+        arrays |= _reduced(_log("mcd_samples", samples) if given_probabilities else _log_softmax(samples))
+    if learned_confidence is not None:
+        sure = _logit(np.asarray(learned_confidence, np.float64), n)
+        if method == "deepgamblers":  # odds of the reservation against all classes together
+            classes = np.logaddexp.reduce(arrays["logits"].astype(np.float64), axis=1)
+            arrays["reservation_logit"] = (classes - sure).astype(np.float32)
+        else:
+            arrays["confidence_logit"] = sure.astype(np.float32)
+    names = list(class_names) if class_names is not None else [f"class {c}" for c in range(scores.shape[1])]
+    if len(names) != scores.shape[1]:
+        raise ResultsError(f"class_names must hold {scores.shape[1]} names, got {len(names)}")
+    where = [str(d) for d in _listed("domains", domains, n, ["iid"] * n)]
+    ids = [str(i) for i in _listed("case_ids", case_ids, n, [str(i) for i in range(n)])]
+    cases, rows = _cases(ids, truth, names, dict(columns or {}), n)
+    targets = [d for d in dict.fromkeys(where) if d != "iid" and not _CORRUPTION.fullmatch(d)]
+    run = {
+        "dataset": dataset,
+        "study": study or (targets[0] if targets else "iid"),
+        "method": method or ("confidnet" if learned_confidence is not None else "classifier"),
+        "seed": seed,
+        "class_names": [str(name) for name in names],
+        "data_kind": data_kind,
+    }
+    return Results(run, cases, _test_sets(where, rows, arrays, dict(kinds or {})))
+
+
+def _matrix(name: str, first: ArrayLike | None, second: ArrayLike | None, n: int) -> Float:
+    values = np.asarray(first if first is not None else second, np.float64)
+    if values.ndim != 2 or len(values) != n:
+        raise ResultsError(f"{name} must be a matrix with {n} rows (as labels), got shape {values.shape}")
+    return values
+
+
+def _listed(name: str, given: Sequence[Any] | None, n: int, default: list[str]) -> list[Any]:
+    values = default if given is None else list(given)
+    if len(values) != n:
+        raise ResultsError(f"{name} must have {n} entries (as labels), got {len(values)}")
+    return values
+
+
+def _log(name: str, probabilities: Float) -> Float:
+    wrong = (probabilities < 0).any(axis=-1) | (np.abs(probabilities.sum(axis=-1) - 1) > 1e-3)
+    if wrong.any():
+        raise ResultsError(
+            f"{name} must not be negative and add up to 1; {int(wrong.sum())} rows do not. Are they logits?"
+        )
+    logarithms: Float = np.log(np.maximum(probabilities, SMALLEST))
+    return logarithms
+
+
+def _log_softmax(logits: Float) -> Float:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    normalised: Float = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return normalised
+
+
+def _reduced(log_softmax: Float) -> dict[str, NDArray[Any]]:
+    """Mean softmax and mean entropy over T samples of (N, T, C) log-probabilities."""
+    top = log_softmax.max(axis=1)
+    mean = top + np.log(np.exp(log_softmax - top[:, None]).mean(axis=1))
+    entropy = -(np.exp(log_softmax) * log_softmax).sum(axis=2).mean(axis=1)
+    return {"mcd_log_softmax": mean.astype(np.float32), "mcd_entropy": entropy.astype(np.float32)}
+
+
+def _logit(confidence: Float, n: int) -> Float:
+    if confidence.shape != (n,):
+        raise ResultsError(f"learned_confidence must be ({n},) (as labels), got shape {confidence.shape}")
+    outside = int((~((confidence >= 0) & (confidence <= 1))).sum())
+    if outside:
+        raise ResultsError(f"learned_confidence must be in [0, 1]; {outside} values are not")
+    inner = np.clip(confidence, SMALLEST, 1 - np.finfo(np.float64).eps / 2)
+    logits: Float = np.log(inner) - np.log1p(-inner)
+    return logits
+
+
+def _images(images: ArrayLike | Sequence[str], n: int) -> NDArray[np.uint8]:
+    if isinstance(images, np.ndarray) and images.dtype != object and images.dtype.kind != "U":
+        if images.dtype != np.uint8 or len(images) != n or images.ndim not in (3, 4):
+            raise ResultsError(
+                f"images must be uint8, ({n}, H, W) or ({n}, H, W, 3), got {images.dtype} {images.shape}"
+            )
+        return images
+    paths = _listed("images", list(images), n, [])  # type: ignore[arg-type]
+    return np.stack([_thumbnail(Path(str(path))) for path in paths])
+
+
+def _thumbnail(path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            padded = ImageOps.pad(upright.convert("RGB"), (THUMBNAIL, THUMBNAIL))
+            return np.asarray(padded, np.uint8)
+    except OSError as error:
+        raise ResultsError(f"images: {path} cannot be read ({error})") from error
+
+
+def _cases(
+    ids: list[str], labels: NDArray[Any], names: list[str], columns: dict[str, Sequence[Any]], n: int
+) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """The case table, one row an id, and the row of every entry."""
+    rows, unique = pd.factorize(pd.Series(ids, dtype=object))
+    first = np.zeros(len(unique), np.int64)
+    first[rows[::-1]] = np.arange(n)[::-1]
+    unlike = sorted({ids[i] for i in np.flatnonzero(labels != labels[first[rows]])})
+    if unlike:
+        raise ResultsError(f"labels differ between entries of one case id: {', '.join(unlike[:10])}")
+    chosen = labels[first].astype(np.int64)
+    valid = (chosen >= 0) & (chosen < len(names))
+    table: dict[str, Any] = {
+        "case_id": unique,
+        "label": chosen,
+        "label_name": [str(names[c]) if ok else "" for c, ok in zip(chosen, valid, strict=True)],
+    }
+    for name, values in columns.items():
+        listed = _listed(f"column {name}", list(values), n, [])
+        table[str(name)] = [listed[i] for i in first]
+    return pd.DataFrame(table), rows.astype(np.int64)
+
+
+def _test_sets(
+    where: list[str], rows: NDArray[np.int64], arrays: Mapping[str, NDArray[Any]], kinds: dict[str, str]
+) -> dict[str, TestSet]:
+    unknown = sorted({kind for kind in kinds.values() if kind not in KINDS})
+    if unknown:
+        raise ResultsError(f"kinds must be among {KINDS}, got {unknown}")
+    domain = np.array(where, object)
+    sets = {}
+    for name in dict.fromkeys(where):
+        members = np.flatnonzero(domain == name)
+        corrupted = _CORRUPTION.fullmatch(name)
+        kind = "iid" if name == "iid" else "corruption" if corrupted else kinds.get(name, "acquisition")
+        sets[name] = TestSet(
+            name,
+            kind,
+            rows[members],
+            {key: values[members] for key, values in arrays.items()},
+            corrupted["kind"] if corrupted else None,
+            int(corrupted["severity"]) if corrupted else 0,
+        )
+    return sets

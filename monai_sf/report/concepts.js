@@ -1,0 +1,36 @@
+// Typical images of every class (or other sub-class) in every domain, source beside target.
+
+function setUpConcepts(page) {
+  const { state, pictures } = page;
+  const chooser = byId("concept-column");
+
+  const thumb = (run, i) => {
+    const { points } = run;
+    const label = `Show a typical image on the map: ${run.classes[points.label[i]]}, ${run.sets[points.set[i]].title}`;
+    return el("button", { type: "button", class: "thumb", "aria-label": label, title: "show on map", "data-point": i,
+      onclick: () => page.showOnMap(i) },
+      points.thumb[i] < 0 ? "no image" : picture(pictures, points.thumb[i], ""));
+  };
+
+  const draw = () => {
+    const run = state.currentRun;
+    byId("concepts").hidden = !run.concepts.length;
+    if (!run.concepts.length) return;
+    const { groups } = run.concepts[Number(chooser.value)];
+    const domains = [...new Set(groups.map((g) => g.domain))];
+    const values = [...new Set(groups.map((g) => g.value))];
+    fill("concept-grid", el("table", { class: "concepts" },
+      el("thead", {}, el("tr", {}, el("td", {}), domains.map((d) => el("th", { scope: "col" }, d)))),
+      el("tbody", {}, values.map((value) => el("tr", {}, el("th", { scope: "row" }, value), domains.map((domain) => {
+        const group = groups.find((g) => g.value === value && g.domain === domain);
+        return el("td", {}, group ? [el("div", { class: "nine" }, group.points.map((i) => thumb(run, i))),
+          el("span", { class: "quiet" }, `of ${number(group.count)} on the map`)] : el("span", { class: "quiet" }, "none"));
+      }))))));
+  };
+
+  state.watch(["run"], () => {
+    chooser.replaceChildren(...state.currentRun.concepts.map((c, i) => el("option", { value: i }, c.column)));
+    draw();
+  });
+  chooser.addEventListener("change", draw);
+}

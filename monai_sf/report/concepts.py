@@ -1,0 +1,84 @@
+"""Concept clusters: a few typical images of every class, or other sub-class, in every domain.
+
+Bungert et al., "Understanding Silent Failures in Medical Image Classification", MICCAI 2023, section 2:
+"k-means clustering is applied to the 3-dimensional embedding. Nine clusters are identified per concept and
+the resulting plots show the closest-to-center image per cluster as a visual representation of the concept."
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+
+from monai_sf.report import privacy, words
+from monai_sf.report.runs import Run
+
+CLUSTERS = 9
+#: Values of a column beyond the most frequent ones have no place on the page.
+MAX_VALUES = 8
+MAX_COLUMNS = 6
+
+
+def typical(points: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
+    """The points closest to the centres of k-means clusters, those of large clusters first.
+
+    Args:
+        points: (n, 3) finite coordinates, n >= 1.
+        seed: of the clustering.
+
+    Returns:
+        (k,) int64 positions without repetition, k = min(9, number of different points).
+    """
+    k = min(CLUSTERS, len(np.unique(points, axis=0)))
+    found = KMeans(k, n_init=4, random_state=seed).fit(points)
+    sizes = np.bincount(found.labels_, minlength=k)
+    distance = np.linalg.norm(points - found.cluster_centers_[found.labels_], axis=1)
+    closest = [
+        int(np.flatnonzero(found.labels_ == c)[np.argmin(distance[found.labels_ == c])]) for c in range(k)
+    ]
+    return np.array(closest, np.int64)[np.argsort(-sizes, kind="stable")]
+
+
+def concepts(run: Run, seed: int, anonymous: bool) -> list[dict[str, Any]]:
+    """Typical sampled cases by column and domain, JSON-able; empty without an embedding.
+
+    The first column is the class, the others are those of the case table that have 2 to 8 values.
+    """
+    if run.embedding is None:
+        return []
+    usable: NDArray[np.bool_] = np.asarray(np.isfinite(run.embedding).all(axis=1))
+    domain = np.array([words.domain_title(s, run.results.run) for s in run.sets], object)[run.sample.test_set]
+    names = np.array([str(n) for n in run.results.run["class_names"]], object)
+    cases = run.results.cases.iloc[run.rows()]
+    columns = {"class": names[cases["label"].to_numpy()]}
+    for column, values in privacy.shown_columns(cases, anonymous).items():
+        if 2 <= values.nunique() <= MAX_VALUES and column != "group":
+            columns[column] = values.to_numpy(object)
+    return [
+        {"column": name, "groups": _groups(values, domain, usable, run.embedding, seed)}
+        for name, values in list(columns.items())[:MAX_COLUMNS]
+    ]
+
+
+def _groups(
+    values: NDArray[Any],
+    domain: NDArray[Any],
+    usable: NDArray[np.bool_],
+    points: NDArray[np.float32],
+    seed: int,
+) -> list[dict[str, Any]]:
+    frequent = pd.Series(values[usable]).value_counts().index[:MAX_VALUES]
+    groups = []
+    for value in sorted(frequent, key=str):
+        for name in dict.fromkeys(domain):
+            members = np.flatnonzero(usable & (values == value) & (domain == name))
+            if len(members):
+                chosen = members[typical(points[members], seed)]
+                groups.append(
+                    {"value": value, "domain": name, "count": len(members), "points": chosen.tolist()}
+                )
+    return groups

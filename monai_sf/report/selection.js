@@ -1,0 +1,69 @@
+// Cases selected on the map with a box or a lasso, as a gallery with counts.
+
+const SELECTED = 24;
+
+/** Whether (x, y) lies inside a polygon, by crossings. */
+function inside(x, y, xs, ys) {
+  let odd = false;
+  for (let i = 0, j = xs.length - 1; i < xs.length; j = i++) {
+    if ((ys[i] > y) !== (ys[j] > y) && x < ((xs[j] - xs[i]) * (y - ys[i])) / (ys[j] - ys[i]) + xs[i]) odd = !odd;
+  }
+  return odd;
+}
+
+function setUpSelection(page, map) {
+  const { state } = page;
+  const modes = ["turn", "box", "lasso"].map((mode) => byId(`latent-${mode}`));
+  let start = null;
+
+  const setMode = (mode) => {
+    map.mode = mode;
+    for (const button of modes) button.setAttribute("aria-pressed", String(button.id === `latent-${mode}`));
+    map.stage.dataset.mode = mode;
+  };
+  for (const button of modes) button.addEventListener("click", () => setMode(button.id.slice("latent-".length)));
+  setMode("turn");
+
+  map.select = {
+    begin: (x, y) => { start = [x, y]; map.outline([x], [y]); },
+    move: (x, y) => {
+      if (map.mode === "lasso") map.outline([...map.outlined()[0], x], [...map.outlined()[1], y]);
+      else map.outline([start[0], x, x, start[0]], [start[1], start[1], y, y]);
+    },
+    end: () => {
+      const [xs, ys] = map.outlined();
+      const found = xs.length > 2 ? map.shownPoints().filter((i) => inside(...map.where(i), xs, ys)) : [];
+      map.outline([], []);
+      state.set({ selected: found });
+      setMode("turn");
+    },
+  };
+
+  state.watch(["selected", "csf", "step", "run"], () => {
+    const run = state.currentRun;
+    const chosen = state.selected || [];
+    byId("selection").hidden = !chosen.length;
+    if (!chosen.length) return;
+    const csf = state.currentCsf;
+    const kinds = [SILENT, DETECTED, ALARM, TRUSTED].map((kind) => [kind, chosen.filter((i) => outcome(run, csf, state.step, i) === kind)]);
+    const classes = run.classes.map((name, c) => [name, chosen.filter((i) => run.points.label[i] === c).length]).filter(([, n]) => n);
+    const order = kinds.flatMap(([, members]) => members);
+    const grid = el("div", { class: "case-grid wide" });
+    const more = el("button", { type: "button", class: "more" });
+    let shown = 0;
+    const show = () => {
+      for (const i of order.slice(shown, shown + SELECTED)) grid.append(caseCard(page, i, { details: false }));
+      shown = Math.min(shown + SELECTED, order.length);
+      more.hidden = shown === order.length;
+      more.textContent = `show ${Math.min(SELECTED, order.length - shown)} more`;
+    };
+    more.addEventListener("click", show);
+    show();
+    fill("selection",
+      el("h3", {}, `${number(chosen.length)} selected`),
+      el("p", {}, kinds.filter(([, m]) => m.length).map(([kind, m]) => [outcomeBadge(kind), ` ${number(m.length)}   `]),
+        classes.slice(0, 8).map(([name, n]) => `${name}: ${number(n)}`).join(" · ")),
+      el("p", {}, el("button", { type: "button", onclick: () => state.set({ selected: [] }) }, "clear the selection")),
+      grid, more);
+  });
+}

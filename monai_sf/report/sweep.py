@@ -1,0 +1,105 @@
+"""Single images over all corruptions and severities, with what every score says.
+
+Bungert et al., "Understanding Silent Failures in Medical Image Classification", MICCAI 2023, section 2: "For
+corruption shifts, we further allow investigating the predictions on a fixed input image over varying
+intensity levels."
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_sf.report.packing import Packer
+from monai_sf.report.runs import Run
+from monai_sf.report.thumbnails import Sheets
+from monai_sf.report.working_points import first_step
+
+#: How many images of a run can be followed.
+CASES = 10
+
+
+def chosen_cases(run: Run, seed: int) -> NDArray[np.int64]:
+    """Rows of the case table of images to follow through all corruptions.
+
+    First those that the classifier gets right when clean and wrong when corrupted, the most confidently wrong
+    ones first; at least a fifth of the places goes to images drawn at random, for comparison.
+
+    Returns:
+        (k,) int64 rows, k at most :data:`CASES`; empty without an iid set or without corrupted sets.
+    """
+    corrupted = [s for s in run.sets if s.corruption]
+    if run.sets[0].kind != "iid" or not corrupted:
+        return np.zeros(0, np.int64)
+    common = run.sets[0].rows
+    for test_set in corrupted:
+        common = np.intersect1d(common, test_set.rows)
+    csf = run.csfs[0]
+    clean = run.judged[run.sets[0].name, csf].detection.error[_positions(run.sets[0].rows, common)]
+    worst = np.full(len(common), -np.inf)
+    for test_set in corrupted:
+        found = run.judged[test_set.name, csf].detection
+        where = _positions(test_set.rows, common)
+        wrong = (found.error[where] > 0) & (clean == 0)
+        worst[wrong] = np.maximum(worst[wrong], found.confidence[where][wrong])
+    fooled = np.flatnonzero(np.isfinite(worst))
+    fooled = fooled[np.argsort(-worst[fooled], kind="stable")][: CASES - CASES // 5]
+    others = np.setdiff1d(np.arange(len(common)), fooled)
+    drawn = np.random.default_rng(seed).permutation(others)[: CASES - len(fooled)]
+    chosen: NDArray[np.int64] = common[np.concatenate([fooled, np.sort(drawn)])]
+    return chosen
+
+
+def sweep(
+    run: Run, packer: Packer, sheets: Sheets, seed: int, with_images: bool, hide: Callable[[int], str]
+) -> dict[str, Any] | None:
+    """The JSON of the chosen images: (image, test set) pictures, predictions, confidences and ranks.
+
+    The rank is the share of the reference cases that the score is at most as sure of, so that scores on
+    different scales can be drawn into one plot. ``hide`` turns a row into the id that the page may show.
+    """
+    rows = chosen_cases(run, seed)
+    if not len(rows):
+        return None
+    shown = [i for i, s in enumerate(run.sets) if s.kind in ("iid", "corruption")]
+    where = {i: _positions(run.sets[i].rows, rows) for i in shown}
+    thumbs = [
+        [
+            sheets.add(run.sets[i].arrays["images"][where[i][k]])
+            if with_images and "images" in run.sets[i].arrays
+            else -1
+            for i in shown
+        ]
+        for k in range(len(rows))
+    ]
+    return {
+        "ids": [hide(row) for row in rows],
+        "sets": shown,
+        "label": packer.add(run.results.cases["label"].to_numpy()[rows], "uint16"),
+        "thumb": packer.add(thumbs, "int32"),
+        "csfs": {name: _csf(run, name, where, packer) for name in run.csfs},
+    }
+
+
+def _csf(run: Run, name: str, where: dict[int, NDArray[np.int64]], packer: Packer) -> dict[str, Any]:
+    reference = np.sort(run.judged[run.sets[0].name, name].detection.confidence)
+    found = {i: run.judged[run.sets[i].name, name].detection for i in where}
+    confidence = np.stack([found[i].confidence[at] for i, at in where.items()], axis=1)
+    prediction = np.stack([found[i].prediction[at] for i, at in where.items()], axis=1)
+    rank = np.searchsorted(reference, confidence, side="right") / len(reference)
+    return {
+        "confidence": packer.add(confidence, "float32"),
+        "prediction": packer.add(prediction, "uint16"),
+        "rank": packer.add(rank, "float32"),
+        "step": packer.add(first_step(confidence, run.thresholds[name]), "uint8"),
+    }
+
+
+def _positions(rows: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the wanted rows stand in a test set that holds all of them."""
+    order = np.argsort(rows, kind="stable")
+    positions: NDArray[np.int64] = order[np.searchsorted(rows[order], wanted)]
+    return positions

@@ -1,0 +1,210 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from monai_sf.evaluation import available_csfs, failure_detection
+from monai_sf.results import Results, ResultsError, load_results, read_fd_shifts
+
+RNG = np.random.default_rng(0)
+N, C = 12, 3
+LOGITS = RNG.normal(size=(N, C))
+LABELS = RNG.integers(0, C, N)
+SAMPLES = LOGITS[:, None] + RNG.normal(size=(N, 7, C))
+
+
+def softmax(z):
+    return torch.softmax(torch.from_numpy(np.asarray(z)), dim=-1).numpy()
+
+
+def test_two_arrays_are_enough():
+    run = Results.from_arrays(LOGITS, LABELS)
+    np.testing.assert_array_equal(run.labels_of("iid"), LABELS)
+    found = failure_detection(run, "iid", "MSR")
+    np.testing.assert_array_equal(found.error, (LOGITS.argmax(1) != LABELS) * 1.0)
+    np.testing.assert_allclose(np.exp(found.confidence), softmax(LOGITS).max(1), rtol=1e-6)
+
+
+def test_probabilities_and_logits_give_the_same_scores():
+    from_logits = Results.from_arrays(LOGITS, LABELS, mcd_samples=SAMPLES)
+    from_probabilities = Results.from_arrays(
+        probabilities=softmax(LOGITS), labels=LABELS, mcd_samples=softmax(SAMPLES)
+    )
+    for csf in ("MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE"):
+        a, b = (failure_detection(r, "iid", csf) for r in (from_logits, from_probabilities))
+        np.testing.assert_allclose(a.confidence, b.confidence, rtol=1e-5)
+        np.testing.assert_array_equal(a.prediction, b.prediction)
+
+
+def test_dropout_samples_are_reduced_as_defined():
+    run = Results.from_arrays(LOGITS, LABELS, mcd_samples=SAMPLES)
+    p = softmax(SAMPLES)
+    mean = failure_detection(run, "iid", "MCD-MSR")
+    np.testing.assert_allclose(np.exp(mean.confidence), p.mean(1).max(1), rtol=1e-6)
+    expected = -(-(p * np.log(p)).sum(2)).mean(1)
+    np.testing.assert_allclose(failure_detection(run, "iid", "MCD-EE").confidence, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "csf"), [(None, "ConfidNet"), ("devries", "DeVries"), ("deepgamblers", "DG-RES")]
+)
+def test_learned_confidences_come_back(method, csf):
+    confidence = np.linspace(0.05, 0.95, N)
+    run = Results.from_arrays(LOGITS, LABELS, learned_confidence=confidence, method=method)
+    assert csf in available_csfs(run)
+    np.testing.assert_allclose(np.exp(failure_detection(run, "iid", csf).confidence), confidence, rtol=1e-5)
+
+
+def test_certain_probabilities_and_confidences_stay_finite():
+    certain = np.eye(C)[LABELS]
+    run = Results.from_arrays(
+        probabilities=certain, labels=LABELS, learned_confidence=np.repeat([0.0, 1.0], N // 2)
+    )
+    assert not failure_detection(run, "iid", "MSR").error.any()
+    assert np.isfinite(failure_detection(run, "iid", "ConfidNet").confidence).all()
+
+
+def test_domains_become_test_sets_and_one_case_may_be_in_several():
+    half = N // 2
+    ids = [f"case{i}" for i in range(half)] * 2
+    labels = np.tile(LABELS[:half], 2)
+    domains = ["corruption-gaussian_noise-3"] * half + ["iid"] * half
+    run = Results.from_arrays(LOGITS, labels, case_ids=ids, domains=domains, columns={"group": ids})
+    assert len(run.cases) == half
+    noisy = run.test_sets["corruption-gaussian_noise-3"]
+    assert (noisy.kind, noisy.corruption, noisy.severity) == ("corruption", "gaussian_noise", 3)
+    np.testing.assert_array_equal(noisy.rows, run.test_sets["iid"].rows)
+    np.testing.assert_array_equal(noisy.arrays["logits"], LOGITS[:half].astype(np.float32))
+    assert run.cases["group"].tolist() == run.cases["case_id"].tolist()
+
+
+def test_targets_may_be_of_both_kinds():
+    domains = ["iid"] * 4 + ["clinic-b"] * 4 + ["rare"] * 4
+    run = Results.from_arrays(LOGITS, LABELS, domains=domains, kinds={"rare": "manifestation"})
+    assert [s.kind for s in run.test_sets.values()] == ["iid", "acquisition", "manifestation"]
+    assert run.run["study"] == "clinic-b"
+
+
+def test_images_may_be_files(tmp_path):
+    paths = []
+    for i in range(N):
+        picture = np.zeros((10, 20, 3), np.uint8)
+        picture[:, :10] = 20 * i
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+        paths.append(str(tmp_path / f"{i}.png"))
+    images = Results.from_arrays(LOGITS, LABELS, images=paths).test_sets["iid"].arrays["images"]
+    assert images.shape == (N, 64, 64, 3)
+    assert [int(image[32, 10, 0]) for image in images] == [20 * i for i in range(N)]
+    assert (images[5, 20:44, 40:] == 0).all()
+
+
+def test_saved_and_loaded(tmp_path):
+    run = Results.from_arrays(LOGITS, LABELS, features=LOGITS, mcd_samples=SAMPLES)
+    run.save(tmp_path / "run")
+    loaded = load_results(tmp_path / "run")
+    np.testing.assert_array_equal(
+        loaded.test_sets["iid"].arrays["features"], run.test_sets["iid"].arrays["features"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"logits": LOGITS}, "labels are missing"),
+        ({"labels": LABELS}, "either logits or probabilities"),
+        ({"logits": LOGITS, "probabilities": LOGITS, "labels": LABELS}, "either logits or probabilities"),
+        ({"logits": LOGITS[:5], "labels": LABELS}, r"logits must be .* 12 rows .*\(5, 3\)"),
+        ({"logits": LOGITS, "labels": LABELS * 1.0}, "integers, got shape .* float64"),
+        ({"logits": LOGITS, "labels": LABELS + 3}, r"label must be an integer in 0\.\.2"),
+        ({"probabilities": LOGITS, "labels": LABELS}, "add up to 1; .* Are they logits"),
+        ({"logits": LOGITS, "labels": LABELS, "features": LOGITS[:3]}, "features must be .* 12 rows"),
+        ({"logits": LOGITS, "labels": LABELS, "mcd_samples": LOGITS}, "mcd_samples must be"),
+        ({"logits": LOGITS, "labels": LABELS, "learned_confidence": np.full(N, 2)}, "12 values are not"),
+        ({"logits": LOGITS, "labels": LABELS, "images": np.zeros((N, 4, 4))}, "images must be uint8"),
+        ({"logits": LOGITS, "labels": LABELS, "images": ["/none.png"] * N}, "none.png cannot be read"),
+        ({"logits": LOGITS, "labels": LABELS, "case_ids": ["a"] * 3}, "case_ids must have 12 entries"),
+        ({"logits": LOGITS, "labels": LABELS, "case_ids": ["a"] * N}, "labels differ .* one case id: a"),
+        ({"logits": LOGITS, "labels": LABELS * 0, "case_ids": ["a"] * N}, "11 cases occur twice"),
+        ({"logits": LOGITS, "labels": LABELS, "class_names": ["a"]}, "class_names must hold 3 names"),
+        ({"logits": LOGITS, "labels": LABELS, "columns": {"g": [1]}}, "column g must have 12"),
+        ({"logits": LOGITS, "labels": LABELS, "kinds": {"a": "b"}}, r"kinds must be among .* \['b'\]"),
+        ({"logits": LOGITS * np.nan, "labels": LABELS}, "logits is NaN or infinite"),
+    ],
+)
+def test_bad_arrays_are_named(arguments, message):
+    with pytest.raises(ResultsError, match=message):
+        Results.from_arrays(**arguments)
+
+
+CONFIG = """
+data: {dataset: dermoscopyall}
+exp: {global_seed: 7}
+model: {name: confidnet_model}
+eval:
+  val_tuning: true
+  query_studies:
+    iid_study: dermoscopyall
+    noise_study: []
+    in_class_study: [dermoscopyallcorrbrhigh, dermoscopyallcorrgaunoilowlow, dermoscopyallbarcelona]
+    new_class_study: []
+"""
+
+
+@pytest.fixture(params=["raw_logits", "raw_output"])
+def experiment(request, tmp_path):
+    """12 cases: two of validation, then iid, two corruptions and a target of two or three each."""
+    index = np.array([0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4, 4])
+    outputs = tmp_path / "test_results"
+    outputs.mkdir()
+    (tmp_path / "hydra").mkdir()
+    (tmp_path / "hydra" / "config.yaml").write_text(CONFIG)
+    logits = request.param == "raw_logits"
+    scores, samples = (LOGITS, SAMPLES) if logits else (softmax(LOGITS), softmax(SAMPLES))
+    np.savez(outputs / f"{request.param}.npz", np.column_stack([scores, LABELS, index]))
+    np.savez(outputs / f"{request.param}_dist.npz", samples.transpose(0, 2, 1))
+    np.savez(outputs / "external_confids.npz", np.linspace(0.1, 0.9, N))
+    np.savez(outputs / "encoded_output.npz", np.column_stack([LOGITS[:, :2], index]))
+    for i in range(5):
+        lines = [f"/somewhere/{k}.png" for k in np.flatnonzero(index == i)]
+        (outputs / f"attributions{i}.csv").write_text("filepath\n" + "\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_folders_of_the_papers_code_are_read(experiment):
+    run = read_fd_shifts(experiment)
+    assert {name: len(s) for name, s in run.test_sets.items()} == {
+        "iid": 3,
+        "corruption-brightness_up-1": 2,
+        "corruption-gaussian_noise-2": 2,
+        "dermoscopyallbarcelona": 3,
+    }
+    assert (run.run["method"], run.run["seed"], run.run["dataset"]) == ("confidnet", 7, "dermoscopyall")
+    iid = slice(2, 5)
+    np.testing.assert_array_equal(run.labels_of("iid"), LABELS[iid])
+    found = failure_detection(run, "iid", "MSR")
+    np.testing.assert_allclose(np.exp(found.confidence), softmax(LOGITS)[iid].max(1), rtol=1e-5)
+    mean = softmax(SAMPLES).mean(1)[iid].max(1)
+    np.testing.assert_allclose(np.exp(failure_detection(run, "iid", "MCD-MSR").confidence), mean, rtol=1e-5)
+    learned = failure_detection(run, "dermoscopyallbarcelona", "ConfidNet").confidence
+    np.testing.assert_allclose(np.exp(learned), np.linspace(0.1, 0.9, N)[9:], rtol=1e-5)
+    features = run.test_sets["iid"].arrays["features"]
+    np.testing.assert_array_equal(features, LOGITS[iid, :2].astype(np.float32))
+    assert "images" not in run.test_sets["iid"].arrays
+    assert read_fd_shifts(experiment / "test_results").cases.equals(run.cases)
+
+
+def test_cases_of_untrained_classes_are_left_out(tmp_path):
+    labels = np.where(np.arange(N) < 4, 99, LABELS)
+    np.savez(tmp_path / "raw_logits.npz", np.column_stack([LOGITS, labels, np.zeros(N)]))
+    assert len(read_fd_shifts(tmp_path).test_sets["iid"]) == N - 4
+
+
+def test_a_folder_without_outputs(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"neither raw_logits\.npz nor"):
+        read_fd_shifts(tmp_path)
+
+
+def test_a_damaged_file(tmp_path):
+    (tmp_path / "raw_output.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(ResultsError, match=r"raw_output\.npz cannot be read"):
+        read_fd_shifts(tmp_path)
