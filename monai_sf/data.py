@@ -117,7 +117,7 @@ class TestBatches:
             for loader, p in zip(self.loaders, self.passes, strict=True)
         )
 
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+    def __iter__(self) -> Iterator[Mapping[Any, Any]]:
         for loader, test in zip(self.loaders, self.passes, strict=True):
             for batch in loader:
                 clean = {**batch, "image": batch["image"].to(self.device, non_blocking=True)}
