@@ -26,6 +26,7 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.data import set_track_meta
 from monai.utils import BundlePropertyConfig, set_determinism
 
+from monai_sf.errors import say_the_cause_last
 from monai_sf.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def _strings(config: Any) -> Iterator[str]:
 
 
 def start(seed: int) -> None:
-    """What every config does first: check its keys, make the run reproducible, and turn off what only costs.
+    """What every config does first: check its keys, make the run reproducible, turn off what only costs.
 
     Args:
         seed: of Python's, NumPy's and torch's random numbers and of MONAI's transforms.
@@ -120,6 +121,7 @@ def start(seed: int) -> None:
     Raises:
         ValueError: see :func:`check_keys`.
     """
+    say_the_cause_last()
     # LoadImage builds every reader that it knows, and this one complains although nobody asked for it
     warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
     # nothing after the reader looks at metadata, and carrying it makes each augmentation four times slower

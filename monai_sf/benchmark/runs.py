@@ -15,6 +15,8 @@ import torch
 from monai.bundle import ConfigWorkflow
 from tqdm import tqdm
 
+from monai_sf.errors import root_cause
+
 logger = logging.getLogger(__name__)
 
 
@@ -80,11 +82,17 @@ def run_studies(
 
 
 def train_and_evaluate(configs: str, overlays: Sequence[str], overrides: Mapping[str, Any]) -> Path:
-    """Run a bundle's training and then its evaluation in this process; return the folder of the results."""
-    for files in (["train.yaml"], ["train.yaml", "evaluate.yaml"]):
-        workflow = _workflow(configs, [*files, *overlays], overrides)
-        workflow.run()
-        workflow.finalize()
+    """Run a bundle's training and then its evaluation in this process; return the folder of the results.
+
+    Raises what the training or the evaluation raises, without MONAI's wrapping.
+    """
+    try:
+        for files in (["train.yaml"], ["train.yaml", "evaluate.yaml"]):
+            workflow = _workflow(configs, [*files, *overlays], overrides)
+            workflow.run()
+            workflow.finalize()
+    except RuntimeError as error:  # a worker's error loses its causes on the way to the parent
+        raise root_cause(error)  # noqa: B904
     return Path(workflow.parser.get_parsed_content("run_dir")) / "results"
 
 
