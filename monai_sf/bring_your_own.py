@@ -105,7 +105,7 @@ def results_from_arrays(
         raise ResultsError(f"class_names must hold {scores.shape[1]} names, got {len(names)}")
     where = [str(d) for d in _listed("domains", domains, n, ["iid"] * n)]
     ids = [str(i) for i in _listed("case_ids", case_ids, n, [str(i) for i in range(n)])]
-    cases, rows = _cases(ids, truth, names, dict(columns or {}), n)
+    cases, rows = _cases(ids, truth, names, {} if columns is None else dict(columns), n)
     targets = [d for d in dict.fromkeys(where) if d != "iid" and not _CORRUPTION.fullmatch(d)]
     run = {
         "dataset": dataset,
