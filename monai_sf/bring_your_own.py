@@ -105,7 +105,9 @@ def results_from_arrays(
         raise ResultsError(f"class_names must hold {scores.shape[1]} names, got {len(names)}")
     where = [str(d) for d in _listed("domains", domains, n, ["iid"] * n)]
     ids = [str(i) for i in _listed("case_ids", case_ids, n, [str(i) for i in range(n)])]
-    cases, rows = _cases(ids, truth, names, dict(columns or {}), n)
+    given = columns.to_dict("list") if isinstance(columns, pd.DataFrame) else columns or {}
+    extra = {str(name): list(values) for name, values in given.items()}
+    cases, rows = _cases(ids, truth, names, extra, n)
     targets = [d for d in dict.fromkeys(where) if d != "iid" and not _CORRUPTION.fullmatch(d)]
     run = {
         "dataset": dataset,
@@ -189,7 +191,7 @@ def _thumbnail(path: Path) -> NDArray[np.uint8]:
 
 
 def _cases(
-    ids: list[str], labels: NDArray[Any], names: list[str], columns: dict[str, Sequence[Any]], n: int
+    ids: list[str], labels: NDArray[Any], names: list[str], columns: Mapping[str, Sequence[Any]], n: int
 ) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """The case table, one row an id, and the row of every entry."""
     rows, unique = pd.factorize(pd.Series(ids, dtype=object))

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -76,6 +77,12 @@ def test_domains_become_test_sets_and_one_case_may_be_in_several():
     np.testing.assert_array_equal(noisy.rows, run.test_sets["iid"].rows)
     np.testing.assert_array_equal(noisy.arrays["logits"], LOGITS[:half].astype(np.float32))
     assert run.cases["group"].tolist() == run.cases["case_id"].tolist()
+
+
+def test_columns_may_be_a_frame_with_any_index():
+    frame = pd.DataFrame({"view": list("abcabcabcabc")}, index=range(100, 112))
+    run = Results.from_arrays(LOGITS, LABELS, columns=frame)
+    assert run.cases["view"].tolist() == frame["view"].tolist()
 
 
 def test_targets_may_be_of_both_kinds():

@@ -60,6 +60,12 @@ function interval(p, n) {
   return [Math.max(0, (middle - half) / scale), Math.min(1, (middle + half) / scale)];
 }
 
+/** The pictures come last in the file, so that the page is there before they have been read. */
+const parsed = new Promise((done) => {
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", done);
+  else done();
+});
+
 /** Thumbnails, decoded sheet by sheet when first needed. */
 class Pictures {
   constructor(tile) {
@@ -69,8 +75,8 @@ class Pictures {
 
   sheet(index) {
     if (!this.sheets.has(index)) {
-      const blob = new Blob([bytesOf(`sf-sheet-${index}`)], { type: "image/jpeg" });
-      this.sheets.set(index, createImageBitmap(blob));
+      const decode = () => createImageBitmap(new Blob([bytesOf(`sf-sheet-${index}`)], { type: "image/jpeg" }));
+      this.sheets.set(index, parsed.then(decode));
     }
     return this.sheets.get(index);
   }

@@ -45,8 +45,8 @@ function setUpDisagreement(page) {
     const first = state.currentCsf;
     const others = run.csfs.filter((csf) => csf !== first);
     chooser.replaceChildren(...others.map(({ name }) => el("option", { value: name }, name)));
-    // at first the score that differs most
-    const count = (csf) => missed(run, first, csf).length + missed(run, csf, first).length;
+    // at first the score that differs most in both directions
+    const count = (csf) => Math.min(missed(run, first, csf).length, missed(run, csf, first).length);
     const counts = others.map(count);
     if (others.length) chooser.value = others[counts.indexOf(Math.max(...counts))].name;
   });

@@ -1,6 +1,6 @@
 // The map of the latent space: what is drawn when, and the legend, the filters and the pinned cases beside it.
 
-const FIELD = 1.6, MISSING = -32768, MAX_PINS = 4;
+const FIELD = 1.6, MISSING = -32768, MAX_PINS = 4, MANY = 15000;
 
 function latentMap(page, plot) {
   const { state } = page;
@@ -34,9 +34,12 @@ function latentMap(page, plot) {
     }
   };
 
+  /** Pixels of the picture per pixel of the page: as many as the screen has, fewer while many points move. */
+  const density = (fine) => (fine ? Math.min(window.devicePixelRatio || 1, 2) : cloud.count > MANY ? 0.65 : 1);
+
   const size = (fine) => {
     const box = stage.getBoundingClientRect();
-    const wanted = fine ? Math.min(window.devicePixelRatio || 1, 2) : 1;
+    const wanted = density(fine);
     const [width, height] = [Math.max(Math.round(box.width * wanted), 1), Math.max(Math.round(box.height * wanted), 1)];
     if (canvas.width === width && canvas.height === height) return;
     ratio = wanted;
@@ -77,7 +80,7 @@ function latentMap(page, plot) {
   /** Draw at the next frame: coarse while things move, fine when they have come to rest. */
   const redraw = (moving = false) => {
     clearTimeout(settle);
-    if (moving && window.devicePixelRatio > 1) settle = setTimeout(() => redraw(), 160);
+    if (moving) settle = setTimeout(() => redraw(), 160);
     if (pending) return;
     pending = true;
     requestAnimationFrame(() => draw(!moving));

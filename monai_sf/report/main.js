@@ -31,6 +31,18 @@ function setUpControls({ state, data }) {
   });
 }
 
+const PAPER_WIDTH = 680;
+
+/** Plots cannot be laid out anew for paper: they keep their size on the screen and are shrunk to fit. */
+function fitPaper(on) {
+  for (const frame of document.querySelectorAll(".plot-frame, #curves-plot, #sweep-plot")) {
+    const { width, height } = frame.getBoundingClientRect();
+    Object.assign(frame.style, on
+      ? { width: `${width}px`, height: `${height}px`, zoom: Math.min(1, PAPER_WIDTH / width) }
+      : { width: "", height: "", zoom: "" });
+  }
+}
+
 async function start() {
   const data = readData();
   const page = { data, state: new State(data), pictures: new Pictures(data.tile) };
@@ -57,8 +69,8 @@ async function start() {
   setUpProvenance(page);
   const repaint = () => page.state.set({ theme: theme() });
   DARK.addEventListener("change", repaint);
-  window.addEventListener("beforeprint", () => { printing = true; repaint(); map.draw(true); });
-  window.addEventListener("afterprint", () => { printing = false; repaint(); });
+  window.addEventListener("beforeprint", () => { printing = true; repaint(); map.draw(true); fitPaper(true); });
+  window.addEventListener("afterprint", () => { printing = false; fitPaper(false); repaint(); });
   document.documentElement.dataset.ready = "yes";
 }
 

@@ -1,6 +1,6 @@
 // Thousands of small shapes painted back to front into one picture, with a second picture of who is where.
 
-const DEPTH_BUCKETS = 1024;
+const DEPTH_BUCKETS = 1024, FOG_LEVELS = 24;
 
 /** Distance of (x, y) to the outline of a shape of radius 1, negative inside. */
 const OUTLINE = {
@@ -14,27 +14,49 @@ const OUTLINE = {
   cross: (x, y) => OUTLINE.plus((x + y) * 0.7071, (x - y) * 0.7071),
 };
 
-const masks = new Map();
+const masks = Object.fromEntries(Object.keys(OUTLINE).map((shape) => [shape, []]));
 
-/** Pixels of a shape: offsets, coverage 0..256 and shade 0..256 (a dark rim sets neighbours apart). */
+/** Pixels of a shape whose radius is a multiple of 0.5: offsets, coverage 0..256 and whether they are rim (a dark rim sets neighbours apart). */
 function maskOf(shape, radius) {
-  const key = `${shape} ${radius}`;
-  if (masks.has(key)) return masks.get(key);
+  const known = masks[shape][2 * radius];
+  if (known) return known;
   const reach = Math.ceil(radius + 1);
-  const mask = { dx: [], dy: [], cover: [], shade: [], reach };
-  for (let dy = -reach; dy <= reach; dy++) {
-    for (let dx = -reach; dx <= reach; dx++) {
-      const inside = -OUTLINE[shape](dx / radius, dy / radius) * radius;
-      const cover = Math.round(256 * Math.min(Math.max(inside + 0.5, 0), 1));
-      if (!cover) continue;
-      mask.dx.push(dx);
-      mask.dy.push(dy);
-      mask.cover.push(cover);
-      mask.shade.push(radius > 2.5 && inside < 1 ? 185 : 256);
+  const [dx, dy, cover, rim] = [[], [], [], []];
+  for (let y = -reach; y <= reach; y++) {
+    for (let x = -reach; x <= reach; x++) {
+      const inside = -OUTLINE[shape](x / radius, y / radius) * radius;
+      const part = Math.round(256 * Math.min(Math.max(inside + 0.5, 0), 1));
+      if (!part) continue;
+      dx.push(x);
+      dy.push(y);
+      cover.push(part);
+      rim.push(Number(radius > 2.5 && inside < 1));
     }
   }
-  masks.set(key, mask);
+  const mask = { reach, dx: Int16Array.from(dx), dy: Int16Array.from(dy), cover: Int16Array.from(cover), rim: Uint8Array.from(rim) };
+  masks[shape][2 * radius] = mask;
   return mask;
+}
+
+/** Words (0xAABBGGRR) of a style's colour by fog level and rim: [2 * level + rim]. */
+function shadesOf(rgb, ground) {
+  const shades = new Uint32Array(2 * FOG_LEVELS);
+  for (let level = 0; level < FOG_LEVELS; level++) {
+    const fog = (0.5 * level) / (FOG_LEVELS - 1);
+    for (const rim of [0, 1]) {
+      const [r, g, b] = rgb.map((v, k) => Math.round((v + (ground[k] - v) * fog) * (rim ? 0.72 : 1)));
+      shades[2 * level + rim] = (b << 16) | (g << 8) | r;
+    }
+  }
+  return shades;
+}
+
+/** Mix a colour over a word, alpha in 0..256: red and blue at once, then green. */
+function mixed(word, colour, alpha) {
+  const rest = 256 - alpha;
+  const redBlue = ((Math.imul(word & 0xff00ff, rest) + Math.imul(colour & 0xff00ff, alpha)) >>> 8) & 0xff00ff;
+  const green = ((Math.imul(word & 0xff00, rest) + Math.imul(colour & 0xff00, alpha)) >>> 8) & 0xff00;
+  return 0xff000000 | redBlue | green;
 }
 
 class Canvas3D {
@@ -42,7 +64,6 @@ class Canvas3D {
     this.width = width;
     this.height = height;
     this.words = new Uint32Array(width * height);
-    this.bytes = new Uint8ClampedArray(this.words.buffer);
     this.ids = new Int32Array(width * height);
   }
 
@@ -53,22 +74,18 @@ class Canvas3D {
   }
 
   line(x0, y0, x1, y1, [r, g, b], alpha) {
+    const colour = (b << 16) | (g << 8) | r;
     const steps = Math.ceil(Math.max(Math.abs(x1 - x0), Math.abs(y1 - y0)));
     for (let s = 0; s <= steps; s++) {
       const x = x0 + ((x1 - x0) * s) / steps, y = y0 + ((y1 - y0) * s) / steps;
       const [left, top] = [Math.floor(x), Math.floor(y)];
       for (const [px, py, part] of [[left, top, (1 - x + left) * (1 - y + top)], [left + 1, top, (x - left) * (1 - y + top)],
         [left, top + 1, (1 - x + left) * (y - top)], [left + 1, top + 1, (x - left) * (y - top)]]) {
-        if (px >= 0 && py >= 0 && px < this.width && py < this.height) this.blend((py * this.width + px) << 2, r, g, b, Math.round(part * alpha));
+        if (px < 0 || py < 0 || px >= this.width || py >= this.height) continue;
+        const p = py * this.width + px;
+        this.words[p] = mixed(this.words[p], colour, Math.round(part * alpha));
       }
     }
-  }
-
-  blend(at, r, g, b, alpha) {
-    const { bytes } = this;
-    bytes[at] += ((r - bytes[at]) * alpha) >> 8;
-    bytes[at + 1] += ((g - bytes[at + 1]) * alpha) >> 8;
-    bytes[at + 2] += ((b - bytes[at + 2]) * alpha) >> 8;
   }
 
   /**
@@ -77,27 +94,31 @@ class Canvas3D {
    */
   paint(cloud, styles, radius, opacity) {
     const order = this.backToFront(cloud, styles);
-    const { bytes, ids, width, height, ground } = this;
-    for (const i of order) {
-      const { rgb, shape, size } = styles[cloud.code[i]];
-      const near = Math.min(Math.max(0.5 - cloud.depth[i] / 2.4, 0), 1);
-      const perspective = DISTANCE / (DISTANCE + cloud.depth[i]);
-      const mask = maskOf(shape, Math.max(Math.round(radius * size * perspective * 2) / 2, 1));
-      const fog = 0.5 * (1 - near);
-      const r = rgb[0] + (ground[0] - rgb[0]) * fog, g = rgb[1] + (ground[1] - rgb[1]) * fog, b = rgb[2] + (ground[2] - rgb[2]) * fog;
-      const left = Math.round(cloud.x[i]), top = Math.round(cloud.y[i]);
-      if (left < -mask.reach || top < -mask.reach || left >= width + mask.reach || top >= height + mask.reach) continue;
-      const { dx, dy, cover, shade } = mask;
-      for (let k = 0; k < dx.length; k++) {
-        const x = left + dx[k], y = top + dy[k];
-        if (x < 0 || y < 0 || x >= width || y >= height) continue;
-        const p = y * width + x, q = p << 2;
-        const alpha = cover[k] * opacity, dark = shade[k] / 256;
-        bytes[q] += ((r * dark - bytes[q]) * alpha) / 256;
-        bytes[q + 1] += ((g * dark - bytes[q + 1]) * alpha) / 256;
-        bytes[q + 2] += ((b * dark - bytes[q + 2]) * alpha) / 256;
-        if (cover[k] > 100) ids[p] = i;
-      }
+    const { x, y, depth, code } = cloud;
+    const shades = styles.map(({ rgb }) => shadesOf(rgb, this.ground));
+    const strength = Math.round(256 * opacity);
+    for (let n = 0; n < order.length; n++) {
+      const i = order[n];
+      const style = styles[code[i]];
+      const far = Math.min(Math.max(0.5 + depth[i] / 2.4, 0), 1);
+      const perspective = DISTANCE / (DISTANCE + depth[i]);
+      const mask = maskOf(style.shape, Math.max(Math.round(radius * style.size * perspective * 2) / 2, 1));
+      const level = 2 * Math.round(far * (FOG_LEVELS - 1));
+      this.stamp(mask, Math.round(x[i]), Math.round(y[i]), shades[code[i]], level, strength, i);
+    }
+  }
+
+  stamp(mask, left, top, shades, level, strength, id) {
+    const { reach, dx, dy, cover, rim } = mask;
+    const { words, ids, width, height } = this;
+    if (left < -reach || top < -reach || left >= width + reach || top >= height + reach) return;
+    const whole = left >= reach && top >= reach && left + reach < width && top + reach < height;
+    for (let k = 0; k < dx.length; k++) {
+      const px = left + dx[k], py = top + dy[k];
+      if (!whole && (px < 0 || py < 0 || px >= width || py >= height)) continue;
+      const p = py * width + px;
+      words[p] = mixed(words[p], shades[level + rim[k]], (cover[k] * strength) >> 8);
+      if (cover[k] > 100) ids[p] = id;
     }
   }
 

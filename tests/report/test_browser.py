@@ -356,3 +356,22 @@ def test_the_sweep_follows_one_image(report, open_page):
     )
     assert drawn == [0, 1, 5]
     watched.check()
+
+
+def test_printing_keeps_the_plots_whole_and_the_screen_as_it_was(report, open_page):
+    watched = open_page(report, color_scheme="dark")
+    page = watched.page
+    size = "() => Array.from(document.querySelectorAll('.plot-frame, #curves-plot'), e => e.offsetWidth)"
+    before = page.evaluate(size)
+    stage = "() => getComputedStyle(document.documentElement).getPropertyValue('--stage')"
+    page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.evaluate(stage) == "#fff"
+    assert page.locator("form.controls input").is_hidden()
+    zoomed = page.locator(".plot-frame").bounding_box()
+    assert zoomed["width"] <= 681
+    page.emulate_media(media="screen")
+    page.evaluate("() => dispatchEvent(new Event('afterprint'))")
+    settle(page)
+    assert page.evaluate(size) == before
+    watched.check()
