@@ -31,7 +31,7 @@ class ClassificationLoss(nn.Module):
 class TrueClassProbabilityLoss(nn.Module):
     """Squared distance of the learned confidence to the probability that the classifier gives to the truth.
 
-    Corbière et al., "Addressing Failure Prediction by Learning Model Confidence", NeurIPS 2019, equation 4:
+    Corbière et al., "Addressing Failure Prediction by Learning Model Confidence", NeurIPS 2019:
     the mean of (sigmoid(confidence_logit) - p_y)^2. The classifier is the teacher: no gradient reaches it.
     """
 
@@ -53,12 +53,12 @@ class TrueClassProbabilityLoss(nn.Module):
 class DeepGamblersLoss(nn.Module):
     """The doubling rate of a gambler who may keep the stake: ``-log(p_y + p_reservation / reward)``.
 
-    Liu et al., "Deep Gamblers: Learning to Abstain with Portfolio Theory", NeurIPS 2019, equation 4; the
+    Liu et al., "Deep Gamblers: Learning to Abstain with Portfolio Theory", NeurIPS 2019; the
     softmax is over the C classes and the reservation together.
 
     Args:
-        reward: what a right answer pays, > 0. Abstaining never pays at 1 and below, and is no worse than the
-            right answer from C on; useful values are above 1.
+        reward: what a right answer pays for each unit of the stake, > 0; whoever abstains keeps the stake.
+            At 1 and below it is best to abstain always; the higher, the less is abstaining worth.
 
     Raises:
         ValueError: ``reward`` is not a positive number.
@@ -87,8 +87,8 @@ class DeepGamblersLoss(nn.Module):
 class DeVriesLoss(nn.Module):
     """Cross-entropy in which the network may buy hints, at a price that follows a budget.
 
-    DeVries & Taylor, "Learning Confidence for Out-of-Distribution Detection in Neural Networks", 2018,
-    equations 2 to 5: with confidence c the probabilities become c p + (1 - c) y, and -log c is charged,
+    DeVries & Taylor, "Learning Confidence for Out-of-Distribution Detection in Neural Networks", 2018:
+    with confidence c the probabilities become c p + (1 - c) y, and -log c is charged,
     weighted by lambda. A random half of each batch gets hints, or the network would learn to live on them.
     After every batch lambda falls (is divided by 1.01) while the mean charge is below the budget, and rises
     (is divided by 0.99) otherwise. In evaluation mode there are no hints, and lambda stays.
