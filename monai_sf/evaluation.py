@@ -7,16 +7,17 @@ on a page is the same number. Confidence, prediction and error are defined as in
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from monai_sf.metrics import aurc
+from monai_sf.metrics import aurc, coverage_at_risk
 from monai_sf.results import Results, ResultsError
 from monai_sf.scores import CSFS, csfs_for
 
@@ -86,6 +87,35 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
     prediction = np.asarray(arrays[score.prediction]).argmax(axis=1).astype(np.int64)
     error = (prediction != results.labels_of(test_set)).astype(np.float64)
     return Detection(confidence.cpu().numpy(), prediction, error)
+
+
+def thresholds(results: Results, test_set: str, target_risk: float) -> dict[str, Any]:
+    """The confidence from which on a prediction is to be trusted, for every CSF of a run.
+
+    Per CSF the lowest threshold whose selective risk on these cases is at most the target, see
+    :func:`monai_sf.metrics.coverage_at_risk`. It describes these cases; cases from elsewhere may fail more.
+
+    Args:
+        results: outputs on cases that are not reported, as a rule those of the validation split.
+        test_set: name of the test set that holds them.
+        target_risk: highest error rate to tolerate among trusted predictions, in [0, 1].
+
+    Returns:
+        ``target_risk``, ``cases`` (their number), and ``csfs``: name to ``threshold`` (on the scale that the
+        CSF computes; None when no threshold reaches the target, so that everything is deferred), ``coverage``
+        (share of the cases that is trusted) and ``risk`` (error rate of those, None without any).
+
+    Raises:
+        ValueError: ``target_risk`` is out of range.
+    """
+    points = {}
+    for csf in available_csfs(results):
+        found = failure_detection(results, test_set, csf)
+        point = coverage_at_risk(found.confidence, found.error, risk=target_risk)
+        points[csf] = {
+            name: value if math.isfinite(value) else None for name, value in point._asdict().items()
+        }
+    return {"target_risk": target_risk, "cases": len(results.test_sets[test_set]), "csfs": points}
 
 
 def benchmark_table(runs: Sequence[Results], metric: Metric = aurc) -> pd.DataFrame:

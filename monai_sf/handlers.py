@@ -22,6 +22,7 @@ from tqdm import tqdm
 from monai_sf.files import atomic_path
 from monai_sf.networks import load_checkpoint, load_weights
 from monai_sf.results import TestSetWriter
+from monai_sf.stages import StageRunner
 
 logger = logging.getLogger(__name__)
 
@@ -129,33 +130,45 @@ class TrainingProgress:
 class TrainingCheckpoint:
     """Save the whole state of a training after every epoch, the best network apart, and resume from it.
 
-    ``last.pt`` holds network, optimizer, scheduler, scaler, epoch and history; ``best.pt`` the network with
-    the highest validation accuracy (the first of equals). Both are written whole or not at all, and hold
-    tensors and plain values only. Together with :class:`EpochSeed` a resumed training gives the weights of an
-    unbroken one.
+    ``last.pt`` holds network, optimizer, scheduler, loss, scaler, epoch and history; ``best.pt`` the best
+    network of the last stage, and ``best-<stage>.pt`` that of an earlier one (the first of equals; see
+    :class:`monai_sf.stages.Stage`). All are written whole or not at all, and hold tensors and plain values
+    only. Together with :class:`EpochSeed` a resumed training gives the weights of an unbroken one.
 
     Args:
         folder: where the files go.
-        network: the network that is trained.
-        states: further objects with ``state_dict`` and ``load_state_dict``, by name.
-        validator: the engine whose metric ``accuracy`` selects.
+        stages: what is trained, and when.
+        scaler: of automatic mixed precision, if that is used.
+        validator: the engine whose metrics ``accuracy`` and ``loss`` select.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], network: nn.Module, states: Mapping[str, Any], validator: Engine
+        self,
+        folder: str | os.PathLike[str],
+        stages: StageRunner,
+        scaler: torch.amp.GradScaler | None,
+        validator: Engine,
     ) -> None:
-        self.folder, self.network, self.states, self.validator = Path(folder), network, states, validator
-        self.history: list[dict[str, float]] = []
+        self.folder, self.stages, self.scaler, self.validator = Path(folder), stages, scaler, validator
+        self.history: list[dict[str, Any]] = []
 
     @property
-    def best(self) -> dict[str, float]:
-        """Epoch and accuracy of the best network so far."""
-        return max(self.history, key=lambda entry: (entry["accuracy"], -entry["epoch"]))
+    def best(self) -> dict[str, Any]:
+        """The history's entry of the best network so far of the stage that is trained."""
+        stage = self.stages.current
+        entries = [entry for entry in self.history if entry["stage"] == stage.name]
+        if stage.select == "loss":
+            return min(entries, key=lambda entry: (entry["loss"], entry["epoch"]))
+        return max(entries, key=lambda entry: (entry["accuracy"], -entry["epoch"]))
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after its validation and its learning-rate schedule."""
         engine.add_event_handler(Events.STARTED, self.resume)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def _states(self) -> dict[str, Any]:
+        states = self.stages.states()
+        return states if self.scaler is None else {**states, "scaler": self.scaler}
 
     def resume(self, engine: Engine) -> None:
         """Go on after the last complete epoch, if there is one.
@@ -167,10 +180,18 @@ class TrainingCheckpoint:
         if not path.exists():
             return
         checkpoint: dict[str, Any] = load_checkpoint(str(path))
-        if set(checkpoint) != {"network", "epoch", "history", *self.states}:
-            raise ValueError(f"{path} holds {sorted(checkpoint)}: it belongs to another training; remove it")
-        load_weights(self.network, checkpoint["network"], str(path))
-        for name, target in self.states.items():
+        plan = [[stage.name, stage.epochs] for stage in self.stages.stages]
+        if (
+            set(checkpoint) != {"network", "epoch", "history", "stages", *self._states()}
+            or checkpoint["stages"] != plan
+        ):
+            raise ValueError(
+                f"{path} holds {sorted(checkpoint)} of the stages {checkpoint.get('stages')}, here they are "
+                f"{plan}: it belongs to another training; remove it"
+            )
+        load_weights(self.stages.network, checkpoint["network"], str(path))
+        self.stages.enter(self.stages.index_of(checkpoint["epoch"]))
+        for name, target in self._states().items():
             target.load_state_dict(checkpoint[name])
         self.history = checkpoint["history"]
         engine.state.epoch = checkpoint["epoch"]
@@ -180,18 +201,33 @@ class TrainingCheckpoint:
         )
 
     def save(self, engine: Engine) -> None:
-        """Write ``best.pt``, if this epoch is the best, and then ``last.pt``."""
-        epoch = engine.state.epoch
-        self.history.append({"epoch": epoch, "accuracy": float(self.validator.state.metrics["accuracy"])})
-        weights = self.network.state_dict()
-        if self.best["epoch"] == epoch:
-            self._write("best.pt", {"network": weights, **self.history[-1]})
-        states = {name: target.state_dict() for name, target in self.states.items()}
-        self._write("last.pt", {"network": weights, "epoch": epoch, "history": self.history, **states})
+        """Write the best network, if this epoch's is, and then ``last.pt``."""
+        metrics, epoch = self.validator.state.metrics, engine.state.epoch
+        self.history.append(
+            {
+                "epoch": epoch,
+                "stage": self.stages.current.name,
+                **{name: float(metrics[name]) for name in ("accuracy", "loss")},
+            }
+        )
+        weights = self.stages.network.state_dict()
+        best = self.stages.best_file(self.stages.index)
+        if best is not None and self.best["epoch"] == epoch:
+            self._write(best, {"network": weights, **self.history[-1]})
+        self._write(
+            self.folder / "last.pt",
+            {
+                "network": weights,
+                "epoch": epoch,
+                "history": self.history,
+                "stages": [[stage.name, stage.epochs] for stage in self.stages.stages],
+                **{name: target.state_dict() for name, target in self._states().items()},
+            },
+        )
 
-    def _write(self, name: str, content: dict[str, Any]) -> None:
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
         # given a path, torch writes the file's name into the file: equal weights would have unequal hashes
-        with atomic_path(self.folder / name) as partial, open(partial, "wb") as file:
+        with atomic_path(path) as partial, open(partial, "wb") as file:
             torch.save(content, file)
 
 

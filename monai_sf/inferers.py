@@ -11,7 +11,7 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from monai_sf.networks import ConfidenceClassifier, dropout_layers
+from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, dropout_layers
 
 # Odd 64-bit constants of the SplitMix64 generator (Steele, Lea & Flood, OOPSLA 2014), as signed integers.
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -64,6 +64,16 @@ def _sampling(layers: Sequence[nn.Module], streams: Sequence[Tensor]) -> Iterato
             handle.remove()
 
 
+class OutputInferer(Inferer):
+    """One pass that gives everything that the network has to say, as training needs it."""
+
+    def __call__(  # type: ignore[override]
+        self, inputs: Tensor, network: ConfidenceClassifier
+    ) -> ClassifierOutput:
+        """(N, channels, H, W) float images in [0, 1] to logits, features and learned confidence."""
+        return network.outputs(inputs)
+
+
 class MCDropoutInferer(Inferer):
     """One pass without dropout, and T passes with it, reduced to mean softmax and mean entropy.
 
@@ -101,9 +111,10 @@ class MCDropoutInferer(Inferer):
             case_ids: N names that seed the cases' streams; by default the images' own bytes do.
 
         Returns:
-            ``logits`` (N, C) float32, ``features`` (N, F) float32, and with T > 0 ``mcd_log_softmax`` (N, C)
-            float32, log of the mean softmax, and ``mcd_entropy`` (N,) float64, mean of the samples' entropies
-            in nats.
+            ``logits`` (N, C) and ``features`` (N, F), where the network has them ``confidence_logit`` (N,)
+            or ``reservation_logit`` (N,), all float32, and with T > 0 ``mcd_log_softmax`` (N, C) float32, log
+            of the mean softmax, and ``mcd_entropy`` (N,) float64, mean of the samples' entropies in nats.
+            The softmax is over the C classes; a reservation class has no part in it.
 
         Raises:
             ValueError: the network is in training mode, or has no dropout: all samples would be equal.
@@ -117,9 +128,9 @@ class MCDropoutInferer(Inferer):
                 "score. Give the network dropout or set samples to 0"
             )
         stem = network.stem(inputs)
-        features = network.trunk(stem)
-        logits = network.head(features)
-        outputs = {"logits": logits.float(), "features": features.float()}
+        plain = network.outputs_of(inputs, network.trunk(stem))
+        logits = plain.logits
+        outputs = {name: array.float() for name, array in plain._asdict().items() if array is not None}
         if not self.samples:
             return outputs
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,24 +11,39 @@ from monai.networks.nets import DenseNet, EfficientNet
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from monai_sf.heads import ConfidenceHead
+
 
 class ClassifierOutput(NamedTuple):
-    """What one pass gives: ``logits`` (N, C) and the ``features`` (N, F) that the head saw."""
+    """What one pass gives.
+
+    Attributes:
+        logits: (N, C) of the classes.
+        features: (N, F), what the head saw.
+        confidence_logit: (N,) learned confidence before its sigmoid, where the network has one.
+        reservation_logit: (N,) logit of the reservation class, where the network has one.
+    """
 
     logits: Tensor
     features: Tensor
+    confidence_logit: Tensor | None = None
+    reservation_logit: Tensor | None = None
 
 
 class ConfidenceClassifier(nn.Module):
     """A MONAI classifier taken apart into backbone and head, so that features and dropout can be reached.
 
     The backbone's last linear layer becomes the head (with the dropout before it, where the backbone has one,
-    as EfficientNet does); everything before it gives the features.
+    as EfficientNet does); everything before it gives the features. A method's learned confidence sees what
+    the last layer sees, or, as ConfidNet does, the features of a copy of the backbone (``encoder``), which
+    always stays in evaluation mode: without dropout and with the classifier's batch statistics.
 
     Args:
         backbone: a MONAI classifier whose last linear layer gives the logits (DenseNet, EfficientNet, ResNet,
             SENet, ...). It is changed in place.
         num_classes: number of classes C; must be the backbone's number of outputs.
+        confidence: makes the method's head from the number of features (see :mod:`monai_sf.heads`); None for
+            a classifier and nothing else.
         mean: subtracted from the image, which is in [0, 1].
         std: the image is divided by this, after the mean was subtracted.
 
@@ -36,7 +53,13 @@ class ConfidenceClassifier(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Module, num_classes: int, *, mean: float = 0.5, std: float = 0.25
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        *,
+        confidence: Callable[[int], ConfidenceHead] | None = None,
+        mean: float = 0.5,
+        std: float = 0.25,
     ) -> None:
         super().__init__()
         if std <= 0:
@@ -57,6 +80,11 @@ class ConfidenceClassifier(nn.Module):
         self.num_classes = num_classes
         self.num_features = last.in_features
         self.mean, self.std = mean, std
+        self.confidence = confidence(last.in_features) if confidence is not None else None
+        has_encoder = self.confidence is not None and self.confidence.own_encoder
+        self.encoder = copy.deepcopy(backbone) if has_encoder else None
+        self._frozen: tuple[nn.Module, ...] = ()
+        self._encoder_is_backbone = False  # while it is not trained, a second pass would give the same
 
     def stem(self, images: Tensor) -> Tensor:
         """What lies before the first dropout layer, the same for every dropout sample.
@@ -95,9 +123,54 @@ class ConfidenceClassifier(nn.Module):
         return self.trunk(self.stem(images))
 
     def outputs(self, images: Tensor) -> ClassifierOutput:
-        """(N, channels, H, W) images in [0, 1] to logits and features of one pass."""
-        features = self.features(images)
-        return ClassifierOutput(self.head(features), features)
+        """(N, channels, H, W) images in [0, 1] to everything that one pass gives."""
+        return self.outputs_of(images, self.features(images))
+
+    def outputs_of(self, images: Tensor, features: Tensor) -> ClassifierOutput:
+        """As :meth:`outputs`, where the features (N, F) of the images are known already."""
+        before_last = self.head[:-1](features)
+        output = ClassifierOutput(self.head[-1](before_last), features)
+        if self.confidence is None:
+            return output
+        if self.encoder is not None and not self._encoder_is_backbone:
+            before_last = self.encoder((images - self.mean) / self.std)
+        return output._replace(**{self.confidence.output: self.confidence(before_last)})
+
+    def train_only(self, parts: Sequence[str]) -> list[nn.Parameter]:
+        """Freeze all but some parts: no gradients, and evaluation mode even while the network trains.
+
+        Args:
+            parts: of "backbone", "head", "encoder", "confidence".
+
+        Returns:
+            The parameters of these parts.
+
+        Raises:
+            ValueError: the network has no such part.
+        """
+        known = {name: part for name, part in self.named_children() if part is not None}
+        if not parts or not set(parts) <= set(known):
+            raise ValueError(f"parts to train must be some of {sorted(known)}, got {list(parts)}")
+        for name, part in known.items():
+            part.requires_grad_(name in parts)
+        self._encoder_is_backbone = "encoder" not in parts
+        self._frozen = tuple(part for name, part in known.items() if name not in parts)
+        self.train(self.training)
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def copy_encoder(self) -> None:
+        """Make the encoder that the learned confidence sees a copy of the backbone, if there is one."""
+        if self.encoder is not None:
+            self.encoder.load_state_dict(self.backbone.state_dict())
+
+    def train(self, mode: bool = True) -> ConfidenceClassifier:
+        """Training or evaluation mode; what is frozen, and the encoder, stay in evaluation mode."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        if self.encoder is not None:
+            self.encoder.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, channels, H, W) images in [0, 1] to (N, C) logits."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -49,8 +51,39 @@ def _image_batch(
     return image, None, (), {"case_ids": batch["case_id"]}
 
 
+def stored_threshold(evaluation: str | os.PathLike[str], csf: str) -> float:
+    """The confidence below which a prediction is to be deferred.
+
+    Args:
+        evaluation: run.json of an evaluation, see :func:`monai_sf.evaluation.thresholds`.
+        csf: name of a confidence score.
+
+    Returns:
+        The threshold on the scale that the CSF computes; infinity where everything is to be deferred.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it has no threshold for this score; names those that it has.
+    """
+    try:
+        run = json.loads(Path(evaluation).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"no evaluation at {evaluation}, so there is no threshold: run the evaluation first, or set csf "
+            "to null for predictions without a decision"
+        ) from None
+    stored = run.get("thresholds", {}).get("csfs", {})
+    if csf not in stored:
+        raise ValueError(f"{evaluation} has no threshold for csf {csf!r}; it has {sorted(stored)}")
+    threshold = stored[csf]["threshold"]
+    return math.inf if threshold is None else float(threshold)
+
+
 class ImagePredictor(SupervisedEvaluator):
     """Classify images that have no label, and write a CSV: one row an image, one column a confidence score.
+
+    The column ``defer`` says which predictions are not to be trusted: those whose confidence lies below the
+    threshold that was chosen on the validation cases, for the target risk of the evaluation.
 
     Args:
         device: where to compute.
@@ -59,10 +92,16 @@ class ImagePredictor(SupervisedEvaluator):
         dataset: dictionaries with ``image`` (channels, H, W) in [0, 1] and ``case_id``.
         inferer: gives the outputs that the confidence scores need.
         method: how the network was trained, see :func:`monai_sf.scores.csfs_for`.
+        csf: the confidence score that decides whether to defer, or None for no decision.
+        evaluation: run.json of the network's evaluation, which holds the thresholds; read if a score decides.
         class_names: names of the C classes.
         output: the CSV file to write.
         batch_size: images in a batch.
         val_handlers: further handlers.
+
+    Raises:
+        FileNotFoundError: there is no evaluation to take the threshold from.
+        ValueError: ``class_names`` do not fit the network, or there is no threshold for ``csf``.
     """
 
     def __init__(
@@ -74,6 +113,8 @@ class ImagePredictor(SupervisedEvaluator):
         dataset: Dataset,
         inferer: MCDropoutInferer,
         method: str,
+        csf: str | None,
+        evaluation: str | os.PathLike[str],
         class_names: Sequence[str],
         output: str | os.PathLike[str],
         batch_size: int = 64,
@@ -86,6 +127,8 @@ class ImagePredictor(SupervisedEvaluator):
         self.checkpoint, self.method, self.class_names = str(checkpoint), method, list(class_names)
         self.output = Path(output)
         self.count = len(dataset)
+        self.csf = csf
+        self.threshold = stored_threshold(evaluation, csf) if csf is not None else math.nan
         self.rows: list[pd.DataFrame] = []
         super().__init__(
             device=device,
@@ -101,13 +144,16 @@ class ImagePredictor(SupervisedEvaluator):
     def _score(self) -> None:
         state: Any = self.state
         outputs: dict[str, Tensor] = state.output[CommonKeys.PRED]
-        classes = outputs["logits"].argmax(1).tolist()
+        deciding = CSFS[self.csf].prediction if self.csf is not None else "logits"
+        classes = outputs[deciding].argmax(1).tolist()
         table = pd.DataFrame({"case_id": state.batch["case_id"], "prediction": classes})
         table["class"] = [self.class_names[c] for c in classes]
         for name in csfs_for(self.method, outputs):
             confidence = CSFS[name].confidence(outputs)
             probability = CSFS[name].scale == "log_probability"
             table[name] = (confidence.exp() if probability else confidence).cpu().numpy()
+        if self.csf is not None:
+            table["defer"] = (CSFS[self.csf].confidence(outputs) < self.threshold).cpu().numpy()
         self.rows.append(table)
         self.bar.update(len(table))
 

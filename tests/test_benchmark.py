@@ -10,6 +10,7 @@ from monai_sf.benchmark import runs
 TRAIN = """
 output_dir: runs
 study: iid
+method: confidnet
 prepare: $1
 run_dir: $@output_dir + '/' + @study
 run: "$open(@output_dir + '/log', 'a').write(@study + ' ') and 1 / (0 if @study == 'bad' else 1)"
@@ -27,12 +28,18 @@ def configs(tmp_path):
 
 
 def run(configs, output, studies, workers=1):
-    return runs.run_studies(configs, studies=studies, overrides={"output_dir": str(output)}, workers=workers)
+    return runs.run_studies(
+        configs,
+        studies=studies,
+        methods=["confidnet"],
+        overrides={"output_dir": str(output)},
+        workers=workers,
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failed_run_is_named_and_the_others_finish(configs, tmp_path, workers):
-    with pytest.raises(RuntimeError, match=r"1 of 3 runs failed \(bad: division by zero\)"):
+    with pytest.raises(RuntimeError, match=r"1 of 3 runs failed \(bad-confidnet: division by zero\)"):
         runs.run_studies(
             configs,
             studies=["iid", "bad", "texture"],

@@ -20,22 +20,24 @@ from monai_sf.data import case_records
 from monai_sf.engines import ClassifierTrainer, TestSetEvaluator
 from monai_sf.handlers import thumbnails
 from monai_sf.inferers import MCDropoutInferer
+from monai_sf.losses import ClassificationLoss
 from monai_sf.results import ResultsError, load_results
+from monai_sf.stages import Stage
 
 CPU = torch.device("cpu")
 
 
-def make_trainer(run_dir, epochs=3, network=None, dataset=None, **changes):
+def make_trainer(run_dir, epochs=3, network=None, dataset=None, stages=None, **changes):
     cases = toy_cases()
+    stages = stages or [Stage("classifier", epochs, ClassificationLoss(), 0.01)]
     arguments = {
         "device": CPU,
-        "max_epochs": epochs,
+        "max_epochs": sum(stage.epochs for stage in stages),
+        "stages": stages,
         "network": network or tiny_network(),
         "dataset": dataset or toy_dataset(cases[:28], "train", augment=True),
         "validation_dataset": toy_dataset(cases[28:], "val"),
         "batch_size": 9,
-        "learning_rate": 0.01,
-        "weight_decay": 0.0,
         "run_dir": run_dir,
         "seed": 3,
         **changes,
@@ -140,7 +142,7 @@ def test_nan_loss_names_the_cases(tmp_path):
 def test_checkpoint_of_another_network_or_a_damaged_one(tmp_path):
     make_trainer(tmp_path, epochs=1).run()
     (tmp_path / "training.json").unlink()
-    other = make_trainer(tmp_path, epochs=2, network=tiny_network(filters=8))
+    other = make_trainer(tmp_path, epochs=1, network=tiny_network(filters=8))
     with pytest.raises(ValueError, match=r"last\.pt is a checkpoint of another network"):
         other.run()
     last = tmp_path / "last.pt"
@@ -152,10 +154,11 @@ def test_checkpoint_of_another_network_or_a_damaged_one(tmp_path):
         make_trainer(tmp_path, epochs=2).run()
 
 
-@pytest.mark.parametrize("name", ["max_epochs", "batch_size", "learning_rate"])
-def test_numbers_must_be_positive(tmp_path, name):
-    with pytest.raises(ValueError, match=f"{name} must be positive, got 0"):
-        make_trainer(tmp_path, **({"epochs": 0} if name == "max_epochs" else {name: 0}))
+def test_numbers_that_cannot_be(tmp_path):
+    with pytest.raises(ValueError, match="batch_size must be positive, got 0"):
+        make_trainer(tmp_path, batch_size=0)
+    with pytest.raises(ValueError, match="max_epochs is 4, the stages have 3 together"):
+        make_trainer(tmp_path, max_epochs=4)
 
 
 def test_a_last_batch_of_one_case_is_left_out(tmp_path):
@@ -194,6 +197,7 @@ def make_evaluator(run_dir, network=None, records_changed=None, samples=2, **cha
         "target_kind": "manifestation",
         "sweep": CorruptionSweep(KINDS, (1, 3)),
         "inferer": MCDropoutInferer(samples),
+        "target_risk": 0.1,
         "run_description": RUN,
         "batch_size": 4,
         **changes,

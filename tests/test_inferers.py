@@ -1,14 +1,17 @@
 """Dropout samples: real, seeded per case, reduced exactly."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from monai.networks.nets import DenseNet, EfficientNetBN, resnet18
 from toy import tiny_network
 
+from monai_sf.heads import ConfidNetHead, DeVriesHead, ReservationHead
 from monai_sf.inferers import MCDropoutInferer, _keep_mask, case_seed
 from monai_sf.networks import ConfidenceClassifier
+from monai_sf.scores import CSFS
 
 
 def trained(network, channels=1, size=32):
@@ -21,6 +24,12 @@ def trained(network, channels=1, size=32):
 
 
 NETWORKS = {
+    "densenet161 with few layers": lambda: ConfidenceClassifier(
+        DenseNet(
+            2, 1, 3, init_features=96, growth_rate=48, block_config=(1, 1, 1, 1), dropout_prob=0.1, bn_size=1
+        ),
+        3,
+    ),
     "densenet": lambda: ConfidenceClassifier(
         DenseNet(2, 1, 3, init_features=8, growth_rate=4, block_config=(2, 2), dropout_prob=0.2), 3
     ),
@@ -68,6 +77,44 @@ def test_outputs_do_not_depend_on_the_batch_or_the_tiling(network):
         torch.testing.assert_close(small_tiles[name], expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(backwards[name].flip(0), expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(torch.cat([a[name] for a in alone]), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", [partial(ConfidNetHead, width=8), ReservationHead, DeVriesHead])
+def test_learned_confidence_comes_with_the_plain_pass(head):
+    torch.manual_seed(0)
+    network = trained(tiny_network(confidence=head), size=16)
+    images = torch.rand(64, 1, 16, 16)
+    ids = [str(i) for i in range(64)]
+    whole = MCDropoutInferer(3)(images, network, ids)
+    assert set(whole) == {"logits", "features", "mcd_log_softmax", "mcd_entropy", head_output(head)}
+    with torch.no_grad():
+        torch.testing.assert_close(
+            whole[head_output(head)], getattr(network.outputs(images), head_output(head))
+        )
+    alone = [MCDropoutInferer(3)(images[i : i + 1], network, ids[i : i + 1]) for i in range(64)]
+    for name, array in whole.items():
+        torch.testing.assert_close(torch.cat([a[name] for a in alone]), array, rtol=1e-4, atol=1e-5)
+
+
+def head_output(head):
+    return getattr(head, "func", head).output
+
+
+def test_dropout_samples_of_deep_gamblers_ignore_the_reservation_class():
+    torch.manual_seed(0)
+    network = trained(tiny_network(confidence=ReservationHead), size=16)
+    images = torch.rand(4, 1, 16, 16)
+    before = MCDropoutInferer(3)(images, network, IDS)
+    with torch.no_grad():
+        network.confidence.layers.bias += 100.0
+    after = MCDropoutInferer(3)(images, network, IDS)
+    for name in ("logits", "mcd_log_softmax", "mcd_entropy"):
+        assert torch.equal(before[name], after[name])
+    assert (after["reservation_logit"] > before["reservation_logit"] + 99).all()
+    for csf in ("DG-MCD-MSR", "DG-RES"):
+        moved = CSFS[csf].confidence(before) != CSFS[csf].confidence(after)
+        assert moved.all() == (csf == "DG-RES")
+        assert moved.any() == (csf == "DG-RES")
 
 
 def test_same_seed_same_bits_other_seed_or_case_other_samples(network):

@@ -10,12 +10,12 @@ from monai.transforms import Compose, RandFlipd, ToTensord
 from monai_sf.networks import ConfidenceClassifier
 
 
-def tiny_network(seed=0, dropout=0.2, filters=4):
+def tiny_network(seed=0, dropout=0.2, filters=4, confidence=None):
     torch.manual_seed(seed)
     backbone = DenseNet(
         2, 1, 2, init_features=filters, growth_rate=4, block_config=(1, 1), dropout_prob=dropout
     )
-    return ConfidenceClassifier(backbone, 2)
+    return ConfidenceClassifier(backbone, 2, confidence=confidence)
 
 
 def toy_cases(n=40, seed=0):

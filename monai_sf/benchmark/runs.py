@@ -29,71 +29,91 @@ def run_studies(
     configs: str | os.PathLike[str],
     *,
     studies: Sequence[str],
+    methods: Sequence[str],
     overlays: Sequence[str] = (),
     overrides: Mapping[str, Any],
     workers: int,
 ) -> list[Path]:
-    """Train and evaluate a classifier for each study; what is complete already is not run again.
+    """Train and evaluate a classifier for each study and method; what is complete already is not run again.
 
     Args:
         configs: the bundle's folder ``configs`` with ``train.yaml`` and ``evaluate.yaml``.
         studies: names of studies.
-        overlays: further config files in that folder, laid over both.
+        methods: names of training methods: that of ``train.yaml``, and those with a file ``<method>.yaml``
+            to be laid over it.
+        overlays: further config files in that folder, laid over all others.
         overrides: config keys and values, laid over all files; ``output_dir`` must be among them.
         workers: runs side by side. 1 runs them in this process.
 
     Returns:
-        The folders with the results, one a study.
+        The folders with the results, study by study.
 
     Raises:
+        ValueError: there is no such method.
         RuntimeError: a run failed. The others have been finished before, and stay.
     """
-    _workflow(configs, ["train.yaml", *overlays], overrides, run_id="prepare").run()  # once, not once a run
-    calls = [(str(configs), tuple(overlays), {**overrides, "study": study}) for study in studies]
+    for method in methods:
+        prepare = _workflow(configs, [*_training_files(configs, method), *overlays], overrides, "prepare")
+        if (found := prepare.parser.get_parsed_content("method")) != method:
+            raise ValueError(f"there is no method {method!r}: train.yaml has {found}, and no {method}.yaml")
+    prepare.run()  # once, not once a run
+    calls = {
+        f"{study}-{method}": (str(configs), method, tuple(overlays), {**overrides, "study": study})
+        for study in studies
+        for method in methods
+    }
     done: dict[str, Path] = {}
     failed: dict[str, BaseException] = {}
     with tqdm(total=len(calls), desc="runs", unit="run") as bar:
         if workers == 1 or len(calls) == 1:
-            for call in calls:
+            for name, call in calls.items():
                 try:
-                    done[call[2]["study"]] = train_and_evaluate(*call)
+                    done[name] = train_and_evaluate(*call)
                 except Exception as error:
-                    logger.exception("the run of study %s failed", call[2]["study"])
-                    failed[call[2]["study"]] = error
+                    logger.exception("the run %s failed", name)
+                    failed[name] = error
                 bar.update()
         else:
             with _shared_cores(workers), ProcessPoolExecutor(workers, _spawn()) as pool:
-                futures = {pool.submit(train_and_evaluate, *call): call[2]["study"] for call in calls}
+                futures = {pool.submit(train_and_evaluate, *call): name for name, call in calls.items()}
                 for future in as_completed(futures):
                     problem = future.exception()
                     if problem is None:
                         done[futures[future]] = future.result()
                     else:
-                        logger.error("the run of study %s failed", futures[future], exc_info=problem)
+                        logger.error("the run %s failed", futures[future], exc_info=problem)
                         failed[futures[future]] = problem
                     bar.update()
     if failed:
-        reasons = "; ".join(f"{study}: {error}" for study, error in failed.items())
+        reasons = "; ".join(f"{name}: {error}" for name, error in failed.items())
         raise RuntimeError(
             f"{len(failed)} of {len(calls)} runs failed ({reasons}). Mend the cause and run the same "
             "command: what is complete is kept"
         )
-    return [done[study] for study in studies]
+    return [done[name] for name in calls]
 
 
-def train_and_evaluate(configs: str, overlays: Sequence[str], overrides: Mapping[str, Any]) -> Path:
+def train_and_evaluate(
+    configs: str, method: str, overlays: Sequence[str], overrides: Mapping[str, Any]
+) -> Path:
     """Run a bundle's training and then its evaluation in this process; return the folder of the results.
 
     Raises what the training or the evaluation raises, without MONAI's wrapping.
     """
+    training = _training_files(configs, method)
     try:
-        for files in (["train.yaml"], ["train.yaml", "evaluate.yaml"]):
+        for files in (training, [*training, "evaluate.yaml"]):
             workflow = _workflow(configs, [*files, *overlays], overrides)
             workflow.run()
             workflow.finalize()
     except RuntimeError as error:  # a worker's error loses its causes on the way to the parent
         raise root_cause(error)  # noqa: B904
     return Path(workflow.parser.get_parsed_content("run_dir")) / "results"
+
+
+def _training_files(configs: str | os.PathLike[str], method: str) -> list[str]:
+    own = Path(configs) / f"{method}.yaml"
+    return ["train.yaml", own.name] if own.is_file() else ["train.yaml"]
 
 
 def _workflow(

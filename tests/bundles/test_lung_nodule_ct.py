@@ -27,6 +27,8 @@ network_def#backbone#init_features: 4
 network_def#backbone#growth_rate: 4
 network_def#backbone#block_config: [1, 1]
 epochs: 2
+confidnet_epochs: 1
+finetuning_epochs: 1
 mc_samples: 3
 corruptions: [brightness_up]
 severities: [1, 3]
@@ -67,8 +69,8 @@ def trained(folders):
 
 @pytest.mark.e2e
 def test_results_of_two_studies(trained):
-    iid = load_results(trained / "iid-classifier-0" / "results")
-    texture = load_results(trained / "texture-classifier-0" / "results")
+    iid = load_results(trained / "iid-confidnet-0" / "results")
+    texture = load_results(trained / "texture-confidnet-0" / "results")
     assert list(iid.test_sets) == ["iid", "corruption-brightness_up-1", "corruption-brightness_up-3"]
     assert list(texture.test_sets) == ["iid", "target"]
     assert texture.test_sets["target"].kind == "manifestation"
@@ -91,8 +93,8 @@ def test_same_seed_same_results(trained, folders):
     tiny = str(folders / "tiny.yaml")
     run(folders, ["train.yaml", "small.yaml", tiny], out="again")
     run(folders, ["train.yaml", "evaluate.yaml", "small.yaml", tiny], out="again")
-    one = load_results(trained / "iid-classifier-0" / "results")
-    two = load_results(folders / "again" / "iid-classifier-0" / "results")
+    one = load_results(trained / "iid-confidnet-0" / "results")
+    two = load_results(folders / "again" / "iid-confidnet-0" / "results")
     for name, test_set in one.test_sets.items():
         for key, array in test_set.arrays.items():
             np.testing.assert_array_equal(array, two.test_sets[name].arrays[key])
@@ -110,9 +112,9 @@ def test_table_and_report(trained, folders, capsys):
     from monai_sf.benchmark import write_table
     from monai_sf.report import build_report
 
-    runs = [trained / f"{study}-classifier-0" / "results" for study in ("iid", "texture")]
+    runs = [trained / f"{study}-confidnet-0" / "results" for study in ("iid", "texture")]
     table = write_table(runs, folders / "table.csv")
-    assert list(table.index) == ["MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE"]
+    assert list(table.index) == ["MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet"]
     assert list(table.columns) == ["iid", "cor", "man"]
     assert (table > 0).all(axis=None)
     pd.testing.assert_frame_equal(pd.read_csv(folders / "table.csv", index_col=0), table, atol=1e-3)
@@ -130,7 +132,7 @@ def test_inference_of_single_images(trained, folders):
         workflow_type="infer",
         logging_file=str(CONFIGS / "logging.conf"),
         dataset_dir=str(patient),
-        run_dir=str(trained / "iid-classifier-0"),
+        run_dir=str(trained / "iid-confidnet-0"),
         output=str(folders / "predictions.csv"),
     )
     workflow.initialize()
@@ -155,7 +157,7 @@ def test_monai_finds_the_properties_it_asks_for(folders, files):
     )
     workflow.initialize()
     assert workflow.check_properties() == []
-    assert not (folders / "properties" / "iid-classifier-0" / "train.config.json").exists()
+    assert not (folders / "properties" / "iid-confidnet-0" / "train.config.json").exists()
 
 
 KILL = """
@@ -173,7 +175,7 @@ def test_kill_minus_nine_in_training_then_the_same_command(trained, folders):
     files = [str(CONFIGS / "train.yaml"), str(CONFIGS / "small.yaml"), str(folders / "tiny.yaml")]
     command = [sys.executable, "-c", KILL, ",".join(files), str(folders / "data"), str(folders / "killed")]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
-    last = folders / "killed" / "iid-classifier-0" / "last.pt"
+    last = folders / "killed" / "iid-confidnet-0" / "last.pt"
     deadline = time.monotonic() + 120
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -181,7 +183,7 @@ def test_kill_minus_nine_in_training_then_the_same_command(trained, folders):
     process.wait()
     assert last.exists()
     run(folders, ["train.yaml", "small.yaml", str(folders / "tiny.yaml")], out="killed")
-    one = json.loads((trained / "iid-classifier-0" / "training.json").read_text())
+    one = json.loads((trained / "iid-confidnet-0" / "training.json").read_text())
     two = json.loads((last.parent / "training.json").read_text())
     assert one == two  # the hash of the best weights included
 

@@ -1,0 +1,159 @@
+"""The losses of the training methods, from logits and in log space, so that nothing has to be clamped.
+
+Each takes what the network puts out for a batch (:class:`monai_sf.networks.ClassifierOutput`) and the labels,
+so that one trainer serves all methods.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from monai_sf.networks import ClassifierOutput
+
+
+class ClassificationLoss(nn.Module):
+    """Cross-entropy of the class logits; nothing else is learned."""
+
+    def forward(self, output: ClassifierOutput, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of a batch, in nats.
+
+        Args:
+            output: ``logits`` (N, C) float.
+            labels: (N,) int64 in 0..C-1.
+        """
+        return F.cross_entropy(_wide(output.logits), labels)
+
+
+class TrueClassProbabilityLoss(nn.Module):
+    """Squared distance of the learned confidence to the probability that the classifier gives to the truth.
+
+    Corbière et al., "Addressing Failure Prediction by Learning Model Confidence", NeurIPS 2019:
+    the mean of (sigmoid(confidence_logit) - p_y)^2. The classifier is the teacher: no gradient reaches it.
+    """
+
+    def forward(self, output: ClassifierOutput, labels: Tensor) -> Tensor:
+        """Mean loss of a batch, in [0, 1].
+
+        Args:
+            output: ``logits`` (N, C) and ``confidence_logit`` (N,), float.
+            labels: (N,) int64 in 0..C-1.
+
+        Raises:
+            ValueError: the network has no learned confidence.
+        """
+        confidence = _wide(_learned(output, "confidence_logit")).sigmoid()
+        target = _log_probability(output.logits.detach(), labels).exp()
+        return F.mse_loss(confidence, target)
+
+
+class DeepGamblersLoss(nn.Module):
+    """The doubling rate of a gambler who may keep the stake: ``-log(p_y + p_reservation / reward)``.
+
+    Liu et al., "Deep Gamblers: Learning to Abstain with Portfolio Theory", NeurIPS 2019; the
+    softmax is over the C classes and the reservation together.
+
+    Args:
+        reward: what a right answer pays for each unit of the stake, > 0; whoever abstains keeps the stake.
+            At 1 and below it is best to abstain always; the higher, the less is abstaining worth.
+
+    Raises:
+        ValueError: ``reward`` is not a positive number.
+    """
+
+    def __init__(self, reward: float) -> None:
+        super().__init__()
+        self.log_reward = math.log(_positive("reward", reward))
+
+    def forward(self, output: ClassifierOutput, labels: Tensor) -> Tensor:
+        """Mean loss of a batch, in nats.
+
+        Args:
+            output: ``logits`` (N, C) and ``reservation_logit`` (N,), float.
+            labels: (N,) int64 in 0..C-1.
+
+        Raises:
+            ValueError: the network has no reservation class.
+        """
+        logits, reservation = _wide(output.logits), _wide(_learned(output, "reservation_logit"))
+        total = torch.cat([logits, reservation[:, None]], 1).logsumexp(1)
+        answer = logits.gather(1, labels[:, None])[:, 0]
+        return (total - torch.logaddexp(answer, reservation - self.log_reward)).mean()
+
+
+class DeVriesLoss(nn.Module):
+    """Cross-entropy in which the network may buy hints, at a price that follows a budget.
+
+    DeVries & Taylor, "Learning Confidence for Out-of-Distribution Detection in Neural Networks", 2018:
+    with confidence c the probabilities become c p + (1 - c) y, and -log c is charged,
+    weighted by lambda. A random half of each batch gets hints, or the network would learn to live on them.
+    After every batch lambda falls (is divided by 1.01) while the mean charge is below the budget, and rises
+    (is divided by 0.99) otherwise. In evaluation mode there are no hints, and lambda stays.
+
+    Args:
+        lambda_: weight of the charge at first, > 0.
+        budget: mean charge that lambda steers to, > 0, in nats.
+
+    Raises:
+        ValueError: a number is not positive.
+    """
+
+    lambda_: Tensor
+
+    def __init__(self, lambda_: float = 0.1, budget: float = 0.3) -> None:
+        super().__init__()
+        self.budget = _positive("budget", budget)
+        start = torch.tensor(_positive("lambda_", lambda_), dtype=torch.float64)
+        self.register_buffer("lambda_", start)  # in the state dict: a resumed training goes on with it
+
+    def forward(self, output: ClassifierOutput, labels: Tensor, hinted: Tensor | None = None) -> Tensor:
+        """Mean loss of a batch, in nats.
+
+        Args:
+            output: ``logits`` (N, C) and ``confidence_logit`` (N,), float.
+            labels: (N,) int64 in 0..C-1.
+            hinted: (N,) booleans, who gets a hint; by default a random half in training mode, else nobody.
+
+        Raises:
+            ValueError: the network has no learned confidence.
+        """
+        confidence = _wide(_learned(output, "confidence_logit"))
+        if hinted is None:
+            hinted = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+            if self.training:
+                hinted[torch.randperm(len(labels))[: (len(labels) + 1) // 2].to(labels.device)] = True
+        plain = _log_probability(output.logits, labels)
+        log_c = F.logsigmoid(confidence)
+        interpolated = torch.logaddexp(log_c + plain, F.logsigmoid(-confidence))
+        charge = -log_c.mean()
+        loss = -torch.where(hinted, interpolated, plain).mean() + float(self.lambda_) * charge
+        if self.training:
+            self.lambda_ /= 1.01 if self.budget > float(charge.detach()) else 0.99
+        return loss
+
+
+def _positive(name: str, value: float) -> float:
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be a positive number, got {value}")
+    return float(value)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Half precision has no room for logarithms of small probabilities."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _log_probability(logits: Tensor, labels: Tensor) -> Tensor:
+    return _wide(logits).log_softmax(1).gather(1, labels[:, None])[:, 0]
+
+
+def _learned(output: ClassifierOutput, name: str) -> Tensor:
+    value: Tensor | None = getattr(output, name)
+    if value is None:
+        raise ValueError(
+            f"the network has no {name}: give ConfidenceClassifier a head that learns it (monai_sf.heads)"
+        )
+    return value
