@@ -40,12 +40,7 @@ def run(configs, output, studies, workers=1):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failed_run_is_named_and_the_others_finish(configs, tmp_path, workers):
     with pytest.raises(RuntimeError, match=r"1 of 3 runs failed \(bad-confidnet: division by zero\)"):
-        runs.run_studies(
-            configs,
-            studies=["iid", "bad", "texture"],
-            overrides={"output_dir": str(tmp_path)},
-            workers=workers,
-        )
+        run(configs, tmp_path, ["iid", "bad", "texture"], workers)
     log = (tmp_path / "log").read_text().split()
     assert sorted(log) == ["bad", "iid", "iid", "texture", "texture"]  # trained and evaluated, save one
 
