@@ -46,6 +46,9 @@ _PLACES = {"bundle_root", "dataset_dir", "output_dir", "run_dir", "device", "num
     "_meta_",
 }
 
+#: What a stage leaves behind first; a run folder without it can be claimed anew.
+_WORK = {"train": "last.pt", "evaluate": "results"}
+
 
 def _workflow() -> ConfigWorkflow | None:
     frame = inspect.currentframe()
@@ -146,7 +149,8 @@ def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
     """
     config = {key: value for key, value in merged_config().items() if key not in _PLACES}
     path = Path(run_dir) / f"{stage}.config.json"
-    if not path.exists():
+    # a first try that failed before it had computed anything does not hold the folder
+    if not path.exists() or not (Path(run_dir) / _WORK[stage]).exists():
         write_json(path, config)
         return
     try:

@@ -90,6 +90,7 @@ def test_another_config_in_the_same_folder_is_refused_and_the_difference_named(w
     assert begun["epochs"] == 3
     assert "output_dir" not in begun
     workflow().run()
+    (tmp_path / "runs" / "a" / "last.pt").write_text("")
     with pytest.raises(RuntimeError) as caught:
         workflow(epochs=5, seed=1).run()
     assert "another config (epochs: 3 there, 5 now; seed: 0 there, 1 now). Choose another output_dir" in str(
@@ -97,8 +98,15 @@ def test_another_config_in_the_same_folder_is_refused_and_the_difference_named(w
     )
 
 
+def test_a_first_try_that_computed_nothing_does_not_hold_the_folder(workflow, tmp_path):
+    workflow(epochs=-1).run()
+    workflow(epochs=4).run()
+    assert json.loads((tmp_path / "runs" / "a" / "train.config.json").read_text())["epochs"] == 4
+
+
 def test_damaged_config_of_a_run(workflow, tmp_path):
     workflow().run()
+    (tmp_path / "runs" / "a" / "last.pt").write_text("")
     (tmp_path / "runs" / "a" / "train.config.json").write_text("{")
     with pytest.raises(RuntimeError) as caught:
         workflow().run()
