@@ -1,6 +1,7 @@
 """Case tables, studies and leak-safe splits, from datasets as they are published."""
 
 from monai_sf.datasets.cases import build_cases
+from monai_sf.datasets.leaks import check_leaks
 from monai_sf.datasets.reading import MissingImagesError, describe_cases
 from monai_sf.datasets.rendered_files import write_rendered_slices
 from monai_sf.datasets.splits import check_splits, split_cases
@@ -13,6 +14,7 @@ __all__ = [
     "Study",
     "TableError",
     "build_cases",
+    "check_leaks",
     "check_splits",
     "describe_cases",
     "find_study",
