@@ -5,7 +5,6 @@ Sources: Irvin et al., AAAI (2019); Wang et al., CVPR (2017); Johnson et al., Sc
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,19 +135,21 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
     for table in tables:
         raw = read_columns(reading.tree, table, columns[:2], numbers=LABEL_NAMES)
         # The first folder is CheXpert-v1.0 or CheXpert-v1.0-small; the four parts below it tell the images.
-        place = raw["Path"].str.extract(r"([^/]+/(patient\w+)/[^/]+/[^/]+)$", flags=re.IGNORECASE)
-        if place[0].isna().any():
-            first = raw.loc[place[0].isna(), "Path"].iloc[0]
+        places = [str(path).rsplit("/", 4)[-4:] for path in raw["Path"]]
+        wrong = [len(one) < 4 or not one[1].lower().startswith("patient") for one in places]
+        if any(wrong):
+            first = raw.loc[wrong, "Path"].iloc[0]
             raise TableError(
                 f"{table}: Path must end as train/patient00001/study1/view1_frontal.jpg: {first!r}"
             )
-        check_unique(table, pd.concat([*seen, place[0]]), "Path")
-        seen.append(place[0])
+        image = pd.Series(["/".join(one) for one in places], index=raw.index, dtype="str")
+        check_unique(table, pd.concat([*seen, image]), "Path")
+        seen.append(image)
         frame = pd.DataFrame(
             {
-                "case_id": "chexpert-" + place[0].str.rsplit(".", n=1).str[0].str.replace("/", "-"),
-                "image": place[0],
-                "group": "chexpert-" + place[1],
+                "case_id": ["chexpert-" + "-".join(one).rpartition(".")[0] for one in places],
+                "image": image,
+                "group": ["chexpert-" + one[1] for one in places],
                 "view": _view(table, raw["Frontal/Lateral"], ("Frontal",), ("Lateral",)),
             }
         )

@@ -69,7 +69,7 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
 
 
 def _check_available(study: Study, cases: pd.DataFrame) -> None:
-    present = set(cases["source"])
+    present = set(cases["source"].unique())
     if lacking := [source for source in study.sources if source not in present]:
         why = cases.attrs.get("unavailable", {}).get(study.name)
         raise ValueError(
@@ -178,7 +178,7 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
         raise ValueError(
             f"case table lacks the columns {', '.join(absent)}; it has {', '.join(map(str, splits))}"
         )
-    unknown = sorted(set(splits["split"].astype(str)) - set(SPLITS))
+    unknown = sorted(set(splits["split"].astype(str).unique()) - set(SPLITS))
     if unknown:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {', '.join(unknown)}")
     _check_unique(splits["case_id"])
@@ -188,7 +188,7 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
         raise ValueError(
             f"{len(leaking)} groups are in more than one split (first: {', '.join(leaking[:5])})"
         )
-    present = set(splits["split"])
+    present = set(splits["split"].unique())
     wanted = [name for name in SPLITS if name != "target" or expect_target or "target" in present]
     for name in wanted:
         _check_classes(name, splits["label"][splits["split"] == name])

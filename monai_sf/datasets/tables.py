@@ -7,9 +7,10 @@ import gzip
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import IO
+from contextlib import ExitStack, contextmanager
+from typing import IO, cast
 
 import pandas as pd
 
@@ -66,7 +67,7 @@ def find_table(tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[s
 def read_header(tree: Tree, table: TableFile) -> list[str]:
     """Names of the columns as they stand in the first line; none where the file is empty."""
     with _open(tree, table) as file:
-        line = file.readline()
+        line = _text(file.readline())
     return [name.strip() for name in next(csv.reader([line], delimiter=_delimiter(line)), [])]
 
 
@@ -93,23 +94,22 @@ def read_columns(
         raise TableError(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
     places = sorted((header.index(name), name) for name in (*columns, *numbers))
     types: Mapping[str, type] = {**dict.fromkeys(columns, str), **dict.fromkeys(numbers, float)}
-    with _open(tree, table) as file:
-        delimiter = _delimiter(file.readline())
-        try:
-            frame: pd.DataFrame = pd.read_csv(
-                file,
-                header=None,
-                names=[name for _, name in places],
-                usecols=[place for place, _ in places],
-                dtype=types,
-                sep=delimiter,
-                index_col=False,
-                skip_blank_lines=True,
-            )
-        except pd.errors.EmptyDataError:
-            frame = pd.DataFrame()
-        except ValueError as error:
-            raise TableError(f"{table} cannot be read: {error}") from error
+    text = io.StringIO(_text(table_content(tree, table)), newline="")
+    delimiter = _delimiter(text.readline())
+    try:
+        frame: pd.DataFrame = pd.read_csv(
+            text,
+            header=None,
+            names=[name for _, name in places],
+            usecols=[place for place, _ in places],
+            dtype=types,
+            sep=delimiter,
+            index_col=False,
+        )
+    except pd.errors.EmptyDataError:
+        frame = pd.DataFrame()
+    except ValueError as error:
+        raise TableError(f"{table} cannot be read: {error}") from error
     if frame.empty:
         raise TableError(f"{table} holds no row. Get the file anew, or move it out of the folder")
     for name in columns:
@@ -133,27 +133,34 @@ def _delimiter(line: str) -> str:
 
 
 @contextmanager
-def _open(tree: Tree, table: TableFile) -> Iterator[IO[str]]:
-    """The text of a table; UTF-8, or what Windows' programs write."""
-    content = table_content(tree, table)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", errors="replace")
-    yield io.StringIO(text, newline="")
+def _open(tree: Tree, table: TableFile) -> Iterator[IO[bytes]]:
+    """The unpacked bytes of a table; nothing is read that is not asked for."""
+    path = tree.root / table.path
+    packed = (table.member or table.path).lower().endswith(".gz")
+    with ExitStack() as stack:
+        try:
+            file: IO[bytes]
+            if table.member is not None:
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                file = stack.enter_context(archive.open(table.member))
+            else:
+                file = stack.enter_context(path.open("rb"))
+            if packed:
+                file = cast(IO[bytes], stack.enter_context(gzip.open(file)))
+            yield file
+        except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile) as error:
+            raise TableError(f"{table} is damaged ({error}). Get the file anew") from error
 
 
 def table_content(tree: Tree, table: TableFile) -> bytes:
     """The unpacked bytes of a table."""
-    path = tree.root / table.path
+    with _open(tree, table) as file:
+        return file.read()
+
+
+def _text(content: bytes) -> str:
+    """UTF-8, or what programs of Windows write."""
     try:
-        if table.member is not None:
-            with zipfile.ZipFile(path) as archive:
-                content = archive.read(table.member)
-        else:
-            content = path.read_bytes()
-        if (table.member or table.path).lower().endswith(".gz"):
-            content = gzip.decompress(content)
-    except (zipfile.BadZipFile, EOFError, gzip.BadGzipFile) as error:
-        raise TableError(f"{table} is damaged ({error}). Get the file anew") from error
-    return content
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
