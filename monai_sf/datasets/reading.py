@@ -34,6 +34,20 @@ class MissingImagesError(FileNotFoundError):
         super().__init__(message)
         self.images = images
 
+    @classmethod
+    def of(cls, dataset: str, what: str, images: list[str]) -> MissingImagesError:
+        """Write all of them into a temporary file, and name the first ten."""
+        with tempfile.NamedTemporaryFile(
+            "w", prefix=f"missing-{dataset}-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write("\n".join(images) + "\n")
+        listed = "\n  ".join(images[:10])
+        return cls(
+            f"{what}; first {min(10, len(images))}:\n  {listed}\nAll are listed in {file.name}. Complete the "
+            'download, or leave them out with missing="drop"',
+            images,
+        )
+
 
 @dataclass
 class Reading:
@@ -165,16 +179,8 @@ class Reading:
             for images in cases.loc[~there, "image"]
             for image in (images if isinstance(images, list) else [images])
         ]
-        with tempfile.NamedTemporaryFile(
-            "w", prefix=f"missing-{self.dataset}-", suffix=".txt", delete=False, encoding="utf-8"
-        ) as file:
-            file.write("\n".join(names) + "\n")
-        listed = "\n  ".join(names[:10])
-        raise MissingImagesError(
-            f"the images of {count} of {len(cases)} cases are not below {self.tree.root}; first "
-            f"{min(10, len(names))}:\n  {listed}\nAll are listed in {file.name}. Complete the download, or "
-            f'leave them out with missing="drop"',
-            names,
+        raise MissingImagesError.of(
+            self.dataset, f"the images of {count} of {len(cases)} cases are not below {self.tree.root}", names
         )
 
 
