@@ -178,9 +178,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         write_tables(Path(folder))
-        print(
-            f"{'dataset':16} {'cases':>8} {'build s':>8} {'2 splits s':>10} {'peak GiB':>8}   (best of {arguments.repeat})"
-        )
+        print(f"{'dataset':16} {'cases':>8} {'build s':>8} {'2 splits s':>10} {'peak GiB':>8}")
         total = 0.0
         for dataset in STUDIES:
             command = [sys.executable, __file__, "--measure", dataset, folder]
