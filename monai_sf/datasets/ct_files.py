@@ -1,0 +1,114 @@
+"""Write the CT patches of a case table to disk, from a download of LIDC-IDRI's DICOM files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from monai_sf.datasets.rendered_files import (
+    check_paths,
+    explained,
+    image_bytes,
+    is_whole,
+    usable_cores,
+    write_rendered_slices,
+    write_whole,
+)
+from monai_sf.datasets.rendering import PATCH_SIZE
+from monai_sf.datasets.tree import read_tree
+
+__all__ = ["write_ct_slices", "write_nodule_slices"]
+
+_COLUMNS = ("image", "source", "series_instance_uid", "z", "centroid_row", "centroid_column")
+_MOST_LISTED = 10
+
+
+def write_nodule_slices(cases: pd.DataFrame, dataset_dir: str | Path) -> int:
+    """Make the images of all cases of lung_nodule_ct that are not on disk yet, from CT or rendered.
+
+    See :func:`write_ct_slices` and :func:`monai_sf.datasets.write_rendered_slices`, which this calls for the
+    cases of their source.
+
+    Returns:
+        How many files were written.
+    """
+    return write_ct_slices(cases, dataset_dir) + write_rendered_slices(cases, dataset_dir)
+
+
+def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: int | None = None) -> int:
+    """Cut the patches of all cases whose ``source`` is "ct" out of DICOM files below the folder.
+
+    Of a series all headers are read, and the pixels of the slices that are needed only. Every image is an
+    ``.npy`` file, (64, 64) int16 in Hounsfield units, at ``dataset_dir / image``, whole or not at all; files
+    that are there already are kept.
+
+    Args:
+        cases: Case table of lung_nodule_ct.
+        dataset_dir: Folder that the DICOM files lie below, in any layout.
+        workers: Threads. Default: one for each usable core, up to 8.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        ValueError: If columns are missing, or an image path leaves ``dataset_dir``.
+        DicomError: Names all slices that are not there or cannot be read; the others are written.
+        OSError: If the folder cannot be written.
+    """
+    from monai_sf.datasets.lidc_dicom import DicomError, find_series
+
+    absent = [name for name in _COLUMNS if name not in cases.columns]
+    if absent:
+        raise ValueError(f"case table lacks the columns {', '.join(absent)}")
+    root = Path(dataset_dir)
+    own = cases[cases["source"] == "ct"]
+    check_paths(own["image"])
+    todo = own[[not is_whole(root / image) for image in own["image"]]]
+    if todo.empty:
+        return 0
+    files = find_series(read_tree(root), set(todo["series_instance_uid"].unique()))
+    jobs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in todo[list(_COLUMNS)].to_dict("records"):
+        jobs[str(row["series_instance_uid"])].append({str(key): value for key, value in row.items()})
+    faults: list[str] = []
+    with (
+        ThreadPoolExecutor(workers or usable_cores()) as pool,
+        tqdm(total=len(todo), desc="cutting CT slices", unit="slice") as bar,
+        explained(root, "CT slices"),
+    ):
+        for own_faults, count in pool.map(lambda job: _write_series(job, files, root), jobs.items()):
+            faults += own_faults
+            bar.update(count)
+    if faults:
+        listed = "\n  ".join(faults[:_MOST_LISTED])
+        raise DicomError(
+            f"{len(faults)} of {len(todo)} CT slices cannot be made:\n  {listed}\nComplete the download, or "
+            'leave these cases out with missing="drop"'
+        )
+    return len(todo)
+
+
+def _write_series(
+    job: tuple[str, list[dict[str, Any]]], files: Mapping[str, list[Path]], root: Path
+) -> tuple[list[str], int]:
+    from monai_sf.datasets.lidc_dicom import DicomError, find_slices, read_patch
+
+    uid, rows = job
+    found, faults = find_slices(files, {uid: sorted({float(row["z"]) for row in rows})})
+    for row in rows:
+        path = found.get((uid, float(row["z"])))
+        if path is None:
+            continue
+        try:
+            patch = read_patch(path, row["centroid_row"], row["centroid_column"], PATCH_SIZE)
+        except DicomError as error:
+            faults.append(str(error))
+            continue
+        write_whole(root / row["image"], image_bytes(patch))
+    return faults, len(rows)

@@ -1,0 +1,277 @@
+"""Case table of dermoscopy: HAM10000, ISIC 2020, derm7pt and PH2; benign or malignant.
+
+Sources: Tschandl et al., Scientific Data 5 (2018); Rotemberg et al., Scientific Data 8 (2021); Kawahara et
+al., IEEE JBHI 23 (2019); Mendonça et al., EMBC (2013).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from monai_sf.datasets.reading import Reading
+from monai_sf.datasets.tables import (
+    TableError,
+    check_unique,
+    find_table,
+    read_columns,
+    read_header,
+    table_content,
+)
+from monai_sf.datasets.tree import TableFile
+
+__all__ = ["CENTRES", "KERATOSES", "LABEL_NAMES", "dermoscopy_cases"]
+
+LABEL_NAMES = ("benign", "malignant")
+
+KERATOSES = (
+    *("bkl", "akiec", "actinic keratosis", "seborrheic keratosis", "lichenoid keratosis"),
+    *("solar lentigo", "pigmented benign keratosis"),
+)
+"""Diagnoses of keratosis-like lesions (bkl and its three parts) and of actinic keratosis."""
+
+CENTRES = ("MSKCC", "Barcelona")
+"""The centres of ISIC 2020 that are a source of their own."""
+
+_HAM10000 = {"mel": 1, "bcc": 1, "akiec": 1, "nv": 0, "bkl": 0, "df": 0, "vasc": 0}
+_DERM7PT = {
+    **dict.fromkeys(
+        (
+            *("basal cell carcinoma", "melanoma", "melanoma (in situ)", "melanoma (less than 0.76 mm)"),
+            *("melanoma (0.76 to 1.5 mm)", "melanoma (more than 1.5 mm)", "melanoma metastasis"),
+        ),
+        1,
+    ),
+    **dict.fromkeys(
+        (
+            *("blue nevus", "clark nevus", "combined nevus", "congenital nevus", "dermal nevus"),
+            *("recurrent nevus", "reed or spitz nevus", "nevus", "dermatofibroma", "lentigo", "melanosis"),
+            *("miscellaneous", "seborrheic keratosis", "vascular lesion"),
+        ),
+        0,
+    ),
+}
+_ISIC_2020 = {"benign": 0, "malignant": 1}
+_PH2 = {"Common Nevus": 0, "Atypical Nevus": 0, "Melanoma": 1}
+
+
+def dermoscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> pd.DataFrame:
+    """The case table from those of the four sources that are below the folder.
+
+    Malignant are in HAM10000 melanoma, basal cell carcinoma and actinic keratosis (mel, bcc, akiec), in
+    derm7pt every melanoma and basal cell carcinoma, in PH2 melanoma, and in ISIC 2020 what its column
+    ``benign_malignant`` says. An image that is in both HAM10000 and ISIC 2020 is one case, that of HAM10000;
+    its lesion is in the group of the patient.
+
+    Args:
+        dataset_dir: Folder with the downloads.
+        missing: See :func:`monai_sf.datasets.build_cases`.
+
+    Returns:
+        The case table with ``source`` (ham10000, derm7pt, ph2, and of ISIC 2020 MSKCC, Barcelona, or
+        isic_2020 for the other centres and where the table names none), ``diagnosis`` (as published,
+        lower case; "unknown" where there is none) and ``attribution`` (ISIC 2020's, otherwise empty).
+
+    Raises:
+        TableError: If a table lacks columns, names an image twice, or holds a diagnosis that is not known.
+        FileNotFoundError, MissingImagesError: See :func:`monai_sf.datasets.build_cases`.
+    """
+    reading = Reading.of("dermoscopy", dataset_dir)
+    parts = [_ham10000(reading), _isic_2020(reading), _derm7pt(reading), _ph2(reading)]
+    if parts[0] and parts[1]:
+        _unite(reading, parts[0], parts[1])
+    for part in parts:
+        if part:
+            reading.add(part.source, part.table, part.frame, parts=part.parts)
+    return reading.finish(missing)
+
+
+@dataclass
+class _Part:
+    source: str
+    table: TableFile
+    frame: pd.DataFrame
+    parts: int = 1
+
+
+def _ham10000(reading: Reading) -> _Part | None:
+    columns = ("lesion_id", "image_id", "dx")
+    table = find_table(reading.tree, r"ham10000_metadata.*", columns)
+    if table is None:
+        reading.lacks("ham10000", "no table HAM10000_metadata with the columns " + ", ".join(columns))
+        return None
+    raw = read_columns(reading.tree, table, columns)
+    check_unique(table, raw["image_id"], "image_id")
+    diagnosis = raw["dx"].str.lower()
+    _refuse_unknown(table, diagnosis, _HAM10000)
+    frame = _frame("ham10000", raw["image_id"], raw["lesion_id"], diagnosis, diagnosis.map(_HAM10000))
+    return _Part("ham10000", table, frame.assign(image=raw["image_id"] + ".jpg"))
+
+
+def _isic_2020(reading: Reading) -> _Part | None:
+    columns = ("isic_id|image_name", "patient_id", "diagnosis", "benign_malignant")
+    table = find_table(
+        reading.tree, r".*(metadata|groundtruth).*|train\.csv", columns, ("attribution", "lesion_id")
+    )
+    if table is None:
+        why = f"no table *metadata*.csv or *GroundTruth*.csv with the columns {', '.join(columns)}"
+        for source in ("isic_2020", *CENTRES):
+            reading.lacks(source, why)
+        return None
+    header = read_header(reading.tree, table)
+    image_id = "isic_id" if "isic_id" in header else "image_name"
+    has_centres = "attribution" in header
+    raw = read_columns(
+        reading.tree, table, (image_id, *columns[1:], *(("attribution",) if has_centres else ()))
+    )
+    check_unique(table, raw[image_id], image_id)
+    verdict = raw["benign_malignant"].str.lower().fillna("")
+    decided = (verdict != "") & ~verdict.str.startswith("indeterminate")
+    raw = reading.keep(raw, decided, "isic_2020: benign_malignant is empty or indeterminate")
+    verdict = verdict[raw.index]
+    _refuse_unknown(table, verdict, _ISIC_2020)
+    if alone := int(raw["patient_id"].isna().sum()):
+        reading.note(f"{alone} images of {table} have no patient_id: each is a group of its own")
+    frame = _frame(
+        "isic_2020", raw[image_id], raw["patient_id"], raw["diagnosis"].str.lower(), verdict.map(_ISIC_2020)
+    )
+    if has_centres:
+        frame["attribution"] = raw["attribution"].fillna("")
+        centre = {name: _centre(name) for name in frame["attribution"].unique()}
+        frame["source"] = frame["attribution"].map(centre)
+    for name in CENTRES:
+        if not has_centres:
+            reading.lacks(name, f"{table} has no column attribution; the archive's metadata table has")
+        elif not (frame["source"] == name).any():
+            reading.lacks(name, f"no row of {table} names it in the column attribution")
+    return _Part("isic_2020", table, frame.assign(image=raw[image_id] + ".jpg"))
+
+
+def _centre(attribution: str) -> str:
+    """Source of an attribution; how the accent is encoded does not matter."""
+    plain = unicodedata.normalize("NFKD", attribution).encode("ascii", "ignore").decode().lower().strip()
+    if plain == "mskcc" or plain.startswith("memorial sloan kettering"):
+        return "MSKCC"
+    return "Barcelona" if re.search("hospital clinic (de )?barcelona", plain) else "isic_2020"
+
+
+def _derm7pt(reading: Reading) -> _Part | None:
+    columns = ("case_num", "diagnosis", "derm")
+    table = find_table(reading.tree, r"meta\.csv", columns)
+    if table is None:
+        reading.lacks("derm7pt", f"no table meta.csv with the columns {', '.join(columns)}")
+        return None
+    raw = read_columns(reading.tree, table, columns)
+    check_unique(table, raw["case_num"], "case_num")
+    check_unique(table, raw["derm"].str.lower(), "derm")
+    diagnosis = raw["diagnosis"].str.lower()
+    _refuse_unknown(table, diagnosis, _DERM7PT)
+    frame = _frame("derm7pt", raw["case_num"], raw["case_num"], diagnosis, diagnosis.map(_DERM7PT))
+    # meta/meta.csv stands beside images/
+    return _Part("derm7pt", table, frame.assign(image="../images/" + raw["derm"]), parts=2)
+
+
+def _ph2(reading: Reading) -> _Part | None:
+    tables = [table for table in reading.tree.tables if table.name == "ph2_dataset.xlsx"]
+    if not tables:
+        reading.lacks("ph2", "no table PH2_dataset.xlsx")
+        return None
+    table = tables[0]
+    raw = _read_ph2(reading, table)
+    name = raw["Image Name"]
+    check_unique(table, name, "Image Name")
+    marked = raw[list(_PH2)].notna()
+    if (unclear := marked.sum(axis=1) != 1).any():
+        raise TableError(
+            f"{table}: not exactly one of {', '.join(_PH2)} is marked for {', '.join(name[unclear][:5])}"
+        )
+    diagnosis = marked.idxmax(axis=1).astype("str")
+    frame = _frame("ph2", name, name, diagnosis.str.lower(), diagnosis.map(_PH2))
+    image = "PH2 Dataset images/" + name + "/" + name + "_Dermoscopic_Image/" + name + ".bmp"
+    return _Part("ph2", table, frame.assign(image=image))
+
+
+def _read_ph2(reading: Reading, table: TableFile) -> pd.DataFrame:
+    """The rows below the one that holds "Image Name"."""
+    try:
+        sheet = pd.read_excel(io.BytesIO(table_content(reading.tree, table)), header=None, dtype=str)
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise TableError(f"{table} is no Excel table ({error}). Get the file anew") from error
+    holds = (sheet == "Image Name").any(axis=1).to_numpy()
+    if not holds.any():
+        raise TableError(f'{table}: no row holds "Image Name"')
+    row = int(holds.argmax())
+    header = [" ".join(str(name).split()) for name in sheet.iloc[row]]
+    absent = [name for name in _PH2 if name not in header]
+    if absent:
+        raise TableError(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
+    rows = sheet.iloc[row + 1 :].set_axis(header, axis=1)[["Image Name", *_PH2]]
+    rows = rows[rows["Image Name"].notna()]
+    if rows.empty:
+        raise TableError(f"{table} holds no row. Get the file anew, or move it out of the folder")
+    return rows.assign(**{"Image Name": rows["Image Name"].str.strip()})
+
+
+def _frame(
+    source: str, ids: pd.Series, groups: pd.Series, diagnosis: pd.Series, label: pd.Series
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "case_id": f"{source}-" + ids,
+            "label": label.astype(np.int64),
+            "label_name": label.map(dict(enumerate(LABEL_NAMES))),
+            "group": f"{source}-" + groups.fillna("image " + ids),
+            "source": source,
+            "diagnosis": diagnosis.fillna("unknown"),
+            "attribution": "",
+        }
+    )
+
+
+def _refuse_unknown(table: TableFile, values: pd.Series, known: Mapping[str, int]) -> None:
+    unknown = values[~values.isin(list(known))].fillna("(empty)").value_counts()
+    if len(unknown):
+        listed = ", ".join(f"{name} ({count})" for name, count in unknown.items())
+        raise TableError(f"{table}: unknown {values.name} (rows): {listed}. Known: {', '.join(known)}")
+
+
+def _unite(reading: Reading, ham: _Part, isic: _Part) -> None:
+    """Keep an image of both sources once, and join the groups that it links."""
+    ham_id = ham.frame["case_id"].str.removeprefix("ham10000-")
+    isic_id = isic.frame["case_id"].str.removeprefix("isic_2020-")
+    both = isic_id.isin(ham_id)
+    if not both.any():
+        return
+    lesion = ham.frame["group"].set_axis(ham_id)[isic_id[both]].tolist()
+    name = _joined(zip(lesion, isic.frame["group"][both].tolist(), strict=True))
+    for part in (ham, isic):
+        part.frame["group"] = part.frame["group"].map(lambda group: name.get(group, group))
+    label = ham.frame["label"].set_axis(ham_id)[isic_id[both]].to_numpy()
+    if differing := int((label != isic.frame["label"][both].to_numpy()).sum()):
+        reading.note(
+            f"{differing} images are in ham10000 and isic_2020 with different labels; ham10000's stand"
+        )
+    isic.frame = reading.keep(isic.frame, ~both, "isic_2020: the image is one of ham10000 too")
+
+
+def _joined(links: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The name of the connected component of every linked group: the last one by alphabet."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for pair in links:
+        low, high = sorted(map(root, pair))
+        parent[low] = high
+    return {name: root(name) for name in list(parent)}

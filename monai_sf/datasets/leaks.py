@@ -1,0 +1,195 @@
+"""Leaks between training and test: groups, identical files, and images that look the same."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+from tqdm.auto import tqdm
+
+__all__ = ["check_leaks", "perceptual_hash"]
+
+COLUMNS = ("kind", "value", "case_a", "case_b", "side_a", "side_b")
+_SIDE = 32
+_LOW = 8
+_BITS = _LOW * _LOW
+
+T = TypeVar("T")
+
+
+def check_leaks(
+    cases: pd.DataFrame,
+    dataset_dir: str | Path | None = None,
+    *,
+    hashes: bool = True,
+    near_duplicates: int | None = None,
+    workers: int = 4,
+) -> pd.DataFrame:
+    """Look for what would let a classifier know test cases from training.
+
+    With the column ``split`` a leak is a pair of cases in two splits. Without it, it is a pair in two groups,
+    which a split might part.
+
+    Args:
+        cases: Case table, split or not.
+        dataset_dir: The folder that ``image`` is relative to; None looks at groups only.
+        hashes: Whether to look for files with the same content. Only files of one size are read.
+        near_duplicates: Largest number of the 64 bits in which the perceptual hashes of two images of a leak
+            differ (0 to 8; 4 finds scaled and recompressed copies), or None not to look for any.
+        workers: Threads that read files.
+
+    Returns:
+        One row a pair: ``kind`` (group, identical, near), ``value`` (the group, the hash, the number of
+        bits), ``case_a`` and ``case_b``, ``side_a`` and ``side_b`` (their splits, or else groups). Empty if
+        there is no leak. Of many copies only the pairs with the first one are listed.
+
+    Raises:
+        ValueError: If columns are missing, ``near_duplicates`` is out of range, or images are to be compared
+            without a ``dataset_dir``.
+        FileNotFoundError: If an image is not on disk.
+        OSError: If an image cannot be read; names it.
+    """
+    absent = [name for name in ("case_id", "image", "group") if name not in cases.columns]
+    if absent:
+        raise ValueError(f"case table lacks the columns {', '.join(absent)}")
+    if near_duplicates is not None and not 0 <= near_duplicates <= 8:
+        raise ValueError(f"near_duplicates must be from 0 to 8 bits, or None, got {near_duplicates}")
+    if near_duplicates is not None and dataset_dir is None:
+        raise ValueError("near_duplicates needs dataset_dir, the folder that the images lie in")
+    group = cases["group"].astype(str).to_numpy(dtype=object)
+    split = "split" in cases.columns
+    side = cases["split"].astype(str).to_numpy(dtype=object) if split else group
+    found: list[tuple[str, str, int, int]] = []
+    if split:
+        found += [("group", value, a, b) for value, a, b in _pairs(group, side)]
+    if dataset_dir is not None:
+        root = Path(dataset_dir)
+        files = [root / (one[0] if isinstance(one, list) else one) for one in cases["image"]]
+        identical: set[tuple[int, int]] = set()
+        if hashes:
+            for value, a, b in _pairs(_content_hashes(files, workers), side):
+                identical.add((a, b))
+                found.append(("identical", value, a, b))
+        if near_duplicates is not None:
+            prints = np.array(list(_threads(perceptual_hash, files, workers, "perceptual hashes")), np.uint64)
+            found += [
+                ("near", str(bits), a, b)
+                for a, b, bits in _near_pairs(prints, near_duplicates)
+                if side[a] != side[b] and (a, b) not in identical
+            ]
+    name = cases["case_id"].to_numpy(dtype=object)
+    rows = [(kind, value, name[a], name[b], side[a], side[b]) for kind, value, a, b in found]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _pairs(value: npt.NDArray[np.object_], side: npt.NDArray[np.object_]) -> Iterator[tuple[str, int, int]]:
+    """For each value that stands on several sides, the first case and the first on each other side."""
+    frame = pd.DataFrame({"value": value, "side": side, "row": np.arange(len(value))})
+    frame = frame[frame["value"].notna()].drop_duplicates(["value", "side"])
+    frame = frame[frame["value"].duplicated(keep=False)]
+    first: dict[str, int] = {}
+    for one, row in zip(frame["value"], frame["row"], strict=True):
+        if first.setdefault(one, row) != row:
+            yield one, first[one], int(row)
+
+
+def _content_hashes(files: list[Path], workers: int) -> npt.NDArray[np.object_]:
+    """Hash of each file that has a file of the same size beside it; None for the others."""
+    size = np.array(list(_threads(lambda path: path.stat().st_size, files, workers, None)), np.int64)
+    several = pd.Series(size).duplicated(keep=False).to_numpy()
+    result = np.full(len(files), None, dtype=object)
+    chosen = np.flatnonzero(several)
+    digests = _threads(_content_hash, [files[i] for i in chosen], workers, "file hashes")
+    result[chosen] = np.array(list(digests), dtype=object)
+    return result
+
+
+def _content_hash(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def _threads(function: Callable[[Path], T], files: list[Path], workers: int, name: str | None) -> Iterable[T]:
+    with ThreadPoolExecutor(workers) as pool:
+        results = pool.map(function, files)
+        yield from tqdm(results, total=len(files), desc=name, unit="file", disable=name is None)
+
+
+def perceptual_hash(path: str | Path) -> int:
+    """64 bits of how an image looks: which of its lowest 8 × 8 cosine frequencies are above their median.
+
+    The image is made grey and 32 × 32 pixels first (the method is known as pHash; Zauner, "Implementation and
+    Benchmarking of Perceptual Image Hash Functions", 2010). The mean (frequency 0) is not looked at.
+
+    Args:
+        path: Image file, or a ``.npy`` file of one channel.
+
+    Raises:
+        OSError: If the file is no image; names it.
+    """
+    data = Path(path).read_bytes()
+    try:
+        if str(path).lower().endswith(".npy"):
+            values = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float32)
+            image: Image.Image = Image.fromarray(values)
+        else:
+            image = Image.open(io.BytesIO(data))
+            image.draft("L", (4 * _SIDE, 4 * _SIDE))  # of JPEG files, decode no more than that
+            image = image.convert("L")
+        small = image.resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise OSError(f"{path} is no image that can be read: {error}") from error
+    pixels = np.asarray(small, dtype=np.float64)
+    low = (_COSINES @ pixels @ _COSINES.T).reshape(-1)
+    low[0] = 0
+    bits = low > np.median(low[1:])
+    return int(np.packbits(bits).view(">u8")[0])
+
+
+_COSINES = np.cos(np.pi / _SIDE * np.outer(np.arange(_LOW), np.arange(_SIDE) + 0.5))
+
+
+def _near_pairs(prints: npt.NDArray[np.uint64], most: int) -> Iterator[tuple[int, int, int]]:
+    """Pairs of rows whose hashes differ in at most ``most`` bits, each once, by rising row.
+
+    Of ``most + 1`` bands of bits, two such hashes agree in one at least: only rows with an equal band are
+    compared. Of equal hashes only the pairs with the first row are given.
+    """
+    unique, first, inverse = np.unique(prints, return_index=True, return_inverse=True)
+    for row, own in enumerate(first[inverse]):
+        if own != row:
+            yield int(own), row, 0
+    edges = np.linspace(0, _BITS, most + 2).astype(int)
+    seen: set[tuple[int, int]] = set()
+    for low, high in pairwise(edges):
+        band = (unique >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
+        order = np.argsort(band, kind="stable")
+        for bucket in np.split(order, np.flatnonzero(np.diff(band[order])) + 1):
+            if len(bucket) == 1:
+                continue
+            seen.update(_close(unique, bucket, most))
+    for a, b in sorted(seen):
+        i, j = sorted((int(first[a]), int(first[b])))
+        yield i, j, int(unique[a] ^ unique[b]).bit_count()
+
+
+def _close(
+    unique: npt.NDArray[np.uint64], bucket: npt.NDArray[np.intp], most: int
+) -> Iterator[tuple[int, int]]:
+    bytes_ = unique[bucket].view(np.uint8).reshape(-1, 8)
+    for i in range(len(bucket) - 1):
+        apart = _BIT_COUNT[bytes_[i + 1 :] ^ bytes_[i]].sum(axis=1)
+        for j in np.flatnonzero(apart <= most):
+            a, b = int(bucket[i]), int(bucket[i + 1 + j])
+            yield (a, b) if a < b else (b, a)
+
+
+_BIT_COUNT = np.array([bin(i).count("1") for i in range(256)], dtype=np.uint8)

@@ -1,0 +1,177 @@
+"""Slices of LIDC-IDRI's nodules from a download of its CT, in whatever folders they lie."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from monai_sf.datasets.tree import Tree
+
+__all__ = ["DicomError", "Slice", "find_series", "find_slices", "read_patch", "slices_of_series"]
+
+_TAGS = ["SeriesInstanceUID", "ImagePositionPatient", "InstanceNumber", "StudyInstanceUID"]
+_OUTSIDE_HU = -1024
+_SAME_Z_MM = 0.05
+_LARGEST = 3071
+
+
+class DicomError(ValueError):
+    """DICOM files are not what the nodules need; names the files and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One file of a series.
+
+    Attributes:
+        path: The file.
+        z: Last coordinate of ImagePositionPatient, in mm.
+        number: InstanceNumber.
+    """
+
+    path: Path
+    z: float
+    number: float
+
+
+def find_series(tree: Tree, wanted: Collection[str]) -> dict[str, list[Path]]:
+    """The files of each wanted series that may be in the tree.
+
+    Of each folder with DICOM files the first and the last by name are opened. Where they are of one series,
+    all files of the folder are taken for it (:func:`slices_of_series` looks into each), and else all are
+    opened. Names of files and folders mean nothing.
+
+    Args:
+        tree: The files of the download: those that end with ``.dcm``.
+        wanted: SeriesInstanceUIDs.
+    """
+    folders: dict[str, list[str]] = defaultdict(list)
+    for path in tree.files:
+        if path.lower().endswith(".dcm"):
+            folders[path.rpartition("/")[0]].append(path)
+    wanted = set(wanted)
+    found: dict[str, list[Path]] = defaultdict(list)
+    for names in folders.values():
+        files = [tree.root / name for name in names]
+        first, last = _uid(files[0]), _uid(files[-1])
+        series = [first] * len(files) if first == last else [_uid(file) for file in files]
+        for uid, file in zip(series, files, strict=True):
+            if uid in wanted:
+                found[uid].append(file)
+    return dict(found)
+
+
+def _uid(file: Path) -> str:
+    header = _header(file)
+    return "" if header is None else str(header.get("SeriesInstanceUID", "")).strip()
+
+
+def _header(file: Path) -> Any:
+    try:
+        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+    except (InvalidDicomError, EOFError, ValueError):
+        return None  # a broken file is missing among the slices, and that is said where it is needed
+
+
+def slices_of_series(uid: str, files: Iterable[Path]) -> list[Slice]:
+    """The slices of a series by rising z; of several with the same z that with the lowest InstanceNumber.
+
+    That is pylidc's choice (``Scan.load_all_dicom_images`` of 0.2.3). Files of other series, without a
+    position, or that are no DICOM files are passed over. Only headers are read.
+
+    Args:
+        uid: SeriesInstanceUID.
+        files: Files among which those of the series are.
+    """
+    by_z: dict[float, Slice] = {}
+    for file in files:
+        header = _header(file)
+        if header is None or str(header.get("SeriesInstanceUID", "")).strip() != uid:
+            continue
+        position = header.get("ImagePositionPatient")
+        if position is None or len(position) != 3:
+            continue
+        number = header.get("InstanceNumber")
+        one = Slice(file, float(position[2]), float("inf") if number is None else float(number))
+        other = by_z.get(one.z)
+        if other is None or (one.number, str(one.path)) < (other.number, str(other.path)):
+            by_z[one.z] = one
+    return [by_z[z] for z in sorted(by_z)]
+
+
+def _nearest_slice(slices: list[Slice], z: float) -> Slice | None:
+    if not slices:
+        return None
+    nearest = min(slices, key=lambda one: abs(one.z - z))
+    return nearest if abs(nearest.z - z) <= _SAME_Z_MM else None
+
+
+def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[np.int16]:
+    """A square of a slice in Hounsfield units.
+
+    Args:
+        file: A DICOM file of a CT slice.
+        row: Row of the centre, in pixels; the patch is placed as that of the rendered slices.
+        column: Column of the centre.
+        size: Height and width in pixels.
+
+    Returns:
+        (size, size) int16; -1024 outside of the slice.
+
+    Raises:
+        DicomError: If the file has no pixels, or they cannot be decoded, are not one grey channel, or lack
+            the rescaling to Hounsfield units.
+    """
+    try:
+        header = pydicom.dcmread(file)
+        if "PixelData" not in header:
+            raise DicomError(f"{file} has no pixel data")
+        pixels = np.asarray(header.pixel_array)
+    except DicomError:
+        raise
+    except Exception as error:  # decoders raise errors of many kinds
+        raise DicomError(f"{file} cannot be decoded: {error}") from error
+    if pixels.ndim != 2:
+        raise DicomError(f"{file} is no single grey slice: its pixels are of the shape {pixels.shape}")
+    lacking = [name for name in ("RescaleSlope", "RescaleIntercept") if name not in header]
+    if lacking:
+        raise DicomError(f"{file} lacks {' and '.join(lacking)}: it cannot be brought to Hounsfield units")
+    top, left = (int(np.floor(centre + 0.5)) - size // 2 for centre in (row, column))
+    patch = np.full((size, size), float(_OUTSIDE_HU))
+    rows = slice(max(top, 0), min(top + size, pixels.shape[0]))
+    columns = slice(max(left, 0), min(left + size, pixels.shape[1]))
+    if rows.start < rows.stop and columns.start < columns.stop:
+        hu = pixels[rows, columns] * float(header.RescaleSlope) + float(header.RescaleIntercept)
+        patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = hu
+    whole: npt.NDArray[np.int16] = np.rint(np.clip(patch, _OUTSIDE_HU, _LARGEST)).astype(np.int16)
+    return whole
+
+
+def find_slices(
+    files: Mapping[str, list[Path]], wanted: Mapping[str, Collection[float]]
+) -> tuple[dict[tuple[str, float], Path], list[str]]:
+    """The file of each wanted slice, and which are not there.
+
+    Args:
+        files: Series to its files.
+        wanted: Series to the z of its slices, in mm; a slice within 0.05 mm is meant.
+    """
+    found: dict[tuple[str, float], Path] = {}
+    absent: list[str] = []
+    for uid, zs in wanted.items():
+        slices = slices_of_series(uid, files.get(uid, []))
+        for z in zs:
+            one = _nearest_slice(slices, z)
+            if one is None:
+                absent.append(f"series {uid} has no readable slice at z = {z:g} mm ({len(slices)} others)")
+            else:
+                found[uid, z] = one.path
+    return found, absent

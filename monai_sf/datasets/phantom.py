@@ -1,0 +1,290 @@
+"""Phantoms: small data sets of made-up images, in the layouts and with the oddities of the published ones."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from monai_sf.datasets.chest_xray import LABEL_NAMES as FINDINGS
+from monai_sf.datasets.phantom_images import cells, chest, lesion
+
+__all__ = ["write_phantom"]
+
+_ABOUT = "The images in this folder are made up by monai_sf.datasets.phantom. They show nobody and nothing.\n"
+_MARKER = "PHANTOM"
+_FEWEST = 128
+
+
+def write_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: int = 64) -> Path:
+    """Write a small data set of made-up images as it would be published: same folders, tables and columns.
+
+    The look of an image depends on its class and its domain, so that a network can learn the first and is
+    tested by the second. The same arguments give the same files. A file ``PHANTOM`` marks the folder;
+    :func:`monai_sf.datasets.build_cases` reads it, and the column ``data_kind`` says "phantom".
+
+    Args:
+        dataset: dermoscopy, chest_xray or fc_microscopy. (That of lung_nodule_ct needs none: its images are
+            rendered from the annotations.)
+        folder: Where to write; empty, missing, or a phantom already.
+        cases: Images of each source, at least 128 (fewer leave classes out of a validation set); of
+            fc_microscopy: sites.
+        size: Height and width in pixels, at least 32.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If the dataset is unknown, a number too small, or the folder holds other files: its images
+            would be taken for phantoms.
+    """
+    if dataset not in _WRITERS:
+        raise ValueError(f"no phantom of {dataset!r}; there are {', '.join(_WRITERS)}")
+    if cases < _FEWEST or size < 32:
+        raise ValueError(f"cases must be at least {_FEWEST} and size at least 32, got {cases} and {size}")
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / _MARKER).exists():
+        raise ValueError(
+            f"{folder} holds other files, which would be taken for phantoms: give an empty folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARKER).write_text(_ABOUT, encoding="utf-8")
+    _WRITERS[dataset](folder, cases, size)
+    return folder
+
+
+def _save(path: Path, image: npt.NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path, "JPEG" if path.suffix.lower() == ".jpg" else None)
+
+
+def _table(path: Path, frame: pd.DataFrame) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(path, index=False)
+
+
+def _dermoscopy(folder: Path, cases: int, size: int) -> None:
+    _ham10000(folder / "ham10000", cases, size)
+    _isic_2020(folder / "isic_2020", cases, size)
+    _derm7pt(folder / "derm7pt" / "release_v0", cases, size)
+    _ph2(folder / "ph2" / "PH2Dataset", cases, size)
+
+
+def _ham10000(folder: Path, cases: int, size: int) -> None:
+    # Two images a lesion; the classes alternate with the lesion.
+    dx = ("nv", "mel", "df", "bcc", "nv", "mel", "bkl", "akiec")
+    rows = [
+        {
+            "lesion_id": f"HAM_{i // 2:07d}",
+            "image_id": f"ISIC_{24306 + i:07d}",
+            "dx": dx[i // 2 % len(dx)],
+            "dx_type": "histo",
+            "age": 40.0 + i % 40,
+            "sex": ("male", "female")[i % 2],
+            "localization": "back",
+        }
+        for i in range(cases)
+    ]
+    _table(folder / "HAM10000_metadata", pd.DataFrame(rows))
+    for i, row in enumerate(rows):
+        name = str(row["image_id"])
+        malignant = row["dx"] in ("mel", "bcc", "akiec")
+        part = 1 + (2 * i >= cases)
+        _save(folder / f"HAM10000_images_part_{part}" / f"{name}.jpg", lesion(name, malignant, "ham", size))
+
+
+def _isic_2020(folder: Path, cases: int, size: int) -> None:
+    centres = (
+        "Memorial Sloan Kettering Cancer Center",
+        "Department of Dermatology, Hospital Clínic de Barcelona",
+        "ViDIR Group, Department of Dermatology, Medical University of Vienna",
+    )
+    diagnoses = (("nevus", "unknown", "seborrheic keratosis", "nevus"), ("melanoma",))
+    rows = []
+    for i in range(cases):
+        patient = i // 2
+        malignant = patient // 3 % 2
+        rows.append(
+            {
+                "isic_id": f"ISIC_{52212 + i:07d}",
+                "attribution": centres[patient % 3],
+                "copyright_license": "CC-BY-NC",
+                "age_approx": 45,
+                "anatom_site_general": "lower extremity",
+                "benign_malignant": ("benign", "malignant")[malignant],
+                "diagnosis": diagnoses[malignant][i % len(diagnoses[malignant])],
+                "image_type": "dermoscopic",
+                "patient_id": f"IP_{patient:07d}",
+                "sex": "female",
+            }
+        )
+    _table(folder / "challenge-2020-training_metadata.csv", pd.DataFrame(rows))
+    for row in rows:
+        name = str(row["isic_id"])
+        image = lesion(name, row["benign_malignant"] == "malignant", str(row["attribution"]), size)
+        _save(folder / "ISIC_2020_Training_JPEG" / "train" / f"{name}.JPG", image)
+
+
+def _derm7pt(folder: Path, cases: int, size: int) -> None:
+    diagnoses = ("clark nevus", "melanoma (less than 0.76 mm)", "blue nevus", "basal cell carcinoma")
+    rows = [
+        {
+            "case_num": i + 1,
+            "diagnosis": diagnoses[i % len(diagnoses)],
+            "seven_point_score": i % 8,
+            "clinic": f"NEL/NEL{i:03d}.JPG",
+            "derm": f"NEL/Nel{i:03d}.jpg",
+        }
+        for i in range(cases)
+    ]
+    _table(folder / "meta" / "meta.csv", pd.DataFrame(rows))
+    for i, row in enumerate(rows):
+        malignant = str(row["diagnosis"]).startswith(("melanoma", "basal"))
+        _save(folder / "images" / "Nel" / f"NEL{i:03d}.jpg", lesion(f"7pt{i}", malignant, "derm7pt", size))
+
+
+def _ph2(folder: Path, cases: int, size: int) -> None:
+    header = (
+        *("Image Name", "Histological Diagnosis", "Common Nevus", "Atypical Nevus", "Melanoma"),
+        *("Asymmetry\n(0/1/2)", "Pigment Network\n(AT/T)"),
+    )
+    sheet: list[list[str | None]] = [[None] * len(header) for _ in range(12)]
+    sheet[1][0] = "PH2 Dataset"
+    sheet.append(list(header))
+    for i in range(cases):
+        marks = ["X" if i % 3 == k else None for k in range(3)]
+        sheet.append([f"IMD{i:03d}", None, *marks, "0", "T"])
+        name = f"IMD{i:03d}"
+        place = folder / "PH2 Dataset images" / name / f"{name}_Dermoscopic_Image" / f"{name}.bmp"
+        _save(place, lesion(name, i % 3 == 2, "ph2", size))
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(sheet).to_excel(folder / "PH2_dataset.xlsx", index=False, header=False)
+
+
+def _chest_xray(folder: Path, cases: int, size: int) -> None:
+    _chexpert(folder / "chexpert" / "CheXpert-v1.0-small", cases, size)
+    _nih14(folder / "nih14", cases, size)
+    _mimic_cxr(folder / "mimic_cxr", cases, size)
+
+
+def _label_of(i: int) -> int:
+    """Two images a patient, the class changes with the patient."""
+    return i // 2 % len(FINDINGS)
+
+
+def _one_hot(label: int) -> dict[str, float | None]:
+    return {
+        name: 1.0 if k == label else (0.0 if k == (label + 3) % 8 else None)
+        for k, name in enumerate(FINDINGS)
+    }
+
+
+def _chexpert(folder: Path, cases: int, size: int) -> None:
+    rows: dict[str, list[dict[str, object]]] = {"train": [], "valid": []}
+    for i in range(cases):
+        part = "valid" if i // 2 % 6 == 5 else "train"
+        view = ("frontal", "lateral")[i % 2]
+        path = f"{part}/patient{i // 2 + 1:05d}/study1/view{i % 2 + 1}_{view}.jpg"
+        labels = _one_hot(_label_of(i))
+        rows[part].append(
+            {
+                "Path": f"CheXpert-v1.0-small/{path}",
+                "Sex": "Female",
+                "Age": 60,
+                "Frontal/Lateral": view.capitalize(),
+                "AP/PA": "AP" if view == "frontal" else None,
+                "No Finding": labels.pop("No Finding"),
+                "Enlarged Cardiomediastinum": None,
+                **labels,
+                "Support Devices": 1.0 if i % 3 == 0 else None,
+            }
+        )
+        _save(folder / path, chest(f"chexpert{i}", _label_of(i), 8, "chexpert", size))
+    # One with nothing positive: neither a finding nor "No Finding".
+    nothing = dict.fromkeys(FINDINGS)
+    rows["train"].append(
+        {
+            **rows["train"][0],
+            **nothing,
+            "Path": "CheXpert-v1.0-small/train/patient64000/study1/view1_frontal.jpg",
+        }
+    )
+    for part, own in rows.items():
+        _table(folder / f"{part}.csv", pd.DataFrame(own))
+
+
+def _nih14(folder: Path, cases: int, size: int) -> None:
+    lines = [
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position,"
+        "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+    ]
+    for i in range(cases):
+        finding = FINDINGS[_label_of(i)].replace("Pleural Effusion", "Effusion")
+        finding += "|Mass" if i % 5 == 0 and finding != "No Finding" else ""
+        name = f"{i // 2 + 1:08d}_{i % 2:03d}.png"
+        lines.append(f"{name},{finding},{i % 2},{i // 2 + 1},57,M,PA,2682,2749,0.143,0.143")
+        _save(folder / f"images_{1 + i % 3:03d}" / "images" / name, chest(name, _label_of(i), 8, "nih", size))
+    (folder / "Data_Entry_2017_v2020.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _mimic_cxr(folder: Path, cases: int, size: int) -> None:
+    labels, split = [], []
+    for i in range(cases):
+        subject, study, dicom = (
+            10000032 + i // 2,
+            50414267 + i,
+            f"{i:08x}-0123abcd-89ef4567-01234567-deadbeef",
+        )
+        found = _one_hot(_label_of(i))
+        if i % 4 == 0:
+            found[FINDINGS[(_label_of(i) + 1) % 8]] = -1.0
+        labels.append({"subject_id": subject, "study_id": study, **found})
+        split.append({"dicom_id": dicom, "study_id": study, "subject_id": subject, "split": "train"})
+        place = f"files/p{str(subject)[:2]}/p{subject}/s{study}/{dicom}.jpg"
+        _save(folder / place, chest(dicom, _label_of(i), 8, "mimic", size))
+    for name, rows in (("chexpert", labels), ("split", split)):
+        text = pd.DataFrame(rows).to_csv(index=False)
+        (folder / f"mimic-cxr-2.0.0-{name}.csv.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def _fc_microscopy(folder: Path, cases: int, size: int) -> None:
+    experiments = ("HEPG2-01", "HEPG2-08", "HUVEC-01", "HUVEC-03", "RPE-01", "RPE-02", "U2OS-01", "HUVEC-02")
+    treatments = ("EMPTY", "s15652", "s15653", "s15654")
+    rows = []
+    for i in range(cases):
+        label, experiment = i // 2 % 4, experiments[i // 8 % len(experiments)]
+        well, site = f"{'BCDEFGHIJKLMNO'[i // 64 % 14]}{2 + i // 2 % 4:02d}", 1 + i % 2
+        well_id = f"{experiment}_{1 + i // 896}_{well}"
+        rows.append(
+            {
+                "site_id": f"{well_id}_{site}",
+                "well_id": well_id,
+                "cell_type": experiment.split("-")[0],
+                "dataset": "train",
+                "experiment": experiment,
+                "plate": 1 + i // 896,
+                "well": well,
+                "site": site,
+                "well_type": "treatment" if label else "negative_control",
+                "sirna": treatments[label],
+                "sirna_id": label,
+            }
+        )
+        place = folder / "rxrx1" / "images" / experiment / f"Plate{1 + i // 896}"
+        for channel in range(6):
+            image = cells(f"{well_id}_{site}", label, channel, experiment, size)
+            _save(place / f"{well}_s{site}_w{channel + 1}.png", image)
+    with zipfile.ZipFile(folder / "rxrx1-metadata.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("rxrx1/metadata.csv", pd.DataFrame(rows).to_csv(index=False))
+
+
+_WRITERS: Mapping[str, Callable[[Path, int, int], None]] = MappingProxyType(
+    {"dermoscopy": _dermoscopy, "chest_xray": _chest_xray, "fc_microscopy": _fc_microscopy}
+)

@@ -1,0 +1,179 @@
+"""Before training: whether every image of the run is there, opens, and is of the kind the network takes."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm.auto import tqdm
+
+from monai_sf.datasets.rendered_files import usable_cores
+
+__all__ = ["PreflightError", "check_images"]
+
+_MOST_LISTED = 20
+
+
+class PreflightError(ValueError):
+    """Images of the run cannot be used.
+
+    Attributes:
+        faults: Path of each image, relative to the dataset's folder, to what is wrong with it.
+    """
+
+    def __init__(self, message: str, faults: dict[str, str]) -> None:
+        super().__init__(message)
+        self.faults = faults
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a file holds: Pillow's name of its mode ("RGB", "L", …), of ``.npy`` files the dtype's."""
+
+    mode: str = ""
+    height: int = 0
+    width: int = 0
+    error: str = ""
+
+
+def check_images(
+    cases: pd.DataFrame,
+    dataset_dir: str | Path,
+    *,
+    modes: Collection[str],
+    shape: Sequence[int] | None = None,
+    smallest: int = 1,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+) -> int:
+    """Decode every image of a case table once, in parallel.
+
+    An image must be there, be whole, hold finite numbers only, and be of a mode and size that is asked for.
+    Files are not changed, and none is left out: outputs must line up with cases.
+
+    Args:
+        cases: Case table.
+        dataset_dir: The folder that ``image`` is relative to.
+        modes: What images may be: Pillow's modes, so ``["RGB"]`` for 8-bit colour and ``["L", "RGB"]`` for
+            grey too; 16-bit ("I;16"), alpha ("RGBA"), printers' colours ("CMYK") and palettes ("P") only if
+            named. For ``.npy`` files of one channel the dtype, like ``["int16"]``.
+        shape: Height and width that every image has, or None for any.
+        smallest: Smallest height and width.
+        cache: File that remembers what the images hold by path, size and time of modification (SQLite), so
+            that only new and changed files are decoded. None remembers nothing.
+        workers: Threads. Default: one for each usable core, up to 8.
+
+    Returns:
+        How many files were decoded.
+
+    Raises:
+        PreflightError: Names all images that cannot be used, the first 20 of them in the message.
+        ValueError: If ``modes`` is one string.
+    """
+    if isinstance(modes, str):
+        raise ValueError(f"modes must be a list of names, got the string {modes!r}")
+    root = Path(dataset_dir)
+    images = list(
+        dict.fromkeys(name for one in cases["image"] for name in ([one] if isinstance(one, str) else one))
+    )
+    with _remembered(cache) as memory, ThreadPoolExecutor(workers or usable_cores()) as pool:
+        stamps = dict(zip(images, pool.map(lambda name: _stamp(root / name), images), strict=True))
+        known = memory.facts(root)
+        facts = {name: known[name][1] for name in images if name in known and known[name][0] == stamps[name]}
+        todo = [name for name in images if name not in facts]
+        read = pool.map(lambda name: _read(root / name), todo)
+        bar = tqdm(zip(todo, read, strict=True), total=len(todo), desc="checking images", unit="image")
+        fresh = dict(bar)
+        memory.remember(root, {name: (stamps[name], one) for name, one in fresh.items() if stamps[name]})
+    facts |= fresh
+    faults = {name: fault for name in images if (fault := _fault(facts[name], modes, shape, smallest))}
+    if faults:
+        lines = [f"{name}: {fault}" for name, fault in faults.items()]
+        more = f"\n  and {len(lines) - _MOST_LISTED} more" if len(lines) > _MOST_LISTED else ""
+        raise PreflightError(
+            f"{len(faults)} of {len(images)} images below {root} cannot be used:\n  "
+            + "\n  ".join(lines[:_MOST_LISTED])
+            + more
+            + "\nGet these files anew or convert them; none was left out",
+            faults,
+        )
+    return len(todo)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _read(path: Path) -> _Facts:
+    try:
+        if path.suffix.lower() == ".npy":
+            values = np.load(path, allow_pickle=False)
+            if values.ndim != 2:
+                return _Facts(error=f"is of the shape {values.shape}, not of one channel")
+            finite = bool(np.isfinite(values).all())
+            height, width = values.shape
+            return _Facts(str(values.dtype), height, width, "" if finite else "holds NaN or infinity")
+        with Image.open(path) as image:
+            image.load()
+            finite = image.mode != "F" or bool(np.isfinite(np.asarray(image)).all())
+            return _Facts(image.mode, image.height, image.width, "" if finite else "holds NaN or infinity")
+    except FileNotFoundError:
+        return _Facts(error="is not there")
+    except Exception as error:  # decoders raise errors of many kinds, and one must not hide the others
+        return _Facts(error=f"cannot be read: {error}")
+
+
+def _fault(facts: _Facts, modes: Collection[str], shape: Sequence[int] | None, smallest: int) -> str:
+    if facts.error:
+        return facts.error
+    if facts.mode not in modes:
+        return f"is {facts.mode}, and must be {' or '.join(modes)}"
+    size = (facts.height, facts.width)
+    if shape is not None and size != tuple(shape):
+        return f"is {facts.height} x {facts.width}, and must be {shape[0]} x {shape[1]}"
+    if min(size) < smallest:
+        return f"is {facts.height} x {facts.width}, and must be {smallest} x {smallest} at least"
+    return ""
+
+
+class _Memory:
+    """Facts by path, in an SQLite file."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS images (root TEXT, image TEXT, size INTEGER, modified INTEGER,"
+            " mode TEXT, height INTEGER, width INTEGER, error TEXT, PRIMARY KEY (root, image))"
+        )
+
+    def facts(self, root: Path) -> dict[str, tuple[tuple[int, int], _Facts]]:
+        rows = self.connection.execute("SELECT * FROM images WHERE root = ?", (str(root.resolve()),))
+        return {image: ((size, modified), _Facts(*rest)) for _, image, size, modified, *rest in rows}
+
+    def remember(self, root: Path, facts: dict[str, tuple[tuple[int, int] | None, _Facts]]) -> None:
+        name = str(root.resolve())
+        rows = [(name, image, *(stamp or ()), *astuple(one)) for image, (stamp, one) in facts.items()]
+        with self.connection:
+            self.connection.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+@contextlib.contextmanager
+def _remembered(cache: str | Path | None) -> Iterator[_Memory]:
+    if cache is not None:
+        Path(cache).parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(":memory:" if cache is None else cache)) as connection:
+        try:
+            yield _Memory(connection)
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"cache {cache} is no memory of checked images ({error}): remove it") from error

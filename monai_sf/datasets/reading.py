@@ -1,0 +1,219 @@
+"""What was read from a folder of downloads, what was left out and why; and the case table at its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import posixpath
+import tempfile
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from monai_sf.datasets.tree import TableFile, Tree, read_tree
+
+__all__ = ["MISSING", "MissingImagesError", "Reading", "describe_cases"]
+
+MISSING = ("raise", "drop", "keep")
+_CASE_COLUMNS = ("case_id", "image", "label", "label_name", "group", "source")
+
+_log = logging.getLogger(__name__)
+
+
+class MissingImagesError(FileNotFoundError):
+    """The tables name images that the folder lacks.
+
+    Attributes:
+        images: All of them, as paths relative to the folder.
+    """
+
+    def __init__(self, message: str, images: list[str]) -> None:
+        super().__init__(message)
+        self.images = images
+
+    @classmethod
+    def of(cls, dataset: str, what: str, images: list[str]) -> MissingImagesError:
+        """Write all of them into a temporary file, and name the first ten."""
+        with tempfile.NamedTemporaryFile(
+            "w", prefix=f"missing-{dataset}-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write("\n".join(images) + "\n")
+        listed = "\n  ".join(images[:10])
+        return cls(
+            f"{what}; first {min(10, len(images))}:\n  {listed}\nAll are listed in {file.name}. Complete the "
+            'download, or leave them out with missing="drop"',
+            images,
+        )
+
+
+@dataclass
+class Reading:
+    """Gathers the parts of a case table and what there is to say about them.
+
+    Attributes:
+        dataset: Name of the dataset.
+        tree: The folder's files.
+        tables: Source to the table it was read from.
+        absent: Source to why it has no case.
+        dropped: Rule to the number of cases it left out.
+        notes: What else the reader of a report should know.
+    """
+
+    dataset: str
+    tree: Tree
+    tables: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    _parts: list[pd.DataFrame] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, dataset: str, dataset_dir: str | os.PathLike[str]) -> Reading:
+        """Walk over the folder."""
+        reading = cls(dataset, read_tree(os.fspath(dataset_dir)))
+        if links := reading.tree.outward:
+            reading.note(
+                f"{len(links)} links lead out of the folder or nowhere and were not followed "
+                f"(first: {', '.join(links[:5])})"
+            )
+        if archives := reading.tree.unreadable:
+            reading.note(f"{len(archives)} zip files cannot be opened: {', '.join(archives[:5])}")
+        return reading
+
+    def note(self, text: str) -> None:
+        """Keep a remark for the report, and log it."""
+        self.notes.append(text)
+        _log.warning("%s: %s", self.dataset, text)
+
+    def lacks(self, source: str, why: str) -> None:
+        """Keep why a source has no case, and log it."""
+        self.absent[source] = why
+        _log.warning("%s: no cases of %s: %s", self.dataset, source, why)
+
+    def keep(self, frame: pd.DataFrame, mask: pd.Series | npt.NDArray[np.bool_], rule: str) -> pd.DataFrame:
+        """The rows where the mask is true; the others are counted under the rule."""
+        mask = np.asarray(mask, dtype=np.bool_)
+        if count := int((~mask).sum()):
+            self.dropped[rule] = self.dropped.get(rule, 0) + count
+        return frame[mask]
+
+    def add(self, source: str, table: TableFile, frame: pd.DataFrame, *, parts: int) -> None:
+        """Add a source's cases, with the images where they lie.
+
+        Args:
+            source: Name of the source in messages.
+            table: Where the rows are from.
+            frame: The rows, with the case table's columns; ``image`` as published, relative to the table's
+                folder.
+            parts: How many of that path's last parts tell the image from all others.
+        """
+        paths, there = self.locate(source, table, frame["image"].tolist(), parts=parts)
+        frame = frame.assign(image=pd.Series(paths, index=frame.index, dtype="str"))
+        self.add_located(source, table, frame, there)
+
+    def add_located(
+        self, source: str, table: TableFile, frame: pd.DataFrame, there: npt.NDArray[np.bool_]
+    ) -> None:
+        """Add a source's cases whose column ``image`` is made already."""
+        self.tables[source] = str(table)
+        self._parts.append(frame.assign(_there=there))
+
+    def locate(
+        self, source: str, table: TableFile, images: list[str], *, parts: int
+    ) -> tuple[list[str], npt.NDArray[np.bool_]]:
+        """Where the images lie; for those that are nowhere, where they would be as published."""
+        names = ["/".join(image.rsplit("/", parts)[-parts:]) for image in images]
+        found, ambiguous = self.tree.find_images(names, table.folder)
+        if ambiguous:
+            self.note(
+                f"{ambiguous} images of {source} lie in several folders; those nearest to {table} are used"
+            )
+        paths = [
+            _published(table.folder, image) if path is None else path
+            for image, path in zip(images, found, strict=True)
+        ]
+        return paths, np.array([path is not None for path in found], dtype=np.bool_)
+
+    def finish(self, missing: str) -> pd.DataFrame:
+        """The case table of all sources.
+
+        Raises:
+            FileNotFoundError: If no source has a case.
+            MissingImagesError: If images are missing and ``missing`` is "raise".
+        """
+        if not self._parts:
+            why = "; ".join(f"{source}: {reason}" for source, reason in self.absent.items())
+            raise FileNotFoundError(f"no case of {self.dataset} below {self.tree.root}: {why}")
+        cases = pd.concat(self._parts, ignore_index=True)
+        first = [*_CASE_COLUMNS, *(c for c in cases.columns if c not in _CASE_COLUMNS)]
+        cases = self._handle_missing(cases[first], missing)
+        cases["label"] = cases["label"].astype(np.int64)
+        cases["data_kind"] = "phantom" if self.tree.is_phantom else "real"
+        cases.attrs["reading"] = {
+            "tables": self.tables,
+            "absent": self.absent,
+            "dropped": self.dropped,
+            "notes": self.notes,
+        }
+        _log.info("%s", describe_cases(cases))
+        return cases
+
+    def _handle_missing(self, cases: pd.DataFrame, missing: str) -> pd.DataFrame:
+        there = cases.pop("_there").to_numpy(np.bool_)
+        count = int((~there).sum())
+        if not count:
+            return cases
+        if missing == "keep":
+            self.note(f"{count} images that the tables name are not on disk; their rows are kept")
+            return cases
+        if missing == "drop":
+            by_source = cases.loc[~there, "source"].value_counts().to_dict()
+            self.dropped["image not on disk"] = count
+            self.note(f"{count} cases left out, since their image is not on disk: {by_source}")
+            return cases[there].reset_index(drop=True)
+        names = [
+            image
+            for images in cases.loc[~there, "image"]
+            for image in (images if isinstance(images, list) else [images])
+        ]
+        raise MissingImagesError.of(
+            self.dataset, f"the images of {count} of {len(cases)} cases are not below {self.tree.root}", names
+        )
+
+
+def _published(folder: str, image: str) -> str:
+    if not image.startswith("../"):
+        return f"{folder}/{image}" if folder else image
+    parent = posixpath.dirname(folder)
+    return _published(parent, image.removeprefix("../"))
+
+
+def describe_cases(cases: pd.DataFrame) -> str:
+    """A report of what a case table was read from: counts, what was left out by which rule, what is absent.
+
+    Args:
+        cases: Case table of :func:`monai_sf.datasets.build_cases`. Where its ``attrs`` got lost on the way
+            (in a CSV file, say), only the counts are reported.
+    """
+    reading: dict[str, Any] = cases.attrs.get("reading", {})
+    by_class = cases.groupby(["source", "label_name"]).size().reset_index(name="cases")
+    classes = cases["label_name"].nunique()
+    lines = [f"{len(cases)} cases in {cases['group'].nunique()} groups, {classes} classes"]
+    for source, count in cases["source"].value_counts().sort_index().items():
+        table = reading.get("tables", {}).get(source)
+        lines.append(f"  {source}: {count}" + (f" (from {table})" if table else ""))
+        if classes <= 20:
+            own = by_class[by_class["source"] == source]
+            lines += [
+                f"    {name}: {number}" for name, number in zip(own["label_name"], own["cases"], strict=True)
+            ]
+    lines += [f"  left out: {count}: {rule}" for rule, count in reading.get("dropped", {}).items()]
+    lines += [f"  no cases of {source}: {why}" for source, why in reading.get("absent", {}).items()]
+    lines += [
+        f"  study {study} cannot be run: {why}" for study, why in cases.attrs.get("unavailable", {}).items()
+    ]
+    lines += [f"  note: {note}" for note in reading.get("notes", [])]
+    return "\n".join(lines)

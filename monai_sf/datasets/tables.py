@@ -1,0 +1,166 @@
+"""Published tables: find them by name and columns, read the columns that are needed, say what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import IO, cast
+
+import pandas as pd
+
+from monai_sf.datasets.tree import TableFile, Tree
+
+__all__ = ["TableError", "check_unique", "find_table", "read_columns", "read_header", "table_content"]
+
+
+class TableError(ValueError):
+    """A published table is not as it should be; names the file and what is wrong in it."""
+
+
+def find_table(tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[str] = ()) -> TableFile | None:
+    """The table of that name with these columns.
+
+    Args:
+        tree: Where to look.
+        name: Regular expression that the whole file name matches, in lower case and without ``.gz``.
+        columns: What it must hold; "a|b" stands for a column of either name.
+        wanted: What it may hold: of several tables the one with most of these is taken. Of equal ones that
+            have the same content the first is.
+
+    Returns:
+        The table, or None if no file of that name has half of the columns.
+
+    Raises:
+        TableError: If a file of that name has half of the columns but not all, or is empty; or if several
+            differ and none holds more of the wanted columns than the others.
+    """
+    candidates = [table for table in tree.tables if re.fullmatch(name, table.name)]
+    whole: list[tuple[int, TableFile]] = []
+    faulty: list[str] = []
+    for table in candidates:
+        header = read_header(tree, table)
+        absent = [column for column in columns if not set(column.split("|")) & set(header)]
+        if not absent:
+            whole.append((sum(column in header for column in wanted), table))
+        elif not header:
+            faulty.append(f"{table} is empty")
+        elif 2 * len(absent) <= len(columns):
+            faulty.append(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
+    if not whole:
+        if faulty:
+            raise TableError("; ".join(faulty) + ". Get the file anew, or move it out of the folder")
+        return None
+    best = [table for count, table in whole if count == max(count for count, _ in whole)]
+    if len({table_content(tree, table) for table in best} if len(best) > 1 else best) > 1:
+        raise TableError(
+            f"several tables could be meant: {', '.join(map(str, best))}. Keep one of them in the folder"
+        )
+    return best[0]
+
+
+def read_header(tree: Tree, table: TableFile) -> list[str]:
+    """Names of the columns as they stand in the first line; none where the file is empty."""
+    with _open(tree, table) as file:
+        line = _text(file.readline())
+    return [name.strip() for name in next(csv.reader([line], delimiter=_delimiter(line)), [])]
+
+
+def read_columns(
+    tree: Tree, table: TableFile, columns: Sequence[str], *, numbers: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Some columns of a table, by their place in the header.
+
+    The header is read apart from the rows, since that of a published table has commas inside of names
+    without quotes, behind the columns that are needed.
+
+    Args:
+        tree: Where the table lies.
+        table: The table.
+        columns: Columns to read as text.
+        numbers: Columns to read as numbers, empty ones as NaN.
+
+    Raises:
+        TableError: If columns are missing, there is no row, or a number is none.
+    """
+    header = read_header(tree, table)
+    absent = [name for name in (*columns, *numbers) if name not in header]
+    if absent:
+        raise TableError(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
+    places = sorted((header.index(name), name) for name in (*columns, *numbers))
+    types: Mapping[str, type] = {**dict.fromkeys(columns, str), **dict.fromkeys(numbers, float)}
+    text = io.StringIO(_text(table_content(tree, table)), newline="")
+    delimiter = _delimiter(text.readline())
+    try:
+        frame: pd.DataFrame = pd.read_csv(
+            text,
+            header=None,
+            names=[name for _, name in places],
+            usecols=[place for place, _ in places],
+            dtype=types,
+            sep=delimiter,
+            index_col=False,
+        )
+    except pd.errors.EmptyDataError:
+        frame = pd.DataFrame()
+    except ValueError as error:
+        raise TableError(f"{table} cannot be read: {error}") from error
+    if frame.empty:
+        raise TableError(f"{table} holds no row. Get the file anew, or move it out of the folder")
+    for name in columns:
+        frame[name] = frame[name].str.strip()
+    return frame[[*columns, *numbers]]
+
+
+def check_unique(table: TableFile, values: pd.Series, column: str) -> None:
+    """Raise TableError where an id is missing or stands in two rows."""
+    if values.isna().any():
+        raise TableError(f"{table}: {int(values.isna().sum())} rows have no {column}")
+    twice = values[values.duplicated()].unique()
+    if len(twice):
+        raise TableError(
+            f"{table}: {len(twice)} {column} stand in more than one row (first: {', '.join(twice[:5])})"
+        )
+
+
+def _delimiter(line: str) -> str:
+    return "\t" if "\t" in line else ","
+
+
+@contextmanager
+def _open(tree: Tree, table: TableFile) -> Iterator[IO[bytes]]:
+    """The unpacked bytes of a table; nothing is read that is not asked for."""
+    path = tree.root / table.path
+    packed = (table.member or table.path).lower().endswith(".gz")
+    with ExitStack() as stack:
+        try:
+            file: IO[bytes]
+            if table.member is not None:
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                file = stack.enter_context(archive.open(table.member))
+            else:
+                file = stack.enter_context(path.open("rb"))
+            if packed:
+                file = cast(IO[bytes], stack.enter_context(gzip.open(file)))
+            yield file
+        except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile) as error:
+            raise TableError(f"{table} is damaged ({error}). Get the file anew") from error
+
+
+def table_content(tree: Tree, table: TableFile) -> bytes:
+    """The unpacked bytes of a table."""
+    with _open(tree, table) as file:
+        return file.read()
+
+
+def _text(content: bytes) -> str:
+    """UTF-8, or what programs of Windows write."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from monai_sf.datasets import MissingImagesError, build_cases, split_cases, write_nodule_slices
+from monai_sf.datasets import lung_nodule_ct as lung
+from monai_sf.datasets.lidc_dicom import DicomError, find_series, read_patch, slices_of_series
+from monai_sf.datasets.tree import read_tree
+
+
+def dicom(
+    path: Path, series: str, z: float, number: int | None, pixels: np.ndarray | None, **tags: object
+) -> Path:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+    data.SeriesInstanceUID, data.Modality = series, "CT"
+    data.ImagePositionPatient = [-100.0, -100.0, z]
+    if number is not None:
+        data.InstanceNumber = number
+    data.RescaleSlope, data.RescaleIntercept = 2, -1000
+    if pixels is not None:
+        data.Rows, data.Columns = pixels.shape
+        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.PixelData = pixels.astype("<i2").tobytes()
+    for name, value in tags.items():
+        if value is None:
+            delattr(data, name)
+        else:
+            setattr(data, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def pixels(value: int, size: int = 512) -> np.ndarray:
+    """Every pixel tells its slice, row and column."""
+    row, column = np.mgrid[:size, :size]
+    return (value * 1000 + row % 30 * 30 + column % 30).astype(np.int16)
+
+
+@pytest.fixture
+def two(nodules: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+    """The first nodule of the first two patients."""
+    chosen = nodules.drop_duplicates("patient_id").head(2).reset_index(drop=True)
+    monkeypatch.setattr(lung, "nodule_index", lambda: chosen.copy())
+    return chosen
+
+
+def download(root: Path, nodule: pd.Series, *, folder: str, skip: int = -1) -> list[Path]:
+    """The five slices of a nodule, in falling z as TCIA numbers them."""
+    files = []
+    zs = nodule["slice_zs"]
+    for k, z in enumerate(zs):
+        if k != skip:
+            number = len(zs) - k
+            path = root / folder / f"1-{number:03d}.dcm"
+            files.append(dicom(path, nodule["series_instance_uid"], z, number, pixels(k)))
+    return files
+
+
+def test_patches_are_hounsfield_units_around_the_centroid(two: pd.DataFrame, tmp_path: Path) -> None:
+    download(tmp_path, two.iloc[0], folder="LIDC-IDRI/LIDC-IDRI-0001/01-01-2000-30178/3000566.000000-03192")
+    download(tmp_path, two.iloc[1], folder="flat")
+    cases = build_cases("lung_nodule_ct", tmp_path)
+    assert set(cases["source"]) == {"ct"}
+    assert set(cases["data_kind"]) == {"real"}
+    assert cases["image"][0].startswith(f"ct/{two['patient_id'][0]}/")
+    assert write_nodule_slices(cases, tmp_path) == 10
+    for (_, nodule), own in zip(two.iterrows(), (cases[:5], cases[5:]), strict=True):
+        top, left = (int(nodule[f"centroid_{axis}"] + 0.5) - 32 for axis in ("row", "column"))
+        for k, image in enumerate(own["image"]):
+            patch = np.load(tmp_path / image)
+            assert patch.dtype == np.int16
+            expected = pixels(k)[top : top + 64, left : left + 64].astype(int) * 2 - 1000
+            np.testing.assert_array_equal(patch, np.clip(expected, -1024, 3071))
+    assert write_nodule_slices(cases, tmp_path) == 0
+
+
+def test_several_series_in_one_folder(two: pd.DataFrame, tmp_path: Path) -> None:
+    for k, nodule in two.iterrows():
+        for i, z in enumerate(nodule["slice_zs"]):
+            dicom(tmp_path / f"all/{i}{k}.dcm", nodule["series_instance_uid"], z, i, pixels(i, 64))
+    found = find_series(read_tree(tmp_path), set(two["series_instance_uid"]))
+    assert {uid: len(files) for uid, files in found.items()} == dict.fromkeys(two["series_instance_uid"], 5)
+
+
+def test_without_ct_all_are_rendered(two: pd.DataFrame, tmp_path: Path, caplog) -> None:
+    assert set(build_cases("lung_nodule_ct", tmp_path)["source"]) == {"rendered"}
+    dicom(tmp_path / "other.dcm", "1.2.3", 0.0, 1, pixels(0, 8))
+    with caplog.at_level(logging.WARNING, logger="monai_sf"):
+        assert set(build_cases("lung_nodule_ct", tmp_path)["source"]) == {"rendered"}
+    assert "no DICOM file below" in caplog.text
+
+
+def test_series_that_are_not_there(two: pd.DataFrame, tmp_path: Path) -> None:
+    download(tmp_path, two.iloc[0], folder="a")
+    with pytest.raises(
+        MissingImagesError, match=f"series of 5 of 10 cases .*\n  {two['patient_id'][1]} 1.3"
+    ) as e:
+        build_cases("lung_nodule_ct", tmp_path)
+    assert len(e.value.images) == 1
+    dropped = build_cases("lung_nodule_ct", tmp_path, missing="drop")
+    assert set(dropped["group"]) == {two["patient_id"][0]}
+    assert set(build_cases("lung_nodule_ct", tmp_path, missing="keep")["source"]) == {"ct"}
+
+
+def test_of_two_files_with_one_z_the_lower_number_is_taken(tmp_path: Path) -> None:
+    files = [
+        dicom(tmp_path / "a.dcm", "1.2", -5.0, 7, None),
+        dicom(tmp_path / "b.dcm", "1.2", -5.0, 3, None),
+        dicom(tmp_path / "c.dcm", "1.2", -6.0, 9, None),
+        dicom(tmp_path / "d.dcm", "9.9", -4.0, 1, None),
+        dicom(tmp_path / "e.dcm", "1.2", -4.0, 1, None, ImagePositionPatient=None),
+        dicom(tmp_path / "f.dcm", "1.2", -5.0, None, None),
+    ]
+    (tmp_path / "g.dcm").write_bytes(b"rubbish")
+    found = slices_of_series("1.2", [*files, tmp_path / "g.dcm"])
+    assert [(one.path.name, one.z) for one in found] == [("c.dcm", -6.0), ("b.dcm", -5.0)]
+
+
+def test_all_faults_are_in_one_error_and_the_rest_is_written(two: pd.DataFrame, tmp_path: Path) -> None:
+    files = download(tmp_path, two.iloc[0], folder="a", skip=2)
+    series, zs = two["series_instance_uid"][0], two["slice_zs"][0]
+    dicom(files[0], series, zs[0], 5, None)
+    dicom(files[3], series, zs[4], 1, pixels(4), RescaleSlope=None)
+    cases = build_cases("lung_nodule_ct", tmp_path, missing="drop")
+    with pytest.raises(DicomError, match="3 of 5 CT slices cannot be made") as caught:
+        write_nodule_slices(cases, tmp_path)
+    assert f"series {series} has no readable slice at z = {zs[2]:g} mm (4 others)" in str(caught.value)
+    assert "1-005.dcm has no pixel data" in str(caught.value)
+    assert "1-001.dcm lacks RescaleSlope" in str(caught.value)
+    assert len(list((tmp_path / "ct").rglob("*.npy"))) == 2
+
+
+def test_patch_at_the_border_and_truncated_files(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "a.dcm", "1.2", 0.0, 1, pixels(0, 16))
+    patch = read_patch(path, 0, 15, 8)
+    inside = pixels(0, 16)[:4, 11:].astype(int) * 2 - 1000
+    np.testing.assert_array_equal(patch[4:, :5], inside)
+    assert (patch[:4] == -1024).all()
+    assert (patch[:, 5:] == -1024).all()
+    assert (read_patch(path, 100, 100, 8) == -1024).all()
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DicomError, match=r"a\.dcm cannot be decoded"):
+        read_patch(path, 0, 0, 8)
+    dicom(path, "1.2", 0.0, 1, pixels(0, 16), RescaleIntercept=None)
+    with pytest.raises(DicomError, match=r"a\.dcm lacks RescaleIntercept"):
+        read_patch(path, 0, 0, 8)
+
+
+def test_only_the_files_of_the_nodule_are_decoded(
+    two: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download(tmp_path, two.iloc[0], folder="a")
+    for i in range(20):
+        dicom(tmp_path / f"a/2-{i:03d}.dcm", two["series_instance_uid"][0], 5000.0 + i, 100 + i, pixels(1, 8))
+    cases = build_cases("lung_nodule_ct", tmp_path, missing="drop")
+    whole: list[str] = []
+    read = pydicom.dcmread
+
+    def spy(file: Path, *arguments: object, **options: object):
+        if not options.get("stop_before_pixels"):
+            whole.append(Path(file).name)
+        return read(file, *arguments, **options)
+
+    monkeypatch.setattr(pydicom, "dcmread", spy)
+    write_nodule_slices(cases, tmp_path)
+    assert sorted(whole) == [f"1-{i:03d}.dcm" for i in range(1, 6)]
+
+
+def test_rules(nodules: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(lung, "nodule_index", lambda: nodules)
+    strict = build_cases("lung_nodule_ct", tmp_path, malignant_above=3, min_readers=3)
+    assert (strict["n_readers"] >= 3).all()
+    assert (strict["label"] == (strict["malignancy"] > 3)).all()
+    assert len(split_cases(strict, "texture", 0))
+    with pytest.raises(ValueError, match=r"malignant_above must be in \[1, 5\), .* got 5"):
+        build_cases("lung_nodule_ct", tmp_path, malignant_above=5)
+    with pytest.raises(ValueError, match="no nodule has min_readers=9"):
+        build_cases("lung_nodule_ct", tmp_path, min_readers=9)

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from published import ham10000, isic_2020, touch, write
+
+from monai_sf.datasets import TableError, build_cases, find_study, split_cases
+
+MSK = "Memorial Sloan Kettering Cancer Center"
+BARCELONA = "Department of Dermatology, Hospital Clínic de Barcelona"
+
+
+def build(root: Path, **options) -> pd.DataFrame:
+    return build_cases("dermoscopy", root, **options)
+
+
+def derm7pt(root: Path, rows: list[tuple[str, str]], *, folder: str = "derm7pt/release_v0") -> Path:
+    lines = [f"{i},{diagnosis},3,x.jpg,{derm}" for i, (diagnosis, derm) in enumerate(rows, 1)]
+    header = "case_num,diagnosis,seven_point_score,clinic,derm"
+    return write(root, f"{folder}/meta/meta.csv", header, *lines)
+
+
+def ph2(root: Path, rows: list[list[str | None]], *, header: str = "Image Name") -> Path:
+    path = root / "ph2/PH2_dataset.xlsx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = [header, "Histological Diagnosis", "Common Nevus", "Atypical Nevus", "Melanoma"]
+    blank: list[str | None] = [None] * 5
+    pd.DataFrame([blank, ["PH2", *blank[1:]], names, *rows]).to_excel(path, index=False, header=False)
+    touch(root / "ph2", [f"{row[0]}/{row[0]}_Dermoscopic_Image/{row[0]}.bmp" for row in rows])
+    return path
+
+
+def test_labels_of_ham10000(tmp_path: Path) -> None:
+    names = ["mel", "bcc", "akiec", "nv", "bkl", "df", "vasc"]
+    ham10000(tmp_path, [(f"HAM_{i // 2}", f"ISIC_{i}", dx) for i, dx in enumerate(names)])
+    cases = build(tmp_path)
+    assert dict(zip(cases["diagnosis"], cases["label"], strict=True)) == {
+        **dict.fromkeys(["mel", "bcc", "akiec"], 1),
+        **dict.fromkeys(["nv", "bkl", "df", "vasc"], 0),
+    }
+    assert cases["group"].tolist()[:3] == ["ham10000-HAM_0", "ham10000-HAM_0", "ham10000-HAM_1"]
+    assert cases["image"].tolist()[0] == "ham10000/images/ISIC_0.jpg"
+
+
+def test_isic_2020_centres_are_sources(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", BARCELONA)
+    rows = [
+        ("ISIC_1", "IP_1", MSK, "nevus", "benign"),
+        ("ISIC_2", "IP_1", "MSKCC", "melanoma", "malignant"),
+        ("ISIC_3", "IP_2", BARCELONA, "", "benign"),
+        ("ISIC_4", "IP_3", decomposed, "Solar lentigo", "benign"),
+        ("ISIC_5", "IP_4", "Sydney Melanoma Diagnosis Centre", "nevus", "benign"),
+        ("ISIC_6", "IP_5", MSK, "nevus", "indeterminate"),
+        ("ISIC_7", "IP_5", MSK, "nevus", ""),
+    ]
+    isic_2020(tmp_path, rows)
+    cases = build(tmp_path)
+    assert cases["source"].tolist() == ["MSKCC", "MSKCC", "Barcelona", "Barcelona", "isic_2020"]
+    assert cases["label"].tolist() == [0, 1, 0, 0, 0]
+    assert cases["diagnosis"].tolist() == ["nevus", "melanoma", "unknown", "solar lentigo", "nevus"]
+    assert cases["group"].tolist()[:3] == ["isic_2020-IP_1", "isic_2020-IP_1", "isic_2020-IP_2"]
+    assert cases.attrs["reading"]["dropped"] == {"isic_2020: benign_malignant is empty or indeterminate": 2}
+
+
+def test_table_written_by_windows(tmp_path: Path) -> None:
+    path = isic_2020(tmp_path, [("ISIC_3", "IP_2", BARCELONA, "nevus", "benign")])
+    path.write_bytes(path.read_text(encoding="utf-8").replace("\n", "\r\n").encode("cp1252"))
+    assert build(tmp_path)["source"].tolist() == ["Barcelona"]
+
+
+def test_ground_truth_without_centres_makes_two_studies_unavailable(tmp_path: Path) -> None:
+    header = (
+        "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target"
+    )
+    rows = [
+        f"ISIC_{i},IP_{i // 2},male,45,torso,unknown,{'malignant' if i % 4 < 2 else 'benign'},0"
+        for i in range(80)
+    ]
+    write(tmp_path, "a/ISIC_2020_Training_GroundTruth.csv", header, *rows)
+    touch(tmp_path, [f"b/ISIC_{i}.jpg" for i in range(80)])
+    cases = build(tmp_path)
+    assert set(cases["source"]) == {"isic_2020"}
+    reason = r"study 'mskcc' needs cases of the source MSKCC; .*no column attribution"
+    with pytest.raises(ValueError, match=reason):
+        split_cases(cases, "mskcc", 0)
+    assert set(cases.attrs["unavailable"]) == {"mskcc", "barcelona", "keratosis"}
+    assert len(split_cases(cases, "iid", 0)) == 80
+
+
+def test_the_table_with_centres_is_preferred(tmp_path: Path) -> None:
+    isic_2020(tmp_path, [("ISIC_1", "IP_1", MSK, "nevus", "benign")])
+    header = "image_name,patient_id,sex,diagnosis,benign_malignant,target"
+    write(tmp_path, "isic_2020/ISIC_2020_Training_GroundTruth.csv", header, "ISIC_1,IP_1,male,nevus,benign,0")
+    assert build(tmp_path)["source"].tolist() == ["MSKCC"]
+
+
+def test_an_image_of_both_archives_is_one_case_and_joins_the_groups(tmp_path: Path) -> None:
+    ham10000(tmp_path, [("L1", "ISIC_1", "nv"), ("L1", "ISIC_2", "nv"), ("L2", "ISIC_3", "mel")])
+    isic_2020(
+        tmp_path,
+        [
+            ("ISIC_2", "IP_1", MSK, "nevus", "malignant"),
+            ("ISIC_3", "IP_2", MSK, "melanoma", "malignant"),
+            ("ISIC_8", "IP_1", MSK, "nevus", "benign"),
+        ],
+    )
+    cases = build(tmp_path)
+    group = dict(zip(cases["case_id"], cases["group"], strict=True))
+    assert len(group) == 4
+    assert group["ham10000-ISIC_1"] == group["ham10000-ISIC_2"] == group["isic_2020-ISIC_8"]
+    assert group["ham10000-ISIC_3"] not in (group["ham10000-ISIC_1"], "ham10000-L2")
+    reading = cases.attrs["reading"]
+    assert reading["dropped"] == {"isic_2020: the image is one of ham10000 too": 2}
+    assert any(
+        "1 images are in ham10000 and isic_2020 with different labels" in note for note in reading["notes"]
+    )
+
+
+def test_derm7pt_does_not_trust_letter_case(tmp_path: Path) -> None:
+    rows = [
+        ("melanoma (less than 0.76 mm)", "NEL/NEL001.JPG"),
+        ("basal cell carcinoma", "Fgl/Fgl002.jpg"),
+        ("seborrheic keratosis", "aal/AAL3.jpg"),
+        ("melanosis", "aal/aal4.jpg"),
+    ]
+    derm7pt(tmp_path, rows)
+    touch(
+        tmp_path,
+        [f"derm7pt/release_v0/images/{p}" for p in ("Nel/Nel001.jpg", "FGL/fgl002.JPG", "AAL/aal3.jpg")],
+    )
+    with pytest.raises(
+        FileNotFoundError, match=r"images of 1 of 4 cases .*\n  derm7pt/release_v0/images/aal/aal4"
+    ):
+        build(tmp_path)
+    cases = build(tmp_path, missing="drop")
+    assert cases["label"].tolist() == [1, 1, 0]
+    assert cases["image"].tolist()[0] == "derm7pt/release_v0/images/Nel/Nel001.jpg"
+    assert cases.attrs["reading"]["dropped"] == {"image not on disk": 1}
+
+
+def test_ph2_header_is_the_row_with_image_name(tmp_path: Path) -> None:
+    ph2(tmp_path, [["IMD001", None, "X", None, None], ["IMD002", None, None, None, "X"], [None] * 5])
+    cases = build(tmp_path)
+    assert cases["label"].tolist() == [0, 1]
+    assert cases["diagnosis"].tolist() == ["common nevus", "melanoma"]
+    assert cases["image"].tolist()[1] == "ph2/IMD002/IMD002_Dermoscopic_Image/IMD002.bmp"
+
+
+def test_ph2_faults(tmp_path: Path) -> None:
+    ph2(tmp_path, [["IMD001", None, "X", "X", None]])
+    with pytest.raises(TableError, match="not exactly one of Common Nevus, .* is marked for IMD001"):
+        build(tmp_path)
+    ph2(tmp_path, [["IMD001", None, "X", None, None]], header="Image")
+    with pytest.raises(TableError, match='no row holds "Image Name"'):
+        build(tmp_path)
+    (tmp_path / "ph2/PH2_dataset.xlsx").write_bytes(b"not a zip file")
+    with pytest.raises(TableError, match="is no Excel table"):
+        build(tmp_path)
+
+
+def test_unknown_diagnoses_are_named(tmp_path: Path) -> None:
+    ham10000(tmp_path, [("L1", "ISIC_1", "nv"), ("L2", "ISIC_2", "scc"), ("L3", "ISIC_3", "scc")])
+    with pytest.raises(TableError, match=r"unknown dx \(rows\): scc \(2\)\. Known: mel, bcc, akiec, nv"):
+        build(tmp_path)
+    derm7pt(tmp_path / "other", [("melanoma of the mind", "a/b.jpg")])
+    with pytest.raises(TableError, match=r"unknown diagnosis \(rows\): melanoma of the mind"):
+        build(tmp_path / "other")
+    isic_2020(tmp_path / "third", [("ISIC_1", "IP_1", MSK, "nevus", "maybe")])
+    with pytest.raises(TableError, match=r"unknown benign_malignant \(rows\): maybe \(1\)"):
+        build(tmp_path / "third")
+
+
+def test_duplicate_ids_are_named(tmp_path: Path) -> None:
+    ham10000(tmp_path, [("L1", "ISIC_1", "nv"), ("L2", "ISIC_1", "mel")])
+    with pytest.raises(TableError, match=r"1 image_id stand in more than one row \(first: ISIC_1\)"):
+        build(tmp_path)
+
+
+def test_a_renamed_column_is_named(tmp_path: Path) -> None:
+    path = ham10000(tmp_path, [("L1", "ISIC_1", "nv")])
+    path.write_text(path.read_text().replace("dx,", "diagnosis,", 1))
+    with pytest.raises(TableError, match="lacks the columns dx; it has lesion_id, image_id, diagnosis"):
+        build(tmp_path)
+
+
+def test_keratosis_sub_types_are_in_the_target_and_nowhere_else(tmp_path: Path) -> None:
+    kinds = ["nv", "mel", "bkl", "akiec", "df", "bcc"]
+    ham10000(tmp_path, [(f"L{i // 2}", f"ISIC_{i}", kinds[i // 2 % 6]) for i in range(240)])
+    isic_2020(
+        tmp_path,
+        [
+            ("ISIC_900", "IP_1", MSK, "lichenoid keratosis", "benign"),
+            ("ISIC_901", "IP_1", MSK, "nevus", "benign"),
+            ("ISIC_902", "IP_2", MSK, "solar lentigo", "benign"),
+            ("ISIC_903", "IP_3", MSK, "seborrheic keratosis", "benign"),
+        ],
+    )
+    cases = build(tmp_path)
+    splits = split_cases(cases, "keratosis", 0)
+    target = splits["split"] == "target"
+    assert set(splits["diagnosis"][target]) == {
+        *("bkl", "akiec", "lichenoid keratosis", "solar lentigo", "seborrheic keratosis")
+    }
+    assert not find_study("keratosis").target(splits[~target]).any()
+    assert "isic_2020-ISIC_901" not in set(splits["case_id"])
+    assert splits["label"][target].nunique() == 2
+
+
+def test_row_order_does_not_matter(tmp_path: Path) -> None:
+    rows = [(f"L{i // 2}", f"ISIC_{i}", "nv" if i // 2 % 2 else "mel") for i in range(60)]
+    ham10000(tmp_path / "one", rows)
+    ham10000(tmp_path / "two", rows[::-1])
+    one, two = (
+        split_cases(build(tmp_path / name), "iid", 1).set_index("case_id")["split"] for name in ("one", "two")
+    )
+    assert one.sort_index().equals(two.sort_index())

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from published import RXRX1, rxrx1_row, touch, write
+
+from monai_sf.datasets import TableError, build_cases, split_cases
+from monai_sf.datasets.fc_microscopy import TARGET_EXPERIMENTS
+
+EXPERIMENTS = [
+    f"{cell}-{i:02d}"
+    for cell, count in (("HEPG2", 11), ("HUVEC", 24), ("RPE", 11), ("U2OS", 5))
+    for i in range(1, count + 1)
+]
+
+
+def channels(experiment: str, well: str, site: int) -> list[str]:
+    return [f"images/{experiment}/Plate1/{well}_s{site}_w{c}.png" for c in range(1, 7)]
+
+
+def test_six_channels_in_order_and_the_well_as_group(tmp_path: Path) -> None:
+    rows = [("HUVEC-01", "B02", 1, 7), ("HUVEC-01", "B02", 2, 7), ("HUVEC-01", "B03", 1, 0)]
+    write(tmp_path, "rxrx1/metadata.csv", RXRX1, *(rxrx1_row(*row) for row in rows))
+    touch(tmp_path / "elsewhere", [c for e, w, s, _ in rows for c in channels(e, w, s)])
+    cases = build_cases("fc_microscopy", tmp_path)
+    assert cases["image"][1] == [f"elsewhere/{c}" for c in channels("HUVEC-01", "B02", 2)]
+    assert cases["label"].tolist() == [7, 7, 0]
+    assert cases["label_name"].tolist() == ["s7", "s7", "s0"]
+    assert cases["group"].tolist() == ["rxrx1-HUVEC-01_1_B02"] * 2 + ["rxrx1-HUVEC-01_1_B03"]
+    assert cases["cell_type"].tolist() == ["HUVEC"] * 3
+    (tmp_path / "elsewhere" / channels("HUVEC-01", "B03", 1)[4]).unlink()
+    with pytest.raises(FileNotFoundError, match="images of 1 of 3 cases"):
+        build_cases("fc_microscopy", tmp_path)
+    assert len(build_cases("fc_microscopy", tmp_path, missing="drop")) == 2
+
+
+def test_zipped_table(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "rxrx1-metadata.zip", "w") as archive:
+        archive.writestr("rxrx1/metadata.csv", f"{RXRX1}\n{rxrx1_row('U2OS-01', 'B02', 1, 3)}\n")
+        archive.writestr("__MACOSX/metadata.csv", "rubbish")
+    cases = build_cases("fc_microscopy", tmp_path, missing="keep")
+    assert cases["image"][0][0] == "images/U2OS-01/Plate1/B02_s1_w1.png"
+
+
+def test_ten_target_experiments_drawn_once() -> None:
+    def rank(name: str) -> bytes:
+        return hashlib.blake2b(f"0:{name}".encode(), digest_size=16).digest()
+
+    assert tuple(sorted(sorted(EXPERIMENTS, key=rank)[:10])) == TARGET_EXPERIMENTS
+    left = set(EXPERIMENTS) - set(TARGET_EXPERIMENTS)
+    assert {name.split("-")[0] for name in left} == {"HEPG2", "HUVEC", "RPE", "U2OS"}
+
+
+def test_batches(tmp_path: Path) -> None:
+    rows = [rxrx1_row(e, f"B{w:02d}", 1, w % 2) for e in EXPERIMENTS for w in range(4)]
+    write(tmp_path, "metadata.csv", RXRX1, *rows)
+    cases = build_cases("fc_microscopy", tmp_path, missing="keep")
+    splits = split_cases(cases, "batches", 0)
+    in_target = splits["split"] == "target"
+    assert set(splits["experiment"][in_target]) == set(TARGET_EXPERIMENTS)
+    assert set(splits["cell_type"][splits["split"] == "train"]) == {"HEPG2", "HUVEC", "RPE", "U2OS"}
+    only_target = cases[cases["experiment"] == TARGET_EXPERIMENTS[0]]
+    with pytest.raises(ValueError, match="no case at all"):
+        split_cases(only_target, "batches", 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.assign(sirna_id="a"), "sirna_id must be whole numbers, 1 are not .*'a'"),
+        (lambda f: f.assign(experiment=None), r"has empty cells \(rows\): experiment \(1\)"),
+        (lambda f: pd.concat([f, f]), "1 site_id stand in more than one row"),
+        (lambda f: f.drop(columns="well"), "lacks the columns well; it has site_id"),
+    ],
+)
+def test_bad_tables_are_named(tmp_path: Path, change, message: str) -> None:
+    path = write(tmp_path, "metadata.csv", RXRX1, rxrx1_row("U2OS-01", "B02", 1, 3))
+    change(pd.read_csv(path)).to_csv(path, index=False)
+    with pytest.raises(TableError, match=message):
+        build_cases("fc_microscopy", tmp_path, missing="keep")

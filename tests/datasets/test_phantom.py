@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_sf.datasets import STUDIES, build_cases, split_cases
+from monai_sf.datasets.phantom import write_phantom
+
+DATASETS = ("dermoscopy", "chest_xray", "fc_microscopy")
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: write_phantom(name, tmp_path_factory.mktemp(name), size=32) for name in DATASETS}
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_source_is_read_and_every_study_can_be_run(phantoms: dict[str, Path], dataset: str) -> None:
+    cases = build_cases(dataset, phantoms[dataset])
+    assert cases.attrs["reading"]["absent"] == {}
+    assert cases.attrs["unavailable"] == {}
+    assert set(cases["data_kind"]) == {"phantom"}
+    for study in STUDIES[dataset]:
+        for seed in (0, 1):
+            splits = split_cases(cases, study, seed)
+            assert splits.groupby("group")["split"].nunique().max() == 1
+            assert set(study.target(splits[splits["split"] != "target"])) == {False}
+
+
+def look(root: Path, image: str | list[str]) -> np.ndarray:
+    """A coarse view of an image; of six channels their contrast, since the haze is the domain's."""
+    names = image if isinstance(image, list) else [image]
+    small = [
+        np.asarray(Image.open(root / one).convert("RGB").resize((16, 16)), float).ravel() / 255
+        for one in names
+    ]
+    return np.std(small, axis=1) if len(small) > 1 else small[0]
+
+
+@pytest.mark.parametrize(("dataset", "classes"), [("dermoscopy", 2), ("chest_xray", 8), ("fc_microscopy", 4)])
+def test_the_class_can_be_seen(phantoms: dict[str, Path], dataset: str, classes: int) -> None:
+    """Nearest class mean, of a coarse look: far above chance, as a network will be."""
+    root = phantoms[dataset]
+    splits = split_cases(build_cases(dataset, root), "iid", 0)
+    views = np.stack([look(root, image) for image in splits["image"]])
+    label, split = splits["label"].to_numpy(), splits["split"].to_numpy()
+    means = np.stack([views[(split == "train") & (label == k)].mean(0) for k in range(classes)])
+    test = split != "train"
+    guess = ((views[test][:, None] - means) ** 2).sum(-1).argmin(1)
+    assert (guess == label[test]).mean() > 0.5 + 0.5 / classes
+
+
+def test_the_domain_can_be_seen(phantoms: dict[str, Path]) -> None:
+    root = phantoms["dermoscopy"]
+    cases = build_cases("dermoscopy", root)
+    corner = {
+        source: np.mean(
+            [np.asarray(Image.open(root / image))[:3, :3] for image in own["image"]], axis=(0, 1, 2)
+        )
+        for source, own in cases.groupby("source")
+    }
+    assert np.abs(corner["MSKCC"] - corner["Barcelona"]).max() > 5
+
+
+def test_same_files_again(phantoms: dict[str, Path], tmp_path: Path) -> None:
+    root = phantoms["chest_xray"]
+    write_phantom("chest_xray", tmp_path / "again", size=32)
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            assert (tmp_path / "again" / path.relative_to(root)).read_bytes() == path.read_bytes()
+
+
+def test_real_files_are_not_marked(tmp_path: Path) -> None:
+    (tmp_path / "ISIC_1.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="holds other files, which would be taken for phantoms"):
+        write_phantom("dermoscopy", tmp_path)
+    assert not (tmp_path / "PHANTOM").exists()
+
+
+def test_bad_arguments(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no phantom of 'xray'; there are dermoscopy"):
+        write_phantom("xray", tmp_path)
+    with pytest.raises(ValueError, match="cases must be at least 128 and size at least 32, got 12 and 64"):
+        write_phantom("dermoscopy", tmp_path, cases=12)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from monai_sf.datasets.preflight import PreflightError, check_images
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 4)).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    Image.fromarray(PIXELS[..., :3]).save(tmp_path / "good.png")
+    Image.fromarray(PIXELS[..., :3]).save(tmp_path / "good.jpg")
+    return tmp_path
+
+
+def table(*images: object) -> pd.DataFrame:
+    return pd.DataFrame({"image": pd.Series(list(images), dtype=object)})
+
+
+def faults(folder: Path, *images: object, **options: object) -> dict[str, str]:
+    with pytest.raises(PreflightError) as caught:
+        check_images(table(*images), folder, **{"modes": ["RGB"], **options})
+    return caught.value.faults
+
+
+def test_good_images_of_one_or_several_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = table("good.png", ["good.jpg", "good.png"])
+    assert check_images(cases, folder, modes=["RGB"], shape=(40, 30), smallest=30) == 2
+    assert "checking images: 100%" in capsys.readouterr().err
+
+
+def test_all_offenders_are_in_one_error(folder: Path) -> None:
+    Image.fromarray(PIXELS).save(folder / "alpha.png")
+    Image.fromarray(PIXELS[..., 0]).save(folder / "grey.png")
+    Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 200).save(folder / "deep.png")
+    Image.fromarray(PIXELS[..., :3]).convert("CMYK").save(folder / "print.jpg")
+    Image.fromarray(PIXELS[..., :3]).convert("P").save(folder / "palette.png")
+    Image.fromarray(PIXELS[:20, :, :3]).save(folder / "small.png")
+    (folder / "cut.jpg").write_bytes((folder / "good.jpg").read_bytes()[:-400])
+    (folder / "empty.png").write_bytes(b"")
+    names = ["alpha.png", "grey.png", "deep.png", "print.jpg", "palette.png", "small.png", "cut.jpg"]
+    found = faults(folder, "good.png", *names, "empty.png", "none.png", smallest=30)
+    assert list(found) == [*names, "empty.png", "none.png"]
+    assert found["alpha.png"] == "is RGBA, and must be RGB"
+    assert found["grey.png"] == "is L, and must be RGB"
+    assert found["deep.png"] == "is I;16, and must be RGB"
+    assert found["print.jpg"] == "is CMYK, and must be RGB"
+    assert found["palette.png"] == "is P, and must be RGB"
+    assert found["small.png"] == "is 20 x 30, and must be 30 x 30 at least"
+    assert "truncated" in found["cut.jpg"]
+    assert "cannot be read" in found["empty.png"]
+    assert found["none.png"] == "is not there"
+    assert check_images(table("grey.png", "good.png"), folder, modes=["L", "RGB"]) == 2
+
+
+def test_message_lists_twenty(folder: Path) -> None:
+    with pytest.raises(
+        PreflightError, match=r"(?s)25 of 26 images .*\n  none19: is not there\n  and 5 more\n"
+    ):
+        check_images(table("good.png", *(f"none{i}" for i in range(25))), folder, modes=["RGB"])
+
+
+def test_arrays(tmp_path: Path) -> None:
+    np.save(tmp_path / "good.npy", np.zeros((64, 64), np.int16))
+    np.save(tmp_path / "float.npy", np.zeros((64, 64)))
+    np.save(tmp_path / "nan.npy", np.full((64, 64), np.nan))
+    np.save(tmp_path / "volume.npy", np.zeros((5, 64, 64), np.int16))
+    np.save(tmp_path / "wide.npy", np.zeros((64, 65), np.int16))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:-9])
+    names = [f"{name}.npy" for name in ("good", "float", "nan", "volume", "wide", "cut")]
+    found = faults(tmp_path, *names, modes=["int16"], shape=(64, 64))
+    assert found.pop("cut.npy").startswith("cannot be read")
+    assert found == {
+        "float.npy": "is float64, and must be int16",
+        "nan.npy": "holds NaN or infinity",
+        "volume.npy": "is of the shape (5, 64, 64), not of one channel",
+        "wide.npy": "is 64 x 65, and must be 64 x 64",
+    }
+
+
+def test_only_new_and_changed_files_are_decoded_again(folder: Path, tmp_path: Path) -> None:
+    cases, cache = table("good.png", "good.jpg"), tmp_path / "memory/cache.sqlite"
+
+    def check(**options: object) -> int:
+        return check_images(cases, folder, **{"modes": ["RGB"], "cache": cache, **options})
+
+    assert check() == 2
+    assert check() == 0
+    # What is asked for may change; what the files hold is remembered.
+    with pytest.raises(PreflightError, match="2 of 2"):
+        check(modes=["L"])
+    os.utime(folder / "good.png", ns=(1, 1))
+    assert check() == 1
+    (folder / "good.jpg").write_bytes(b"other")
+    with pytest.raises(PreflightError, match="1 of 2"):
+        check()
+    (folder / "good.jpg").unlink()
+    with pytest.raises(PreflightError, match="is not there"):
+        check()
+    cache.write_bytes(b"x" * 4096)
+    with pytest.raises(ValueError, match="is no memory of checked images .*: remove it"):
+        check()
+
+
+def test_one_string_is_no_list(folder: Path) -> None:
+    with pytest.raises(ValueError, match="modes must be a list of names, got the string 'RGB'"):
+        check_images(table("good.png"), folder, modes="RGB")

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from published import ham10000, touch, write
+
+from monai_sf.datasets import MissingImagesError, TableError, build_cases
+from monai_sf.datasets.tables import find_table, read_columns
+from monai_sf.datasets.tree import read_tree
+
+
+def test_names_are_found_in_any_letter_case_and_kind(tmp_path: Path) -> None:
+    touch(tmp_path, ["a/B/Img1.JPG", "a/b/img2.png", "a/img1_mask.png", "img3.txt", ".hidden/img3.png"])
+    tree = read_tree(tmp_path)
+    assert tree.find_images(["IMG1.jpg", "img2.jpg", "img3.jpg"], "") == (
+        ["a/B/Img1.JPG", "a/b/img2.png", None],
+        0,
+    )
+    assert tree.find_images(["b/IMG1.jpg", "c/img2.jpg"], "") == (["a/B/Img1.JPG", None], 0)
+
+
+def test_of_several_files_the_nearest_is_taken(tmp_path: Path) -> None:
+    touch(tmp_path, ["small/i.jpg", "full/x/i.jpg", "full/x/i.png", "a/i.jpg"])
+    tree = read_tree(tmp_path)
+    assert tree.find_images(["i.png"], "full") == (["full/x/i.png"], 1)
+    assert tree.find_images(["i.jpg"], "small") == (["small/i.jpg"], 1)
+    assert tree.find_images(["i.jpg"], "elsewhere") == (["a/i.jpg"], 1)
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    touch(tmp_path, ["outside/ISIC_1.jpg", "outside/more/ISIC_2.jpg"])
+    root = tmp_path / "inside"
+    ham10000(root, [("L1", "ISIC_1", "nv"), ("L2", "ISIC_2", "mel"), ("L3", "ISIC_3", "mel")])
+    for name in ("ISIC_1", "ISIC_2"):
+        (root / f"ham10000/images/{name}.jpg").unlink()
+    (root / "ISIC_1.jpg").symlink_to(tmp_path / "outside/ISIC_1.jpg")
+    (root / "more").symlink_to(tmp_path / "outside/more")
+    (root / "loop").symlink_to(root)
+    (root / "alias.jpg").symlink_to(root / "ham10000/images/ISIC_3.jpg")
+    tree = read_tree(root)
+    assert tree.outward == ("ISIC_1.jpg", "more")
+    assert "alias.jpg" in tree.files
+    assert not any(name.startswith("loop") for name in tree.files)
+    with pytest.raises(MissingImagesError, match="images of 2 of 3 cases"):
+        build_cases("dermoscopy", root)
+    cases = build_cases("dermoscopy", root, missing="drop")
+    assert cases["case_id"].tolist() == ["ham10000-ISIC_3"]
+    assert any("2 links lead out of the folder" in note for note in cases.attrs["reading"]["notes"])
+
+
+def test_all_missing_images_are_in_a_file(tmp_path: Path) -> None:
+    rows = [(f"L{i}", f"ISIC_{i:02d}", "nv") for i in range(15)]
+    ham10000(tmp_path, rows)
+    for i in range(1, 15):
+        (tmp_path / f"ham10000/images/ISIC_{i:02d}.jpg").unlink()
+    with pytest.raises(MissingImagesError, match=r"images of 14 of 15 cases") as caught:
+        build_cases("dermoscopy", tmp_path)
+    text = str(caught.value)
+    assert text.count("ham10000/ISIC_") == 10
+    listed = Path(text.split("All are listed in ")[1].split(". Complete")[0])
+    assert listed.read_text().split() == caught.value.images
+    assert len(caught.value.images) == 14
+    listed.unlink()
+    assert len(build_cases("dermoscopy", tmp_path, missing="drop")) == 1
+    kept = build_cases("dermoscopy", tmp_path, missing="keep")
+    assert len(kept) == 15
+    assert kept["image"].tolist()[:2] == ["ham10000/images/ISIC_00.jpg", "ham10000/ISIC_01.jpg"]
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"no case of dermoscopy below .*: ham10000: no table HAM10000"
+    ):
+        build_cases("dermoscopy", tmp_path)
+    with pytest.raises(FileNotFoundError, match="dataset_dir .* is not there"):
+        build_cases("chest_xray", tmp_path / "nowhere")
+    touch(tmp_path, ["file"])
+    with pytest.raises(NotADirectoryError, match="is not a folder; unpack it"):
+        build_cases("fc_microscopy", tmp_path / "file")
+
+
+def test_equal_copies_of_a_table_are_one_and_others_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a/meta.csv", "x,y", "1,2")
+    write(tmp_path, "b/META.CSV", "x,y", "1,2")
+    table = find_table(read_tree(tmp_path), r"meta\.csv", ["x", "y"])
+    assert str(table) == "a/meta.csv"
+    write(tmp_path, "c/meta.csv", "x,y", "1,3")
+    with pytest.raises(TableError, match="several tables could be meant: a/meta.csv, b/META.CSV, c/meta.csv"):
+        find_table(read_tree(tmp_path), r"meta\.csv", ["x", "y"])
+    write(tmp_path, "c/meta.csv", "x,y,z", "1,3,4")
+    assert str(find_table(read_tree(tmp_path), r"meta\.csv", ["x", "y"], ["z"])) == "c/meta.csv"
+    assert find_table(read_tree(tmp_path), r"meta\.csv", ["p", "q", "x"]) is None
+
+
+def test_tables_of_any_kind(tmp_path: Path) -> None:
+    write(tmp_path, "tabs.tab", "x\ty", "01\t2")
+    (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbfx,y\r\n 01 ,2\r\n")
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("deep/zipped.csv", "x,y\n01,2\n")
+    (tmp_path / "broken.zip").write_bytes(b"PK")
+    tree = read_tree(tmp_path)
+    assert tree.unreadable == ("broken.zip",)
+    for name in ("tabs.tab", "bom.csv", "zipped.csv"):
+        table = find_table(tree, name, ["x"])
+        assert table is not None
+        frame = read_columns(tree, table, ["x"], numbers=["y"])
+        assert frame.to_dict("list") == {"x": ["01"], "y": [2.0]}
+
+
+def test_damaged_gzip(tmp_path: Path) -> None:
+    (tmp_path / "t.csv.gz").write_bytes(b"\x1f\x8b\x08nothing")
+    with pytest.raises(TableError, match=r"t\.csv\.gz is damaged"):
+        find_table(read_tree(tmp_path), r"t\.csv", ["x"])

@@ -1,0 +1,152 @@
+"""From a volume and the mask of a nodule to the few 2-D slices that show it best."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
+from monai.transforms.transform import MapTransform, Transform
+from monai.utils.enums import TransformBackends
+from monai.utils.type_conversion import convert_to_dst_type, convert_to_tensor
+
+__all__ = ["ExtractNoduleSlices", "ExtractNoduleSlicesd"]
+
+
+class ExtractNoduleSlices(Transform):
+    """The slices around the one where a nodule is largest, cut out around its centre.
+
+    The middle slice is the one with the largest annotated area: the sum of the mask, so a mask that counts
+    readers weighs them; of equal ones the lowest. At the border of the volume the slices are shifted inwards,
+    so that they are slices that exist. The centre is that of the whole mask, for all slices alike.
+
+    Args:
+        axis: The spatial axis (0, 1, 2, or negative from the last) that the slices are across.
+        slices: How many, an odd number.
+        size: Height and width of the cut in voxels, or None for whole slices.
+        padding: What stands in a cut where it leaves the volume, in the volume's unit.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012  # as MONAI declares it
+
+    def __init__(
+        self, axis: int = -1, *, slices: int = 5, size: int | None = 64, padding: float = -1024.0
+    ) -> None:
+        if not -3 <= axis <= 2:
+            raise ValueError(f"axis must be from -3 to 2, one of three spatial axes, got {axis}")
+        if slices < 1 or slices % 2 == 0:
+            raise ValueError(f"slices must be odd and positive, so that one is in the middle, got {slices}")
+        if size is not None and size < 1:
+            raise ValueError(f"size must be positive, or None for whole slices, got {size}")
+        self.axis, self.slices, self.size, self.padding = axis % 3, slices, size, float(padding)
+
+    def __call__(  # type: ignore[override]  # two inputs
+        self, volume: NdarrayOrTensor, mask: NdarrayOrTensor
+    ) -> NdarrayOrTensor:
+        """Cut the slices out.
+
+        Args:
+            volume: (C, X, Y, Z), for example in Hounsfield units.
+            mask: (1, X, Y, Z) of the same X, Y, Z: 0 outside of the nodule, above inside.
+
+        Returns:
+            (slices, C, H, W) of the volume's type; H and W are ``size``, or the other two axes in order.
+
+        Raises:
+            ValueError: If shapes do not fit, the mask is empty, or the volume has too few slices.
+        """
+        values = convert_to_tensor(volume, track_meta=False)
+        weight = convert_to_tensor(mask, track_meta=False)
+        if (
+            values.ndim != 4
+            or weight.ndim != 4
+            or weight.shape[0] != 1
+            or values.shape[1:] != weight.shape[1:]
+        ):
+            raise ValueError(
+                "volume must be (C, X, Y, Z) and mask (1, X, Y, Z) of the same X, Y, Z; got "
+                f"{tuple(values.shape)} and {tuple(weight.shape)}"
+            )
+        values = values.movedim(1 + self.axis, 0)
+        weight = weight[0].movedim(self.axis, 0).to(torch.float64)
+        if not (weight > 0).any():
+            raise ValueError("mask is empty: no voxel is above 0, so there is no nodule to cut out")
+        if len(weight) < self.slices:
+            raise ValueError(
+                f"volume has {len(weight)} slices along axis {self.axis}, and {self.slices} are wanted"
+            )
+        largest = int(weight.clamp(min=0).sum(dim=(1, 2)).argmax())
+        start = max(0, min(largest - self.slices // 2, len(weight) - self.slices))
+        cut = values[start : start + self.slices]
+        if self.size is not None:
+            cut = self._crop(cut, weight.clamp(min=0))
+        result: NdarrayOrTensor = convert_to_dst_type(cut.contiguous(), volume)[0]
+        return result
+
+    def _crop(self, cut: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        assert self.size is not None
+        total = weight.sum()
+        for dim, axis in ((2, 1), (3, 2)):
+            profile = weight.sum(dim=tuple(d for d in (0, 1, 2) if d != axis))
+            centre = float((profile * torch.arange(len(profile), device=profile.device)).sum() / total)
+            first = int(centre + 0.5) - self.size // 2
+            low, high = max(first, 0), min(first + self.size, cut.shape[dim])
+            inside = cut.narrow(dim, low, high - low)
+            before, after = low - first, first + self.size - high
+            pad = [0, 0, before, after] if dim == 2 else [before, after]
+            cut = torch.nn.functional.pad(inside, pad, value=self.padding)
+        return cut
+
+
+class ExtractNoduleSlicesd(MapTransform):
+    """:class:`ExtractNoduleSlices` for some entries of a case, all cut at the same place.
+
+    Args:
+        keys: The volumes to cut; may hold the mask itself, which is padded with 0.
+        mask_key: The entry with the nodule's mask.
+        axis: See :class:`ExtractNoduleSlices`.
+        slices: See there.
+        size: See there.
+        padding: See there.
+        allow_missing_keys: Leave out volumes that are not there instead of raising.
+    """
+
+    backend = ExtractNoduleSlices.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        mask_key: Hashable = "mask",
+        axis: int = -1,
+        *,
+        slices: int = 5,
+        size: int | None = 64,
+        padding: float = -1024.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.mask_key = mask_key
+        self.extract = ExtractNoduleSlices(axis, slices=slices, size=size, padding=padding)
+        self.extract_mask = ExtractNoduleSlices(axis, slices=slices, size=size, padding=0.0)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Cut the volumes of one case; a shallow copy with new arrays in place of the keys.
+
+        Raises:
+            KeyError: If the mask or, unless allowed, a volume is missing.
+            ValueError: As :class:`ExtractNoduleSlices`.
+        """
+        result = dict(data)
+        if self.mask_key not in result:
+            raise KeyError(
+                f"no entry {self.mask_key!r} with the nodule's mask; there are {', '.join(map(repr, data))}"
+            )
+        mask = result[self.mask_key]
+        for key in self.key_iterator(result):
+            extract = self.extract_mask if key == self.mask_key else self.extract
+            result[key] = extract(result[key], mask)
+        return result
