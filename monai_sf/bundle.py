@@ -191,7 +191,8 @@ def describe_run(
     """
     names = cases.drop_duplicates("label").sort_values("label")["label_name"].tolist()
     sources = sorted(set(cases["source"]))
-    kinds = [kind for kind in ("rendered", "phantom") if kind in sources]
+    # one image that is not real is enough to say so
+    kinds = [kind for kind in ("phantom", "rendered") if kind in set(cases["data_kind"])]
     packages = ("monai-sf", "monai", "torch", "pytorch-ignite", "numpy", "pandas", "scikit-learn")
     return {
         "dataset": dataset,

@@ -132,7 +132,12 @@ def test_merged_config_outside_of_a_workflow():
 def test_describe_run(monkeypatch):
     monkeypatch.setattr(bundle, "merged_config", lambda: {"epochs": 3})
     cases = pd.DataFrame(
-        {"label": [1, 0, 1], "label_name": ["bad", "good", "bad"], "source": ["rendered", "ct", "ct"]}
+        {
+            "label": [1, 0, 1],
+            "label_name": ["bad", "good", "bad"],
+            "source": ["rendered", "ct", "ct"],
+            "data_kind": ["rendered", "real", "real"],
+        }
     )
     about = bundle.describe_run(
         cases, cases.assign(split=["iid", "train", "train"]), dataset="d", study="s", method="m", seed=4
@@ -144,7 +149,7 @@ def test_describe_run(monkeypatch):
     assert about["versions"]["torch"]
     assert json.dumps(about)
     real = bundle.describe_run(
-        cases.assign(source="ct"), cases.assign(split="iid"), dataset="d", study="s", method="m", seed=4
+        cases.assign(data_kind="real"), cases.assign(split="iid"), dataset="d", study="s", method="m", seed=4
     )
     assert real["data_kind"] == "real"
 
