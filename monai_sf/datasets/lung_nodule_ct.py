@@ -1,4 +1,4 @@
-"""Case table of lung_nodule_ct: five slices of each nodule of LIDC-IDRI, from CT or rendered."""
+"""Case table of lung_nodule_ct: five slices of each nodule of LIDC-IDRI, CT or rendered from outlines."""
 
 from __future__ import annotations
 

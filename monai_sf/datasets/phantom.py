@@ -31,12 +31,12 @@ def write_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: i
     :func:`monai_sf.datasets.build_cases` reads it, and the column ``data_kind`` says "phantom".
 
     Args:
-        dataset: dermoscopy, chest_xray or fc_microscopy. (That of lung_nodule_ct needs none: its images are
-            rendered from the annotations.)
+        dataset: dermoscopy, chest_xray, fc_microscopy, or lung_nodule_ct: DICOM files with the geometry of
+            LIDC-IDRI and rendered pixels. (Without any, the images of that one are rendered anyway.)
         folder: Where to write; empty, missing, or a phantom already.
         cases: Images of each source, at least 128 (fewer leave classes out of a validation set); of
-            fc_microscopy: sites.
-        size: Height and width in pixels, at least 32.
+            fc_microscopy: sites; of lung_nodule_ct: slices.
+        size: Height and width in pixels, at least 32; of lung_nodule_ct always 512.
 
     Returns:
         The folder.
@@ -285,6 +285,19 @@ def _fc_microscopy(folder: Path, cases: int, size: int) -> None:
         archive.writestr("rxrx1/metadata.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
+def _lung_nodule_ct(folder: Path, cases: int, size: int) -> None:
+    # The size is that of CT. Only here, so that the others do not wait for pydicom.
+    from monai_sf.datasets.phantom_dicom import write_lung_nodule_ct
+
+    del size
+    write_lung_nodule_ct(folder, cases)
+
+
 _WRITERS: Mapping[str, Callable[[Path, int, int], None]] = MappingProxyType(
-    {"dermoscopy": _dermoscopy, "chest_xray": _chest_xray, "fc_microscopy": _fc_microscopy}
+    {
+        "dermoscopy": _dermoscopy,
+        "chest_xray": _chest_xray,
+        "fc_microscopy": _fc_microscopy,
+        "lung_nodule_ct": _lung_nodule_ct,
+    }
 )

@@ -28,7 +28,8 @@ def find_table(tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[s
 
     Args:
         tree: Where to look.
-        name: Regular expression that the whole file name matches, in lower case and without ``.gz``.
+        name: Regular expression that the whole file name matches, in lower case and without ``.gz``. Excel
+            files are not looked at.
         columns: What it must hold; "a|b" stands for a column of either name.
         wanted: What it may hold: of several tables the one with most of these is taken. Of equal ones that
             have the same content the first is.
@@ -40,7 +41,9 @@ def find_table(tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[s
         TableError: If a file of that name has half of the columns but not all, or is empty; or if several
             differ and none holds more of the wanted columns than the others.
     """
-    candidates = [table for table in tree.tables if re.fullmatch(name, table.name)]
+    candidates = [
+        table for table in tree.tables if re.fullmatch(name, table.name) and not table.name.endswith(".xlsx")
+    ]
     whole: list[tuple[int, TableFile]] = []
     faulty: list[str] = []
     for table in candidates:
@@ -68,7 +71,10 @@ def read_header(tree: Tree, table: TableFile) -> list[str]:
     """Names of the columns as they stand in the first line; none where the file is empty."""
     with _open(tree, table) as file:
         line = _text(file.readline())
-    return [name.strip() for name in next(csv.reader([line], delimiter=_delimiter(line)), [])]
+    try:
+        return [name.strip() for name in next(csv.reader([line], delimiter=_delimiter(line)), [])]
+    except csv.Error:  # a binary file under a table's name
+        return []
 
 
 def read_columns(

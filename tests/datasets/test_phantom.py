@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_sf.datasets import STUDIES, build_cases, split_cases
+from monai_sf.datasets import STUDIES, build_cases, split_cases, write_nodule_slices
+from monai_sf.datasets.lidc import load_contours
 from monai_sf.datasets.phantom import write_phantom
+from monai_sf.datasets.rendering import render_slice
 
 DATASETS = ("dermoscopy", "chest_xray", "fc_microscopy")
 
@@ -85,3 +87,19 @@ def test_bad_arguments(tmp_path: Path) -> None:
         write_phantom("xray", tmp_path)
     with pytest.raises(ValueError, match="cases must be at least 128 and size at least 32, got 12 and 64"):
         write_phantom("dermoscopy", tmp_path, cases=12)
+
+
+def test_ct_phantom_gives_the_rendered_pixels(tmp_path: Path) -> None:
+    root = write_phantom("lung_nodule_ct", tmp_path / "ct", cases=130)
+    cases = build_cases("lung_nodule_ct", root, missing="drop")
+    assert len(cases) >= 130
+    assert set(cases["source"]) == {"ct"}
+    assert set(cases["data_kind"]) == {"phantom"}
+    own = cases.drop_duplicates("group").head(3)
+    own = cases[cases["group"].isin(own["group"]) & (cases["nodule"] == own["nodule"].iloc[0])].head(5)
+    assert write_nodule_slices(own, root) == 5
+    contours = load_contours()
+    for row in own.to_dict("records"):
+        nodule = {**row, "slice_index": row["slice_index"] - row["slice_offset"]}
+        expected = render_slice(nodule, row["slice_index"], contours)
+        np.testing.assert_array_equal(np.load(root / row["image"]), expected)
