@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--max-points", type=int, default=3000, metavar="N",
-        help="cases of a run that are shown one by one; failures come first (default: %(default)s)",
+        help="cases of a run that are shown one by one; undisturbed failures first (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--max-images", type=int, default=10_000, metavar="N",

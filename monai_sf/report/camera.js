@@ -1,6 +1,6 @@
 // Where the viewer stands: a rotation, a zoom and a shift; and the projection of all points at once.
 
-const DISTANCE = 3.4;
+const DISTANCE = 3.4, FILLED = 0.88, MAX_HOME = 6;
 
 function turned(m, dx, dy) {
   const [cx, sx, cy, sy] = [Math.cos(dx), Math.sin(dx), Math.cos(dy), Math.sin(dy)];
@@ -19,8 +19,25 @@ class Camera {
 
   reset() {
     this.rotation = turned([1, 0, 0, 0, 1, 0, 0, 0, 1], 0.5, 0.35);
-    this.zoom = 1;
+    this.zoom = this.home = 1;
     this.shift = [0, 0];
+    this.fitted = false;
+  }
+
+  /** Zoom and shift so that what has been projected, 0.5 % left out at each edge, fills the picture. */
+  fit(x, y, shown, width, height) {
+    this.fitted = true;
+    const side = Math.min(width, height);
+    const [across, down] = [[x, width], [y, height]].map(([values, length]) => {
+      const sorted = values.filter((_, i) => shown[i]).sort();
+      const edge = Math.floor(sorted.length * 0.005);
+      const [low, high] = [sorted[edge], sorted[sorted.length - 1 - edge]];
+      return { middle: (low + high - length) / 2 / side, room: (FILLED * length) / Math.max(high - low, 1) };
+    });
+    const zoom = Math.min(across.room, down.room, MAX_HOME);
+    if (!(zoom > 0)) return;
+    this.zoom = this.home = zoom;
+    this.shift = [-across.middle * zoom, -down.middle * zoom];
   }
 
   rotate(dx, dy) {

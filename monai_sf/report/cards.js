@@ -13,14 +13,14 @@ function confidenceText(data, csf, i) {
 /** exp(value) as per cent, with as many nines as it takes to tell it from 100 %. */
 function precisePercent(logarithm) {
   const doubt = -100 * Math.expm1(logarithm);
-  if (doubt <= 0 || doubt < 1e-9) return "100 %";
+  if (doubt <= 0 || doubt < 1e-9) return "100\u00a0%";
   const digits = Math.min(Math.max(1, Math.ceil(-Math.log10(doubt)) + 1), 10);
-  return `${(100 - doubt).toFixed(doubt > 1 ? 1 : digits)} %`;
+  return `${(100 - doubt).toFixed(doubt > 1 ? 1 : digits)}\u00a0%`;
 }
 
 function rankText(csf, i) {
   const step = csf.step[i];
-  return step > 100 ? "less sure than of any ordinary case" : `among the surest ${step} % of ordinary cases`;
+  return step > 100 ? "less sure than of any ordinary case" : `among the surest ${step}\u00a0% of ordinary cases`;
 }
 
 /** A thumbnail; without a label it is decoration inside something that has one. */
@@ -30,6 +30,11 @@ function picture(pictures, thumb, label) {
     ...(label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" }) });
   pictures.draw(canvas, thumb);
   return canvas;
+}
+
+/** Names and values, the value beside its name or, where it is too long for that, in a line of its own. */
+function pairs(entries) {
+  return el("dl", { class: "pairs" }, entries.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 
 function outcomeBadge(kind) {
@@ -66,12 +71,11 @@ function caseCard(page, i, { buttons = [], details = true, mark = null, scores =
     picture(pictures, points.thumb[i], `${set.title}: ${label}, called ${prediction}`),
     el("figcaption", {},
       outcomeBadge(kind),
-      el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
+      pairs(facts),
       el("p", { class: "quiet" }, rankText(csf, i)),
       el("p", { class: "quiet" }, `${set.title} · `, el("span", { class: "id" }, run.cases.id[row])),
       details && columns.length
-        ? el("details", {}, el("summary", {}, "more about this case"),
-          el("dl", {}, columns.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])))
+        ? el("details", {}, el("summary", {}, "more about this case"), pairs(columns))
         : null,
       buttons.length ? el("div", { class: "buttons" }, buttons) : null));
 }

@@ -47,7 +47,7 @@ function fill(id, ...children) {
 const number = (value) => value.toLocaleString("en-US");
 
 function percent(value, digits = 1) {
-  return value === null || Number.isNaN(value) ? "–" : `${(100 * value).toFixed(digits)} %`;
+  return value === null || Number.isNaN(value) ? "–" : `${(100 * value).toFixed(digits)}\u00a0%`;
 }
 
 /** Wilson's 95 % interval of a share p of n independent cases, [low, high]. */

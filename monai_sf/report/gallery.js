@@ -33,7 +33,7 @@ function galleryColumn(page, kind, sets, unfolded) {
   };
   more.addEventListener("click", () => show(MORE));
   show(unfolded.get(kind) || FIRST);
-  const shownText = failures.length < sum.errors ? ` The ${number(failures.length)} most confident can be shown.` : "";
+  const shownText = failures.length < sum.errors ? ` ${number(failures.length)} can be shown: the most confident of every test set and score.` : "";
   return el("section", { class: "gallery-group", "data-kind": kind },
     el("h3", {}, data.groups[kind][0]),
     el("p", { class: "quiet" }, sum.errors

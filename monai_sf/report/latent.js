@@ -1,6 +1,6 @@
 // The map of the latent space: what is drawn when, and the legend, the filters and the pinned cases beside it.
 
-const FIELD = 1.6, MISSING = -32768, MAX_PINS = 4, MANY = 15000;
+const FIELD = 1.6, MISSING = -32768, MAX_PINS = 4, MANY = 15000, INKED = 0.022;
 
 function latentMap(page, plot) {
   const { state } = page;
@@ -48,7 +48,8 @@ function latentMap(page, plot) {
   };
 
   const frame = () => {
-    const corner = Float32Array.from([0, 1, 2, 3, 4, 5, 6, 7].flatMap((c) => [c & 1, (c >> 1) & 1, c >> 2].map((v) => v * 1.8 - 0.9)));
+    const half = 0.72 / camera.home;
+    const corner = Float32Array.from([0, 1, 2, 3, 4, 5, 6, 7].flatMap((c) => [c & 1, (c >> 1) & 1, c >> 2].map((v) => (2 * v - 1) * half)));
     const [x, y, z] = [0, 1, 2].map(() => new Float32Array(8));
     camera.project(corner, 8, canvas.width, canvas.height, x, y, z);
     const ink = hexToRgb(css("--frame"));
@@ -61,12 +62,19 @@ function latentMap(page, plot) {
     pending = false;
     if (!cloud) return;
     size(fine);
-    camera.project(cloud.xyz, cloud.count, canvas.width, canvas.height, cloud.x, cloud.y, cloud.depth);
+    const project = () => camera.project(cloud.xyz, cloud.count, canvas.width, canvas.height, cloud.x, cloud.y, cloud.depth);
+    project();
+    if (!camera.fitted) {
+      camera.fit(cloud.x, cloud.y, cloud.has, canvas.width, canvas.height);
+      project();
+    }
     canvas.clear(hexToRgb(css("--stage")));
     frame();
-    const crowd = Math.min(Math.max(Math.sqrt(1500 / cloud.count), 0.5), 1.25);
-    const room = Math.min(Math.max(Math.min(canvas.width, canvas.height) / ratio / 620, 0.62), 1.3);
-    const radius = 5 * ratio * room * crowd * Number(controls.size.value) * Math.min(Math.pow(camera.zoom, 0.4), 2.5);
+    // all marks together cover the same share of the picture, however many they are
+    const side = Math.min(canvas.width, canvas.height) / ratio;
+    const even = Math.min(Math.max(side * Math.sqrt(INKED / cloud.count), 1.5), 5.5);
+    const closer = Math.min(Math.max(Math.pow(camera.zoom / camera.home, 0.4), 0.6), 2.5);
+    const radius = even * ratio * Number(controls.size.value) * closer;
     canvas.paint(cloud, scheme.categories, radius, Number(controls.opacity.value));
     picture.change.emit();
     const pins = state.pinned.filter((i) => cloud.has[i]);
@@ -109,8 +117,9 @@ function latentMap(page, plot) {
     const place = cloud ? cloud.has.reduce((a, b) => a + b, 0) : 0;
     byId("latent-part").hidden = !cloud;
     fill("latent-text", cloud
-      ? `Every mark is one image; images that the classifier sees as alike lie close together. ${number(place)} of ${number(points.total)} `
-        + "images are shown: failures first, the rest drawn evenly from test sets and classes. Distances between far clusters mean little."
+      ? `Every mark is one image; images that the classifier sees as alike lie close together. ${number(points.count)} of ${number(points.total)} images are `
+        + `shown one by one: ${points.parts.map(([name, shown, total]) => `${number(shown)} of ${number(total)} ${name}`).join(", ")}.`
+        + `${place < points.count ? ` ${number(place)} of them have a place on the map.` : ""} Distances between far clusters mean little.`
       : notes.find((note) => note.includes("map")) || "There is no map of the latent space for this run.");
   };
 

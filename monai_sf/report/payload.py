@@ -126,6 +126,7 @@ def _run(
             "count": len(rows),
             "total": sum(len(s) for s in run.sets),
             "images": int((thumbs >= 0).sum()),
+            "parts": _parts(run),
             "set": packer.add(run.sample.test_set, "uint16"),
             "case": packer.add(case, "uint32"),
             "label": packer.add(run.results.cases["label"].to_numpy()[rows], "uint16"),
@@ -133,6 +134,21 @@ def _run(
             "xyz": None if run.embedding is None else packer.add(_quantise(run.embedding), "int16"),
         },
     }
+
+
+def _parts(run: Run) -> list[list[str | int]]:
+    """What is shown of what there is: [words, shown, total] of wrong and correct cases."""
+    shown = np.zeros((2, 2), np.int64)  # [disturbed, wrong by any score's prediction]
+    total = np.zeros((2, 2), np.int64)
+    for i, s in enumerate(run.sets):
+        wrong = np.any([run.judged[s.name, c].detection.error > 0 for c in run.csfs], axis=0)
+        disturbed = int(s.corruption is not None)
+        total[disturbed] += np.bincount(wrong, minlength=2)
+        mine = run.sample.position[run.sample.test_set == i]
+        shown[disturbed] += np.bincount(wrong[mine], minlength=2)
+    names = {(0, 1): "mistakes on undisturbed images", (0, 0): "undisturbed images without a mistake",
+             (1, 1): "mistakes on disturbed images", (1, 0): "disturbed images without a mistake"}  # fmt: skip
+    return [[name, int(shown[k]), int(total[k])] for k, name in names.items() if total[k]]
 
 
 def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:

@@ -177,6 +177,7 @@ def _outcome(
         results.labels_of(test_set.name),
         np.stack([d.error > 0 for d in found], axis=1),
         np.stack([d.confidence for d in found], axis=1),
+        test_set.corruption is not None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which cases are shown one by one when there are too many to embed: failures first, the rest stratified."""
+"""Which cases are shown one by one when there are too many to embed: undisturbed failures first."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ class Outcome(NamedTuple):
         labels: (n,) int64 true classes.
         failed: (n, K) bool, whether the case is a failure for each of K CSFs.
         confidence: (n, K) float64, higher = more sure.
+        corrupted: whether the cases are disturbed copies of those of another test set.
     """
 
     labels: Index
     failed: NDArray[np.bool_]
     confidence: NDArray[np.float64]
+    corrupted: bool = False
 
 
 class Sample(NamedTuple):
@@ -54,9 +56,13 @@ def water_fill(counts: Sequence[int], budget: int) -> list[int]:
 def sample_cases(outcomes: Sequence[Outcome], max_points: int, seed: int) -> Sample:
     """Choose at most ``max_points`` cases of several test sets.
 
-    All failures are kept when they take at most two thirds of the budget. Otherwise every test set keeps a
-    fair share of its own, the most confident ones of every CSF first, since those are the silent ones. The
-    rest of the budget goes to correct cases, evenly over test sets and classes, drawn with ``seed``.
+    A disturbed copy tells less than another patient, and there are many of them. So the failures of the
+    undisturbed test sets come first: all of them while they fit. Correct undisturbed cases follow, then
+    disturbed cases, to whom a third of the budget is left. Disturbed failures take at most half of their own
+    part, and no more than brings all failures to about half of the sample, while there are enough correct
+    cases. Failures are shared evenly by test set (a kind and severity of corruption is one), the most
+    confident ones of every CSF first, since those are the silent ones; correct cases evenly by test set and
+    class, drawn with ``seed``.
 
     Args:
         outcomes: one entry a test set.
@@ -68,26 +74,38 @@ def sample_cases(outcomes: Sequence[Outcome], max_points: int, seed: int) -> Sam
     """
     if max_points < 1:
         raise ValueError(f"max_points must be at least 1, got {max_points}")
-    failures = [_failures_by_confidence(o) for o in outcomes]
-    correct = [np.flatnonzero(~o.failed.any(axis=1)) for o in outcomes]
-    failure_budget = max(max_points * 2 // 3, max_points - sum(map(len, correct)))
-    chosen = [
-        f[:quota]
-        for f, quota in zip(failures, water_fill([len(f) for f in failures], failure_budget), strict=True)
-    ]
     rng = np.random.default_rng(seed)
-    strata = [
-        (i, rng.permutation(c[o.labels[c] == label]))
-        for i, (c, o) in enumerate(zip(correct, outcomes, strict=True))
-        for label in np.unique(o.labels[c])
-    ]
-    rest = water_fill([len(members) for _, members in strata], max_points - sum(map(len, chosen)))
-    for (i, members), quota in zip(strata, rest, strict=True):
-        chosen[i] = np.concatenate([chosen[i], members[:quota]])
+    chosen: list[Index] = [np.zeros(0, np.int64) for _ in outcomes]
+    wrong, right = {}, {}
+    for corrupted in (False, True):
+        mine = [i for i, o in enumerate(outcomes) if o.corrupted == corrupted]
+        wrong[corrupted] = [(i, _failures_by_confidence(outcomes[i])) for i in mine]
+        right[corrupted] = [stratum for i in mine for stratum in _correct_by_class(i, outcomes[i], rng)]
+
+    def take(strata: Sequence[tuple[int, Index]], budget: int) -> int:
+        quotas = water_fill([len(members) for _, members in strata], budget)
+        for (i, members), quota in zip(strata, quotas, strict=True):
+            chosen[i] = np.concatenate([chosen[i], members[:quota]])
+        return sum(quotas)
+
+    clean_failures = take(wrong[False], max_points)
+    left = max_points - clean_failures
+    n_wrong, n_right = (sum(len(members) for _, members in parts[True]) for parts in (wrong, right))
+    wanted = min(n_wrong, max(max_points // 2 - clean_failures, len(wrong[True])))
+    left -= take(right[False], max(left - min(n_right + wanted, max_points // 3), 0))
+    left -= take(wrong[True], max(min(left // 2, wanted), left - n_right))
+    take(right[True], left)
     return Sample(
         np.repeat(np.arange(len(outcomes)), [len(c) for c in chosen]),
         np.concatenate([np.sort(c) for c in chosen]) if chosen else np.zeros(0, np.int64),
     )
+
+
+def _correct_by_class(index: int, outcome: Outcome, rng: np.random.Generator) -> list[tuple[int, Index]]:
+    """Strata of cases that no CSF counts as a failure, with the index of their test set, shuffled."""
+    correct = np.flatnonzero(~outcome.failed.any(axis=1))
+    labels = outcome.labels[correct]
+    return [(index, rng.permutation(correct[labels == label])) for label in np.unique(labels)]
 
 
 def _failures_by_confidence(outcome: Outcome) -> Index:

@@ -46,7 +46,7 @@ def test_every_control_works_without_an_error_or_a_request(report, open_page):
     page.locator("#coverage").fill("100")
     after = page.evaluate(SILENT)
     assert [int(a) for a in after] > [int(b) for b in before]
-    assert "100 %" in page.locator("#coverage-text").inner_text()
+    assert "100\u00a0%" in page.locator("#coverage-text").inner_text()
     for name in page.locator("#csf option").all_inner_texts():
         page.select_option("#csf", label=name)
         assert name in page.locator("#curve-text").inner_text()
@@ -84,7 +84,7 @@ def test_numbers_follow_the_slider(report, open_page):
         assert silent <= sure
         if step == "100":
             assert sure == 60
-            assert row[1] == f"{100 * (1 - silent / 60):.1f} %"
+            assert row[1] == f"{100 * (1 - silent / 60):.1f}\u00a0%"
 
 
 def test_images_are_neither_transposed_nor_mirrored(report, open_page, make_run):
@@ -107,8 +107,49 @@ def test_gallery_shows_two_of_each_then_more_in_order(report, open_page):
     group.locator("button.more").click()
     assert group.locator(".case").count() > 2
     shown = group.locator("dd:nth-of-type(3)").all_inner_texts()
-    confidences = [float(t.split(" ")[0]) for t in shown if t.endswith("%")]
+    confidences = [float(t.split("\u00a0")[0]) for t in shown if t.endswith("%")]
     assert confidences == sorted(confidences, reverse=True)
+
+
+@pytest.mark.parametrize("width", [1400, 1280, 360])
+def test_no_word_of_a_card_is_broken(report, open_page, width):
+    page = open_page(report, viewport={"width": width, "height": 900}).page
+    lines = page.locator(".case .pairs dd").evaluate_all(
+        "all => all.map(e => { const r = document.createRange(); r.selectNodeContents(e);"
+        " return [e.textContent, new Set(Array.from(r.getClientRects(), b => b.top)).size]; })"
+    )
+    short = [(text, n) for text, n in lines if text in ("benign", "malignant") or text.endswith("%")]
+    assert len(short) >= 12
+    assert [(text, n) for text, n in short if n > 1] == []
+
+
+SPAN = f"""() => {{
+  // the height of what is coloured on the map, as a share of the picture
+  const image = {CLOUD}.data.image[0], [height, width] = image.shape;
+  const bytes = new Uint8Array(image.buffer);
+  const rows = [];
+  for (let i = 0; i < width * height; i++) {{
+    const c = [bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2]];
+    if (Math.max(...c) - Math.min(...c) > 60) rows.push(Math.floor(i / width));
+  }}
+  return (rows.at(-1) - rows[0]) / height;
+}}"""
+
+
+def test_the_first_view_and_reset_fit_the_points(report, open_page):
+    page = open_page(report).page
+    page.select_option("#latent-colour", "class")
+    settle(page)
+    first = page.evaluate(PICTURE)
+    assert 0.7 < page.evaluate(SPAN) <= 1
+    for _ in range(6):
+        page.locator("#latent-farther").click()
+    page.wait_for_timeout(50)
+    settle(page)
+    assert page.evaluate(SPAN) < 0.5
+    page.locator("#latent-reset").click()
+    settle(page)
+    assert page.evaluate(PICTURE) == first
 
 
 def test_mouse_turns_zooms_and_pins(report, open_page):

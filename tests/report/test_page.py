@@ -78,6 +78,8 @@ def test_points_are_their_cases(page, runs):
         labels = run.cases.set_index("case_id")["label"]
         np.testing.assert_array_equal(points["label"], labels[ids])
         assert len({*zip(points["set"], ids, strict=True)}) == points["count"]
+        assert sum(part[1] for part in points["parts"]) == points["count"]
+        assert sum(part[2] for part in points["parts"]) == points["total"]
         msr = next(c for c in shown["csfs"] if c["name"] == "MSR")
         for i, (s, case) in enumerate(zip(points["set"], ids, strict=True)):
             name = shown["sets"][s]["name"]
