@@ -89,5 +89,5 @@ def fc_microscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> p
         [list(six) for six in zip(*by_channel, strict=True)], index=frame.index, dtype=object
     )
     complete = there.reshape(CHANNELS, len(raw)).sum(axis=0) == CHANNELS
-    reading.add_located("rxrx1", table, frame, complete)
+    reading.add_located(table, frame, complete)
     return reading.finish(missing)

@@ -112,13 +112,11 @@ class Reading:
         """
         paths, there = self.locate(source, table, frame["image"].tolist(), parts=parts)
         frame = frame.assign(image=pd.Series(paths, index=frame.index, dtype="str"))
-        self.add_located(source, table, frame, there)
+        self.add_located(table, frame, there)
 
-    def add_located(
-        self, source: str, table: TableFile, frame: pd.DataFrame, there: npt.NDArray[np.bool_]
-    ) -> None:
-        """Add a source's cases whose column ``image`` is made already."""
-        self.tables[source] = str(table)
+    def add_located(self, table: TableFile, frame: pd.DataFrame, there: npt.NDArray[np.bool_]) -> None:
+        """Add a table's cases whose column ``image`` is made already."""
+        self.tables.update(dict.fromkeys(frame["source"].unique(), str(table)))
         self._parts.append(frame.assign(_there=there))
 
     def locate(

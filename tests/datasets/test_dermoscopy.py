@@ -60,6 +60,7 @@ def test_isic_2020_centres_are_sources(tmp_path: Path) -> None:
     cases = build(tmp_path)
     assert cases["source"].tolist() == ["MSKCC", "MSKCC", "Barcelona", "Barcelona", "isic_2020"]
     assert cases["label"].tolist() == [0, 1, 0, 0, 0]
+    assert set(cases.attrs["reading"]["tables"]) == {"MSKCC", "Barcelona", "isic_2020"}
     assert cases["diagnosis"].tolist() == ["nevus", "melanoma", "unknown", "solar lentigo", "nevus"]
     assert cases["group"].tolist()[:3] == ["isic_2020-IP_1", "isic_2020-IP_1", "isic_2020-IP_2"]
     assert cases.attrs["reading"]["dropped"] == {"isic_2020: benign_malignant is empty or indeterminate": 2}

@@ -80,6 +80,8 @@ def test_scaled_and_recompressed_copies(folder: Path) -> None:
     leaks = check_leaks(cases, folder, near_duplicates=6)
     assert pairs(leaks, "near") == [("c1", "c5"), ("c2", "c6")]
     assert leaks["value"].astype(int).max() <= 6
+    together = ["train", "train", "train", "iid", "iid", "train", "train", "iid"]
+    assert check_leaks(table(8, together), folder, near_duplicates=6).empty
 
 
 def test_an_identical_file_is_not_listed_as_near_too(folder: Path) -> None:
