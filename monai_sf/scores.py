@@ -57,6 +57,7 @@ __all__ = [
     "maximum_softmax_response",
     "mean_log_softmax",
     "mutual_information",
+    "needs_dropout_samples",
     "predictive_entropy",
 ]
 
@@ -265,3 +266,17 @@ def csfs_for(method: str | None, available: Iterable[str]) -> tuple[str, ...]:
     return tuple(
         name for name, csf in CSFS.items() if csf.method in wanted[method] and there.issuperset(csf.needs)
     )
+
+
+def needs_dropout_samples(method: str | None) -> bool:
+    """Whether any score of this way of training reads MC-dropout outputs; if none does, they can be spared.
+
+    Args:
+        method: As for `csfs_for`.
+
+    Raises:
+        ValueError: If method is none of these.
+    """
+    everything = {array for csf in CSFS.values() for array in csf.needs}
+    scores = csfs_for(method, everything)
+    return any(array.startswith("mcd_") for name in scores for array in CSFS[name].needs)

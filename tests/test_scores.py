@@ -25,6 +25,7 @@ from monai_sf.scores import (
     maximum_softmax_response,
     mean_log_softmax,
     mutual_information,
+    needs_dropout_samples,
     predictive_entropy,
 )
 
@@ -270,3 +271,14 @@ def test_softmax_scores_ignore_a_shift_and_keep_their_ranges(rows, shift):
     samples = torch.stack([logits, moved.flip(-1), logits * 0.5])
     assert (mutual_information(samples) >= 0).all()
     assert (mutual_information(samples) <= np.log(3) + 1e-12).all()
+
+
+def test_only_methods_whose_scores_read_dropout_samples_need_them():
+    methods = (None, "classifier", "confidnet", "deepgamblers", "devries")
+    assert {method: needs_dropout_samples(method) for method in methods} == {
+        None: True,
+        "classifier": True,
+        "confidnet": True,
+        "deepgamblers": True,
+        "devries": False,
+    }
