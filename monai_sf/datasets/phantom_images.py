@@ -14,7 +14,7 @@ _Field = npt.NDArray[np.float64]
 
 
 def lesion(key: str, malignant: bool, domain: str, size: int) -> Pixels:
-    """A spot on skin: round and light, or lobed, dark and patchy; the domain tints the skin.
+    """A spot on skin: rather round and light, or lobed, dark and patchy; the domain tints the skin.
 
     Returns:
         (size, size, 3) uint8.
@@ -22,10 +22,12 @@ def lesion(key: str, malignant: bool, domain: str, size: int) -> Pixels:
     stream, tint = Stream("lesion", key), Stream("skin", domain).uniform(-0.12, 0.12, (3,))
     y, x = _grid(size, stream)
     lobes = 6 * np.arctan2(y, x) + stream.uniform(0, 6, (1,))
-    edge = 0.45 + (0.16 * np.sin(lobes) if malignant else 0.0)
+    # The two overlap: without errors there would be no failure to look at.
+    strength = stream.uniform(0.3, 1.0, (1,)) if malignant else stream.uniform(0.0, 0.5, (1,))
+    edge = 0.45 + 0.16 * strength * np.sin(lobes)
     inside = _soft(edge - np.hypot(y, x))
-    depth = stream.uniform(0.45, 0.65, (1,)) if malignant else stream.uniform(0.2, 0.35, (1,))
-    patches = 0.15 * np.sin(14 * x + 9 * y) if malignant else 0.0
+    depth = 0.25 + 0.35 * strength
+    patches = 0.15 * strength * np.sin(14 * x + 9 * y)
     colour = np.array([0.85, 0.65, 0.55]) + tint
     image = colour - inside[..., None] * (depth + patches * inside)[..., None] * np.array([0.7, 1.0, 1.0])
     return _bytes(image + 0.03 * stream.centred((size, size, 1)))
@@ -57,6 +59,7 @@ def cells(key: str, label: int, channel: int, domain: str, size: int) -> Pixels:
     """
     stream = Stream("cells", key)
     gain = Stream("treatment", label).uniform(0.15, 1.0, (6,))[channel]
+    gain = gain * Stream("staining", key).uniform(0.5, 1.5, (6,))[channel]
     haze = Stream("batch", domain).uniform(0, 0.25, (6,))[channel]
     y, x = _grid(size, stream)
     count = 4 + label % 5

@@ -33,13 +33,12 @@ def test_every_source_is_read_and_every_study_can_be_run(phantoms: dict[str, Pat
 
 
 def look(root: Path, image: str | list[str]) -> np.ndarray:
-    """A coarse view of an image; of six channels their contrast, since the haze is the domain's."""
+    """A coarse view of a grey image; of colours and channels the contrast: their level is the domain's."""
     names = image if isinstance(image, list) else [image]
-    small = [
-        np.asarray(Image.open(root / one).convert("RGB").resize((16, 16)), float).ravel() / 255
-        for one in names
-    ]
-    return np.std(small, axis=1) if len(small) > 1 else small[0]
+    small = [np.asarray(Image.open(root / one).resize((16, 16)), float) / 255 for one in names]
+    if len(small) == 1 and small[0].ndim == 2:
+        return small[0].ravel()
+    return np.array([one.std(axis=(0, 1)).mean() for one in small])
 
 
 @pytest.mark.parametrize(("dataset", "classes"), [("dermoscopy", 2), ("chest_xray", 8), ("fc_microscopy", 4)])
@@ -52,7 +51,7 @@ def test_the_class_can_be_seen(phantoms: dict[str, Path], dataset: str, classes:
     means = np.stack([views[(split == "train") & (label == k)].mean(0) for k in range(classes)])
     test = split != "train"
     guess = ((views[test][:, None] - means) ** 2).sum(-1).argmin(1)
-    assert (guess == label[test]).mean() > 0.5 + 0.5 / classes
+    assert (guess == label[test]).mean() > 0.4 + 0.6 / classes
 
 
 def test_the_domain_can_be_seen(phantoms: dict[str, Path]) -> None:
