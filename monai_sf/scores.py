@@ -44,6 +44,7 @@ from monai_sf.score_functions import (
 __all__ = [
     "CSF",
     "CSFS",
+    "PAPER_CSFS",
     "ArrayLike",
     "csfs_for",
     "deep_gamblers_confidence",
@@ -237,6 +238,9 @@ _ENTRIES = (
 
 CSFS: Mapping[str, CSF] = MappingProxyType({csf.name: csf for csf in _ENTRIES})
 """Every confidence scoring function by its abbreviation: the paper's nine in its order, then the others."""
+
+PAPER_CSFS: tuple[str, ...] = tuple(CSFS)[:9]
+"""The scores of the paper, in the order of its table."""
 
 
 def csfs_for(method: str | None, available: Iterable[str]) -> tuple[str, ...]:

@@ -10,10 +10,7 @@ import pandas as pd
 from monai_sf.evaluation import benchmark_table
 from monai_sf.files import write_text
 from monai_sf.results import load_results
-from monai_sf.scores import CSFS
-
-#: The scores of the study, in the order of its table; the post-hoc scores follow them in ``CSFS``.
-PAPER_CSFS = tuple(CSFS)[:9]
+from monai_sf.scores import PAPER_CSFS
 
 
 def write_table(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> pd.DataFrame:

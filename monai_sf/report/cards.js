@@ -32,6 +32,11 @@ function picture(pictures, thumb, label) {
   return canvas;
 }
 
+/** A case id that may go on in the next line after each underscore. */
+function breakable(id) {
+  return id.split("_").flatMap((part, i) => (i ? ["_", el("wbr"), part] : [part]));
+}
+
 /** Names and values, the value beside its name or, where it is too long for that, in a line of its own. */
 function pairs(entries) {
   return el("dl", { class: "pairs" }, entries.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
@@ -73,7 +78,7 @@ function caseCard(page, i, { buttons = [], details = true, mark = null, scores =
       outcomeBadge(kind),
       pairs(facts),
       el("p", { class: "quiet" }, rankText(csf, i)),
-      el("p", { class: "quiet" }, `${set.title} · `, el("span", { class: "id" }, run.cases.id[row])),
+      el("p", { class: "quiet" }, `${set.title} · `, el("span", { class: "id" }, breakable(run.cases.id[row]))),
       details && columns.length
         ? el("details", {}, el("summary", {}, "more about this case"), pairs(columns))
         : null,

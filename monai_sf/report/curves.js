@@ -22,7 +22,7 @@ function setUpCurves(page, plot) {
     const run = state.currentRun;
     const names = run.csfs.map((csf) => csf.name);
     // the chosen score last, so that it lies on top
-    const order = [...run.csfs].sort((a, b) => (a.name === state.csf) - (b.name === state.csf));
+    const order = [...state.offered].sort((a, b) => (a.name === state.csf) - (b.name === state.csf));
     const style = (csf) => csfStyle(names, csf.name);
     lines.data = {
       xs: order.map((csf) => Array.from(csf.sets[state.curveSet].coverage)),
@@ -33,7 +33,7 @@ function setUpCurves(page, plot) {
       alpha: order.map((csf) => (csf.name === state.csf ? 1 : 0.75)),
       name: order.map((csf) => csf.name),
     };
-    fill("curve-legend", run.csfs.map((csf) => el("button", {
+    fill("curve-legend", state.offered.map((csf) => el("button", {
       type: "button", class: "chip", "aria-pressed": String(csf.name === state.csf),
       onclick: () => state.set({ csf: csf.name }),
     }, dashIcon(style(csf)), csf.name, el("span", { class: "quiet" }, ` ${percent(csf.sets[state.curveSet].aurc, 2)}`))));
@@ -42,7 +42,8 @@ function setUpCurves(page, plot) {
   const drawDots = () => {
     const run = state.currentRun;
     const names = run.csfs.map((csf) => csf.name);
-    const at = run.csfs.map((csf) => {
+    const offered = state.offered.map((csf) => csf.name);
+    const at = state.offered.map((csf) => {
       const { trusted, silent } = csf.sets[state.curveSet];
       return [trusted[state.step - 1], silent[state.step - 1]];
     });
@@ -50,12 +51,12 @@ function setUpCurves(page, plot) {
     dots.data = {
       x: at.map(([trusted]) => trusted / count),
       y: at.map(([trusted, silent]) => (trusted ? silent / trusted : NaN)),
-      color: names.map((name) => csfStyle(names, name).colour),
-      size: names.map((name) => (name === state.csf ? 16 : 8)),
-      name: names,
+      color: offered.map((name) => csfStyle(names, name).colour),
+      size: offered.map((name) => (name === state.csf ? 16 : 8)),
+      name: offered,
       text: at.map(([trusted, silent]) => `sure of ${number(trusted)} of ${number(count)}, ${number(silent)} wrong`),
     };
-    const i = names.indexOf(state.currentCsf.name);
+    const i = offered.indexOf(state.currentCsf.name);
     const [trusted, silent] = at[i];
     fill("curve-text", el("b", {}, state.currentCsf.name), ` on “${run.sets[state.curveSet].title}”: sure of ${number(trusted)} of ${number(count)} `
       + `cases (${percent(trusted / count, 0)}), ${number(silent)} of them wrong (${percent(silent / trusted)}).`);
@@ -65,8 +66,8 @@ function setUpCurves(page, plot) {
     chooser.replaceChildren(...state.currentRun.sets.map((set, i) => el("option", { value: i }, set.title)));
   });
   state.watch(["run", "curveSet"], () => { chooser.value = String(state.curveSet); });
-  state.watch(["run", "csf", "curveSet", "theme"], () => { restyle(plot); drawLines(); });
-  state.watch(["run", "csf", "curveSet", "step", "theme"], drawDots);
+  state.watch(["run", "csf", "curveSet", "more", "theme"], () => { restyle(plot); drawLines(); });
+  state.watch(["run", "csf", "curveSet", "step", "more", "theme"], drawDots);
 
   // a click on the plot moves the working point to that coverage
   plot.on_event("tap", (event) => {

@@ -40,10 +40,10 @@ function setUpDisagreement(page) {
       column(`${second.name} misses, ${first.name} catches`, run, missed(run, second, first), [second, first]));
   };
 
-  state.watch(["run", "csf"], () => {
+  state.watch(["run", "csf", "more"], () => {
     const run = state.currentRun;
     const first = state.currentCsf;
-    const others = run.csfs.filter((csf) => csf !== first);
+    const others = state.offered.filter((csf) => csf !== first);
     chooser.replaceChildren(...others.map(({ name }) => el("option", { value: name }, name)));
     // at first the score that differs most in both directions
     const count = (csf) => Math.min(missed(run, first, csf).length, missed(run, csf, first).length);
@@ -51,5 +51,5 @@ function setUpDisagreement(page) {
     if (others.length) chooser.value = others[counts.indexOf(Math.max(...counts))].name;
   });
   chooser.addEventListener("change", draw);
-  state.watch(["run", "csf", "step"], draw);
+  state.watch(["run", "csf", "step", "more"], draw);
 }

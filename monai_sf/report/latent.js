@@ -48,7 +48,7 @@ function latentMap(page, plot) {
   };
 
   const frame = () => {
-    const half = 0.72 / camera.home;
+    const half = 0.55 / camera.home;
     const corner = Float32Array.from([0, 1, 2, 3, 4, 5, 6, 7].flatMap((c) => [c & 1, (c >> 1) & 1, c >> 2].map((v) => (2 * v - 1) * half)));
     const [x, y, z] = [0, 1, 2].map(() => new Float32Array(8));
     camera.project(corner, 8, canvas.width, canvas.height, x, y, z);

@@ -8,11 +8,14 @@ function setUpControls({ state, data }) {
   study.addEventListener("change", () => go(study.value, state.csf, state.currentRun.seed));
   score.addEventListener("change", () => go(study.value, score.value, state.currentRun.seed));
   seed.addEventListener("change", () => state.goTo(Number(seed.value)));
+  const more = byId("more-scores");
+  byId("more-scores-box").hidden = Object.values(data.csfs).every((csf) => csf.paper);
+  more.addEventListener("change", () => state.offerMore(more.checked));
   slider.addEventListener("input", () => state.set({ step: Number(slider.value) }));
-  state.watch(["run", "csf"], () => {
+  state.watch(["run", "csf", "more"], () => {
     const run = state.currentRun;
     study.value = run.study;
-    const names = Object.keys(data.csfs).filter((name) => data.runs.some((r) => r.study === run.study && r.csfs.some((c) => c.name === name)));
+    const names = Object.keys(data.csfs).filter((name) => state.offers(name) && data.runs.some((r) => r.study === run.study && r.csfs.some((c) => c.name === name)));
     score.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
     score.value = state.csf;
     const alike = data.runs.map((r, i) => [r, i]).filter(([r]) => r.study === run.study && r.csfs.some((c) => c.name === state.csf));
@@ -49,6 +52,7 @@ async function start() {
   setUpControls(page);
   setUpSummary(page);
   setUpBenchmark(page);
+  setUpIntervals(page);
   setUpCounts(page);
   const figures = JSON.parse(byId("sf-figures").textContent);
   await Promise.all(Object.entries(figures).map(([target, item]) => Bokeh.embed.embed_item(item, target)));

@@ -69,7 +69,8 @@ def build_report(
         coverage: the working point at first: per cent of the ordinary (iid) cases that the system decides
             alone, 1 to 100. The reader can move it.
         max_points: how many cases of each run are shown one by one (pictures and map of the latent space).
-            Failures on undisturbed images come first; see ``sampling``. The map's t-SNE takes about ten seconds for 1,000.
+            Failures on undisturbed images come first; see ``sampling``. The map's t-SNE takes about ten
+            seconds for 1,000.
         max_images: how many thumbnails the page holds in all, about 1 kB each; failures come first.
         thumbnail_size: side of a thumbnail in pixels, a multiple of 16.
         anonymous: replace case ids by numbers and leave out columns that could identify a person.

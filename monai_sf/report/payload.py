@@ -21,7 +21,7 @@ from monai_sf.report.sampling import water_fill
 from monai_sf.report.sweep import sweep
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.report.working_points import first_step
-from monai_sf.scores import CSFS
+from monai_sf.scores import CSFS, PAPER_CSFS
 
 #: int16 coordinates reach from -FIELD to FIELD; what lies farther out is drawn at the border.
 FIELD = 1.6
@@ -71,7 +71,10 @@ def document(
         "coverage": coverage,
         "tile": sheets.size,
         "groups": {kind: list(text) for kind, text in words.GROUPS.items()},
-        "csfs": {n: {"scale": CSFS[n].scale, "description": CSFS[n].description} for n in used},
+        "csfs": {
+            n: {"scale": CSFS[n].scale, "description": CSFS[n].description, "paper": n in PAPER_CSFS}
+            for n in used
+        },
         "table": {
             "columns": list(table.columns),
             "rows": list(table.index),
@@ -146,8 +149,12 @@ def _parts(run: Run) -> list[list[str | int]]:
         total[disturbed] += np.bincount(wrong, minlength=2)
         mine = run.sample.position[run.sample.test_set == i]
         shown[disturbed] += np.bincount(wrong[mine], minlength=2)
-    names = {(0, 1): "mistakes on undisturbed images", (0, 0): "undisturbed images without a mistake",
-             (1, 1): "mistakes on disturbed images", (1, 0): "disturbed images without a mistake"}  # fmt: skip
+    names = {
+        (0, 1): "mistakes on undisturbed images",
+        (0, 0): "undisturbed images without a mistake",
+        (1, 1): "mistakes on disturbed images",
+        (1, 0): "disturbed images without a mistake",
+    }
     return [[name, int(shown[k]), int(total[k])] for k, name in names.items() if total[k]]
 
 
@@ -166,6 +173,7 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
         "sets": [
             {
                 "aurc": j.aurc,
+                "aurcInterval": j.aurc_interval and list(j.aurc_interval),
                 "errors": int(j.detection.error.sum()),
                 "trusted": packer.add(j.trusted, "uint32"),
                 "silent": packer.add(j.silent, "uint32"),

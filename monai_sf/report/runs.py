@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sf.evaluation import Detection, available_csfs, failure_detection
-from monai_sf.metrics import aurc, risk_coverage_curve
+from monai_sf.metrics import aurc, bootstrap_ci, risk_coverage_curve
 from monai_sf.report import working_points
 from monai_sf.report.embedding import MIN_CASES, embed
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
@@ -20,6 +20,8 @@ from monai_sf.results import Results, ResultsError, TestSet
 
 #: Points of a drawn risk-coverage curve; more cannot be told apart on a screen.
 CURVE_POINTS = 160
+#: Draws behind an interval, fewer for large test sets: what they cost, a study has a dozen scores.
+RESAMPLES, MIN_RESAMPLES, RESAMPLED_CASES = 500, 200, 1_000_000
 
 Float = NDArray[np.float64]
 
@@ -34,6 +36,7 @@ class Judged:
         silent: (100,) how many of these are wrong.
         effective: (100,) how many independent cases the trusted ones are worth.
         aurc: area under the risk-coverage curve, in [0, 1].
+        aurc_interval: its 95 % interval by bootstrap over groups; None for corrupted sets and single groups.
         coverage: (k,) of the drawn curve.
         risk: (k,) of the drawn curve.
     """
@@ -43,6 +46,7 @@ class Judged:
     silent: NDArray[np.int64]
     effective: Float
     aurc: float
+    aurc_interval: tuple[float, float] | None
     coverage: Float
     risk: Float
 
@@ -113,7 +117,9 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
     levels = {c: working_points.thresholds(detections[sets[0].name, c].confidence) for c in csfs}
     groups = _groups(results)
     judged = {
-        (s, c): _judge(found, levels[c], groups[results.test_sets[s].rows])
+        (s, c): _judge(
+            found, levels[c], groups[results.test_sets[s].rows], _drawn(results.test_sets[s]), seed
+        )
         for (s, c), found in detections.items()
     }
     effective = {
@@ -153,7 +159,14 @@ def _pooled(
     )
 
 
-def _judge(found: Detection, levels: Float, groups: NDArray[np.int64]) -> Judged:
+def _drawn(test_set: TestSet) -> int:
+    """How many resamples the interval of a test set's AURC gets; 0 for none."""
+    if test_set.corruption is not None:
+        return 0
+    return min(max(RESAMPLED_CASES // len(test_set), MIN_RESAMPLES), RESAMPLES)
+
+
+def _judge(found: Detection, levels: Float, groups: NDArray[np.int64], resamples: int, seed: int) -> Judged:
     trusted, silent = working_points.counts(found.confidence, found.error, levels)
     effective = working_points.effective_sizes(found.confidence, found.error, levels, groups)
     curve = risk_coverage_curve(found.confidence, found.error)
@@ -161,9 +174,13 @@ def _judge(found: Detection, levels: Float, groups: NDArray[np.int64]) -> Judged
     # evenly spaced in coverage, first and last included
     wanted = np.searchsorted(coverage, np.linspace(coverage[0], coverage[-1], CURVE_POINTS))
     drawn = np.unique(np.minimum(wanted, len(coverage) - 1))
-    return Judged(
-        found, trusted, silent, effective, aurc(found.confidence, found.error), coverage[drawn], risk[drawn]
-    )
+    area = aurc(found.confidence, found.error)
+    interval = None
+    if resamples and len(np.unique(groups)) > 1:
+        interval = bootstrap_ci(
+            aurc, found.confidence, found.error, n_resamples=resamples, groups=groups, seed=seed
+        )
+    return Judged(found, trusted, silent, effective, area, interval, coverage[drawn], risk[drawn])
 
 
 def _outcome(

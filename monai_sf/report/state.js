@@ -5,6 +5,7 @@ class State {
     this.data = data;
     this.listeners = [];
     this.run = 0;
+    this.more = false;
     this.csf = data.runs[0].csfs[0].name;
     this.step = data.coverage;
     this.curveSet = 0;
@@ -34,6 +35,22 @@ class State {
   get currentCsf() {
     const csfs = this.currentRun.csfs;
     return csfs.find((csf) => csf.name === this.csf) || csfs[0];
+  }
+
+  /** Whether a score of that name is offered: the paper's are, the others on request. */
+  offers(name) {
+    return this.more || this.data.csfs[name].paper;
+  }
+
+  /** The scores of the run that are offered. */
+  get offered() {
+    return this.currentRun.csfs.filter((csf) => this.offers(csf.name));
+  }
+
+  /** Offer all scores, or the paper's only; the chosen one is always among the offered. */
+  offerMore(more) {
+    const fallback = this.currentRun.csfs.find((csf) => this.data.csfs[csf.name].paper).name;
+    this.set({ more, csf: more || this.data.csfs[this.csf].paper ? this.csf : fallback });
   }
 
   /** Go to a run; keeps the score where the run has it. */

@@ -51,7 +51,7 @@ function setUpSweep(page, plot) {
     const image = Number(caseChooser.value);
     const cells = series(run, kindChooser.value);
     const names = run.csfs.map((csf) => csf.name);
-    const order = [...names].sort((a, b) => (a === state.csf) - (b === state.csf));
+    const order = state.offered.map((csf) => csf.name).sort((a, b) => (a === state.csf) - (b === state.csf));
     const at = (k) => image * run.sweep.sets.length + k;
     const x = cells.map(([set]) => set.severity);
     lines.data = {
@@ -78,5 +78,5 @@ function setUpSweep(page, plot) {
   caseChooser.addEventListener("change", () => { drawGrid(); drawCurves(); });
   kindChooser.addEventListener("change", drawCurves);
   state.watch(["run", "csf", "step"], drawGrid);
-  state.watch(["run", "csf", "step", "theme"], drawCurves);
+  state.watch(["run", "csf", "step", "more", "theme"], drawCurves);
 }

@@ -35,13 +35,37 @@ function shaded(values, column, row, text) {
     value === low && others.length > 1 ? el("span", { class: "best", title: "best of this column" }, " ★") : null);
 }
 
+/** An interval of shares, in per cent, behind its estimate. */
+function bounds(interval) {
+  return interval ? ` (${interval.map((v) => (100 * v).toFixed(2)).join(" – ")})` : "";
+}
+
+/** AURC of every score on every undisturbed test set of every run, with its interval. */
+function setUpIntervals(page) {
+  const { state, data } = page;
+  const columns = data.runs.flatMap((run) => run.sets.map((set, i) => [run, set, i]).filter(([, set]) => set.kind !== "corruption"));
+  state.watch(["csf", "more"], () => {
+    const rows = data.table.rows.filter((name) => state.offers(name));
+    fill("intervals", el("table", { class: "plain" },
+      el("caption", {}, "AURC in per cent with 95 % intervals by bootstrap; cases of one group (patient) are drawn together. Lower is better."),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Confidence score"), columns.map(([run, set]) => el("th", { scope: "col" },
+        run.studyTitle, el("span", { class: "quiet" }, `${set.title}, ${number(set.count)} cases; ${run.method}, seed ${run.seed}`))))),
+      el("tbody", {}, rows.map((name) => el("tr", {}, el("th", { scope: "row" }, name), columns.map(([run, , i]) => {
+        const found = run.csfs.find((csf) => csf.name === name)?.sets[i];
+        return el("td", {}, found ? `${(100 * found.aurc).toFixed(2)}${bounds(found.aurcInterval)}` : "–");
+      }))))));
+  });
+}
+
 function setUpBenchmark(page) {
   const { state, data } = page;
   const metric = byId("table-metric");
   const draw = () => {
     const silent = metric.value === "silent";
-    const { rows, columns } = data.table;
-    const values = silent ? rows.map((name) => silentRates(data, name, state.step)) : data.table.values;
+    const { columns } = data.table;
+    const rows = data.table.rows.filter((name) => state.offers(name));
+    const values = rows.map((name) => (silent
+      ? silentRates(data, name, state.step) : data.table.values[data.table.rows.indexOf(name)]));
     const head = el("tr", {}, el("th", { scope: "col" }, "Confidence score"),
       columns.map((c) => el("th", { scope: "col" }, el("abbr", { title: COLUMN_TITLES[c][1] }, COLUMN_TITLES[c][0]),
         el("span", { class: "quiet" }, COLUMN_TITLES[c][1]))));
@@ -58,7 +82,7 @@ function setUpBenchmark(page) {
       el("thead", {}, head), el("tbody", {}, body)));
   };
   metric.addEventListener("change", draw);
-  state.watch(["csf", "step"], draw);
+  state.watch(["csf", "step", "more"], draw);
 }
 
 function setUpCounts(page) {
@@ -71,7 +95,7 @@ function setUpCounts(page) {
       const sum = tally(csf, run, [i], state.step);
       const [low, high] = interval(sum.silent / sum.trusted, csf.sets[i].effective[state.step - 1]);
       return el("tr", { "data-set": set.name }, el("th", { scope: "row" }, set.title),
-        [number(sum.count), percent(1 - sum.errors / sum.count), percent(csf.sets[i].aurc, 2),
+        [number(sum.count), percent(1 - sum.errors / sum.count), percent(csf.sets[i].aurc, 2) + bounds(csf.sets[i].aurcInterval),
           `${number(sum.trusted)} (${percent(sum.trusted / sum.count, 0)})`, number(sum.silent),
           percent(sum.silent / sum.trusted), `${percent(low)} – ${percent(high)}`, number(sum.errors - sum.silent)]
           .map((text) => el("td", {}, text)));

@@ -5,6 +5,7 @@ import pytest
 
 from monai_sf.report import build_report
 from monai_sf.results import Results, TestSet
+from monai_sf.scores import CSFS, PAPER_CSFS
 
 pytestmark = pytest.mark.browser
 
@@ -68,6 +69,33 @@ def test_every_control_works_without_an_error_or_a_request(report, open_page):
     for summary in page.locator("#provenance summary").all():
         summary.click()
     settle(page)
+    watched.check()
+
+
+def test_other_scores_than_the_papers_are_shown_on_request(report, open_page):
+    watched = open_page(report)
+    page = watched.page
+
+    def named():
+        return (
+            page.locator("#csf option").all_inner_texts(),
+            page.locator("#benchmark tbody button").all_inner_texts(),
+            [t.split()[0] for t in page.locator("#curve-legend button").all_inner_texts()],
+        )
+
+    few = list(PAPER_CSFS[:6])
+    assert [list(names) for names in named()] == [few] * 3
+    page.locator("#more-scores").check()
+    every = [n for n in CSFS if n in PAPER_CSFS[:6] or n not in PAPER_CSFS]
+    assert [list(names) for names in named()] == [every] * 3
+    page.select_option("#csf", "Energy")
+    assert "Energy" in page.locator("#curve-text").inner_text()
+    page.locator("#more-scores").uncheck()
+    assert [list(names) for names in named()] == [few] * 3
+    assert page.locator("#csf").input_value() == "MSR"
+    cells = page.locator("#intervals tbody tr").first.locator("td").all_inner_texts()
+    assert len(cells) == 4
+    assert all("–" in cell for cell in cells)
     watched.check()
 
 
@@ -408,7 +436,7 @@ def test_printing_keeps_the_plots_whole_and_the_screen_as_it_was(report, open_pa
     page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     assert page.evaluate(stage) == "#fff"
-    assert page.locator("form.controls input").is_hidden()
+    assert page.locator("#coverage").is_hidden()
     zoomed = page.locator(".plot-frame").bounding_box()
     assert zoomed["width"] <= 681
     page.emulate_media(media="screen")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from monai_sf.evaluation import benchmark_table, failure_detection
+from monai_sf.metrics import aurc, bootstrap_ci
 from monai_sf.report import build_report
 from monai_sf.report.__main__ import main
 from monai_sf.results import Results, ResultsError, TestSet
@@ -62,6 +63,14 @@ def test_numbers_on_the_page_are_those_of_the_metrics(page, runs):
                 found = failure_detection(run, about["name"], csf["name"])
                 assert about["count"] == len(found.error)
                 assert numbers["errors"] == found.error.sum()
+                if about["kind"] == "corruption":
+                    assert numbers["aurcInterval"] is None
+                else:
+                    low, high = bootstrap_ci(
+                        aurc, found.confidence, found.error, groups=run.cases_of(about["name"])["group"]
+                    )
+                    assert numbers["aurcInterval"] == pytest.approx([low, high], rel=0.15, abs=0.01)
+                    assert numbers["aurcInterval"][0] < numbers["aurc"] < numbers["aurcInterval"][1]
                 for step in (1, 50, 80, 100):
                     sure = found.confidence >= csf["thresholds"][step - 1]
                     assert numbers["trusted"][step - 1] == sure.sum()
