@@ -1,0 +1,157 @@
+"""From the evaluation's thresholds to a decision about a new image."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.data import Dataset
+from monai.transforms import Compose, ToTensord
+from test_engines import CPU, RUN, make_evaluator
+from toy import tiny_network, toy_cases, toy_dataset, toy_records
+
+from monai_sf.evaluation import thresholds
+from monai_sf.heads import ConfidNetHead, DeVriesHead
+from monai_sf.inferers import MCDropoutInferer
+from monai_sf.prediction import ImagePredictor, stored_threshold
+from monai_sf.results import Results, TestSet, load_results
+
+CSFS = ("MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet")
+
+
+def network(seed=0):
+    return tiny_network(seed, confidence=ConfidNetHead)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """An evaluation with 20 validation cases, some of them wrong, of an untrained network."""
+    folder = tmp_path_factory.mktemp("run")
+    torch.save({"network": network().state_dict()}, folder / "best.pt")
+    evaluator(folder).run()
+    return folder
+
+
+def evaluator(folder, **changes):
+    cases = toy_cases().assign(split=["val"] * 10 + ["iid"] * 12 + ["val"] * 10 + ["target"] * 8)
+    dataset = toy_dataset(cases, "iid")
+    for record, split in zip(dataset.data, cases["split"], strict=True):
+        record["split"] = split
+    changes = {"network": network(1), "target_risk": 0.3, "sweep": None, **changes}
+    return make_evaluator(
+        folder, dataset=dataset, cases=cases, run_description={**RUN, "method": "confidnet"}, **changes
+    )
+
+
+def test_validation_cases_give_thresholds_and_are_not_reported(run_dir):
+    results = load_results(run_dir / "results")
+    validation = load_results(run_dir / "validation")
+    assert list(results.test_sets) == ["iid", "target"]
+    assert set(results.cases["split"]) == {"iid", "target"}
+    assert list(validation.test_sets) == ["val"]
+    expected = toy_cases()["case_id"]
+    assert sorted(validation.cases_of("val")["case_id"]) == [*expected[:10], *expected[22:32]]
+    assert sorted(results.cases_of("target")["case_id"]) == list(expected[32:])
+    stored = results.run["thresholds"]
+    assert stored["target_risk"] == 0.3
+    assert stored["cases"] == 20
+    assert set(CSFS) <= set(stored["csfs"])
+
+
+def test_outputs_are_filed_under_their_own_case(run_dir):
+    plain = network().eval()
+    plain.load_state_dict(torch.load(run_dir / "best.pt", weights_only=True)["network"])
+    images = {r["case_id"]: torch.from_numpy(r["image"]) for r in toy_records(toy_cases(), "")}
+    for folder, name in (("results", "iid"), ("results", "target"), ("validation", "val")):
+        results = load_results(run_dir / folder)
+        for case_id, logits, confidence in zip(
+            results.cases_of(name)["case_id"],
+            results.test_sets[name].arrays["logits"],
+            results.test_sets[name].arrays["confidence_logit"],
+            strict=True,
+        ):
+            with torch.no_grad():
+                expected = plain.outputs(images[case_id][None])
+            np.testing.assert_allclose(logits, expected.logits[0], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(confidence, expected.confidence_logit[0], rtol=1e-4, atol=1e-5)
+
+
+def test_threshold_is_the_lowest_whose_risk_is_at_most_the_target():
+    gaps = np.array([4.0, 3.0, 2.0, 1.0, 0.5])
+    right = np.array([True, True, False, True, False])
+    logits = np.stack([np.where(right, gaps, 0), np.where(right, 0, gaps)], 1).astype(np.float32)
+    cases = pd.DataFrame({"case_id": list("abcde"), "label": 0})
+    results = Results(RUN, cases, {"val": TestSet("val", "iid", np.arange(5), {"logits": logits})})
+    found = thresholds(results, "val", 0.25)["csfs"]["Margin"]
+    assert found == {"threshold": 1.0, "coverage": 0.8, "risk": 0.25}
+    assert thresholds(results, "val", 0.1)["csfs"]["Margin"]["threshold"] == 3.0
+    none = Results(RUN, cases.assign(label=1), results.test_sets)
+    assert thresholds(none, "val", 0.1)["csfs"]["Margin"] == {
+        "threshold": None,
+        "coverage": 0.0,
+        "risk": None,
+    }
+
+
+def predictor(run_dir, csf="MSR", **changes):
+    records = [{k: r[k] for k in ("image", "case_id")} for r in toy_records(toy_cases(), "")]
+    arguments = {
+        "device": CPU,
+        "network": network(2),
+        "checkpoint": run_dir / "best.pt",
+        "dataset": Dataset(records, Compose([ToTensord("image", track_meta=False)])),
+        "inferer": MCDropoutInferer(2),
+        "method": "confidnet",
+        "csf": csf,
+        "evaluation": run_dir / "results" / "run.json",
+        "class_names": ["dark", "bright"],
+        "output": run_dir / "predictions.csv",
+        **changes,
+    }
+    return ImagePredictor(**arguments)
+
+
+@pytest.mark.parametrize("csf", ["MSR", "MCD-PE", "ConfidNet"])
+def test_the_decision_is_that_of_the_evaluation(run_dir, tmp_path, csf):
+    predictor(run_dir, csf, output=tmp_path / "p.csv").run()
+    table = pd.read_csv(tmp_path / "p.csv").set_index("case_id")
+    assert set(CSFS) < set(table.columns)
+    validation = list(load_results(run_dir / "validation").cases_of("val")["case_id"])
+    point = load_results(run_dir / "results").run["thresholds"]["csfs"][csf]
+    deferred = table.loc[validation, "defer"]
+    assert 1 - deferred.mean() == pytest.approx(point["coverage"], abs=0.051)  # rounding at the threshold
+    trusted = table[csf][~table["defer"]]
+    assert trusted.empty or trusted.min() >= table[csf][table["defer"]].max()
+
+
+def test_without_a_deciding_score_nothing_else_is_needed(run_dir, tmp_path):
+    predictor(run_dir, None, evaluation=tmp_path / "none.json", output=tmp_path / "p.csv").run()
+    assert "defer" not in pd.read_csv(tmp_path / "p.csv").columns
+
+
+def test_no_threshold_reached_means_that_all_is_deferred(run_dir, tmp_path):
+    stored = {"thresholds": {"csfs": {"MSR": {"threshold": None}}}}
+    (tmp_path / "run.json").write_text(json.dumps(stored))
+    predictor(run_dir, evaluation=tmp_path / "run.json", output=tmp_path / "p.csv").run()
+    assert pd.read_csv(tmp_path / "p.csv")["defer"].all()
+
+
+def test_refusals(run_dir, tmp_path):
+    with pytest.raises(FileNotFoundError, match="run the evaluation first, or set csf to null"):
+        stored_threshold(tmp_path / "run.json", "MSR")
+    with pytest.raises(ValueError, match=r"no threshold for csf 'DG-RES'; it has \['ConfidNet'"):
+        predictor(run_dir, "DG-RES")
+    with pytest.raises(ValueError, match=r"target_risk must lie in \[0, 1\], got 2"):
+        evaluator(tmp_path, target_risk=2)
+    other = tiny_network(confidence=DeVriesHead)
+    with pytest.raises(ValueError, match=r"best\.pt is a checkpoint of another network"):
+        predictor(run_dir, network=other).run()
+
+
+def test_the_network_can_be_traced_for_export():
+    original = network().eval()
+    traced = torch.jit.trace(original, torch.rand(1, 1, 16, 16))
+    images = torch.rand(5, 1, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(traced(images), original(images))
