@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export
 
 from monai_sf.results import load_results
 
@@ -158,6 +159,29 @@ def test_monai_finds_the_properties_it_asks_for(folders, files):
     workflow.initialize()
     assert workflow.check_properties() == []
     assert not (folders / "properties" / "iid-confidnet-0" / "train.config.json").exists()
+
+
+@pytest.mark.e2e
+def test_export_to_torchscript_gives_the_logits_of_the_trained_network(trained, folders):
+    checkpoint = trained / "iid-confidnet-0" / "best.pt"
+    configs = [str(CONFIGS / "inference.json"), str(CONFIGS / "small.yaml"), str(folders / "tiny.yaml")]
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(folders / "model.ts"),
+        ckpt_file=str(checkpoint),
+        meta_file=str(CONFIGS / "metadata.json"),
+        config_file=configs,
+        key_in_ckpt="network",
+        use_trace=True,
+        input_shape=[1, 1, 48, 48],
+    )
+    parser = ConfigParser()
+    parser.read_config(configs)
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(checkpoint, weights_only=True)["network"])
+    images = torch.rand(3, 1, 48, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.load(folders / "model.ts")(images), network(images))
 
 
 KILL = """
