@@ -85,7 +85,7 @@ def tested(runs: Sequence[Mapping[str, Any]], sets: Sequence[Sequence[TestSet]])
     unseen = sum(targets.values())
     corruptions = {(s.corruption, s.severity) for s in all_sets if s.corruption}
     parts = [f"{ordinary:,} ordinary cases"] if ordinary else []
-    parts += [f"{unseen:,} cases of a kind or place it was not trained on"] if unseen else []
+    parts += [f"{unseen:,} cases of a kind or place not seen in training"] if unseen else []
     parts += [f"the ordinary cases disturbed in {len(corruptions)} ways"] if corruptions else []
     if len(runs) == 1:
         return f"One classifier, tested on {_listed(parts)}."
