@@ -129,6 +129,18 @@ def test_another_seed_gives_other_weights(unbroken, tmp_path):
     assert not same(weights(tmp_path / "last.pt"), weights(unbroken / "last.pt"))
 
 
+def test_every_epoch_has_its_own_order(tmp_path):
+    seen = {}
+    trainer = make_trainer(tmp_path, epochs=3)
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def remember(engine):
+        seen.setdefault(engine.state.epoch, []).extend(engine.state.batch["case_id"])
+
+    trainer.run()
+    assert seen[1] != seen[2] != seen[3] != seen[1]
+
+
 def test_nan_loss_names_the_cases(tmp_path):
     records = toy_records(toy_cases()[:28], "train")
     records[5]["image"] = np.full_like(records[5]["image"], np.nan)

@@ -8,6 +8,7 @@ import torch
 from monai.networks.nets import DenseNet, EfficientNetBN, resnet18
 from toy import tiny_network
 
+from monai_sf.backbones import BACKBONES, backbone
 from monai_sf.heads import ConfidNetHead, DeVriesHead, ReservationHead
 from monai_sf.inferers import MCDropoutInferer, _keep_mask, case_seed
 from monai_sf.networks import ConfidenceClassifier
@@ -64,6 +65,27 @@ def test_shapes_dtypes_and_plain_pass(network):
 def test_samples_differ(network):
     images = torch.rand(4, 1, 32, 32)
     one = [MCDropoutInferer(1, seed=seed)(images, network, IDS)["mcd_log_softmax"] for seed in range(8)]
+    assert (torch.stack(one).var(0) > 0).all()
+
+
+def test_samples_differ_within_one_call(network):
+    """Equal samples have no mutual information: the entropy of their mean is the mean of their entropies."""
+    outputs = MCDropoutInferer(8)(torch.rand(4, 1, 32, 32), network, IDS)
+    log_mean = outputs["mcd_log_softmax"].double()
+    information = -(log_mean.exp() * log_mean).sum(1) - outputs["mcd_entropy"]
+    single = MCDropoutInferer(1)(torch.rand(4, 1, 32, 32), network, IDS)
+    log_single = single["mcd_log_softmax"].double()
+    none = -(log_single.exp() * log_single).sum(1) - single["mcd_entropy"]
+    assert (information > 10 * none.abs().max()).all()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_samples_differ_for_every_backbone_at_its_full_size(name):
+    torch.manual_seed(0)
+    network = ConfidenceClassifier(backbone(name, in_channels=1, num_classes=3, dropout=0.2), 3)
+    trained(network)
+    images = torch.rand(2, 1, 32, 32)
+    one = [MCDropoutInferer(1, seed=s)(images, network, IDS[:2])["mcd_log_softmax"] for s in range(4)]
     assert (torch.stack(one).var(0) > 0).all()
 
 
