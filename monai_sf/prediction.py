@@ -130,6 +130,7 @@ class ImagePredictor(SupervisedEvaluator):
         self.csf = csf
         self.threshold = stored_threshold(evaluation, csf) if csf is not None else math.nan
         self.rows: list[pd.DataFrame] = []
+        self.failed: list[str] = []
         super().__init__(
             device=device,
             val_data_loader=DataLoader(dataset, batch_size=batch_size),
@@ -144,6 +145,9 @@ class ImagePredictor(SupervisedEvaluator):
     def _score(self) -> None:
         state: Any = self.state
         outputs: dict[str, Tensor] = state.output[CommonKeys.PRED]
+        bad = ~outputs["logits"].isfinite().all(1)
+        if bad.any():  # an argmax of NaN is class 0, and would pass for an answer
+            self.failed += [c for c, b in zip(state.batch["case_id"], bad.tolist(), strict=True) if b]
         deciding = CSFS[self.csf].prediction if self.csf is not None else "logits"
         classes = outputs[deciding].argmax(1).tolist()
         table = pd.DataFrame({"case_id": state.batch["case_id"], "prediction": classes})
@@ -153,9 +157,11 @@ class ImagePredictor(SupervisedEvaluator):
             probability = CSFS[name].scale == "log_probability"
             table[name] = (confidence.exp() if probability else confidence).cpu().numpy()
         if self.csf is not None:
-            table["defer"] = (CSFS[self.csf].confidence(outputs) < self.threshold).cpu().numpy()
+            sure = CSFS[self.csf].confidence(outputs) >= self.threshold
+            table["defer"] = (~sure).cpu().numpy()  # NaN is not sure
+        table = table[~bad.cpu().numpy()]
         self.rows.append(table)
-        self.bar.update(len(table))
+        self.bar.update(len(bad))
 
     def run(self) -> None:  # type: ignore[override]
         """Classify all images and write the CSV.
@@ -163,12 +169,19 @@ class ImagePredictor(SupervisedEvaluator):
         Raises:
             FileNotFoundError: there is no checkpoint.
             ValueError: the checkpoint is damaged or of another network.
+            FloatingPointError: outputs of some images are NaN or infinite; names them all. The CSV holds the
+                other images.
             OSError: the CSV cannot be written.
         """
         state: dict[str, Any] = load_checkpoint(self.checkpoint)
         load_weights(self.network, state["network"], self.checkpoint)
-        self.rows = []
+        self.rows, self.failed = [], []
         with tqdm(total=self.count, desc="classify", unit="image") as self.bar:
             super().run()
         write_text(self.output, pd.concat(self.rows).to_csv(index=False, lineterminator="\n"))
         print(f"{sum(map(len, self.rows))} predictions: {self.output}")
+        if self.failed:
+            raise FloatingPointError(
+                f"{len(self.failed)} images have no finite output and are not in {self.output}: "
+                f"{', '.join(self.failed)}. Look for NaN or infinite pixels in them"
+            )

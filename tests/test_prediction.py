@@ -149,6 +149,17 @@ def test_refusals(run_dir, tmp_path):
         predictor(run_dir, network=other).run()
 
 
+def test_an_image_with_nan_gets_no_answer_and_the_others_keep_theirs(run_dir, tmp_path):
+    broken = predictor(run_dir, output=tmp_path / "p.csv")
+    for i in (3, 17):
+        broken.data_loader.dataset.data[i]["image"] = np.full((1, 16, 16), np.nan, np.float32)
+    with pytest.raises(FloatingPointError, match="2 images have no finite output .*: case03, case17"):
+        broken.run()
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert list(table["case_id"]) == [c for c in toy_cases()["case_id"] if c not in ("case03", "case17")]
+    assert table["MSR"].notna().all()
+
+
 def test_the_network_can_be_traced_for_export():
     original = network().eval()
     traced = torch.jit.trace(original, torch.rand(1, 1, 16, 16))
