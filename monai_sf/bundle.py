@@ -26,13 +26,15 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.data import set_track_meta
 from monai.utils import BundlePropertyConfig, set_determinism
 
+from monai_sf.datasets import STUDIES, check_leaks, find_study, split_cases
 from monai_sf.errors import say_the_cause_last
 from monai_sf.files import write_json
+from monai_sf.wiring import BASE, SHARED, with_bases
 
 logger = logging.getLogger(__name__)
 
 #: Top-level keys that are read by name and need not be referred to by another key.
-_ENTRIES = {"imports", "initialize", "prepare", "run", "finalize", "_meta_", "bundle_root"} | {
+_ENTRIES = {"imports", "initialize", "prepare", "run", "finalize", "_meta_", "bundle_root", "seed"} | {
     re.split("::|#", str(p[BundlePropertyConfig.ID]))[0]
     for p in (*TrainProperties.values(), *InferProperties.values())
 }
@@ -87,7 +89,7 @@ def check_keys() -> None:
     config = merged_config()
     texts = [*_strings(config)]
     if (workflow := _workflow()) is not None:  # an overlay may hold numbers that another of the configs reads
-        files = workflow.config_root_path.iterdir()
+        files = (*workflow.config_root_path.iterdir(), *SHARED.iterdir())
         texts += [f.read_text(encoding="utf-8") for f in files if f.suffix in (".yaml", ".yml", ".json")]
     referred = {key for text in texts for key in re.findall(r"[@%]([A-Za-z_]\w*)", text)}
     unknown = [key for key in config if key not in referred | _ENTRIES]
@@ -115,25 +117,31 @@ def _strings(config: Any) -> Iterator[str]:
             yield from _strings(value)
 
 
-def start(seed: int) -> None:
-    """What every config does first: check its keys, make the run reproducible, turn off what only costs.
+def start() -> None:
+    """What every config does first.
 
-    Args:
-        seed: of Python's, NumPy's and torch's random numbers and of MONAI's transforms.
+    Lay the shared files under it (see :mod:`monai_sf.wiring`), check its keys, make the run reproducible
+    (its key ``seed``: Python's, NumPy's and torch's random numbers and MONAI's transforms), turn off what only
+    costs.
 
     Raises:
-        ValueError: see :func:`check_keys`.
+        RuntimeError: no bundle config is being run.
+        ValueError: see :func:`check_keys` and :func:`monai_sf.wiring.with_bases`.
     """
+    workflow = _workflow()
+    if workflow is None:
+        raise RuntimeError("start() is for the key initialize of a config that `monai.bundle run` runs")
     say_the_cause_last()
     # LoadImage builds every reader that it knows, and this one complains although nobody asked for it
     warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
     # nothing after the reader looks at metadata, and carrying it makes each augmentation four times slower
     set_track_meta(False)
+    workflow.parser.set(with_bases(workflow.parser.get(), workflow.config_root_path))
+    workflow.parser.parse(reset=True)
     check_keys()
-    if (workflow := _workflow()) is not None and "bundle_root" in workflow.parser:
-        # resolved here, where the workflow is on the stack: who asks the parser later gets this value
-        workflow.parser.get_parsed_content("bundle_root")
-    set_determinism(seed)
+    # resolved here, where the workflow is on the stack: who asks the parser later gets this value
+    workflow.parser.get_parsed_content("bundle_root")
+    set_determinism(workflow.parser.get_parsed_content("seed"))
 
 
 def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
@@ -176,8 +184,57 @@ def _short(value: Any, length: int = 80) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
+def prepare(
+    cases: pd.DataFrame,
+    dataset_dir: str | os.PathLike[str],
+    *,
+    dataset: str,
+    split_seed: int,
+    near_duplicates: int | None = None,
+) -> None:
+    """Print how each study splits a case table, and prove that no image is on both sides of a split.
+
+    Args:
+        cases: the case table.
+        dataset_dir: the folder that the column ``image`` is relative to.
+        dataset: name of the dataset.
+        split_seed: of the split of groups.
+        near_duplicates: largest distance of two images' perceptual hashes that counts as a leak; None does
+            not look at pixels.
+
+    Raises:
+        ValueError: cases of one group, or one file, are on both sides of a split; names them.
+    """
+    copies = check_leaks(cases, dataset_dir, near_duplicates=near_duplicates)
+    leaks = []
+    for study in STUDIES[dataset]:
+        if study.name in cases.attrs.get("unavailable", {}):
+            continue
+        splits = split_cases(cases, study, split_seed)
+        counts = ", ".join(f"{name} {count}" for name, count in splits["split"].value_counts().items())
+        print(f"study {study.name} ({study.description}): {counts}")
+        side = splits.set_index("case_id")["split"]
+        kept = copies[copies["case_a"].isin(side.index) & copies["case_b"].isin(side.index)]
+        leak = kept[side[kept["case_a"]].to_numpy() != side[kept["case_b"]].to_numpy()]
+        if len(leak):
+            leaks.append(f"study {study.name}: {len(leak)} pairs, such as\n{leak.head(10).to_string(index=False)}")
+    if leaks:
+        raise ValueError(
+            "cases on both sides of a split are copies of each other:\n"
+            + "\n".join(leaks)
+            + "\nRemove one of each pair from the published tables"
+        )
+
+
 def describe_run(
-    cases: pd.DataFrame, splits: pd.DataFrame, *, dataset: str, study: str, method: str, seed: int
+    cases: pd.DataFrame,
+    splits: pd.DataFrame,
+    *,
+    dataset: str,
+    study: str,
+    method: str,
+    seed: int,
+    num_classes: int,
 ) -> dict[str, Any]:
     """What run.json says of a run, before its results are known.
 
@@ -188,8 +245,9 @@ def describe_run(
         study: name of the study.
         method: name of the training method.
         seed: of the run.
+        num_classes: of the network; a class without a case is named by its number.
     """
-    names = cases.drop_duplicates("label").sort_values("label")["label_name"].tolist()
+    known = cases.drop_duplicates("label").set_index("label")["label_name"].to_dict()
     sources = sorted(set(cases["source"]))
     # one image that is not real is enough to say so
     kinds = [kind for kind in ("phantom", "rendered") if kind in set(cases["data_kind"])]
@@ -199,7 +257,8 @@ def describe_run(
         "study": study,
         "method": method,
         "seed": seed,
-        "class_names": names,
+        "study_description": find_study(study).description,
+        "class_names": [str(known.get(label, f"class {label}")) for label in range(num_classes)],
         "data_kind": kinds[0] if kinds else "real",
         "sources": sources,
         "split_counts": pd.crosstab(splits["label_name"], splits["split"]).to_dict(),

@@ -17,7 +17,7 @@ BASE = {
     "seed": 0,
     "output_dir": "runs",
     "run_dir": "$@output_dir + '/a'",
-    "initialize": "$monai_sf.bundle.start(@seed)",
+    "initialize": "$monai_sf.bundle.start()",
     "run": "$monai_sf.bundle.claim_run_dir(@run_dir, 'train')",
     "train": {"trainer": {"max_epochs": "@epochs"}},
 }
@@ -124,9 +124,54 @@ def test_output_that_cannot_be_written(workflow, tmp_path):
     assert "train.config.json" in str(cause)
 
 
-def test_merged_config_outside_of_a_workflow():
+@pytest.mark.parametrize("function", [bundle.merged_config, bundle.start])
+def test_outside_of_a_workflow(function):
     with pytest.raises(RuntimeError, match=r"monai\.bundle run"):
-        bundle.merged_config()
+        function()
+
+
+def test_shared_files_lie_under_the_config_and_under_overrides(workflow, monkeypatch, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "wiring.yaml").write_text("epochs: 1\nrounds: $@epochs + 1\nnested: {a: 1, b: '@rounds'}\n")
+    monkeypatch.setattr("monai_sf.wiring.SHARED", shared)
+    monkeypatch.setattr(bundle, "SHARED", shared)
+    made = workflow(_base_=["wiring"], nested={"a": 5}, train={"trainer": {"x": "@nested"}})
+    assert made.parser.get_parsed_content("nested") == {"a": 5, "b": 4}
+    assert bundle.BASE not in made.parser
+
+
+def prepared(tmp_path, capsys, **columns):
+    from PIL import Image
+
+    cases = pd.DataFrame({"case_id": [f"c{i:03d}" for i in range(80)], **columns})
+    cases["image"] = [f"{i}.png" for i in range(80)]
+    for i, image in enumerate(cases["image"]):
+        Image.new("L", (8, 8), min(i, 78)).save(tmp_path / image)  # the last two have the same content
+    cases["label"] = [i // 2 % 2 for i in range(80)]
+    cases["label_name"] = [("benign", "malignant")[label] for label in cases["label"]]
+    cases["source"] = "ct"
+    cases.attrs["unavailable"] = {"spiculation": "none", "texture": "none"}
+    bundle.prepare(cases, tmp_path, dataset="lung_nodule_ct", split_seed=0)
+    return capsys.readouterr().out
+
+
+def test_prepare_says_how_studies_split_and_refuses_copies_on_both_sides(tmp_path, capsys):
+    groups = [f"g{i:02d}" for i in range(80)]
+    together = prepared(tmp_path, capsys, group=[*groups[:79], "g78"])
+    assert "study iid (no target domain" in together
+    assert "train 5" in together
+    assert "texture" not in together  # it cannot be run
+    splits = {}
+    for last in range(100, 130):  # a copy that is by chance on the same side is no leak
+        try:
+            prepared(tmp_path, capsys, group=[*groups[:79], f"g{last}"])
+            splits[last] = True
+        except ValueError as error:
+            assert "study iid: 1 pairs, such as" in str(error)  # noqa: PT017
+            assert "c078" in str(error)  # noqa: PT017
+            splits[last] = False
+    assert set(splits.values()) == {True, False}
 
 
 def test_describe_run(monkeypatch):
@@ -139,18 +184,16 @@ def test_describe_run(monkeypatch):
             "data_kind": ["rendered", "real", "real"],
         }
     )
-    about = bundle.describe_run(
-        cases, cases.assign(split=["iid", "train", "train"]), dataset="d", study="s", method="m", seed=4
-    )
-    assert about["class_names"] == ["good", "bad"]
+    names = {"dataset": "d", "study": "texture", "method": "m", "seed": 4, "num_classes": 3}
+    about = bundle.describe_run(cases, cases.assign(split=["iid", "train", "train"]), **names)
+    assert about["class_names"] == ["good", "bad", "class 2"]  # one name an output of the network
+    assert about["study_description"] == "target: non-solid nodules, mean texture of the readers < 3"
     assert about["data_kind"] == "rendered"  # one rendered image is enough to say so
     assert about["split_counts"] == {"iid": {"bad": 1, "good": 0}, "train": {"bad": 1, "good": 1}}
     assert about["config"] == {"epochs": 3}
     assert about["versions"]["torch"]
     assert json.dumps(about)
-    real = bundle.describe_run(
-        cases.assign(data_kind="real"), cases.assign(split="iid"), dataset="d", study="s", method="m", seed=4
-    )
+    real = bundle.describe_run(cases.assign(data_kind="real"), cases.assign(split="iid"), **names)
     assert real["data_kind"] == "real"
 
 
