@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
@@ -13,7 +14,7 @@ from monai.networks.nets import DenseNet, EfficientNetBN
 from monai.networks.nets.densenet import DenseNet121
 from torch import Tensor, nn
 
-from monai_sf.networks import load_checkpoint
+from monai_sf.networks import ConfidenceClassifier, load_checkpoint
 
 #: torchvision's file; MONAI's own loader knows DenseNet121, 169 and 201 only.
 _DENSENET161_URL = "https://download.pytorch.org/models/densenet161-8d451a50.pth"
@@ -21,7 +22,10 @@ _DENSENET161 = {"init_features": 96, "growth_rate": 48, "block_config": (6, 12, 
 _EFFICIENTNET = "efficientnet-b4"
 _CLASSES = 1000
 
-BACKBONES = ("densenet121", "densenet161", _EFFICIENTNET)
+_SMALL = {"init_features": 16, "growth_rate": 8, "block_config": (2, 4, 4)}
+
+#: ``densenet-small`` is for laptops, tests and phantoms: 16 filters, 10 dense layers, no published weights.
+BACKBONES = ("densenet121", "densenet161", _EFFICIENTNET, "densenet-small")
 
 
 def backbone(
@@ -57,14 +61,48 @@ def backbone(
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
     network = _build(name, in_channels, num_classes, dropout)
+    network.published_as = name  # type: ignore[assignment]
+    _load_published(network, weights)
+    return network
+
+
+def start_from(
+    network: ConfidenceClassifier, weights: str | os.PathLike[str] | None, run_dir: str | os.PathLike[str]
+) -> None:
+    """Load published weights into a classifier whose training has not begun; one that has begun resumes.
+
+    Apart from the network's construction, so that a config can be checked, exported and evaluated without a
+    download.
+
+    Args:
+        network: its backbone was made by :func:`backbone`; changed in place.
+        weights: as for :func:`backbone`.
+        run_dir: folder of the run; with ``last.pt`` in it nothing is loaded.
+
+    Raises:
+        ValueError: no weights are published for the network, or the file does not hold them.
+        FileNotFoundError: there is no such file.
+        ConnectionError: the weights cannot be downloaded.
+    """
+    if not (Path(run_dir) / "last.pt").exists():
+        _load_published(network.backbone, weights)
+
+
+def _load_published(network: nn.Module, weights: str | os.PathLike[str] | None) -> None:
     if weights is None:
-        return network
+        return
+    name = getattr(network, "published_as", None)
+    if name not in BACKBONES or name == "densenet-small":
+        raise ValueError(
+            f"no published weights are known for {name or type(network).__name__}: set weights to null, or "
+            f"take one of {BACKBONES[:3]}"
+        )
+    in_channels = next(p for p in network.parameters() if p.ndim == 4).shape[1]
     if weights == "imagenet":
         _fill(network, _online(name), in_channels, "the download of ImageNet weights")
     else:
         state: dict[str, Any] = load_checkpoint(os.fspath(weights))
         _fill(network, convert(name, state), in_channels, str(weights))
-    return network
 
 
 def convert(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -116,8 +154,9 @@ def inflate(weight: Tensor, channels: int) -> Tensor:
 def _build(name: str, in_channels: int, num_classes: int, dropout: float) -> nn.Module:
     if name == "densenet121":
         return DenseNet121(2, in_channels, num_classes, dropout_prob=dropout)
-    if name == "densenet161":
-        return DenseNet(2, in_channels, num_classes, dropout_prob=dropout, **_DENSENET161)  # type: ignore[arg-type]
+    if name != _EFFICIENTNET:
+        size: Mapping[str, Any] = _DENSENET161 if name == "densenet161" else _SMALL
+        return DenseNet(2, in_channels, num_classes, dropout_prob=dropout, **size)
     network = EfficientNetBN(
         _EFFICIENTNET, pretrained=False, in_channels=in_channels, num_classes=num_classes
     )

@@ -8,7 +8,8 @@ import torch
 from monai.networks.nets import DenseNet
 
 from monai_sf import backbones
-from monai_sf.backbones import backbone, convert, inflate
+from monai_sf.backbones import backbone, convert, inflate, start_from
+from monai_sf.networks import ConfidenceClassifier
 
 SMALL = {"init_features": 8, "growth_rate": 4, "block_config": (2, 1)}
 
@@ -86,7 +87,7 @@ def test_inflation_answers_to_equal_channels_as_before():
         inflate(weight, 4)
 
 
-@pytest.mark.parametrize("name", backbones.BACKBONES)
+@pytest.mark.parametrize("name", backbones.BACKBONES[:3])
 def test_without_a_network_the_error_says_what_to_do(monkeypatch, name):
     def unreachable(*args, **kwargs):
         raise URLError("no route to host")
@@ -96,6 +97,34 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch, name):
     monkeypatch.setattr("monai.networks.nets.efficientnet.model_zoo.load_url", unreachable)
     with pytest.raises(ConnectionError, match=f"cannot download the ImageNet weights of {name} .*as weights"):
         backbone(name, in_channels=3, num_classes=2, dropout=0.1, weights="imagenet")
+
+
+def classifier(name, dropout=0.1):
+    return ConfidenceClassifier(backbone(name, in_channels=3, num_classes=2, dropout=dropout), 2)
+
+
+def test_a_run_starts_from_published_weights_and_resumes_from_its_own(small, tmp_path):
+    torch.manual_seed(0)
+    torch.save(torchvision_layout(DenseNet(2, 3, 1000, **SMALL), False), tmp_path / "w.pth")
+    published = torch.load(tmp_path / "w.pth", weights_only=True)["features.conv0.weight"]
+    network = classifier("densenet161")
+    head = network.head[-1].weight.clone()
+    (tmp_path / "last.pt").write_bytes(b"")
+    start_from(network, tmp_path / "w.pth", tmp_path)
+    assert not torch.equal(network.backbone.features.conv0.weight, published)
+    (tmp_path / "last.pt").unlink()
+    start_from(network, tmp_path / "w.pth", tmp_path)
+    assert torch.equal(network.backbone.features.conv0.weight, published)
+    assert torch.equal(network.head[-1].weight, head)
+
+
+def test_networks_without_published_weights(tmp_path):
+    start_from(classifier("densenet-small"), None, tmp_path)
+    with pytest.raises(ValueError, match="no published weights are known for densenet-small: set weights to"):
+        start_from(classifier("densenet-small"), "imagenet", tmp_path)
+    own = ConfidenceClassifier(DenseNet(2, 1, 2, **SMALL), 2)
+    with pytest.raises(ValueError, match="no published weights are known for DenseNet"):
+        start_from(own, "imagenet", tmp_path)
 
 
 def test_downloaded_weights_are_used(monkeypatch, small):
