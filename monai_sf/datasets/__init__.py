@@ -4,7 +4,7 @@ from monai_sf.datasets.cases import build_cases
 from monai_sf.datasets.ct_files import write_ct_slices, write_nodule_slices
 from monai_sf.datasets.leaks import check_leaks
 from monai_sf.datasets.reading import MissingImagesError, describe_cases
-from monai_sf.datasets.rendered_files import write_rendered_slices
+from monai_sf.datasets.rendered_files import usable_cores, write_rendered_slices
 from monai_sf.datasets.splits import check_splits, split_cases
 from monai_sf.datasets.studies import STUDIES, Study, find_study
 from monai_sf.datasets.tables import TableError
@@ -20,6 +20,7 @@ __all__ = [
     "describe_cases",
     "find_study",
     "split_cases",
+    "usable_cores",
     "write_ct_slices",
     "write_nodule_slices",
     "write_rendered_slices",

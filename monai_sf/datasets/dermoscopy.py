@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from monai_sf.datasets.leaks import content_hashes
 from monai_sf.datasets.reading import Reading
 from monai_sf.datasets.tables import (
     TableError,
@@ -60,6 +61,7 @@ _DERM7PT = {
     ),
 }
 _ISIC_2020 = {"benign": 0, "malignant": 1}
+_MOST_COPIES = 8
 _PH2 = {"Common Nevus": 0, "Atypical Nevus": 0, "Melanoma": 1}
 
 
@@ -69,7 +71,8 @@ def dermoscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> pd.D
     Malignant are in HAM10000 melanoma, basal cell carcinoma and actinic keratosis (mel, bcc, akiec), in
     derm7pt every melanoma and basal cell carcinoma, in PH2 melanoma, and in ISIC 2020 what its column
     ``benign_malignant`` says. An image that is in both HAM10000 and ISIC 2020 is one case, that of HAM10000;
-    its lesion is in the group of the patient.
+    its lesion is in the group of the patient. Files with the same content under different names stay cases,
+    but of one group: the archive holds images twice. For that the files of equal size are read.
 
     Args:
         dataset_dir: Folder with the downloads.
@@ -91,7 +94,9 @@ def dermoscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> pd.D
     for part in parts:
         if part:
             reading.add(part.source, part.table, part.frame, parts=part.parts)
-    return reading.finish(missing)
+    cases = reading.finish(missing)
+    _join_copies(cases, Path(dataset_dir))
+    return cases
 
 
 @dataclass
@@ -260,6 +265,38 @@ def _unite(reading: Reading, ham: _Part, isic: _Part) -> None:
             f"{differing} images are in ham10000 and isic_2020 with different labels; ham10000's stand"
         )
     isic.frame = reading.keep(isic.frame, ~both, "isic_2020: the image is one of ham10000 too")
+
+
+def _join_copies(cases: pd.DataFrame, root: Path) -> None:
+    """Give cases whose files have the same content one group, so that no split parts them.
+
+    A content under many names is a placeholder and says nothing about who is on it.
+    """
+    there = cases.loc[[_is_filled(root / image) for image in cases["image"]], ["image", "group"]]
+    there["content"] = content_hashes([root / image for image in there["image"]])
+    names = there.groupby("content")["image"].transform("size")
+    copies = there[names.between(2, _MOST_COPIES)]
+    if (names > _MOST_COPIES).any():
+        cases.attrs["reading"]["notes"].append(
+            f"{int((names > _MOST_COPIES).sum())} images have the content of more than {_MOST_COPIES - 1} "
+            "others: placeholders? Their groups stay as they are"
+        )
+    first = copies.groupby("content")["group"].transform("first")
+    links = [(a, b) for a, b in zip(first, copies["group"], strict=True) if a != b]
+    if links:
+        name = _joined(links)
+        cases["group"] = cases["group"].map(lambda group: name.get(group, group))
+        cases.attrs["reading"]["notes"].append(
+            f"{len(copies)} images are {copies['content'].nunique()} files under several names; the groups of "
+            "each are one"
+        )
+
+
+def _is_filled(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _joined(links: Iterable[tuple[str, str]]) -> dict[str, str]:

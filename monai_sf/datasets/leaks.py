@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-__all__ = ["check_leaks", "perceptual_hash"]
+__all__ = ["check_leaks", "content_hashes", "perceptual_hash"]
 
 COLUMNS = ("kind", "value", "case_a", "case_b", "side_a", "side_b")
 _SIDE = 32
@@ -76,7 +76,7 @@ def check_leaks(
         files = [root / (one[0] if isinstance(one, list) else one) for one in cases["image"]]
         identical: set[tuple[int, int]] = set()
         if hashes:
-            for value, a, b in _pairs(_content_hashes(files, workers), side):
+            for value, a, b in _pairs(content_hashes(files, workers), side):
                 identical.add((a, b))
                 found.append(("identical", value, a, b))
         if near_duplicates is not None:
@@ -102,8 +102,8 @@ def _pairs(value: npt.NDArray[np.object_], side: npt.NDArray[np.object_]) -> Ite
             yield one, first[one], int(row)
 
 
-def _content_hashes(files: list[Path], workers: int) -> npt.NDArray[np.object_]:
-    """Hash of each file that has a file of the same size beside it; None for the others."""
+def content_hashes(files: list[Path], workers: int = 4) -> npt.NDArray[np.object_]:
+    """Hash of each file that has a file of the same size beside it; None for the others, which are not read."""
     size = np.array(list(_threads(lambda path: path.stat().st_size, files, workers, None)), np.int64)
     several = pd.Series(size).duplicated(keep=False).to_numpy()
     result = np.full(len(files), None, dtype=object)

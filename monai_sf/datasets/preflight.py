@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from monai_sf.datasets.rendered_files import usable_cores
 
-__all__ = ["PreflightError", "check_images"]
+__all__ = ["PreflightError", "check_images", "check_labels"]
 
 _MOST_LISTED = 20
 
@@ -107,6 +107,34 @@ def check_images(
     return len(todo)
 
 
+def check_labels(cases: pd.DataFrame, num_classes: int) -> None:
+    """Whether a network of that many classes can be trained on these cases.
+
+    Args:
+        cases: Case table with the column ``split``.
+        num_classes: Classes of the network.
+
+    Raises:
+        ValueError: If a label is not in 0..num_classes - 1, or no training case has the class of a case of
+            the splits val and iid; names labels and cases.
+    """
+    wrong = cases[~cases["label"].isin(range(num_classes))]
+    if len(wrong):
+        raise ValueError(
+            f"{len(wrong)} cases have labels outside of 0..{num_classes - 1}: labels "
+            f"{sorted(set(wrong['label']))[:10]}, cases {wrong['case_id'].tolist()[:10]}. Set num_classes to "
+            "the number of classes of the case table"
+        )
+    trained = set(cases.loc[cases["split"] == "train", "label"])
+    unseen = cases[cases["split"].isin(["val", "iid"]) & ~cases["label"].isin(trained)]
+    if len(unseen):
+        raise ValueError(
+            f"{len(unseen)} validation and test cases are of {unseen['label'].nunique()} classes without a "
+            f"training case: {sorted(set(unseen['label_name'].astype(str)))[:10]}. Their groups are too few "
+            "to be in every split: add cases or leave these classes out"
+        )
+
+
 def _stamp(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
@@ -162,6 +190,8 @@ class _Memory:
         return {image: ((size, modified), _Facts(*rest)) for _, image, size, modified, *rest in rows}
 
     def remember(self, root: Path, facts: dict[str, tuple[tuple[int, int] | None, _Facts]]) -> None:
+        if not facts:  # runs side by side share the file, and need not wait for each other to write nothing
+            return
         name = str(root.resolve())
         rows = [(name, image, *(stamp or ()), *astuple(one)) for image, (stamp, one) in facts.items()]
         with self.connection:
@@ -172,7 +202,7 @@ class _Memory:
 def _remembered(cache: str | Path | None) -> Iterator[_Memory]:
     if cache is not None:
         Path(cache).parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(sqlite3.connect(":memory:" if cache is None else cache)) as connection:
+    with contextlib.closing(sqlite3.connect(":memory:" if cache is None else cache, timeout=600)) as connection:
         try:
             yield _Memory(connection)
         except sqlite3.DatabaseError as error:

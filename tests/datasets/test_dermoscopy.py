@@ -120,6 +120,24 @@ def test_an_image_of_both_archives_is_one_case_and_joins_the_groups(tmp_path: Pa
     )
 
 
+def test_one_file_under_two_names_is_one_group_and_a_placeholder_is_not(tmp_path: Path) -> None:
+    ham10000(tmp_path, [(f"L{i}", f"ISIC_{i}", ("nv", "mel")[i % 2]) for i in range(4)])
+    isic_2020(tmp_path, [(f"ISIC_{i}", f"IP_{i}", MSK, "nevus", "benign") for i in range(10, 30)])
+    images = tmp_path / "ham10000/images"
+    for i in range(4):
+        (images / f"ISIC_{i}.jpg").write_bytes(b"same size, other content" + bytes([i]))
+    (tmp_path / "isic_2020/train/ISIC_10.jpg").write_bytes((images / "ISIC_1.jpg").read_bytes())
+    for i in range(20, 30):
+        (tmp_path / f"isic_2020/train/ISIC_{i}.jpg").write_bytes(b"no image available")
+    cases = build(tmp_path)
+    group = cases.set_index("case_id")["group"]
+    assert group["ham10000-ISIC_1"] == group["isic_2020-ISIC_10"]
+    assert group.nunique() == len(cases) - 1
+    notes = cases.attrs["reading"]["notes"]
+    assert "2 images are 1 files under several names; the groups of each are one" in notes
+    assert any(note.startswith("10 images have the content of more than 7 others") for note in notes)
+
+
 def test_derm7pt_does_not_trust_letter_case(tmp_path: Path) -> None:
     rows = [
         ("melanoma (less than 0.76 mm)", "NEL/NEL001.JPG"),
