@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import math
 import os
@@ -24,24 +25,50 @@ from monai_sf.networks import ConfidenceClassifier, load_checkpoint, load_weight
 from monai_sf.scores import CSFS, csfs_for
 
 
-def image_records(folder: str | os.PathLike[str], pattern: str) -> list[dict[str, str]]:
+def image_records(
+    folder: str | os.PathLike[str], pattern: str | Sequence[str], channel_marks: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """The images of a folder, as the dictionaries that MONAI's datasets take.
 
     Args:
         folder: where to look, with all folders below.
-        pattern: such as ``*.npy`` or ``*.png``.
+        pattern: of file names, such as ``*.npy``, or several; upper and lower case are the same.
+        channel_marks: for images in one file a channel: what in the files' names tells the channels apart, in
+            their order (``["_w1", "_w2"]``). ``pattern`` is to match the first channel's files.
 
     Returns:
-        One dictionary a file, sorted: ``image`` (path) and ``case_id`` (path below ``folder``).
+        One dictionary an image, sorted: ``image`` (path, or the channels' paths) and ``case_id`` (path of the
+        first below ``folder``).
 
     Raises:
-        FileNotFoundError: nothing there matches.
+        FileNotFoundError: nothing there matches, or channels are missing; names them all.
     """
     root = Path(folder)
-    files = sorted(path for path in root.rglob(pattern) if path.is_file())
+    patterns = [p.casefold() for p in ([pattern] if isinstance(pattern, str) else pattern)]
+    files = sorted(
+        path
+        for path in root.rglob("*")
+        if any(fnmatch.fnmatchcase(path.name.casefold(), p) for p in patterns) and path.is_file()
+    )
+    if channel_marks:
+        files = [path for path in files if channel_marks[0] in path.name]
     if not files:
-        raise FileNotFoundError(f"no file below {root} matches {pattern!r}")
-    return [{"image": str(f), "case_id": str(PurePosixPath(f.relative_to(root)))} for f in files]
+        marked = f" and has {channel_marks[0]!r} in its name" if channel_marks else ""
+        raise FileNotFoundError(f"no file below {root} matches {' or '.join(patterns)}{marked}")
+    records: list[dict[str, Any]] = []
+    absent: list[str] = []
+    for path in files:
+        channels = [path.with_name(path.name.replace(channel_marks[0], mark)) for mark in channel_marks]
+        absent += [str(channel) for channel in channels if not channel.is_file()]
+        image: Any = [str(channel) for channel in channels] or str(path)
+        records.append({"image": image, "case_id": str(PurePosixPath(path.relative_to(root)))})
+    if absent:
+        listed = "\n  ".join(absent[:20])
+        raise FileNotFoundError(
+            f"{len(absent)} channel files are missing:\n  {listed}"
+            + (f"\n  and {len(absent) - 20} more" if len(absent) > 20 else "")
+        )
+    return records
 
 
 def _image_batch(
