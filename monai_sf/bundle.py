@@ -29,7 +29,7 @@ from monai.utils import BundlePropertyConfig, set_determinism
 from monai_sf.datasets import STUDIES, check_leaks, find_study, split_cases
 from monai_sf.errors import say_the_cause_last
 from monai_sf.files import write_json
-from monai_sf.wiring import BASE, SHARED, with_bases
+from monai_sf.wiring import SHARED, with_bases
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +121,8 @@ def start() -> None:
     """What every config does first.
 
     Lay the shared files under it (see :mod:`monai_sf.wiring`), check its keys, make the run reproducible
-    (its key ``seed``: Python's, NumPy's and torch's random numbers and MONAI's transforms), turn off what only
-    costs.
+    (its key ``seed``: Python's, NumPy's and torch's random numbers and MONAI's transforms), turn off what
+    only costs.
 
     Raises:
         RuntimeError: no bundle config is being run.
@@ -217,7 +217,8 @@ def prepare(
         kept = copies[copies["case_a"].isin(side.index) & copies["case_b"].isin(side.index)]
         leak = kept[side[kept["case_a"]].to_numpy() != side[kept["case_b"]].to_numpy()]
         if len(leak):
-            leaks.append(f"study {study.name}: {len(leak)} pairs, such as\n{leak.head(10).to_string(index=False)}")
+            some = leak.head(10).to_string(index=False)
+            leaks.append(f"study {study.name}: {len(leak)} pairs, such as\n{some}")
     if leaks:
         raise ValueError(
             "cases on both sides of a split are copies of each other:\n"

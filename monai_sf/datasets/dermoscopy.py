@@ -287,8 +287,8 @@ def _join_copies(cases: pd.DataFrame, root: Path) -> None:
         name = _joined(links)
         cases["group"] = cases["group"].map(lambda group: name.get(group, group))
         cases.attrs["reading"]["notes"].append(
-            f"{len(copies)} images are {copies['content'].nunique()} files under several names; the groups of "
-            "each are one"
+            f"{len(copies)} images are {copies['content'].nunique()} files under several names; the groups "
+            "of each are one"
         )
 
 

@@ -103,7 +103,7 @@ def _pairs(value: npt.NDArray[np.object_], side: npt.NDArray[np.object_]) -> Ite
 
 
 def content_hashes(files: list[Path], workers: int = 4) -> npt.NDArray[np.object_]:
-    """Hash of each file that has a file of the same size beside it; None for the others, which are not read."""
+    """Hash of each file that another one is as large as; None for the others, which are not read."""
     size = np.array(list(_threads(lambda path: path.stat().st_size, files, workers, None)), np.int64)
     several = pd.Series(size).duplicated(keep=False).to_numpy()
     result = np.full(len(files), None, dtype=object)

@@ -21,13 +21,14 @@ _AIR_HU, _INTERCEPT = -850, -1024
 
 
 def write_lung_nodule_ct(folder: Path, cases: int) -> None:
-    """Write five DICOM slices of each of the first nodules, one a patient, that make up so many cases.
+    """Write five DICOM slices of each of some nodules, the only ones of their patients, as many cases in all.
 
-    Series, positions and centres are those of LIDC-IDRI, folders those of a download; the pixels are
-    rendered, with nothing but air around the patch of 64 x 64.
+    Most are ordinary, as many benign as malignant, and some are of each study's target, so that all studies
+    can be run. Series, positions and centres are those of LIDC-IDRI, folders those of a download; the pixels
+    are rendered, with nothing but air around the patch of 64 x 64.
     """
     tables = read_tables()
-    nodules = index_nodules(tables).drop_duplicates("patient_id").head(-(-cases // 5))
+    nodules = _mixed(index_nodules(tables)).head(-(-cases // 5))
     for _, nodule in nodules.iterrows():
         place = folder / "LIDC-IDRI" / nodule["patient_id"] / "01-01-2000-NA-NA-1" / "1.000000-NA-1"
         top, left = (
@@ -41,6 +42,15 @@ def write_lung_nodule_ct(folder: Path, cases: int) -> None:
             number = nodule["slice_indices"][-1] - k + 1
             inside = scan[PATCH_SIZE:-PATCH_SIZE, PATCH_SIZE:-PATCH_SIZE]
             _save(place / f"1-{number:03d}.dcm", nodule, z, number, inside)
+
+
+def _mixed(nodules: pd.DataFrame) -> pd.DataFrame:
+    """Patients with one nodule; of each class in 13, nine are ordinary, and two of each study's target."""
+    alone = nodules[~nodules["patient_id"].duplicated(keep=False)]
+    target = np.select([alone["texture"] < 3, alone["spiculation"] > 2], ["texture", "spiculation"], "none")
+    share = pd.Series(target, alone.index).map({"none": 9, "texture": 2, "spiculation": 2})
+    order = alone.groupby([target, alone["malignancy"] > 2]).cumcount() / share
+    return alone.loc[order.sort_values(kind="stable").index]
 
 
 def _save(

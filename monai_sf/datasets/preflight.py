@@ -202,7 +202,8 @@ class _Memory:
 def _remembered(cache: str | Path | None) -> Iterator[_Memory]:
     if cache is not None:
         Path(cache).parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(sqlite3.connect(":memory:" if cache is None else cache, timeout=600)) as connection:
+    file = ":memory:" if cache is None else cache
+    with contextlib.closing(sqlite3.connect(file, timeout=600)) as connection:
         try:
             yield _Memory(connection)
         except sqlite3.DatabaseError as error:

@@ -1,0 +1,278 @@
+"""Every bundle end to end on its phantom, shrunk; and what MONAI asks of a bundle's files."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
+from PIL import Image
+
+from monai_sf.datasets import STUDIES
+from monai_sf.datasets.phantom import write_phantom
+from monai_sf.datasets.preflight import PreflightError
+from monai_sf.errors import root_cause
+from monai_sf.results import load_results
+from monai_sf.wiring import SHARED
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+NAMES = ("dermoscopy", "chest_xray", "fc_microscopy", "lung_nodule_ct")
+METHODS = ("deepgamblers", "devries")
+
+#: seconds instead of minutes
+TINY = """
+network_def#backbone:
+  _target_: DenseNet
+  spatial_dims: 2
+  in_channels: '@channels'
+  out_channels: '@num_classes'
+  init_features: 4
+  growth_rate: 4
+  block_config: [1, 1]
+  dropout_prob: 0.1
+epochs: 2
+confidnet_epochs: 1
+mc_samples: 2
+corruptions: [brightness_up]
+severities: [1, 3]
+"""
+
+
+class Bundle:
+    def __init__(self, name, root):
+        self.name, self.root = name, root
+        self.configs = BUNDLES / name / "configs"
+        self.data = write_phantom(name, root / "data")
+        channels = yaml.safe_load((self.configs / "train.yaml").read_text())["network_def"]["backbone"]
+        (root / "tiny.yaml").write_text(TINY.replace("'@channels'", str(channels["in_channels"])))
+
+    def workflow(self, *files, kind="train", **overrides):
+        if self.name == "lung_nodule_ct":  # the phantom holds the CT of some patients
+            overrides.setdefault("missing", "drop")
+        workflow = ConfigWorkflow(
+            [str(self.configs / name) for name in files]
+            + ([] if kind is None else [str(self.root / "tiny.yaml")]),
+            workflow_type=kind,
+            logging_file=str(self.configs / "logging.conf"),
+            **{"dataset_dir": str(self.data), "output_dir": str(self.root / "runs"), **overrides},
+        )
+        workflow.initialize()
+        return workflow
+
+    def run(self, *files, **overrides):
+        workflow = self.workflow(*files, **overrides)
+        workflow.run()
+        workflow.finalize()
+        return workflow
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def bundle(request, tmp_path_factory):
+    return Bundle(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def trained(bundle):
+    study = STUDIES[bundle.name][-1].name
+    for files in (["train.yaml"], ["train.yaml", "evaluate.yaml"]):
+        bundle.run(*files, "small.yaml", study=study)
+    return bundle, bundle.root / "runs" / f"{study}-confidnet-0"
+
+
+def network_data_format(name):
+    return json.loads((BUNDLES / name / "configs" / "metadata.json").read_text())["network_data_format"]
+
+
+@pytest.mark.e2e
+def test_prepare(bundle, capsys):
+    bundle.run("prepare.yaml", kind=None)
+    printed = capsys.readouterr().out
+    for study in STUDIES[bundle.name]:
+        assert re.search(rf"^study {study.name} .*train \d+", printed, re.M), printed
+    assert not (bundle.root / "runs" / "iid-confidnet-0").exists()
+
+
+@pytest.mark.e2e
+def test_results_are_those_of_the_published_layout(trained):
+    bundle, run_dir = trained
+    results = load_results(run_dir / "results")
+    study = STUDIES[bundle.name][-1]
+    assert results.run["data_kind"] == "phantom"
+    assert results.run["study_description"] == study.description
+    assert list(results.test_sets) == ["iid", "target"]
+    assert results.test_sets["target"].kind == study.kind
+    target = results.cases_of("target")
+    assert study.target(target).all()
+    assert not study.target(results.cases_of("iid")).any()
+    assert not set(results.cases_of("iid")["group"]) & set(target["group"])
+    arrays = results.test_sets["iid"].arrays
+    assert {"confidence_logit", "mcd_log_softmax", "features"} <= set(arrays)
+    np.testing.assert_allclose(np.exp(arrays["mcd_log_softmax"]).sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.e2e
+def test_pictures_stand_upright_and_have_their_channels(trained):
+    bundle, run_dir = trained
+    results = load_results(run_dir / "results")
+    cases, images = results.cases_of("iid"), results.test_sets["iid"].arrays["images"]
+    upright = transposed = 0.0
+    for name, picture in zip(cases["image"], np.array(images, float), strict=True):
+        if bundle.name == "lung_nodule_ct":
+            window = (np.load(bundle.data / name)[8:56, 8:56] + 1000.0) / 1400
+            expected = (np.clip(window, 0, 1) * 255).round()
+        else:
+            first = re.findall(r"'([^']+)'", name) or [name]  # six files are a list in the table
+            shape = (picture.shape[1], picture.shape[0])
+            opened = [Image.open(bundle.data / n).resize(shape, Image.Resampling.BILINEAR) for n in first[:3]]
+            expected = np.stack([np.asarray(one, float) for one in opened], -1).squeeze()
+        upright += np.abs(picture - expected).mean()
+        transposed += np.abs(np.swapaxes(picture, 0, 1) - expected).mean()
+    assert upright < 0.3 * transposed
+
+
+@pytest.mark.e2e
+def test_inference_without_labels_and_without_the_training(trained, tmp_path):
+    bundle, run_dir = trained
+    folder = sorted(bundle.data.rglob("*_w1.png" if bundle.name == "fc_microscopy" else "*.[jn]p[gy]"))[
+        0
+    ].parent
+    overrides = {"dataset_dir": str(folder), "run_dir": str(run_dir), "output": str(tmp_path / "p.csv")}
+    workflow = bundle.workflow("inference.json", "small.yaml", kind="infer", **overrides)
+    assert workflow.check_properties() == []
+    workflow.run()
+    table = pd.read_csv(tmp_path / "p.csv")
+    count = len(list(folder.rglob("*_w1.png"))) or len(
+        [p for p in folder.rglob("*") if p.suffix in (".jpg", ".npy")]
+    )
+    assert len(table) == count > 0
+    assert table["MSR"].between(0, 1).all()
+    classes = ConfigParser.load_config_file(str(bundle.configs / "inference.json"))["class_names"]
+    assert isinstance(classes, str) or set(table["class"]) <= set(classes)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("overlays", [(), ("deepgamblers.yaml",), ("devries.yaml",), ("evaluate.yaml",)])
+def test_monai_finds_the_properties_it_asks_for(bundle, overlays):
+    kind = "infer" if "evaluate.yaml" in overlays else "train"
+    workflow = bundle.workflow("train.yaml", *overlays, "small.yaml", kind=kind)
+    assert workflow.check_properties() == []
+
+
+@pytest.mark.e2e
+def test_unusable_images_stop_the_run_before_training_and_are_all_named(bundle, tmp_path):
+    if bundle.name == "lung_nodule_ct":
+        return  # its images are made by the run
+    data = write_phantom(bundle.name, tmp_path / "data")
+    images = sorted(p for p in data.rglob("*") if p.suffix in (".jpg", ".png"))
+    images[0].write_bytes(images[0].read_bytes()[:300])
+    Image.new("CMYK", (64, 64)).save(images[1], "TIFF")
+    Image.fromarray(np.zeros((64, 64), np.uint16)).save(images[2], "PNG")
+    with pytest.raises(RuntimeError) as caught:
+        bundle.run("train.yaml", "small.yaml", dataset_dir=str(data), output_dir=str(tmp_path / "runs"))
+    cause = root_cause(caught.value)
+    assert isinstance(cause, PreflightError)
+    assert len(cause.faults) == 3
+    assert all(str(image.relative_to(data)) in str(cause) for image in images[:3])
+    assert not list((tmp_path / "runs").rglob("last.pt"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_are_those_of_the_study(name):
+    expected = {
+        "dermoscopy": ("efficientnet-b4", 3, 0.2, 2, 16, 3e-5, 0, 20, 20, 10, 15),
+        "chest_xray": ("densenet121", 1, 0.1, 8, 96, 5e-4, 1e-5, 40, 40, 10, 30),
+        "fc_microscopy": ("densenet161", 6, 0.1, 1139, 70, 1.5e-4, 1e-5, 90, 120, 10, 90),
+        "lung_nodule_ct": ("densenet161", 1, 0.1, 2, 512, 1.5e-4, 0.1, 45, 60, 20, 45),
+    }
+    configs = BUNDLES / name / "configs"
+    train, gamblers, devries = (
+        yaml.safe_load((configs / f"{n}.yaml").read_text()) for n in ("train", "deepgamblers", "devries")
+    )
+    backbone = train["network_def"]["backbone"]
+    assert expected[name] == (
+        *(backbone[key] for key in ("name", "in_channels", "dropout")),
+        *(train[key] for key in ("num_classes", "batch_size", "learning_rate", "weight_decay", "epochs")),
+        *(gamblers[key] for key in ("epochs", "reward")),
+        devries["epochs"],
+    )
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [
+        ("dermoscopy", ([20, 5, 5], [15, 5], [15])),
+        ("chest_xray", ([40, 10, 10], [30, 10], [30])),
+        ("fc_microscopy", ([90, 30, 30], [90, 30], [90])),
+        ("lung_nodule_ct", ([45, 15, 15], [45, 15], [45])),
+    ],
+)
+def test_epochs_of_the_stages(name, epochs):
+    configs = BUNDLES / name / "configs"
+    for overlays, expected in zip(((), ("deepgamblers",), ("devries",)), epochs, strict=True):
+        files = [str(configs / f"{n}.yaml") for n in ("train", *overlays)]
+        workflow = ConfigWorkflow(files, logging_file=False)
+        workflow.initialize()
+        assert [stage.epochs for stage in workflow.parser.get_parsed_content("stages")] == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata_passes_monais_check_against_the_local_schema(name):
+    meta = BUNDLES / name / "configs" / "metadata.json"
+    verify_metadata(meta_file=str(meta), filepath=str(BUNDLES / "metadata.schema.json"))
+    metadata = json.loads(meta.read_text())
+    assert metadata["version"] in metadata["changelog"]
+
+
+def test_the_schema_refuses_what_is_wrong(tmp_path):
+    metadata = json.loads((BUNDLES / "dermoscopy" / "configs" / "metadata.json").read_text())
+    for wrong in ({"version": "new"}, {"intended_use": ""}, {"changelog": {}}, {"surprise": 1}):
+        (tmp_path / "m.json").write_text(json.dumps({**metadata, **wrong}))
+        with pytest.raises(ValueError, match="Failed validating"):
+            verify_metadata(
+                meta_file=str(tmp_path / "m.json"), filepath=str(BUNDLES / "metadata.schema.json")
+            )
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", NAMES)
+def test_the_network_takes_and_gives_what_the_metadata_say(name):
+    configs = BUNDLES / name / "configs"
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(configs / "metadata.json"),
+        config_file=str(configs / "inference.json"),
+        device="cpu",
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inference_repeats_what_the_training_says_of_network_and_images(name):
+    configs = BUNDLES / name / "configs"
+    train = ConfigParser.load_config_file(str(configs / "train.yaml"))
+    inference = ConfigParser.load_config_file(str(configs / "inference.json"))
+    own = "network_def num_classes image_modes image_shape image_size picture_mode channel_dim preprocessing"
+    for key in own.split():
+        assert inference.get(key) == train.get(key), key
+    image = network_data_format(name)["inputs"]["image"]
+    assert image["num_channels"] == train["network_def"]["backbone"]["in_channels"]
+    assert image["spatial_shape"] == train.get("image_size", train.get("image_shape"))
+    assert network_data_format(name)["outputs"]["pred"]["num_channels"] == train["num_classes"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_config_repeats_what_a_shared_one_says(name):
+    shared = {p.stem: ConfigParser.load_config_file(str(p)) for p in SHARED.glob("*.yaml")}
+    configs = BUNDLES / name / "configs"
+    for file in sorted(configs.glob("*.yaml")):
+        own = ConfigParser.load_config_file(str(file))
+        for base in (*own.get("_base_", ()), *own.get("+_base_", ())):
+            for key in shared.get(base, {}).keys() & own.keys():
+                value = shared[base][key]
+                assert key in ("imports", "train", "evaluator", "handlers") or own.get(key) != value, (
+                    file,
+                    key,
+                )
