@@ -14,7 +14,7 @@ from toy import tiny_network, toy_cases, toy_dataset, toy_records
 from monai_sf.evaluation import thresholds
 from monai_sf.heads import ConfidNetHead, DeVriesHead
 from monai_sf.inferers import MCDropoutInferer
-from monai_sf.prediction import ImagePredictor, stored_threshold
+from monai_sf.prediction import ImagePredictor, image_records, stored_threshold
 from monai_sf.results import Results, TestSet, load_results
 
 CSFS = ("MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet")
@@ -166,3 +166,27 @@ def test_the_network_can_be_traced_for_export():
     images = torch.rand(5, 1, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(traced(images), original(images))
+
+
+def test_images_of_a_folder_in_any_letter_case_and_with_a_file_a_channel(tmp_path):
+    for name in ("b/B.PNG", "a.jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    records = image_records(tmp_path, ["*.jpg", "*.png"])
+    assert [record["case_id"] for record in records] == ["a.jpg", "b/B.PNG"]
+    assert records[0]["image"] == str(tmp_path / "a.jpg")
+    with pytest.raises(FileNotFoundError, match=r"no file below .* matches \*\.dcm"):
+        image_records(tmp_path, "*.dcm")
+
+
+def test_missing_channel_files_are_all_named(tmp_path):
+    for name in ("x_w1.png", "x_w2.png", "y_w1.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert image_records(tmp_path, "x*.png", ["_w1", "_w2"]) == [
+        {"image": [str(tmp_path / f"x_w{i}.png") for i in (1, 2)], "case_id": "x_w1.png"}
+    ]
+    with pytest.raises(FileNotFoundError, match=r"3 channel files are missing:\n.*x_w3.*\n.*y_w2.*\n.*y_w3"):
+        image_records(tmp_path, "*.png", ["_w1", "_w2", "_w3"])
+    with pytest.raises(FileNotFoundError, match="and has '_ch0' in its name"):
+        image_records(tmp_path, "*.png", ["_ch0", "_ch1"])

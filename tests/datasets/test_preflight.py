@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from monai_sf.datasets.preflight import PreflightError, check_images
+from monai_sf.datasets.preflight import PreflightError, check_images, check_labels
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 4)).astype(np.uint8)
 
@@ -112,3 +112,23 @@ def test_only_new_and_changed_files_are_decoded_again(folder: Path, tmp_path: Pa
 def test_one_string_is_no_list(folder: Path) -> None:
     with pytest.raises(ValueError, match="modes must be a list of names, got the string 'RGB'"):
         check_images(table("good.png"), folder, modes="RGB")
+
+
+def split_table(labels: list[int], splits: list[str]) -> pd.DataFrame:
+    names = [f"name {label}" for label in labels]
+    ids = [f"c{i}" for i in range(len(labels))]
+    return pd.DataFrame({"case_id": ids, "label": labels, "label_name": names, "split": splits})
+
+
+def test_labels_fit_the_network() -> None:
+    check_labels(split_table([0, 1, 0, 1, 2], ["train", "train", "val", "iid", "target"]), 3)
+    with pytest.raises(
+        ValueError, match=r"2 cases have labels outside of 0\.\.1: labels \[2, 7\], cases \['c1"
+    ):
+        check_labels(split_table([0, 2, 7], ["train", "train", "iid"]), 2)
+
+
+def test_a_class_without_a_training_case_is_named() -> None:
+    cases = split_table([0, 1, 1, 2, 3], ["train", "train", "val", "iid", "target"])
+    with pytest.raises(ValueError, match=r"1 validation and test cases are of 1 classes .*\['name 2'\]"):
+        check_labels(cases, 4)
