@@ -119,8 +119,7 @@ def select(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
         for row in found.itertuples()
     ]
     chosen = {
-        key: preferred_method(set(methods))
-        for key, methods in found.groupby(["dataset", "csf"])["method"]
+        key: preferred_method(set(methods)) for key, methods in found.groupby(["dataset", "csf"])["method"]
     }
     found["row"] = [
         csf if method == chosen[dataset, csf] else f"{csf} ({method})"

@@ -198,9 +198,7 @@ def _judge(
     column = "group" if "group" in results.cases else "case_id"
     drawn: tuple[bytes, NDArray[np.uint8]] | None = None
     for test_set in results.test_sets.values():
-        groups, of_case = np.unique(
-            results.cases[column].to_numpy(str)[test_set.rows], return_inverse=True
-        )
+        groups, of_case = np.unique(results.cases[column].to_numpy(str)[test_set.rows], return_inverse=True)
         if n_resamples and len(groups) > 1 and (drawn is None or drawn[0] != groups.tobytes()):
             drawn = groups.tobytes(), group_counts(groups, n_resamples, seed)
         draws = (drawn[1], of_case) if drawn is not None and len(groups) > 1 else None

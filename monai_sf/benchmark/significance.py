@@ -19,6 +19,8 @@ from monai_sf.benchmark.collection import Collection, Judged
 from monai_sf.metrics.paired import difference_of, holm
 
 LEVEL = 0.95
+#: Share of resamples without a value, such as those that drew no failure, from which on a note says so.
+UNDEFINED = 0.01
 COLUMNS = (
     "scope", "dataset", "group", "shift", "first", "second", "difference", "low", "high", "p_value", "p_holm",
     "better", "pairs", "note",
@@ -80,9 +82,7 @@ def significance(collection: Collection, *, reference: str | None = None) -> pd.
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
-def _scores(
-    cells: pd.DataFrame, collection: Collection, column: Column
-) -> dict[str, dict[_Place, _Scored]]:
+def _scores(cells: pd.DataFrame, collection: Collection, column: Column) -> dict[str, dict[_Place, _Scored]]:
     """Row to its values at each unit and seed of a column."""
     wanted = (cells["dataset"] == column[0]) & (cells["group"] == column[1])
     if len(column) == 3:
@@ -157,6 +157,9 @@ def _compare(
             "pairs": len(usable),
             "note": "not defined in any resample",
         }
+    undefined = float(np.isnan(resampled).mean())
+    if undefined > UNDEFINED:
+        note = "; ".join(filter(None, (note, f"not defined in {undefined:.0%} of the resamples")))
     found = difference_of(100 * float(estimate), 100 * resampled, LEVEL)
     return {
         "difference": found.estimate,
@@ -197,4 +200,18 @@ def wins_and_losses(differences: pd.DataFrame, columns: Sequence[Column]) -> pd.
             wins = int((meets["better"] == name).sum())
             losses = int((meets["better"] != "").sum()) - wins
             result.loc[name, column] = f"+{wins} −{losses}"
+    return result
+
+
+def verdicts(differences: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+    """Which scores are better or worse than the reference in each column; empty where it may be chance.
+
+    Args:
+        differences: see :func:`significance`, made with a reference; only the scope "column" is read.
+        columns: columns of the table.
+    """
+    own = differences[differences["scope"] == "column"]
+    result = pd.DataFrame("", list(dict.fromkeys(own["first"])), pd.MultiIndex.from_tuples(columns))
+    for c in own[own["better"] != ""].itertuples():
+        result.loc[c.first, (c.dataset, c.group)] = "better" if c.better == c.first else "worse"
     return result
