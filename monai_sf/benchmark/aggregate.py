@@ -10,16 +10,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monai_sf.benchmark.collection import Collection, RunKey
+from monai_sf.benchmark.collection import Collection, RunKey, records
 from monai_sf.benchmark.measures import Measure
 from monai_sf.benchmark.missing import Gap, describe
 from monai_sf.evaluation import GROUPS, preferred_method
-from monai_sf.results import ResultsError
 from monai_sf.scores import CSFS
 
 Column = tuple[str, ...]
@@ -83,6 +83,11 @@ class Table:
         return values.rank(ascending=self.measure.lower_is_better, method="average")
 
 
+def number_at(frame: pd.DataFrame, row: str, column: Column) -> float:
+    """One entry."""
+    return float(cast(Any, frame.loc[row, column]))
+
+
 def _rounding(values: pd.Series[float]) -> pd.Series[float]:
     """What the order of additions may change."""
     return values.abs() * 1e-12 + 1e-12
@@ -113,10 +118,10 @@ def select(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
     targets = found[found["group"].isin(["acq", "man"])]
     several = targets.groupby(["dataset", "study"])["test_set"].nunique()
     many = {key for key, count in several.items() if count > 1}
-    found["shift"] = [_shift(row, many) for row in found.itertuples()]
+    found["shift"] = [_shift(row, many) for row in records(found)]
     found["unit"] = [
         (row.study, f"{row.corruption} {row.severity}" if row.corruption else row.shift)
-        for row in found.itertuples()
+        for row in records(found)
     ]
     chosen = {
         key: preferred_method(set(methods)) for key, methods in found.groupby(["dataset", "csf"])["method"]
@@ -128,14 +133,13 @@ def select(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
     return found
 
 
-def _shift(row: tuple[object, ...], many: set[Hashable]) -> str:
-    cell = row._asdict()  # type: ignore[attr-defined]  # itertuples gives named tuples
-    if cell["group"] == "iid":
+def _shift(cell: Any, many: set[Hashable]) -> str:
+    if cell.group == "iid":
         return "iid"
-    if cell["corruption"]:
-        return str(cell["corruption"])
-    several = (cell["dataset"], cell["study"]) in many
-    return f"{cell['study']}: {cell['test_set']}" if several else str(cell["study"])
+    if cell.corruption:
+        return str(cell.corruption)
+    several = (cell.dataset, cell.study) in many
+    return f"{cell.study}: {cell.test_set}" if several else str(cell.study)
 
 
 def row_order(selected: pd.DataFrame) -> list[str]:
@@ -185,7 +189,7 @@ def table_of(collection: Collection, *, per_shift: bool = False, expected: Itera
             part = own[own["row"] == row]
             values = np.full((len(units), len(seeds)), np.nan)
             why: dict[tuple[int, int], str] = {}
-            for cell in part.itertuples():
+            for cell in records(part):
                 place = units.index(cell.unit), seeds.index(cell.seed)
                 values[place] = cell.value
                 if cell.undefined:

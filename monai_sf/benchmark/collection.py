@@ -1,7 +1,7 @@
 """From folders with results to tidy cells: one pass over each test set gives every number of the tables.
 
-One run's folder is open at a time, its arrays are memory maps, and what stays of a test set and a score are six
-values, a curve of 101 points and, for the significance, one value a resample.
+One run's folder is open at a time, its arrays are memory maps, and what stays of a test set and a score are
+six values, a curve of 101 points and, for the significance, one value a resample.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ class RunKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.dataset}/{self.study}/{self.method}/seed {self.seed}"
+
+
+def records(cells: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples."""
+    yield from cells.itertuples()
 
 
 class Judged(NamedTuple):

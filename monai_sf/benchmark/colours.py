@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: From the best to the worst of a column. One hue that darkens, so lightness alone says it all, and black text
-#: keeps a contrast of 5.5 to 1 or more on each.
+#: From the best to the worst of a column. One hue that darkens, so lightness alone says it all, and black
+#: text keeps a contrast of 5.5 to 1 or more on each.
 LIGHTEST, DARKEST = (247, 251, 255), (91, 155, 208)
 STEPS = 20
 

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,8 +22,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from monai_sf.benchmark.aggregate import Column, Table, column_order, row_order, select
-from monai_sf.benchmark.collection import COVERAGES, Collection, Judged
+from monai_sf.benchmark.aggregate import Column, Table, column_order, number_at, row_order, select
+from monai_sf.benchmark.collection import COVERAGES, Collection, Judged, records
 from monai_sf.benchmark.colours import look
 from monai_sf.benchmark.format import title
 from monai_sf.files import atomic_path, write_text
@@ -34,7 +35,7 @@ INK, QUIET, LINE = "#16202b", "#536170", "#dcdcd6"
 FIRST_COVERAGE = 5
 PANELS_IN_A_ROW = (4, 3)
 
-_STYLE = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that widths agree everywhere
     "font.size": 8,
@@ -61,8 +62,8 @@ _STYLE = {
 def risk_coverage_figure(collection: Collection, dataset: str) -> Figure:
     """Selective risk against coverage, one panel a shift, one line a score, the mean over seeds.
 
-    A panel of a corruption shows the mean over its severities. The band reaches from the lowest to the highest
-    seed. Of a score that lacks test sets or seeds the line is that of what there is; the table says what.
+    A panel of a corruption shows the mean over its severities. The band reaches from the lowest to the
+    highest seed. Of a score that lacks test sets or seeds the line is that of what there is; the table says what.
 
     Args:
         collection: see :func:`~.collection.collect`.
@@ -118,7 +119,7 @@ def risk_coverage_figure(collection: Collection, dataset: str) -> Figure:
 def _curves(part: pd.DataFrame, collection: Collection) -> dict[str, Float]:
     """Row to its curves (seeds, 101), each the mean over the test sets of that seed."""
     found: dict[str, dict[int, list[Float]]] = {}
-    for c in part.itertuples():
+    for c in records(part):
         curve = collection.curves.get(Judged(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed))
         if curve is not None:
             found.setdefault(str(c.row), {}).setdefault(int(c.seed), []).append(curve)
@@ -136,8 +137,8 @@ def _shift_title(column: Column) -> str:
 def rank_figure(table: Table) -> Figure:
     """The rank of every score in every column, best on top; lines join the columns of a dataset.
 
-    Scores of equal value share a rank and are drawn side by side. A gap in a line is a cell that is missing or
-    incomplete: it has no rank, and stands as a hollow mark in the lowest row. A table per shift has one panel
+    Scores of equal value share a rank and are drawn side by side. A gap in a line is a cell that is missing
+    or incomplete: it has no rank, and stands as a hollow mark in the lowest row. A table per shift has one panel
     a dataset.
     """
     ranks = table.ranks()
@@ -164,15 +165,15 @@ def _rank_panel(
     for position, row in enumerate(rows):
         colour, dashes, marker = look(position)
         for start, end in _datasets(columns):
-            values = np.array([float(ranks.loc[row, column]) for column in columns[start:end]])
+            values = np.array([number_at(ranks, row, column) for column in columns[start:end]])
             beside = [_beside(ranks, row, column) for column in columns[start:end]]
             panel.plot(
                 np.array(x[start:end]) + beside, values, color=colour, linestyle=dashes, linewidth=1.4,
                 marker=marker, markersize=9 if marker == "*" else 6, markeredgecolor="white",
                 markeredgewidth=0.7, zorder=3,
             )  # fmt: skip
-            for i in np.flatnonzero(np.isnan(values)):
-                unranked = [r for r in rows if np.isnan(ranks.loc[r, columns[start + i]])]
+            for i in np.flatnonzero(np.isnan(values)).tolist():
+                unranked = [r for r in rows if np.isnan(number_at(ranks, r, columns[start + i]))]
                 panel.plot(
                     x[start + i] + _spread(unranked.index(row), len(unranked)), lowest, color=colour,
                     marker=marker, markersize=5, markerfacecolor="none", markeredgewidth=0.9, zorder=3,
@@ -247,8 +248,8 @@ def _legend(figure: Figure, shown: Sequence[str], rows: Sequence[str], *, with_m
     most = max(1, int(figure.get_size_inches()[0] / 1.25))
     lines = math.ceil(len(handles) / most)
     figure.legend(
-        handles=handles, loc="outside lower left", ncols=math.ceil(len(handles) / max(1, lines)), frameon=False,
-        handlelength=3, fontsize=8,
+        handles=handles, loc="outside lower left", ncols=math.ceil(len(handles) / max(1, lines)),
+        frameon=False, handlelength=3, fontsize=8,
     )  # fmt: skip
 
 
@@ -261,7 +262,8 @@ def _settled(figure: Figure) -> Figure:
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for panel in figure.axes:
-        panel.set_position([round(float(value), 5) for value in panel.get_position().bounds])
+        left, bottom, width, height = (round(float(v), 5) for v in panel.get_position().bounds)
+        panel.set_position((left, bottom, width, height))
     return figure
 
 

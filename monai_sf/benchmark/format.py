@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from monai_sf.benchmark.aggregate import Column, Table
+from monai_sf.benchmark.aggregate import Column, Table, number_at
 
 #: What stands in a cell without a number.
 EMPTY = "–"
@@ -101,8 +101,8 @@ def lay_out(table: Table) -> Laid:
     cells = {}
     for row in rows:
         for column in table.columns:
-            mean, spread = float(table.mean.loc[row, column]), float(table.spread.loc[row, column])
-            shade = float(shades.loc[row, column])
+            mean, spread = number_at(table.mean, row, column), number_at(table.spread, row, column)
+            shade = number_at(shades, row, column)
             cells[row, column] = Cell(
                 number(mean),
                 "" if math.isnan(spread) else number(spread, like=mean),

@@ -26,10 +26,10 @@ from monai_sf.benchmark.format import (
 from monai_sf.benchmark.paper import CAVEAT
 
 _SIGNIFICANCE = (
-    "In each column the scores are compared on the same resampled groups (patients). Counted are the differences "
-    "that remain after Holm's correction for all comparisons of the column (adjusted p < 0.05). They speak of "
-    "other patients, not of other trainings. Intervals and p-values, per shift and test set too, are in "
-    "significance.csv."
+    "In each column the scores are compared on the same resampled groups (patients). Counted are the "
+    "differences that remain after Holm's correction for all comparisons of the column (adjusted p < 0.05). "
+    "They speak of other patients, not of other trainings. Intervals and p-values, per shift and test set too, "
+    "are in significance.csv."
 )
 
 
@@ -135,7 +135,10 @@ def _shaded(table: Table, columns: Sequence[Column]) -> str:
 
 def _table(head: str, rows: Sequence[str]) -> str:
     body = "\n".join(rows)
-    return f'<div class="scroll" tabindex="0"><table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
+    return (
+        f'<div class="scroll" tabindex="0"><table>\n<thead>{head}</thead>\n'
+        f"<tbody>\n{body}\n</tbody>\n</table></div>"
+    )
 
 
 def _begins(columns: Sequence[Column], i: int) -> str:

@@ -42,7 +42,7 @@ def escape(text: str) -> str:
 
 
 def latex_of(table: Table) -> str:
-    """A ``table`` environment with caption, tabular and footnotes, to ``\\input`` into a document."""
+    """A ``table`` environment with caption, tabular and footnotes, to be read into a document."""
     laid = lay_out(table)
     tabulars = "\n\n\\medskip\n".join(_tabular(laid, columns) for columns in blocks(laid.columns, WIDEST))
     lines = [rf"\textsuperscript{{{n}}}~{escape(text)}" for n, text in enumerate(laid.footnotes, 1)]

@@ -22,8 +22,8 @@ from monai_sf.benchmark.aggregate import Table
 
 #: What a reader must know before two columns are compared.
 CAVEAT = (
-    "The paper's figures are of other data, splits and training runs: the two may be compared in their order and "
-    "size, not digit by digit. On phantoms or rendered images they have nothing in common with them."
+    "The paper's figures are of other data, splits and training runs: the two may be compared in their order "
+    "and size, not digit by digit. On phantoms or rendered images they have nothing in common with them."
 )
 
 

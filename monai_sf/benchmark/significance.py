@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sf.benchmark.aggregate import Column, column_order, row_order, select
-from monai_sf.benchmark.collection import Collection, Judged
+from monai_sf.benchmark.collection import Collection, Judged, records
 from monai_sf.metrics.paired import difference_of, holm
 
 LEVEL = 0.95
@@ -88,7 +88,7 @@ def _scores(cells: pd.DataFrame, collection: Collection, column: Column) -> dict
     if len(column) == 3:
         wanted &= cells["shift"] == column[2]
     scores: dict[str, dict[_Place, _Scored]] = {}
-    for c in cells[wanted].itertuples():
+    for c in records(cells[wanted]):
         at = Judged(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed)
         scores.setdefault(str(c.row), {})[c.unit, c.seed] = _Scored(
             c.value, collection.resampled.get(at), c.fingerprint
@@ -140,7 +140,7 @@ def _compare(
     note = "" if len(usable) == len(places) else f"on {len(usable)} of {len(places)} test sets and seeds"
     if not usable:
         return {**nothing, "pairs": 0, "note": "nothing in common"}
-    estimate = _mean_of_units((p, np.float64(first[p].value - second[p].value)) for p in usable)
+    estimate = _mean_of_units((p, np.asarray(first[p].value - second[p].value)) for p in usable)
     draws = [(p, first[p].resampled, second[p].resampled) for p in usable]
     if any(a is None or b is None for _, a, b in draws):
         return {
@@ -212,6 +212,6 @@ def verdicts(differences: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFra
     """
     own = differences[differences["scope"] == "column"]
     result = pd.DataFrame("", list(dict.fromkeys(own["first"])), pd.MultiIndex.from_tuples(columns))
-    for c in own[own["better"] != ""].itertuples():
+    for c in records(own[own["better"] != ""]):
         result.loc[c.first, (c.dataset, c.group)] = "better" if c.better == c.first else "worse"
     return result

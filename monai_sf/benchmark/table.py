@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the tables of the runs that the arguments name; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m monai_sf.benchmark.table",
-        description="Table 1 of the benchmark, the same per shift, significance and figures, from the results of "
-        "any number of datasets, studies, methods and seeds.",
+        description="Table 1 of the benchmark, the same per shift, significance and figures, from the "
+        "results of any number of datasets, studies, methods and seeds.",
     )
     parser.add_argument(
         "runs", nargs="+", metavar="RUNS", help="folder of a run, or one that holds runs at any depth"
