@@ -63,7 +63,8 @@ def risk_coverage_figure(collection: Collection, dataset: str) -> Figure:
     """Selective risk against coverage, one panel a shift, one line a score, the mean over seeds.
 
     A panel of a corruption shows the mean over its severities. The band reaches from the lowest to the
-    highest seed. Of a score that lacks test sets or seeds the line is that of what there is; the table says what.
+    highest seed. Of a score that lacks test sets or seeds the line is that of what there is; the table
+    says what.
 
     Args:
         collection: see :func:`~.collection.collect`.
@@ -138,8 +139,8 @@ def rank_figure(table: Table) -> Figure:
     """The rank of every score in every column, best on top; lines join the columns of a dataset.
 
     Scores of equal value share a rank and are drawn side by side. A gap in a line is a cell that is missing
-    or incomplete: it has no rank, and stands as a hollow mark in the lowest row. A table per shift has one panel
-    a dataset.
+    or incomplete: it has no rank, and stands as a hollow mark in the lowest row. A table per shift has one
+    panel a dataset.
     """
     ranks = table.ranks()
     rows, columns = [str(row) for row in ranks.index], table.columns

@@ -28,8 +28,8 @@ from monai_sf.benchmark.paper import CAVEAT
 _SIGNIFICANCE = (
     "In each column the scores are compared on the same resampled groups (patients). Counted are the "
     "differences that remain after Holm's correction for all comparisons of the column (adjusted p < 0.05). "
-    "They speak of other patients, not of other trainings. Intervals and p-values, per shift and test set too, "
-    "are in significance.csv."
+    "They speak of other patients, not of other trainings. Intervals and p-values, per shift and test set "
+    "too, are in significance.csv."
 )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -95,7 +97,7 @@ def write_tables(
     comparison = compare_with_paper(table) if compare_paper else None
     differences = significance(collection, reference=reference) if n_resamples else None
     if differences is not None:
-        table = _with_notes(table, differences, n_resamples)
+        table = with_warning(table, differences, n_resamples)
     drawn = {
         "ranks": ("Rank of the scores in Table 1", figures.rank_figure(table)),
         "ranks_per_shift": ("Rank of the scores per shift", figures.rank_figure(per_shift)),
@@ -152,17 +154,21 @@ def _plain(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
 
 
-def _with_notes(table: Table, differences: pd.DataFrame, n_resamples: int) -> Table:
-    """The table, with a warning when no p-value can be small enough to survive the correction."""
+def with_warning(table: Table, differences: pd.DataFrame, n_resamples: int) -> Table:
+    """The table, with a note when no p-value can be small enough to survive Holm's correction.
+
+    Args:
+        table: Table 1.
+        differences: see :func:`~.significance.significance`.
+        n_resamples: how many there were.
+    """
     per_column = differences[differences["scope"] == "column"]
     family = int(per_column.groupby(["dataset", "group"])["p_value"].count().max())
-    needed = 2 * family / (1 - LEVEL)
+    needed = round(2 * family / (1 - LEVEL), 6)
     if n_resamples + 1 > needed or not family:
         return table
     note = (
         f"significance: {n_resamples} resamples cannot show any difference among {family} comparisons; "
-        f"take {int(needed) + 1} or more, or a reference"
+        f"take {math.ceil(needed)} or more, or a reference"
     )
-    return Table(
-        table.measure, table.mean, table.spread, table.cell_notes, table.column_notes, (*table.notes, note)
-    )
+    return replace(table, notes=(*table.notes, note))

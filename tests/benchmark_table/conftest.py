@@ -106,3 +106,12 @@ class Runs:
 @pytest.fixture
 def runs(tmp_path):
     return Runs(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def shared_runs(tmp_path_factory):
+    """Two datasets, three methods, two seeds; one run has no neighbours."""
+    runs = Runs(tmp_path_factory.mktemp("shared") / "runs")
+    runs.matrix(("iid", "nih14"), ("confidnet", "deepgamblers", "devries"), (0, 1))
+    runs.add(study="texture", kind="manifestation", method="devries", seed=0, dataset="lung_nodule_ct")
+    return runs

@@ -70,16 +70,15 @@ def test_ranks_per_shift_have_a_panel_for_each_dataset(runs):
     assert len(rank_figure(table_of(runs.collect(), per_shift=True)).axes) == 2
 
 
-def test_svg_is_the_same_each_time_and_has_no_date(runs, tmp_path):
-    runs.matrix(("iid",), seeds=(0,))
-    collection = runs.collect()
-    first, second = (svg_of(risk_coverage_figure(collection, "chest_xray")) for _ in range(2))
-    assert first == second
-    assert "<dc:date>" not in first
-    for kind in ("svg", "pdf"):
-        for name in "ab":
+def test_files_are_the_same_each_time_and_have_no_date(runs, tmp_path):
+    runs.add()
+    collection = runs.collect(csfs=["MSR", "PE"])
+    for name in "ab":
+        for kind in ("svg", "pdf"):
             save_figure(risk_coverage_figure(collection, "chest_xray"), tmp_path / f"{name}.{kind}")
+    for kind in ("svg", "pdf"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    assert "<dc:date>" not in (tmp_path / "a.svg").read_text()
 
 
 def test_unknown_dataset(runs):

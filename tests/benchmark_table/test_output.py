@@ -16,22 +16,22 @@ from monai_sf.benchmark.colours import LOOKS, STEPS, look, shade_rgb
 from monai_sf.benchmark.format import blocks, decimals, lay_out, number, title
 from monai_sf.benchmark.latex import escape, latex_of
 from monai_sf.benchmark.paper import compare_with_paper, paper_table
+from monai_sf.benchmark.significance import significance
 from monai_sf.benchmark.table import main
 from monai_sf.benchmark.text import text_of
-from monai_sf.benchmark.write import write_table, write_tables
+from monai_sf.benchmark.write import with_warning, write_table, write_tables
 
 HOSTILE = 'a&b_%$#{}~^\\<script>alert(1)</script>"'
 
 
-@pytest.fixture
-def written(runs, tmp_path):
-    runs.matrix(("iid", "nih14"), ("confidnet", "deepgamblers", "devries"), (0, 1))
-    runs.add(study="texture", kind="manifestation", method="devries", seed=0, dataset="lung_nodule_ct")
-    return write_tables([runs.root], tmp_path / "out", compare_paper=True, n_resamples=60)
+@pytest.fixture(scope="module")
+def written(shared_runs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    return write_tables([shared_runs.root], folder, compare_paper=True, n_resamples=60)
 
 
-def test_all_files_are_written(written, tmp_path):
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {p.name for p in written.values()}
+def test_all_files_are_written(written):
+    assert {p.name for p in written["html"].parent.iterdir()} == {p.name for p in written.values()}
     assert {p.name for p in written.values()} >= {
         "table.txt", "table.csv", "table.tex", "table.html", "per_shift.csv", "cells.csv",
         "significance.csv", "ranks.svg", "ranks.pdf", "risk_coverage_chest_xray.svg",
@@ -39,15 +39,15 @@ def test_all_files_are_written(written, tmp_path):
     assert all(path.stat().st_size > 100 for path in written.values())
 
 
-def test_equal_inputs_give_equal_bytes(written, runs, tmp_path):
-    again = write_tables([runs.root], tmp_path / "again", compare_paper=True, n_resamples=60)
+def test_equal_inputs_give_equal_bytes(written, shared_runs, tmp_path):
+    again = write_tables([shared_runs.root], tmp_path / "again", compare_paper=True, n_resamples=60)
     assert written.keys() == again.keys()
     different = [key for key in written if written[key].read_bytes() != again[key].read_bytes()]
     assert different == []
 
 
-def test_csv_holds_every_digit(written, runs):
-    table = table_of(runs.collect())
+def test_csv_holds_every_digit(written, shared_runs):
+    table = table_of(shared_runs.collect())
     read = pd.read_csv(written["csv"], keep_default_na=False, na_values={"mean": "", "sd": ""})
     for cell in read.itertuples():
         column = (cell.dataset, cell.group)
@@ -57,7 +57,7 @@ def test_csv_holds_every_digit(written, runs):
         assert cell.note == note
     assert set(pd.read_csv(written["per_shift"])["shift"]) == {"iid", "noise", "blur", "nih14", "texture"}
     cells = pd.read_csv(written["cells"])
-    assert len(cells) == len(runs.collect().cells)
+    assert len(cells) == len(shared_runs.collect().cells)
 
 
 def test_text_has_numbers_marks_and_notes(runs):
@@ -84,7 +84,7 @@ def test_blocks_keep_datasets_together():
     columns = [("a", "iid"), ("a", "cor"), ("b", "iid"), ("b", "cor"), ("c", "iid")]
     assert [len(block) for block in blocks(columns, 3)] == [2, 3]
     assert [len(block) for block in blocks(columns, 1)] == [2, 2, 1]
-    assert sum(blocks(columns, 4), []) == columns
+    assert [column for block in blocks(columns, 4) for column in block] == columns
 
 
 def test_titles():
@@ -161,9 +161,9 @@ def test_html_is_static_whole_and_closed(written):
     assert all(attrs["alt"] for tag, attrs in page.tags if tag == "img")
 
 
-def test_html_shows_the_table(written, runs):
+def test_html_shows_the_table(written, shared_runs):
     text = written["html"].read_text()
-    laid = lay_out(table_of(runs.collect()))
+    laid = lay_out(table_of(shared_runs.collect()))
     for (_, _), cell in laid.cells.items():
         assert cell.text in text
         if cell.shade is not None:
@@ -174,7 +174,7 @@ def test_html_shows_the_table(written, runs):
 
 
 def test_names_are_escaped(runs, tmp_path):
-    runs.matrix(("iid",), ("confidnet", "x<b>&"), (0,), dataset=HOSTILE.replace("/", ""))
+    runs.matrix(("iid",), ("confidnet", "x<b>&"), (0,), corruptions=(), dataset=HOSTILE.replace("/", ""))
     files = write_tables([runs.root], tmp_path / "out", n_resamples=0)
     text = files["html"].read_text()
     assert "<script>" not in text
@@ -245,7 +245,7 @@ def test_comparison_needs_the_metric_and_the_datasets(runs):
 
 
 def test_the_command(runs, tmp_path, capsys):
-    runs.matrix(seeds=(0,))
+    runs.add()
     status = main([str(runs.root), "-o", str(tmp_path / "o"), "--metric", "auroc_f", "--resamples", "20",
                    "--reference", "MSR"])  # fmt: skip
     out = capsys.readouterr().out
@@ -272,14 +272,16 @@ def test_the_command_says_what_is_wrong(runs, tmp_path, capsys, options, message
     assert not (tmp_path / "o").exists()
 
 
-def test_too_few_resamples_for_the_correction_are_said(runs, tmp_path):
-    runs.add(corruptions=("noise",))
-    few = write_tables([runs.root], tmp_path / "few", n_resamples=100)
-    assert "100 resamples cannot show any difference among 15 comparisons" in few["text"].read_text()
-    enough = write_tables(
-        [runs.root], tmp_path / "enough", n_resamples=100, reference="MSR", csfs=["MSR", "PE"]
-    )
-    assert "cannot show" not in enough["text"].read_text()
+def test_too_few_resamples_for_the_correction_are_said(runs):
+    runs.add()
+    collection = runs.collect(n_resamples=100)
+    table = table_of(collection)
+    (note,) = with_warning(table, significance(collection), 100).notes
+    assert "100 resamples cannot show any difference among 15 comparisons" in note
+    assert "take 600 or more" in note
+    assert with_warning(table, significance(collection), 600).notes == ()
+    (note,) = with_warning(table, significance(collection, reference="MSR"), 100).notes
+    assert "among 5 comparisons" in note
 
 
 def test_write_table_is_as_it_was(runs, tmp_path, capsys):
