@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,9 @@ GROUPS = {"iid": "iid", "cor": "corruption", "acq": "acquisition", "man": "manif
 
 #: Ways of training that ``csfs_for`` knows.
 METHODS = ("classifier", "confidnet", "deepgamblers", "devries")
+
+#: Where a score of any network is taken from when several ways of training have it; the paper's first.
+_PREFERRED = ("confidnet", "classifier")
 
 #: ``metric(confidence, error) -> value``, both (n,) float64; see ``monai_sf.metrics``.
 Metric = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
@@ -118,11 +121,28 @@ def thresholds(results: Results, test_set: str, target_risk: float) -> dict[str,
     return {"target_risk": target_risk, "cases": len(results.test_sets[test_set]), "csfs": points}
 
 
+def preferred_method(methods: Collection[str]) -> str:
+    """The way of training whose network a score is read from, of several that have it.
+
+    Networks that were trained in different ways are not averaged. As in the paper, the scores of any network
+    are those of the classifier under ConfidNet; without one, those of the plain classifier, and then those of
+    the first method by name.
+
+    Raises:
+        ValueError: there are no methods.
+    """
+    if not methods:
+        raise ValueError("methods must hold at least one way of training, got none")
+    return next((name for name in _PREFERRED if name in methods), min(methods))
+
+
 def benchmark_table(runs: Sequence[Results], metric: Metric = aurc) -> pd.DataFrame:
     """The benchmark of several runs of one dataset: one row a CSF, one column a group of test sets.
 
     Seeds are averaged per test set, then test sets per group. ``iid`` and ``cor`` are those of the study
-    ``iid``, or of all runs when none is of that study; ``acq`` and ``man`` are those of all studies.
+    ``iid``, or of all runs when none is of that study; ``acq`` and ``man`` are those of all studies. A score
+    that several ways of training have is that of :func:`preferred_method`. What is missing is not marked
+    here; :mod:`monai_sf.benchmark.table` does that, and its numbers are these.
 
     Args:
         runs: results of one dataset, any studies, methods and seeds.
@@ -139,6 +159,10 @@ def benchmark_table(runs: Sequence[Results], metric: Metric = aurc) -> pd.DataFr
     if len(datasets) != 1:
         raise ResultsError(f"runs must be the results of one dataset, got {len(runs)} runs of {datasets}")
     has_iid_study = any(r.run["study"] == "iid" for r in runs)
+    methods: dict[str, set[str]] = defaultdict(set)
+    for results in runs:
+        for csf in available_csfs(results):
+            methods[csf].add(str(results.run["method"]))
     seeds: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
     for results in runs:
         study = str(results.run["study"])
@@ -149,6 +173,8 @@ def benchmark_table(runs: Sequence[Results], metric: Metric = aurc) -> pd.DataFr
             if not len(test_set):
                 continue
             for csf in available_csfs(results):
+                if preferred_method(methods[csf]) != results.run["method"]:
+                    continue
                 found = failure_detection(results, test_set.name, csf)
                 seeds[csf, group, study, test_set.name].append(float(metric(found.confidence, found.error)))
     cells: dict[tuple[str, str], list[float]] = defaultdict(list)

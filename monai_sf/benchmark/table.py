@@ -1,37 +1,92 @@
-"""The benchmark table as text and CSV."""
+"""Table 1 of any collection of runs: ``python -m monai_sf.benchmark.table RUNS... -o OUTDIR``.
+
+See docs/table.md; the work is done in :mod:`monai_sf.benchmark.write` and what that builds on.
+"""
 
 from __future__ import annotations
 
-import os
+import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-import pandas as pd
+from monai_sf.benchmark.aggregate import Table, table_of
+from monai_sf.benchmark.collection import RESAMPLES, Collection, RunKey, collect
+from monai_sf.benchmark.measures import DEFAULT_RISK, measures
+from monai_sf.benchmark.paper import compare_with_paper, paper_table
+from monai_sf.benchmark.significance import significance
+from monai_sf.benchmark.write import write_table, write_tables
+from monai_sf.results import ResultsError
+from monai_sf.scores import CSFS, PAPER_CSFS
 
-from monai_sf.evaluation import benchmark_table
-from monai_sf.files import write_text
-from monai_sf.results import load_results
-from monai_sf.scores import PAPER_CSFS
+__all__ = [
+    "Collection",
+    "RunKey",
+    "Table",
+    "collect",
+    "compare_with_paper",
+    "main",
+    "paper_table",
+    "significance",
+    "table_of",
+    "write_table",
+    "write_tables",
+]
 
 
-def write_table(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Print the AURC of several runs' confidence scores, in per cent, and write it as CSV.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the tables of the runs that the arguments name; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m monai_sf.benchmark.table",
+        description="Table 1 of the benchmark, the same per shift, significance and figures, from the "
+        "results of any number of datasets, studies, methods and seeds.",
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUNS", help="folder of a run, or one that holds runs at any depth"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="OUTDIR", help="folder to write to")
+    parser.add_argument(
+        "--metric", default="aurc", metavar="NAME", help=f"{', '.join(measures())} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--risk", type=float, default=DEFAULT_RISK,
+        help="share of errors that coverage_at_risk tolerates among trusted cases (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--csfs", nargs="+", default=list(PAPER_CSFS), metavar="CSF",
+        help=f"scores to show, of {', '.join(CSFS)} (default: the paper's nine)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--reference", metavar="CSF", help="compare all scores with this one (default: all pairs)"
+    )
+    parser.add_argument(
+        "--compare-paper", action="store_true", help="put the paper's own Table 1 beside (aurc only)"
+    )
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, metavar="N",
+        help="of the patients, for the significance; 0 leaves it out (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        written = write_tables(
+            options.runs,
+            options.output,
+            options.metric,
+            risk=options.risk,
+            csfs=options.csfs,
+            reference=options.reference,
+            compare_paper=options.compare_paper,
+            n_resamples=options.resamples,
+            seed=options.seed,
+        )
+    except (ResultsError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(Path(written["text"]).read_text(encoding="utf-8"))
+    print("\n".join(f"{key}: {path}" for key, path in written.items()))
+    return 0
 
-    Args:
-        runs: folders with results of one dataset, see :func:`monai_sf.results.load_results`.
-        path: the CSV file to write: one row a CSF, columns iid, cor, acq, man as far as there are such test
-            sets; an empty cell where a score was not run.
 
-    Returns:
-        The table, in per cent.
-
-    Raises:
-        FileNotFoundError: a folder holds no finished results.
-        ResultsError: a folder is damaged.
-        OSError: the file cannot be written.
-    """
-    table = 100 * benchmark_table([load_results(run) for run in runs])
-    table = table.loc[[csf for csf in PAPER_CSFS if csf in table.index]]
-    write_text(path, table.round(4).to_csv(lineterminator="\n"))
-    shown = table.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-")
-    print(f"\nAURC in per cent, lower is better\n{shown}\n\ntable: {path}")
-    return table
+if __name__ == "__main__":
+    sys.exit(main())

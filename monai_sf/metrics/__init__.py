@@ -7,6 +7,7 @@ from monai_sf.metrics.failure import failure_auroc, failure_average_precision, f
 from monai_sf.metrics.guarantee import SelectiveThreshold, selective_threshold
 from monai_sf.metrics.ignite import AUGRC, AURC, EAUGRC, EAURC, ConfidenceAndError, FailureAUROC
 from monai_sf.metrics.operating import OperatingPoint, coverage_at_risk, risk_at_coverage
+from monai_sf.metrics.paired import Difference, holm, paired_bootstrap
 from monai_sf.metrics.table import RiskCoverageMetrics, risk_coverage_metrics, risk_coverage_table
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "EAUGRC",
     "EAURC",
     "ConfidenceAndError",
+    "Difference",
     "FailureAUROC",
     "Interval",
     "OperatingPoint",
@@ -30,6 +32,8 @@ __all__ = [
     "failure_auroc",
     "failure_average_precision",
     "failure_fpr",
+    "holm",
+    "paired_bootstrap",
     "risk_at_coverage",
     "risk_coverage_curve",
     "risk_coverage_metrics",

@@ -1,0 +1,282 @@
+"""From folders with results to tidy cells: one pass over each test set gives every number of the tables.
+
+One run's folder is open at a time, its arrays are memory maps, and what stays of a test set and a score are
+six values, a curve of 101 points and, for the significance, one value a resample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_sf.benchmark.measures import DEFAULT_RISK, Measure, measure, measures
+from monai_sf.evaluation import available_csfs, failure_detection
+from monai_sf.metrics.curve import Levels, levels_of
+from monai_sf.metrics.paired import group_counts, resampled_values
+from monai_sf.results import Results, ResultsError, TestSet, load_results
+from monai_sf.scores import CSFS, PAPER_CSFS
+
+Float = NDArray[np.float64]
+
+#: Shares of trusted cases at which the stored curves are read.
+COVERAGES: Float = np.linspace(0, 1, 101)
+RESAMPLES = 2000
+
+
+class RunKey(NamedTuple):
+    """What tells one run from another."""
+
+    dataset: str
+    study: str
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.study}/{self.method}/seed {self.seed}"
+
+
+def records(cells: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples."""
+    yield from cells.itertuples()
+
+
+class Judged(NamedTuple):
+    """One score of one run on one test set."""
+
+    dataset: str
+    study: str
+    test_set: str
+    csf: str
+    method: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The numbers of a collection of runs.
+
+    Attributes:
+        cells: one row a run, test set, score and metric, with the columns ``dataset``, ``study``, ``kind``
+            (iid, corruption, acquisition, manifestation), ``test_set``, ``corruption`` (empty for clean
+            images), ``severity`` (0 for clean images), ``csf``, ``method``, ``seed``, ``metric``, ``value``
+            (as a share, not in per cent; NaN where not defined), ``undefined`` (why), ``cases``, ``errors``
+            (counts), ``fingerprint`` (equal for test sets of the same cases and labels), ``data_kind``.
+        curves: selective risk at :data:`COVERAGES` (101,).
+        resampled: value of ``measure`` in every resample of groups (R,); empty where that was not asked for
+            or a test set has a single group.
+        measure: the metric that was resampled, and that tables show.
+        runs: each run and its folder.
+        unfinished: folders of evaluations that have not finished.
+    """
+
+    cells: pd.DataFrame
+    curves: dict[Judged, Float]
+    resampled: dict[Judged, Float]
+    measure: Measure
+    runs: dict[RunKey, Path]
+    unfinished: tuple[Path, ...] = field(default=())
+
+
+def find_runs(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
+    """Folders with results at or below the given ones.
+
+    Those of validation cases, which an evaluation writes beside its results, are not to be reported and are
+    left out, as are hidden folders.
+
+    Returns:
+        Folders that hold run.json, and those of evaluations that have not finished; each sorted.
+
+    Raises:
+        FileNotFoundError: a path is no folder, or none of them holds finished results.
+    """
+    finished: set[Path] = set()
+    unfinished: set[Path] = set()
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise FileNotFoundError(f"{path} is no folder: give folders of runs, or folders that hold them")
+        for folder, below, files in os.walk(path):
+            below[:] = [name for name in below if not name.startswith(".")]
+            place = Path(folder).resolve()
+            if "run.json" in files:
+                finished.add(place)
+                below.clear()
+            elif "cases.csv" in files and place.name != "validation":
+                unfinished.add(place)
+                below.clear()
+    kept = sorted(folder for folder in finished if not _is_validation(folder))
+    if not kept:
+        waiting = f"; not finished: {', '.join(map(str, sorted(unfinished)))}" if unfinished else ""
+        raise FileNotFoundError(
+            f"no finished results (run.json) at or below {', '.join(map(str, paths))}{waiting}: "
+            "run the evaluation first"
+        )
+    return kept, sorted(unfinished)
+
+
+def collect(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    metric: str = "aurc",
+    risk: float = DEFAULT_RISK,
+    csfs: Sequence[str] = PAPER_CSFS,
+    n_resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Collection:
+    """Judge every score of every run on every test set.
+
+    Args:
+        paths: folders of runs, or folders that hold them at any depth.
+        metric: the metric to resample for the significance; one of :func:`~.measures.measures`. The cells
+            hold all of them.
+        risk: for the metric ``coverage_at_risk``.
+        csfs: names of the scores to judge.
+        n_resamples: how many times to resample the groups; 0 for none, then there is no significance.
+        seed: of the resampling.
+
+    Raises:
+        FileNotFoundError: see :func:`find_runs`.
+        ResultsError: a folder is damaged, or two folders hold the same run.
+        ValueError: unknown metric or score, or a risk out of range.
+    """
+    shown = measure(metric, risk)
+    unknown = [name for name in csfs if name not in CSFS]
+    if unknown:
+        raise ValueError(f"csfs must be among {', '.join(CSFS)}, got {', '.join(unknown)}")
+    if n_resamples < 0:
+        raise ValueError(f"n_resamples must be 0 or more, got {n_resamples}")
+    folders, unfinished = find_runs(paths)
+    runs: dict[RunKey, Path] = {}
+    for folder in folders:
+        key = _key_of(folder)
+        if key in runs:
+            raise ResultsError(
+                f"the run {key} occurs twice, in {runs[key]} and {folder}: leave one of them out"
+            )
+        runs[key] = folder
+    runs = dict(sorted(runs.items()))
+    rows: list[dict[str, Any]] = []
+    curves: dict[Judged, Float] = {}
+    resampled: dict[Judged, Float] = {}
+    for key, folder in runs.items():
+        try:
+            results = load_results(folder)
+            for at, found, levels, draws in _judge(results, key, csfs, n_resamples, seed):
+                rows += _rows(at, found, levels, risk, str(results.run["data_kind"]))
+                if levels is not None:
+                    curves[at] = np.interp(
+                        COVERAGES, *_points(levels.kept / levels.kept[-1], levels.wrong / levels.kept)
+                    )
+                if draws is not None:
+                    resampled[at] = resampled_values(shown.of_levels, found.confidence, found.error, *draws)
+        except ResultsError as error:
+            raise ResultsError(f"{folder}: {error}") from error
+    return Collection(pd.DataFrame(rows), curves, resampled, shown, runs, tuple(unfinished))
+
+
+class _Found(NamedTuple):
+    test_set: TestSet
+    confidence: Float
+    error: Float
+    fingerprint: str
+
+
+_Draws = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+def _judge(
+    results: Results, key: RunKey, csfs: Sequence[str], n_resamples: int, seed: int
+) -> Iterator[tuple[Judged, _Found, Levels | None, _Draws | None]]:
+    """Each test set and score of a run, with its cumulated counts and the draws of its cases' groups."""
+    names = [name for name in available_csfs(results) if name in csfs]
+    places = [(s.kind, s.corruption, s.severity) for s in results.test_sets.values() if s.corruption]
+    if len(set(places)) < len(places):
+        raise ResultsError("two of its test sets are of the same corruption and severity")
+    column = "group" if "group" in results.cases else "case_id"
+    drawn: tuple[bytes, NDArray[np.uint8]] | None = None
+    for test_set in results.test_sets.values():
+        groups, of_case = np.unique(results.cases[column].to_numpy(str)[test_set.rows], return_inverse=True)
+        if n_resamples and len(groups) > 1 and (drawn is None or drawn[0] != groups.tobytes()):
+            drawn = groups.tobytes(), group_counts(groups, n_resamples, seed)
+        draws = (drawn[1], of_case) if drawn is not None and len(groups) > 1 else None
+        fingerprint = _fingerprint(results, test_set)
+        for name in names:
+            at = Judged(key.dataset, key.study, test_set.name, name, key.method, key.seed)
+            if not len(test_set):
+                yield at, _Found(test_set, np.zeros(0), np.zeros(0), fingerprint), None, None
+                continue
+            confidence, _, error = failure_detection(results, test_set.name, name)
+            found = _Found(test_set, confidence, error, fingerprint)
+            yield at, found, levels_of(confidence, error), draws
+
+
+def _rows(
+    at: Judged, found: _Found, levels: Levels | None, risk: float, data_kind: str
+) -> Iterator[dict[str, Any]]:
+    test_set, wrong = found.test_set, int(found.error.sum())
+    for name, entry in measures(risk).items():
+        value = float("nan") if levels is None else float(entry.of_levels(levels))
+        why = ""
+        if np.isnan(value):
+            why = "no case" if levels is None else "no failure" if wrong == 0 else "only failures"
+        yield {
+            "dataset": at.dataset,
+            "study": at.study,
+            "kind": test_set.kind,
+            "test_set": at.test_set,
+            "corruption": test_set.corruption or "",
+            "severity": test_set.severity,
+            "csf": at.csf,
+            "method": at.method,
+            "seed": at.seed,
+            "metric": name,
+            "value": value,
+            "undefined": why,
+            "cases": len(found.error),
+            "errors": wrong,
+            "fingerprint": found.fingerprint,
+            "data_kind": data_kind,
+        }
+
+
+def _points(coverages: Float, risks: Float) -> tuple[Float, Float]:
+    """The curve from coverage 0 on, where the risk is that of the first level."""
+    return np.concatenate([[0.0], coverages]), np.concatenate([risks[:1], risks])
+
+
+def _fingerprint(results: Results, test_set: TestSet) -> str:
+    ids = results.cases["case_id"].to_numpy(str)[test_set.rows]
+    labels = results.labels_of(test_set.name)
+    text = "\n".join(sorted(f"{case}\t{label}" for case, label in zip(ids, labels, strict=True)))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("no object")
+    return content
+
+
+def _is_validation(folder: Path) -> bool:
+    try:
+        return _read(folder).get("test_sets") == ["val"]
+    except ValueError:
+        return False  # opening it will say what is wrong
+
+
+def _key_of(folder: Path) -> RunKey:
+    try:
+        run = _read(folder)
+        return RunKey(str(run["dataset"]), str(run["study"]), str(run["method"]), int(run["seed"]))
+    except (ValueError, KeyError, TypeError):
+        load_results(folder)  # says what is wrong with it
+        raise ResultsError(f"{folder / 'run.json'}: seed must be an integer") from None

@@ -1,0 +1,174 @@
+"""The benchmark's tables and figures as files."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from monai_sf.benchmark.aggregate import Table, table_of
+from monai_sf.benchmark.collection import RESAMPLES, RunKey, collect
+from monai_sf.benchmark.format import tidy
+from monai_sf.benchmark.html import html_of
+from monai_sf.benchmark.latex import latex_of
+from monai_sf.benchmark.measures import DEFAULT_RISK
+from monai_sf.benchmark.paper import compare_with_paper
+from monai_sf.benchmark.significance import LEVEL, significance, verdicts, wins_and_losses
+from monai_sf.benchmark.text import text_of, text_of_comparison
+from monai_sf.evaluation import benchmark_table
+from monai_sf.files import write_text
+from monai_sf.results import load_results
+from monai_sf.scores import PAPER_CSFS
+
+
+def write_table(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Print the AURC of several runs' confidence scores, in per cent, and write it as CSV.
+
+    Args:
+        runs: folders with results of one dataset, see :func:`monai_sf.results.load_results`.
+        path: the CSV file to write: one row a CSF, columns iid, cor, acq, man as far as there are such test
+            sets; an empty cell where a score was not run.
+
+    Returns:
+        The table, in per cent.
+
+    Raises:
+        FileNotFoundError: a folder holds no finished results.
+        ResultsError: a folder is damaged.
+        OSError: the file cannot be written.
+    """
+    table = 100 * benchmark_table([load_results(run) for run in runs])
+    table = table.loc[[csf for csf in PAPER_CSFS if csf in table.index]]
+    write_text(path, table.round(4).to_csv(lineterminator="\n"))
+    shown = table.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-")
+    print(f"\nAURC in per cent, lower is better\n{shown}\n\ntable: {path}")
+    return table
+
+
+def write_tables(
+    runs: Sequence[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    metric: str = "aurc",
+    *,
+    risk: float = DEFAULT_RISK,
+    csfs: Sequence[str] = PAPER_CSFS,
+    reference: str | None = None,
+    compare_paper: bool = False,
+    n_resamples: int = RESAMPLES,
+    seed: int = 0,
+    expected: Iterable[tuple[str, str, str, int]] = (),
+) -> dict[str, Path]:
+    """Write Table 1, the table per shift, the significance and the figures of a collection of runs.
+
+    Args:
+        runs: folders of runs, or folders that hold them at any depth; any datasets, studies, methods, seeds.
+        folder: where to write; made when missing. Files of an earlier call are replaced.
+        metric: ``aurc``, ``eaurc``, ``augrc``, ``auroc_f``, ``accuracy`` or ``coverage_at_risk``.
+        risk: share of errors among trusted predictions for ``coverage_at_risk``, in [0, 1].
+        csfs: names of the scores to show.
+        reference: row to compare all others with; None compares all pairs.
+        compare_paper: whether to put the paper's numbers beside ours (``aurc`` only).
+        n_resamples: of the groups, for the significance; 0 leaves it out.
+        seed: of the resampling.
+        expected: (dataset, study, method, seed) of runs that should be there; those that are not are named.
+
+    Returns:
+        What was written: ``text``, ``csv``, ``tex``, ``html``, ``per_shift``, ``cells`` (the long table),
+        ``significance`` (unless left out), and each figure as ``<name>.svg`` and ``<name>.pdf``.
+
+    Raises:
+        FileNotFoundError: no finished results.
+        ResultsError: a folder is damaged, or two hold the same run.
+        ValueError: an unknown metric, score or reference, or an argument out of range.
+        OSError: a file cannot be written.
+    """
+    # Importing it takes half a second, which only figures are worth.
+    from monai_sf.benchmark import figures
+
+    folder = Path(folder)
+    collection = collect(runs, metric=metric, risk=risk, csfs=csfs, n_resamples=n_resamples, seed=seed)
+    wanted = [RunKey(*key) for key in expected]
+    table = table_of(collection, expected=wanted)
+    per_shift = table_of(collection, per_shift=True, expected=wanted)
+    comparison = compare_with_paper(table) if compare_paper else None
+    differences = significance(collection, reference=reference) if n_resamples else None
+    if differences is not None:
+        table = with_warning(table, differences, n_resamples)
+    drawn = {
+        "ranks": ("Rank of the scores in Table 1", figures.rank_figure(table)),
+        "ranks_per_shift": ("Rank of the scores per shift", figures.rank_figure(per_shift)),
+    }
+    for dataset in per_shift.mean.columns.unique(0):
+        name = f"Risk-coverage curves, {dataset}"
+        drawn[f"risk_coverage_{_plain(dataset)}"] = (
+            name,
+            figures.risk_coverage_figure(collection, dataset),
+        )
+    written: dict[str, Path] = {}
+
+    def write(key: str, name: str, text: str) -> None:
+        write_text(folder / name, text)
+        written[key] = folder / name
+
+    write("text", "table.txt", _text(table, per_shift, comparison))
+    write("csv", "table.csv", _csv(tidy(table)))
+    write("tex", "table.tex", latex_of(table))
+    write("per_shift", "per_shift.csv", _csv(tidy(per_shift)))
+    write("cells", "cells.csv", _csv(collection.cells))
+    texts = None
+    if differences is not None:
+        write("significance", "significance.csv", _csv(differences))
+        summary = verdicts if reference else wins_and_losses
+        texts = summary(differences, table.columns)
+    for name, (_, figure) in drawn.items():
+        for kind in ("svg", "pdf"):
+            written[f"{name}.{kind}"] = folder / f"{name}.{kind}"
+            figures.save_figure(figure, written[f"{name}.{kind}"])
+    pictures = {
+        words: written[f"{name}.svg"].read_text(encoding="utf-8") for name, (words, _) in drawn.items()
+    }
+    page = html_of(
+        table, per_shift, significant=texts, reference=reference, comparison=comparison, figures=pictures
+    )
+    write("html", "table.html", page)
+    return written
+
+
+def _text(table: Table, per_shift: Table, comparison: pd.DataFrame | None) -> str:
+    parts = [text_of(table), "Each shift by itself\n\n" + text_of(per_shift)]
+    if comparison is not None:
+        parts.append(text_of_comparison(comparison, table))
+    return "\n\n".join(parts)
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+
+
+def _plain(name: str) -> str:
+    """A dataset's name as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+
+
+def with_warning(table: Table, differences: pd.DataFrame, n_resamples: int) -> Table:
+    """The table, with a note when no p-value can be small enough to survive Holm's correction.
+
+    Args:
+        table: Table 1.
+        differences: see :func:`~.significance.significance`.
+        n_resamples: how many there were.
+    """
+    per_column = differences[differences["scope"] == "column"]
+    family = int(per_column.groupby(["dataset", "group"])["p_value"].count().max())
+    needed = round(2 * family / (1 - LEVEL), 6)
+    if n_resamples + 1 > needed or not family:
+        return table
+    note = (
+        f"significance: {n_resamples} resamples cannot show any difference among {family} comparisons; "
+        f"take {math.ceil(needed)} or more, or a reference"
+    )
+    return replace(table, notes=(*table.notes, note))

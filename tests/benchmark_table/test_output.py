@@ -1,0 +1,292 @@
+"""What is written: text, CSV, LaTeX, HTML, and the command."""
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monai_sf.benchmark.aggregate import table_of
+from monai_sf.benchmark.colours import LOOKS, STEPS, look, shade_rgb
+from monai_sf.benchmark.format import blocks, decimals, lay_out, number, title
+from monai_sf.benchmark.latex import escape, latex_of
+from monai_sf.benchmark.paper import compare_with_paper, paper_table
+from monai_sf.benchmark.significance import significance
+from monai_sf.benchmark.table import main
+from monai_sf.benchmark.text import text_of
+from monai_sf.benchmark.write import with_warning, write_table, write_tables
+
+HOSTILE = 'a&b_%$#{}~^\\<script>alert(1)</script>"'
+
+
+@pytest.fixture(scope="module")
+def written(shared_runs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    return write_tables([shared_runs.root], folder, compare_paper=True, n_resamples=60)
+
+
+def test_all_files_are_written(written):
+    assert {p.name for p in written["html"].parent.iterdir()} == {p.name for p in written.values()}
+    assert {p.name for p in written.values()} >= {
+        "table.txt", "table.csv", "table.tex", "table.html", "per_shift.csv", "cells.csv",
+        "significance.csv", "ranks.svg", "ranks.pdf", "risk_coverage_chest_xray.svg",
+    }  # fmt: skip
+    assert all(path.stat().st_size > 100 for path in written.values())
+
+
+def test_equal_inputs_give_equal_bytes(written, shared_runs, tmp_path):
+    again = write_tables([shared_runs.root], tmp_path / "again", compare_paper=True, n_resamples=60)
+    assert written.keys() == again.keys()
+    different = [key for key in written if written[key].read_bytes() != again[key].read_bytes()]
+    assert different == []
+
+
+def test_csv_holds_every_digit(written, shared_runs):
+    table = table_of(shared_runs.collect())
+    read = pd.read_csv(written["csv"], keep_default_na=False, na_values={"mean": "", "sd": ""})
+    for cell in read.itertuples():
+        column = (cell.dataset, cell.group)
+        np.testing.assert_allclose(cell.mean, table.mean.loc[cell.csf, column], rtol=1e-8)
+        np.testing.assert_allclose(cell.sd, table.spread.loc[cell.csf, column], rtol=1e-8)
+        note = table.cell_notes.get((cell.csf, column), table.column_notes.get(column, ""))
+        assert cell.note == note
+    assert set(pd.read_csv(written["per_shift"])["shift"]) == {"iid", "noise", "blur", "nih14", "texture"}
+    cells = pd.read_csv(written["cells"])
+    assert len(cells) == len(shared_runs.collect().cells)
+
+
+def test_text_has_numbers_marks_and_notes(runs):
+    runs.matrix(seeds=(0, 1)).matrix(methods=("devries",), seeds=(0,))
+    table = table_of(runs.collect())
+    text = text_of(table)
+    line = next(line for line in text.splitlines() if line.startswith("DeVries"))
+    assert f"{number(table.mean.loc['DeVries', ('chest_xray', 'iid')])}*1" in line
+    assert "*1 seed 0 of 0, 1" in text
+    assert "lower is better" in text
+    assert "chest X-ray" in text
+
+
+def test_numbers_have_three_significant_digits():
+    values = {15.31: "15.3", 0.5443: "0.544", 6.694: "6.69", 99.96: "100", 9.999: "10.0", 0.01234: "0.012"}
+    assert {value: number(value) for value in values} == values
+    assert number(-1.234) == "-1.23"
+    assert number(float("nan")) == "–"
+    assert number(0.1234, like=15.3) == "0.1"
+    assert decimals(0.0) == 3
+
+
+def test_blocks_keep_datasets_together():
+    columns = [("a", "iid"), ("a", "cor"), ("b", "iid"), ("b", "cor"), ("c", "iid")]
+    assert [len(block) for block in blocks(columns, 3)] == [2, 3]
+    assert [len(block) for block in blocks(columns, 1)] == [2, 2, 1]
+    assert [column for block in blocks(columns, 4) for column in block] == columns
+
+
+def test_titles():
+    assert title("lung_nodule_ct") == "lung nodule CT"
+
+
+# --- LaTeX
+
+
+def test_latex_escapes_what_is_special():
+    assert escape("a_b & 5 % {x}") == r"a\_b \& 5 \% \{x\}"
+    assert escape("\\") == r"\textbackslash{}"
+
+
+def test_latex_is_coloured_and_balanced(runs):
+    runs.matrix(("iid",), ("confidnet", "devries"), (0, 1), dataset=HOSTILE.replace("/", ""))
+    text = latex_of(table_of(runs.collect()))
+    bare = re.sub(r"(?m)(?<!\\)%.*$|\\[{}]", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert sorted(re.findall(r"\\begin\{(\w+)\}", text)) == sorted(re.findall(r"\\end\{(\w+)\}", text))
+    assert r"\cellcolor[RGB]{247,251,255}\textbf{" in text
+    assert r"\cellcolor[RGB]{91,155,208}" in text
+    rows = [line for line in text.splitlines() if line.startswith(("MSR", "DeVries"))]
+    assert {line.count("&") for line in rows} == {2}
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
+def test_latex_compiles(runs, tmp_path):
+    runs.matrix(("iid", "nih14"), ("confidnet",), (0, 1), dataset=HOSTILE.replace("/", ""))
+    runs.add(method="devries", n=20)
+    collection = runs.collect()
+    both = "".join(latex_of(table_of(collection, per_shift=p)) for p in (False, True))
+    packages = r"\usepackage{booktabs}\usepackage{graphicx}\usepackage[table]{xcolor}"
+    (tmp_path / "t.tex").write_text(
+        rf"\documentclass{{article}}{packages}\begin{{document}}{both}\end{{document}}"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "t.tex"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-800:]
+
+
+# --- HTML
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.cells = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_html_is_static_whole_and_closed(written):
+    text = written["html"].read_text()
+    page = Page(text)
+    assert page.open == []
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert not any(name.startswith("on") or name == "style" for _, attrs in page.tags for name in attrs)
+    assert not re.search(r'(?:src|href)="(?!data:)', text)
+    (policy,) = [a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL).group(1)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in policy
+    assert all(attrs["alt"] for tag, attrs in page.tags if tag == "img")
+
+
+def test_html_shows_the_table(written, shared_runs):
+    text = written["html"].read_text()
+    laid = lay_out(table_of(shared_runs.collect()))
+    for (_, _), cell in laid.cells.items():
+        assert cell.text in text
+        if cell.shade is not None:
+            assert f"s{round(cell.shade * STEPS)}" in text
+    assert "Beside the paper" in text
+    assert "Which differences are more than chance?" in text
+    assert '<td class="empty' in text
+
+
+def test_names_are_escaped(runs, tmp_path):
+    runs.matrix(("iid",), ("confidnet", "x<b>&"), (0,), corruptions=(), dataset=HOSTILE.replace("/", ""))
+    files = write_tables([runs.root], tmp_path / "out", n_resamples=0)
+    text = files["html"].read_text()
+    assert "<script>" not in text
+    assert "x<b>" not in text
+    assert "&lt;script&gt;" in text
+    Page(text)
+    assert all(file.parent == tmp_path / "out" for file in files.values())
+
+
+def contrast(one, other):
+    def luminance(rgb):
+        parts = [c / 255 for c in rgb]
+        parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_shades_darken_and_stay_readable():
+    ink = (14, 22, 32)
+    ratios = [contrast(shade_rgb(step / STEPS), ink) for step in range(STEPS + 1)]
+    assert ratios == sorted(ratios, reverse=True)
+    assert ratios[-1] > 5.5
+    assert shade_rgb(0) == (247, 251, 255)
+
+
+def test_looks_differ_in_two_ways():
+    assert len({colour for colour, _, _ in LOOKS}) == len({marker for _, _, marker in LOOKS}) == 9
+    assert len({str(look(i)) for i in range(18)}) == 18
+
+
+# --- the paper
+
+
+def test_the_papers_table():
+    paper = paper_table()
+    assert paper.shape == (9, 13)
+    assert paper.loc["MSR"].tolist() == [
+        15.3, 18.6, 23.1, 0.544, 0.913, 0.799, 49.3, 13.3, 55.6, 32.4, 6.69, 8.18, 12.1,
+    ]  # fmt: skip
+    assert paper.loc["DeVries"].tolist() == [
+        14.7, 18.4, 23.5, 0.801, 1.08, 0.882, 45.5, 12.9, 62.3, 51.4, 4.99, 9.41, 20.2,
+    ]  # fmt: skip
+    assert paper.loc["DG-RES", ("dermoscopy", "cor")] == 1.46
+    assert paper.loc["MCD-EE", ("lung_nodule_ct", "man")] == 11.9
+    assert list(paper.columns.names) == ["dataset", "group"]
+
+
+def test_comparison_is_ours_minus_theirs(runs):
+    runs.matrix(("iid",), seeds=(0,))
+    table = table_of(runs.collect())
+    found = compare_with_paper(table)
+    ours = table.mean.loc["PE", ("chest_xray", "cor")]
+    assert found.loc["PE", ("chest_xray", "cor")].tolist() == [ours, 18.9, ours - 18.9]
+    assert list(found.index) == ["MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet"]
+
+
+def test_comparison_needs_the_metric_and_the_datasets(runs):
+    runs.add(dataset="mine")
+    with pytest.raises(ValueError, match="in aurc, got a table of augrc"):
+        compare_with_paper(table_of(runs.collect(metric="augrc")))
+    with pytest.raises(ValueError, match=r"the paper has the datasets chest_xray.*this table has mine"):
+        compare_with_paper(table_of(runs.collect()))
+
+
+# --- the command
+
+
+def test_the_command(runs, tmp_path, capsys):
+    runs.add()
+    status = main([str(runs.root), "-o", str(tmp_path / "o"), "--metric", "auroc_f", "--resamples", "20",
+                   "--reference", "MSR"])  # fmt: skip
+    out = capsys.readouterr().out
+    assert status == 0
+    assert "AUROC_f in per cent" in out
+    assert "higher is better" in out
+    assert (tmp_path / "o/table.html").is_file()
+    assert set(pd.read_csv(tmp_path / "o/significance.csv")["second"]) == {"MSR"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--metric", "AURC"], "metric must be one of aurc, eaurc"),
+        (["--reference", "DeVries"], "reference must be one of MSR"),
+        (["--metric", "augrc", "--compare-paper"], "the paper's Table 1 is in aurc"),
+        (["--resamples", "-1"], "n_resamples must be 0 or more"),
+    ],
+)
+def test_the_command_says_what_is_wrong(runs, tmp_path, capsys, options, message):
+    runs.add()
+    assert main([str(runs.root), "-o", str(tmp_path / "o"), "--resamples", "5", *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_too_few_resamples_for_the_correction_are_said(runs):
+    runs.add()
+    collection = runs.collect(n_resamples=100)
+    table = table_of(collection)
+    (note,) = with_warning(table, significance(collection), 100).notes
+    assert "100 resamples cannot show any difference among 15 comparisons" in note
+    assert "take 600 or more" in note
+    assert with_warning(table, significance(collection), 600).notes == ()
+    (note,) = with_warning(table, significance(collection, reference="MSR"), 100).notes
+    assert "among 5 comparisons" in note
+
+
+def test_write_table_is_as_it_was(runs, tmp_path, capsys):
+    runs.add(corruptions=("noise",))
+    table = write_table([runs.root / "chest_xray/iid-confidnet-0/results"], tmp_path / "t.csv")
+    assert list(table.columns) == ["iid", "cor"]
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv", index_col=0), table, atol=1e-4)
+    assert "AURC in per cent, lower is better" in capsys.readouterr().out
