@@ -110,6 +110,29 @@ class TestSetWriter:
                 os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
         return array
 
+    def absorb(self, other: Path, chunk: int = 1024) -> None:
+        """Take over what another writer of some of these entries has left, as far as it is complete.
+
+        Args:
+            other: the path that it was given.
+            chunk: entries that are copied at once.
+        """
+        partial = other.with_name(f".{other.name}.partial")
+        try:
+            rows, done = (np.array(load_array(partial / f"{name}.npy")) for name in ("rows", "done"))
+            arrays = {
+                name: load_array(partial / f"{name}.npy")
+                for name in ARRAYS
+                if (partial / f"{name}.npy").exists()
+            }
+        except (OSError, ValueError, EOFError):  # killed before it had anything
+            return
+        complete = np.flatnonzero(done)
+        for first in range(0, len(complete) if not self.path.exists() else 0, chunk):
+            here = complete[first : first + chunk]
+            self.write(rows[here], {name: array[here] for name, array in arrays.items()})
+        self.sync()
+
     def sync(self) -> None:
         """Bring what was written to the disk and mark it as done, in this order."""
         for array in self.arrays.values():
@@ -118,6 +141,10 @@ class TestSetWriter:
             self.done[self._fresh] = True
             self.done.flush()  # type: ignore[attr-defined]
             self._fresh = []
+
+    def release(self) -> None:
+        """Let go of the files, which another process is about to take over and remove."""
+        self.arrays, self.done = {}, np.array(self.done)
 
     def close(self) -> None:
         """Move the complete test set to its final name.
@@ -177,6 +204,28 @@ class ResultsWriter:
         """
         description = {"kind": kind, "corruption": corruption, "severity": severity}
         return TestSetWriter(self.path / name, np.asarray(rows, np.int64), description)
+
+    @staticmethod
+    def part_of(path: str | os.PathLike[str], number: int) -> Path:
+        """The folder in which another process (1, 2, ...) writes its part of a run's results."""
+        return Path(path) / f".part-{number}"
+
+    def absorb_parts(self, writers: Mapping[str, TestSetWriter]) -> None:
+        """Take over what other processes have written, of this try or of one that was killed; remove it.
+
+        Args:
+            writers: name to writer of every test set.
+
+        Raises:
+            OSError: the disk is full; what other processes have written stays until the next try.
+        """
+        absorbed = self.path / ".absorbed"
+        shutil.rmtree(absorbed, ignore_errors=True)
+        for part in sorted(self.path.glob(".part-*")):
+            for name, writer in writers.items():
+                writer.absorb(part / name)
+            os.replace(part, absorbed)  # a folder of which a kill has left a half must not be read again
+            shutil.rmtree(absorbed, ignore_errors=True)
 
     def finish(self, run: Mapping[str, Any]) -> None:
         """Write run.json, the mark of complete results.

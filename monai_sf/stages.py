@@ -6,6 +6,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from monai_sf import distributed
 from monai_sf.networks import ConfidenceClassifier, load_checkpoint, load_weights
 
 
@@ -165,7 +167,7 @@ class StageRunner:
         index = self.index_of(engine.state.epoch)
         if index != self.index:
             if (best := self.best_file(index - 1)) is not None:
-                checkpoint: dict[str, Any] = load_checkpoint(str(best))
+                checkpoint: dict[str, Any] = distributed.from_main(partial(load_checkpoint, str(best)))
                 load_weights(self.network, checkpoint["network"], str(best))
             self.enter(index)
         if "backbone" not in self.current.trains and "encoder" not in self.current.trains:
