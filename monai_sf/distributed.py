@@ -7,6 +7,7 @@ system shows one machine what another has written.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -74,6 +75,8 @@ def start(timeout_minutes: float = 120.0) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=wait)
+    if not is_main():
+        logging.disable(logging.INFO)  # once is enough
     # what lives in main memory goes from there, also where tensors go from GPU to GPU
     _host_group = dist.new_group(backend="gloo", timeout=wait) if device.type == "cuda" else None
 
@@ -85,6 +88,7 @@ def stop() -> None:
         barrier()
         dist.destroy_process_group()
         _host_group = None
+        logging.disable(logging.NOTSET)
 
 
 def barrier() -> None:
@@ -186,11 +190,12 @@ def sum_gradients(parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
         return loss
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([loss.reshape(1).to(gradients[0].dtype), *(g.reshape(-1) for g in gradients)])
-    flat = flat.as_subclass(Tensor)  # type: ignore[arg-type]  # of a MetaTensor, if the images are
+    flat = flat.as_subclass(Tensor)  # of a MetaTensor, if the images are
     dist.all_reduce(flat)
-    sizes = [g.numel() for g in gradients]
-    for gradient, total in zip(gradients, flat[1:].split(sizes), strict=True):
-        gradient.copy_(total.view_as(gradient))
+    first = 1
+    for gradient in gradients:
+        gradient.copy_(flat[first : first + gradient.numel()].view_as(gradient))
+        first += gradient.numel()
     return flat[0].to(loss.dtype)
 
 
@@ -210,6 +215,9 @@ class _SumOfAllRanks(torch.autograd.Function):
         return total
 
 
+_sum_of_all_ranks: Callable[[Tensor], Tensor] = _SumOfAllRanks.apply
+
+
 class BatchNormOfAllRanks(nn.SyncBatchNorm):
     """Batch norm over the batch of all processes; PyTorch's own does it on GPUs only."""
 
@@ -217,22 +225,25 @@ class BatchNormOfAllRanks(nn.SyncBatchNorm):
         """(N, channels, ...) to the same shape."""
         if not self.training or x.is_cuda:
             return super().forward(x)
-        x = x.as_subclass(Tensor)  # type: ignore[arg-type]  # statistics have no use for MONAI's metadata
+        x = x.as_subclass(Tensor)  # statistics have no use for MONAI's metadata
         over = [d for d in range(x.ndim) if d != 1]
         shape = [1, -1, *(1,) * (x.ndim - 2)]
-        sums = _SumOfAllRanks.apply(torch.cat([x.sum(over), x.new_tensor([x.numel() // x.shape[1]])]))
+        sums = _sum_of_all_ranks(torch.cat([x.sum(over), x.new_tensor([x.numel() // x.shape[1]])]))
         count = sums[-1].detach()
         mean = sums[:-1] / count
         centred = x - mean.view(shape)
-        variance = _SumOfAllRanks.apply(centred.square().sum(over)) / count
-        if self.track_running_stats:
+        variance = _sum_of_all_ranks(centred.square().sum(over)) / count
+        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             with torch.no_grad():
+                self.num_batches_tracked: Tensor
                 self.num_batches_tracked += 1
-                weight = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
+                weight = 1.0 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
                 self.running_mean.lerp_(mean, weight)
                 self.running_var.lerp_(variance * (count / (count - 1)), weight)
         y = centred * (variance + self.eps).rsqrt().view(shape)
-        return y * self.weight.view(shape) + self.bias.view(shape) if self.affine else y
+        if self.affine:
+            y = y * self.weight.view(shape) + self.bias.view(shape)
+        return y
 
 
 def share_batch_norm(network: nn.Module) -> None:

@@ -24,10 +24,10 @@ from monai.utils import CommonKeys
 from torch import Tensor
 from tqdm import tqdm
 
-from monai_sf import distributed
+from monai_sf import distributed, tracking
 from monai_sf.batches import SeededCases, SharedBatches, shared_loader
 from monai_sf.data import TestBatches
-from monai_sf.evaluation import thresholds
+from monai_sf.evaluation import benchmark_table, thresholds
 from monai_sf.files import sha256_of, write_json
 from monai_sf.handlers import (
     AddUp,
@@ -139,9 +139,10 @@ class ClassifierTrainer(SupervisedTrainer):
             AddUp(batches, network),
             StopOnNaN(),
             self.progress,
-            *train_handlers,
         ):
             handler.attach(self)
+        for handler in train_handlers:
+            tracking.attach(handler, self, self.run_dir, "train", self._epoch_metrics)
         if distributed.is_main():
             TensorBoardStatsHandler(log_dir=board, tag_name="train_loss", output_transform=_loss).attach(self)
             TensorBoardStatsHandler(
@@ -159,6 +160,15 @@ class ClassifierTrainer(SupervisedTrainer):
             return loss(output, labels)  # type: ignore[no-any-return]
         finally:
             loss.train()
+
+    def _epoch_metrics(self) -> dict[str, float]:
+        entry = self.checkpoint.history[-1]
+        return {
+            f"{entry['stage']}/train_loss": self.progress.mean_loss,
+            f"{entry['stage']}/val_loss": entry["loss"],
+            f"{entry['stage']}/val_accuracy": entry["accuracy"],
+            f"{entry['stage']}/learning_rate": self.stages.optimizer.param_groups[0]["lr"],
+        }
 
     @property
     def is_complete(self) -> bool:
@@ -304,7 +314,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         )
         self.add_event_handler(Events.EPOCH_COMPLETED, self._finish, validation, tested)
         for handler in self.val_handlers:
-            handler.attach(self)
+            tracking.attach(handler, self, self.run_dir, "evaluate", self._failure_metrics)
         self._collect(batches, collect)
 
     def _open(self, name: str, plan: Sequence[PlannedSet]) -> OpenSets:
@@ -325,6 +335,14 @@ class TestSetEvaluator(SupervisedEvaluator):
             found = load_results(self.run_dir / "validation")
             description["thresholds"] = thresholds(found, "val", self.target_risk)
         tested.finish(description)
+
+    def _failure_metrics(self) -> dict[str, float]:
+        table = benchmark_table([load_results(self.run_dir / "results")])
+        return {
+            f"AURC/{group}/{csf}": value
+            for group, column in table.items()
+            for csf, value in column.dropna().to_dict().items()
+        }
 
     def _collect(self, batches: TestBatches, collect: CollectOutputs) -> None:
         if not len(batches):  # all was done, only not finished; or more processes than cases

@@ -119,11 +119,15 @@ class TrainingProgress:
     Args:
         validator: the engine whose metric ``accuracy`` is shown.
         description: in front of the bar.
+
+    Attributes:
+        mean_loss: of the batches of the epoch that has been completed last.
     """
 
     def __init__(self, validator: Engine, description: str) -> None:
         self.validator, self.description = validator, description
         self.losses: list[float] = []
+        self.mean_loss = math.nan
         self.bar: Any = None
 
     def attach(self, engine: Engine) -> None:
@@ -153,13 +157,12 @@ class TrainingProgress:
     def report(self, engine: Engine) -> None:
         """Show the epoch's mean loss and the validation accuracy."""
         state, accuracy = engine.state, self.validator.state.metrics.get("accuracy", math.nan)
-        loss = sum(self.losses) / max(1, len(self.losses))
+        self.mean_loss = loss = sum(self.losses) / max(1, len(self.losses))
         self.losses = []
         self.bar.set_postfix(
             epoch=f"{state.epoch}/{state.max_epochs}", loss=f"{loss:.3f}", val=f"{accuracy:.3f}"
         )
-        logger.log(
-            logging.INFO if distributed.is_main() else logging.DEBUG,
+        logger.info(
             "%s: epoch %d of %d, loss %.4f, validation accuracy %.4f",
             *(self.description, state.epoch, state.max_epochs, loss, accuracy),
         )

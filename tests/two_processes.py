@@ -111,9 +111,9 @@ def everything(folder):
 
 
 def error_on_rank_1(folder):
-    broken = toy_dataset(toy_cases()[:28], "train")
+    broken = wide(toy_dataset(toy_cases()[:28], "train"))
     if distributed.rank() == 1:
-        broken.data = [*broken.data[:-3], *[{"label": 0}] * 3]
+        broken.data = [*broken.data[:-3], *[{"label": 0}] * 3]  # three without an image
     trainer("devries", folder, dataset=broken).run()
 
 
@@ -131,7 +131,7 @@ def kill_on_rank_1(folder):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    distributed.start(timeout_minutes=1)
+    distributed.start(timeout_minutes=10)  # longer than the tests wait: nothing may hang
     {"everything": everything, "error": error_on_rank_1, "kill": kill_on_rank_1}[sys.argv[1]](
         Path(sys.argv[2])
     )
