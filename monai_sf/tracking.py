@@ -25,7 +25,8 @@ def attach(
     """Attach a handler to an engine; an ``MLFlowHandler`` is told first what it cannot know.
 
     The experiment is named after the dataset and the MLflow run after stage and run, unless the config names
-    them. Parameters are the plain values of the run's config, metrics are logged once an epoch.
+    them. Parameters are the plain values of the run's config, which is also an artefact; metrics are logged
+    once an epoch.
 
     Args:
         handler: of any kind.
@@ -43,7 +44,12 @@ def attach(
             handler.run_name = f"{stage} {run_dir.name}"
         handler.iteration_log = False  # two commits of a database, for every batch
         handler.epoch_logger = partial(_log_metrics, handler, metrics)
-        plain = {key: value for key, value in config.items() if isinstance(value, str | int | float)}
+        handler.artifacts = (*(path for path in handler.artifacts if path), str(claimed))
+        plain = {
+            key: value
+            for key, value in config.items()
+            if isinstance(value, str | int | float) and not str(value).startswith(("$", "@", "%"))
+        }
         handler.attach(engine)
         engine.add_event_handler(Events.STARTED, _log_parameters, handler, plain)
     else:

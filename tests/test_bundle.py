@@ -216,3 +216,21 @@ def test_every_layer_imports_only_downwards():
                     if wrong:
                         offences.append(f"{file.relative_to(package)} imports {name}")
     assert offences == []
+
+
+def test_tracking_is_accepted_and_makes_no_other_run(workflow, tmp_path):
+    handlers = {"train": {"trainer": {"max_epochs": "@epochs"}, "handlers": []}}
+    workflow(**handlers).run()
+    tracked = workflow(tracking="mlflow", experiment_name="mine", **handlers)
+    assert tracked.parser["train#handlers"][0]["_target_"] == "MLFlowHandler"
+    (tmp_path / "runs" / "a" / "last.pt").write_text("")
+    tracked.run()
+    begun = json.loads((tmp_path / "runs" / "a" / "train.config.json").read_text())
+    assert begun["train"]["handlers"] == []
+    assert "tracking_uri" not in begun
+    with pytest.raises(RuntimeError) as caught:
+        workflow(experiment_name="mine")
+    assert "nothing reads the config key 'experiment_name'" in str(failure(caught.value))
+    with pytest.raises(RuntimeError) as caught:
+        workflow(tracking="mlflow", experimentname="mine")
+    assert "nothing reads the config key 'experimentname'" in str(failure(caught.value))
