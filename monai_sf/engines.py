@@ -167,7 +167,7 @@ class ClassifierTrainer(SupervisedTrainer):
             f"{entry['stage']}/train_loss": self.progress.mean_loss,
             f"{entry['stage']}/val_loss": entry["loss"],
             f"{entry['stage']}/val_accuracy": entry["accuracy"],
-            f"{entry['stage']}/learning_rate": self.stages.optimizer.param_groups[0]["lr"],
+            f"{entry['stage']}/learning_rate": self.stages.learning_rate,
         }
 
     @property

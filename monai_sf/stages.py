@@ -82,6 +82,7 @@ class StageRunner:
         index: position of the stage that has been entered last.
         optimizer: its optimiser.
         scheduler: its learning-rate schedule, one step an epoch.
+        learning_rate: of the epoch that has begun last.
 
     Raises:
         ValueError: no stages, a name occurs twice, the first one continues, or one continues a stage that
@@ -90,6 +91,7 @@ class StageRunner:
 
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
+    learning_rate: float
 
     def __init__(
         self, stages: Sequence[Stage], network: ConfidenceClassifier, folder: str | os.PathLike[str]
@@ -173,3 +175,4 @@ class StageRunner:
         if "backbone" not in self.current.trains and "encoder" not in self.current.trains:
             self.network.copy_encoder()
         trainer.optimizer, trainer.loss_function = self.optimizer, self.current.loss
+        self.learning_rate = self.optimizer.param_groups[0]["lr"]

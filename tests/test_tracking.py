@@ -57,6 +57,8 @@ def test_training_and_evaluation_are_logged(tmp_path, handler, runs):
     logged = client.get_metric_history(train.info.run_id, "classifier/val_loss")
     assert [(m.step, m.value) for m in logged] == [(h["epoch"], h["loss"]) for h in history]
     assert len(client.get_metric_history(train.info.run_id, "classifier/train_loss")) == 2
+    rates = client.get_metric_history(train.info.run_id, "classifier/learning_rate")
+    assert [rate.value for rate in rates] == pytest.approx([0.01, 0.005])  # half of a cosine
     assert {"AURC/iid/MSR", "AURC/cor/MCD-PE", "AURC/man/MSR"} <= evaluate.data.metrics.keys()
     assert {run.info.status for run in found.values()} == {"FINISHED"}
 
