@@ -125,6 +125,16 @@ def test_an_evaluation_goes_on_with_another_number_of_processes(folder):
         assert_same_results(folder / "one" / "uneven" / "results", folder / begun / "uneven" / "results")
 
 
+def test_devries_price_and_hints_are_those_of_the_whole_batch(folder):
+    found = [json.loads((folder / f"devries-{rank}.json").read_text()) for rank in (0, 1)]
+    assert [about["lambda"] for about in found] == [pytest.approx(0.1 / 0.99)] * 2
+    draws = np.array([a + b for a, b in zip(*(about["hints"] for about in found), strict=True)])
+    assert draws.shape == (50, 5)
+    assert (draws.sum(1) == 3).all()
+    assert (draws.mean(0) > 0.3).all()
+    assert (draws.mean(0) < 0.9).all()
+
+
 def test_nan_in_the_share_of_one_process_is_the_error_of_both(folder):
     texts = {(folder / f"nan-{rank}.txt").read_text() for rank in (0, 1)}
     assert len(texts) == 1

@@ -1,5 +1,6 @@
 """What the tests of several processes run in each of them: torchrun two_processes.py JOB FOLDER."""
 
+import json
 import os
 import signal
 import sys
@@ -16,6 +17,8 @@ from toy import tiny_network, toy_cases, toy_dataset
 from monai_sf import distributed
 from monai_sf.engines import TestSetEvaluator
 from monai_sf.inferers import MCDropoutInferer
+from monai_sf.losses import DeVriesLoss
+from monai_sf.networks import ClassifierOutput
 
 #: Iteration in which a training is stopped: inside of an epoch, in each of the stages.
 STOPS = {"confidnet": (4, 11), "deepgamblers": (8,), "devries": (5,)}
@@ -102,6 +105,13 @@ def everything(folder):
     put_checkpoint(folder / "stopped" / "uneven")
     stopped(evaluator(folder / "stopped" / "uneven", COUNTS["uneven"]), 3)
     evaluator(folder / "to-resume" / "uneven", COUNTS["uneven"]).run()
+    # rank 0 alone would find its three cases cheap, rank 1 its two dear; all five together are dear
+    count, sure = (3, 5.0) if distributed.is_main() else (2, -3.0)
+    price, logits = DeVriesLoss(0.1, 0.3), torch.zeros(count, 2)
+    price(ClassifierOutput(logits, logits, torch.full((count,), sure)), torch.zeros(count, dtype=torch.long))
+    hints = [distributed.random_half(count).tolist() for _ in range(50)]
+    about = {"lambda": float(price.lambda_), "hints": hints}
+    (folder / f"devries-{distributed.rank()}.json").write_text(json.dumps(about))
     nan = wide(toy_dataset(toy_cases()[:28], "train"))
     nan.data[5]["image"][:] = np.nan
     try:
