@@ -26,6 +26,7 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.data import set_track_meta
 from monai.utils import BundlePropertyConfig, set_determinism
 
+from monai_sf import distributed
 from monai_sf.datasets import STUDIES, check_leaks, find_study, split_cases
 from monai_sf.errors import say_the_cause_last
 from monai_sf.files import write_json
@@ -47,6 +48,9 @@ _PLACES = {"bundle_root", "dataset_dir", "output_dir", "run_dir", "device", "num
     "finalize",
     "_meta_",
 }
+
+#: Keys that MONAI's tracking adds, or is set by.
+_TRACKING = {"tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
 
 #: What a stage leaves behind first; a run folder without it can be claimed anew.
 _WORK = {"train": "last.pt", "evaluate": "results"}
@@ -76,7 +80,21 @@ def merged_config() -> dict[str, Any]:
     workflow = _workflow()
     if workflow is None:
         raise RuntimeError("merged_config() is for expressions in a config that `monai.bundle run` runs")
-    return {key: value for key, value in workflow.parser.get().items() if key != ConfigParser.meta_key}
+    config = {key: value for key, value in workflow.parser.get().items() if key != ConfigParser.meta_key}
+    return _without_tracking(config) if "is_not_rank0" in config else config
+
+
+def _without_tracking(config: Any) -> Any:
+    """A config as it was before ``--tracking mlflow`` added its keys and handlers: they make no other run."""
+    if isinstance(config, Mapping):
+        return {key: _without_tracking(value) for key, value in config.items() if key not in _TRACKING}
+    if isinstance(config, list):
+        return [
+            _without_tracking(value)
+            for value in config
+            if not (isinstance(value, Mapping) and value.get("_target_") == "MLFlowHandler")
+        ]
+    return config
 
 
 def check_keys() -> None:
@@ -156,9 +174,13 @@ def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
         OSError: the folder cannot be written to.
     """
     config = {key: value for key, value in merged_config().items() if key not in _PLACES}
-    path = Path(run_dir) / f"{stage}.config.json"
+    distributed.from_main(lambda: _claim(Path(run_dir), stage, config))
+
+
+def _claim(run_dir: Path, stage: str, config: Mapping[str, Any]) -> None:
+    path = run_dir / f"{stage}.config.json"
     # a first try that failed before it had computed anything does not hold the folder
-    if not path.exists() or not (Path(run_dir) / _WORK[stage]).exists():
+    if not path.exists() or not (run_dir / _WORK[stage]).exists():
         write_json(path, config)
         return
     try:

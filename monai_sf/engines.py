@@ -12,27 +12,35 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from ignite.engine import Events
 from ignite.metrics import Accuracy, Loss
-from monai.data import DataLoader, Dataset
+from monai.data import Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import TensorBoardStatsHandler, ValidationHandler
 from monai.inferers import Inferer
 from monai.utils import CommonKeys
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from monai_sf.data import TestBatches, TestPass, corruption_name
-from monai_sf.evaluation import thresholds
+from monai_sf import distributed, tracking
+from monai_sf.batches import SeededCases, SharedBatches, shared_loader
+from monai_sf.data import TestBatches
+from monai_sf.evaluation import benchmark_table, thresholds
 from monai_sf.files import sha256_of, write_json
-from monai_sf.handlers import CollectOutputs, EpochSeed, StopOnNaN, TrainingCheckpoint, TrainingProgress
+from monai_sf.handlers import (
+    AddUp,
+    CollectOutputs,
+    EpochSeed,
+    StopOnNaN,
+    TrainingCheckpoint,
+    TrainingProgress,
+)
 from monai_sf.inferers import MCDropoutInferer, OutputInferer
 from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, load_checkpoint, load_weights, to_device
-from monai_sf.results import ResultsWriter, TestSetWriter, load_results
+from monai_sf.open_sets import OpenSets, PlannedSet
+from monai_sf.results import load_results
 from monai_sf.stages import Stage, StageRunner
 from monai_sf.transforms import CorruptionSweep
 
@@ -54,7 +62,7 @@ class ClassifierTrainer(SupervisedTrainer):
         dataset: the training cases, dictionaries with ``image`` (channels, H, W) in [0, 1], ``label`` and
             ``case_id``.
         validation_dataset: the validation cases, alike.
-        batch_size: cases in a batch.
+        batch_size: cases in a batch, of all processes together.
         run_dir: folder of the run: checkpoints, TensorBoard scalars, ``training.json`` when complete.
         seed: of data order, augmentation, dropout and hints; weights come initialised.
         num_workers: processes that read and augment; 0 does it in this one.
@@ -83,9 +91,10 @@ class ClassifierTrainer(SupervisedTrainer):
         amp: bool = False,
         train_handlers: Sequence[Any] = (),
     ) -> None:
-        if not batch_size > 0:
-            raise ValueError(f"batch_size must be positive, got {batch_size}")
         self.run_dir = Path(run_dir)
+        batches = SharedBatches(len(dataset), batch_size, seed=seed)
+        validation = SharedBatches(len(validation_dataset), batch_size, seed=None)
+        distributed.share_batch_norm(network)
         network = to_device(network, device)
         for stage in stages:
             stage.loss.to(device)
@@ -99,7 +108,7 @@ class ClassifierTrainer(SupervisedTrainer):
         loss = Loss(self._validation_loss, itemgetter(CommonKeys.PRED, CommonKeys.LABEL), device=device)
         validator = SupervisedEvaluator(
             device=device,
-            val_data_loader=DataLoader(validation_dataset, batch_size=batch_size, num_workers=num_workers),
+            val_data_loader=shared_loader(SeededCases(validation_dataset, seed), validation, num_workers),
             network=network,
             inferer=inferer,
             key_val_metric={"accuracy": accuracy},
@@ -107,14 +116,10 @@ class ClassifierTrainer(SupervisedTrainer):
             decollate=False,
             amp=amp,
         )
-        # batch norm cannot train on one case alone
-        drop_last = len(dataset) % batch_size == 1 and len(dataset) > 1
         super().__init__(
             device=device,
             max_epochs=max_epochs,
-            train_data_loader=DataLoader(
-                dataset, batch_size=batch_size, shuffle=True, num_workers=num_workers, drop_last=drop_last
-            ),
+            train_data_loader=shared_loader(SeededCases(dataset, seed), batches, num_workers),
             network=network,
             optimizer=self.stages.optimizer,
             loss_function=self.stages.current.loss,
@@ -127,32 +132,48 @@ class ClassifierTrainer(SupervisedTrainer):
         self.progress = TrainingProgress(validator, f"train {self.run_dir.name}")
         board = str(self.run_dir / "tensorboard")
         for handler in (
-            EpochSeed(seed, dataset.transform.set_random_state),
-            StopOnNaN(),
+            EpochSeed(seed, batches),
             self.stages,
             ValidationHandler(interval=1, validator=validator),
             self.checkpoint,
+            AddUp(batches, network),
+            StopOnNaN(),
             self.progress,
-            TensorBoardStatsHandler(log_dir=board, tag_name="train_loss", output_transform=_loss),
-            *train_handlers,
         ):
             handler.attach(self)
-        TensorBoardStatsHandler(
-            log_dir=board, output_transform=lambda _: None, global_epoch_transform=lambda _: self.state.epoch
-        ).attach(validator)
+        for handler in train_handlers:
+            tracking.attach(handler, self, self.run_dir, "train", self._epoch_metrics)
+        if distributed.is_main():
+            TensorBoardStatsHandler(log_dir=board, tag_name="train_loss", output_transform=_loss).attach(self)
+            TensorBoardStatsHandler(
+                log_dir=board,
+                output_transform=lambda _: None,
+                global_epoch_transform=lambda _: self.state.epoch,
+            ).attach(validator)
 
     def _validation_loss(self, output: ClassifierOutput, labels: Tensor) -> Tensor:
         loss = self.stages.current.loss
+        if not len(labels):  # this process has no share of the last batch
+            return output.logits.sum()
         loss.eval()  # no hints, and lambda follows the training cases only
         try:
             return loss(output, labels)  # type: ignore[no-any-return]
         finally:
             loss.train()
 
+    def _epoch_metrics(self) -> dict[str, float]:
+        entry = self.checkpoint.history[-1]
+        return {
+            f"{entry['stage']}/train_loss": self.progress.mean_loss,
+            f"{entry['stage']}/val_loss": entry["loss"],
+            f"{entry['stage']}/val_accuracy": entry["accuracy"],
+            f"{entry['stage']}/learning_rate": self.stages.learning_rate,
+        }
+
     @property
     def is_complete(self) -> bool:
         """Whether this training has been run to its end."""
-        return (self.run_dir / "training.json").is_file()
+        return distributed.from_main((self.run_dir / "training.json").is_file)
 
     def run(self) -> None:  # type: ignore[override]
         """Train, or go on with a training that was killed."""
@@ -164,6 +185,9 @@ class ClassifierTrainer(SupervisedTrainer):
             super().run()
         finally:
             self.progress.close()
+        distributed.from_main(self._summarise)
+
+    def _summarise(self) -> None:
         best = self.run_dir / "best.pt"
         summary = {
             "best": self.checkpoint.best,
@@ -187,47 +211,6 @@ def _case_batch(
     return image, label, (), {"case_ids": batch["case_id"]}
 
 
-class _OpenSets:
-    """A folder of results that is being filled: its writers, and the cases that are still to be evaluated."""
-
-    def __init__(
-        self,
-        path: Path,
-        evaluator: TestSetEvaluator,
-        splits: NDArray[np.str_],
-        plan: Sequence[tuple[str, str, CorruptionSweep | None]],
-    ) -> None:
-        positions = np.flatnonzero(np.isin(splits, [name for name, _, _ in plan]))
-        self.passes: list[TestPass] = []
-        self.writers: dict[str, TestSetWriter] = {}
-        self.row_of: dict[str, int] = {}
-        if not len(positions):
-            return
-        ids = [evaluator.dataset.data[int(position)]["case_id"] for position in positions]
-        self.row_of = {str(case_id): row for row, case_id in enumerate(ids)}
-        self.results = ResultsWriter(path, evaluator.cases.set_index("case_id").loc[ids].reset_index())
-        for name, kind, sweep in plan:
-            rows = np.flatnonzero(splits[positions] == name)
-            if not len(rows):
-                continue
-            opened = {name: self.results.open(name, kind, rows)}
-            for corruption in sweep.kinds if sweep else ():
-                for severity in sweep.severities if sweep else ():
-                    corrupted = corruption_name(corruption, severity)
-                    opened[corrupted] = self.results.open(
-                        corrupted, "corruption", rows, corruption=corruption, severity=severity
-                    )
-            complete = np.logical_and.reduce([writer.done for writer in opened.values()])
-            self.passes.append(TestPass(name, positions[rows[~complete]], sweep))
-            self.writers.update(opened)
-
-    def finish(self, description: Mapping[str, Any]) -> None:
-        """Close all test sets and write run.json."""
-        for writer in self.writers.values():
-            writer.close()
-        self.results.finish(description)
-
-
 class TestSetEvaluator(SupervisedEvaluator):
     """Evaluate a trained classifier on its test sets and write the results of the run.
 
@@ -248,9 +231,11 @@ class TestSetEvaluator(SupervisedEvaluator):
         inferer: gives the outputs that the confidence scores need.
         target_risk: highest error rate to tolerate among trusted predictions, in [0, 1].
         run_description: what run.json shall say of the run: dataset, study, method, seed, config, ...
-        batch_size: cases in a batch.
+        batch_size: cases in a batch, of all processes together.
         num_workers: processes that read; 0 reads in this one.
         thumbnail_size: longer side of the stored images, in pixels; 0 stores none.
+        thumbnail_limit: how many images of corrupted cases are stored at most; where there are more, those of
+            the weakest severities are left out.
         val_handlers: further handlers.
 
     Raises:
@@ -275,6 +260,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         batch_size: int,
         num_workers: int = 0,
         thumbnail_size: int = 64,
+        thumbnail_limit: int = 1_000_000,
         val_handlers: Sequence[Any] = (),
     ) -> None:
         self.run_dir = Path(run_dir)
@@ -283,6 +269,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         if not 0 <= target_risk <= 1:
             raise ValueError(f"target_risk must lie in [0, 1], got {target_risk}")
         self.thumbnail_size, self.target_risk = thumbnail_size, target_risk
+        self.thumbnail_limit, self.val_handlers = thumbnail_limit, val_handlers
         super().__init__(
             device=device,
             val_data_loader=[],
@@ -290,7 +277,6 @@ class TestSetEvaluator(SupervisedEvaluator):
             network=to_device(network, device),
             inferer=inferer,
             prepare_batch=_case_batch,
-            val_handlers=val_handlers,
             decollate=False,
         )
 
@@ -303,48 +289,74 @@ class TestSetEvaluator(SupervisedEvaluator):
             OSError: the results cannot be written; what was complete before is kept.
         """
         results = self.run_dir / "results"
-        if (results / "run.json").is_file():
+        if distributed.from_main((results / "run.json").is_file):
             logger.info("%s is evaluated already", self.run_dir)
             return
         checkpoint = self.run_dir / "best.pt"
         state: dict[str, Any] = load_checkpoint(str(checkpoint))
         load_weights(self.network, state["network"], str(checkpoint))
 
-        splits = np.array([record["split"] for record in self.dataset.data])
-        plan: list[tuple[str, str, CorruptionSweep | None]] = [
-            ("iid", "iid", self.sweep),
-            ("target", self.target_kind, None),
-        ]
-        validation = _OpenSets(self.run_dir / "validation", self, splits, [("val", "iid", None)])
-        tested = _OpenSets(results, self, splits, plan)
+        plan = [PlannedSet("iid", "iid", self.sweep), PlannedSet("target", self.target_kind)]
+        validation = self._open("validation", [PlannedSet("val", "iid")])
+        tested = self._open("results", plan)
         batches = TestBatches(
             self.dataset,
             validation.passes + tested.passes,
-            batch_size=self.batch_size,
+            batch_size=-(-self.batch_size // distributed.world_size()),
             num_workers=self.num_workers,
             device=self.state.device,
         )
-        if len(batches):
-            self._collect(
-                batches,
-                CollectOutputs(
-                    {**validation.writers, **tested.writers},
-                    {**validation.row_of, **tested.row_of},
-                    thumbnail_size=self.thumbnail_size,
-                ),
-            )
-        description = {**self.run_description, "sha256": {"checkpoint": sha256_of(checkpoint)}}
+        collect = CollectOutputs(
+            {**validation.writers, **tested.writers},
+            {**validation.row_of, **tested.row_of},
+            validation.pictured | tested.pictured,
+            thumbnail_size=self.thumbnail_size,
+        )
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._finish, validation, tested)
+        for handler in self.val_handlers:
+            tracking.attach(handler, self, self.run_dir, "evaluate", self._failure_metrics)
+        self._collect(batches, collect)
+
+    def _open(self, name: str, plan: Sequence[PlannedSet]) -> OpenSets:
+        return OpenSets(
+            self.run_dir / name, self.cases, self.dataset.data, plan, picture_limit=self.thumbnail_limit
+        )
+
+    def _finish(self, validation: OpenSets, tested: OpenSets) -> None:
+        for sets in (validation, tested):
+            sets.hand_in()
+        distributed.barrier()
+        distributed.from_main(lambda: self._write(validation, tested))
+
+    def _write(self, validation: OpenSets, tested: OpenSets) -> None:
+        description = {**self.run_description, "sha256": {"checkpoint": sha256_of(self.run_dir / "best.pt")}}
         if validation.writers:
             validation.finish(description)
             found = load_results(self.run_dir / "validation")
             description["thresholds"] = thresholds(found, "val", self.target_risk)
         tested.finish(description)
 
+    def _failure_metrics(self) -> dict[str, float]:
+        table = benchmark_table([load_results(self.run_dir / "results")])
+        return {
+            f"AURC/{group}/{csf}": value
+            for group, column in table.items()
+            for csf, value in column.dropna().to_dict().items()
+        }
+
     def _collect(self, batches: TestBatches, collect: CollectOutputs) -> None:
+        if not len(batches):  # all was done, only not finished; or more processes than cases
+            for event in (Events.STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED):
+                self.fire_event(event)
+            return
         collect.attach(self)
         self.data_loader, self.state.dataloader, self.state.epoch_length = batches, batches, len(batches)
         with tqdm(
-            total=len(batches), desc=f"evaluate {self.run_dir.name}", unit="batch", mininterval=1.0
+            total=len(batches),
+            desc=f"evaluate {self.run_dir.name}",
+            unit="batch",
+            mininterval=1.0,
+            disable=not distributed.is_main(),
         ) as bar:
             self.add_event_handler(Events.ITERATION_COMPLETED, lambda: bar.update())
             try:

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from monai_sf import distributed
+from monai_sf.batches import SharedBatches
 from monai_sf.files import atomic_path
 from monai_sf.networks import load_checkpoint, load_weights
 from monai_sf.results import TestSetWriter
@@ -30,34 +32,73 @@ logger = logging.getLogger(__name__)
 class EpochSeed:
     """Seed all that is random in an epoch from (seed, epoch), so that a resumed epoch is the same epoch.
 
+    The order of cases and their augmentation do not depend on the number of processes. What is left, dropout,
+    is seeded by rank as well, or all processes would drop the same units.
+
     Args:
         seed: of the run.
-        set_random_state: called with the epoch's seed, for the transforms of the training data set.
+        batches: whose epoch is set.
     """
 
-    def __init__(self, seed: int, set_random_state: Callable[[int], object]) -> None:
-        self.seed, self.set_random_state = seed, set_random_state
+    def __init__(self, seed: int, batches: SharedBatches) -> None:
+        self.seed, self.batches = seed, batches
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer; must be attached before handlers that draw random numbers."""
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Seed torch (data loader order and workers, dropout) and the transforms."""
-        epoch_seed = int(np.random.SeedSequence((self.seed, engine.state.epoch)).generate_state(1)[0])
-        torch.manual_seed(epoch_seed)
-        self.set_random_state(epoch_seed)
+        """Seed torch, and tell the batches which epoch it is."""
+        self.batches.epoch = engine.state.epoch
+        words = (self.seed, engine.state.epoch, distributed.rank())
+        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
+
+
+class AddUp:
+    """Make one step out of the shares of a batch that several processes have seen.
+
+    Each rank's mean loss is weighted with its share of the batch's cases, and after the backward pass the
+    gradients are summed over all ranks, and the losses with them, so that the engine's loss is that of the
+    batch. Networks must start equal, which is seen to, and stay so.
+
+    Args:
+        batches: that the trainer is given.
+        network: that it trains.
+    """
+
+    def __init__(self, batches: SharedBatches, network: nn.Module) -> None:
+        self.batches, self.network = batches, network
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a MONAI trainer, after the handler that resumes it."""
+        engine.add_event_handler(Events.STARTED, lambda: distributed.broadcast_state(self.network))
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.weigh)
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.sum)
+
+    def weigh(self, engine: Engine) -> None:
+        """Weight the loss, before the backward pass."""
+        state: Any = engine.state
+        if distributed.world_size() > 1:
+            batch = self.batches.size_of((state.iteration - 1) % state.epoch_length)
+            weight = len(state.output[CommonKeys.LABEL]) / batch
+            state.output[CommonKeys.LOSS] = state.output[CommonKeys.LOSS] * weight
+
+    def sum(self, engine: Engine) -> None:
+        """Sum gradients and losses, before the step."""
+        state: Any = engine.state
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        state.output[CommonKeys.LOSS] = distributed.sum_gradients(trained, state.output[CommonKeys.LOSS])
 
 
 class StopOnNaN:
     """End the training when the loss is NaN or infinite, and say in which cases."""
 
     def attach(self, engine: Engine) -> None:
-        """Register with a MONAI trainer, whose batches have ``case_id``."""
-        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
+        """Register with a MONAI trainer, whose batches have ``case_id``, after :class:`AddUp`."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Check the loss of this batch.
+        """Check the loss of this batch, before it changes the network.
 
         Raises:
             FloatingPointError: the loss is not finite; names epoch, iteration and the batch's case ids.
@@ -65,10 +106,10 @@ class StopOnNaN:
         state: Any = engine.state
         loss = state.output[CommonKeys.LOSS].item()
         if not math.isfinite(loss):
+            cases = [str(case) for ids in distributed.gather(list(state.batch["case_id"])) for case in ids]
             raise FloatingPointError(
                 f"loss is {loss} in epoch {state.epoch}, iteration {state.iteration}; the batch holds the "
-                f"cases {', '.join(map(str, state.batch['case_id']))}. Look at their images, or lower the "
-                "learning rate"
+                f"cases {', '.join(cases)}. Look at their images, or lower the learning rate"
             )
 
 
@@ -78,11 +119,15 @@ class TrainingProgress:
     Args:
         validator: the engine whose metric ``accuracy`` is shown.
         description: in front of the bar.
+
+    Attributes:
+        mean_loss: of the batches of the epoch that has been completed last.
     """
 
     def __init__(self, validator: Engine, description: str) -> None:
         self.validator, self.description = validator, description
         self.losses: list[float] = []
+        self.mean_loss = math.nan
         self.bar: Any = None
 
     def attach(self, engine: Engine) -> None:
@@ -100,6 +145,7 @@ class TrainingProgress:
             desc=self.description,
             unit="batch",
             mininterval=1.0,
+            disable=not distributed.is_main(),
         )
 
     def step(self, engine: Engine) -> None:
@@ -111,7 +157,7 @@ class TrainingProgress:
     def report(self, engine: Engine) -> None:
         """Show the epoch's mean loss and the validation accuracy."""
         state, accuracy = engine.state, self.validator.state.metrics.get("accuracy", math.nan)
-        loss = sum(self.losses) / max(1, len(self.losses))
+        self.mean_loss = loss = sum(self.losses) / max(1, len(self.losses))
         self.losses = []
         self.bar.set_postfix(
             epoch=f"{state.epoch}/{state.max_epochs}", loss=f"{loss:.3f}", val=f"{accuracy:.3f}"
@@ -177,9 +223,11 @@ class TrainingCheckpoint:
             ValueError: ``last.pt`` is damaged or belongs to another network or method.
         """
         path = self.folder / "last.pt"
-        if not path.exists():
+        checkpoint: dict[str, Any] | None = distributed.from_main(
+            lambda: load_checkpoint(str(path)) if path.exists() else None
+        )
+        if checkpoint is None:
             return
-        checkpoint: dict[str, Any] = load_checkpoint(str(path))
         plan = [[stage.name, stage.epochs] for stage in self.stages.stages]
         if (
             set(checkpoint) != {"network", "epoch", "history", "stages", *self._states()}
@@ -227,6 +275,8 @@ class TrainingCheckpoint:
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         # given a path, torch writes the file's name into the file: equal weights would have unequal hashes
+        if not distributed.is_main():
+            return
         with atomic_path(path) as partial, open(partial, "wb") as file:
             torch.save(content, file)
 
@@ -240,6 +290,7 @@ class CollectOutputs:
     Args:
         writers: test set to writer.
         row_of: case id to row of the case table.
+        pictured: names of the test sets whose images are stored.
         thumbnail_size: the longer side of the stored images, in pixels; 0 stores none.
         sync_seconds: what is older than this is safe from a power cut.
     """
@@ -248,11 +299,12 @@ class CollectOutputs:
         self,
         writers: Mapping[str, TestSetWriter],
         row_of: Mapping[str, int],
+        pictured: Collection[str],
         *,
         thumbnail_size: int = 64,
         sync_seconds: float = 30.0,
     ) -> None:
-        self.writers, self.row_of = writers, row_of
+        self.writers, self.row_of, self.pictured = writers, row_of, pictured
         self.thumbnail_size, self.sync_seconds = thumbnail_size, sync_seconds
         self.last_sync = time.monotonic()
 
@@ -276,7 +328,7 @@ class CollectOutputs:
             raise FloatingPointError(
                 f"test set {batch['test_set']}: logits are not finite for the cases {', '.join(cases)}"
             )
-        if self.thumbnail_size:
+        if self.thumbnail_size and batch["test_set"] in self.pictured:
             arrays["images"] = thumbnails(state.output[CommonKeys.IMAGE], self.thumbnail_size)
         self.writers[batch["test_set"]].write([self.row_of[c] for c in batch["case_id"]], arrays)
         if time.monotonic() - self.last_sync > self.sync_seconds:

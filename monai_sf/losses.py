@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from monai_sf import distributed
 from monai_sf.networks import ClassifierOutput
 
 
@@ -90,6 +91,7 @@ class DeVriesLoss(nn.Module):
     DeVries & Taylor, "Learning Confidence for Out-of-Distribution Detection in Neural Networks", 2018:
     with confidence c the probabilities become c p + (1 - c) y, and -log c is charged,
     weighted by lambda. A random half of each batch gets hints, or the network would learn to live on them.
+    Where several processes share a batch, it is the batch of all that is halved and charged.
     After every batch lambda falls (is divided by 1.01) while the mean charge is below the budget, and rises
     (is divided by 0.99) otherwise. In evaluation mode there are no hints, and lambda stays.
 
@@ -122,16 +124,16 @@ class DeVriesLoss(nn.Module):
         """
         confidence = _wide(_learned(output, "confidence_logit"))
         if hinted is None:
-            hinted = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
-            if self.training:
-                hinted[torch.randperm(len(labels))[: (len(labels) + 1) // 2].to(labels.device)] = True
+            nobody = torch.zeros(len(labels), dtype=torch.bool)
+            hinted = (distributed.random_half(len(labels)) if self.training else nobody).to(labels.device)
         plain = _log_probability(output.logits, labels)
         log_c = F.logsigmoid(confidence)
         interpolated = torch.logaddexp(log_c + plain, F.logsigmoid(-confidence))
         charge = -log_c.mean()
         loss = -torch.where(hinted, interpolated, plain).mean() + float(self.lambda_) * charge
         if self.training:
-            self.lambda_ /= 1.01 if self.budget > float(charge.detach()) else 0.99
+            spent = distributed.mean_of_all(float(charge.detach()), len(labels))
+            self.lambda_ /= 1.01 if self.budget > spent else 0.99
         return loss
 
 

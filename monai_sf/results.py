@@ -19,8 +19,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,28 +28,32 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from monai_sf.files import atomic_folder, sha256_of, write_json, write_text
+from monai_sf.files import atomic_folder, sha256_of
+from monai_sf.results_format import (
+    ARRAYS,
+    FORMAT,
+    FORMAT_VERSION,
+    KINDS,
+    ResultsError,
+    check_rank,
+    load_array,
+    some,
+)
+from monai_sf.results_writer import ResultsWriter, TestSetWriter
 
-FORMAT = "monai_sf.results"
-FORMAT_VERSION = 1
-
-#: Kinds of a test set; ``corruption`` sets are the iid cases, corrupted.
-KINDS = ("iid", "corruption", "acquisition", "manifestation")
-
-#: Per-case arrays that a test set may hold: the shape after the cases' axis, and the meaning.
-ARRAYS: Mapping[str, tuple[str, str]] = {
-    "logits": ("C", "class logits of one pass without dropout"),
-    "features": ("F", "the backbone's features, the latent space"),
-    "mcd_log_softmax": ("C", "log of the mean softmax over T dropout samples"),
-    "mcd_entropy": ("", "mean over T dropout samples of the softmax entropy, in nats"),
-    "confidence_logit": ("", "learned confidence before its sigmoid (ConfidNet, DeVries)"),
-    "reservation_logit": ("", "logit of the reservation class (Deep Gamblers)"),
-    "images": ("H,W[,3]", "uint8 thumbnails, grey or RGB, as the classifier saw the image"),
-}
-
-
-class ResultsError(ValueError):
-    """A results folder is incomplete, damaged, of another version, or holds impossible values."""
+__all__ = [
+    "ARRAYS",
+    "FORMAT",
+    "FORMAT_VERSION",
+    "KINDS",
+    "Results",
+    "ResultsError",
+    "ResultsWriter",
+    "TestSet",
+    "TestSetWriter",
+    "load_results",
+    "read_fd_shifts",
+]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class TestSet:
         for name, array in self.arrays.items():
             if name not in ARRAYS:
                 raise ResultsError(f"test set {self.name}: unknown array {name!r}; known: {sorted(ARRAYS)}")
-            _check_rank(self.name, name, array)
+            check_rank(self.name, name, array)
             if len(array) != len(self.rows):
                 raise ResultsError(
                     f"test set {self.name}: {name} has {len(array)} entries, rows has {len(self.rows)}"
@@ -104,17 +107,6 @@ class TestSet:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-
-def _check_rank(test_set: str, name: str, array: NDArray[Any]) -> None:
-    ranks = {"": (1,), "C": (2,), "F": (2,), "H,W[,3]": (3, 4)}[ARRAYS[name][0]]
-    if array.ndim not in ranks or (
-        name == "images" and (array.dtype != np.uint8 or array.shape[3:] not in ((), (3,)))
-    ):
-        raise ResultsError(
-            f"test set {test_set}: {name} has shape {array.shape} and dtype {array.dtype}, "
-            f"expected (n{',' + ARRAYS[name][0] if ARRAYS[name][0] else ''}): {ARRAYS[name][1]}"
-        )
 
 
 @dataclass(frozen=True)
@@ -145,13 +137,13 @@ class Results:
                 raise ResultsError(f"case table has no column {column!r}; it has {list(self.cases.columns)}")
         repeated = self.cases["case_id"][self.cases["case_id"].duplicated()]
         if len(repeated):
-            raise ResultsError(f"{len(repeated)} case ids occur twice: {_some(repeated)}")
+            raise ResultsError(f"{len(repeated)} case ids occur twice: {some(repeated)}")
         classes = len(self.run["class_names"])
         labels = self.cases["label"]
         wrong = self.cases["case_id"][~labels.isin(range(classes))]
         if len(wrong):
             raise ResultsError(
-                f"label must be an integer in 0..{classes - 1}; {len(wrong)} are not: {_some(wrong)}"
+                f"label must be an integer in 0..{classes - 1}; {len(wrong)} are not: {some(wrong)}"
             )
         for test_set in self.test_sets.values():
             self._check(test_set, classes)
@@ -175,7 +167,7 @@ class Results:
             bad = bad.any(axis=tuple(range(1, bad.ndim)))
             if bad.any():
                 ids = self.cases["case_id"].iloc[rows[bad]]
-                raise ResultsError(f"{where}: {name} is NaN or infinite for {bad.sum()} cases: {_some(ids)}")
+                raise ResultsError(f"{where}: {name} is NaN or infinite for {bad.sum()} cases: {some(ids)}")
 
     @classmethod
     def from_arrays(
@@ -221,185 +213,6 @@ class Results:
                 out.write(test_set.rows, test_set.arrays)
                 out.close()
             writer.finish(self.run)
-
-
-def _some(values: Sequence[Any] | pd.Series[Any], count: int = 10) -> str:
-    """The first values, for an error message."""
-    shown = ", ".join(str(v) for v in list(values)[:count])
-    return shown + (f", ... ({len(values) - count} more)" if len(values) > count else "")
-
-
-class TestSetWriter:
-    """Fills the arrays of one test set batch by batch, in any order, and survives a kill in between.
-
-    The arrays grow in a hidden folder beside the final one, with a mark for every entry that is complete.
-    Made by :meth:`ResultsWriter.open`.
-    """
-
-    __test__ = False  # not a pytest class
-
-    def __init__(self, path: Path, rows: NDArray[np.int64], description: Mapping[str, Any]) -> None:
-        self.path = path
-        self.partial = path.with_name(f".{path.name}.partial")
-        self.rows = rows
-        self.description = {**description, "name": path.name, "count": len(rows)}
-        self.arrays: dict[str, NDArray[Any]] = {}
-        self._position = {int(row): position for position, row in enumerate(rows)}
-        if len(self._position) != len(rows):
-            raise ResultsError(f"test set {path.name}: {len(rows) - len(self._position)} cases occur twice")
-        self._fresh: list[int] = []
-        if path.exists():
-            self.done = np.ones(len(rows), bool)
-        elif not self._reopen():
-            shutil.rmtree(self.partial, ignore_errors=True)
-            self.partial.mkdir(parents=True)
-            np.save(self.partial / "rows.npy", rows)
-            np.save(self.partial / "done.npy", np.zeros(len(rows), bool))
-            self.done = np.load(self.partial / "done.npy", mmap_mode="r+")
-
-    def _reopen(self) -> bool:
-        """Take up what a killed evaluation left, if it is whole and of the same cases."""
-        try:
-            if not np.array_equal(_load_array(self.partial / "rows.npy"), self.rows):
-                return False
-            self.done = np.load(self.partial / "done.npy", mmap_mode="r+", allow_pickle=False)
-            for name in ARRAYS:
-                if (self.partial / f"{name}.npy").exists():
-                    self.arrays[name] = np.load(self.partial / f"{name}.npy", mmap_mode="r+")
-        except (OSError, ValueError, EOFError):
-            return False
-        return all(len(array) == len(self.rows) for array in (self.done, *self.arrays.values()))
-
-    def write(self, rows: ArrayLike, arrays: Mapping[str, ArrayLike]) -> None:
-        """Store the outputs of some entries; those of an entry that was written before are replaced.
-
-        Args:
-            rows: (b,) integers, the entries' rows in the case table.
-            arrays: name (see :data:`ARRAYS`) to (b, ...) values; every call gives the same names.
-
-        Raises:
-            ResultsError: a name is unknown, a row is not of this test set, or a shape or dtype is not that of
-                :data:`ARRAYS` and of the earlier calls.
-            OSError: the disk is full; what was written before is kept.
-        """
-        try:
-            positions = [self._position[int(row)] for row in np.asarray(rows)]
-        except KeyError as error:
-            raise ResultsError(f"test set {self.path.name}: row {error} is not one of its cases") from None
-        for name, given in arrays.items():
-            values = np.asarray(given)
-            if name not in ARRAYS:
-                raise ResultsError(
-                    f"test set {self.path.name}: unknown array {name!r}; known: {sorted(ARRAYS)}"
-                )
-            _check_rank(self.path.name, name, values)
-            if name not in self.arrays:
-                self.arrays[name] = self._allocate(name, values)
-            if self.arrays[name].shape[1:] != values.shape[1:] or len(values) != len(positions):
-                raise ResultsError(
-                    f"test set {self.path.name}: {name} has shape {values.shape}, expected "
-                    f"{(len(positions), *self.arrays[name].shape[1:])}"
-                )
-            self.arrays[name][positions] = values
-        self._fresh += positions
-
-    def _allocate(self, name: str, like: NDArray[Any]) -> NDArray[Any]:
-        file = self.partial / f"{name}.npy"
-        array: NDArray[Any] = np.lib.format.open_memmap(
-            file, "w+", like.dtype, (len(self.rows), *like.shape[1:])
-        )
-        if hasattr(os, "posix_fallocate"):  # or a full disk ends the process by SIGBUS, without a word
-            with open(file, "r+b") as handle:
-                os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
-        return array
-
-    def sync(self) -> None:
-        """Bring what was written to the disk and mark it as done, in this order."""
-        for array in self.arrays.values():
-            array.flush()  # type: ignore[attr-defined]
-        if self._fresh:
-            self.done[self._fresh] = True
-            self.done.flush()  # type: ignore[attr-defined]
-            self._fresh = []
-
-    def close(self) -> None:
-        """Move the complete test set to its final name.
-
-        Raises:
-            ResultsError: entries have no outputs; those that have are kept for the next try.
-        """
-        if self.path.exists():
-            return
-        self.sync()
-        missing = self.rows[~self.done]
-        if len(missing):
-            raise ResultsError(
-                f"test set {self.path.name}: {len(missing)} of {len(self.rows)} cases have no outputs: "
-                f"rows {_some(list(missing))}"
-            )
-        write_json(self.partial / "test_set.json", {**self.description, "arrays": sorted(self.arrays)})
-        (self.partial / "done.npy").unlink()
-        os.replace(self.partial, self.path)
-
-
-class ResultsWriter:
-    """Writes a run's folder; a killed evaluation goes on at the first case that has no outputs.
-
-    Args:
-        path: the run's folder, made when missing.
-        cases: the case table of all cases that will be evaluated, index 0..n-1.
-
-    Raises:
-        ResultsError: the folder holds results of another case table.
-        OSError: the folder cannot be written to.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], cases: pd.DataFrame) -> None:
-        self.path = Path(path)
-        self.cases = cases
-        text = cases.to_csv(index=False, lineterminator="\n")
-        table = self.path / "cases.csv"
-        if not table.exists():
-            write_text(table, text)
-        elif table.read_text(encoding="utf-8") != text:
-            raise ResultsError(
-                f"{self.path} holds results of other cases; choose another folder or remove this one"
-            )
-
-    def open(
-        self, name: str, kind: str, rows: ArrayLike, *, corruption: str | None = None, severity: int = 0
-    ) -> TestSetWriter:
-        """Start or take up a test set.
-
-        Args:
-            name: of the test set and its folder.
-            kind: one of :data:`KINDS`.
-            rows: (n,) the test set's cases, as rows of the case table.
-            corruption: kind of corruption, None for clean images.
-            severity: 1 to 5 for a corruption, 0 for clean images.
-        """
-        description = {"kind": kind, "corruption": corruption, "severity": severity}
-        return TestSetWriter(self.path / name, np.asarray(rows, np.int64), description)
-
-    def finish(self, run: Mapping[str, Any]) -> None:
-        """Write run.json, the mark of complete results.
-
-        Args:
-            run: JSON-able description; see :class:`Results` for the keys it must have.
-        """
-        about = [
-            json.loads(path.read_text(encoding="utf-8")) for path in self.path.glob("[!.]*/test_set.json")
-        ]
-        about.sort(key=lambda a: (KINDS.index(a["kind"]), a["corruption"] or "", a["severity"], a["name"]))
-        content = {
-            **run,
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "test_sets": [a["name"] for a in about],
-            "counts": {a["name"]: a["count"] for a in about},
-            "sha256": {**run.get("sha256", {}), "cases.csv": sha256_of(self.path / "cases.csv")},
-        }
-        write_json(self.path / "run.json", content)
 
 
 def load_results(path: str | os.PathLike[str]) -> Results:
@@ -464,8 +277,8 @@ def _load_test_set(path: Path, name: str) -> TestSet:
         raise ResultsError(f"{path / 'run.json'} names the test set {name!r}, which is no folder beside it")
     try:
         about = json.loads((folder / "test_set.json").read_text(encoding="utf-8"))
-        arrays = {name: _load_array(folder / f"{name}.npy") for name in about["arrays"]}
-        rows = np.array(_load_array(folder / "rows.npy"))
+        arrays = {name: load_array(folder / f"{name}.npy") for name in about["arrays"]}
+        rows = np.array(load_array(folder / "rows.npy"))
         return TestSet(about["name"], about["kind"], rows, arrays, about["corruption"], about["severity"])
     except ResultsError:
         raise
@@ -473,11 +286,6 @@ def _load_test_set(path: Path, name: str) -> TestSet:
         raise ResultsError(
             f"{folder} is damaged ({error}): remove it and run the evaluation again"
         ) from error
-
-
-def _load_array(path: Path) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
 
 
 def read_fd_shifts(path: str | os.PathLike[str]) -> Results:

@@ -6,6 +6,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from monai_sf import distributed
 from monai_sf.networks import ConfidenceClassifier, load_checkpoint, load_weights
 
 
@@ -80,6 +82,7 @@ class StageRunner:
         index: position of the stage that has been entered last.
         optimizer: its optimiser.
         scheduler: its learning-rate schedule, one step an epoch.
+        learning_rate: of the epoch that has begun last.
 
     Raises:
         ValueError: no stages, a name occurs twice, the first one continues, or one continues a stage that
@@ -88,6 +91,7 @@ class StageRunner:
 
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
+    learning_rate: float
 
     def __init__(
         self, stages: Sequence[Stage], network: ConfidenceClassifier, folder: str | os.PathLike[str]
@@ -165,9 +169,10 @@ class StageRunner:
         index = self.index_of(engine.state.epoch)
         if index != self.index:
             if (best := self.best_file(index - 1)) is not None:
-                checkpoint: dict[str, Any] = load_checkpoint(str(best))
+                checkpoint: dict[str, Any] = distributed.from_main(partial(load_checkpoint, str(best)))
                 load_weights(self.network, checkpoint["network"], str(best))
             self.enter(index)
         if "backbone" not in self.current.trains and "encoder" not in self.current.trains:
             self.network.copy_encoder()
         trainer.optimizer, trainer.loss_function = self.optimizer, self.current.loss
+        self.learning_rate = self.optimizer.param_groups[0]["lr"]

@@ -206,6 +206,8 @@ def test_every_layer_imports_only_downwards():
     forbidden = {
         "datasets": {"torch", "monai", "bokeh", "ignite"},
         "results.py": {"torch", "monai", "bokeh", "ignite"},
+        "results_format.py": {"torch", "monai", "bokeh", "ignite"},
+        "results_writer.py": {"torch", "monai", "bokeh", "ignite"},
         "bring_your_own.py": {"torch", "monai", "bokeh", "ignite"},
         "fd_shifts.py": {"torch", "monai", "bokeh", "ignite"},
         "files.py": {"torch", "monai", "bokeh", "ignite", "pandas"},
@@ -218,14 +220,20 @@ def test_every_layer_imports_only_downwards():
     }
     own = {
         "datasets": {"datasets", "files"},
-        "results.py": {"files", "bring_your_own", "fd_shifts"},
+        "results.py": {"files", "bring_your_own", "fd_shifts", "results_format", "results_writer"},
+        "results_format.py": set(),
+        "results_writer.py": {"files", "results_format"},
         "bring_your_own.py": {"results", "files"},
         "fd_shifts.py": {"results", "bring_your_own", "files"},
         "scores.py": {"score_functions", "scores"},
         "metrics": {"metrics", "scores", "score_functions"},
         "networks.py": {"networks", "heads"},
         "heads.py": {"heads"},
-        "losses.py": {"losses", "networks", "heads"},
+        "losses.py": {"losses", "networks", "heads", "distributed"},
+        "distributed.py": set(),
+        "tracking.py": set(),
+        "batches.py": {"distributed"},
+        "open_sets.py": {"distributed", "data", "results", "transforms"},
         "backbones.py": {"backbones", "networks"},
         "inferers.py": {"inferers", "networks"},
         "report": {"report", "results", "scores", "metrics", "evaluation", "files"},
@@ -251,3 +259,21 @@ def test_every_layer_imports_only_downwards():
                     if wrong:
                         offences.append(f"{file.relative_to(package)} imports {name}")
     assert offences == []
+
+
+def test_tracking_is_accepted_and_makes_no_other_run(workflow, tmp_path):
+    handlers = {"train": {"trainer": {"max_epochs": "@epochs"}, "handlers": []}}
+    workflow(**handlers).run()
+    tracked = workflow(tracking="mlflow", experiment_name="mine", **handlers)
+    assert tracked.parser["train#handlers"][0]["_target_"] == "MLFlowHandler"
+    (tmp_path / "runs" / "a" / "last.pt").write_text("")
+    tracked.run()
+    begun = json.loads((tmp_path / "runs" / "a" / "train.config.json").read_text())
+    assert begun["train"]["handlers"] == []
+    assert "tracking_uri" not in begun
+    with pytest.raises(RuntimeError) as caught:
+        workflow(experiment_name="mine")
+    assert "nothing reads the config key 'experiment_name'" in str(failure(caught.value))
+    with pytest.raises(RuntimeError) as caught:
+        workflow(tracking="mlflow", experimentname="mine")
+    assert "nothing reads the config key 'experimentname'" in str(failure(caught.value))

@@ -335,6 +335,15 @@ def test_thumbnails_keep_orientation_range_and_colour():
     assert thumbnails(torch.rand(1, 2, 8, 8), 64).shape == (1, 8, 8)
 
 
+def test_images_of_the_weakest_corruptions_are_left_out_where_there_are_too_many(evaluated, tmp_path):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    make_evaluator(tmp_path, thumbnail_limit=2 * 7).run()  # two kinds, seven cases: one severity
+    sets = load_results(tmp_path / "results").test_sets
+    assert {name for name, found in sets.items() if "images" not in found.arrays} == {
+        f"corruption-{kind}-1" for kind in KINDS
+    }
+
+
 def test_case_records():
     cases = toy_cases(4).assign(split=["train", "val", "train", "iid"])
     records = case_records(cases, "train", "/data")

@@ -9,7 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monai_sf.results import FORMAT_VERSION, Results, ResultsError, ResultsWriter, TestSet, load_results
+from monai_sf.results import (
+    FORMAT_VERSION,
+    Results,
+    ResultsError,
+    ResultsWriter,
+    TestSet,
+    TestSetWriter,
+    load_results,
+)
 
 RUN = {
     "dataset": "toy",
@@ -281,3 +289,53 @@ def test_save_leaves_nothing_when_it_fails(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="JSON"):
         broken.save(tmp_path / "r")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_other_processes_have_written_is_taken_over(tmp_path):
+    rows, arrays = np.arange(6), make_arrays(range(6))
+    cut = lambda where: {name: array[where] for name, array in arrays.items()}  # noqa: E731
+    main = ResultsWriter(tmp_path, make_cases()).open("iid", "iid", rows)
+    main.write([0, 1], cut([0, 1]))
+    for number, mine in ((1, [3, 2]), (2, [5, 4])):
+        part = TestSetWriter(ResultsWriter.part_of(tmp_path, number) / "iid", np.array(mine), {})
+        part.write(mine[:1], cut(mine[:1]))
+        part.sync()
+        part.write(mine[1:], cut(mine[1:]))  # not synced: a power cut may have lost it
+    begun = ResultsWriter.part_of(tmp_path, 3) / ".iid.partial"
+    begun.mkdir(parents=True)
+    np.save(begun / "rows.npy", rows[:1])
+    writer = ResultsWriter(tmp_path, make_cases())
+    writer.absorb_parts({"iid": main})
+    assert list(main.done) == [True, True, False, True, False, True]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".iid.partial", "cases.csv"]
+    main.write([2, 4], cut([2, 4]))
+    main.close()
+    writer.finish(RUN)
+    for name, array in load_results(tmp_path).test_sets["iid"].arrays.items():
+        np.testing.assert_array_equal(array, arrays[name])
+
+
+def test_a_part_is_removed_only_after_it_was_taken_over(tmp_path, monkeypatch):
+    main = ResultsWriter(tmp_path, make_cases()).open("iid", "iid", [0, 1])
+    part = TestSetWriter(ResultsWriter.part_of(tmp_path, 1) / "iid", np.array([1]), {})
+    part.write([1], make_arrays([1]))
+    part.sync()
+    monkeypatch.setattr(TestSetWriter, "write", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        ResultsWriter(tmp_path, make_cases()).absorb_parts({"iid": main})
+    monkeypatch.undo()
+    ResultsWriter(tmp_path, make_cases()).absorb_parts({"iid": main})
+    assert list(main.done) == [False, True]
+    part.release()
+    part.sync()  # its files are gone, which nobody must notice
+
+
+def test_parts_are_copied_in_chunks(tmp_path):
+    rows, arrays = np.arange(6), make_arrays(range(6))
+    main = ResultsWriter(tmp_path, make_cases()).open("iid", "iid", rows)
+    part = TestSetWriter(tmp_path / ".part-1" / "iid", rows, {})
+    part.write(rows, arrays)
+    part.sync()
+    main.absorb(tmp_path / ".part-1" / "iid", chunk=4)
+    np.testing.assert_array_equal(main.arrays["logits"], arrays["logits"])
+    assert main.done.all()

@@ -43,9 +43,9 @@ def stages_of(method):
     return [Stage("classifier", 3, DeVriesLoss(), 0.01, trains=ALL)]
 
 
-def trainer_of(method, folder, seed=0):
+def trainer_of(method, folder, seed=0, **changes):
     network = tiny_network(seed, confidence=HEADS[method])
-    return make_trainer(folder, network=network, stages=stages_of(method))
+    return make_trainer(folder, network=network, stages=stages_of(method), **changes)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,81 @@
+"""The overlay for several GPUs under the real torchrun, with two processes on a CPU."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from monai.bundle import ConfigWorkflow
+
+from monai_sf.results import load_results
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "bundles" / "lung_nodule_ct" / "configs"
+TINY = """
+chosen: "$@all_cases['slice_offset'].isin(@slice_offsets) & (@all_cases['scan_id'] % 12 == 0)"
+cases: $@all_cases[@chosen].reset_index(drop=True)
+network_def#backbone#init_features: 4
+network_def#backbone#growth_rate: 4
+network_def#backbone#block_config: [1, 1]
+epochs: 1
+confidnet_epochs: 1
+finetuning_epochs: 1
+mc_samples: 3
+corruptions: [brightness_up]
+severities: [1, 3]
+"""
+
+
+def torchrun(folder, *files):
+    small = [str(CONFIGS / "small.yaml"), str(folder / "tiny.yaml")]
+    configs = [*(str(CONFIGS / name) for name in files), *small, str(CONFIGS / "multi_gpu.yaml")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    places = ["--dataset_dir", str(folder / "data"), "--output_dir", str(folder / "two")]
+    done = subprocess.run(
+        [*command, "-m", "monai.bundle", "run", "--config_file", str(configs), *places],
+        capture_output=True, text=True, check=False, timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.mark.e2e
+def test_training_and_evaluation_under_torchrun(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    torchrun(tmp_path, "train.yaml")
+    two = tmp_path / "two" / "iid-confidnet-0"
+    assert [entry["stage"] for entry in json.loads((two / "training.json").read_text())["history"]] == [
+        "classifier",
+        "confidnet",
+        "finetuning",
+    ]
+    one = tmp_path / "one" / "iid-confidnet-0"
+    shutil.copytree(two, one)
+    torchrun(tmp_path, "train.yaml", "evaluate.yaml")
+    files = [
+        CONFIGS / "train.yaml",
+        CONFIGS / "evaluate.yaml",
+        CONFIGS / "small.yaml",
+        tmp_path / "tiny.yaml",
+    ]
+    alone = ConfigWorkflow(
+        [str(file) for file in files],
+        logging_file=False,
+        dataset_dir=str(tmp_path / "data"),
+        output_dir=str(tmp_path / "one"),
+    )
+    alone.initialize()
+    alone.run()
+    expected, found = load_results(one / "results"), load_results(two / "results")
+    assert expected.cases.equals(found.cases)
+    assert list(expected.test_sets) == list(found.test_sets)
+    for name, test_set in expected.test_sets.items():
+        assert len(test_set) > 10
+        np.testing.assert_array_equal(test_set.rows, found.test_sets[name].rows)
+        for key, array in test_set.arrays.items():
+            other = found.test_sets[name].arrays[key]
+            np.testing.assert_allclose(array, other, rtol=1e-4, atol=1e-6, err_msg=f"{name} {key}")
