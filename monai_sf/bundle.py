@@ -34,19 +34,20 @@ from monai_sf.wiring import SHARED, with_bases
 
 logger = logging.getLogger(__name__)
 
+#: Keys that MONAI or :func:`start` evaluates by their names.
+_STEPS = {"imports", "initialize", "join", "prepare", "run", "finalize", "_meta_"}
 #: Top-level keys that are read by name and need not be referred to by another key.
-_ENTRIES = {"imports", "initialize", "prepare", "run", "finalize", "_meta_", "bundle_root", "seed"} | {
-    re.split("::|#", str(p[BundlePropertyConfig.ID]))[0]
-    for p in (*TrainProperties.values(), *InferProperties.values())
-}
+_ENTRIES = {"bundle_root", "seed"}.union(
+    _STEPS,
+    (
+        re.split("::|#", str(p[BundlePropertyConfig.ID]))[0]
+        for p in (*TrainProperties.values(), *InferProperties.values())
+    ),
+)
 #: Keys that may differ between two calls that belong to the same run: where things lie and how they are run.
-_PLACES = {"bundle_root", "dataset_dir", "output_dir", "run_dir", "device", "num_workers", "cache_rate"} | {
-    "imports",
-    "initialize",
-    "prepare",
-    "run",
-    "finalize",
-    "_meta_",
+_PLACES = _STEPS | {
+    *("bundle_root", "dataset_dir", "output_dir", "run_dir", "checked_images"),
+    *("device", "num_workers", "cache_rate", "runtime_cache"),
 }
 
 #: Keys that MONAI's tracking adds, or is set by.
@@ -159,6 +160,7 @@ def start() -> None:
     check_keys()
     # resolved here, where the workflow is on the stack: who asks the parser later gets this value
     workflow.parser.get_parsed_content("bundle_root")
+    workflow._run_expr("join")  # of several processes, where the config has that key
     set_determinism(workflow.parser.get_parsed_content("seed"))
 
 

@@ -138,7 +138,7 @@ def test_shared_files_lie_under_the_config_and_under_overrides(workflow, monkeyp
     monkeypatch.setattr(bundle, "SHARED", shared)
     made = workflow(_base_=["wiring"], nested={"a": 5}, train={"trainer": {"x": "@nested"}})
     assert made.parser.get_parsed_content("nested") == {"a": 5, "b": 4}
-    assert bundle.BASE not in made.parser
+    assert "_base_" not in made.parser
 
 
 def prepared(tmp_path, capsys, **columns):

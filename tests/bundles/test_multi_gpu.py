@@ -18,9 +18,15 @@ CONFIGS = ROOT / "bundles" / "lung_nodule_ct" / "configs"
 TINY = """
 chosen: "$@all_cases['slice_offset'].isin(@slice_offsets) & (@all_cases['scan_id'] % 12 == 0)"
 cases: $@all_cases[@chosen].reset_index(drop=True)
-network_def#backbone#init_features: 4
-network_def#backbone#growth_rate: 4
-network_def#backbone#block_config: [1, 1]
+network_def#backbone:
+  _target_: DenseNet
+  spatial_dims: 2
+  in_channels: 1
+  out_channels: 2
+  init_features: 4
+  growth_rate: 4
+  block_config: [1, 1]
+  dropout_prob: 0.1
 epochs: 1
 confidnet_epochs: 1
 finetuning_epochs: 1
