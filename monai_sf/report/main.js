@@ -46,31 +46,42 @@ function fitPaper(on) {
   }
 }
 
+/** The plots' library is the largest script and the answer does not need it: it runs when that is on the screen. */
+async function plots() {
+  document.head.append(el("script", {}, byId("sf-library").textContent));
+  const figures = JSON.parse(byId("sf-figures").textContent);
+  await breath();
+  await Promise.all(Object.entries(figures).map(([target, item]) => Bokeh.embed.embed_item(item, target)));
+  return (name) => Bokeh.documents.map((doc) => doc.get_model_by_name(name)).find(Boolean);
+}
+
 async function start() {
   const data = readData();
   const page = { data, state: new State(data), pictures: new Pictures(data.tile) };
-  setUpControls(page);
-  setUpSummary(page);
-  setUpBenchmark(page);
-  setUpIntervals(page);
-  setUpCounts(page);
-  const figures = JSON.parse(byId("sf-figures").textContent);
-  await Promise.all(Object.entries(figures).map(([target, item]) => Bokeh.embed.embed_item(item, target)));
-  const plot = (name) => Bokeh.documents.map((doc) => doc.get_model_by_name(name)).find(Boolean);
-  setUpCurves(page, plot("curves-figure"));
-  const map = latentMap(page, plot("latent-figure"));
-  page.showOnMap = (i) => {
+  const mapped = new Promise((done) => { page.mapReady = done; });
+  page.showOnMap = async (i) => {
+    const map = await mapped;
     map.pin(i);
     byId("latent").scrollIntoView({ block: "start" });
     map.stage.focus({ preventScroll: true });
   };
+  setUpControls(page);
+  setUpSummary(page);
+  await parsed;
+  // from the top of the page to its end, one piece at a time
+  for (const setUp of [setUpGallery, setUpConcepts, setUpBenchmark, setUpIntervals, setUpCounts, setUpDisagreement, setUpProvenance]) {
+    await breath();
+    setUp(page);
+  }
+  await breath();
+  const plot = await plots();
+  const map = latentMap(page, plot("latent-figure"));
   setUpHandling(page, map);
   setUpSelection(page, map);
-  setUpGallery(page);
-  setUpConcepts(page);
-  setUpDisagreement(page);
+  page.mapReady(map);
+  await breath();
   setUpSweep(page, plot("sweep-figure"));
-  setUpProvenance(page);
+  setUpCurves(page, plot("curves-figure"));
   const repaint = () => page.state.set({ theme: theme() });
   DARK.addEventListener("change", repaint);
   window.addEventListener("beforeprint", () => { printing = true; repaint(); map.draw(true); fitPaper(true); });

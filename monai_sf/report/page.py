@@ -129,15 +129,16 @@ def build_report(
 
 def _render(content: dict[str, Any], packer: Packer, sheets: Sequence[bytes], **text: Any) -> str:
     files = resources.files("monai_sf.report")
-    own = "\n".join((files / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    parts = "\n".join((files / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    own = f'(() => {{\n"use strict";\n{parts}\n}})();'
     library = "\n".join(Resources(mode="inline", components=["bokeh"], log_level="error").js_raw)
-    scripts = [library, f'(() => {{\n"use strict";\n{own}\n}})();']
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((files / "page.html").read_text(encoding="utf-8"))
     return template.render(
         style=(files / "style.css").read_text(encoding="utf-8"),
-        scripts=scripts,
-        policy=_policy(scripts),
+        script=own,
+        library=library,
+        policy=_policy([own, library]),
         data=script_json(content),
         figures=script_json(plots.items()),
         arrays=packer.base64(),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from monai_sf.evaluation import benchmark_table
 from monai_sf.report import privacy, words
 from monai_sf.report.concepts import concepts
+from monai_sf.report.disagreement import missed_and_caught
 from monai_sf.report.packing import Packer
 from monai_sf.report.provenance import provenance
 from monai_sf.report.runs import Run
@@ -118,6 +119,7 @@ def _run(
             for s in run.sets
         ],
         "csfs": [_csf(run, name, packer) for name in run.csfs],
+        "missed": _missed(run, packer),
         "notes": list(run.notes),
         "concepts": concepts(run, seed, hide.anonymous),
         "sweep": sweep(run, packer, sheets, seed, max_images > 0, name_of),
@@ -168,22 +170,39 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
         "step": packer.add(first_step(found.confidence, run.thresholds[name]), "uint8"),
         "prediction": packer.add(found.prediction, "uint16"),
         "effective": {
-            kind: packer.add(sizes, "float32") for (kind, csf), sizes in run.effective.items() if csf == name
+            kind: packer.add(sizes, "float32", "counts")
+            for (kind, csf), sizes in run.effective.items()
+            if csf == name
         },
         "sets": [
             {
                 "aurc": j.aurc,
                 "aurcInterval": j.aurc_interval and list(j.aurc_interval),
                 "errors": int(j.detection.error.sum()),
-                "trusted": packer.add(j.trusted, "uint32"),
-                "silent": packer.add(j.silent, "uint32"),
-                "effective": packer.add(j.effective, "float32"),
+                "trusted": packer.add(j.trusted, "uint32", "counts"),
+                "silent": packer.add(j.silent, "uint32", "counts"),
+                "effective": packer.add(j.effective, "float32", "counts"),
                 "coverage": packer.add(j.coverage, "float32"),
                 "risk": packer.add(j.risk, "float32"),
             }
             for j in judged
         ],
     }
+
+
+def _missed(run: Run, packer: Packer) -> dict[str, Any]:
+    """Failures that one score lets pass and another catches; all cases of all test sets are counted."""
+    found = [[run.judged[s.name, c].detection for s in run.sets] for c in run.csfs]
+    wrong = np.stack([np.concatenate([d.error for d in sets]) > 0 for sets in found], axis=1)
+    steps = np.stack(
+        [
+            first_step(np.concatenate([d.confidence for d in sets]), run.thresholds[c])
+            for c, sets in zip(run.csfs, found, strict=True)
+        ],
+        axis=1,
+    )
+    counts = missed_and_caught(steps, wrong)
+    return packer.add(counts, "uint16" if counts.max() < 2**16 else "uint32")
 
 
 def _quantise(embedding: NDArray[np.float32]) -> NDArray[np.int16]:

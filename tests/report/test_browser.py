@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from monai_sf.evaluation import failure_detection
 from monai_sf.report import build_report
 from monai_sf.results import Results, TestSet
 from monai_sf.scores import CSFS, PAPER_CSFS
@@ -21,11 +22,15 @@ MARKED = """() => {
 
 
 @pytest.fixture(scope="module")
-def report(make_run, tmp_path_factory):
-    runs = [
+def runs(make_run):
+    return [
         make_run(s, n=60, seed=seed, corruptions=("gaussian_noise", "brightness_up"), data_kind="rendered")
         for s, seed in (("iid", 0), ("iid", 1), ("texture", 0))
     ]
+
+
+@pytest.fixture(scope="module")
+def report(runs, tmp_path_factory):
     return build_report(runs, tmp_path_factory.mktemp("browser") / "report.html", max_points=90)
 
 
@@ -364,7 +369,7 @@ def test_a_selection_on_the_map_becomes_a_gallery(report, open_page, mode):
     watched.check()
 
 
-def test_disagreement_sides_are_caught_by_the_other_score(report, open_page):
+def test_disagreement_sides_are_caught_by_the_other_score(report, runs, open_page):
     watched = open_page(report)
     page = watched.page
     page.select_option("#csf", "MSR")
@@ -375,26 +380,20 @@ def test_disagreement_sides_are_caught_by_the_other_score(report, open_page):
         "MSR misses, ConfidNet catches",
         "ConfidNet misses, MSR catches",
     ]
-    counts = page.evaluate(
-        """() => {
-          const data = JSON.parse(document.getElementById('sf-data').textContent);
-          const text = atob(document.getElementById('sf-arrays').textContent);
-          const bytes = Uint8Array.from(text, c => c.charCodeAt(0));
-          const types = {Uint8Array, Uint16Array};
-          const read = ({$array: [t, at, n]}) => new types[t](bytes.buffer, at, n);
-          const run = data.runs[0], label = read(run.points.label);
-          const of = name => run.csfs.find(c => c.name === name);
-          const wrong = c => Array.from(read(c.prediction), (p, i) => p !== label[i]);
-          const sure = c => Array.from(read(c.step), s => s <= 60);
-          const [a, b] = [of('MSR'), of('ConfidNet')];
-          const silent = c => wrong(c).map((w, i) => w && sure(c)[i]);
-          const caught = c => wrong(c).map((w, i) => w && !sure(c)[i]);
-          const count = (x, y) => silent(x).filter((s, i) => s && caught(y)[i]).length;
-          return [count(a, b), count(b, a)];
-        }"""
-    )
-    shown = [int(t.split(" ")[0]) for t in sides.locator("p.quiet").all_inner_texts() if " of the " in t]
-    assert shown == counts
+    run = runs[0]
+    counts = [0, 0]
+    for csf, other, k in (("MSR", "ConfidNet", 0), ("ConfidNet", "MSR", 1)):
+        for name in run.test_sets:
+            a, b = (failure_detection(run, name, c) for c in (csf, other))
+            (lowest, least) = (
+                np.sort(failure_detection(run, "iid", c).confidence)[::-1][35] for c in (csf, other)
+            )  # 36 of 60 are 60 %
+            caught = (a.confidence >= lowest) & (b.confidence < least)
+            counts[k] += int((caught & (a.error > 0) & (b.error > 0)).sum())
+    # all cases are counted, not only those that are shown
+    assert [int(t) for t in page.locator("#disagreements .missed-count").all_inner_texts()] == counts
+    shown = sides.locator(".case").count()
+    assert 0 < shown < sum(counts)
     assert sum(counts) > 0
     watched.check()
 
