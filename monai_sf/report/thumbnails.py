@@ -1,4 +1,4 @@
-"""Pictures of the cases as sprite sheets: one WebP file holds 256 thumbnails, which a browser decodes at once."""
+"""Pictures of the cases as sprite sheets: one WebP file holds 256 thumbnails, decoded at once."""
 
 from __future__ import annotations
 

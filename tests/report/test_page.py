@@ -102,7 +102,7 @@ def test_policy_allows_exactly_the_scripts_of_the_page(page):
     html = page.read_text(encoding="utf-8")
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html).group(1)
     policy = policy.replace("&#39;", "'")
-    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL) + [element(html, "sf-library")]
+    scripts = [*re.findall(r"<script>(.*?)</script>", html, re.DOTALL), element(html, "sf-library")]
     assert len(scripts) == 2
     hashes = {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts}
     assert hashes == set(re.findall(r"'sha256-([^']+)'", policy))
