@@ -22,7 +22,7 @@ function setUpControls({ state, data }) {
     byId("seed-box").hidden = alike.length < 2;
     seed.replaceChildren(...alike.map(([r, i]) => el("option", { value: i }, `${r.method}, seed ${r.seed}`)));
     seed.value = String(state.run);
-    byId("csf-text").textContent = data.csfs[state.csf].description;
+    fill("csf-text", el("b", {}, state.csf), `: ${data.csfs[state.csf].description}`);
   });
   state.watch(["step", "run", "csf"], () => {
     slider.value = String(state.step);
@@ -34,10 +34,14 @@ function setUpControls({ state, data }) {
   });
 }
 
-const PAPER_WIDTH = 680;
+const PAPER_WIDTH = 680, PAPER_TYPE = 11 / 16;
 
 /** Plots cannot be laid out anew for paper: they keep their size on the screen and are shrunk to fit. */
 function fitPaper(on) {
+  byId("counts-box").open = on;
+  for (const table of document.querySelectorAll(".scroll > table")) {
+    table.style.zoom = on ? Math.min(1, PAPER_WIDTH / Math.max(table.offsetWidth * PAPER_TYPE, 1)) : "";
+  }
   for (const frame of document.querySelectorAll(".plot-frame, #curves-plot, #sweep-plot")) {
     const { width, height } = frame.getBoundingClientRect();
     Object.assign(frame.style, on

@@ -19,6 +19,7 @@ from monai_sf.report.packing import Packer
 from monai_sf.report.provenance import provenance
 from monai_sf.report.runs import Run
 from monai_sf.report.sampling import water_fill
+from monai_sf.report.studies import study_table
 from monai_sf.report.sweep import sweep
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.report.working_points import first_step
@@ -81,6 +82,7 @@ def document(
             "rows": list(table.index),
             "values": [[None if math.isnan(v) else float(v) for v in row] for row in table.to_numpy()],
         },
+        "studies": study_table(runs),
         "runs": [
             _run(run, packer, sheets, budget, hide, seed) for run, budget in zip(runs, budgets, strict=True)
         ],
@@ -103,6 +105,7 @@ def _run(
     return {
         "study": str(description["study"]),
         "studyTitle": words.study_title(description),
+        "description": words.study_description(description),
         "method": str(description["method"]),
         "seed": description["seed"],
         "classes": [str(n) for n in description["class_names"]],
@@ -110,6 +113,7 @@ def _run(
             {
                 "name": s.name,
                 "title": words.set_title(s),
+                "description": words.set_description(s, description),
                 "kind": s.kind,
                 "domain": words.domain_title(s, description),
                 "corruption": s.corruption and words.plain(s.corruption),
