@@ -61,6 +61,7 @@ def document(
     coverage: int,
     seed: int,
     settings: Mapping[str, Any],
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     """Everything the page shows, JSON-able; arrays go to ``packer``, pictures to ``sheets``."""
     first = runs[0].results.run
@@ -83,6 +84,7 @@ def document(
             "values": [[None if math.isnan(v) else float(v) for v in row] for row in table.to_numpy()],
         },
         "studies": study_table(runs),
+        "notes": list(notes),
         "runs": [
             _run(run, packer, sheets, budget, hide, seed) for run, budget in zip(runs, budgets, strict=True)
         ],

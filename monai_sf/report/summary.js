@@ -101,7 +101,8 @@ function setUpSummary(page) {
     fill("cards", groupsOf(run).map(([kind, sets]) => groupCard(page, kind, sets)));
     fill("study-text", run.description ? [el("b", {}, run.studyTitle), `: ${run.description}`] : "");
     byId("study-text").hidden = !run.description;
-    fill("notes", run.notes.map((note) => el("li", {}, note)));
-    byId("notes-box").hidden = !run.notes.length;
+    const notes = [...page.data.notes, ...run.notes];
+    fill("notes", notes.map((note) => el("li", {}, note)));
+    byId("notes-box").hidden = !notes.length;
   });
 }

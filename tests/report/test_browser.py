@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from monai_sf.evaluation import failure_detection
+from monai_sf.metrics import aurc
 from monai_sf.report import build_report
 from monai_sf.results import Results, TestSet
 from monai_sf.scores import CSFS, PAPER_CSFS
 
 pytestmark = pytest.mark.browser
+
+HOSTILE = "<img src=x onerror=document.documentElement.dataset.hacked=1>$$x^2$$"
 
 SILENT = "() => Array.from(document.querySelectorAll('.silent-count'), e => e.textContent)"
 CLOUD = "Bokeh.documents.map(d => d.get_model_by_name('cloud')).find(Boolean)"
@@ -98,9 +101,117 @@ def test_other_scores_than_the_papers_are_shown_on_request(report, open_page):
     page.locator("#more-scores").uncheck()
     assert [list(names) for names in named()] == [few] * 3
     assert page.locator("#csf").input_value() == "MSR"
-    cells = page.locator("#intervals tbody tr").first.locator("td").all_inner_texts()
-    assert len(cells) == 4
-    assert all("–" in cell for cell in cells)
+    watched.check()
+
+
+def test_one_column_a_study_for_every_measure(report, runs, open_page):
+    watched = open_page(report)
+    page = watched.page
+    heads = page.locator("#intervals thead tr")
+    assert [t.replace("\n", " ") for t in heads.first.locator("th").all_inner_texts()] == [
+        "study ordinary cases",
+        "study texture",
+    ]
+
+    def values():
+        return [float(t) for t in page.locator("#intervals tbody tr").first.locator("td b").all_inner_texts()]
+
+    two, one = [
+        [failure_detection(r, s, "MSR") for r in part]
+        for part, s in ((runs[:2], "iid"), (runs[2:], "target"))
+    ]
+    mean = np.mean([aurc(d.confidence, d.error) for d in two])
+    assert values()[0] == pytest.approx(100 * mean, abs=0.006)
+    assert len(values()) == 3
+    page.select_option("#study-metric", "accuracy")
+    assert page.locator("#table-metric").input_value() == "accuracy"
+    assert values()[0] == pytest.approx(100 - 100 * np.mean([d.error for d in two]), abs=0.006)
+    assert values()[2] == pytest.approx(100 - 100 * one[0].error.mean(), abs=0.006)
+    page.select_option("#table-metric", "silent")
+    for cell in page.locator("#intervals tbody td").all_inner_texts():
+        value, low, high = (float(t) for t in cell.replace("–", "\n").split("\n"))
+        assert low <= value <= high
+    watched.check()
+
+
+def test_all_studies_at_a_glance(report, open_page):
+    watched = open_page(report)
+    page = watched.page
+    tiles = page.locator("#overview .tile")
+    assert tiles.count() == 3
+    assert tiles.locator("nth=2").inner_text().split("\n")[1:] == ["An unseen kind of disease", "texture"]
+    said = tiles.locator("strong").all_inner_texts()
+    assert said[:2] == page.locator("#cards .headline strong").all_inner_texts()
+    tiles.locator("nth=2").click()
+    assert page.locator("#study").input_value() == "texture"
+    assert page.locator("#cards [data-kind=manifestation] .headline strong").inner_text() == said[2]
+    assert page.locator("#overview .tile[aria-pressed=true]").count() == 1
+    watched.check()
+
+
+def test_the_answer_is_there_before_the_library_of_the_plots(report, chromium):
+    page = chromium.new_page()
+    page.add_init_script(
+        """new MutationObserver((_, watcher) => {
+          if (!document.querySelector('#cards article')) return;
+          watcher.disconnect();
+          window.early = [typeof Bokeh, document.getElementById('sf-arrays-1'), document.readyState];
+        }).observe(document, {childList: true, subtree: true});"""
+    )
+    page.goto(report.as_uri())
+    page.wait_for_selector("html[data-ready=yes]")
+    assert page.evaluate("window.early") == ["undefined", None, "loading"]
+    page.close()
+
+
+def test_classes_are_chosen_among_many(make_run, open_page, tmp_path):
+    run = make_run(n=120, classes=12, corruptions=())
+    watched = open_page(build_report(run, tmp_path / "r.html"))
+    page = watched.page
+    page.select_option("#latent-colour", "class")
+    chosen = ("class 3", "class 11")
+    for name in chosen:
+        page.select_option("#latent-class", label=name)
+    settle(page)
+    # the chosen ones come first in the legend, and only they are drawn
+    legend = [" ".join(t.split()) for t in page.locator("#latent-legend button").all_inner_texts()]
+    assert {t.strip().rsplit(" ", 1)[0] for t in legend[:2]} == set(chosen)
+    assert page.locator("#latent-classes button").count() == 2
+    few = page.evaluate(MARKED)
+    for button in page.locator("#latent-classes button").all()[::-1]:
+        button.click()
+    settle(page)
+    assert page.evaluate(MARKED) > 1.5 * few
+    page.select_option("#latent-colour", "classifier")
+    legend = [" ".join(t.split()) for t in page.locator("#latent-legend button").all_inner_texts()]
+    labels = run.labels_of("iid")
+    found = failure_detection(run, "iid", "MSR")
+    pairs = [f"class {a}, called class {b}" for a, b in zip(labels, found.prediction, strict=True) if a != b]
+    assert legend[0].split() == ["correct", str(len(labels) - len(pairs))]
+    most = max(pairs, key=pairs.count)
+    assert legend[1].strip().endswith(f" {pairs.count(most)}")
+    counted = sum(int(t.split()[-1]) for t in legend)
+    assert counted == len(labels)
+    assert len(legend) == 8
+    watched.check()
+
+
+def test_descriptions_are_read_as_text(make_run, open_page, tmp_path):
+    run = make_run("texture", n=20, corruptions=())
+    about = {
+        **run.run,
+        "study_description": f"Solid nodules {HOSTILE} from /home/someone/data",
+        "test_set_descriptions": {"target": "Nodules of ground glass", "iid": 7},
+    }
+    path = build_report(Results(about, run.cases, run.test_sets), tmp_path / "r.html")
+    watched = open_page(path)
+    text = watched.page.locator("#study-text").inner_text()
+    assert text == f"texture: Solid nodules {HOSTILE} from [path]"
+    cards = watched.page.locator("#cards article > p.quiet:nth-of-type(1)").all_inner_texts()
+    assert cards == [
+        "the same kind of cases as in training, from other patients",
+        "Nodules of ground glass",
+    ]
     watched.check()
 
 
@@ -112,7 +223,7 @@ def test_numbers_follow_the_slider(report, open_page):
     for step in ("1", "37", "100"):
         page.locator("#coverage").fill(step)
         row = page.locator("#counts tr[data-set=iid] td").all_inner_texts()
-        sure, silent = int(row[3].split(" ")[0]), int(row[4])
+        sure, silent = int(row[4].split(" ")[0]), int(row[5])
         assert sure >= 60 * int(step) / 100
         assert silent <= sure
         if step == "100":
@@ -253,9 +364,6 @@ def test_legend_hides_what_is_pressed(report, open_page):
     settle(page)
     assert page.evaluate(MARKED) < all_marks * 0.7
     assert page.locator("#latent-legend button[aria-pressed=true]").count() == 0
-
-
-HOSTILE = "<img src=x onerror=document.documentElement.dataset.hacked=1>$$x^2$$"
 
 
 @pytest.mark.parametrize("anonymous", [False, True])

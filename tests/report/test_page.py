@@ -266,3 +266,38 @@ def test_the_shell_command_reads_folders_and_keeps_the_embedding(make_run, tmp_p
 def test_the_shell_command_says_what_is_wrong(tmp_path, capsys):
     assert main([str(tmp_path / "none"), "-o", str(tmp_path / "r.html")]) == 1
     assert "no results" in capsys.readouterr().err
+
+
+@pytest.fixture
+def started(make_run, tmp_path):
+    """A folder of three runs as a bundle leaves it: finished, without results yet, and interrupted."""
+    for name in ("a-done", "b-trained", "c-killed"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "train.config.json").write_text("{}")
+        (tmp_path / "runs" / name / "validation").mkdir()
+    make_run(n=12, corruptions=()).save(tmp_path / "runs" / "a-done" / "results")
+    make_run("texture", n=12, corruptions=()).save(tmp_path / "runs" / "c-killed" / "results")
+    (tmp_path / "runs" / "c-killed" / "results" / "run.json").unlink()
+    return tmp_path / "runs"
+
+
+def test_unfinished_runs_are_named_and_the_rest_is_shown(started, tmp_path):
+    data, _ = read(build_report(started, tmp_path / "r.html"))
+    assert [run["study"] for run in data["runs"]] == ["iid"]
+    assert data["notes"] == [
+        f"Left out: {name}, because its evaluation has not finished." for name in ("b-trained", "c-killed")
+    ]
+    data, _ = read(build_report(started / "a-done", tmp_path / "r.html"))
+    assert data["notes"] == []
+    (started / "c-killed" / "results" / "run.json").write_text("{")
+    data, html = read(build_report(started, tmp_path / "r.html", anonymous=True))
+    assert data["notes"][1] == "Left out: a run, because its results cannot be read."
+    assert "c-killed" not in html
+
+
+def test_nothing_but_unfinished_runs(started, tmp_path):
+    (started / "a-done" / "results" / "run.json").unlink()
+    with pytest.raises(ResultsError, match=r"(?s)no results can be read:.*a-done.*b-trained.*c-killed"):
+        build_report(started, tmp_path / "r.html")
+    with pytest.raises(FileNotFoundError, match="an evaluation that has not finished"):
+        build_report(started / "a-done", tmp_path / "r.html")
