@@ -86,6 +86,10 @@ async function start() {
   await breath();
   setUpSweep(page, plot("sweep-figure"));
   setUpCurves(page, plot("curves-figure"));
+  // a part that this run has nothing for has no entry in the list of parts
+  page.state.watch(["run", "csf"], () => {
+    for (const link of document.querySelectorAll("nav a")) link.hidden = document.querySelector(link.hash).hidden;
+  });
   const repaint = () => page.state.set({ theme: theme() });
   DARK.addEventListener("change", repaint);
   window.addEventListener("beforeprint", () => { printing = true; repaint(); map.draw(true); fitPaper(true); });

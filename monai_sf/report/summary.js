@@ -37,6 +37,8 @@ function groupCard(page, kind, sets) {
   const [title, meaning] = data.groups[kind];
   const described = [...new Set(sets.map((i) => run.sets[i].description).filter(Boolean))].slice(0, 3);
   const [low, high] = interval(sum.silent / sum.trusted, state.currentCsf.effective[kind][state.step - 1]);
+  const right = 1 - sum.errors / sum.count;
+  const [least, most] = interval(right, state.currentCsf.effective[kind][ALL_CASES]);
   const handed = sum.count - sum.trusted;
   const caught = sum.errors - sum.silent;
   const headline = sum.trusted
@@ -53,7 +55,7 @@ function groupCard(page, kind, sets) {
       el("b", { class: "silent-count" }, number(sum.silent)), " of them wrong: ",
       `${percent(sum.silent / sum.trusted)} (95 % interval ${percent(low)} to ${percent(high)}).`),
     el("p", { class: "quiet" }, `Handed to a person: ${number(handed)}, of which ${number(caught)} would have been wrong. `,
-      `Without any doubt allowed: ${percent(1 - sum.errors / sum.count)} correct.`));
+      `Deciding all cases alone, it would be right in ${percent(right)} (95 % interval ${percent(least)} to ${percent(most)}).`));
 }
 
 /** What is compared at the top: the ordinary and the disturbed cases, and the targets of all studies. */
