@@ -146,9 +146,10 @@ def test_bad_arrays_are_named(arguments, message):
 CONFIG = """
 data: {dataset: dermoscopyall}
 exp: {global_seed: 7}
-model: {name: confidnet_model}
+model: {name: confidnet_model_mod, dg_reward: 2.2}
 eval:
   val_tuning: true
+  ext_confid_name: tcp
   query_studies:
     iid_study: dermoscopyall
     noise_study: []
@@ -197,7 +198,111 @@ def test_folders_of_the_papers_code_are_read(experiment):
     features = run.test_sets["iid"].arrays["features"]
     np.testing.assert_array_equal(features, LOGITS[iid, :2].astype(np.float32))
     assert "images" not in run.test_sets["iid"].arrays
+    # these corrupted sets are shorter than the iid one, so they cannot be copies of its cases
+    assert not set(run.test_sets["iid"].rows) & set(run.test_sets["corruption-brightness_up-1"].rows)
     assert read_fd_shifts(experiment / "test_results").cases.equals(run.cases)
+
+
+def write_experiment(folder, sizes, config, **arrays):
+    """An experiment whose test sets have these sizes and labels that repeat 0, 1, 2."""
+    index = np.repeat(np.arange(len(sizes)), sizes)
+    labels = np.concatenate([np.arange(size) % C for size in sizes])
+    rng = np.random.default_rng(1)
+    (folder / "hydra").mkdir(parents=True)
+    (folder / "hydra" / "config.yaml").write_text(config)
+    (folder / "test_results").mkdir()
+    scores = arrays.pop("scores", rng.normal(size=(len(index), C)))
+    np.savez(folder / "test_results" / "raw_logits.npz", np.column_stack([scores, labels, index]))
+    for name, values in arrays.items():
+        np.savez(folder / "test_results" / f"{name}.npz", values)
+    return folder
+
+
+STUDIES = """
+data: {{dataset: lidc_idriall}}
+model: {{name: {model}, dg_reward: {reward}}}
+eval:
+  val_tuning: false
+  ext_confid_name: {confidence}
+  query_studies: {studies}
+"""
+
+
+def test_studies_may_be_empty_or_hold_configs_and_new_classes_are_left_out(tmp_path):
+    studies = (
+        "{iid_study: '${data.dataset}', in_class_study: [lidc_idriall_spiculation_ood, clinic b, clinic-b], "
+        "noise_study: {dataset: null}, new_class_study: [{dataset: cifar10}], sub_class_study: null, "
+        "other: {dataset: 'lidc_idriallcorrgaunoilow'}, more: lidc_idriallcorrgaunoihigh}"
+    )
+    config = STUDIES.format(model="confidnet_model", reward=2.2, confidence="tcp", studies=studies)
+    run = read_fd_shifts(write_experiment(tmp_path / "e", [4, 3, 3, 3, 5, 4, 4], config))
+    assert {name: (s.kind, len(s)) for name, s in run.test_sets.items()} == {
+        "iid": ("iid", 4),
+        "lidc_idriall_spiculation_ood": ("manifestation", 3),
+        "clinic-b": ("acquisition", 3),
+        "clinic-b-2": ("acquisition", 3),
+        "corruption-gaussian_noise-1": ("corruption", 4),
+        "corruption-gaussian_noise_high-1": ("corruption", 4),
+    }
+    # corrupted sets of the same labels in the same order are the iid cases
+    np.testing.assert_array_equal(
+        run.test_sets["corruption-gaussian_noise-1"].rows, run.test_sets["iid"].rows
+    )
+    assert len(run.cases) == 4 + 3 + 3 + 3
+
+
+@pytest.mark.parametrize(
+    ("model", "reward", "confidence", "method"),
+    [
+        ("confidnet_model_mod", 2.2, "tcp", "confidnet"),
+        ("devries_model_mod", -1, "devries", "devries"),
+        ("devries_model", 10, "dg", "deepgamblers"),
+        ("vit_model", 0, "maha", "classifier"),
+        ("devries_model", 6, "null", "devries"),
+    ],
+)
+def test_the_learned_confidence_tells_the_way_of_training(tmp_path, model, reward, confidence, method):
+    config = STUDIES.format(model=model, reward=reward, confidence=confidence, studies="{iid_study: a}")
+    run = read_fd_shifts(write_experiment(tmp_path / "e", [9], config, external_confids=np.full((9, 1), 0.5)))
+    assert run.run["method"] == method
+    learned = {"confidence_logit", "reservation_logit"} & set(run.test_sets["iid"].arrays)
+    assert bool(learned) == (method != "classifier")
+
+
+def test_softmax_values_of_deep_gamblers_are_no_logits(tmp_path):
+    # their Deep Gamblers stores the first C of C + 1 softmax values in raw_logits.npz
+    shares = softmax(np.random.default_rng(2).normal(size=(9, C + 1)))
+    config = STUDIES.format(model="devries_model", reward=10, confidence="dg", studies="{iid_study: a}")
+    logits = np.random.default_rng(3).normal(size=(9, C, 4))
+    folder = write_experiment(
+        tmp_path / "e", [9], config, scores=shares[:, :C], external_confids=1 - shares[:, C],
+        raw_logits_dist=logits,
+    )  # fmt: skip
+    run = read_fd_shifts(folder)
+    arrays = run.test_sets["iid"].arrays
+    expected = shares[:, :C] / shares[:, :C].sum(1, keepdims=True)
+    np.testing.assert_allclose(softmax(arrays["logits"].astype(float)), expected, rtol=1e-5)
+    reservation = failure_detection(run, "iid", "DG-RES").confidence
+    np.testing.assert_allclose(np.exp(reservation), 1 - shares[:, C], rtol=1e-5)
+    mean = softmax(logits.transpose(0, 2, 1)).mean(1)
+    np.testing.assert_allclose(np.exp(arrays["mcd_log_softmax"]), mean, rtol=1e-5)
+
+
+def test_half_precision_softmax_is_read(tmp_path):
+    halves = softmax(np.random.default_rng(4).normal(size=(6, C)) * 3).astype(np.float16)
+    np.savez(tmp_path / "raw_output.npz", np.column_stack([halves * 0.99, np.arange(6) % C, np.zeros(6)]))
+    logits = read_fd_shifts(tmp_path).test_sets["iid"].arrays["logits"].astype(float)
+    np.testing.assert_allclose(softmax(logits), halves / halves.sum(1, keepdims=True), atol=2e-3)
+
+
+def test_files_of_another_length_are_named(tmp_path):
+    config = STUDIES.format(model="m", reward=0, confidence="tcp", studies="{iid_study: a}")
+    folder = write_experiment(tmp_path / "e", [9], config, external_confids=np.full(8, 0.5))
+    with pytest.raises(ResultsError, match=r"external_confids\.npz has 8 entries, .* have 9"):
+        read_fd_shifts(folder)
+    (folder / "hydra" / "config.yaml").write_text("a: [")
+    with pytest.raises(ResultsError, match=r"config\.yaml is not YAML"):
+        read_fd_shifts(folder)
 
 
 def test_cases_of_untrained_classes_are_left_out(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +17,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m monai_sf.report",
         description="One HTML file about the silent failures of the runs of one dataset.",
     )
-    parser.add_argument("results", nargs="+", metavar="RESULTS", help="folder of a run (it holds run.json)")
+    parser.add_argument(
+        "results", nargs="+", metavar="RESULTS",
+        help="folder of results (it holds run.json), of a run, or of several runs of one dataset; "
+        "what has not finished is left out and named on the page",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", default="report.html", help="file to write (default: %(default)s)")
     parser.add_argument("--title", help="heading of the page")
     parser.add_argument(
@@ -44,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of sampling and map (default: %(default)s)")
     options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     chosen = vars(options)
     folders, output = chosen.pop("results"), chosen.pop("output")
     try:

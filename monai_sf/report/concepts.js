@@ -1,5 +1,7 @@
 // Typical images of every class (or other sub-class) in every domain, source beside target.
 
+const MOST = 8;
+
 function setUpConcepts(page) {
   const { state, pictures } = page;
   const chooser = byId("concept-column");
@@ -19,7 +21,9 @@ function setUpConcepts(page) {
     const { groups } = run.concepts[Number(chooser.value)];
     const domains = [...new Set(groups.map((g) => g.domain))];
     const values = [...new Set(groups.map((g) => g.value))];
+    const { length } = run.classes;
     fill("concept-grid", el("table", { class: "concepts" },
+      chooser.value === "0" && length > values.length && values.length === MOST ? el("caption", {}, `The ${MOST} most frequent of ${number(length)} classes on the map`) : null,
       el("thead", {}, el("tr", {}, el("td", {}), domains.map((d) => el("th", { scope: "col" }, d)))),
       el("tbody", {}, values.map((value) => el("tr", {}, el("th", { scope: "row" }, value), domains.map((domain) => {
         const group = groups.find((g) => g.value === value && g.domain === domain);

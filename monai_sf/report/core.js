@@ -3,26 +3,36 @@
 const TYPED = { Uint8Array, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array };
 
 function bytesOf(id) {
-  const text = atob(document.getElementById(id).textContent.trim());
+  const coded = document.getElementById(id).textContent.trim();
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(coded);
+  const text = atob(coded);
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;
 }
 
-/** Replace every {"$array": [type, offset, length]} by the typed array it stands for. */
-function withArrays(value, buffer) {
-  if (value === null || typeof value !== "object") return value;
-  if (value.$array) {
-    const [type, offset, length] = value.$array;
-    return new TYPED[type](buffer, offset, length);
+const blocks = [];
+
+/** Bytes of a block of arrays, decoded when first asked for: the first view needs one of them only. */
+const blockOf = (index) => (blocks[index] ??= bytesOf(`sf-arrays-${index}`).buffer);
+
+/** Make every {"$array": [type, offset, length, block]} the typed array it stands for, when it is first read. */
+function withArrays(value) {
+  if (value === null || typeof value !== "object") return;
+  for (const key of Object.keys(value)) {
+    const place = value[key]?.$array;
+    if (!place) { withArrays(value[key]); continue; }
+    const [type, offset, length, block] = place;
+    const keep = (array) => Object.defineProperty(value, key, { value: array, enumerable: true })[key];
+    Object.defineProperty(value, key, {
+      configurable: true, enumerable: true, get: () => keep(new TYPED[type](blockOf(block), offset, length)) });
   }
-  for (const key of Object.keys(value)) value[key] = withArrays(value[key], buffer);
-  return value;
 }
 
 function readData() {
   const content = JSON.parse(document.getElementById("sf-data").textContent);
-  return withArrays(content, bytesOf("sf-arrays").buffer);
+  withArrays(content);
+  return content;
 }
 
 /** An element. Attributes starting with "on" are listeners; children are nodes or text. */
@@ -60,7 +70,10 @@ function interval(p, n) {
   return [Math.max(0, (middle - half) / scale), Math.min(1, (middle + half) / scale)];
 }
 
-/** The pictures come last in the file, so that the page is there before they have been read. */
+/** Lets the browser paint and answer the reader before the next piece of work. */
+const breath = () => new Promise((done) => { setTimeout(done); });
+
+/** Cases and pictures come last in the file, so that the answer is there before they have been read. */
 const parsed = new Promise((done) => {
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", done);
   else done();
@@ -75,7 +88,7 @@ class Pictures {
 
   sheet(index) {
     if (!this.sheets.has(index)) {
-      const decode = () => createImageBitmap(new Blob([bytesOf(`sf-sheet-${index}`)], { type: "image/jpeg" }));
+      const decode = () => createImageBitmap(new Blob([bytesOf(`sf-sheet-${index}`)], { type: "image/webp" }));
       this.sheets.set(index, parsed.then(decode));
     }
     return this.sheets.get(index);

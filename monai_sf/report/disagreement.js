@@ -1,10 +1,18 @@
 // Failures that one score lets pass and another one catches, side by side.
 
+const STEPS = 100;
+
 function setUpDisagreement(page) {
   const { state } = page;
   const chooser = byId("other-csf");
 
-  const column = (title, run, cases, scores) => {
+  /** How many failures of all cases a lets pass and b catches. */
+  const counted = (run, a, b) => run.missed[(run.csfs.indexOf(a) * run.csfs.length + run.csfs.indexOf(b)) * STEPS + state.step - 1];
+
+  const column = (run, scores) => {
+    const [a, b] = scores;
+    const cases = missed(run, a, b);
+    const all = counted(run, a, b);
     const grid = el("div", { class: "case-grid" });
     const more = el("button", { type: "button", class: "more" });
     let shown = 0;
@@ -16,8 +24,9 @@ function setUpDisagreement(page) {
     };
     more.addEventListener("click", () => show(MORE));
     show(FIRST);
-    return el("section", {}, el("h3", {}, title),
-      el("p", { class: "quiet" }, `${number(cases.length)} of the ${number(run.points.count)} cases that are shown one by one`), grid, more);
+    return el("section", {}, el("h3", {}, `${a.name} misses, ${b.name} catches`),
+      el("p", {}, el("b", { class: "missed-count" }, number(all)), all === 1 ? " wrong answer" : " wrong answers", ` among all ${number(run.points.total)} cases`,
+        cases.length < all ? `; ${number(cases.length)} of them can be shown.` : "."), grid, more);
   };
 
   /** Sampled failures that a trusts and b does not, those a is surest of first. */
@@ -36,8 +45,7 @@ function setUpDisagreement(page) {
     byId("disagreement").hidden = !second;
     if (!second) return;
     fill("disagreements",
-      column(`${first.name} misses, ${second.name} catches`, run, missed(run, first, second), [first, second]),
-      column(`${second.name} misses, ${first.name} catches`, run, missed(run, second, first), [second, first]));
+      column(run, [first, second]), column(run, [second, first]));
   };
 
   state.watch(["run", "csf", "more"], () => {
@@ -46,8 +54,7 @@ function setUpDisagreement(page) {
     const others = state.offered.filter((csf) => csf !== first);
     chooser.replaceChildren(...others.map(({ name }) => el("option", { value: name }, name)));
     // at first the score that differs most in both directions
-    const count = (csf) => Math.min(missed(run, first, csf).length, missed(run, csf, first).length);
-    const counts = others.map(count);
+    const counts = others.map((csf) => Math.min(counted(run, first, csf), counted(run, csf, first)));
     if (others.length) chooser.value = others[counts.indexOf(Math.max(...counts))].name;
   });
   chooser.addEventListener("change", draw);

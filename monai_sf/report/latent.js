@@ -1,6 +1,6 @@
 // The map of the latent space: what is drawn when, and the legend, the filters and the pinned cases beside it.
 
-const FIELD = 1.6, MISSING = -32768, MAX_PINS = 4, MANY = 15000, INKED = 0.022;
+const FIELD = 1.6, MISSING = -32768, MAX_PINS = 4, MANY = 15000, SOME = 5000, INKED = 0.022;
 
 function latentMap(page, plot) {
   const { state } = page;
@@ -11,7 +11,7 @@ function latentMap(page, plot) {
   const canvas = new Canvas3D();
   const stage = byId("latent-stage");
   const controls = { mode: byId("latent-colour"), show: byId("latent-show"), size: byId("latent-size"), opacity: byId("latent-opacity") };
-  const hidden = new Map();
+  const hidden = new Map(), classes = new Set();
   let cloud = null, scheme = null, ratio = 0, pending = false, settle = 0;
 
   const load = () => {
@@ -30,12 +30,12 @@ function latentMap(page, plot) {
     const { points, sets } = state.currentRun;
     const setShown = sets.map((set, i) => show === "all" || show === set.kind || show === `set-${i}`);
     for (let i = 0; i < cloud.count; i++) {
-      cloud.shown[i] = Number(cloud.has[i] && setShown[points.set[i]] && !off.has(cloud.code[i]));
+      cloud.shown[i] = Number(cloud.has[i] && setShown[points.set[i]] && !off.has(cloud.code[i]) && (!classes.size || classes.has(points.label[i])));
     }
   };
 
   /** Pixels of the picture per pixel of the page: as many as the screen has, fewer while many points move. */
-  const density = (fine) => (fine ? Math.min(window.devicePixelRatio || 1, 2) : cloud.count > MANY ? 0.65 : 1);
+  const density = (fine) => (fine ? Math.min(window.devicePixelRatio || 1, 2) : cloud.count > MANY ? 0.65 : cloud.count > SOME ? 0.8 : 1);
 
   const size = (fine) => {
     const box = stage.getBoundingClientRect();
@@ -105,7 +105,7 @@ function latentMap(page, plot) {
 
   const recolour = () => {
     if (!cloud) return;
-    scheme = schemeOf(controls.mode.value, state.currentRun, state.currentCsf, state.step);
+    scheme = schemeOf(controls.mode.value, state.currentRun, state.currentCsf, state.step, classes);
     cloud.code = scheme.code;
     filter();
     legend();
@@ -119,6 +119,7 @@ function latentMap(page, plot) {
     fill("latent-text", cloud
       ? `Every mark is one image; images that the classifier sees as alike lie close together. ${number(points.count)} of ${number(points.total)} images are `
         + `shown one by one: ${points.parts.map(([name, shown, total]) => `${number(shown)} of ${number(total)} ${name}`).join(", ")}.`
+        + `${points.images < points.count ? ` ${number(points.images)} of them have a picture${points.images ? ": wrong answers first, the others spread evenly" : ""}.` : ""}`
         + `${place < points.count ? ` ${number(place)} of them have a place on the map.` : ""} Distances between far clusters mean little.`
       : notes.find((note) => note.includes("map")) || "There is no map of the latent space for this run.");
   };
@@ -143,6 +144,23 @@ function latentMap(page, plot) {
       ...groupsOf(run).map(([kind]) => el("option", { value: kind }, page.data.groups[kind][0])),
       ...run.sets.map((set, i) => el("option", { value: `set-${i}` }, set.title)));
   };
+  const adder = byId("latent-class");
+  const drawClasses = () => {
+    const names = state.currentRun.classes;
+    fill("latent-classes", [...classes].map((c) => el("button", { type: "button", class: "chip", "aria-label": `Stop showing only ${names[c]}`,
+      onclick: () => { classes.delete(c); chooseClasses(); } }, names[c], " ✕")));
+    adder.options[0].textContent = classes.size ? "add another" : "all";
+    adder.value = "";
+  };
+  const chooseClasses = () => { hidden.delete("class"); drawClasses(); recolour(); };
+  adder.addEventListener("change", () => { if (adder.value) classes.add(Number(adder.value)); chooseClasses(); });
+  state.watch(["run"], () => {
+    const here = new Set(state.currentRun.points.label);
+    adder.replaceChildren(el("option", { value: "" }, "all"),
+      ...state.currentRun.classes.map((name, c) => (here.has(c) ? el("option", { value: c }, name) : null)).filter(Boolean));
+    classes.clear();
+    drawClasses();
+  });
   controls.mode.addEventListener("change", recolour);
   controls.show.addEventListener("change", () => { if (cloud) { filter(); redraw(); } });
   for (const slider of [controls.size, controls.opacity]) slider.addEventListener("input", () => redraw());

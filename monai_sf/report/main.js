@@ -22,7 +22,7 @@ function setUpControls({ state, data }) {
     byId("seed-box").hidden = alike.length < 2;
     seed.replaceChildren(...alike.map(([r, i]) => el("option", { value: i }, `${r.method}, seed ${r.seed}`)));
     seed.value = String(state.run);
-    byId("csf-text").textContent = data.csfs[state.csf].description;
+    fill("csf-text", el("b", {}, state.csf), `: ${data.csfs[state.csf].description}`);
   });
   state.watch(["step", "run", "csf"], () => {
     slider.value = String(state.step);
@@ -34,10 +34,14 @@ function setUpControls({ state, data }) {
   });
 }
 
-const PAPER_WIDTH = 680;
+const PAPER_WIDTH = 680, PAPER_TYPE = 11 / 16;
 
 /** Plots cannot be laid out anew for paper: they keep their size on the screen and are shrunk to fit. */
 function fitPaper(on) {
+  byId("counts-box").open = on;
+  for (const table of document.querySelectorAll(".scroll > table")) {
+    table.style.zoom = on ? Math.min(1, PAPER_WIDTH / Math.max(table.offsetWidth * PAPER_TYPE, 1)) : "";
+  }
   for (const frame of document.querySelectorAll(".plot-frame, #curves-plot, #sweep-plot")) {
     const { width, height } = frame.getBoundingClientRect();
     Object.assign(frame.style, on
@@ -46,31 +50,46 @@ function fitPaper(on) {
   }
 }
 
+/** The plots' library is the largest script and the answer does not need it: it runs when that is on the screen. */
+async function plots() {
+  document.head.append(el("script", {}, byId("sf-library").textContent));
+  const figures = JSON.parse(byId("sf-figures").textContent);
+  await breath();
+  await Promise.all(Object.entries(figures).map(([target, item]) => Bokeh.embed.embed_item(item, target)));
+  return (name) => Bokeh.documents.map((doc) => doc.get_model_by_name(name)).find(Boolean);
+}
+
 async function start() {
   const data = readData();
   const page = { data, state: new State(data), pictures: new Pictures(data.tile) };
-  setUpControls(page);
-  setUpSummary(page);
-  setUpBenchmark(page);
-  setUpIntervals(page);
-  setUpCounts(page);
-  const figures = JSON.parse(byId("sf-figures").textContent);
-  await Promise.all(Object.entries(figures).map(([target, item]) => Bokeh.embed.embed_item(item, target)));
-  const plot = (name) => Bokeh.documents.map((doc) => doc.get_model_by_name(name)).find(Boolean);
-  setUpCurves(page, plot("curves-figure"));
-  const map = latentMap(page, plot("latent-figure"));
-  page.showOnMap = (i) => {
+  const mapped = new Promise((done) => { page.mapReady = done; });
+  page.showOnMap = async (i) => {
+    const map = await mapped;
     map.pin(i);
     byId("latent").scrollIntoView({ block: "start" });
     map.stage.focus({ preventScroll: true });
   };
+  setUpControls(page);
+  setUpSummary(page);
+  await parsed;
+  // from the top of the page to its end, one piece at a time
+  for (const setUp of [setUpGallery, setUpConcepts, setUpBenchmark, setUpIntervals, setUpCounts, setUpDisagreement, setUpProvenance]) {
+    await breath();
+    setUp(page);
+  }
+  await breath();
+  const plot = await plots();
+  const map = latentMap(page, plot("latent-figure"));
   setUpHandling(page, map);
   setUpSelection(page, map);
-  setUpGallery(page);
-  setUpConcepts(page);
-  setUpDisagreement(page);
+  page.mapReady(map);
+  await breath();
   setUpSweep(page, plot("sweep-figure"));
-  setUpProvenance(page);
+  setUpCurves(page, plot("curves-figure"));
+  // a part that this run has nothing for has no entry in the list of parts
+  page.state.watch(["run", "csf"], () => {
+    for (const link of document.querySelectorAll("nav a")) link.hidden = document.querySelector(link.hash).hidden;
+  });
   const repaint = () => page.state.set({ theme: theme() });
   DARK.addEventListener("change", repaint);
   window.addEventListener("beforeprint", () => { printing = true; repaint(); map.draw(true); fitPaper(true); });

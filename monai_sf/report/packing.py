@@ -1,9 +1,11 @@
-"""Arrays inside a JSON document: the numbers in one binary block, the JSON holds where they are."""
+"""Arrays inside a JSON document: the numbers in binary blocks, the JSON holds where they are."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,19 +24,25 @@ TYPES = {
 }
 
 
+#: Blocks of arrays, in their order in the page: what the first view needs, and what may come after it.
+BLOCKS = ("counts", "points")
+
+
 @dataclass
 class Packer:
     """Collects arrays; what :meth:`add` returns stands for the array in the JSON document."""
 
-    _parts: list[bytes] = field(default_factory=list)
-    _length: int = 0
+    _parts: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    _length: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _known: dict[tuple[str, str, bytes], dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, array: ArrayLike, dtype: str) -> dict[str, Any]:
-        """Append an array, flattened in C order.
+    def add(self, array: ArrayLike, dtype: str, block: str = "points") -> dict[str, Any]:
+        """Append an array, flattened in C order; one that is there already is not stored again.
 
         Args:
             array: any numbers that ``dtype`` holds.
             dtype: one of :data:`TYPES`.
+            block: one of :data:`BLOCKS`.
 
         Raises:
             OverflowError: an integer does not fit into the dtype.
@@ -46,15 +54,17 @@ class Packer:
             if given.min() < limits.min or given.max() > limits.max:
                 raise OverflowError(f"values {given.min()}..{given.max()} do not fit into {dtype}")
         data = given.astype(kind.newbyteorder("<")).tobytes()
-        padding = -self._length % 8  # typed arrays need aligned offsets
-        self._parts += [b"\0" * padding, data]
-        offset = self._length + padding
-        self._length = offset + len(data)
-        return {"$array": [TYPES[kind.name], offset, given.size]}
+        key = (block, dtype, hashlib.sha256(data).digest())
+        if key not in self._known:
+            offset = self._length[block] + -self._length[block] % 8  # typed arrays need aligned offsets
+            self._parts[block] += [b"\0" * (offset - self._length[block]), data]
+            self._length[block] = offset + len(data)
+            self._known[key] = {"$array": [TYPES[kind.name], offset, given.size, BLOCKS.index(block)]}
+        return self._known[key]
 
-    def base64(self) -> str:
-        """The binary block."""
-        return base64.b64encode(b"".join(self._parts)).decode("ascii")
+    def base64(self) -> list[str]:
+        """The binary blocks, in the order of :data:`BLOCKS`."""
+        return [base64.b64encode(b"".join(self._parts[block])).decode("ascii") for block in BLOCKS]
 
 
 def script_json(content: Any) -> str:

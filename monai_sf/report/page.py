@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from importlib import resources
@@ -15,14 +16,17 @@ from bokeh.resources import Resources
 
 from monai_sf.files import write_text
 from monai_sf.report import plots, words
+from monai_sf.report.folders import load_runs
 from monai_sf.report.packing import Packer, script_json
 from monai_sf.report.payload import document
-from monai_sf.report.runs import evaluate
+from monai_sf.report.runs import Run, evaluate
 from monai_sf.report.thumbnails import Sheets
-from monai_sf.results import Results, ResultsError, load_results
+from monai_sf.results import Results, ResultsError
 
 #: Results in memory, or the folder of a run.
 RunLike: TypeAlias = "Results | str | os.PathLike[str]"
+
+logger = logging.getLogger(__name__)
 
 #: The page's own scripts, in the order in which they build on each other.
 SCRIPTS = (
@@ -63,7 +67,9 @@ def build_report(
     """Write the report of one or several runs of one dataset: one file that opens without network.
 
     Args:
-        results: results, or folders of runs. A folder also keeps the computed embedding for the next time.
+        results: results, or folders: of a run's results, of a run, or of several runs; what is unfinished or
+            damaged is left out and named on the page, unless it is all there is. A folder also keeps the
+            computed embedding for the next time.
         output: the HTML file; an existing one is replaced, whole or not at all.
         title: heading of the page; by default it is made from the dataset's name.
         coverage: the working point at first: per cent of the ordinary (iid) cases that the system decides
@@ -81,6 +87,7 @@ def build_report(
 
     Raises:
         ResultsError: no results, runs of more than one dataset or kind of data, or nothing to show in them.
+        FileNotFoundError: the only folder holds no results, or unfinished ones.
         ValueError: an argument is outside its range.
         OSError: the file cannot be written.
     """
@@ -94,15 +101,15 @@ def build_report(
     if not given:
         raise ResultsError("results is empty: give at least one run")
     sheets = Sheets(thumbnail_size)
-    runs = []
-    for entry in given:
-        folder = None if isinstance(entry, Results) else Path(entry)
-        loaded = load_results(folder) if folder else entry
-        assert isinstance(loaded, Results)
-        runs.append(evaluate(loaded, max_points, seed, folder))
-    kinds = {(str(r.results.run["dataset"]), str(r.results.run["data_kind"])) for r in runs}
+    loaded, notes = load_runs(given, anonymous)
+    kinds = {(str(r.run["dataset"]), str(r.run["data_kind"])) for r, _ in loaded}
     if len(kinds) > 1:
         raise ResultsError(f"a report is about one dataset, got {sorted(kinds)}: make one report for each")
+    runs: list[Run] = []
+    for results_of_run, folder in loaded:
+        about = "{study}, {method}, seed {seed}".format(**results_of_run.run)
+        logger.info("run %d of %d: %s", len(runs) + 1, len(loaded), about)
+        runs.append(evaluate(results_of_run, max_points, seed, folder))
     packer = Packer()
     settings = {
         "coverage": coverage, "max_points": max_points, "max_images": max_images,
@@ -111,6 +118,7 @@ def build_report(
     content = document(
         runs, packer, sheets,
         max_images=max_images, anonymous=anonymous, coverage=coverage, seed=seed, settings=settings,
+        notes=notes,
     )  # fmt: skip
     first = runs[0].results.run
     html = _render(
@@ -129,15 +137,16 @@ def build_report(
 
 def _render(content: dict[str, Any], packer: Packer, sheets: Sequence[bytes], **text: Any) -> str:
     files = resources.files("monai_sf.report")
-    own = "\n".join((files / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    parts = "\n".join((files / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    own = f'(() => {{\n"use strict";\n{parts}\n}})();'
     library = "\n".join(Resources(mode="inline", components=["bokeh"], log_level="error").js_raw)
-    scripts = [library, f'(() => {{\n"use strict";\n{own}\n}})();']
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((files / "page.html").read_text(encoding="utf-8"))
     return template.render(
         style=(files / "style.css").read_text(encoding="utf-8"),
-        scripts=scripts,
-        policy=_policy(scripts),
+        script=own,
+        library=library,
+        policy=_policy([own, library]),
         data=script_json(content),
         figures=script_json(plots.items()),
         arrays=packer.base64(),

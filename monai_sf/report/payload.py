@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from monai_sf.evaluation import benchmark_table
 from monai_sf.report import privacy, words
 from monai_sf.report.concepts import concepts
+from monai_sf.report.disagreement import missed_and_caught
 from monai_sf.report.packing import Packer
 from monai_sf.report.provenance import provenance
 from monai_sf.report.runs import Run
 from monai_sf.report.sampling import water_fill
+from monai_sf.report.studies import study_table
 from monai_sf.report.sweep import sweep
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.report.working_points import first_step
@@ -59,6 +61,7 @@ def document(
     coverage: int,
     seed: int,
     settings: Mapping[str, Any],
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     """Everything the page shows, JSON-able; arrays go to ``packer``, pictures to ``sheets``."""
     first = runs[0].results.run
@@ -80,6 +83,8 @@ def document(
             "rows": list(table.index),
             "values": [[None if math.isnan(v) else float(v) for v in row] for row in table.to_numpy()],
         },
+        "studies": study_table(runs),
+        "notes": list(notes),
         "runs": [
             _run(run, packer, sheets, budget, hide, seed) for run, budget in zip(runs, budgets, strict=True)
         ],
@@ -102,6 +107,7 @@ def _run(
     return {
         "study": str(description["study"]),
         "studyTitle": words.study_title(description),
+        "description": words.study_description(description),
         "method": str(description["method"]),
         "seed": description["seed"],
         "classes": [str(n) for n in description["class_names"]],
@@ -109,6 +115,7 @@ def _run(
             {
                 "name": s.name,
                 "title": words.set_title(s),
+                "description": words.set_description(s, description),
                 "kind": s.kind,
                 "domain": words.domain_title(s, description),
                 "corruption": s.corruption and words.plain(s.corruption),
@@ -118,6 +125,7 @@ def _run(
             for s in run.sets
         ],
         "csfs": [_csf(run, name, packer) for name in run.csfs],
+        "missed": _missed(run, packer),
         "notes": list(run.notes),
         "concepts": concepts(run, seed, hide.anonymous),
         "sweep": sweep(run, packer, sheets, seed, max_images > 0, name_of),
@@ -168,22 +176,39 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
         "step": packer.add(first_step(found.confidence, run.thresholds[name]), "uint8"),
         "prediction": packer.add(found.prediction, "uint16"),
         "effective": {
-            kind: packer.add(sizes, "float32") for (kind, csf), sizes in run.effective.items() if csf == name
+            kind: packer.add(sizes, "float32", "counts")
+            for (kind, csf), sizes in run.effective.items()
+            if csf == name
         },
         "sets": [
             {
                 "aurc": j.aurc,
                 "aurcInterval": j.aurc_interval and list(j.aurc_interval),
                 "errors": int(j.detection.error.sum()),
-                "trusted": packer.add(j.trusted, "uint32"),
-                "silent": packer.add(j.silent, "uint32"),
-                "effective": packer.add(j.effective, "float32"),
+                "trusted": packer.add(j.trusted, "uint32", "counts"),
+                "silent": packer.add(j.silent, "uint32", "counts"),
+                "effective": packer.add(j.effective, "float32", "counts"),
                 "coverage": packer.add(j.coverage, "float32"),
                 "risk": packer.add(j.risk, "float32"),
             }
             for j in judged
         ],
     }
+
+
+def _missed(run: Run, packer: Packer) -> dict[str, Any]:
+    """Failures that one score lets pass and another catches; all cases of all test sets are counted."""
+    found = [[run.judged[s.name, c].detection for s in run.sets] for c in run.csfs]
+    wrong = np.stack([np.concatenate([d.error for d in sets]) > 0 for sets in found], axis=1)
+    steps = np.stack(
+        [
+            first_step(np.concatenate([d.confidence for d in sets]), run.thresholds[c])
+            for c, sets in zip(run.csfs, found, strict=True)
+        ],
+        axis=1,
+    )
+    counts = missed_and_caught(steps, wrong)
+    return packer.add(counts, "uint16" if counts.max() < 2**16 else "uint32")
 
 
 def _quantise(embedding: NDArray[np.float32]) -> NDArray[np.int16]:

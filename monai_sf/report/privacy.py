@@ -12,12 +12,19 @@ import pandas as pd
 # absolute POSIX paths, home folders, drive letters, UNC shares and file URLs
 _PATH = re.compile(
     r"""(?:file://\S*)|(?:(?<![A-Za-z])[A-Za-z]:[\\/][^\s"'<>|,;]*)|(?:\\\\[^\s"'<>|,;]+)"""
-    r"""|(?:(?<![\w.:/])~?/[^\s"'<>|,;:)\]}]+)"""
+    r"""|(?:(?<![\w.:/])~?/[^\s"'<>|,;:)\]}]+)|(?:(?<![\w./])(?:\.\.[\\/])+[^\s"'<>|,;:)\]}]+)"""
 )
+# a text that is a path as a whole may hold spaces
+_WHOLE_PATH = re.compile(r"^(?:file:|~?/|[A-Za-z]:[\\/]|\\\\|\.\.?[\\/])[^\n$@]*$")
+# config entries that hold a folder or file, relative ones too
+_PATH_KEYS = re.compile(r"(?:dir|directory|path|file|folder|root)s?$", re.IGNORECASE)
 _SECRET_KEYS = re.compile(r"user|host|login|e-?mail|password|token|secret|home", re.IGNORECASE)
 #: Columns of the case table that are never shown: they are paths, or they identify someone.
 HIDDEN_COLUMNS = re.compile(
-    r"^(case_id|label|label_name|image|images|split|path|file|filename)$|_?uids?$|_path$", re.IGNORECASE
+    r"^(case_id|label|label_name|image|images|split|path|file|filename)$|_?uids?$|_path$"
+    r"|patient'?s?[ _]?(name|birth)|birth[ _]?date|accession|physician"
+    r"|operators?[ _]?name|institution[ _]?address",
+    re.IGNORECASE,
 )
 #: Columns that are hidden as well when case ids are replaced by numbers.
 IDENTIFYING_COLUMNS = re.compile(r"^group$|(^|_)(ids?|patient|date|name)($|_)", re.IGNORECASE)
@@ -54,11 +61,13 @@ def without_paths(value: Any) -> Any:
         return {
             str(without_paths(str(key))): "[removed]"
             if _SECRET_KEYS.search(str(key))
+            else "[path]"
+            if _PATH_KEYS.search(str(key)) and isinstance(item, str) and re.match(r"[^$@%]*[\\/]", item)
             else without_paths(item)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
         return [without_paths(item) for item in value]
     if isinstance(value, str):
-        return _PATH.sub("[path]", value)
+        return "[path]" if _WHOLE_PATH.match(value) else _PATH.sub("[path]", value)
     return value

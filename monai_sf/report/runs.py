@@ -34,7 +34,8 @@ class Judged:
         detection: confidence, prediction and error of every case.
         trusted: (100,) number of cases at or above the threshold of each working point.
         silent: (100,) how many of these are wrong.
-        effective: (100,) how many independent cases the trusted ones are worth.
+        effective: (101,) how many independent cases the trusted ones are worth; the last entry is for all
+            cases, trusted or not.
         aurc: area under the risk-coverage curve, in [0, 1].
         aurc_interval: its 95 % interval by bootstrap over groups; None for corrupted sets and single groups.
         coverage: (k,) of the drawn curve.
@@ -61,8 +62,8 @@ class Run:
         csfs: names of the CSFs it can be judged by.
         thresholds: CSF name to (100,) thresholds, see ``working_points``.
         judged: (test set name, CSF name) to what came out.
-        effective: (kind of test set, CSF name) to (100,) independent cases that all trusted cases of this
-            kind are worth, see ``working_points.effective_sizes``.
+        effective: (kind of test set, CSF name) to (101,) independent cases that all trusted cases of this
+            kind, and at last all of its cases, are worth, see ``working_points.effective_sizes``.
         sample: the cases shown one by one; ``test_set`` counts in ``sets``.
         embedding: (m, 3) float32 of the sample, NaN where a case has no usable features; None without.
         notes: what is missing, in words for the page.
@@ -154,7 +155,7 @@ def _pooled(
     return working_points.effective_sizes(
         np.concatenate([f.confidence for f in found]),
         np.concatenate([f.error for f in found]),
-        levels,
+        np.append(levels, -np.inf),
         groups[np.concatenate([s.rows for s in sets])],
     )
 
@@ -168,7 +169,9 @@ def _drawn(test_set: TestSet) -> int:
 
 def _judge(found: Detection, levels: Float, groups: NDArray[np.int64], resamples: int, seed: int) -> Judged:
     trusted, silent = working_points.counts(found.confidence, found.error, levels)
-    effective = working_points.effective_sizes(found.confidence, found.error, levels, groups)
+    effective = working_points.effective_sizes(
+        found.confidence, found.error, np.append(levels, -np.inf), groups
+    )
     curve = risk_coverage_curve(found.confidence, found.error)
     coverage, risk = curve.coverages, curve.selective_risks
     # evenly spaced in coverage, first and last included

@@ -2,12 +2,13 @@
 
 const OTHER = { light: "#9AA3AE", dark: "#66707D" };
 
-function categorical(names, codes, sizes) {
+/** Categories of the codes; where there are too many for the palette, those of `first`, then the frequent ones. */
+function categorical(names, codes, first = new Set(), sizes = null) {
   const colours = PALETTE[theme()];
   const counts = new Uint32Array(names.length);
   codes.forEach((c) => counts[c]++);
   const few = names.length <= 8;
-  const order = [...counts.keys()].sort((a, b) => (few ? a - b : counts[b] - counts[a]));
+  const order = [...counts.keys()].sort((a, b) => (few ? a - b : first.has(b) - first.has(a) || counts[b] - counts[a]));
   const place = new Uint8Array(names.length);
   order.forEach((name, rank) => { place[name] = few ? rank : Math.min(rank, 7); });
   const categories = order.slice(0, few ? 8 : 7).map((name, rank) => (
@@ -16,12 +17,28 @@ function categorical(names, codes, sizes) {
   return { categories, code: Uint8Array.from(codes, (c) => place[c]) };
 }
 
+/** Correct, the six commonest ways to be wrong among the shown cases, and all other ways. */
+function confusions(run, csf) {
+  const C = run.classes.length;
+  const pair = (i) => (csf.prediction[i] === run.points.label[i] ? -1 : run.points.label[i] * C + csf.prediction[i]);
+  const counts = new Map();
+  for (let i = 0; i < run.points.count; i++) counts.set(pair(i), (counts.get(pair(i)) || 0) + 1);
+  counts.delete(-1);
+  const common = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a)).slice(0, 6);
+  const place = new Map([[-1, 0], ...common.map((p, k) => [p, k + 1])]);
+  const colours = PALETTE[theme()];
+  const categories = [{ name: "correct", colour: OTHER[theme()], shape: "circle", size: 0.8, tier: 0 },
+    ...common.map((p, k) => ({ name: `${run.classes[Math.floor(p / C)]}, called ${run.classes[p % C]}`, colour: colours[k], shape: SHAPES[k + 1], size: 1.4, tier: 1 })),
+    { name: "other mistakes", colour: colours[6], shape: "down", size: 1.2, tier: 1 }];
+  return { categories, code: Uint8Array.from({ length: run.points.count }, (_, i) => place.get(pair(i)) ?? categories.length - 1) };
+}
+
 const SCHEMES = {
   outcome: ["Trusted or not (score's confusion)", (run, csf, step) => ({
     categories: OUTCOMES.map((o, i) => ({ ...o, colour: o[theme()], tier: [0, 1, 2, 3][i] })),
     code: Uint8Array.from({ length: run.points.count }, (_, i) => outcome(run, csf, step, i)),
   })],
-  class: ["True class", (run) => categorical(run.classes, run.points.label)],
+  class: ["True class", (run, csf, step, chosen) => categorical(run.classes, run.points.label, chosen)],
   domain: ["Domain (source, target, disturbed)", (run) => {
     const names = [...new Set(run.sets.map((set) => set.domain))];
     const of = run.sets.map((set) => names.indexOf(set.domain));
@@ -29,11 +46,9 @@ const SCHEMES = {
   }],
   classifier: ["Classifier's confusion", (run, csf) => {
     const C = run.classes.length;
-    if (C > 2) {
-      return categorical(["correct", "wrong"], Array.from(csf.prediction, (p, i) => Number(p !== run.points.label[i])), [0.8, 1.4]);
-    }
+    if (C > 2) return confusions(run, csf);
     const names = run.classes.flatMap((is) => run.classes.map((called) => (is === called ? `${is}, correct` : `${is}, called ${called}`)));
-    return categorical(names, Array.from(csf.prediction, (p, i) => run.points.label[i] * C + p), names.map((_, i) => (i % (C + 1) ? 1.4 : 0.8)));
+    return categorical(names, Array.from(csf.prediction, (p, i) => run.points.label[i] * C + p), new Set(), names.map((_, i) => (i % (C + 1) ? 1.4 : 0.8)));
   }],
   confidence: ["Confidence", (run, csf) => {
     const wrong = (i) => csf.prediction[i] !== run.points.label[i];
@@ -47,8 +62,8 @@ const SCHEMES = {
 };
 
 /** Categories (name, rgb, shape, size, tier, count) and the code of every point for the chosen question. */
-function schemeOf(mode, run, csf, step) {
-  const { categories, code } = SCHEMES[mode][1](run, csf, step);
+function schemeOf(mode, run, csf, step, chosen) {
+  const { categories, code } = SCHEMES[mode][1](run, csf, step, chosen);
   for (const c of categories) {
     c.rgb = c.rgb || hexToRgb(c.colour);
     c.colour = c.colour || `rgb(${c.rgb.join(",")})`;

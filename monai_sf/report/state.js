@@ -8,6 +8,7 @@ class State {
     this.more = false;
     this.csf = data.runs[0].csfs[0].name;
     this.step = data.coverage;
+    this.metric = "aurc";
     this.curveSet = 0;
     this.pinned = [];
     this.selected = [];
@@ -81,6 +82,9 @@ function outcome(run, csf, step, i) {
   const trusted = csf.step[i] <= step;
   return wrong ? (trusted ? SILENT : DETECTED) : (trusted ? TRUSTED : ALARM);
 }
+
+/** Where the list of effective sizes has that of all cases, trusted or not. */
+const ALL_CASES = 100;
 
 /** Counts of a group of test sets (indices) at a working point, over all cases, not the sample. */
 function tally(csf, run, sets, step) {

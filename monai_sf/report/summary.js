@@ -35,7 +35,10 @@ function groupCard(page, kind, sets) {
   const run = state.currentRun;
   const sum = tally(state.currentCsf, run, sets, state.step);
   const [title, meaning] = data.groups[kind];
+  const described = [...new Set(sets.map((i) => run.sets[i].description).filter(Boolean))].slice(0, 3);
   const [low, high] = interval(sum.silent / sum.trusted, state.currentCsf.effective[kind][state.step - 1]);
+  const right = 1 - sum.errors / sum.count;
+  const [least, most] = interval(right, state.currentCsf.effective[kind][ALL_CASES]);
   const handed = sum.count - sum.trusted;
   const caught = sum.errors - sum.silent;
   const headline = sum.trusted
@@ -44,7 +47,7 @@ function groupCard(page, kind, sets) {
     : el("p", { class: "headline" }, "The system was sure of none of these cases.");
   return el("article", { class: "group-card", "data-kind": kind },
     el("h3", {}, title),
-    el("p", { class: "quiet" }, kind === "iid" || kind === "corruption" ? meaning : `${meaning}: ${run.studyTitle}`),
+    el("p", { class: "quiet" }, described.length ? described.join(" ") : kind === "iid" || kind === "corruption" ? meaning : `${meaning}: ${run.studyTitle}`),
     headline,
     sum.trusted ? hundred(Math.round((100 * sum.silent) / sum.trusted)) : null,
     fate(sum),
@@ -52,15 +55,56 @@ function groupCard(page, kind, sets) {
       el("b", { class: "silent-count" }, number(sum.silent)), " of them wrong: ",
       `${percent(sum.silent / sum.trusted)} (95 % interval ${percent(low)} to ${percent(high)}).`),
     el("p", { class: "quiet" }, `Handed to a person: ${number(handed)}, of which ${number(caught)} would have been wrong. `,
-      `Without any doubt allowed: ${percent(1 - sum.errors / sum.count)} correct.`));
+      `Deciding all cases alone, it would be right in ${percent(right)} (95 % interval ${percent(least)} to ${percent(most)}).`));
+}
+
+/** What is compared at the top: the ordinary and the disturbed cases, and the targets of all studies. */
+function overviewOf({ state, data }) {
+  const home = data.runs.some((run) => run.study === "iid") ? "iid" : data.runs[0].study;
+  return [...new Set(data.runs.map((run) => run.study))].flatMap((study) => {
+    const index = state.findRun(study, state.csf, state.currentRun.seed);
+    const run = data.runs[index];
+    const csf = run.csfs.find((entry) => entry.name === state.csf);
+    if (!csf) return [];
+    return groupsOf(run).filter(([kind]) => study === home || kind === "acquisition" || kind === "manifestation")
+      .map(([kind, sets]) => ({ index, run, csf, kind, sets }));
+  });
+}
+
+/** One tile a group of test sets of any study: where does it fail silently? */
+function drawOverview(page) {
+  const { state, data } = page;
+  const tiles = overviewOf(page);
+  const several = new Set(data.runs.map((run) => run.study)).size > 1;
+  byId("overview").hidden = !several;
+  if (!several) return;
+  const rates = tiles.map(({ run, csf, sets }) => { const sum = tally(csf, run, sets, state.step); return sum.trusted ? sum.silent / sum.trusted : 0; });
+  const most = Math.max(...rates, 0.01);
+  fill("overview", el("p", { class: "overview-title" }, "Of 100 cases the system was sure of, so many were wrong:"),
+    el("div", { class: "tiles" }, tiles.map(({ index, run, csf, kind, sets }, k) => {
+      const sum = tally(csf, run, sets, state.step);
+      const own = kind === "acquisition" || kind === "manifestation";
+      const many = sum.trusted ? ofHundred(sum.silent, sum.trusted) : "–";
+      const [low, high] = interval(sum.silent / sum.trusted, csf.effective[kind][state.step - 1]);
+      return el("button", { type: "button", class: "tile", "data-kind": kind, "aria-pressed": String(run.study === state.currentRun.study),
+        title: `95 % interval ${percent(low)} to ${percent(high)}; ${number(sum.silent)} of ${number(sum.trusted)}`,
+        onclick: () => state.goTo(index) },
+      el("strong", {}, many === "fewer than 1" ? "< 1" : many === "none" ? "0" : many),
+      el("span", {}, data.groups[kind][0], own ? el("span", { class: "quiet" }, run.studyTitle) : null),
+      el("span", { class: "bar", style: `width:${(100 * rates[k]) / most}%`, "aria-hidden": "true" }));
+    })));
 }
 
 function setUpSummary(page) {
   const { state } = page;
+  state.watch(["run", "csf", "step"], () => drawOverview(page));
   state.watch(["run", "csf", "step"], () => {
     const run = state.currentRun;
     fill("cards", groupsOf(run).map(([kind, sets]) => groupCard(page, kind, sets)));
-    fill("notes", run.notes.map((note) => el("li", {}, note)));
-    byId("notes-box").hidden = !run.notes.length;
+    fill("study-text", run.description ? [el("b", {}, run.studyTitle), `: ${run.description}`] : "");
+    byId("study-text").hidden = !run.description;
+    const notes = [...page.data.notes, ...run.notes];
+    fill("notes", notes.map((note) => el("li", {}, note)));
+    byId("notes-box").hidden = !notes.length;
   });
 }

@@ -5,67 +5,116 @@ const COLUMN_TITLES = {
   acq: ["acq", "mean of other places or devices"], man: ["man", "mean of unseen kinds of disease"],
 };
 
-/** Silent failures per trusted case, the benchmark's columns, for one score; mean over runs as in Python. */
-function silentRates(data, name, step) {
+/** What the tables show: its name, what it means, whether more is better, and what is counted of a tally. */
+const METRICS = {
+  aurc: ["AURC (all working points)", "AURC in per cent: error rate averaged over all working points, a silent failure rate. Lower is better.", false, null],
+  silent: ["wrong of 100 sure (at this working point)", "Wrong among 100 cases the system is sure of, at this working point. Lower is better.", false,
+    (sum) => (sum.trusted ? sum.silent / sum.trusted : null)],
+  accuracy: ["accuracy", "Correct among 100 cases, if the system decided all of them. Higher is better.", true, (sum) => 1 - sum.errors / sum.count],
+};
+
+/** Both tables show the same; either chooser sets it. */
+function chooseMetric(state, id) {
+  const chooser = byId(id);
+  chooser.append(...Object.entries(METRICS).map(([value, [name]]) => el("option", { value }, name)));
+  chooser.addEventListener("change", () => state.set({ metric: chooser.value }));
+  state.watch(["metric"], () => { chooser.value = state.metric; });
+}
+
+/** Test sets that a column of the benchmark is about, of all runs that have the score: [run, csf, indices][]. */
+function ofColumn(data, name, column) {
   const kinds = { iid: "iid", cor: "corruption", acq: "acquisition", man: "manifestation" };
   const hasIid = data.runs.some((run) => run.study === "iid");
-  return data.table.columns.map((column) => {
-    let trusted = 0, silent = 0;
-    for (const run of data.runs) {
-      if (hasIid && run.study !== "iid" && (column === "iid" || column === "cor")) continue;
-      const csf = run.csfs.find((entry) => entry.name === name);
-      if (!csf) continue;
-      const sets = run.sets.map((set, i) => [set, i]).filter(([set]) => set.kind === kinds[column]).map(([, i]) => i);
-      const sum = tally(csf, run, sets, step);
-      trusted += sum.trusted;
-      silent += sum.silent;
-    }
-    return trusted ? silent / trusted : null;
+  return data.runs.flatMap((run) => {
+    const csf = run.csfs.find((entry) => entry.name === name);
+    if (!csf || (hasIid && run.study !== "iid" && (column === "iid" || column === "cor"))) return [];
+    return [[run, csf, [...run.sets.keys()].filter((i) => run.sets[i].kind === kinds[column])]];
   });
 }
 
+/** Sum of the counts of several runs. */
+function pooled(parts, step) {
+  const sum = { count: 0, errors: 0, trusted: 0, silent: 0 };
+  for (const [run, csf, sets] of parts) {
+    const part = tally(csf, run, sets, step);
+    for (const key of Object.keys(sum)) sum[key] += part[key];
+  }
+  return sum;
+}
+
 /** Cells with a background from light (best of the column) to strong (worst); numbers always readable. */
-function shaded(values, column, row, text) {
+function shaded(values, column, row, text, rising) {
   const others = values.map((line) => line[column]).filter((v) => v !== null);
   const value = values[row][column];
   if (value === null) return el("td", { class: "missing" }, "–");
   const [low, high] = [Math.min(...others), Math.max(...others)];
   const t = high > low ? (value - low) / (high - low) : 0;
-  return el("td", { class: t > 0.6 ? "strong" : "", style: `--t:${t.toFixed(3)}` }, text(value),
-    value === low && others.length > 1 ? el("span", { class: "best", title: "best of this column" }, " ★") : null);
+  const worse = rising ? 1 - t : t;
+  return el("td", { class: worse > 0.6 && high > low ? "strong" : "", style: `--t:${high > low ? worse.toFixed(3) : 0}` }, text(value),
+    value === (rising ? high : low) && others.length > 1 ? el("span", { class: "best", title: "best of this column" }, " ★") : null);
 }
+
+const hundredfold = (v, digits = 2) => (100 * v).toFixed(digits);
 
 /** An interval of shares, in per cent, behind its estimate. */
 function bounds(interval) {
-  return interval ? ` (${interval.map((v) => (100 * v).toFixed(2)).join(" – ")})` : "";
+  return interval ? ` (${interval.map((v) => hundredfold(v)).join(" – ")})` : "";
 }
 
-/** AURC of every score on every undisturbed test set of every run, with its interval. */
+/** [value, low, high] of a score on a test set of a study, merged over its seeds; null where it was not run. */
+function studyCell(data, metric, name, column, k, step) {
+  if (metric === "aurc") return data.studies.rows[name][k];
+  const parts = data.runs.filter((run) => run.study === column.study).flatMap((run) => {
+    const csf = run.csfs.find((entry) => entry.name === name);
+    const i = run.sets.findIndex((set) => set.name === column.set);
+    return csf && i >= 0 ? [[run, csf, [i]]] : [];
+  });
+  if (!parts.length) return null;
+  const share = METRICS[metric][3](pooled(parts, step));
+  // seeds are tested on the same patients, so several of them count as one
+  const at = metric === "accuracy" ? ALL_CASES : step - 1;
+  const size = parts.reduce((sum, [, csf, [i]]) => sum + csf.sets[i].effective[at], 0) / parts.length;
+  return share === null ? null : [share, ...interval(share, size)];
+}
+
+/** One column a study and test set, whatever the number of seeds and ways of training behind it. */
 function setUpIntervals(page) {
   const { state, data } = page;
-  const columns = data.runs.flatMap((run) => run.sets.map((set, i) => [run, set, i]).filter(([, set]) => set.kind !== "corruption"));
-  state.watch(["csf", "more"], () => {
+  const { columns } = data.studies;
+  chooseMetric(state, "study-metric");
+  const spans = [...new Map(columns.map((c) => [c.study, c.studyTitle]))].map(([study, title]) => [title, columns.filter((c) => c.study === study).length]);
+  const draw = () => {
+    const { metric } = state;
     const rows = data.table.rows.filter((name) => state.offers(name));
-    fill("intervals", el("table", { class: "plain" },
-      el("caption", {}, "AURC in per cent with 95 % intervals by bootstrap; cases of one group (patient) are drawn together. Lower is better."),
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Confidence score"), columns.map(([run, set]) => el("th", { scope: "col" },
-        run.studyTitle, el("span", { class: "quiet" }, `${set.title}, ${number(set.count)} cases; ${run.method}, seed ${run.seed}`))))),
-      el("tbody", {}, rows.map((name) => el("tr", {}, el("th", { scope: "row" }, name), columns.map(([run, , i]) => {
-        const found = run.csfs.find((csf) => csf.name === name)?.sets[i];
-        return el("td", {}, found ? `${(100 * found.aurc).toFixed(2)}${bounds(found.aurcInterval)}` : "–");
-      }))))));
-  });
+    const cells = rows.map((name) => columns.map((column, k) => studyCell(data, metric, name, column, k, state.step)));
+    const values = cells.map((line) => line.map((cell) => cell && cell[0]));
+    const seeds = Math.max(...columns.map((c) => c.seeds));
+    const text = (r, c) => el("td", { class: values[r][c] === null ? "missing" : "" }, cells[r][c]
+      ? [el("b", {}, hundredfold(cells[r][c][0])), cells[r][c][1] === null ? null : el("span", { class: "range" }, `${hundredfold(cells[r][c][1])} – ${hundredfold(cells[r][c][2])}`)] : "–");
+    fill("studies-text", METRICS[metric][1], " Below each number its 95 % interval, ",
+      metric === "aurc" ? "by bootstrap; cases of one group (patient) are drawn together." : "Wilson's; cases of one group (patient) are not counted as independent.",
+      seeds > 1 ? ` Means over ${seeds} seeds${metric === "aurc" ? "; the interval covers other cases and other trainings" : ""}.` : "");
+    fill("intervals", el("table", { class: "plain ranges" },
+      el("thead", {},
+        el("tr", {}, el("td", {}), spans.map(([title, width]) => el("th", { scope: "colgroup", colspan: width }, el("span", { class: "quiet" }, "study"), title))),
+        el("tr", {}, el("th", { scope: "col" }, "Confidence score"), columns.map((c) => el("th", { scope: "col" }, c.title,
+          el("span", { class: "quiet" }, `${c.counts[0] === c.counts[1] ? number(c.counts[0]) : `${number(c.counts[0])} to ${number(c.counts[1])}`} cases`))))),
+      el("tbody", {}, rows.map((name, r) => el("tr", { class: name === state.csf ? "current" : null }, el("th", { scope: "row" }, name), columns.map((_, c) => text(r, c)))))));
+  };
+  state.watch(["csf", "more", "step", "metric"], draw);
 }
 
 function setUpBenchmark(page) {
   const { state, data } = page;
-  const metric = byId("table-metric");
+  chooseMetric(state, "table-metric");
   const draw = () => {
-    const silent = metric.value === "silent";
+    const { metric } = state;
+    const [, caption, rising, share] = METRICS[metric];
     const { columns } = data.table;
     const rows = data.table.rows.filter((name) => state.offers(name));
-    const values = rows.map((name) => (silent
-      ? silentRates(data, name, state.step) : data.table.values[data.table.rows.indexOf(name)]));
+    const values = rows.map((name) => (share
+      ? columns.map((column) => { const parts = ofColumn(data, name, column); return parts.some(([, , sets]) => sets.length) ? share(pooled(parts, state.step)) : null; })
+      : data.table.values[data.table.rows.indexOf(name)]));
     const head = el("tr", {}, el("th", { scope: "col" }, "Confidence score"),
       columns.map((c) => el("th", { scope: "col" }, el("abbr", { title: COLUMN_TITLES[c][1] }, COLUMN_TITLES[c][0]),
         el("span", { class: "quiet" }, COLUMN_TITLES[c][1]))));
@@ -74,15 +123,12 @@ function setUpBenchmark(page) {
         class: "link", type: "button", title: data.csfs[name].description,
         onclick: () => state.goTo(state.findRun(state.currentRun.study, name, state.currentRun.seed), name),
       }, name)),
-      columns.map((_, c) => shaded(values, c, r, (v) => (100 * v).toPrecision(3)))));
+      columns.map((_, c) => shaded(values, c, r, (v) => (100 * v).toPrecision(3), rising))));
+    fill("benchmark-text", caption, metric === "silent" ? ` ${state.step} % of the ordinary cases are decided alone.` : "");
     fill("benchmark", el("table", { class: "heat" },
-      el("caption", {}, silent
-        ? `Wrong among 100 cases the system is sure of, at ${state.step} % of ordinary cases decided alone. Lower is better.`
-        : "AURC in per cent: error rate averaged over all working points, a silent failure rate. Lower is better."),
       el("thead", {}, head), el("tbody", {}, body)));
   };
-  metric.addEventListener("change", draw);
-  state.watch(["csf", "step", "more"], draw);
+  state.watch(["csf", "step", "more", "metric"], draw);
 }
 
 function setUpCounts(page) {
@@ -90,18 +136,19 @@ function setUpCounts(page) {
   state.watch(["run", "csf", "step"], () => {
     const run = state.currentRun;
     const csf = state.currentCsf;
-    const heads = ["Test set", "Cases", "Accuracy", "AURC", "Sure of", "Silent failures", "of the sure", "95 % interval", "Failures handed over"];
+    const heads = ["Test set", "Cases", "Accuracy", "95 % interval", "AURC", "Sure of", "Silent failures", "of the sure", "95 % interval", "Failures handed over"];
     const rows = run.sets.map((set, i) => {
       const sum = tally(csf, run, [i], state.step);
       const [low, high] = interval(sum.silent / sum.trusted, csf.sets[i].effective[state.step - 1]);
       return el("tr", { "data-set": set.name }, el("th", { scope: "row" }, set.title),
-        [number(sum.count), percent(1 - sum.errors / sum.count), percent(csf.sets[i].aurc, 2) + bounds(csf.sets[i].aurcInterval),
+        [number(sum.count), percent(1 - sum.errors / sum.count),
+          interval(1 - sum.errors / sum.count, csf.sets[i].effective[ALL_CASES]).map((v) => percent(v)).join(" – "), percent(csf.sets[i].aurc, 2) + bounds(csf.sets[i].aurcInterval),
           `${number(sum.trusted)} (${percent(sum.trusted / sum.count, 0)})`, number(sum.silent),
           percent(sum.silent / sum.trusted), `${percent(low)} – ${percent(high)}`, number(sum.errors - sum.silent)]
           .map((text) => el("td", {}, text)));
     });
+    fill("counts-text", `${run.studyTitle}, ${csf.name}, working point ${state.step} %. All cases are counted, not only those that are shown one by one.`);
     fill("counts", el("table", { class: "plain" },
-      el("caption", {}, `${run.studyTitle}, ${csf.name}, working point ${state.step} %. All cases are counted, not only those shown below.`),
       el("thead", {}, el("tr", {}, heads.map((h) => el("th", { scope: "col" }, h)))), el("tbody", {}, rows)));
   });
 }

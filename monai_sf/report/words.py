@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from monai_sf.report.privacy import without_paths
 from monai_sf.results import TestSet
 
 #: Kind of test set, in the order of the page, to its title and what it means.
@@ -55,6 +56,21 @@ def study_title(run: Mapping[str, Any]) -> str:
     """What a study is called on the page."""
     study = str(run["study"])
     return "ordinary cases" if study == "iid" else plain(study)
+
+
+def study_description(run: Mapping[str, Any]) -> str | None:
+    """What the study tests, in the words of whoever set it up; None where run.json does not say."""
+    return _said(run.get("study_description"))
+
+
+def set_description(test_set: TestSet, run: Mapping[str, Any]) -> str | None:
+    """What a test set holds, in the words of whoever set it up; None where run.json does not say."""
+    described = run.get("test_set_descriptions")
+    return _said(described.get(test_set.name)) if isinstance(described, Mapping) else None
+
+
+def _said(text: Any) -> str | None:
+    return str(without_paths(text)).strip() or None if isinstance(text, str) else None
 
 
 def dataset_title(run: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from monai_sf.report import build_report
+
 # pytest imports in importlib mode, in which test modules do not see each other
 _spec = importlib.util.spec_from_file_location("report_synthetic", Path(__file__).with_name("synthetic.py"))
 synthetic = importlib.util.module_from_spec(_spec)
@@ -44,6 +46,19 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def browser_runs(make_run):
+    return [
+        make_run(s, n=60, seed=seed, corruptions=("gaussian_noise", "brightness_up"), data_kind="rendered")
+        for s, seed in (("iid", 0), ("iid", 1), ("texture", 0))
+    ]
+
+
+@pytest.fixture(scope="session")
+def report(browser_runs, tmp_path_factory):
+    return build_report(browser_runs, tmp_path_factory.mktemp("browser") / "report.html", max_points=90)
 
 
 class Watched:

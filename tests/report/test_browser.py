@@ -9,6 +9,8 @@ from monai_sf.scores import CSFS, PAPER_CSFS
 
 pytestmark = pytest.mark.browser
 
+HOSTILE = "<img src=x onerror=document.documentElement.dataset.hacked=1>$$x^2$$"
+
 SILENT = "() => Array.from(document.querySelectorAll('.silent-count'), e => e.textContent)"
 CLOUD = "Bokeh.documents.map(d => d.get_model_by_name('cloud')).find(Boolean)"
 PICTURE = f"() => {CLOUD}.data.image[0].reduce((h, w, i) => (h * 31 + w * (i + 1)) | 0, 0)"
@@ -18,15 +20,6 @@ MARKED = """() => {
   const words = new Uint32Array(plots[0].data.image[0].buffer);
   return words.reduce((n, w) => n + (w !== words[0]), 0);
 }"""
-
-
-@pytest.fixture(scope="module")
-def report(make_run, tmp_path_factory):
-    runs = [
-        make_run(s, n=60, seed=seed, corruptions=("gaussian_noise", "brightness_up"), data_kind="rendered")
-        for s, seed in (("iid", 0), ("iid", 1), ("texture", 0))
-    ]
-    return build_report(runs, tmp_path_factory.mktemp("browser") / "report.html", max_points=90)
 
 
 def settle(page):
@@ -93,9 +86,6 @@ def test_other_scores_than_the_papers_are_shown_on_request(report, open_page):
     page.locator("#more-scores").uncheck()
     assert [list(names) for names in named()] == [few] * 3
     assert page.locator("#csf").input_value() == "MSR"
-    cells = page.locator("#intervals tbody tr").first.locator("td").all_inner_texts()
-    assert len(cells) == 4
-    assert all("–" in cell for cell in cells)
     watched.check()
 
 
@@ -107,7 +97,7 @@ def test_numbers_follow_the_slider(report, open_page):
     for step in ("1", "37", "100"):
         page.locator("#coverage").fill(step)
         row = page.locator("#counts tr[data-set=iid] td").all_inner_texts()
-        sure, silent = int(row[3].split(" ")[0]), int(row[4])
+        sure, silent = int(row[4].split(" ")[0]), int(row[5])
         assert sure >= 60 * int(step) / 100
         assert silent <= sure
         if step == "100":
@@ -250,9 +240,6 @@ def test_legend_hides_what_is_pressed(report, open_page):
     assert page.locator("#latent-legend button[aria-pressed=true]").count() == 0
 
 
-HOSTILE = "<img src=x onerror=document.documentElement.dataset.hacked=1>$$x^2$$"
-
-
 @pytest.mark.parametrize("anonymous", [False, True])
 def test_hostile_text_stays_text(make_run, open_page, tmp_path, anonymous):
     run = make_run("texture", n=40, hostile=HOSTILE, dataset=f"d{HOSTILE}", method=f"m{HOSTILE}")
@@ -361,41 +348,6 @@ def test_a_selection_on_the_map_becomes_a_gallery(report, open_page, mode):
     page.get_by_text("clear the selection").click()
     assert page.locator("#selection").is_hidden()
     assert page.locator("#latent-turn").get_attribute("aria-pressed") == "true"
-    watched.check()
-
-
-def test_disagreement_sides_are_caught_by_the_other_score(report, open_page):
-    watched = open_page(report)
-    page = watched.page
-    page.select_option("#csf", "MSR")
-    page.locator("#coverage").fill("60")
-    page.select_option("#other-csf", "ConfidNet")
-    sides = page.locator("#disagreements section")
-    assert sides.locator("h3").all_inner_texts() == [
-        "MSR misses, ConfidNet catches",
-        "ConfidNet misses, MSR catches",
-    ]
-    counts = page.evaluate(
-        """() => {
-          const data = JSON.parse(document.getElementById('sf-data').textContent);
-          const text = atob(document.getElementById('sf-arrays').textContent);
-          const bytes = Uint8Array.from(text, c => c.charCodeAt(0));
-          const types = {Uint8Array, Uint16Array};
-          const read = ({$array: [t, at, n]}) => new types[t](bytes.buffer, at, n);
-          const run = data.runs[0], label = read(run.points.label);
-          const of = name => run.csfs.find(c => c.name === name);
-          const wrong = c => Array.from(read(c.prediction), (p, i) => p !== label[i]);
-          const sure = c => Array.from(read(c.step), s => s <= 60);
-          const [a, b] = [of('MSR'), of('ConfidNet')];
-          const silent = c => wrong(c).map((w, i) => w && sure(c)[i]);
-          const caught = c => wrong(c).map((w, i) => w && !sure(c)[i]);
-          const count = (x, y) => silent(x).filter((s, i) => s && caught(y)[i]).length;
-          return [count(a, b), count(b, a)];
-        }"""
-    )
-    shown = [int(t.split(" ")[0]) for t in sides.locator("p.quiet").all_inner_texts() if " of the " in t]
-    assert shown == counts
-    assert sum(counts) > 0
     watched.check()
 
 

@@ -17,11 +17,27 @@ def test_arrays_are_aligned_and_come_back():
         (np.array([2**31]), "uint32"),
     ]
     places = [packer.add(a, d)["$array"] for a, d in given]
-    data = base64.b64decode(packer.base64())
-    for (array, dtype), (name, offset, count) in zip(given, places, strict=True):
-        assert offset % 8 == 0
+    data = base64.b64decode(packer.base64()[1])
+    for (array, dtype), (name, offset, count, block) in zip(given, places, strict=True):
+        assert (offset % 8, block) == (0, 1)
         assert name.lower() == f"{dtype}array"
         np.testing.assert_array_equal(np.frombuffer(data, dtype, count, offset), array.ravel())
+
+
+def test_what_the_first_view_needs_lies_in_a_block_of_its_own():
+    packer = Packer()
+    assert packer.add([1, 2], "uint8", "counts") == {"$array": ["Uint8Array", 0, 2, 0]}
+    assert packer.add([1, 2], "uint8") == {"$array": ["Uint8Array", 0, 2, 1]}
+    assert [base64.b64decode(b) for b in packer.base64()] == [b"\1\2"] * 2
+
+
+def test_what_is_there_already_is_not_stored_again():
+    packer = Packer()
+    first = packer.add(np.arange(100), "uint16")
+    assert packer.add(np.arange(100), "uint16") == first
+    assert packer.add(np.arange(100), "uint32") != first
+    assert packer.add(np.arange(50), "uint32")["$array"][1:3] == [600, 50]
+    assert len(base64.b64decode(packer.base64()[1])) == 200 + 400 + 200
 
 
 def test_an_integer_that_does_not_fit_is_not_wrapped():

@@ -20,14 +20,14 @@ def element(html, name):
 def read(path):
     """The page's data, arrays in place."""
     html = path.read_text(encoding="utf-8")
-    block = base64.b64decode(element(html, "sf-arrays"))
+    blocks = [base64.b64decode(element(html, f"sf-arrays-{i}")) for i in range(2)]
 
     def revive(entry):
         if "$array" not in entry:
             return entry
-        name, offset, count = entry["$array"]
+        name, offset, count, block = entry["$array"]
         dtype = np.dtype(name.removesuffix("Array").lower()).newbyteorder("<")
-        return np.frombuffer(block, dtype, count, offset)
+        return np.frombuffer(blocks[block], dtype, count, offset)
 
     return json.loads(element(html, "sf-data"), object_hook=revive), html
 
@@ -102,7 +102,8 @@ def test_policy_allows_exactly_the_scripts_of_the_page(page):
     html = page.read_text(encoding="utf-8")
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html).group(1)
     policy = policy.replace("&#39;", "'")
-    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    scripts = [*re.findall(r"<script>(.*?)</script>", html, re.DOTALL), element(html, "sf-library")]
+    assert len(scripts) == 2
     hashes = {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts}
     assert hashes == set(re.findall(r"'sha256-([^']+)'", policy))
     assert "default-src 'none'" in policy
@@ -265,3 +266,38 @@ def test_the_shell_command_reads_folders_and_keeps_the_embedding(make_run, tmp_p
 def test_the_shell_command_says_what_is_wrong(tmp_path, capsys):
     assert main([str(tmp_path / "none"), "-o", str(tmp_path / "r.html")]) == 1
     assert "no results" in capsys.readouterr().err
+
+
+@pytest.fixture
+def started(make_run, tmp_path):
+    """A folder of three runs as a bundle leaves it: finished, without results yet, and interrupted."""
+    for name in ("a-done", "b-trained", "c-killed"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "train.config.json").write_text("{}")
+        (tmp_path / "runs" / name / "validation").mkdir()
+    make_run(n=12, corruptions=()).save(tmp_path / "runs" / "a-done" / "results")
+    make_run("texture", n=12, corruptions=()).save(tmp_path / "runs" / "c-killed" / "results")
+    (tmp_path / "runs" / "c-killed" / "results" / "run.json").unlink()
+    return tmp_path / "runs"
+
+
+def test_unfinished_runs_are_named_and_the_rest_is_shown(started, tmp_path):
+    data, _ = read(build_report(started, tmp_path / "r.html"))
+    assert [run["study"] for run in data["runs"]] == ["iid"]
+    assert data["notes"] == [
+        f"Left out: {name}, because its evaluation has not finished." for name in ("b-trained", "c-killed")
+    ]
+    data, _ = read(build_report(started / "a-done", tmp_path / "r.html"))
+    assert data["notes"] == []
+    (started / "c-killed" / "results" / "run.json").write_text("{")
+    data, html = read(build_report(started, tmp_path / "r.html", anonymous=True))
+    assert data["notes"][1] == "Left out: a run, because its results cannot be read."
+    assert "c-killed" not in html
+
+
+def test_nothing_but_unfinished_runs(started, tmp_path):
+    (started / "a-done" / "results" / "run.json").unlink()
+    with pytest.raises(ResultsError, match=r"(?s)no results can be read:.*a-done.*b-trained.*c-killed"):
+        build_report(started, tmp_path / "r.html")
+    with pytest.raises(FileNotFoundError, match="an evaluation that has not finished"):
+        build_report(started / "a-done", tmp_path / "r.html")

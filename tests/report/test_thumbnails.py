@@ -37,6 +37,6 @@ def test_sheets_hold_every_tile_at_its_place():
         assert abs(tile - v).max() <= 3
 
 
-def test_size_must_fit_jpeg_blocks():
+def test_size_must_fit_coded_blocks():
     with pytest.raises(ValueError, match="multiple of 16, got 50"):
         Sheets(50)

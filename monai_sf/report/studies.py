@@ -1,0 +1,87 @@
+"""AURC of every study and score, runs with several seeds merged, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from monai_sf.report import words
+from monai_sf.report.runs import Judged, Run
+from monai_sf.scores import CSFS
+
+
+def merged(judged: Sequence[Judged]) -> tuple[float, tuple[float, float] | None]:
+    """Mean AURC of several trainings, and its 95 % interval.
+
+    Two things may come out otherwise: other cases and another training. The trainings are tested on the same
+    cases or on overlapping ones, so a mean over seeds tells no more about other cases than one run does: that
+    part is the root mean square of the runs' bootstrap intervals. The part of the training is Student's
+    interval of the mean over runs. The halves of the interval are the roots of the sums of squares.
+
+    Args:
+        judged: one entry a run, at least one.
+
+    Returns:
+        The mean, and (low, high) in [0, 1]; None where neither cases nor runs can tell.
+    """
+    areas = np.array([j.aurc for j in judged])
+    mean = float(areas.mean())
+    intervals = [(j.aurc, j.aurc_interval) for j in judged if j.aurc_interval]
+    if not intervals and len(areas) < 2:
+        return mean, None
+    training = 0.0
+    if len(areas) > 1:
+        runs = len(areas)
+        training = float(stats.t.ppf(0.975, runs - 1) * areas.std(ddof=1) / math.sqrt(runs))
+
+    def half(side: int) -> float:
+        cases = [(bounds[side] - area) ** 2 for area, bounds in intervals]
+        return math.sqrt((float(np.mean(cases)) if cases else 0.0) + training**2)
+
+    return mean, (max(mean - half(0), 0.0), min(mean + half(1), 1.0))
+
+
+def study_table(runs: Sequence[Run]) -> dict[str, Any]:
+    """AURC of every score on every undisturbed test set of every study, JSON-able.
+
+    Returns:
+        ``columns``: study, titles, name of the test set, smallest and largest number of cases, number of
+        seeds; ``rows``: name of a score to one [AURC, low, high] a column, None without.
+    """
+    found: dict[tuple[str, str], list[tuple[Run, int]]] = {}
+    for run in runs:
+        for i, test_set in enumerate(run.sets):
+            if test_set.corruption is None:
+                found.setdefault((str(run.results.run["study"]), test_set.name), []).append((run, i))
+    columns = [
+        {
+            "study": study,
+            "studyTitle": words.study_title(members[0][0].results.run),
+            "set": name,
+            "title": words.set_title(members[0][0].sets[members[0][1]]),
+            "counts": [
+                min(len(run.sets[i]) for run, i in members),
+                max(len(run.sets[i]) for run, i in members),
+            ],
+            "seeds": len({run.results.run["seed"] for run, _ in members}),
+        }
+        for (study, name), members in found.items()
+    ]
+    rows = {
+        csf: [_cell([run for run, _ in members], name, csf) for (_, name), members in found.items()]
+        for csf in CSFS
+        if any(csf in run.csfs for run in runs)
+    }
+    return {"columns": columns, "rows": rows}
+
+
+def _cell(runs: Sequence[Run], test_set: str, csf: str) -> list[float | None] | None:
+    judged = [run.judged[test_set, csf] for run in runs if csf in run.csfs]
+    if not judged:
+        return None
+    mean, interval = merged(judged)
+    return [mean, *(interval or (None, None))]
