@@ -119,6 +119,8 @@ def test_two_processes_evaluate_every_case_once(folder, name):
 def test_an_evaluation_goes_on_with_another_number_of_processes(folder):
     parts = sorted((folder / "stopped").rglob(".part-1"))
     assert len(parts) == 2  # what rank 1 had done when both were stopped
+    shares = {file.parent.name: len(np.load(file)) for part in parts for file in part.rglob("rows.npy")}
+    assert shares[".val.partial"] == COUNTS["uneven"][0] // 2  # the work is shared, not done twice
     evaluator(folder / "stopped" / "uneven", COUNTS["uneven"]).run()
     assert not [*(folder / "stopped").rglob(".part-*")]
     for begun in ("stopped", "to-resume"):
