@@ -145,13 +145,15 @@ def _format_version(task: Task) -> Any:
 
 def _differences(mark: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
     found = []
-    for part, word in (("config", "config"), ("inputs", "inputs")):
+    for part in ("config", "inputs"):
         there, here = mark.get(part, {}), want[part]
         keys = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
-        if keys:
+        if keys and part == "config":
             changes = [f"{k}: {_short(there.get(k))} there, {_short(here.get(k))} now" for k in keys[:3]]
             more = f", and {len(keys) - 3} more" if len(keys) > 3 else ""
-            found.append(f"another {word} ({'; '.join(changes)}{more})")
+            found.append(f"another config ({'; '.join(changes)}{more})")
+        elif keys:
+            found.append(f"other inputs ({', '.join(keys[:3])})")
     return found
 
 

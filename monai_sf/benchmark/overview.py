@@ -187,7 +187,8 @@ def failures(tasks: Mapping[str, Mapping[str, Any]], output_dir: str | os.PathLi
             yield f"        log: {Path(output_dir) / task['log']}"
     blocked = [name for name, task in tasks.items() if task["state"] == "not run"]
     if blocked:
-        yield f"not run, since they need what failed: {', '.join(blocked)}"
+        more = f", and {len(blocked) - 10} more" if len(blocked) > 10 else ""
+        yield f"not run, since they need what failed: {', '.join(blocked[:10])}{more}"
     for name, task in tasks.items():
         if task["state"] == "unavailable" and not name.endswith("/evaluate"):
             yield f"unavailable: {name.removesuffix('/train')}: {task['reason']}"

@@ -218,7 +218,7 @@ class Scheduler:
         if found.state == "complete":
             self.overview.set(task.name, "skipped", seconds=(found.result or {}).get("seconds"))
             return []
-        if found.state == "stale" and task.belongings():
+        if found.state == "stale" and any(path.exists() for path in task.belongings()):
             self.overview.say(f"{task.name} is run anew, what is there is set aside: {found.reason}")
         return [(task, want)]
 
