@@ -80,6 +80,7 @@ class Bundle:
             )
         own = {"dataset_dir": os.path.abspath(dataset_dirs[dataset])} if dataset in dataset_dirs else {}
         files = tuple(str(_overlay(configs, name)) for name in overlays)
+        merge([str(configs / "train.yaml"), *files], overrides)  # what cannot be merged is said now
         return cls(configs.parent, dataset, files, {**overrides, **own})
 
     def training_files(self, method: str) -> tuple[str, ...]:

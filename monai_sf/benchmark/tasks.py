@@ -80,6 +80,10 @@ def studies_of(bundles: Sequence[Bundle], wanted: Sequence[str] | None) -> dict[
     known = {b.dataset: [study.name for study in STUDIES.get(b.dataset, ())] for b in bundles}
     if wanted is not None and not wanted:
         raise ValueError("studies must name at least one study")
+    for name in wanted or ():
+        if not any(name in names or not names for names in known.values()):
+            listed = "; ".join(f"{dataset}: {', '.join(names)}" for dataset, names in known.items())
+            raise ValueError(f"unknown study {name!r}; there are {listed}")
     chosen = {}
     for dataset, names in known.items():
         if not names and wanted is None:
@@ -89,10 +93,6 @@ def studies_of(bundles: Sequence[Bundle], wanted: Sequence[str] | None) -> dict[
             raise ValueError(
                 f"{dataset} has none of the studies {', '.join(wanted or ())}; it has {', '.join(names)}"
             )
-    for name in wanted or ():
-        if not any(name in names for names in chosen.values()):
-            listed = "; ".join(f"{dataset}: {', '.join(names)}" for dataset, names in known.items())
-            raise ValueError(f"unknown study {name!r}; there are {listed}")
     return chosen
 
 

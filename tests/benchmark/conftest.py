@@ -5,9 +5,9 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+
 from benchmark.toy_bundle import write_bundle
 from benchmark.zygote import Popen
-
 from monai_sf.benchmark import run_benchmark, worker
 
 
@@ -28,9 +28,10 @@ def toy(tmp_path, monkeypatch, zygote):
     monkeypatch.setenv("TOY_NOTES", str(tmp_path / "notes"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("ZYGOTE", zygote)
-    monkeypatch.setattr(worker.subprocess, "Popen", Popen)
+    monkeypatch.setattr(worker, "subprocess", SimpleNamespace(Popen=Popen, PIPE=subprocess.PIPE))
     bundle = write_bundle(tmp_path / "bundle")
     notes, out = tmp_path / "notes", tmp_path / "out"
+    notes.write_text("")
 
     def run(**more):
         """The states of all tasks, and what was really run."""

@@ -4,11 +4,12 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from benchmark.toy_bundle import write_bundle
 
+from benchmark.toy_bundle import write_bundle
 from monai_sf.benchmark import BenchmarkError
 
 RUN = "lung_nodule_ct/iid-confidnet-0"
@@ -178,7 +179,7 @@ def test_a_failed_task_is_named_with_its_log_and_the_others_finish(toy, how, rea
     assert re.search(rf"failed: lung_nodule_ct/iid-devries-1/train: {reason}\n", said)
     assert "not run, since they need what failed: lung_nodule_ct/iid-devries-1/evaluate" in said
     log = re.search(r"log: (\S+)", said)[1]
-    assert f"about to fail: {how}" in open(log).read()
+    assert f"about to fail: {how}" in Path(log).read_text()
     for run in ("iid-confidnet-0", "iid-confidnet-1", "iid-devries-0"):
         assert (toy.out / "lung_nodule_ct" / run / "results" / "run.json").is_file()
     assert not (toy.out / "lung_nodule_ct" / "table.csv").exists()

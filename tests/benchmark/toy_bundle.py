@@ -34,8 +34,8 @@ cases: "$benchmark.toy_bundle.cases(@dataset_dir, @dataset_name)"
 prepare: "$benchmark.toy_bundle.note('prepare')"
 run:
 - $monai_sf.bundle.claim_run_dir(@run_dir, 'train')
-- "$benchmark.toy_bundle.train(@run_dir, '-'.join([@study, @method, str(@seed)]), @learning_rate, @weight_decay, \
-@epochs, @pause, @fail)"
+- "$benchmark.toy_bundle.train(@run_dir, '-'.join([@study, @method, str(@seed)]), @learning_rate, \
+@weight_decay, @epochs, @pause, @fail)"
 """
 
 EVALUATE = """
@@ -105,6 +105,10 @@ def _fail(how):
     print(f"about to fail: {how}")
     if how == "kill":
         os.kill(os.getpid(), 9)
+    if how == "server":
+        os.kill(os.getppid(), 9)
+        time.sleep(10)
+        note("outlived its server")
     if how == "full":
         with open("/dev/full", "w") as file:
             file.write("x" * 100_000)

@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import sys
+from types import SimpleNamespace
 
 
 def serve(path):
@@ -89,7 +90,8 @@ class Popen(Process):
         requests, answers = os.pipe(), os.pipe()
         path = os.environ["ZYGOTE"]
         target = "monai_sf.benchmark.server:serve"
-        super().__init__(path, target, [True], requests[0], answers[1], stderr.fileno(), env)
+        fork = "fork=True" in command[-1]
+        super().__init__(path, target, [fork], requests[0], answers[1], stderr.fileno(), env)
         os.close(requests[0])
         os.close(answers[1])
         self.stdin, self.stdout = os.fdopen(requests[1], "wb"), os.fdopen(answers[0], "rb")
@@ -100,6 +102,6 @@ def benchmark(arguments):
     from monai_sf.benchmark import worker
     from monai_sf.benchmark.__main__ import main
 
-    worker.subprocess.Popen = Popen
+    worker.subprocess = SimpleNamespace(Popen=Popen, PIPE=-1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     return main(arguments)
