@@ -10,11 +10,8 @@ from typing import Any
 
 import yaml
 
-from monai_sf.benchmark.engines import ENGINES
-from monai_sf.benchmark.marks import BusyError
-from monai_sf.benchmark.overview import show_status
-from monai_sf.benchmark.run import BenchmarkError, Terminated, run_benchmark
-from monai_sf.benchmark.tasks import PAPER_METHODS
+from monai_sf.benchmark.names import ENGINES, PAPER_METHODS, BenchmarkError, BusyError, Terminated
+from monai_sf.benchmark.status import show_status
 
 
 def _value(text: str) -> Any:
@@ -100,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "status":
             print(show_status(options.output_dir))
             return 0
+        from monai_sf.benchmark.run import run_benchmark  # torch and MONAI take seconds
+
         run_benchmark(
             options.bundles,
             options.output_dir,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import torch
 
-from monai_sf.benchmark.marks import log_path
+from monai_sf.benchmark.names import ENGINES, log_path
 from monai_sf.benchmark.tasks import Task
-from monai_sf.benchmark.worker import Outcome, Worker, request
-
-ENGINES = ("local", "ray")
+from monai_sf.benchmark.worker import ENVIRONMENT, Outcome, Worker
 
 
 class Engine(Protocol):
@@ -52,6 +51,19 @@ def threads_of(workers: int) -> int:
     return int(own) if own.isdecimal() and int(own) else max(1, (os.cpu_count() or 1) // workers)
 
 
+def request(
+    task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[str], threads: int
+) -> dict[str, Any]:
+    """What a worker needs to know to run a task; plain values, to be sent anywhere."""
+    return {
+        "task": asdict(task),
+        "want": dict(want),
+        "output_dir": str(output_dir),
+        "log": str(log_path(output_dir, task.name)),
+        "threads": threads,
+    }
+
+
 class LocalEngine:
     """Processes of this machine, each with one GPU where there are GPUs.
 
@@ -63,11 +75,11 @@ class LocalEngine:
     def __init__(self, workers: int, output_dir: str | os.PathLike[str]) -> None:
         self.slots, self.output_dir = workers, output_dir
         devices = gpus()
-        # asking whether there is a GPU must not open it, or the process could no longer fork
-        common = {"TQDM_DISABLE": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
         self._workers = [
             Worker(
-                {**common, "CUDA_VISIBLE_DEVICES": devices[index % len(devices)]} if devices else common,
+                {**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": devices[index % len(devices)]}
+                if devices
+                else ENVIRONMENT,
                 threads_of(workers),
                 log_path(output_dir, f"worker-{index}"),
             )

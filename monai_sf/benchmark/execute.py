@@ -18,7 +18,8 @@ import pandas as pd
 from monai.bundle import ConfigWorkflow
 
 from monai_sf.benchmark import grid
-from monai_sf.benchmark.marks import examine, locked, mark_path, set_aside, write_mark
+from monai_sf.benchmark.marks import examine, locked, set_aside, write_mark
+from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.table import write_table
 from monai_sf.benchmark.tasks import Task
 from monai_sf.errors import root_cause

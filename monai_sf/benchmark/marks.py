@@ -15,6 +15,7 @@ from typing import Any
 
 from monai_sf import __version__
 from monai_sf.benchmark.configs import fingerprint, merge
+from monai_sf.benchmark.names import BusyError, mark_path
 from monai_sf.benchmark.tasks import Task
 from monai_sf.files import sha256_of, write_json
 from monai_sf.results import FORMAT_VERSION
@@ -25,10 +26,6 @@ except ImportError:  # Windows: two benchmarks in one folder are not kept apart 
     fcntl = None  # type: ignore[assignment]
 
 _VERSION = 1
-
-
-class BusyError(RuntimeError):
-    """Another process works in the same place."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +42,6 @@ class Finding:
     state: str
     reason: str = ""
     result: Mapping[str, Any] | None = None
-
-
-def mark_path(output_dir: str | os.PathLike[str], task: str) -> Path:
-    """Where a task's mark lies."""
-    return Path(output_dir) / "tasks" / f"{task}.json"
-
-
-def log_path(output_dir: str | os.PathLike[str], task: str) -> Path:
-    """Where all that a task prints goes."""
-    return Path(output_dir) / "logs" / f"{task}.log"
 
 
 def wanted(task: Task, output_dir: str | os.PathLike[str]) -> dict[str, Any]:

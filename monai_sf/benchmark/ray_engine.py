@@ -17,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from monai_sf.benchmark.engines import threads_of
-from monai_sf.benchmark.marks import log_path
+from monai_sf.benchmark import ray_worker
+from monai_sf.benchmark.engines import request, threads_of
+from monai_sf.benchmark.names import log_path
 from monai_sf.benchmark.tasks import Task
-from monai_sf.benchmark.worker import Outcome, Worker, request
+from monai_sf.benchmark.worker import Outcome
 
 try:
     import ray
@@ -35,34 +36,6 @@ CONNECT_S = 30.0
 
 #: Kinds of tasks that compute on a GPU where there is one.
 _ON_GPU = ("trial", "train", "evaluate")
-
-_worker: Worker | None = None
-
-
-def _run(content: Mapping[str, Any]) -> Outcome:
-    """Run a task in a process of Ray's; the worker stays, with all that it has imported, for the next one."""
-    global _worker
-    if _worker is None or _worker.threads != content["threads"]:
-        log = log_path(content["output_dir"], f"worker-{socket.gethostname()}-{os.getpid()}")
-        _worker = Worker({"TQDM_DISABLE": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}, content["threads"], log)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # Ray sets it for each task
-    if visible is not None:
-        _worker.environment["CUDA_VISIBLE_DEVICES"] = visible
-    return _worker.run(content)
-
-
-def _try(config: Mapping[str, Any]) -> None:
-    """A trial of Ray Tune."""
-    outcome = _run(config["request"])
-    accuracy = None if outcome.result is None else outcome.result["accuracy"]
-    tune.report(
-        {
-            "name": config["request"]["task"]["name"],
-            "accuracy": -1.0 if accuracy is None else accuracy,
-            "result": None if outcome.result is None else dict(outcome.result),
-            "error": outcome.error,
-        }
-    )
 
 
 class RayEngine:
@@ -87,7 +60,7 @@ class RayEngine:
         self.slots = workers or gpus or cores
         self._cores = max(1, cores // self.slots)
         self._gpus = 1 if gpus else 0
-        self._remote = ray.remote(max_retries=0)(_run)
+        self._remote = ray.remote(max_retries=0)(ray_worker.run)
         self._references: list[Any] = []
         self._tuning = threading.Lock()
         self._logged: dict[str, int] = {}
@@ -125,7 +98,7 @@ class RayEngine:
         try:
             with self._tuning, tempfile.TemporaryDirectory(prefix="monai_sf-tune-") as folder:
                 tuner = tune.Tuner(
-                    tune.with_resources(_try, resources),
+                    tune.with_resources(ray_worker.trial, resources),
                     param_space={"request": tune.grid_search([content for content, _ in search.values()])},
                     tune_config=tune.TuneConfig(metric="accuracy", mode="max"),
                     run_config=tune.RunConfig(storage_path=folder, verbose=0),

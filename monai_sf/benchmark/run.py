@@ -17,17 +17,11 @@ from monai_sf.benchmark import grid
 from monai_sf.benchmark.configs import Bundle
 from monai_sf.benchmark.engines import Engine, open_engine
 from monai_sf.benchmark.marks import examine, locked, read_mark, wanted
-from monai_sf.benchmark.overview import Overview, failures
-from monai_sf.benchmark.tasks import PAPER_METHODS, Task, build_tasks, studies_of
+from monai_sf.benchmark.names import PAPER_METHODS, BenchmarkError, Terminated
+from monai_sf.benchmark.overview import Overview
+from monai_sf.benchmark.status import failures
+from monai_sf.benchmark.tasks import Task, build_tasks, studies_of
 from monai_sf.benchmark.worker import Outcome
-
-
-class BenchmarkError(RuntimeError):
-    """Tasks of a benchmark failed. The others have been run to their end, and are kept."""
-
-
-class Terminated(BaseException):
-    """The benchmark was asked to end (SIGTERM)."""
 
 
 def run_benchmark(

@@ -15,9 +15,6 @@ from monai_sf.datasets import STUDIES
 #: The study whose validation accuracy the grid search looks at.
 GRID_STUDY = "iid"
 
-#: The three ways of training of the study.
-PAPER_METHODS = ("confidnet", "deepgamblers", "devries")
-
 KINDS = ("prepare", "trial", "choose", "train", "evaluate", "table", "report")
 
 

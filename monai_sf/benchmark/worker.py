@@ -9,16 +9,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_sf.benchmark.marks import log_path
 from monai_sf.benchmark.server import in_words
-from monai_sf.benchmark.tasks import Task
 
 #: A fork of a process that has used Apple's frameworks, or any process on Windows, is not safe.
 FORK = sys.platform.startswith("linux")
+
+#: What every worker's processes get. Bars of several tasks would overwrite each other; and asking whether
+#: there is a GPU must not open it, or the process could no longer fork.
+ENVIRONMENT = {"TQDM_DISABLE": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,6 @@ class Outcome:
 
     result: Mapping[str, Any] | None
     error: str = ""
-
-
-def request(
-    task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[str], threads: int
-) -> dict[str, Any]:
-    """What a worker needs to know to run a task; plain values, to be sent anywhere."""
-    return {
-        "task": asdict(task),
-        "want": dict(want),
-        "output_dir": str(output_dir),
-        "log": str(log_path(output_dir, task.name)),
-        "threads": threads,
-    }
 
 
 class Worker:

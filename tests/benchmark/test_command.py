@@ -1,6 +1,7 @@
 """The command line, and arguments that are not usable."""
 
 import json
+import sys
 
 import pytest
 
@@ -128,3 +129,10 @@ def test_a_pair_without_a_value(command, capsys):
 )
 def test_values(text, value):
     assert _value(text) == value
+
+
+def test_the_engine_ray_without_ray_says_how_to_install_it(command, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "monai_sf.benchmark.ray_engine", raising=False)
+    assert command("--studies", "iid", "--engine", "ray") == 2
+    assert "pip install 'monai-sf[ray]', or choose the engine local" in capsys.readouterr().err

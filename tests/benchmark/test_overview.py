@@ -8,7 +8,8 @@ import time
 import pytest
 
 from monai_sf.benchmark import overview
-from monai_sf.benchmark.overview import Overview, duration, show_status
+from monai_sf.benchmark.overview import Overview
+from monai_sf.benchmark.status import duration, failures, show_status
 from monai_sf.benchmark.tasks import Task
 
 
@@ -123,7 +124,7 @@ def test_a_full_disk_is_said_once_and_the_overview_goes_on(tmp_path, monkeypatch
 
 def test_many_blocked_tasks_are_counted():
     states = {f"t{i}": {"state": "not run", "reason": "", "log": ""} for i in range(13)}
-    (line,) = overview.failures(states, "")
+    (line,) = failures(states, "")
     assert line.endswith("t9, and 3 more")
 
 

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from benchmark.zygote import Process
-from monai_sf.benchmark import BenchmarkError, engines, execute, marks, worker
-from monai_sf.benchmark.marks import BusyError, locked
+from monai_sf.benchmark import BenchmarkError, engines, execute, worker
+from monai_sf.benchmark.marks import locked
+from monai_sf.benchmark.names import BusyError, mark_path
 from monai_sf.benchmark.tasks import Task
 
 MATRIX = [
@@ -81,7 +82,7 @@ def test_killed_at_random_five_times_it_ends_with_the_table_of_an_unbroken_run(t
 
 
 def test_a_killed_benchmark_takes_its_tasks_with_it(toy):
-    process = start(toy, toy.out, "--set", "pause=0.3")
+    process = start(toy, toy.out, "--set", "pause=0.2")
     wait_for(lambda: [note for note in toy.notes() if "epoch" in note])
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -95,7 +96,7 @@ def test_a_killed_benchmark_takes_its_tasks_with_it(toy):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_benchmark_ends_its_tasks_says_so_and_goes_on(toy, number, code):
-    process = start(toy, toy.out, "--set", "pause=0.3")
+    process = start(toy, toy.out, "--set", "pause=0.2")
     wait_for(lambda: [note for note in toy.notes() if "epoch" in note])
     os.kill(process.pid, number)
     assert process.wait() == code
@@ -106,7 +107,7 @@ def test_a_stopped_benchmark_ends_its_tasks_says_so_and_goes_on(toy, number, cod
     assert status["counts"]["stopped"] == 2
     time.sleep(0.4)
     assert toy.notes() == noted
-    assert start(toy, toy.out, "--set", "pause=0.3").wait() == 0
+    assert start(toy, toy.out, "--set", "pause=0.2").wait() == 0
 
 
 def test_a_killed_server_fails_its_task_only(toy):
@@ -135,15 +136,15 @@ def test_the_real_command_runs_a_task_and_a_broken_import_says_where_to_look(tmp
     prepare = f"$open({str(said)!r}, 'w').write(os.environ['TASK'])"
     (tmp_path / "c.yaml").write_text(f"imports: ['$import os']\nprepare: {prepare}\n")
     want = {"config": {}, "inputs": {}}
-    outcome = whole.run(worker.request(task, want, tmp_path, 1))
+    outcome = whole.run(engines.request(task, want, tmp_path, 1))
     whole.stop()
     whole.join()
     assert outcome.error == ""
     assert outcome.result["cases"] == 0
     assert said.read_text() == "here"
-    assert whole.run(worker.request(task, want, tmp_path, 1)).error == "stopped"
+    assert whole.run(engines.request(task, want, tmp_path, 1)).error == "stopped"
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    broken = worker.Worker({}, 1, log).run(worker.request(task, want, tmp_path, 1))
+    broken = worker.Worker({}, 1, log).run(engines.request(task, want, tmp_path, 1))
     assert f"the worker's own process failed, the process ended with the status 1; {log} may" in broken.error
     assert "No module named 'monai_sf'" in log.read_text()
 
@@ -161,7 +162,7 @@ def test_a_task_waits_for_the_process_that_works_on_it(tmp_path, monkeypatch):
     task = Task("d/prepare", "prepare", "d", (), str(tmp_path), files=())
     before = time.monotonic()
     with (
-        locked(marks.mark_path(tmp_path, task.name).with_suffix(".lock"), "mine"),
+        locked(mark_path(tmp_path, task.name).with_suffix(".lock"), "mine"),
         pytest.raises(BusyError, match="another process works on d/prepare"),
     ):
         execute.execute(task, {"config": {}, "inputs": {}}, tmp_path)

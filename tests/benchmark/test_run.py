@@ -4,6 +4,9 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import pandas as pd
@@ -258,3 +261,34 @@ def test_a_dry_run_says_what_there_is_and_does_nothing(toy, capsys):
     assert "stale     lung_nodule_ct/iid-confidnet-0/train: another config (epochs: 3 there, 4 now)" in (
         capsys.readouterr().out
     )
+
+
+class BrokenEngine:
+    """Its machines go away."""
+
+    slots = 1
+
+    def submit(self, tasks):
+        futures = [Future() for _ in tasks]
+        for future in futures:
+            future.set_exception(ConnectionError("the machine is gone\nand more"))
+        return futures
+
+    def is_running(self, task, future):
+        return True
+
+    def close(self):
+        self.closed = True
+
+
+def test_an_engine_that_breaks_fails_the_task(toy, monkeypatch):
+    engine = BrokenEngine()
+    monkeypatch.setattr("monai_sf.benchmark.run.open_engine", lambda *_, **__: engine)
+    with pytest.raises(BenchmarkError, match="prepare: ConnectionError: the machine is gone\n"):
+        toy.run()
+    assert engine.closed
+
+
+def test_looking_at_the_status_and_starting_a_worker_do_not_wait_for_torch():
+    code = "import sys, monai_sf.benchmark.__main__, monai_sf.benchmark.worker; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
