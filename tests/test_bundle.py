@@ -186,7 +186,10 @@ def test_every_layer_imports_only_downwards():
         "backbones.py": {"backbones", "networks"},
         "inferers.py": {"inferers", "networks"},
         "report": {"report", "results", "scores", "metrics", "evaluation", "files"},
-        "benchmark": {"benchmark", "errors", "results", "scores", "metrics", "evaluation", "files"},
+        "benchmark": {
+            *("benchmark", "bundle", "datasets", "errors", "evaluation", "files", "metrics", "report"),
+            *("results", "scores"),
+        },
     }
     offences = []
     for part in forbidden.keys() | own.keys():

@@ -75,11 +75,10 @@ class LocalEngine:
     def __init__(self, workers: int, output_dir: str | os.PathLike[str]) -> None:
         self.slots, self.output_dir = workers, output_dir
         devices = gpus()
+        pinned = [{"CUDA_VISIBLE_DEVICES": device} for device in devices] or [{}]
         self._workers = [
             Worker(
-                {**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": devices[index % len(devices)]}
-                if devices
-                else ENVIRONMENT,
+                {**ENVIRONMENT, **pinned[index % len(pinned)]},
                 threads_of(workers),
                 log_path(output_dir, f"worker-{index}"),
             )

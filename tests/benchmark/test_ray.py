@@ -18,11 +18,15 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster(tmp_path_factory, zygote):
     """An existing cluster, whose machines have the tests' modules, and what was run on it."""
-    notes = tmp_path_factory.mktemp("cluster") / "notes"
+    root = tmp_path_factory.mktemp("cluster")
+    notes = root / "notes"
+    # each of its processes runs this when it starts
+    (root / "sitecustomize.py").write_text("from benchmark.zygote import install\ninstall()\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [root, ROOT, ROOT / "tests"])))
+        patch.setenv("ZYGOTE", zygote)
         patch.setenv("TOY_NOTES", str(notes))
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         made.add_node(num_cpus=1)
@@ -66,7 +70,7 @@ def test_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
         closed.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{closed.getsockname()[1]}"
         with pytest.raises(
-            ConnectionError, match=rf"no Ray cluster answers at {place} within 1 s \(.*\): is it"
+            ConnectionError, match=rf"no Ray cluster answers at {place} within 1 s \(.*\): is"
         ):
             open_engine("ray", workers=None, output_dir=tmp_path, address=place)
     with socket.socket() as silent:

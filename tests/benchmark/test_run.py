@@ -290,5 +290,6 @@ def test_an_engine_that_breaks_fails_the_task(toy, monkeypatch):
 
 
 def test_looking_at_the_status_and_starting_a_worker_do_not_wait_for_torch():
-    code = "import sys, monai_sf.benchmark.__main__, monai_sf.benchmark.worker; assert 'torch' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+    modules = "monai_sf.benchmark.__main__, monai_sf.benchmark.worker"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)

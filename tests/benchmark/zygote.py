@@ -97,11 +97,17 @@ class Popen(Process):
         self.stdin, self.stdout = os.fdopen(requests[1], "wb"), os.fdopen(answers[0], "rb")
 
 
-def benchmark(arguments):
-    """The command, in a forked process."""
+def install():
+    """Let the workers of this process start at once."""
     from monai_sf.benchmark import worker
-    from monai_sf.benchmark.__main__ import main
 
     worker.subprocess = SimpleNamespace(Popen=Popen, PIPE=-1)
+
+
+def benchmark(arguments):
+    """The command, in a forked process."""
+    from monai_sf.benchmark.__main__ import main
+
+    install()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     return main(arguments)
