@@ -30,25 +30,18 @@ from monai_sf import distributed
 from monai_sf.datasets import STUDIES, check_leaks, find_study, split_cases
 from monai_sf.errors import say_the_cause_last
 from monai_sf.files import write_json
-from monai_sf.wiring import SHARED, with_bases
+from monai_sf.wiring import PLACES, SHARED, STEPS, with_bases
 
 logger = logging.getLogger(__name__)
 
-#: Keys that MONAI or :func:`start` evaluates by their names.
-_STEPS = {"imports", "initialize", "join", "prepare", "run", "finalize", "_meta_"}
 #: Top-level keys that are read by name and need not be referred to by another key.
 _ENTRIES = {"bundle_root", "seed"}.union(
-    _STEPS,
+    STEPS,
     (
         re.split("::|#", str(p[BundlePropertyConfig.ID]))[0]
         for p in (*TrainProperties.values(), *InferProperties.values())
     ),
 )
-#: Keys that may differ between two calls that belong to the same run: where things lie and how they are run.
-_PLACES = _STEPS | {
-    *("bundle_root", "dataset_dir", "output_dir", "run_dir", "checked_images"),
-    *("device", "num_workers", "cache_rate", "runtime_cache"),
-}
 
 #: Keys that MONAI's tracking adds, or is set by.
 _TRACKING = {"tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
@@ -175,7 +168,7 @@ def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
         ValueError: the folder was begun with another config; names what differs.
         OSError: the folder cannot be written to.
     """
-    config = {key: value for key, value in merged_config().items() if key not in _PLACES}
+    config = {key: value for key, value in merged_config().items() if key not in PLACES}
     distributed.from_main(lambda: _claim(Path(run_dir), stage, config))
 
 

@@ -8,6 +8,8 @@ else is evaluated. MONAI resolves paths in a config against the working folder o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,14 @@ from monai.bundle import ConfigParser
 #: The key of a config that names what it is laid over: names of shared files, or config files beside it.
 BASE = "_base_"
 SHARED = Path(__file__).parent / "configs"
+
+#: Keys that MONAI or :func:`monai_sf.bundle.start` evaluates by their names.
+STEPS = {"imports", "initialize", "join", "prepare", "run", "finalize", "_meta_"}
+#: Keys that may differ between two calls that belong to the same run: where things lie and how they are run.
+PLACES = STEPS | {
+    *("bundle_root", "dataset_dir", "output_dir", "run_dir", "checked_images"),
+    *("device", "num_workers", "cache_rate", "runtime_cache"),
+}
 
 
 def with_bases(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -37,7 +47,7 @@ def with_bases(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """
     laid: dict[str, Any] = {}
     for file in base_files(config.get(BASE, ()), folder):
-        laid = _over(laid, ConfigParser.load_config_files([str(file)]))
+        laid = _over(laid, _loaded(file))
     laid = _over(laid, config)
     laid.pop(BASE, None)
     return laid
@@ -57,9 +67,19 @@ def base_files(names: Sequence[str], folder: Path) -> list[Path]:
             raise ValueError(
                 f"{BASE} names {name!r}: it must be one of {', '.join(shared)}, or a config file in {folder}"
             )
-        own = ConfigParser.load_config_file(str(file)).get(BASE, ())
+        own = _loaded(file).get(BASE, ())
         files += [path for path in (*base_files(own, file.parent), file) if path not in files]
     return files
+
+
+@lru_cache(maxsize=64)
+def _parsed(file: Path, modified: int) -> dict[str, Any]:
+    return dict(ConfigParser.load_config_files([str(file)]))
+
+
+def _loaded(file: Path) -> dict[str, Any]:
+    """A file's content; the benchmark asks for each of them hundreds of times."""
+    return deepcopy(_parsed(file, file.stat().st_mtime_ns))
 
 
 def _over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,164 @@
+"""What a task does in its process."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from monai.bundle import ConfigWorkflow
+
+from monai_sf.benchmark import grid
+from monai_sf.benchmark.marks import examine, locked, set_aside, write_mark
+from monai_sf.benchmark.names import mark_path
+from monai_sf.benchmark.tasks import Task
+from monai_sf.benchmark.write import write_table
+from monai_sf.errors import root_cause
+from monai_sf.files import write_text
+from monai_sf.report import build_report
+
+logger = logging.getLogger(__name__)
+
+#: How long to wait for a process of a killed benchmark to go away.
+_PATIENCE_S = 60.0
+
+
+def execute(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Run a task to its end, and leave its mark.
+
+    What an earlier try with the same config and inputs left is gone on with; what another one left is set
+    aside.
+
+    Args:
+        task: the task; everything that it needs is complete.
+        want: see :func:`monai_sf.benchmark.marks.wanted`.
+        output_dir: of the benchmark.
+
+    Returns:
+        What the task has to say, JSON-able, with the ``seconds`` it took.
+
+    Raises:
+        BusyError: another process works on the task.
+        Exception: whatever the task raises, without MONAI's wrapping.
+    """
+    lock = mark_path(output_dir, task.name).with_suffix(".lock")
+    with locked(lock, f"another process works on {task.name}", _PATIENCE_S):
+        found = examine(task, want, output_dir)
+        if found.state == "stale":
+            for place in set_aside(task, output_dir):
+                print(f"{found.reason}: set aside, to {place}")
+        start = time.monotonic()
+        if task.kind != "prepare":  # its mark is an input of other tasks, and stays until there is another
+            write_mark(output_dir, task.name, "begun", want)
+        try:
+            result = _KINDS[task.kind](task, want)
+        except RuntimeError as error:
+            raise root_cause(error)  # noqa: B904
+        result["seconds"] = time.monotonic() - start
+        write_mark(output_dir, task.name, "complete", want, result=result)
+    return result
+
+
+def _workflow(task: Task, run_id: str = "run") -> ConfigWorkflow:
+    workflow = ConfigWorkflow(list(task.files), run_id=run_id, **task.overrides)
+    workflow.initialize()
+    return workflow
+
+
+def _prepare(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the images that are not there, and take the data's fingerprint."""
+    workflow = _workflow(task, "prepare")
+    if "prepare" in workflow.parser:
+        workflow.run()
+    workflow.finalize()
+    if "cases" not in workflow.parser:
+        return {"digest": "", "cases": 0, "unavailable": {}}
+    cases: pd.DataFrame = workflow.parser.get_parsed_content("cases")
+    return {
+        "digest": data_digest(cases, workflow.parser.get_parsed_content("dataset_dir")),
+        "cases": len(cases),
+        "unavailable": dict(cases.attrs.get("unavailable", {})),
+    }
+
+
+def data_digest(cases: pd.DataFrame, dataset_dir: str | os.PathLike[str]) -> str:
+    """A hash of the case table's content, and of the sizes and modification times of its images.
+
+    Raises:
+        FileNotFoundError: an image is not there.
+    """
+    text = cases.to_csv(index=False, lineterminator="\n")
+    digest = hashlib.sha256(text.encode())
+    names = [image if isinstance(image, list) else [image] for image in cases["image"]]
+    for name in dict.fromkeys(name for images in names for name in images):
+        about = os.stat(os.path.join(dataset_dir, name))
+        digest.update(f"{about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _train(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
+    workflow = _workflow(task)
+    workflow.run()
+    workflow.finalize()
+    if missing := [str(path) for path in task.outputs() if not path.is_file()]:
+        raise FileNotFoundError(
+            f"the config was run to its end, but did not write {', '.join(missing)}: it must write to run_dir"
+        )
+    return {}
+
+
+def _trial(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
+    """Train; a training that diverges is an answer too."""
+    try:
+        _train(task, want)
+    except (RuntimeError, FloatingPointError) as error:
+        if not isinstance(root_cause(error), FloatingPointError):
+            raise
+        print(f"diverged: {root_cause(error)}")
+        return {"accuracy": None}
+    summary = json.loads((Path(task.folder) / "training.json").read_text(encoding="utf-8"))
+    return {"accuracy": float(summary["best"]["accuracy"])}
+
+
+def _choose(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = grid.choose(task.options["trials"], want["inputs"], Path(task.options["overlay"]))
+    return {"chosen": chosen}
+
+
+def _results(task: Task, want: Mapping[str, Any]) -> list[str]:
+    return [folder for name, folder in task.options["results"].items() if name in want["inputs"]]
+
+
+def _table(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        write_table(_results(task, want), Path(task.folder) / "table.csv")
+    sys.stdout.write(printed.getvalue())
+    write_text(Path(task.folder) / "table.txt", printed.getvalue())
+    return {}
+
+
+def _report(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
+    path = Path(task.folder) / "report.html"
+    build_report(_results(task, want), path, max_points=task.options["max_points"])
+    return {}
+
+
+_KINDS = {
+    "prepare": _prepare,
+    "trial": _trial,
+    "choose": _choose,
+    "train": _train,
+    "evaluate": _train,
+    "table": _table,
+    "report": _report,
+}

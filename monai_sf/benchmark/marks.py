@@ -1,0 +1,197 @@
+"""The marks that tasks leave: what was run, on what, and whether it was run to its end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai_sf import __version__
+from monai_sf.benchmark.configs import fingerprint, merge
+from monai_sf.benchmark.names import BusyError, mark_path
+from monai_sf.benchmark.tasks import Task
+from monai_sf.files import sha256_of, write_json
+from monai_sf.results import FORMAT_VERSION
+
+try:
+    import fcntl
+except ImportError:  # Windows: two benchmarks in one folder are not kept apart there
+    fcntl = None  # type: ignore[assignment]
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the disk says about a task.
+
+    Attributes:
+        state: ``complete`` (same config and inputs, all outputs there), ``begun`` (same, but not run to its
+            end), ``stale`` (begun or complete with another config or inputs), ``new``.
+        reason: why it is stale.
+        result: what a complete task said.
+    """
+
+    state: str
+    reason: str = ""
+    result: Mapping[str, Any] | None = None
+
+
+def wanted(task: Task, output_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the task would be run with now: its merged config without places, and its inputs.
+
+    To be asked when everything that the task needs is complete.
+
+    Raises:
+        OSError: a config or an input cannot be read.
+        ValueError: a config or a mark is damaged.
+    """
+    if task.files:
+        config = fingerprint(merge(task.files, task.overrides))
+    else:
+        config = {"monai_sf": __version__, **{k: v for k, v in task.options.items() if k == "max_points"}}
+    inputs: dict[str, Any] = {}
+    if task.kind in ("trial", "train", "evaluate"):
+        inputs["data"] = read_mark(output_dir, f"{task.dataset}/prepare")["result"]["digest"]
+    if task.kind == "evaluate":
+        inputs["checkpoint"] = sha256_of(Path(task.folder) / "best.pt")
+    if task.kind == "choose":
+        inputs = {name: read_mark(output_dir, name)["result"]["accuracy"] for name in task.needs}
+    if task.kind in ("table", "report"):
+        results = task.options["results"]
+        inputs = {name: results_digest(results[name]) for name in task.needs if name in results}
+    plain: dict[str, Any] = json.loads(json.dumps({"config": config, "inputs": inputs}))
+    return plain
+
+
+def results_digest(folder: str | os.PathLike[str]) -> str:
+    """One hash of a folder of results: ``run.json``, which has the hashes of what made it, and the sizes.
+
+    Raises:
+        OSError: it is not complete.
+    """
+    digest = hashlib.sha256(sha256_of(Path(folder) / "run.json").encode())
+    for path in sorted(Path(folder).rglob("*")):
+        # reports keep their maps there too, and another report must not make the table anew
+        if path.suffix in (".npy", ".csv", ".json") and path.name != "run.json":
+            digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def read_mark(output_dir: str | os.PathLike[str], task: str) -> dict[str, Any]:
+    """A task's mark; empty where there is none, or one that this version does not read."""
+    try:
+        mark = json.loads(mark_path(output_dir, task).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    known = isinstance(mark, dict) and mark.get("version") == _VERSION
+    return mark if known else {}
+
+
+def write_mark(
+    output_dir: str | os.PathLike[str], task: str, state: str, want: Mapping[str, Any], **more: Any
+) -> None:
+    """Write a task's mark, whole or not at all."""
+    content = {"version": _VERSION, "task": task, "state": state, **want, **more, "time": time.time()}
+    write_json(mark_path(output_dir, task), content)
+
+
+def examine(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[str]) -> Finding:
+    """Compare what a task left with what it would be run with now."""
+    mark = read_mark(output_dir, task.name)
+    if not mark:
+        left = [path for path in task.belongings() if path.exists()]
+        return Finding("stale", f"{left[0]} is there, but without a mark") if left else Finding("new")
+    if reasons := _differences(mark, want):
+        return Finding("stale", "; ".join(reasons))
+    result = mark.get("result", {})
+    # a prepare task always looks at the data again: that is how a change of the data is seen
+    if mark["state"] != "complete" or task.kind == "prepare":
+        return Finding("begun")
+    diverged = task.kind == "trial" and result["accuracy"] is None
+    if not diverged and not all(path.is_file() for path in task.outputs()):
+        return Finding("begun")
+    if task.kind == "evaluate" and (version := _format_version(task)) != FORMAT_VERSION:
+        return Finding("stale", f"results of format version {version}, this monai_sf has {FORMAT_VERSION}")
+    return Finding("complete", result=result)
+
+
+def _format_version(task: Task) -> Any:
+    try:
+        return json.loads(task.outputs()[0].read_text(encoding="utf-8")).get("format_version")
+    except ValueError:
+        return "unreadable"
+
+
+def _differences(mark: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
+    found = []
+    for part in ("config", "inputs"):
+        there, here = mark.get(part, {}), want[part]
+        keys = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
+        if keys and part == "config":
+            changes = [f"{k}: {_short(there.get(k))} there, {_short(here.get(k))} now" for k in keys[:3]]
+            more = f", and {len(keys) - 3} more" if len(keys) > 3 else ""
+            found.append(f"another config ({'; '.join(changes)}{more})")
+        elif keys:
+            found.append(f"other inputs ({', '.join(keys[:3])})")
+    return found
+
+
+def _short(value: Any, length: int = 40) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def set_aside(task: Task, output_dir: str | os.PathLike[str]) -> list[Path]:
+    """Move what an earlier version of the task left to ``<output_dir>/set_aside``, over what is there.
+
+    Returns:
+        The new places.
+
+    Raises:
+        OSError: something cannot be moved.
+    """
+    moved = []
+    for path in task.belongings():
+        if path.exists():
+            place = Path(output_dir) / "set_aside" / path.relative_to(output_dir)
+            if place.is_dir():
+                shutil.rmtree(place)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, place)
+            moved.append(place)
+    return moved
+
+
+@contextmanager
+def locked(path: Path, what: str, seconds: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, which the system releases when the process ends, however it ends.
+
+    Args:
+        path: the lock file; stays there, empty.
+        what: whom the lock keeps out, for the error.
+        seconds: how long to wait for it.
+
+    Raises:
+        BusyError: another process holds it.
+        OSError: the file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        deadline = time.monotonic() + seconds
+        while fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise BusyError(f"{what} ({path} is locked)") from None
+                time.sleep(0.1)
+        yield

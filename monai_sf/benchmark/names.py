@@ -1,0 +1,39 @@
+"""Names and places that all modules of the benchmark share; imports nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ENGINES = ("local", "ray")
+
+#: The three ways of training of the study.
+PAPER_METHODS = ("confidnet", "deepgamblers", "devries")
+
+#: All that a task can be. The first four have still to come to an end.
+STATES = (
+    "waiting", "queued", "running", "stopped",
+    "done", "skipped", "failed", "not run", "unavailable",
+)  # fmt: skip
+
+
+def mark_path(output_dir: str | os.PathLike[str], task: str) -> Path:
+    """Where a task's mark lies."""
+    return Path(output_dir) / "tasks" / f"{task}.json"
+
+
+def log_path(output_dir: str | os.PathLike[str], task: str) -> Path:
+    """Where all that a task prints goes."""
+    return Path(output_dir) / "logs" / f"{task}.log"
+
+
+class BusyError(RuntimeError):
+    """Another process works in the same place."""
+
+
+class BenchmarkError(RuntimeError):
+    """Tasks of a benchmark failed. The others have been run to their end, and are kept."""
+
+
+class Terminated(BaseException):
+    """The benchmark was asked to end (SIGTERM)."""

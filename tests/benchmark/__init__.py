@@ -1,0 +1,1 @@
+"""Tests of the benchmark, and the toy bundle that they run."""

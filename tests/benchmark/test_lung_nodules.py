@@ -1,0 +1,53 @@
+"""The benchmark of a real bundle, shrunk, through its own config."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from monai.bundle import ConfigWorkflow
+
+BUNDLE = Path(__file__).parents[2] / "bundles" / "lung_nodule_ct"
+
+TINY = """
+chosen: "$@all_cases['slice_offset'].isin(@slice_offsets) & (@all_cases['scan_id'] % 12 == 0)"
+cases: $@all_cases[@chosen].reset_index(drop=True)
+network_def#backbone#init_features: 4
+network_def#backbone#growth_rate: 4
+network_def#backbone#block_config: [1, 1]
+epochs: 1
+confidnet_epochs: 1
+finetuning_epochs: 1
+mc_samples: 2
+corruptions: [brightness_up]
+severities: [3]
+"""
+
+
+@pytest.mark.e2e
+def test_the_benchmark_run_of_the_bundle(tmp_path, toy, capsys):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+
+    def run():
+        workflow = ConfigWorkflow(
+            str(BUNDLE / "configs" / "benchmark.yaml"),
+            logging_file=False,
+            dataset_dir=str(tmp_path / "data"),
+            output_dir=str(tmp_path / "out"),
+            studies=["iid", "texture"],
+            methods=["devries"],
+            seeds=[0],
+            overlays=["small.yaml", str(tmp_path / "tiny.yaml")],
+            workers=1,
+        )
+        workflow.initialize()
+        return workflow.run()
+
+    (states,) = run()
+    assert set(states.values()) == {"done"}
+    table = pd.read_csv(tmp_path / "out" / "lung_nodule_ct" / "table.csv", index_col=0)
+    assert list(table.index) == ["DeVries"]
+    assert list(table.columns) == ["iid", "cor", "man"]
+    assert "Rendered images" in (tmp_path / "out" / "lung_nodule_ct" / "report.html").read_text()
+    assert "AURC in per cent" in capsys.readouterr().out
+    (states,) = run()
+    assert {v for k, v in states.items() if not k.endswith("/prepare")} == {"skipped"}

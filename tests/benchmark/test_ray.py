@@ -1,0 +1,81 @@
+"""The engine for a cluster, with one of two machines of a core each, both of them this one."""
+
+import os
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("ray", reason="the extra monai-sf[ray] is not installed")
+
+import ray
+from ray.cluster_utils import Cluster
+
+from monai_sf.benchmark import open_engine, ray_engine
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, zygote):
+    """An existing cluster, whose machines have the tests' modules, and what was run on it."""
+    root = tmp_path_factory.mktemp("cluster")
+    notes = root / "notes"
+    # each of its processes runs this when it starts
+    (root / "sitecustomize.py").write_text("from benchmark.zygote import install\ninstall()\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [root, ROOT, ROOT / "tests"])))
+        patch.setenv("ZYGOTE", zygote)
+        patch.setenv("TOY_NOTES", str(notes))
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        made.add_node(num_cpus=1)
+    yield SimpleNamespace(address=made.address, notes=notes)
+    made.shutdown()
+
+
+def measured(out):
+    root = out / "lung_nodule_ct"
+    arrays = {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.glob("*/results/*/*.npy"))}
+    assert len(arrays) == 3 + 6
+    return (root / "table.csv").read_text(), arrays
+
+
+def test_the_same_matrix_gives_the_same_table_on_a_cluster(toy, cluster, tmp_path):
+    matrix = {
+        "studies": ["iid", "texture"],
+        "methods": ["confidnet"],
+        "search": {"learning_rate": [0.9, 1e-4]},
+    }
+    local, _ = toy.run(**matrix)
+    ran = sorted(toy.notes())
+    there = tmp_path / "ray"
+    on_ray = {"engine": "ray", "address": cluster.address, "workers": None}
+    states, _ = toy.run(**matrix, **on_ray, output_dir=there)
+    assert not ray.is_initialized()
+    assert states == local
+    assert sorted(cluster.notes.read_text().splitlines()) == ran
+    assert measured(there) == measured(toy.out)
+    for ending in ("yaml", "csv"):
+        name = f"grid/lung_nodule_ct-confidnet.{ending}"
+        assert (there / name).read_text() == (toy.out / name).read_text()
+    # the marks are the same too, and either engine goes on where the other one was
+    states, ran_again = toy.run(**matrix, output_dir=there)
+    assert ran_again == ["prepare"]
+
+
+def test_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_engine, "CONNECT_S", 1.0)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(
+            ConnectionError, match=rf"no Ray cluster answers at {place} within 1 s \(.*\): is"
+        ):
+            open_engine("ray", workers=None, output_dir=tmp_path, address=place)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ConnectionError, match=rf"the Ray cluster {place} cannot be reached within 1 s"):
+            open_engine("ray", workers=None, output_dir=tmp_path, address=place)
