@@ -15,8 +15,9 @@ from PIL import Image
 
 from monai_sf.datasets.chest_xray import LABEL_NAMES as FINDINGS
 from monai_sf.datasets.phantom_images import cells, chest, lesion
+from monai_sf.files import atomic_folder
 
-__all__ = ["write_phantom"]
+__all__ = ["ensure_phantom", "write_phantom"]
 
 _ABOUT = "The images in this folder are made up by monai_sf.datasets.phantom. They show nobody and nothing.\n"
 _MARKER = "PHANTOM"
@@ -57,6 +58,19 @@ def write_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: i
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARKER).write_text(_ABOUT, encoding="utf-8")
     _WRITERS[dataset](folder, cases, size)
+    return folder
+
+
+def ensure_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: int = 64) -> Path:
+    """As :func:`write_phantom`, once: a phantom that is there is left as it is, whole or not at all."""
+    folder = Path(folder)
+    if not (folder / _MARKER).exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise ValueError(
+                f"{folder} holds other files, which would be taken for phantoms: give an empty folder"
+            )
+        with atomic_folder(folder) as partial:
+            write_phantom(dataset, partial, cases=cases, size=size)
     return folder
 
 
