@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,9 +18,8 @@ from monai_sf.benchmark import grid
 from monai_sf.benchmark.marks import examine, locked, set_aside, write_mark
 from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.tasks import Task
-from monai_sf.benchmark.write import write_table
+from monai_sf.benchmark.write import write_tables
 from monai_sf.errors import root_cause
-from monai_sf.files import write_text
 from monai_sf.report import build_report
 
 logger = logging.getLogger(__name__)
@@ -139,11 +135,11 @@ def _results(task: Task, want: Mapping[str, Any]) -> list[str]:
 
 
 def _table(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        write_table(_results(task, want), Path(task.folder) / "table.csv")
-    sys.stdout.write(printed.getvalue())
-    write_text(Path(task.folder) / "table.txt", printed.getvalue())
+    """Tables that name the runs that failed as missing; a study without data is no gap."""
+    runs = zip(task.options["results"], task.options["expected"], strict=True)
+    expected = [run for name, run in runs if name not in task.options.get("unavailable", ())]
+    paths = write_tables(_results(task, want), task.folder, expected=[tuple(run) for run in expected])
+    print(paths["text"].read_text(encoding="utf-8"))
     return {}
 
 

@@ -184,9 +184,10 @@ class Scheduler:
             if self.overview.states[task.name] != "waiting":
                 continue
             needed = {need: self.overview.states[need] for need in task.needs}
-            if blocking := [n for n, state in needed.items() if state in ("failed", "not run")]:
+            blocking = [n for n, state in needed.items() if state in ("failed", "not run")]
+            if blocking and (task.kind not in ("table", "report") or len(blocking) == len(needed)):
                 self.overview.set(task.name, "not run", f"needs {blocking[0]}")
-            elif set(needed.values()) <= {"done", "skipped", "unavailable"}:
+            elif set(needed.values()) <= {"done", "skipped", "unavailable", "failed", "not run"}:
                 ready += self._ready(task, needed)
         for (task, _), future in zip(ready, self.engine.submit(ready) if ready else (), strict=True):
             self.overview.set(task.name, "queued")
@@ -195,14 +196,15 @@ class Scheduler:
 
     def _ready(self, task: Task, needed: Mapping[str, str]) -> list[tuple[Task, Any]]:
         """The task with what it is to be run with; nothing when there is nothing to run."""
-        there = tuple(need for need, state in needed.items() if state != "unavailable")
+        there = tuple(need for need, state in needed.items() if state in ("done", "skipped"))
         reason = self._unavailable(task)
         if not reason and task.needs and not there:
             reason = self.overview.reasons[task.needs[0]]
         if reason:
             self.overview.set(task.name, "unavailable", reason)
             return []
-        task = dataclasses.replace(task, needs=there)
+        gone = [need for need, state in needed.items() if state == "unavailable"]
+        task = dataclasses.replace(task, needs=there, options={**task.options, "unavailable": gone})
         try:
             want = wanted(task, self.output_dir)
             found = examine(task, want, self.output_dir)
@@ -251,6 +253,7 @@ def _conclude(tasks: Sequence[Task], overview: Overview, root: Path) -> dict[str
         if states[task.name] in ("done", "skipped"):
             if task.kind == "table":
                 print((Path(task.folder) / "table.txt").read_text(encoding="utf-8").rstrip("\n"))
+                print("tables:", Path(task.folder) / "table.html")
             elif task.kind == "report":
                 print("report:", Path(task.folder) / "report.html")
     shown = {

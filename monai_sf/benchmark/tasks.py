@@ -50,7 +50,7 @@ class Task:
             "train": ("training.json", "best.pt"),
             "trial": ("training.json", "best.pt"),
             "evaluate": ("results/run.json",),
-            "table": ("table.csv", "table.txt"),
+            "table": ("table.csv", "table.txt", "table.html"),
             "report": ("report.html",),
         }
         if self.kind == "choose":
@@ -118,13 +118,31 @@ def build_tasks(
         ValueError: a method or seed is not usable, or two bundles are of one dataset.
     """
     _check(bundles, methods, seeds)
-    return [
+    tasks = [
         task
         for bundle in bundles
         for task in _of_one(
             bundle, Path(output_dir), studies[bundle.dataset], methods, seeds, search, report_points
         )
     ]
+    evaluations = [task for task in tasks if task.kind == "evaluate"]
+    if len(bundles) > 1:
+        tasks.append(_table_of("all", Path(output_dir) / "tables", evaluations))
+    return tasks
+
+
+def _table_of(dataset: str, folder: Path, evaluations: Sequence[Task]) -> Task:
+    return Task(
+        name=f"{dataset}/table",
+        kind="table",
+        dataset=dataset,
+        needs=tuple(task.name for task in evaluations),
+        folder=str(folder),
+        options={
+            "results": {task.name: str(Path(task.folder) / "results") for task in evaluations},
+            "expected": [[task.dataset, *task.run.values()] for task in evaluations],
+        },
+    )
 
 
 def _check(bundles: Sequence[Bundle], methods: Sequence[str], seeds: Sequence[int]) -> None:
@@ -173,11 +191,10 @@ def _of_one(
                 )
                 yield from (train, evaluate)
                 evaluations.append(evaluate)
-    results = {"results": {e.name: str(Path(e.folder) / "results") for e in evaluations}}
-    names = tuple(evaluation.name for evaluation in evaluations)
-    yield Task(f"{dataset}/table", "table", dataset, names, str(root), options=results)
-    report = {**results, "max_points": report_points}
-    yield Task(f"{dataset}/report", "report", dataset, names, str(root), options=report)
+    table = _table_of(dataset, root / "tables", evaluations)
+    yield table
+    report = {"results": table.options["results"], "max_points": report_points}
+    yield Task(f"{dataset}/report", "report", dataset, table.needs, str(root), options=report)
 
 
 def _own_method(bundle: Bundle) -> str:

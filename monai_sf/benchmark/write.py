@@ -163,7 +163,8 @@ def with_warning(table: Table, differences: pd.DataFrame, n_resamples: int) -> T
         n_resamples: how many there were.
     """
     per_column = differences[differences["scope"] == "column"]
-    family = int(per_column.groupby(["dataset", "group"])["p_value"].count().max())
+    sizes = per_column.groupby(["dataset", "group"])["p_value"].count()
+    family = int(sizes.max()) if len(sizes) else 0  # one score alone has nothing to be compared with
     needed = round(2 * family / (1 - LEVEL), 6)
     if n_resamples + 1 > needed or not family:
         return table

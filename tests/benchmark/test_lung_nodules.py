@@ -11,9 +11,15 @@ BUNDLE = Path(__file__).parents[2] / "bundles" / "lung_nodule_ct"
 TINY = """
 chosen: "$@all_cases['slice_offset'].isin(@slice_offsets) & (@all_cases['scan_id'] % 12 == 0)"
 cases: $@all_cases[@chosen].reset_index(drop=True)
-network_def#backbone#init_features: 4
-network_def#backbone#growth_rate: 4
-network_def#backbone#block_config: [1, 1]
+network_def#backbone:
+  _target_: DenseNet
+  spatial_dims: 2
+  in_channels: 1
+  out_channels: 2
+  init_features: 4
+  growth_rate: 4
+  block_config: [1, 1]
+  dropout_prob: 0.1
 epochs: 1
 confidnet_epochs: 1
 finetuning_epochs: 1
@@ -44,9 +50,9 @@ def test_the_benchmark_run_of_the_bundle(tmp_path, toy, capsys):
 
     (states,) = run()
     assert set(states.values()) == {"done"}
-    table = pd.read_csv(tmp_path / "out" / "lung_nodule_ct" / "table.csv", index_col=0)
-    assert list(table.index) == ["DeVries"]
-    assert list(table.columns) == ["iid", "cor", "man"]
+    table = pd.read_csv(tmp_path / "out" / "lung_nodule_ct" / "tables" / "table.csv")
+    assert "DeVries" in set(table["csf"])
+    assert set(table["group"]) == {"iid", "cor", "man"}
     assert "Rendered images" in (tmp_path / "out" / "lung_nodule_ct" / "report.html").read_text()
     assert "AURC in per cent" in capsys.readouterr().out
     (states,) = run()

@@ -61,7 +61,7 @@ def everything(out):
     root = out / "lung_nodule_ct"
     arrays = {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.glob("*/results/*/*.npy"))}
     assert len(arrays) == 2 * 3 + 2 * 6
-    return (root / "table.csv").read_text(), arrays
+    return (root / "tables" / "table.csv").read_text(), arrays
 
 
 def test_killed_at_random_five_times_it_ends_with_the_table_of_an_unbroken_run(toy, tmp_path):
@@ -73,7 +73,7 @@ def test_killed_at_random_five_times_it_ends_with_the_table_of_an_unbroken_run(t
         time.sleep(draw.uniform(0.1, 0.9))
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    assert not (toy.out / "lung_nodule_ct" / "table.csv").exists()
+    assert not (toy.out / "lung_nodule_ct" / "tables" / "table.csv").exists()
     assert start(toy, toy.out, "--set", "pause=0.08").wait() == 0, printed(toy)
     assert everything(toy.out) == everything(tmp_path / "whole")
     # of 4 trainings with 3 epochs each kill costs each of two workers one epoch at most

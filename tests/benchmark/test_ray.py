@@ -38,7 +38,7 @@ def measured(out):
     root = out / "lung_nodule_ct"
     arrays = {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.glob("*/results/*/*.npy"))}
     assert len(arrays) == 3 + 6
-    return (root / "table.csv").read_text(), arrays
+    return (root / "tables" / "table.csv").read_text(), arrays
 
 
 def test_the_same_matrix_gives_the_same_table_on_a_cluster(toy, cluster, tmp_path):

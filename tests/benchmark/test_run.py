@@ -28,9 +28,9 @@ def test_the_whole_matrix_then_nothing_is_run_again(toy, capsys):
     printed = capsys.readouterr().out
     assert "AURC in per cent" in printed
     assert str(toy.out / "lung_nodule_ct" / "report.html") in printed
-    table = pd.read_csv(toy.out / "lung_nodule_ct" / "table.csv", index_col=0)
-    assert {"MSR", "ConfidNet", "DeVries"} <= set(table.index)
-    assert list(table.columns) == ["iid", "man"]
+    table = pd.read_csv(toy.out / "lung_nodule_ct" / "tables" / "table.csv")
+    assert {"MSR", "ConfidNet", "DeVries"} <= set(table["csf"])
+    assert list(table["group"].unique()) == ["iid", "man"]
     again, notes = toy.run(studies=["iid", "texture"], seeds=[0, 1])
     assert notes == ["prepare"]  # which looks at the data
     assert {k for k, v in again.items() if v == "done"} == {"lung_nodule_ct/prepare"}
@@ -185,13 +185,18 @@ def test_a_failed_task_is_named_with_its_log_and_the_others_finish(toy, how, rea
     assert f"about to fail: {how}" in Path(log).read_text()
     for run in ("iid-confidnet-0", "iid-confidnet-1", "iid-devries-0"):
         assert (toy.out / "lung_nodule_ct" / run / "results" / "run.json").is_file()
-    assert not (toy.out / "lung_nodule_ct" / "table.csv").exists()
+    # the table says what it lacks, and is made anew when it is there
+    tables = toy.out / "lung_nodule_ct" / "tables" / "table.txt"
+    assert "seed 1" in tables.read_text()
     status = json.loads((toy.out / "status.json").read_text())
     assert status["state"] == "failed"
-    assert status["counts"] == {"done": 8 - 1, "failed": 1, "not run": 3}
+    assert status["counts"] == {"done": 9, "failed": 1, "not run": 1}
+    states, _ = toy.run(seeds=[0, 1])
+    assert states["lung_nodule_ct/table"] == states["lung_nodule_ct/report"] == "done"
+    assert "seed 1" not in tables.read_text()
 
 
-def test_a_failure_in_one_dataset_leaves_the_other_one_its_table(toy, tmp_path):
+def test_a_table_of_all_datasets_names_what_failed_and_not_what_cannot_be_run(toy, tmp_path):
     other = write_bundle(tmp_path / "other", "dermoscopy")
     with pytest.raises(BenchmarkError) as caught:
         toy.run(
@@ -202,8 +207,17 @@ def test_a_failure_in_one_dataset_leaves_the_other_one_its_table(toy, tmp_path):
             overrides={"fail": "texture-confidnet-0:error"},
         )
     assert "unavailable: dermoscopy/mskcc-confidnet-0: no case of MSKCC (no attribution)" in str(caught.value)
-    assert (toy.out / "dermoscopy" / "table.csv").is_file()
-    assert not (toy.out / "lung_nodule_ct" / "table.csv").exists()
+    everything = (toy.out / "tables" / "table.txt").read_text()
+    assert "dermoscopy" in everything
+    assert "texture" in everything
+    assert "mskcc" not in everything
+    assert "mskcc" not in (toy.out / "dermoscopy" / "tables" / "table.txt").read_text()
+
+
+def test_without_any_results_there_is_no_table(toy):
+    with pytest.raises(BenchmarkError, match="1 of 5 tasks failed"):
+        toy.run(methods=["confidnet"], overrides={"fail": "iid-confidnet-0:error"})
+    assert not (toy.out / "lung_nodule_ct" / "tables").exists()
 
 
 def test_data_that_are_not_there_fail_the_preparation_alone(toy):

@@ -280,6 +280,8 @@ def test_too_few_resamples_for_the_correction_are_said(runs):
     assert "100 resamples cannot show any difference among 15 comparisons" in note
     assert "take 600 or more" in note
     assert with_warning(table, significance(collection), 600).notes == ()
+    alone = significance(collection).iloc[:0]  # one score has nothing to be compared with
+    assert with_warning(table, alone, 100).notes == ()
     (note,) = with_warning(table, significance(collection, reference="MSR"), 100).notes
     assert "among 5 comparisons" in note
 
