@@ -222,7 +222,7 @@ def test_epochs_of_the_stages(name, epochs):
 @pytest.mark.parametrize("name", NAMES)
 def test_metadata_passes_monais_check_against_the_local_schema(name):
     meta = BUNDLES / name / "configs" / "metadata.json"
-    verify_metadata(meta_file=str(meta), filepath=str(BUNDLES / "metadata.schema.json"))
+    verify_metadata(meta_file=str(meta), filepath=str(BUNDLES.parent / "docs" / "metadata.schema.json"))
     metadata = json.loads(meta.read_text())
     assert metadata["version"] in metadata["changelog"]
 
@@ -233,7 +233,8 @@ def test_the_schema_refuses_what_is_wrong(tmp_path):
         (tmp_path / "m.json").write_text(json.dumps({**metadata, **wrong}))
         with pytest.raises(ValueError, match="Failed validating"):
             verify_metadata(
-                meta_file=str(tmp_path / "m.json"), filepath=str(BUNDLES / "metadata.schema.json")
+                meta_file=str(tmp_path / "m.json"),
+                filepath=str(BUNDLES.parent / "docs" / "metadata.schema.json"),
             )
 
 
