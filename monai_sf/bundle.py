@@ -222,7 +222,7 @@ def prepare(
     Raises:
         ValueError: cases of one group, or one file, are on both sides of a split; names them.
     """
-    copies = check_leaks(cases, dataset_dir, near_duplicates=near_duplicates)
+    copies = check_leaks(cases, Path(dataset_dir), near_duplicates=near_duplicates)
     leaks = []
     for study in STUDIES[dataset]:
         if study.name in cases.attrs.get("unavailable", {}):

@@ -100,4 +100,4 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _same_kind(below: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
-    return value.get("_target_", below.get("_target_")) == below.get("_target_")
+    return bool(value.get("_target_", below.get("_target_")) == below.get("_target_"))

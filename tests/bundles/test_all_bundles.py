@@ -134,6 +134,22 @@ def test_pictures_stand_upright_and_have_their_channels(trained):
 
 
 @pytest.mark.e2e
+def test_the_report_run_makes_page_and_tables(trained, capsys):
+    bundle, run_dir = trained
+    if bundle.name != "fc_microscopy":  # the config is one line; six channels are the odd case
+        return
+    workflow = bundle.workflow("report.yaml", kind=None, max_points=60)
+    workflow.run()
+    page = (run_dir.parent / "report.html").read_text()
+    assert "Made-up images" in page or "phantom" in page.lower()
+    printed = capsys.readouterr().out
+    assert "AURC in per cent" in printed
+    assert "report.html" in printed
+    table = pd.read_csv(run_dir.parent / "tables" / "table.csv")
+    assert set(table["group"]) == {"iid", "acq"}
+
+
+@pytest.mark.e2e
 def test_inference_without_labels_and_without_the_training(trained, tmp_path):
     bundle, run_dir = trained
     folder = sorted(bundle.data.rglob("*_w1.png" if bundle.name == "fc_microscopy" else "*.[jn]p[gy]"))[

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_sf.datasets import STUDIES, build_cases, split_cases, write_nodule_slices
+from monai_sf.datasets import STUDIES, build_cases, phantom, split_cases, write_nodule_slices
 from monai_sf.datasets.lidc import load_contours
-from monai_sf.datasets.phantom import write_phantom
+from monai_sf.datasets.phantom import ensure_phantom, write_phantom
 from monai_sf.datasets.rendering import render_slice
 
 DATASETS = ("dermoscopy", "chest_xray", "fc_microscopy")
@@ -102,3 +102,29 @@ def test_ct_phantom_gives_the_rendered_pixels(tmp_path: Path) -> None:
         nodule = {**row, "slice_index": row["slice_index"] - row["slice_offset"]}
         expected = render_slice(nodule, row["slice_index"], contours)
         np.testing.assert_array_equal(np.load(root / row["image"]), expected)
+
+
+def test_a_phantom_is_written_once_and_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(dataset: str, folder: Path, **options: object) -> None:
+        (folder / "half").write_text("")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phantom, "write_phantom", full)
+        with pytest.raises(OSError, match="No space left"):
+            ensure_phantom("fc_microscopy", tmp_path / "p")
+    assert list(tmp_path.iterdir()) == []
+    root = ensure_phantom("fc_microscopy", tmp_path / "p")
+    assert len(build_cases("fc_microscopy", root)) == 128
+    times = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    ensure_phantom("fc_microscopy", root)
+    assert times == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+def test_a_phantom_is_not_written_among_other_files(tmp_path: Path) -> None:
+    (tmp_path / "real.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="would be taken for phantoms"):
+        ensure_phantom("dermoscopy", tmp_path)
+    assert (tmp_path / "real.jpg").exists()
