@@ -5,28 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from monai.bundle import ConfigWorkflow
+from tiny import tiny_lung
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "lung_nodule_ct"
 
-TINY = """
-chosen: "$@all_cases['slice_offset'].isin(@slice_offsets) & (@all_cases['scan_id'] % 12 == 0)"
-cases: $@all_cases[@chosen].reset_index(drop=True)
-network_def#backbone:
-  _target_: DenseNet
-  spatial_dims: 2
-  in_channels: 1
-  out_channels: 2
-  init_features: 4
-  growth_rate: 4
-  block_config: [1, 1]
-  dropout_prob: 0.1
-epochs: 1
-confidnet_epochs: 1
-finetuning_epochs: 1
-mc_samples: 2
-corruptions: [brightness_up]
-severities: [3]
-"""
+TINY = tiny_lung(12, severities=[3])
 
 
 @pytest.mark.e2e

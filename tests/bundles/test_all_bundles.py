@@ -10,6 +10,7 @@ import pytest
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
 from PIL import Image
+from tiny import TINY_NETWORK
 
 from monai_sf.datasets import STUDIES
 from monai_sf.datasets.phantom import write_phantom
@@ -23,22 +24,16 @@ NAMES = ("dermoscopy", "chest_xray", "fc_microscopy", "lung_nodule_ct")
 METHODS = ("deepgamblers", "devries")
 
 #: seconds instead of minutes
-TINY = """
-network_def#backbone:
-  _target_: DenseNet
-  spatial_dims: 2
-  in_channels: '@channels'
-  out_channels: '@num_classes'
-  init_features: 4
-  growth_rate: 4
-  block_config: [1, 1]
-  dropout_prob: 0.1
+TINY = (
+    TINY_NETWORK
+    + """
 epochs: 2
 confidnet_epochs: 1
 mc_samples: 2
 corruptions: [brightness_up]
 severities: [1, 3]
 """
+)
 
 
 class Bundle:
@@ -47,7 +42,7 @@ class Bundle:
         self.configs = BUNDLES / name / "configs"
         self.data = write_phantom(name, root / "data")
         channels = yaml.safe_load((self.configs / "train.yaml").read_text())["network_def"]["backbone"]
-        (root / "tiny.yaml").write_text(TINY.replace("'@channels'", str(channels["in_channels"])))
+        (root / "tiny.yaml").write_text(TINY.format(channels=channels["in_channels"]))
 
     def workflow(self, *files, kind="train", **overrides):
         if self.name == "lung_nodule_ct":  # the phantom holds the CT of some patients

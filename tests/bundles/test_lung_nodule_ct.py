@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export
+from tiny import tiny_lung
 
 from monai_sf.results import load_results
 
@@ -20,25 +21,7 @@ BUNDLE = Path(__file__).parents[2] / "bundles" / "lung_nodule_ct"
 CONFIGS = BUNDLE / "configs"
 
 #: few patients, few corruptions, two epochs: seconds instead of minutes
-TINY = """
-chosen: "$@all_cases['slice_offset'].isin(@slice_offsets) & (@all_cases['scan_id'] % 6 == 0)"
-cases: $@all_cases[@chosen].reset_index(drop=True)
-network_def#backbone:
-  _target_: DenseNet
-  spatial_dims: 2
-  in_channels: 1
-  out_channels: 2
-  init_features: 4
-  growth_rate: 4
-  block_config: [1, 1]
-  dropout_prob: 0.1
-epochs: 2
-confidnet_epochs: 1
-finetuning_epochs: 1
-mc_samples: 3
-corruptions: [brightness_up]
-severities: [1, 3]
-"""
+TINY = tiny_lung(6, epochs=2, mc_samples=3, severities=[1, 3])
 
 
 @pytest.fixture(scope="module")

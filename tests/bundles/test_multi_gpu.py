@@ -10,30 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from monai.bundle import ConfigWorkflow
+from tiny import tiny_lung
 
 from monai_sf.results import load_results
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundles" / "lung_nodule_ct" / "configs"
-TINY = """
-chosen: "$@all_cases['slice_offset'].isin(@slice_offsets) & (@all_cases['scan_id'] % 12 == 0)"
-cases: $@all_cases[@chosen].reset_index(drop=True)
-network_def#backbone:
-  _target_: DenseNet
-  spatial_dims: 2
-  in_channels: 1
-  out_channels: 2
-  init_features: 4
-  growth_rate: 4
-  block_config: [1, 1]
-  dropout_prob: 0.1
-epochs: 1
-confidnet_epochs: 1
-finetuning_epochs: 1
-mc_samples: 3
-corruptions: [brightness_up]
-severities: [1, 3]
-"""
+TINY = tiny_lung(12, mc_samples=3, severities=[1, 3])
 
 
 def torchrun(folder, *files):
