@@ -46,7 +46,7 @@ _ENTRIES = {"bundle_root", "seed"}.union(
 #: Keys that MONAI's tracking adds, or is set by.
 _TRACKING = {"tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
 
-#: How configs write what the command line, which reads Python's literals, hands over as text: ``--weights null``.
+#: What the command line, which reads Python's literals, hands over as text: ``--weights null``.
 _YAML_WORDS = {"null": None, "true": True, "false": False}
 
 #: What a stage leaves behind first; a run folder without it can be claimed anew.
@@ -161,7 +161,7 @@ def start() -> None:
 
 
 def _without_yaml_words(config: Any) -> Any:
-    """A config with null, true and false in the place of their names; in lists they may be names of classes."""
+    """A config with null, true and false for their names; lists are kept, since they may name classes."""
     if isinstance(config, Mapping):
         return {key: _without_yaml_words(value) for key, value in config.items()}
     return _YAML_WORDS.get(config, config) if isinstance(config, str) else config

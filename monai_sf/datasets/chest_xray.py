@@ -166,7 +166,7 @@ def _view(table: TableFile, view: pd.Series, frontal: Sequence[str], lateral: Se
 
 def _nih14(reading: Reading, rules: _Rules) -> None:
     columns = ("Image Index", "Finding Labels", "Patient ID")
-    table = find_table(reading.tree, r"data_entry_2017.*", columns)
+    table = find_table(reading.tree, r"data_entry_2017.*", columns, telling=True)
     if table is None:
         reading.lacks("nih14", f"no table Data_Entry_2017*.csv with the columns {', '.join(columns)}")
         return
@@ -208,8 +208,10 @@ def _nih_values(table: TableFile, findings: pd.Series) -> Labels:
 def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
     tree = reading.tree
     label_columns = ("subject_id", "study_id", *LABEL_NAMES)
-    labels = find_table(tree, r"mimic-cxr-2\.0\.0-chexpert\.csv", label_columns)
-    images = find_table(tree, r"mimic-cxr-2\.0\.0-split\.csv", ("dicom_id", "study_id", "subject_id"))
+    labels = find_table(tree, r"mimic-cxr-2\.0\.0-chexpert\.csv", label_columns, telling=True)
+    images = find_table(
+        tree, r"mimic-cxr-2\.0\.0-split\.csv", ("dicom_id", "study_id", "subject_id"), telling=True
+    )
     if labels is None or images is None:
         lacking = "chexpert" if labels is None else "split"
         reading.lacks("mimic_cxr", f"no table mimic-cxr-2.0.0-{lacking}.csv or .csv.gz")
@@ -243,7 +245,7 @@ def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
 
 def _mimic_views(reading: Reading, dicom: pd.Series, needed: bool) -> pd.Series:
     columns = ("dicom_id", "ViewPosition")
-    table = find_table(reading.tree, r"mimic-cxr-2\.0\.0-metadata\.csv", columns)
+    table = find_table(reading.tree, r"mimic-cxr-2\.0\.0-metadata\.csv", columns, telling=needed)
     if table is None:
         if needed:
             raise TableError(

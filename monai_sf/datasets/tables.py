@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -23,7 +24,9 @@ class TableError(ValueError):
     """A published table is not as it should be; names the file and what is wrong in it."""
 
 
-def find_table(tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[str] = ()) -> TableFile | None:
+def find_table(
+    tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[str] = (), *, telling: bool = False
+) -> TableFile | None:
     """The table of that name with these columns.
 
     Args:
@@ -33,9 +36,11 @@ def find_table(tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[s
         columns: What it must hold; "a|b" stands for a column of either name.
         wanted: What it may hold: of several tables the one with most of these is taken. Of equal ones that
             have the same content the first is.
+        telling: Whether the name alone tells what the table is, so that whatever it lacks is a fault. Of
+            other names, like train.csv, there may be tables of something else.
 
     Returns:
-        The table, or None if no file of that name has half of the columns.
+        The table, or None if no file of that name has half of the columns, in letters of any case.
 
     Raises:
         TableError: If a file of that name has half of the columns but not all, or is empty; or if several
@@ -48,12 +53,14 @@ def find_table(tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[s
     faulty: list[str] = []
     for table in candidates:
         header = read_header(tree, table)
-        absent = [column for column in columns if not set(column.split("|")) & set(header)]
+        absent = _absent(columns, header)
         if not absent:
             whole.append((sum(column in header for column in wanted), table))
         elif not header:
             faulty.append(f"{table} is empty")
-        elif 2 * len(absent) <= len(columns):
+        elif telling or 2 * len(_absent([c.lower() for c in columns], [h.lower() for h in header])) <= len(
+            columns
+        ):
             faulty.append(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
     if not whole:
         if faulty:
@@ -65,6 +72,10 @@ def find_table(tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[s
             f"several tables could be meant: {', '.join(map(str, best))}. Keep one of them in the folder"
         )
     return best[0]
+
+
+def _absent(columns: Sequence[str], header: Sequence[str]) -> list[str]:
+    return [column for column in columns if not set(column.split("|")) & set(header)]
 
 
 def read_header(tree: Tree, table: TableFile) -> list[str]:
@@ -124,10 +135,10 @@ def read_columns(
 
 
 def check_unique(table: TableFile, values: pd.Series, column: str) -> None:
-    """Raise TableError where an id is missing or stands in two rows."""
+    """Raise TableError where an id is missing or stands in two rows; letter case does not count."""
     if values.isna().any():
         raise TableError(f"{table}: {int(values.isna().sum())} rows have no {column}")
-    twice = values[values.duplicated()].unique()
+    twice = values[values.str.lower().duplicated()].unique()
     if len(twice):
         raise TableError(
             f"{table}: {len(twice)} {column} stand in more than one row (first: {', '.join(twice[:5])})"
@@ -135,7 +146,7 @@ def check_unique(table: TableFile, values: pd.Series, column: str) -> None:
 
 
 def _delimiter(line: str) -> str:
-    return "\t" if "\t" in line else ","
+    return max("\t;,", key=lambda mark: (mark == "\t" and mark in line, line.count(mark)))
 
 
 @contextmanager
@@ -166,6 +177,8 @@ def table_content(tree: Tree, table: TableFile) -> bytes:
 
 def _text(content: bytes) -> str:
     """UTF-8, or what programs of Windows write."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="ignore")  # a first line may end within its last character
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
