@@ -35,7 +35,7 @@ class MissingImagesError(FileNotFoundError):
         self.images = images
 
     @classmethod
-    def of(cls, dataset: str, what: str, images: list[str]) -> MissingImagesError:
+    def of(cls, dataset: str, what: str, images: list[str], hint: str = "") -> MissingImagesError:
         """Write all of them into a temporary file, and name the first ten."""
         with tempfile.NamedTemporaryFile(
             "w", prefix=f"missing-{dataset}-", suffix=".txt", delete=False, encoding="utf-8"
@@ -44,7 +44,7 @@ class MissingImagesError(FileNotFoundError):
         listed = "\n  ".join(images[:10])
         return cls(
             f"{what}; first {min(10, len(images))}:\n  {listed}\nAll are listed in {file.name}. Complete the "
-            'download, or leave them out with missing="drop"',
+            f'download, or leave them out with missing="drop"{hint}',
             images,
         )
 
@@ -177,8 +177,12 @@ class Reading:
             for images in cases.loc[~there, "image"]
             for image in (images if isinstance(images, list) else [images])
         ]
+        links = len(self.tree.outward)
         raise MissingImagesError.of(
-            self.dataset, f"the images of {count} of {len(cases)} cases are not below {self.tree.root}", names
+            self.dataset,
+            f"the images of {count} of {len(cases)} cases are not below {self.tree.root}",
+            names,
+            f". {links} links lead out of the folder or nowhere, and are not followed" if links else "",
         )
 
 
