@@ -67,7 +67,8 @@ def check_images(
         shape: Height and width that every image has, or None for any.
         smallest: Smallest height and width.
         cache: File that remembers what the images hold by path, size and time of modification (SQLite), so
-            that only new and changed files are decoded. None remembers nothing.
+            that only new and changed files, and those that could not be read, are decoded. None remembers
+            nothing.
         workers: Threads. Default: one for each usable core, up to 8.
 
     Returns:
@@ -91,7 +92,8 @@ def check_images(
         read = pool.map(lambda name: _read(root / name), todo)
         bar = tqdm(zip(todo, read, strict=True), total=len(todo), desc="checking images", unit="image")
         fresh = dict(bar)
-        memory.remember(root, {name: (stamps[name], one) for name, one in fresh.items() if stamps[name]})
+        # an error may be one of access or of a network drive, which mending leaves the file's stamp as it is
+        memory.remember(root, {name: (stamps[name], one) for name, one in fresh.items() if not one.error})
     facts |= fresh
     faults = {name: fault for name in images if (fault := _fault(facts[name], modes, shape, smallest))}
     if faults:
