@@ -150,7 +150,7 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
                 "case_id": ["chexpert-" + "-".join(one).rpartition(".")[0] for one in places],
                 "image": image,
                 "group": ["chexpert-" + one[1] for one in places],
-                "view": _view(table, raw["Frontal/Lateral"], ("Frontal",), ("Lateral",)),
+                "view": _chexpert_views(table, raw["Frontal/Lateral"]),
             }
         )
         values = _check_values(table, raw[list(LABEL_NAMES)].to_numpy(np.float64))
@@ -159,7 +159,16 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
         reading.tables["chexpert"] = ", ".join(map(str, tables))
 
 
-def _view(table: TableFile, view: pd.Series, frontal: Sequence[str], lateral: Sequence[str]) -> pd.Series:
+def _chexpert_views(table: TableFile, view: pd.Series) -> pd.Series:
+    view = view.str.lower()
+    strange = view[view.notna() & ~view.isin(["frontal", "lateral"])].value_counts()
+    if len(strange):
+        listed = ", ".join(f"{name} ({count})" for name, count in strange.items())
+        raise TableError(f"{table}: unknown Frontal/Lateral (rows): {listed}. Known: Frontal, Lateral")
+    return view.fillna("unknown")
+
+
+def _view(view: pd.Series, frontal: Sequence[str], lateral: Sequence[str]) -> pd.Series:
     names = {**dict.fromkeys(frontal, "frontal"), **dict.fromkeys(lateral, "lateral")}
     return view.map(names).fillna("unknown")
 
@@ -256,4 +265,4 @@ def _mimic_views(reading: Reading, dicom: pd.Series, needed: bool) -> pd.Series:
     raw = read_columns(reading.tree, table, columns)
     check_unique(table, raw["dicom_id"], "dicom_id")
     view = dicom.map(raw["ViewPosition"].str.upper().set_axis(raw["dicom_id"]))
-    return _view(table, view, _MIMIC_FRONTAL, _MIMIC_LATERAL)
+    return _view(view, _MIMIC_FRONTAL, _MIMIC_LATERAL)

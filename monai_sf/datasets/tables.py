@@ -111,10 +111,12 @@ def read_columns(
         raise TableError(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
     places = sorted((header.index(name), name) for name in (*columns, *numbers))
     types: Mapping[str, type] = {**dict.fromkeys(columns, str), **dict.fromkeys(numbers, float)}
-    text = io.StringIO(_text(table_content(tree, table)), newline="")
-    delimiter = _delimiter(text.readline())
-    try:
-        frame: pd.DataFrame = pd.read_csv(
+    content = _text(table_content(tree, table))
+
+    def read(types: Mapping[str, type] | type[str]) -> pd.DataFrame:
+        text = io.StringIO(content, newline="")
+        delimiter = _delimiter(text.readline())
+        return pd.read_csv(
             text,
             header=None,
             names=[name for _, name in places],
@@ -123,15 +125,29 @@ def read_columns(
             sep=delimiter,
             index_col=False,
         )
+
+    try:
+        frame = read(types)
     except pd.errors.EmptyDataError:
         frame = pd.DataFrame()
-    except ValueError as error:
+    except pd.errors.ParserError as error:
         raise TableError(f"{table} cannot be read: {error}") from error
+    except ValueError as error:  # pandas names neither the column nor all of what is wrong in it
+        strange = "; ".join(_no_numbers(read(str), numbers))
+        raise TableError(f"{table} has columns that must be numbers: {strange or error}") from error
     if frame.empty:
         raise TableError(f"{table} holds no row. Get the file anew, or move it out of the folder")
     for name in columns:
         frame[name] = frame[name].str.strip()
     return frame[[*columns, *numbers]]
+
+
+def _no_numbers(frame: pd.DataFrame, numbers: Sequence[str]) -> Iterator[str]:
+    for name in numbers:
+        values = frame[name].dropna()
+        wrong = values[pd.to_numeric(values, errors="coerce").isna()]
+        if len(wrong):
+            yield f"{name} has {len(wrong)} other values (first: {', '.join(map(repr, wrong.unique()[:5]))})"
 
 
 def check_unique(table: TableFile, values: pd.Series, column: str) -> None:
