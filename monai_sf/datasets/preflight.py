@@ -76,7 +76,8 @@ def check_images(
 
     Raises:
         PreflightError: Names all images that cannot be used, the first 20 of them in the message.
-        ValueError: If ``modes`` is one string.
+        ValueError: If ``modes`` is one string, or the cache is another file.
+        OSError: If the cache cannot be made.
     """
     if isinstance(modes, str):
         raise ValueError(f"modes must be a list of names, got the string {modes!r}")
@@ -202,10 +203,16 @@ class _Memory:
 
 @contextlib.contextmanager
 def _remembered(cache: str | Path | None) -> Iterator[_Memory]:
-    if cache is not None:
-        Path(cache).parent.mkdir(parents=True, exist_ok=True)
     file = ":memory:" if cache is None else cache
-    with contextlib.closing(sqlite3.connect(file, timeout=600)) as connection:
+    try:
+        if cache is not None:
+            Path(cache).parent.mkdir(parents=True, exist_ok=True)
+        opened = sqlite3.connect(file, timeout=600)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise OSError(
+            f"cannot write the memory of checked images to {cache} ({error}): choose another folder"
+        ) from error
+    with contextlib.closing(opened) as connection:
         try:
             yield _Memory(connection)
         except sqlite3.DatabaseError as error:

@@ -119,6 +119,12 @@ def test_what_could_not_be_read_is_tried_again(folder: Path, monkeypatch: pytest
     assert check_images(cases, folder, modes=["RGB"], cache=cache) == 0
 
 
+def test_a_cache_that_cannot_be_made(folder: Path) -> None:
+    for cache in (folder / "good.png/cache.sqlite", folder):
+        with pytest.raises(OSError, match=r"cannot write the memory of checked images to .*: choose another"):
+            check_images(table("good.png"), folder, modes=["RGB"], cache=cache)
+
+
 def test_one_string_is_no_list(folder: Path) -> None:
     with pytest.raises(ValueError, match="modes must be a list of names, got the string 'RGB'"):
         check_images(table("good.png"), folder, modes="RGB")
