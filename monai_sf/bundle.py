@@ -46,6 +46,9 @@ _ENTRIES = {"bundle_root", "seed"}.union(
 #: Keys that MONAI's tracking adds, or is set by.
 _TRACKING = {"tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
 
+#: What the command line, which reads Python's literals, hands over as text: ``--weights null``.
+_YAML_WORDS = {"null": None, "true": True, "false": False}
+
 #: What a stage leaves behind first; a run folder without it can be claimed anew.
 _WORK = {"train": "last.pt", "evaluate": "results"}
 
@@ -148,13 +151,20 @@ def start() -> None:
     warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
     # nothing after the reader looks at metadata, and carrying it makes each augmentation four times slower
     set_track_meta(False)
-    workflow.parser.set(with_bases(workflow.parser.get(), workflow.config_root_path))
+    workflow.parser.set(with_bases(_without_yaml_words(workflow.parser.get()), workflow.config_root_path))
     workflow.parser.parse(reset=True)
     check_keys()
     # resolved here, where the workflow is on the stack: who asks the parser later gets this value
     workflow.parser.get_parsed_content("bundle_root")
     workflow._run_expr("join")  # of several processes, where the config has that key
     set_determinism(workflow.parser.get_parsed_content("seed"))
+
+
+def _without_yaml_words(config: Any) -> Any:
+    """A config with null, true and false for their names; lists are kept, since they may name classes."""
+    if isinstance(config, Mapping):
+        return {key: _without_yaml_words(value) for key, value in config.items()}
+    return _YAML_WORDS.get(config, config) if isinstance(config, str) else config
 
 
 def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:

@@ -31,7 +31,7 @@ def image_records(
     """The images of a folder, as the dictionaries that MONAI's datasets take.
 
     Args:
-        folder: where to look, with all folders below.
+        folder: where to look, with all folders below but hidden ones and ``__MACOSX``.
         pattern: of file names, such as ``*.npy``, or several; upper and lower case are the same.
         channel_marks: for images in one file a channel: what in the files' names tells the channels apart, in
             their order (``["_w1", "_w2"]``). ``pattern`` is to match the first channel's files.
@@ -48,7 +48,9 @@ def image_records(
     files = sorted(
         path
         for path in root.rglob("*")
-        if any(fnmatch.fnmatchcase(path.name.casefold(), p) for p in patterns) and path.is_file()
+        if not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
+        and any(fnmatch.fnmatchcase(path.name.casefold(), p) for p in patterns)
+        and path.is_file()
     )
     if channel_marks:
         files = [path for path in files if channel_marks[0] in path.name]
@@ -190,18 +192,26 @@ class ImagePredictor(SupervisedEvaluator):
         self.rows.append(table)
         self.bar.update(len(bad))
 
-    def run(self) -> None:  # type: ignore[override]
-        """Classify all images and write the CSV.
+    def load(self) -> None:
+        """Take the weights of the checkpoint.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
             ValueError: the checkpoint is damaged or of another network.
+        """
+        state: dict[str, Any] = load_checkpoint(self.checkpoint)
+        load_weights(self.network, state["network"], self.checkpoint)
+
+    def run(self) -> None:  # type: ignore[override]
+        """Classify all images with the weights of the checkpoint, and write the CSV.
+
+        Raises:
+            FileNotFoundError, ValueError: see :meth:`load`.
             FloatingPointError: outputs of some images are NaN or infinite; names them all. The CSV holds the
                 other images.
             OSError: the CSV cannot be written.
         """
-        state: dict[str, Any] = load_checkpoint(self.checkpoint)
-        load_weights(self.network, state["network"], self.checkpoint)
+        self.load()
         self.rows, self.failed = [], []
         with tqdm(total=self.count, desc="classify", unit="image") as self.bar:
             super().run()

@@ -141,6 +141,12 @@ def test_shared_files_lie_under_the_config_and_under_overrides(workflow, monkeyp
     assert "_base_" not in made.parser
 
 
+def test_the_command_line_may_write_null_true_and_false_as_a_config_does(workflow):
+    made = workflow(epochs="null", train={"trainer": {"max_epochs": "false", "names": ["null", "true"]}})
+    assert made.parser["epochs"] is None
+    assert made.parser["train"] == {"trainer": {"max_epochs": False, "names": ["null", "true"]}}
+
+
 def prepared(tmp_path, capsys, **columns):
     from PIL import Image
 

@@ -169,7 +169,7 @@ def test_the_network_can_be_traced_for_export():
 
 
 def test_images_of_a_folder_in_any_letter_case_and_with_a_file_a_channel(tmp_path):
-    for name in ("b/B.PNG", "a.jpg", "notes.txt"):
+    for name in ("b/B.PNG", "a.jpg", "notes.txt", "b/._B.PNG", ".cache/c.png", "__MACOSX/d.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.png").mkdir()

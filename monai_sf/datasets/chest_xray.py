@@ -150,7 +150,7 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
                 "case_id": ["chexpert-" + "-".join(one).rpartition(".")[0] for one in places],
                 "image": image,
                 "group": ["chexpert-" + one[1] for one in places],
-                "view": _view(table, raw["Frontal/Lateral"], ("Frontal",), ("Lateral",)),
+                "view": _chexpert_views(table, raw["Frontal/Lateral"]),
             }
         )
         values = _check_values(table, raw[list(LABEL_NAMES)].to_numpy(np.float64))
@@ -159,14 +159,23 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
         reading.tables["chexpert"] = ", ".join(map(str, tables))
 
 
-def _view(table: TableFile, view: pd.Series, frontal: Sequence[str], lateral: Sequence[str]) -> pd.Series:
+def _chexpert_views(table: TableFile, view: pd.Series) -> pd.Series:
+    view = view.str.lower()
+    strange = view[view.notna() & ~view.isin(["frontal", "lateral"])].value_counts()
+    if len(strange):
+        listed = ", ".join(f"{name} ({count})" for name, count in strange.items())
+        raise TableError(f"{table}: unknown Frontal/Lateral (rows): {listed}. Known: Frontal, Lateral")
+    return view.fillna("unknown")
+
+
+def _view(view: pd.Series, frontal: Sequence[str], lateral: Sequence[str]) -> pd.Series:
     names = {**dict.fromkeys(frontal, "frontal"), **dict.fromkeys(lateral, "lateral")}
     return view.map(names).fillna("unknown")
 
 
 def _nih14(reading: Reading, rules: _Rules) -> None:
     columns = ("Image Index", "Finding Labels", "Patient ID")
-    table = find_table(reading.tree, r"data_entry_2017.*", columns)
+    table = find_table(reading.tree, r"data_entry_2017.*", columns, telling=True)
     if table is None:
         reading.lacks("nih14", f"no table Data_Entry_2017*.csv with the columns {', '.join(columns)}")
         return
@@ -208,8 +217,10 @@ def _nih_values(table: TableFile, findings: pd.Series) -> Labels:
 def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
     tree = reading.tree
     label_columns = ("subject_id", "study_id", *LABEL_NAMES)
-    labels = find_table(tree, r"mimic-cxr-2\.0\.0-chexpert\.csv", label_columns)
-    images = find_table(tree, r"mimic-cxr-2\.0\.0-split\.csv", ("dicom_id", "study_id", "subject_id"))
+    labels = find_table(tree, r"mimic-cxr-2\.0\.0-chexpert\.csv", label_columns, telling=True)
+    images = find_table(
+        tree, r"mimic-cxr-2\.0\.0-split\.csv", ("dicom_id", "study_id", "subject_id"), telling=True
+    )
     if labels is None or images is None:
         lacking = "chexpert" if labels is None else "split"
         reading.lacks("mimic_cxr", f"no table mimic-cxr-2.0.0-{lacking}.csv or .csv.gz")
@@ -243,7 +254,7 @@ def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
 
 def _mimic_views(reading: Reading, dicom: pd.Series, needed: bool) -> pd.Series:
     columns = ("dicom_id", "ViewPosition")
-    table = find_table(reading.tree, r"mimic-cxr-2\.0\.0-metadata\.csv", columns)
+    table = find_table(reading.tree, r"mimic-cxr-2\.0\.0-metadata\.csv", columns, telling=needed)
     if table is None:
         if needed:
             raise TableError(
@@ -254,4 +265,4 @@ def _mimic_views(reading: Reading, dicom: pd.Series, needed: bool) -> pd.Series:
     raw = read_columns(reading.tree, table, columns)
     check_unique(table, raw["dicom_id"], "dicom_id")
     view = dicom.map(raw["ViewPosition"].str.upper().set_axis(raw["dicom_id"]))
-    return _view(table, view, _MIMIC_FRONTAL, _MIMIC_LATERAL)
+    return _view(view, _MIMIC_FRONTAL, _MIMIC_LATERAL)

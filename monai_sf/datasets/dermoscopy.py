@@ -109,7 +109,7 @@ class _Part:
 
 def _ham10000(reading: Reading) -> _Part | None:
     columns = ("lesion_id", "image_id", "dx")
-    table = find_table(reading.tree, r"ham10000_metadata.*", columns)
+    table = find_table(reading.tree, r"ham10000_metadata.*", columns, telling=True)
     if table is None:
         reading.lacks("ham10000", "no table HAM10000_metadata with the columns " + ", ".join(columns))
         return None
@@ -176,7 +176,7 @@ def _derm7pt(reading: Reading) -> _Part | None:
         return None
     raw = read_columns(reading.tree, table, columns)
     check_unique(table, raw["case_num"], "case_num")
-    check_unique(table, raw["derm"].str.lower(), "derm")
+    check_unique(table, raw["derm"], "derm")
     diagnosis = raw["diagnosis"].str.lower()
     _refuse_unknown(table, diagnosis, _DERM7PT)
     frame = _frame("derm7pt", raw["case_num"], raw["case_num"], diagnosis, diagnosis.map(_DERM7PT))
@@ -250,8 +250,8 @@ def _refuse_unknown(table: TableFile, values: pd.Series, known: Mapping[str, int
 
 def _unite(reading: Reading, ham: _Part, isic: _Part) -> None:
     """Keep an image of both sources once, and join the groups that it links."""
-    ham_id = ham.frame["case_id"].str.removeprefix("ham10000-")
-    isic_id = isic.frame["case_id"].str.removeprefix("isic_2020-")
+    ham_id = ham.frame["case_id"].str.removeprefix("ham10000-").str.lower()
+    isic_id = isic.frame["case_id"].str.removeprefix("isic_2020-").str.lower()
     both = isic_id.isin(ham_id)
     if not both.any():
         return

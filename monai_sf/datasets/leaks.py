@@ -55,7 +55,7 @@ def check_leaks(
     Raises:
         ValueError: If columns are missing, ``near_duplicates`` is out of range, or images are to be compared
             without a ``dataset_dir``.
-        FileNotFoundError: If an image is not on disk.
+        FileNotFoundError: If images are not on disk; says how many, and names the first ten.
         OSError: If an image cannot be read; names it.
     """
     absent = [name for name in ("case_id", "image", "group") if name not in cases.columns]
@@ -74,6 +74,7 @@ def check_leaks(
     if dataset_dir is not None:
         root = Path(dataset_dir)
         files = [root / (one[0] if isinstance(one, list) else one) for one in cases["image"]]
+        _refuse_absent(files, root, workers)
         identical: set[tuple[int, int]] = set()
         if hashes:
             for value, a, b in _pairs(content_hashes(files, workers), side):
@@ -89,6 +90,16 @@ def check_leaks(
     name = cases["case_id"].to_numpy(dtype=object)
     rows = [(kind, value, name[a], name[b], side[a], side[b]) for kind, value, a, b in found]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _refuse_absent(files: list[Path], root: Path, workers: int) -> None:
+    there = _threads(Path.is_file, files, workers, None)
+    if absent := [str(path) for path, is_there in zip(files, there, strict=True) if not is_there]:
+        raise FileNotFoundError(
+            f"{len(absent)} of {len(files)} images are not below {root} and cannot be compared; "
+            f"first {min(10, len(absent))}:\n  " + "\n  ".join(absent[:10]) + "\nLeave them out with "
+            'missing="drop"'
+        )
 
 
 def _pairs(value: npt.NDArray[np.object_], side: npt.NDArray[np.object_]) -> Iterator[tuple[str, int, int]]:

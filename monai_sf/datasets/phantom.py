@@ -249,7 +249,7 @@ def _nih14(folder: Path, cases: int, size: int) -> None:
 
 
 def _mimic_cxr(folder: Path, cases: int, size: int) -> None:
-    labels, split = [], []
+    labels, split, views = [], [], []
     for i in range(cases):
         subject, study, dicom = (
             10000032 + i // 2,
@@ -261,9 +261,10 @@ def _mimic_cxr(folder: Path, cases: int, size: int) -> None:
             found[FINDINGS[(_label_of(i) + 1) % 8]] = -1.0
         labels.append({"subject_id": subject, "study_id": study, **found})
         split.append({"dicom_id": dicom, "study_id": study, "subject_id": subject, "split": "train"})
+        views.append({"dicom_id": dicom, "ViewPosition": ("PA", "LATERAL")[i % 2]})
         place = f"files/p{str(subject)[:2]}/p{subject}/s{study}/{dicom}.jpg"
         _save(folder / place, chest(dicom, _label_of(i), 8, "mimic", size))
-    for name, rows in (("chexpert", labels), ("split", split)):
+    for name, rows in (("chexpert", labels), ("split", split), ("metadata", views)):
         text = pd.DataFrame(rows).to_csv(index=False)
         (folder / f"mimic-cxr-2.0.0-{name}.csv.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 

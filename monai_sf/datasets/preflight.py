@@ -67,7 +67,8 @@ def check_images(
         shape: Height and width that every image has, or None for any.
         smallest: Smallest height and width.
         cache: File that remembers what the images hold by path, size and time of modification (SQLite), so
-            that only new and changed files are decoded. None remembers nothing.
+            that only new and changed files, and those that could not be read, are decoded. None remembers
+            nothing.
         workers: Threads. Default: one for each usable core, up to 8.
 
     Returns:
@@ -75,7 +76,8 @@ def check_images(
 
     Raises:
         PreflightError: Names all images that cannot be used, the first 20 of them in the message.
-        ValueError: If ``modes`` is one string.
+        ValueError: If ``modes`` is one string, or the cache is another file.
+        OSError: If the cache cannot be made.
     """
     if isinstance(modes, str):
         raise ValueError(f"modes must be a list of names, got the string {modes!r}")
@@ -91,7 +93,8 @@ def check_images(
         read = pool.map(lambda name: _read(root / name), todo)
         bar = tqdm(zip(todo, read, strict=True), total=len(todo), desc="checking images", unit="image")
         fresh = dict(bar)
-        memory.remember(root, {name: (stamps[name], one) for name, one in fresh.items() if stamps[name]})
+        # an error may be one of access or of a network drive, which mending leaves the file's stamp as it is
+        memory.remember(root, {name: (stamps[name], one) for name, one in fresh.items() if not one.error})
     facts |= fresh
     faults = {name: fault for name in images if (fault := _fault(facts[name], modes, shape, smallest))}
     if faults:
@@ -200,10 +203,16 @@ class _Memory:
 
 @contextlib.contextmanager
 def _remembered(cache: str | Path | None) -> Iterator[_Memory]:
-    if cache is not None:
-        Path(cache).parent.mkdir(parents=True, exist_ok=True)
     file = ":memory:" if cache is None else cache
-    with contextlib.closing(sqlite3.connect(file, timeout=600)) as connection:
+    try:
+        if cache is not None:
+            Path(cache).parent.mkdir(parents=True, exist_ok=True)
+        opened = sqlite3.connect(file, timeout=600)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise OSError(
+            f"cannot write the memory of checked images to {cache} ({error}): choose another folder"
+        ) from error
+    with contextlib.closing(opened) as connection:
         try:
             yield _Memory(connection)
         except sqlite3.DatabaseError as error:

@@ -35,7 +35,7 @@ class MissingImagesError(FileNotFoundError):
         self.images = images
 
     @classmethod
-    def of(cls, dataset: str, what: str, images: list[str]) -> MissingImagesError:
+    def of(cls, dataset: str, what: str, images: list[str], hint: str = "") -> MissingImagesError:
         """Write all of them into a temporary file, and name the first ten."""
         with tempfile.NamedTemporaryFile(
             "w", prefix=f"missing-{dataset}-", suffix=".txt", delete=False, encoding="utf-8"
@@ -44,7 +44,7 @@ class MissingImagesError(FileNotFoundError):
         listed = "\n  ".join(images[:10])
         return cls(
             f"{what}; first {min(10, len(images))}:\n  {listed}\nAll are listed in {file.name}. Complete the "
-            'download, or leave them out with missing="drop"',
+            f'download, or leave them out with missing="drop"{hint}',
             images,
         )
 
@@ -140,12 +140,16 @@ class Reading:
 
         Raises:
             FileNotFoundError: If no source has a case.
+            ValueError: If the rules leave none; names them.
             MissingImagesError: If images are missing and ``missing`` is "raise".
         """
         if not self._parts:
             why = "; ".join(f"{source}: {reason}" for source, reason in self.absent.items())
             raise FileNotFoundError(f"no case of {self.dataset} below {self.tree.root}: {why}")
         cases = pd.concat(self._parts, ignore_index=True)
+        if cases.empty:
+            why = "; ".join(f"{count}: {rule}" for rule, count in self.dropped.items())
+            raise ValueError(f"no case of {self.dataset} below {self.tree.root} is left. Left out were {why}")
         first = [*_CASE_COLUMNS, *(c for c in cases.columns if c not in _CASE_COLUMNS)]
         cases = self._handle_missing(cases[first], missing)
         cases["label"] = cases["label"].astype(np.int64)
@@ -175,11 +179,18 @@ class Reading:
         names = [
             image
             for images in cases.loc[~there, "image"]
-            for image in (images if isinstance(images, list) else [images])
+            for image in (self._absent(images) if isinstance(images, list) else [images])
         ]
+        links = len(self.tree.outward)
         raise MissingImagesError.of(
-            self.dataset, f"the images of {count} of {len(cases)} cases are not below {self.tree.root}", names
+            self.dataset,
+            f"the images of {count} of {len(cases)} cases are not below {self.tree.root}",
+            names,
+            f". {links} links lead out of the folder or nowhere, and are not followed" if links else "",
         )
+
+    def _absent(self, channels: list[str]) -> list[str]:
+        return [image for image in channels if not (self.tree.root / image).is_file()]
 
 
 def _published(folder: str, image: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -23,7 +24,9 @@ class TableError(ValueError):
     """A published table is not as it should be; names the file and what is wrong in it."""
 
 
-def find_table(tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[str] = ()) -> TableFile | None:
+def find_table(
+    tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[str] = (), *, telling: bool = False
+) -> TableFile | None:
     """The table of that name with these columns.
 
     Args:
@@ -33,9 +36,11 @@ def find_table(tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[s
         columns: What it must hold; "a|b" stands for a column of either name.
         wanted: What it may hold: of several tables the one with most of these is taken. Of equal ones that
             have the same content the first is.
+        telling: Whether the name alone tells what the table is, so that whatever it lacks is a fault. Of
+            other names, like train.csv, there may be tables of something else.
 
     Returns:
-        The table, or None if no file of that name has half of the columns.
+        The table, or None if no file of that name has half of the columns, in letters of any case.
 
     Raises:
         TableError: If a file of that name has half of the columns but not all, or is empty; or if several
@@ -48,12 +53,14 @@ def find_table(tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[s
     faulty: list[str] = []
     for table in candidates:
         header = read_header(tree, table)
-        absent = [column for column in columns if not set(column.split("|")) & set(header)]
+        absent = _absent(columns, header)
         if not absent:
             whole.append((sum(column in header for column in wanted), table))
         elif not header:
             faulty.append(f"{table} is empty")
-        elif 2 * len(absent) <= len(columns):
+        elif telling or 2 * len(_absent([c.lower() for c in columns], [h.lower() for h in header])) <= len(
+            columns
+        ):
             faulty.append(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
     if not whole:
         if faulty:
@@ -65,6 +72,10 @@ def find_table(tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[s
             f"several tables could be meant: {', '.join(map(str, best))}. Keep one of them in the folder"
         )
     return best[0]
+
+
+def _absent(columns: Sequence[str], header: Sequence[str]) -> list[str]:
+    return [column for column in columns if not set(column.split("|")) & set(header)]
 
 
 def read_header(tree: Tree, table: TableFile) -> list[str]:
@@ -100,10 +111,12 @@ def read_columns(
         raise TableError(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
     places = sorted((header.index(name), name) for name in (*columns, *numbers))
     types: Mapping[str, type] = {**dict.fromkeys(columns, str), **dict.fromkeys(numbers, float)}
-    text = io.StringIO(_text(table_content(tree, table)), newline="")
-    delimiter = _delimiter(text.readline())
-    try:
-        frame: pd.DataFrame = pd.read_csv(
+    content = _text(table_content(tree, table))
+
+    def read(types: Mapping[str, type] | type[str]) -> pd.DataFrame:
+        text = io.StringIO(content, newline="")
+        delimiter = _delimiter(text.readline())
+        return pd.read_csv(
             text,
             header=None,
             names=[name for _, name in places],
@@ -112,10 +125,16 @@ def read_columns(
             sep=delimiter,
             index_col=False,
         )
+
+    try:
+        frame = read(types)
     except pd.errors.EmptyDataError:
         frame = pd.DataFrame()
-    except ValueError as error:
+    except pd.errors.ParserError as error:
         raise TableError(f"{table} cannot be read: {error}") from error
+    except ValueError as error:  # pandas names neither the column nor all of what is wrong in it
+        strange = "; ".join(_no_numbers(read(str), numbers))
+        raise TableError(f"{table} has columns that must be numbers: {strange or error}") from error
     if frame.empty:
         raise TableError(f"{table} holds no row. Get the file anew, or move it out of the folder")
     for name in columns:
@@ -123,11 +142,19 @@ def read_columns(
     return frame[[*columns, *numbers]]
 
 
+def _no_numbers(frame: pd.DataFrame, numbers: Sequence[str]) -> Iterator[str]:
+    for name in numbers:
+        values = frame[name].dropna()
+        wrong = values[pd.to_numeric(values, errors="coerce").isna()]
+        if len(wrong):
+            yield f"{name} has {len(wrong)} other values (first: {', '.join(map(repr, wrong.unique()[:5]))})"
+
+
 def check_unique(table: TableFile, values: pd.Series, column: str) -> None:
-    """Raise TableError where an id is missing or stands in two rows."""
+    """Raise TableError where an id is missing or stands in two rows; letter case does not count."""
     if values.isna().any():
         raise TableError(f"{table}: {int(values.isna().sum())} rows have no {column}")
-    twice = values[values.duplicated()].unique()
+    twice = values[values.str.lower().duplicated()].unique()
     if len(twice):
         raise TableError(
             f"{table}: {len(twice)} {column} stand in more than one row (first: {', '.join(twice[:5])})"
@@ -135,7 +162,7 @@ def check_unique(table: TableFile, values: pd.Series, column: str) -> None:
 
 
 def _delimiter(line: str) -> str:
-    return "\t" if "\t" in line else ","
+    return max("\t;,", key=lambda mark: (mark == "\t" and mark in line, line.count(mark)))
 
 
 @contextmanager
@@ -166,6 +193,8 @@ def table_content(tree: Tree, table: TableFile) -> bytes:
 
 def _text(content: bytes) -> str:
     """UTF-8, or what programs of Windows write."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="ignore")  # a first line may end within its last character
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -61,8 +61,10 @@ class Tree:
 
     @property
     def is_phantom(self) -> bool:
-        """Whether the folder is marked as one of made-up images."""
-        return _MARKER_OF_PHANTOMS in self.files
+        """Whether the folder, one below it or one above it is marked as one of made-up images."""
+        return any(path.rsplit("/", 1)[-1] == _MARKER_OF_PHANTOMS for path in self.files) or any(
+            (folder / _MARKER_OF_PHANTOMS).is_file() for folder in self.root.resolve().parents
+        )
 
     def find_images(self, names: Sequence[str], near: str) -> tuple[list[str | None], int]:
         """The image file of each name; neither letter case nor the kind of image file matters.

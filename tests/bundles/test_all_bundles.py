@@ -190,6 +190,19 @@ def test_unusable_images_stop_the_run_before_training_and_are_all_named(bundle, 
     assert not list((tmp_path / "runs").rglob("last.pt"))
 
 
+@pytest.mark.e2e
+def test_faults_of_the_run_are_said_before_images_are_checked(tmp_path):
+    bundle = Bundle("dermoscopy", tmp_path)
+    for image in bundle.data.rglob("*.jpg"):
+        image.write_bytes(b"")
+    with pytest.raises(RuntimeError) as caught:
+        bundle.run("train.yaml", "small.yaml", weights=str(tmp_path / "nowhere.pt"))
+    assert "weights" in str(root_cause(caught.value))
+    with pytest.raises(RuntimeError) as caught:
+        bundle.run("inference.json", "small.yaml", run_dir=str(tmp_path / "nowhere"), csf=None)
+    assert "no checkpoint at" in str(root_cause(caught.value))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_numbers_are_those_of_the_study(name):
     expected = {

@@ -100,6 +100,18 @@ def test_views(tmp_path: Path) -> None:
     assert len(build(tmp_path, views="frontal")) == 1
 
 
+def test_views_in_letters_of_any_case(tmp_path: Path) -> None:
+    path = chexpert(tmp_path, {A: labels(Edema=1), B: labels(Edema=1)})
+    path.write_text(path.read_text().replace(",Frontal,", ",FRONTAL,", 1))
+    assert build(tmp_path, views="frontal")["view"].tolist() == ["frontal", "frontal"]
+
+
+def test_rules_that_leave_no_case_are_named(tmp_path: Path) -> None:
+    chexpert(tmp_path, {A: labels(Edema=1), B: labels(Edema=0)})
+    with pytest.raises(ValueError, match=r"is left\. Left out were 2: chexpert: view is not lateral"):
+        build(tmp_path, views="lateral")
+
+
 def test_valid_joins_train_and_keeps_its_patients(tmp_path: Path) -> None:
     chexpert(tmp_path, {A: labels(Edema=1)})
     chexpert(tmp_path, {B: labels(Edema=1)}, part="valid")
@@ -186,7 +198,14 @@ def test_absent_sources_are_reported_and_their_studies_raise(tmp_path: Path, cap
         (lambda t: "", r"train\.csv is empty"),
         (lambda t: t.splitlines()[0] + "\n", r"train\.csv holds no row"),
         (lambda t: t + t.splitlines()[1] + "\n", r"1 Path stand in more than one row"),
-        (lambda t: t.replace("1.0,", "x,"), r"train\.csv cannot be read: .*x"),
+        (
+            lambda t: t.replace("1.0,", "x,"),
+            r"must be numbers: .* has 1 other values \(first: 'x'\)",
+        ),
+        (
+            lambda t: t.replace(",Frontal,", ",Oblique,"),
+            r"unknown Frontal/Lateral \(rows\): oblique \(2\)",
+        ),
         (lambda t: t.replace("1.0,", "2.0,"), r"must be 1, 0, -1 or empty; 1 are not \(first: \[2\.0\]\)"),
         (lambda t: t.replace("/study1/", "/"), r"Path must end as train/patient00001"),
     ],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -195,6 +196,50 @@ def test_unknown_diagnoses_are_named(tmp_path: Path) -> None:
 def test_duplicate_ids_are_named(tmp_path: Path) -> None:
     ham10000(tmp_path, [("L1", "ISIC_1", "nv"), ("L2", "ISIC_1", "mel")])
     with pytest.raises(TableError, match=r"1 image_id stand in more than one row \(first: ISIC_1\)"):
+        build(tmp_path)
+
+
+def test_ids_that_differ_in_letter_case_only_are_one_image(tmp_path: Path) -> None:
+    path = ham10000(tmp_path, [("L1", "ISIC_1", "nv"), ("L2", "isic_1", "mel")])
+    with pytest.raises(TableError, match=r"1 image_id stand in more than one row \(first: isic_1\)"):
+        build(tmp_path)
+    path.unlink()
+    ham10000(tmp_path, [("L1", "ISIC_1", "nv")])
+    isic_2020(tmp_path, [("isic_1", "IP_1", MSK, "nevus", "benign"), ("ISIC_8", "IP_1", MSK, "", "benign")])
+    cases = build(tmp_path)
+    assert cases["case_id"].tolist() == ["ham10000-ISIC_1", "isic_2020-ISIC_8"]
+    assert len(set(cases["group"])) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_what_spreadsheets_save_is_read(tmp_path: Path, mark: str, encoding: str) -> None:
+    path = ham10000(
+        tmp_path, [("L1", "ISIC_1", "nv"), ("L\N{LATIN SMALL LETTER E WITH ACUTE}", "ISIC_2", "mel")]
+    )
+    path.write_bytes(path.read_text().replace(",", mark).encode(encoding))
+    cases = build(tmp_path)
+    assert cases["label_name"].tolist() == ["benign", "malignant"]
+    assert cases["group"].tolist() == ["ham10000-L1", "ham10000-L\N{LATIN SMALL LETTER E WITH ACUTE}"]
+
+
+@pytest.mark.parametrize("change", [str.upper, lambda line: line.replace("image_id", "a").replace("dx", "b")])
+def test_a_table_of_a_telling_name_is_never_passed_over(tmp_path: Path, change: Callable[[str], str]) -> None:
+    header, *rows = ham10000(tmp_path, [("L1", "ISIC_1", "nv")]).read_text().splitlines(keepends=True)
+    isic_2020(tmp_path, [("ISIC_8", "IP_1", MSK, "nevus", "benign")])
+    path = next(tmp_path.rglob("HAM10000_metadata*"))
+    path.write_text("".join([change(header), *rows]))
+    with pytest.raises(TableError, match="lacks the columns .*image_id.*; it has "):
+        build(tmp_path)
+
+
+def test_a_header_in_other_letters_is_named(tmp_path: Path) -> None:
+    ham10000(tmp_path, [("L1", "ISIC_1", "nv")])
+    isic_2020(tmp_path, [("ISIC_8", "IP_1", MSK, "nevus", "benign")])
+    path = next(path for path in tmp_path.rglob("*metadata*.csv") if "HAM" not in path.name)
+    header, *rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([header.upper(), *rows]))
+    with pytest.raises(TableError, match="lacks the columns isic_id.image_name, .*; it has ISIC_ID"):
         build(tmp_path)
 
 

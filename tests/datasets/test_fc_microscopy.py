@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from published import RXRX1, rxrx1_row, touch, write
 
-from monai_sf.datasets import TableError, build_cases, split_cases
+from monai_sf.datasets import MissingImagesError, TableError, build_cases, split_cases
 from monai_sf.datasets.fc_microscopy import TARGET_EXPERIMENTS
 
 EXPERIMENTS = [
@@ -33,8 +33,9 @@ def test_six_channels_in_order_and_the_well_as_group(tmp_path: Path) -> None:
     assert cases["group"].tolist() == ["rxrx1-HUVEC-01_1_B02"] * 2 + ["rxrx1-HUVEC-01_1_B03"]
     assert cases["cell_type"].tolist() == ["HUVEC"] * 3
     (tmp_path / "elsewhere" / channels("HUVEC-01", "B03", 1)[4]).unlink()
-    with pytest.raises(FileNotFoundError, match="images of 1 of 3 cases"):
+    with pytest.raises(MissingImagesError, match="images of 1 of 3 cases") as caught:
         build_cases("fc_microscopy", tmp_path)
+    assert caught.value.images == ["rxrx1/" + channels("HUVEC-01", "B03", 1)[4]]
     assert len(build_cases("fc_microscopy", tmp_path, missing="drop")) == 2
 
 

@@ -32,6 +32,15 @@ def test_every_source_is_read_and_every_study_can_be_run(phantoms: dict[str, Pat
             assert set(study.target(splits[splits["split"] != "target"])) == {False}
 
 
+def test_views_can_be_chosen(phantoms: dict[str, Path]) -> None:
+    views = build_cases("chest_xray", phantoms["chest_xray"]).groupby("source")["view"].unique()
+    assert {source: set(own) for source, own in views.items()} == {
+        "chexpert": {"frontal", "lateral"},
+        "nih14": {"frontal"},
+        "mimic_cxr": {"frontal", "lateral"},
+    }
+
+
 def look(root: Path, image: str | list[str]) -> np.ndarray:
     """A coarse view of a grey image; of colours and channels the contrast: their level is the domain's."""
     names = image if isinstance(image, list) else [image]

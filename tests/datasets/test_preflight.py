@@ -109,6 +109,22 @@ def test_only_new_and_changed_files_are_decoded_again(folder: Path, tmp_path: Pa
         check()
 
 
+def test_what_could_not_be_read_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases, cache = table("good.png", "good.jpg"), folder / "cache.sqlite"
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "open", lambda path: (_ for _ in ()).throw(PermissionError(path)))
+        with pytest.raises(PreflightError, match="2 of 2"):
+            check_images(cases, folder, modes=["RGB"], cache=cache)
+    assert check_images(cases, folder, modes=["RGB"], cache=cache) == 2
+    assert check_images(cases, folder, modes=["RGB"], cache=cache) == 0
+
+
+def test_a_cache_that_cannot_be_made(folder: Path) -> None:
+    for cache in (folder / "good.png/cache.sqlite", folder):
+        with pytest.raises(OSError, match=r"cannot write the memory of checked images to .*: choose another"):
+            check_images(table("good.png"), folder, modes=["RGB"], cache=cache)
+
+
 def test_one_string_is_no_list(folder: Path) -> None:
     with pytest.raises(ValueError, match="modes must be a list of names, got the string 'RGB'"):
         check_images(table("good.png"), folder, modes="RGB")

@@ -29,6 +29,14 @@ def test_of_several_files_the_nearest_is_taken(tmp_path: Path) -> None:
     assert tree.find_images(["i.jpg"], "elsewhere") == (["a/i.jpg"], 1)
 
 
+@pytest.mark.parametrize("folder", [".", "made/up", "made/up/ham10000"])
+def test_made_up_images_are_called_so_from_any_folder(tmp_path: Path, folder: str) -> None:
+    ham10000(tmp_path / "made/up", [("L1", "ISIC_1", "nv"), ("L2", "ISIC_2", "mel")])
+    assert set(build_cases("dermoscopy", tmp_path / folder)["data_kind"]) == {"real"}
+    touch(tmp_path / "made/up", ["PHANTOM"])
+    assert set(build_cases("dermoscopy", tmp_path / folder)["data_kind"]) == {"phantom"}
+
+
 def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     touch(tmp_path, ["outside/ISIC_1.jpg", "outside/more/ISIC_2.jpg"])
     root = tmp_path / "inside"
@@ -43,7 +51,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     assert tree.outward == ("ISIC_1.jpg", "more")
     assert "alias.jpg" in tree.files
     assert not any(name.startswith("loop") for name in tree.files)
-    with pytest.raises(MissingImagesError, match="images of 2 of 3 cases"):
+    with pytest.raises(MissingImagesError, match="(?s)images of 2 of 3 cases.* 2 links lead out of"):
         build_cases("dermoscopy", root)
     cases = build_cases("dermoscopy", root, missing="drop")
     assert cases["case_id"].tolist() == ["ham10000-ISIC_3"]
