@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from monai.transforms import LoadImaged
 from PIL import Image
 
 
@@ -37,3 +39,20 @@ def open_picture(image: Image.Image, *, mode: str, size: Sequence[int] | None = 
     if size is not None and picture.size != (size[1], size[0]):
         picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return picture
+
+
+class LoadPictured(LoadImaged):  # type: ignore[misc]
+    """MONAI's ``LoadImaged`` with the reader that it is given, and no other.
+
+    Where that reader fails, ``LoadImaged`` tries all others that it knows: a picture that
+    :func:`open_picture` refuses would come in its own size, transposed, without a word.
+
+    Args:
+        keys: as of ``LoadImaged``.
+        reader: the only one.
+        **kwargs: as of ``LoadImaged``.
+    """
+
+    def __init__(self, keys: Any, reader: Any, **kwargs: Any) -> None:
+        super().__init__(keys, reader, **kwargs)
+        self._loader.readers = self._loader.readers[-1:]

@@ -71,3 +71,19 @@ def test_more_than_8_bits_and_truncated_files_are_refused(tmp_path):
         open_picture(image, mode="RGB", size=[16, 16])
     with Image.open(tmp_path / "whole.jpg") as image, pytest.raises(ValueError, match='"RGB" or "L"'):
         open_picture(image, mode="CMYK")
+
+
+def test_no_other_reader_takes_a_picture_that_was_refused(tmp_path):
+    from functools import partial
+
+    from monai.data import PILReader
+
+    from monai_sf.pictures import LoadPictured
+
+    Image.new("RGB", (40, 30)).save(tmp_path / "good.png")
+    Image.fromarray(np.zeros((30, 40), np.uint16)).save(tmp_path / "deep.png")
+    reader = PILReader(converter=partial(open_picture, mode="RGB", size=(8, 9)), reverse_indexing=False)
+    load = LoadPictured("image", reader=reader, image_only=True)
+    assert load({"image": str(tmp_path / "good.png")})["image"].shape == (8, 9, 3)
+    with pytest.raises(RuntimeError, match="more than 8 bits"):
+        load({"image": str(tmp_path / "deep.png")})

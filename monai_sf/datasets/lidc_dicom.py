@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from monai_sf.datasets.tree import Tree
 
@@ -70,15 +69,19 @@ def find_series(tree: Tree, wanted: Collection[str]) -> dict[str, list[Path]]:
 
 
 def _uid(file: Path) -> str:
-    header = _header(file)
-    return "" if header is None else str(header.get("SeriesInstanceUID", "")).strip()
+    tags = _tags(file)
+    return str(tags.get("SeriesInstanceUID", "")).strip()
 
 
-def _header(file: Path) -> Any:
+def _tags(file: Path) -> dict[str, Any]:
+    """The values of some tags; none of a broken file, which is said where a slice of it is needed."""
     try:
-        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
-    except (InvalidDicomError, EOFError, ValueError):
-        return None  # a broken file is missing among the slices, and that is said where it is needed
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+        return {name: header.get(name) for name in _TAGS if name in header}  # values are decoded here
+    except OSError:
+        raise
+    except Exception:  # pydicom raises errors of many kinds over damaged headers
+        return {}
 
 
 def slices_of_series(uid: str, files: Iterable[Path]) -> list[Slice]:
@@ -93,14 +96,17 @@ def slices_of_series(uid: str, files: Iterable[Path]) -> list[Slice]:
     """
     by_z: dict[float, Slice] = {}
     for file in files:
-        header = _header(file)
-        if header is None or str(header.get("SeriesInstanceUID", "")).strip() != uid:
+        tags = _tags(file)
+        if str(tags.get("SeriesInstanceUID", "")).strip() != uid:
             continue
-        position = header.get("ImagePositionPatient")
-        if position is None or len(position) != 3:
+        try:
+            _, _, z = map(float, tags["ImagePositionPatient"])
+            number = tags.get("InstanceNumber")
+            one = Slice(file, z, float("inf") if number in (None, "") else float(number))
+        except (KeyError, TypeError, ValueError):
             continue
-        number = header.get("InstanceNumber")
-        one = Slice(file, float(position[2]), float("inf") if number is None else float(number))
+        if not np.isfinite(one.z):
+            continue
         other = by_z.get(one.z)
         if other is None or (one.number, str(one.path)) < (other.number, str(other.path)):
             by_z[one.z] = one
@@ -144,12 +150,21 @@ def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[
     lacking = [name for name in ("RescaleSlope", "RescaleIntercept") if name not in header]
     if lacking:
         raise DicomError(f"{file} lacks {' and '.join(lacking)}: it cannot be brought to Hounsfield units")
+    if not (0 <= row < pixels.shape[0] and 0 <= column < pixels.shape[1]):
+        raise DicomError(
+            f"{file} is {pixels.shape[0]} x {pixels.shape[1]}, and the nodule's centre is at row {row:g} and "
+            f"column {column:g}: it is not the slice that was annotated"
+        )
+    try:
+        slope, intercept = float(header.RescaleSlope), float(header.RescaleIntercept)
+    except Exception as error:  # a damaged value is decoded here
+        raise DicomError(f"{file}: RescaleSlope and RescaleIntercept must be numbers: {error}") from error
     top, left = (int(np.floor(centre + 0.5)) - size // 2 for centre in (row, column))
     patch = np.full((size, size), float(_OUTSIDE_HU))
     rows = slice(max(top, 0), min(top + size, pixels.shape[0]))
     columns = slice(max(left, 0), min(left + size, pixels.shape[1]))
     if rows.start < rows.stop and columns.start < columns.stop:
-        hu = pixels[rows, columns] * float(header.RescaleSlope) + float(header.RescaleIntercept)
+        hu = pixels[rows, columns] * slope + intercept
         patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = hu
     whole: npt.NDArray[np.int16] = np.rint(np.clip(patch, _OUTSIDE_HU, _LARGEST)).astype(np.int16)
     return whole

@@ -152,13 +152,42 @@ def test_patch_at_the_border_and_truncated_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(patch[4:, :5], inside)
     assert (patch[:4] == -1024).all()
     assert (patch[:, 5:] == -1024).all()
-    assert (read_patch(path, 100, 100, 8) == -1024).all()
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DicomError, match=r"a\.dcm cannot be decoded"):
         read_patch(path, 0, 0, 8)
     dicom(path, "1.2", 0.0, 1, pixels(0, 16), RescaleIntercept=None)
     with pytest.raises(DicomError, match=r"a\.dcm lacks RescaleIntercept"):
         read_patch(path, 0, 0, 8)
+
+
+@pytest.mark.parametrize(
+    ("there", "damaged"),
+    [
+        (b"\x20\x00\x0e\x00UI", b"\x20\x00\x0e\x00U\xff"),
+        (b"\x20\x00\x32\x00DS", b"\x20\x00\x32\x00\xff\xff"),
+        (b"\x20\x00\x13\x00IS", b"\x20\x00\x13\x00Ix"),
+        (b"\\5.0", b"\\5x0"),
+        (b"\\5.0", b"\\nan"),
+    ],
+)
+def test_damaged_headers_are_passed_over(tmp_path: Path, there: bytes, damaged: bytes) -> None:
+    good = dicom(tmp_path / "a.dcm", "1.2.3", 6.0, 1, pixels(0, 32))
+    bad = dicom(tmp_path / "b.dcm", "1.2.3", 5.0, 2, pixels(0, 32))
+    assert [one.path for one in slices_of_series("1.2.3", [good, bad])] == [bad, good]
+    assert bad.read_bytes().count(there) == 1
+    bad.write_bytes(bad.read_bytes().replace(there, damaged))
+    assert [one.path for one in slices_of_series("1.2.3", [good, bad])] == [good]
+
+
+def test_slices_that_are_not_the_annotated_ones(tmp_path: Path) -> None:
+    small = dicom(tmp_path / "a.dcm", "1.2.3", 6.0, 1, pixels(0, 32))
+    with pytest.raises(DicomError, match=r"is 32 x 32, and the nodule's centre is at row 300 and column 5"):
+        read_patch(small, 300, 5, 16)
+    header = pydicom.dcmread(small)
+    header.RescaleSlope = ""
+    header.save_as(small)
+    with pytest.raises(DicomError, match=r"a\.dcm: RescaleSlope and RescaleIntercept must be numbers"):
+        read_patch(small, 5, 5, 16)
 
 
 def test_only_the_files_of_the_nodule_are_decoded(
