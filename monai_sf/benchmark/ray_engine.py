@@ -19,7 +19,7 @@ from typing import Any
 
 from monai_sf.benchmark import ray_worker
 from monai_sf.benchmark.engines import request, threads_of
-from monai_sf.benchmark.names import log_path
+from monai_sf.benchmark.names import log_path, one_line
 from monai_sf.benchmark.tasks import Task
 from monai_sf.benchmark.worker import Outcome
 
@@ -108,7 +108,7 @@ class RayEngine:
                 about = trial.metrics or {}
                 if "name" in about:
                     search[about["name"]][1].set_result(Outcome(about["result"], about["error"]))
-            reason = "; ".join(str(error).strip().splitlines()[-1] for error in found.errors)
+            reason = "; ".join(one_line(error, -1) for error in found.errors)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
         for _, future in search.values():
@@ -163,7 +163,7 @@ def _connect(address: str | None) -> None:
     thread.start()
     thread.join(CONNECT_S)
     if thread.is_alive() or problem:
-        why = str(problem[0]).strip().splitlines()[0] if problem else "it does not answer"
+        why = one_line(problem[0]) if problem else "it does not answer"
         raise ConnectionError(
             f"the Ray cluster {address or 'on this machine'} cannot be reached within {CONNECT_S:g} s: {why}"
         )
