@@ -142,8 +142,8 @@ def threads_of_share(cores: int) -> int:
 def _start() -> None:
     """Start Ray on this machine, from the calling thread.
 
-    Ray has Linux kill its processes when the thread that has started them ends, so that must be one that lives
-    as long as the engine.
+    Ray has Linux kill its processes when the thread that has started them ends, so that must live
+    as long as the engine does.
     """
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
