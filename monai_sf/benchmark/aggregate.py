@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from monai_sf.benchmark.collection import Collection, RunKey, records
 from monai_sf.benchmark.measures import Measure
 from monai_sf.benchmark.missing import Gap, describe
+from monai_sf.datasets import STUDIES
 from monai_sf.evaluation import GROUPS, preferred_method
 from monai_sf.scores import CSFS
 
@@ -179,6 +180,7 @@ def table_of(collection: Collection, *, per_shift: bool = False, expected: Itera
     mean = pd.DataFrame(np.nan, pd.Index(rows, name="CSF"), _multi_index(columns))
     spread = mean.copy()
     foreign = _tested_on_other_cases(cells)
+    absent = _absent_studies(cells, missing)
     cell_notes: dict[tuple[str, Column], str] = {}
     column_notes: dict[Column, str] = {}
     for column in columns:
@@ -203,7 +205,7 @@ def table_of(collection: Collection, *, per_shift: bool = False, expected: Itera
                 cell_notes[row, column] = "not run"
         common = Gap.common(list(gaps.values()))
         labels = [unit[1] for unit in units]
-        if text := describe(common, labels, seeds):
+        if text := "; ".join(filter(None, [describe(common, labels, seeds), absent.get(column, "")])):
             column_notes[column] = text
         for row, gap in gaps.items():
             if gap != common:
@@ -243,6 +245,18 @@ def _expected_units(cells: pd.DataFrame) -> list[tuple[str, str]]:
         for corruption in part["corruption"].unique():
             units |= {(str(study), f"{corruption} {severity}") for severity in part["severity"].unique()}
     return sorted(units)
+
+
+def _absent_studies(cells: pd.DataFrame, missing: Sequence[RunKey]) -> dict[Column, str]:
+    """Columns of averages to what they lack: studies that were expected, and of which there is no run."""
+    there = set(zip(cells["dataset"], cells["study"], strict=True))
+    kinds = {(name, study.name): study.kind for name, own in STUDIES.items() for study in own}
+    absent: dict[Column, list[str]] = {}
+    for key in dict.fromkeys(run[:2] for run in missing):
+        for group, kind in GROUPS.items():
+            if key not in there and kind == kinds.get(key):
+                absent.setdefault((key[0], group), []).append(key[1])
+    return {column: f"{', '.join(studies)} missing" for column, studies in absent.items()}
 
 
 def _tested_on_other_cases(cells: pd.DataFrame) -> set[Hashable]:

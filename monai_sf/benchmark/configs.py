@@ -53,8 +53,8 @@ class Bundle:
 
         Raises:
             FileNotFoundError: there is no such bundle, or it has no such overlay.
-            ValueError: ``train.yaml`` does not name its dataset, or an override is of a key that the
-                benchmark sets.
+            ValueError: ``train.yaml`` does not name its dataset, or an override or overlay sets a key that
+                the benchmark sets.
         """
         configs = Path(folder).resolve() / "configs"
         for name in ("train.yaml", "evaluate.yaml"):
@@ -80,6 +80,8 @@ class Bundle:
             )
         own = {"dataset_dir": os.path.abspath(dataset_dirs[dataset])} if dataset in dataset_dirs else {}
         files = tuple(str(_overlay(configs, name)) for name in overlays)
+        for file in files:
+            _check_overlay(file)
         merge([str(configs / "train.yaml"), *files], overrides)  # what cannot be merged is said now
         return cls(configs.parent, dataset, files, {**overrides, **own})
 
@@ -115,6 +117,16 @@ def _overlay(configs: Path, name: str) -> Path:
             f"no overlay {found}" + (f"; {configs} has {have}" if os.sep not in name else "")
         )
     return found
+
+
+def _check_overlay(file: str) -> None:
+    """Refuse what would be ignored, or give results the name of another run."""
+    content = _load(((file, os.stat(file).st_mtime_ns),))
+    if reserved := [key for key in content if key in RESERVED and key != "dataset_dir"]:
+        raise ValueError(
+            f"the overlay {file} sets {reserved[0]!r}, which the benchmark sets itself: use its own "
+            "arguments (bundles, studies, methods, seeds, output_dir)"
+        )
 
 
 @lru_cache(maxsize=256)

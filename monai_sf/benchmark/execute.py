@@ -15,7 +15,7 @@ import pandas as pd
 from monai.bundle import ConfigWorkflow
 
 from monai_sf.benchmark import grid
-from monai_sf.benchmark.marks import examine, locked, set_aside, write_mark
+from monai_sf.benchmark.marks import check_unedited, examine, locked, results_digest, set_aside, write_mark
 from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.tasks import Task
 from monai_sf.benchmark.write import write_tables
@@ -44,10 +44,12 @@ def execute(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[s
 
     Raises:
         BusyError: another process works on the task.
+        ValueError: a config file was edited since the task was given.
         Exception: whatever the task raises, without MONAI's wrapping.
     """
     lock = mark_path(output_dir, task.name).with_suffix(".lock")
     with locked(lock, f"another process works on {task.name}", _PATIENCE_S):
+        check_unedited(task, want)
         found = examine(task, want, output_dir)
         if found.state == "stale":
             for place in set_aside(task, output_dir):
@@ -112,6 +114,12 @@ def _train(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def _evaluate(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
+    """Evaluate; what was written is noted, so that it is seen when a part of it is lost."""
+    _train(task, want)
+    return {"results": results_digest(Path(task.folder) / "results")}
+
+
 def _trial(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
     """Train; a training that diverges is an answer too."""
     try:
@@ -135,10 +143,9 @@ def _results(task: Task, want: Mapping[str, Any]) -> list[str]:
 
 
 def _table(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables that name the runs that failed as missing; a study without data is no gap."""
-    runs = zip(task.options["results"], task.options["expected"], strict=True)
-    expected = [run for name, run in runs if name not in task.options.get("unavailable", ())]
-    paths = write_tables(_results(task, want), task.folder, expected=[tuple(run) for run in expected])
+    """Tables that name the runs that failed as missing."""
+    expected = [tuple(run) for run in task.expected()]
+    paths = write_tables(_results(task, want), task.folder, expected=expected)
     print(paths["text"].read_text(encoding="utf-8"))
     return {}
 
@@ -154,7 +161,7 @@ _KINDS = {
     "trial": _trial,
     "choose": _choose,
     "train": _train,
-    "evaluate": _train,
+    "evaluate": _evaluate,
     "table": _table,
     "report": _report,
 }

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,8 @@ def wanted(task: Task, output_dir: str | os.PathLike[str]) -> dict[str, Any]:
         config = fingerprint(merge(task.files, task.overrides))
     else:
         config = {"monai_sf": __version__, **{k: v for k, v in task.options.items() if k == "max_points"}}
+    if task.kind == "table":  # what failed is not among the inputs, yet the table names it
+        config["expected"] = task.expected()
     inputs: dict[str, Any] = {}
     if task.kind in ("trial", "train", "evaluate"):
         inputs["data"] = read_mark(output_dir, f"{task.dataset}/prepare")["result"]["digest"]
@@ -120,13 +122,15 @@ def examine(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[s
         return Finding("begun")
     if task.kind == "evaluate" and (version := _format_version(task)) != FORMAT_VERSION:
         return Finding("stale", f"results of format version {version}, this monai_sf has {FORMAT_VERSION}")
+    if "results" in result and result["results"] != results_digest(Path(task.folder) / "results"):
+        return Finding("stale", "the results are not those that it has written")
     return Finding("complete", result=result)
 
 
 def _format_version(task: Task) -> Any:
     try:
-        return json.loads(task.outputs()[0].read_text(encoding="utf-8")).get("format_version")
-    except ValueError:
+        return json.loads(task.outputs()[0].read_text(encoding="utf-8"))["format_version"]
+    except (ValueError, KeyError, TypeError):
         return "unreadable"
 
 
@@ -136,12 +140,32 @@ def _differences(mark: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
         there, here = mark.get(part, {}), want[part]
         keys = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
         if keys and part == "config":
-            changes = [f"{k}: {_short(there.get(k))} there, {_short(here.get(k))} now" for k in keys[:3]]
-            more = f", and {len(keys) - 3} more" if len(keys) > 3 else ""
-            found.append(f"another config ({'; '.join(changes)}{more})")
+            found.append(f"another config ({_changes(there, here, keys)})")
         elif keys:
             found.append(f"other inputs ({', '.join(keys[:3])})")
     return found
+
+
+def _changes(there: Mapping[str, Any], here: Mapping[str, Any], keys: Sequence[str]) -> str:
+    changes = [f"{k}: {_short(there.get(k))} there, {_short(here.get(k))} now" for k in keys[:3]]
+    return "; ".join(changes) + (f", and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def check_unedited(task: Task, want: Mapping[str, Any]) -> None:
+    """Refuse to run a task whose config files say something else than when it was given to the engine.
+
+    Hours may lie between, and the mark would say that it was run with the config of then.
+
+    Raises:
+        ValueError: they do; names what differs.
+    """
+    there, here = want["config"], fingerprint(merge(task.files, task.overrides)) if task.files else {}
+    keys = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
+    if task.files and keys:
+        raise ValueError(
+            f"the config was edited while the benchmark ran ({_changes(there, here, keys)}): give the same "
+            "command again, and what was run before the edit is run anew"
+        )
 
 
 def _short(value: Any, length: int = 40) -> str:

@@ -27,6 +27,12 @@ def log_path(output_dir: str | os.PathLike[str], task: str) -> Path:
     return Path(output_dir) / "logs" / f"{task}.log"
 
 
+def one_line(error: object, index: int = 0) -> str:
+    """One line of what an error says, the first unless told; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[index] if lines else type(error).__name__
+
+
 class BusyError(RuntimeError):
     """Another process works in the same place."""
 

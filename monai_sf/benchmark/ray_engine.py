@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
 import tempfile
 import threading
@@ -19,7 +20,7 @@ from typing import Any
 
 from monai_sf.benchmark import ray_worker
 from monai_sf.benchmark.engines import request, threads_of
-from monai_sf.benchmark.names import log_path
+from monai_sf.benchmark.names import log_path, one_line
 from monai_sf.benchmark.tasks import Task
 from monai_sf.benchmark.worker import Outcome
 
@@ -53,7 +54,9 @@ class RayEngine:
     def __init__(self, workers: int | None, output_dir: str | os.PathLike[str], address: str | None) -> None:
         self.output_dir = output_dir
         self._started = not ray.is_initialized()
-        if self._started:
+        if self._started and address is None:
+            _start()
+        elif self._started and address is not None:
             _connect(address)
         there = ray.cluster_resources()
         cores, gpus = int(there.get("CPU", 1)), int(there.get("GPU", 0))
@@ -108,7 +111,7 @@ class RayEngine:
                 about = trial.metrics or {}
                 if "name" in about:
                     search[about["name"]][1].set_result(Outcome(about["result"], about["error"]))
-            reason = "; ".join(str(error).strip().splitlines()[-1] for error in found.errors)
+            reason = "; ".join(one_line(error, -1) for error in found.errors)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
         for _, future in search.values():
@@ -136,8 +139,26 @@ def threads_of_share(cores: int) -> int:
     return threads_of(1) if os.environ.get("OMP_NUM_THREADS", "").isdecimal() else cores
 
 
-def _connect(address: str | None) -> None:
-    if address is not None and (place := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)):
+def _start() -> None:
+    """Start Ray on this machine, from the calling thread.
+
+    Ray has Linux kill its processes when the thread that has started them ends, so that must live
+    as long as the engine does.
+    """
+    on_terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        _init("local", include_dashboard=False)
+    except Exception as error:
+        raise ConnectionError(f"Ray cannot be started on this machine: {one_line(error)}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(
+                signal.SIGTERM, on_terminate
+            )  # Ray's own would end the benchmark without its last words
+
+
+def _connect(address: str) -> None:
+    if place := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address):
         try:
             socket.create_connection((place[1], int(place[2])), timeout=CONNECT_S).close()
         except OSError as error:
@@ -149,13 +170,7 @@ def _connect(address: str | None) -> None:
 
     def connect() -> None:
         try:
-            ray.init(
-                address=address if address is not None else "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=False if address is None else None,
-                configure_logging=False,
-            )
+            _init(address, include_dashboard=None)
         except BaseException as error:
             problem.append(error)
 
@@ -163,7 +178,15 @@ def _connect(address: str | None) -> None:
     thread.start()
     thread.join(CONNECT_S)
     if thread.is_alive() or problem:
-        why = str(problem[0]).strip().splitlines()[0] if problem else "it does not answer"
-        raise ConnectionError(
-            f"the Ray cluster {address or 'on this machine'} cannot be reached within {CONNECT_S:g} s: {why}"
-        )
+        why = one_line(problem[0]) if problem else "it does not answer"
+        raise ConnectionError(f"the Ray cluster {address} cannot be reached within {CONNECT_S:g} s: {why}")
+
+
+def _init(address: str, include_dashboard: bool | None) -> None:
+    ray.init(
+        address=address,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        include_dashboard=include_dashboard,
+        configure_logging=False,
+    )

@@ -17,7 +17,7 @@ from monai_sf.benchmark import grid
 from monai_sf.benchmark.configs import Bundle
 from monai_sf.benchmark.engines import Engine, open_engine
 from monai_sf.benchmark.marks import examine, locked, read_mark, wanted
-from monai_sf.benchmark.names import PAPER_METHODS, BenchmarkError, Terminated
+from monai_sf.benchmark.names import PAPER_METHODS, BenchmarkError, Terminated, one_line
 from monai_sf.benchmark.overview import Overview
 from monai_sf.benchmark.status import failures
 from monai_sf.benchmark.tasks import Task, build_tasks, studies_of
@@ -68,7 +68,7 @@ def run_benchmark(
 
     Returns:
         Task to its state: ``done``, ``skipped`` or ``unavailable`` (the data do not allow its study); with
-        ``dry_run`` what there is of it: ``complete``, ``begun``, ``stale`` or ``new``.
+        ``dry_run`` what there is of it: ``complete``, ``begun``, ``stale``, ``new`` or ``unavailable``.
 
     Raises:
         BenchmarkError: a task failed; lists them with their errors and logs.
@@ -114,12 +114,16 @@ def _look(tasks: Sequence[Task], root: Path) -> dict[str, str]:
     """Say what each task would do, as far as that can be known before those that it needs are run."""
     states: dict[str, str] = {}
     for task in tasks:
-        reason = ""
+        reason, needed = "", {need: states[need] for need in task.needs}
         if task.kind == "prepare":  # it will look at the data again; what it found before is assumed
             states[task.name] = "complete" if "result" in read_mark(root, task.name) else "new"
-        elif any(states[need] != "complete" for need in task.needs):
+        elif not set(needed.values()) <= {"complete", "unavailable"}:
             states[task.name] = "stale" if read_mark(root, task.name) else "new"
+        elif (reason := unavailable(task, root)) or "complete" not in needed.values():
+            states[task.name] = "unavailable"
         else:
+            there = [need for need, state in needed.items() if state == "complete"]
+            task = of_what_there_is(task, there, needed)
             found = examine(task, wanted(task, root), root)
             states[task.name], reason = found.state, found.reason
         print(f"{states[task.name]:9} {task.name}" + (f": {reason}" if reason else ""))
@@ -141,6 +145,21 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def unavailable(task: Task, root: Path) -> str:
+    """Why the data do not allow a training, as their preparation has found; empty where they do."""
+    if task.kind not in ("train", "trial"):
+        return ""
+    prepared = read_mark(root, f"{task.dataset}/prepare")
+    reason: str = prepared["result"]["unavailable"].get(task.run["study"], "")
+    return reason
+
+
+def of_what_there_is(task: Task, there: Sequence[str], needed: Mapping[str, str]) -> Task:
+    """The task, needing only what is there, and knowing what there cannot be."""
+    gone = [need for need, state in needed.items() if state == "unavailable"]
+    return dataclasses.replace(task, needs=tuple(there), options={**task.options, "unavailable": gone})
 
 
 class Scheduler:
@@ -185,9 +204,13 @@ class Scheduler:
                 continue
             needed = {need: self.overview.states[need] for need in task.needs}
             blocking = [n for n, state in needed.items() if state in ("failed", "not run")]
-            if blocking and (task.kind not in ("table", "report") or len(blocking) == len(needed)):
+            ended = set(needed.values()) <= {"done", "skipped", "unavailable", "failed", "not run"}
+            of_what_is_there = task.kind in ("table", "report") and (
+                not ended or bool({"done", "skipped"} & set(needed.values()))
+            )
+            if blocking and not of_what_is_there:
                 self.overview.set(task.name, "not run", f"needs {blocking[0]}")
-            elif set(needed.values()) <= {"done", "skipped", "unavailable", "failed", "not run"}:
+            elif ended:
                 ready += self._ready(task, needed)
         for (task, _), future in zip(ready, self.engine.submit(ready) if ready else (), strict=True):
             self.overview.set(task.name, "queued")
@@ -197,14 +220,13 @@ class Scheduler:
     def _ready(self, task: Task, needed: Mapping[str, str]) -> list[tuple[Task, Any]]:
         """The task with what it is to be run with; nothing when there is nothing to run."""
         there = tuple(need for need, state in needed.items() if state in ("done", "skipped"))
-        reason = self._unavailable(task)
+        reason = unavailable(task, self.output_dir)
         if not reason and task.needs and not there:
             reason = self.overview.reasons[task.needs[0]]
         if reason:
             self.overview.set(task.name, "unavailable", reason)
             return []
-        gone = [need for need, state in needed.items() if state == "unavailable"]
-        task = dataclasses.replace(task, needs=there, options={**task.options, "unavailable": gone})
+        task = of_what_there_is(task, there, needed)
         try:
             want = wanted(task, self.output_dir)
             found = examine(task, want, self.output_dir)
@@ -218,13 +240,6 @@ class Scheduler:
             self.overview.say(f"{task.name} is run anew, what is there is set aside: {found.reason}")
         return [(task, want)]
 
-    def _unavailable(self, task: Task) -> str:
-        if task.kind not in ("train", "trial"):
-            return ""
-        prepared = read_mark(self.output_dir, f"{task.dataset}/prepare")
-        reason: str = prepared["result"]["unavailable"].get(task.run["study"], "")
-        return reason
-
     def _wait(self) -> None:
         done, _ = wait(self.futures, timeout=1.0, return_when=FIRST_COMPLETED)
         for future in done:
@@ -232,7 +247,7 @@ class Scheduler:
             try:
                 outcome = future.result()
             except Exception as error:
-                outcome = Outcome(None, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+                outcome = Outcome(None, ": ".join(dict.fromkeys((type(error).__name__, one_line(error)))))
             if outcome.result is None:
                 self.overview.set(task.name, "failed", outcome.error)
             else:

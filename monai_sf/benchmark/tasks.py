@@ -57,6 +57,11 @@ class Task:
             return [Path(self.options["overlay"]), Path(self.options["overlay"]).with_suffix(".csv")]
         return [Path(self.folder) / name for name in names.get(self.kind, ())]
 
+    def expected(self) -> list[list[Any]]:
+        """Of a table, the runs that should be in it; a study without data is no gap."""
+        runs = zip(self.options["results"], self.options["expected"], strict=True)
+        return [list(run) for name, run in runs if name not in self.options.get("unavailable", ())]
+
     def belongings(self) -> list[Path]:
         """What is set aside before the task is run anew."""
         folder = Path(self.folder)

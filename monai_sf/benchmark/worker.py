@@ -54,14 +54,15 @@ class Worker:
     def run(self, request: Mapping[str, Any]) -> Outcome:
         """Run a task to its end, in a process that is made when there is none; blocks."""
         try:
-            process = self._started()
+            line = json.dumps({**request, "environment": self.environment}).encode() + b"\n"
+            try:
+                process = self._sent(line)
+            except BrokenPipeError:  # it has died since its last task
+                self._discard()
+                process = self._sent(line)
             if process is None:
                 return Outcome(None, "stopped")
-            line = json.dumps({**request, "environment": self.environment}).encode() + b"\n"
-            assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(line)
-            process.stdin.flush()
             answer = process.stdout.readline()
         except OSError as error:
             return Outcome(None, "stopped" if self.stopped else f"the worker cannot be started: {error}")
@@ -74,6 +75,26 @@ class Worker:
         if self.stopped:
             return Outcome(None, "stopped")
         return Outcome(None, f"the worker's own process failed, {in_words(status)}; {self.log} may tell more")
+
+    def _sent(self, line: bytes) -> subprocess.Popen[bytes] | None:
+        """The process, with the request sent to it; None after :meth:`stop`."""
+        process = self._started()
+        if process is not None:
+            assert process.stdin is not None
+            process.stdin.write(line)
+            process.stdin.flush()
+        return process
+
+    def _discard(self) -> None:
+        """Forget a process that has gone."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None:
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):  # what was not sent cannot be sent now
+                    if pipe is not None:
+                        pipe.close()
+            process.wait()
 
     def _started(self) -> subprocess.Popen[bytes] | None:
         with self._lock:

@@ -136,3 +136,10 @@ def test_the_engine_ray_without_ray_says_how_to_install_it(command, monkeypatch,
     monkeypatch.delitem(sys.modules, "monai_sf.benchmark.ray_engine", raising=False)
     assert command("--studies", "iid", "--engine", "ray") == 2
     assert "pip install 'monai-sf[ray]', or choose the engine local" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["method", "dataset_name", "seed", "study"])
+def test_an_overlay_cannot_set_what_tells_runs_apart(command, tmp_path, key, capsys):
+    (tmp_path / "mine.yaml").write_text(f"epochs: 1\n{key}: 1\n")
+    assert command("--studies", "iid", "--overlay", tmp_path / "mine.yaml") == 2
+    assert f"mine.yaml sets {key!r}, which the benchmark sets itself" in capsys.readouterr().err

@@ -189,3 +189,18 @@ def test_workers_share_the_cores_unless_told_otherwise(monkeypatch):
     assert [engines.threads_of(n) for n in (1, 2, 3, 16)] == [8, 4, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert engines.threads_of(2) == 3
+
+
+def test_a_worker_whose_process_has_died_between_two_tasks_gets_another(toy, tmp_path):
+    engine = engines.LocalEngine(1, tmp_path / "out")
+    try:
+        task = Task("lung_nodule_ct/nothing", "report", "lung_nodule_ct", (), str(tmp_path / "nothing"))
+        (first,) = engine.submit([(task, {"config": {}, "inputs": {}})])
+        assert "KeyError" in first.result().error
+        (worker,) = engine._workers
+        os.kill(worker._process.pid, signal.SIGKILL)
+        worker._process.wait()
+        (second,) = engine.submit([(task, {"config": {}, "inputs": {}})])
+        assert "KeyError" in second.result().error
+    finally:
+        engine.close()

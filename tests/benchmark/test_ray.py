@@ -1,7 +1,9 @@
 """The engine for a cluster, with one of two machines of a core each, both of them this one."""
 
 import os
+import signal
 import socket
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import pytest
 
 pytest.importorskip("ray", reason="the extra monai-sf[ray] is not installed")
 
+import psutil
 import ray
 from ray.cluster_utils import Cluster
 
@@ -79,3 +82,19 @@ def test_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
         place = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ConnectionError, match=rf"the Ray cluster {place} cannot be reached within 1 s"):
             open_engine("ray", workers=None, output_dir=tmp_path, address=place)
+
+
+def test_without_an_address_ray_starts_here_and_stays(tmp_path):
+    handler = signal.getsignal(signal.SIGTERM)
+    engine = open_engine("ray", workers=1, output_dir=tmp_path)
+    try:
+        assert signal.getsignal(signal.SIGTERM) is handler
+        time.sleep(0.5)
+        started = [
+            child for child in psutil.Process().children() if "gcs_server" in " ".join(child.cmdline())
+        ]
+        assert [child.status() != psutil.STATUS_ZOMBIE for child in started] == [True]
+        assert engine.slots == 1
+    finally:
+        engine.close()
+    assert not ray.is_initialized()

@@ -72,6 +72,11 @@ def note(what):
         file.write(f"{what}\n")
 
 
+def append(path, line):
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
 def cases(dataset_dir, dataset):
     table = pd.read_csv(Path(dataset_dir) / "cases.csv")
     if dataset == "dermoscopy":

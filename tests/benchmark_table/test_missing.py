@@ -164,3 +164,12 @@ def test_two_targets_of_one_study_are_two_shifts(runs):
     table = table_of(runs.collect(), per_shift=True)
     assert {c[2] for c in table.columns if c[1] == "acq"} == {"nih14: target", "nih14: other"}
     assert table.column_notes[(*ACQ, "nih14: other")] == "seed 1 of 0, 1"
+
+
+def test_a_study_without_any_run_is_named_at_the_average_that_lacks_it(runs):
+    runs.matrix(("iid", "nih14"), seeds=(0,))
+    expected = [RunKey("chest_xray", study, "confidnet", 0) for study in ("iid", "nih14", "chexpert")]
+    table = table_of(runs.collect(), expected=expected)
+    assert table.column_notes == {ACQ: "chexpert missing"}
+    assert "missing run: chest_xray/chexpert/confidnet/seed 0" in table.notes
+    assert table_of(runs.collect(), expected=expected[:2]).column_notes == {}
