@@ -41,7 +41,7 @@ def open_picture(image: Image.Image, *, mode: str, size: Sequence[int] | None = 
     return picture
 
 
-class LoadPictured(LoadImaged):  # type: ignore[misc]
+class LoadPictured(LoadImaged):
     """MONAI's ``LoadImaged`` with the reader that it is given, and no other.
 
     Where that reader fails, ``LoadImaged`` tries all others that it knows: a picture that
