@@ -121,7 +121,7 @@ def _overlay(configs: Path, name: str) -> Path:
 
 def _check_overlay(file: str) -> None:
     """Refuse what would be ignored, or give results the name of another run."""
-    content = _load(((file, os.stat(file).st_mtime_ns),))
+    content = ConfigParser.load_config_file(file)  # alone: keys such as a#b are of what it is laid over
     if reserved := [key for key in content if key in RESERVED and key != "dataset_dir"]:
         raise ValueError(
             f"the overlay {file} sets {reserved[0]!r}, which the benchmark sets itself: use its own "

@@ -29,6 +29,7 @@ weight_decay: 0.0
 epochs: 3
 pause: 0.0
 fail: ''
+nested: {{depth: 3}}
 device: cpu
 cases: "$benchmark.toy_bundle.cases(@dataset_dir, @dataset_name)"
 prepare: "$benchmark.toy_bundle.note('prepare')"
@@ -53,7 +54,7 @@ def write_bundle(folder, dataset="lung_nodule_ct"):
     (configs / "train.yaml").write_text(TRAIN.format(dataset=dataset))
     (configs / "devries.yaml").write_text("method: devries\n")
     (configs / "evaluate.yaml").write_text(EVALUATE)
-    (configs / "small.yaml").write_text("epochs: 2\n")
+    (configs / "small.yaml").write_text("epochs: 2\nnested#depth: 1\n")  # as real ones set keys within keys
     (configs / "metadata.json").write_text("{}")
     data = folder / "data"
     data.mkdir()
