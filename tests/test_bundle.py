@@ -147,7 +147,7 @@ def test_the_command_line_may_write_null_true_and_false_as_a_config_does(workflo
     assert made.parser["train"] == {"trainer": {"max_epochs": False, "names": ["null", "true"]}}
 
 
-def prepared(tmp_path, capsys, **columns):
+def prepared(tmp_path, capsys, near=None, **columns):
     from PIL import Image
 
     cases = pd.DataFrame({"case_id": [f"c{i:03d}" for i in range(80)], **columns})
@@ -158,7 +158,7 @@ def prepared(tmp_path, capsys, **columns):
     cases["label_name"] = [("benign", "malignant")[label] for label in cases["label"]]
     cases["source"] = "ct"
     cases.attrs["unavailable"] = {"spiculation": "none", "texture": "none"}
-    bundle.prepare(cases, tmp_path, dataset="lung_nodule_ct", split_seed=0)
+    bundle.prepare(cases, tmp_path, dataset="lung_nodule_ct", split_seed=0, near_duplicates=near)
     return capsys.readouterr().out
 
 
@@ -168,6 +168,9 @@ def test_prepare_says_how_studies_split_and_refuses_copies_on_both_sides(tmp_pat
     assert "study iid (no target domain" in together
     assert "train 5" in together
     assert "texture" not in together  # it cannot be run
+    # plain pictures all look alike
+    alike = prepared(tmp_path, capsys, near=0, group=[*groups[:79], "g78"])
+    assert "images that look alike on both sides of a split, look at them: study iid" in alike
     splits = {}
     for last in range(100, 130):  # a copy that is by chance on the same side is no leak
         try:
