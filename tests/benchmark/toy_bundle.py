@@ -96,7 +96,11 @@ def train(run_dir, run, learning_rate, weight_decay, epochs, pause, fail):
         _fail(fail.partition(":")[2])
     while state["epoch"] < epochs:
         note(f"{run} epoch {state['epoch'] + 1}")
-        time.sleep(pause)
+        try:
+            time.sleep(pause)
+        except KeyboardInterrupt:
+            note("asked to stop")
+            raise
         state["epoch"] += 1
         state["weights"] = (state["weights"] * 1.7 + learning_rate) % 3.1
         write_text(last, json.dumps(state))
