@@ -143,14 +143,6 @@ def test_outputs_without_the_mark_of_their_end_are_not_trusted(toy):
     assert states[f"{RUN}/evaluate"] == "skipped"
 
 
-def test_results_that_were_damaged_are_not_tabled(toy):
-    toy.run(methods=["confidnet"])
-    with open(toy.out / RUN / "results" / "iid" / "logits.npy", "r+b") as file:
-        file.truncate(100)
-    with pytest.raises(BenchmarkError, match="table: ResultsError: .* is damaged"):
-        toy.run(methods=["confidnet"])
-
-
 def test_results_of_an_older_format_are_evaluated_anew_and_it_is_said(toy, capsys):
     toy.run(methods=["confidnet"])
     path = toy.out / RUN / "results" / "run.json"
