@@ -86,12 +86,15 @@ def test_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
 
 def test_without_an_address_ray_starts_here_and_stays(tmp_path):
     handler = signal.getsignal(signal.SIGTERM)
+    before = {child.pid for child in psutil.Process().children()}  # of a cluster of another test
     engine = open_engine("ray", workers=1, output_dir=tmp_path)
     try:
         assert signal.getsignal(signal.SIGTERM) is handler
         time.sleep(0.5)
         started = [
-            child for child in psutil.Process().children() if "gcs_server" in " ".join(child.cmdline())
+            child
+            for child in psutil.Process().children()
+            if child.pid not in before and "gcs_server" in " ".join(child.cmdline())
         ]
         assert [child.status() != psutil.STATUS_ZOMBIE for child in started] == [True]
         assert engine.slots == 1
