@@ -23,19 +23,6 @@ BASE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _leave_determinism_and_metadata_as_they_were():
-    import torch
-    from monai.data import set_track_meta
-    from monai.utils import set_determinism
-
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    yield
-    set_determinism(None)
-    torch.use_deterministic_algorithms(deterministic)
-    set_track_meta(True)
-
-
 @pytest.fixture
 def workflow(tmp_path):
     configs = tmp_path / "some bundle" / "configs"
