@@ -45,7 +45,6 @@ __all__ = [
     "CSF",
     "CSFS",
     "PAPER_CSFS",
-    "ArrayLike",
     "csfs_for",
     "deep_gamblers_confidence",
     "energy",

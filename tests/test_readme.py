@@ -1,5 +1,6 @@
 """The README's commands are those that CI runs, its links lead somewhere."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -27,3 +28,10 @@ def test_links_lead_to_files(page):
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
     missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
     assert missing == []
+
+
+def test_the_api_page_says_what_the_docstrings_say():
+    spec = importlib.util.spec_from_file_location("api", ROOT / "docs/api.py")
+    api = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(api)
+    assert api.reference() == (ROOT / "docs/api.md").read_text(), "run: python docs/api.py"
