@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
@@ -24,7 +24,7 @@ def provenance(runs: Sequence[Run], settings: Mapping[str, Any]) -> dict[str, An
     """
     return {
         "report": {
-            "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "monai_sf": __version__,
             "python": platform.python_version(),
             "packages": {name: _version(name) for name in _PACKAGES},
