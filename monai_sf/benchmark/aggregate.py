@@ -289,6 +289,9 @@ def _dataset_notes(cells: pd.DataFrame) -> list[str]:
 
 
 def _run_notes(missing: Sequence[RunKey], collection: Collection) -> list[str]:
-    return [f"missing run: {key}" for key in missing] + [
-        f"not finished: {folder}" for folder in collection.unfinished
-    ]
+    notes = [f"missing run: {key}" for key in missing]
+    notes += [f"not finished: {folder}" for folder in collection.unfinished]
+    if len(collection.versions) > 1:
+        counts = "; ".join(f"{text} ({n} runs)" for text, n in sorted(collection.versions.items()))
+        notes.append(f"the runs were computed by different versions: {counts}")
+    return notes

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,6 +77,7 @@ class Collection:
         measure: the metric that was resampled, and that tables show.
         runs: each run and its folder.
         unfinished: folders of evaluations that have not finished.
+        versions: of the software, as a run names them, and how many runs do.
     """
 
     cells: pd.DataFrame
@@ -84,6 +86,7 @@ class Collection:
     measure: Measure
     runs: dict[RunKey, Path]
     unfinished: tuple[Path, ...] = field(default=())
+    versions: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_runs(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
@@ -166,9 +169,11 @@ def collect(
     rows: list[dict[str, Any]] = []
     curves: dict[Judged, Float] = {}
     resampled: dict[Judged, Float] = {}
+    versions: Counter[str] = Counter()
     for key, folder in runs.items():
         try:
             results = load_results(folder)
+            versions.update(_versions(results.run))
             for at, found, levels, draws in _judge(results, key, csfs, n_resamples, seed):
                 rows += _rows(at, found, levels, risk, str(results.run["data_kind"]))
                 if levels is not None:
@@ -179,7 +184,7 @@ def collect(
                     resampled[at] = resampled_values(shown.of_levels, found.confidence, found.error, *draws)
         except ResultsError as error:
             raise ResultsError(f"{folder}: {error}") from error
-    return Collection(pd.DataFrame(rows), curves, resampled, shown, runs, tuple(unfinished))
+    return Collection(pd.DataFrame(rows), curves, resampled, shown, runs, tuple(unfinished), versions)
 
 
 class _Found(NamedTuple):
@@ -257,6 +262,15 @@ def _fingerprint(results: Results, test_set: TestSet) -> str:
     labels = results.labels_of(test_set.name)
     text = "\n".join(sorted(f"{case}\t{label}" for case, label in zip(ids, labels, strict=True)))
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _versions(run: Mapping[str, Any]) -> list[str]:
+    """What computed the run, as one text; nothing where it does not say."""
+    named = run.get("versions")
+    if not isinstance(named, Mapping):
+        return []
+    known = [f"{name} {named[name]}" for name in ("monai-sf", "monai", "torch") if name in named]
+    return [", ".join(known)] if known else []
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from monai_sf.wiring import PLACES, with_bases
 
 #: Keys that the matrix sets itself.
 RESERVED = ("study", "method", "seed", "dataset_name", "dataset_dir", "output_dir", "run_dir")
+
+#: What the benchmark itself calls the folders beside those of the datasets.
+_TAKEN = ("all", "grid", "logs", "set_aside", "tables", "tasks")
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ class Bundle:
         if not isinstance(dataset, str) or dataset.startswith(("$", "@", "%")):
             raise ValueError(
                 f"{configs / 'train.yaml'}: dataset_name must be the dataset's name, it is {dataset!r}"
+            )
+        if dataset in _TAKEN or not re.fullmatch(r"\w[\w.-]*", dataset):
+            raise ValueError(
+                f"{configs / 'train.yaml'}: the dataset_name {dataset!r} cannot be that of a folder of the "
+                f"benchmark: use letters, digits, '_', '-' and '.', and none of {', '.join(_TAKEN)}"
             )
         own = {"dataset_dir": os.path.abspath(dataset_dirs[dataset])} if dataset in dataset_dirs else {}
         files = tuple(str(_overlay(configs, name)) for name in overlays)

@@ -46,17 +46,18 @@ def show_status(output_dir: str | os.PathLike[str]) -> str:
         state, tasks, counts = content["state"], content["tasks"], content["counts"]
         where = f"process {content['process']} on {content['host']}"
         left = content["time_left"]
-    except (ValueError, KeyError, TypeError) as error:
+        active = {name: task for name, task in tasks.items() if task["state"] == "running"}
+        running = [(name, duration(task["seconds"])) for name, task in active.items()]
+        problems = list(failures(tasks, output_dir))
+        known = ", ".join(f"{counts[s]} {s}" for s in STATES if counts.get(s)) + f" of {len(tasks)} tasks"
+        remaining = f"about {duration(left)} left" if left is not None and state == "running" else ""
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error!r}): it is written anew by the next run") from error
     if state == "running" and age > _SILENCE_S:
         state = "running when last heard of, so it was probably killed (the same command goes on)"
-    lines = [f"{state}; {where}, {duration(age)} ago"]
-    lines.append(", ".join(f"{counts[s]} {s}" for s in STATES if counts.get(s)) + f" of {len(tasks)} tasks")
-    if left is not None and content["state"] == "running":
-        lines.append(f"about {duration(left)} left")
-    running = [name for name, task in tasks.items() if task["state"] == "running"]
-    lines += [f"running: {name}, {duration(tasks[name]['seconds'])}" for name in running]
-    return "\n".join([*lines, *failures(tasks, output_dir)])
+    lines = [f"{state}; {where}, {duration(age)} ago", known, *([remaining] if remaining else [])]
+    lines += [f"running: {name}, {how_long}" for name, how_long in running]
+    return "\n".join([*lines, *problems])
 
 
 def duration(seconds: float) -> str:

@@ -135,6 +135,9 @@ def write_tables(
         table, per_shift, significant=texts, reference=reference, comparison=comparison, figures=pictures
     )
     write("html", "table.html", page)
+    for old in (folder / "significance.csv", *folder.glob("risk_coverage_*.*")):
+        if old not in written.values() and old.suffix in (".csv", ".svg", ".pdf"):
+            old.unlink(missing_ok=True)  # of an earlier call: it would be taken for a part of this one
     return written
 
 
