@@ -24,7 +24,7 @@ import pandas as pd
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.data import set_track_meta
-from monai.utils import BundlePropertyConfig, set_determinism
+from monai.utils import BundleProperty, BundlePropertyConfig, set_determinism
 
 from monai_sf import distributed
 from monai_sf.datasets import STUDIES, check_leaks, find_study, split_cases
@@ -34,12 +34,15 @@ from monai_sf.wiring import PLACES, SHARED, STEPS, with_bases
 
 logger = logging.getLogger(__name__)
 
-#: Top-level keys that are read by name and need not be referred to by another key.
-_ENTRIES = {"bundle_root", "seed"}.union(
+#: Keys that are read by name and need not be referred to by another key. Of MONAI's properties the required ones:
+#: an optional one that no config refers to, such as ``val_interval``, changes nothing.
+_ENTRIES = {"seed"}.union(
     STEPS,
-    (
-        re.split("::|#", str(p[BundlePropertyConfig.ID]))[0]
+    *(
+        (parts[0], "#".join(parts[:2]))
         for p in (*TrainProperties.values(), *InferProperties.values())
+        if p[BundleProperty.REQUIRED]
+        for parts in [str(p[BundlePropertyConfig.ID]).split("::")]
     ),
 )
 
@@ -95,7 +98,10 @@ def _without_tracking(config: Any) -> Any:
 
 
 def check_keys() -> None:
-    """Refuse top-level keys that nothing reads, so that a misspelt override is an error and not a default.
+    """Refuse keys that nothing reads, so that a misspelt override is an error and not a default.
+
+    Looks at the keys of the config and of its plain groups (``train#dataset``); what stands in a component is
+    an argument, which the component refuses itself.
 
     Raises:
         ValueError: a key is neither referred to in the bundle's configs nor one that MONAI reads; names the
@@ -106,10 +112,19 @@ def check_keys() -> None:
     if (workflow := _workflow()) is not None:  # an overlay may hold numbers that another of the configs reads
         files = (*workflow.config_root_path.iterdir(), *SHARED.iterdir())
         texts += [f.read_text(encoding="utf-8") for f in files if f.suffix in (".yaml", ".yml", ".json")]
-    referred = {key for text in texts for key in re.findall(r"[@%]([A-Za-z_]\w*)", text)}
-    unknown = [key for key in config if key not in referred | _ENTRIES]
+    referred = {
+        key.replace("::", "#")
+        for text in texts
+        for key in re.findall(r"[@%]([A-Za-z_]\w*(?:(?:#|::)\w+)?)", text)
+    }
+    read = _ENTRIES | referred | {key.partition("#")[0] for key in referred}
+    keys = [*config]
+    for key, group in config.items():
+        if isinstance(group, Mapping) and "_target_" not in group and key not in referred:
+            keys += [f"{key}#{name}" for name in group if key in read]
+    unknown = [key for key in keys if key not in read]
     if unknown:
-        known = sorted(set(config) - set(unknown))
+        known = sorted(set(keys) - set(unknown))
         hints = {key: difflib.get_close_matches(key, known, 3) for key in unknown}
         raise ValueError(
             "; ".join(

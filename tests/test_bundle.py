@@ -71,6 +71,13 @@ def test_keys_that_another_config_of_the_bundle_reads_are_fine(workflow):
     workflow(threshold=0.5, epochs=4)
 
 
+@pytest.mark.parametrize("key", ["val_interval", "postprocessing", "train#batch_size", "train#key_metric"])
+def test_keys_that_other_bundles_have_and_nothing_reads_here_are_refused(workflow, key):
+    with pytest.raises(RuntimeError) as caught:
+        workflow(**{key: 2})
+    assert f"nothing reads the config key '{key}'" in str(failure(caught.value))
+
+
 def test_another_config_in_the_same_folder_is_refused_and_the_difference_named(workflow, tmp_path):
     workflow().run()
     begun = json.loads((tmp_path / "runs" / "a" / "train.config.json").read_text())
