@@ -34,8 +34,8 @@ from monai_sf.wiring import PLACES, SHARED, STEPS, with_bases
 
 logger = logging.getLogger(__name__)
 
-#: Keys that are read by name and need not be referred to by another key. Of MONAI's properties the required ones:
-#: an optional one that no config refers to, such as ``val_interval``, changes nothing.
+#: Keys that are read by name and need not be referred to by another key. Of MONAI's properties the required
+#: ones: an optional one that no config refers to, such as ``val_interval``, changes nothing.
 _ENTRIES = {"seed"}.union(
     STEPS,
     *(
