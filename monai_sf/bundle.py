@@ -8,6 +8,7 @@ where :func:`_workflow` finds it.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import inspect
 import json
 import logging
@@ -15,7 +16,7 @@ import os
 import platform
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -209,15 +210,90 @@ def _claim(run_dir: Path, stage: str, config: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{path} is not JSON ({error}): remove the folder or choose another output_dir"
         ) from error
-    differences = [
-        f"{key}: {_short(begun.get(key, 'absent'))} there, {_short(config.get(key, 'absent'))} now"
-        for key in sorted(begun.keys() | config.keys())
-        if begun.get(key) != config.get(key)
-    ]
-    if differences:
+    if differences := _differences(begun, config, begun.keys() | config.keys()):
         raise ValueError(
-            f"{run_dir} was begun with another config ({'; '.join(differences)}). Choose another "
+            f"{run_dir} was begun with another config ({differences}). Choose another "
             "output_dir, or remove the folder to start anew"
+        )
+
+
+def _differences(begun: Mapping[str, Any], config: Mapping[str, Any], keys: Iterable[str]) -> str:
+    return "; ".join(
+        f"{key}: {_short(begun.get(key, 'absent'))} there, {_short(config.get(key, 'absent'))} now"
+        for key in sorted(keys)
+        if begun.get(key) != config.get(key)
+    )
+
+
+def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
+    """Refuse to use a network otherwise than it was trained: images of another size, another dropout.
+
+    The weights would fit, and the outputs would be wrong. Compares all that ``network_def`` and
+    ``preprocessing`` are made of with ``train.config.json``; a folder without it is taken as it is.
+
+    Args:
+        run_dir: folder of the run.
+
+    Raises:
+        ValueError: names what differs.
+    """
+    path = Path(run_dir) / "train.config.json"
+    if not path.exists():
+        return
+    trained, config = json.loads(path.read_text(encoding="utf-8")), merged_config()
+    made_of = [_made_of(one, "network_def", "preprocessing") for one in (trained, config)]
+    if differences := _differences(trained, config, set.union(*made_of)):
+        raise ValueError(
+            f"{run_dir} was trained with another network or other images ({differences}). Give the overlays "
+            "and values of its training here too"
+        )
+
+
+def _made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
+    """Top-level keys that some of them refer to, and these themselves."""
+    found: set[str] = set()
+    todo = list(keys)
+    while todo:
+        if (key := todo.pop()) not in found and key in config:
+            found.add(key)
+            for text in _strings([config[key]]):
+                todo += re.findall(r"@([A-Za-z_]\w*)", text)
+    return found
+
+
+def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: str) -> None:
+    """Write down which cases a run is trained on, or refuse other ones.
+
+    Tables that have changed, and another split seed or label rule, move cases between the splits: a resumed
+    training, or an evaluation, would test the network on cases that it has seen.
+
+    Args:
+        run_dir: folder of the run; ``cases.json`` is written into it when the training begins.
+        splits: case table with the column ``split``.
+        stage: "train" or "evaluate".
+
+    Raises:
+        ValueError: the training or validation cases are not those of ``cases.json``.
+    """
+    seen = splits.loc[splits["split"].isin(["train", "val"]), ["split", "label", "case_id"]].astype(str)
+    lines = sorted("\t".join(row) for row in seen.itertuples(index=False))
+    now = {
+        **{name: int((seen["split"] == name).sum()) for name in ("train", "val")},
+        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+    }
+    distributed.from_main(lambda: _claim_cases(Path(run_dir), now, stage))
+
+
+def _claim_cases(run_dir: Path, now: Mapping[str, Any], stage: str) -> None:
+    path = run_dir / "cases.json"
+    if stage == "train" and not (run_dir / _WORK[stage]).exists():
+        write_json(path, now)
+    elif path.exists() and (begun := json.loads(path.read_text(encoding="utf-8"))) != now:
+        raise ValueError(
+            f"{run_dir} was trained on other cases ({begun['train']} of them, {begun['val']} for validation; "
+            f"now {now['train']} and {now['val']}), so that some could be tested that it has seen. Give "
+            "dataset_dir, split_seed, label_rules and missing as they were then, or train anew in another "
+            "output_dir"
         )
 
 

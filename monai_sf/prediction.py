@@ -51,7 +51,7 @@ def image_records(
         for path in root.rglob("*")
         if not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
         and any(fnmatch.fnmatchcase(path.name.casefold(), p) for p in patterns)
-        and path.is_file()
+        and not path.is_dir()  # a link into nowhere is an image too, and is to be named
     )
     if channel_marks:
         files = [path for path in files if channel_marks[0] in path.name]

@@ -173,8 +173,9 @@ def test_images_of_a_folder_in_any_letter_case_and_with_a_file_a_channel(tmp_pat
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
     records = image_records(tmp_path, ["*.jpg", "*.png"])
-    assert [record["case_id"] for record in records] == ["a.jpg", "b/B.PNG"]
+    assert [record["case_id"] for record in records] == ["a.jpg", "b/B.PNG", "link.jpg"]
     assert records[0]["image"] == str(tmp_path / "a.jpg")
     with pytest.raises(FileNotFoundError, match=r"no file below .* matches \*\.dcm"):
         image_records(tmp_path, "*.dcm")
