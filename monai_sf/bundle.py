@@ -8,6 +8,7 @@ where :func:`_workflow` finds it.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import inspect
 import json
 import logging
@@ -15,7 +16,7 @@ import os
 import platform
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ import pandas as pd
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.data import set_track_meta
-from monai.utils import BundlePropertyConfig, set_determinism
+from monai.utils import BundleProperty, BundlePropertyConfig, set_determinism
 
 from monai_sf import distributed
 from monai_sf.datasets import STUDIES, check_leaks, find_study, split_cases
@@ -34,12 +35,15 @@ from monai_sf.wiring import PLACES, SHARED, STEPS, with_bases
 
 logger = logging.getLogger(__name__)
 
-#: Top-level keys that are read by name and need not be referred to by another key.
-_ENTRIES = {"bundle_root", "seed"}.union(
+#: Keys that are read by name and need not be referred to by another key. Of MONAI's properties the required
+#: ones: an optional one that no config refers to, such as ``val_interval``, changes nothing.
+_ENTRIES = {"seed"}.union(
     STEPS,
-    (
-        re.split("::|#", str(p[BundlePropertyConfig.ID]))[0]
+    *(
+        (parts[0], "#".join(parts[:2]))
         for p in (*TrainProperties.values(), *InferProperties.values())
+        if p[BundleProperty.REQUIRED]
+        for parts in [str(p[BundlePropertyConfig.ID]).split("::")]
     ),
 )
 
@@ -95,7 +99,10 @@ def _without_tracking(config: Any) -> Any:
 
 
 def check_keys() -> None:
-    """Refuse top-level keys that nothing reads, so that a misspelt override is an error and not a default.
+    """Refuse keys that nothing reads, so that a misspelt override is an error and not a default.
+
+    Looks at the keys of the config and of its plain groups (``train#dataset``); what stands in a component is
+    an argument, which the component refuses itself.
 
     Raises:
         ValueError: a key is neither referred to in the bundle's configs nor one that MONAI reads; names the
@@ -106,10 +113,19 @@ def check_keys() -> None:
     if (workflow := _workflow()) is not None:  # an overlay may hold numbers that another of the configs reads
         files = (*workflow.config_root_path.iterdir(), *SHARED.iterdir())
         texts += [f.read_text(encoding="utf-8") for f in files if f.suffix in (".yaml", ".yml", ".json")]
-    referred = {key for text in texts for key in re.findall(r"[@%]([A-Za-z_]\w*)", text)}
-    unknown = [key for key in config if key not in referred | _ENTRIES]
+    referred = {
+        key.replace("::", "#")
+        for text in texts
+        for key in re.findall(r"[@%]([A-Za-z_]\w*(?:(?:#|::)\w+)?)", text)
+    }
+    read = _ENTRIES | referred | {key.partition("#")[0] for key in referred}
+    keys = [*config]
+    for key, group in config.items():
+        if isinstance(group, Mapping) and "_target_" not in group and key not in referred:
+            keys += [f"{key}#{name}" for name in group if key in read]
+    unknown = [key for key in keys if key not in read]
     if unknown:
-        known = sorted(set(config) - set(unknown))
+        known = sorted(set(keys) - set(unknown))
         hints = {key: difflib.get_close_matches(key, known, 3) for key in unknown}
         raise ValueError(
             "; ".join(
@@ -194,15 +210,90 @@ def _claim(run_dir: Path, stage: str, config: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{path} is not JSON ({error}): remove the folder or choose another output_dir"
         ) from error
-    differences = [
-        f"{key}: {_short(begun.get(key, 'absent'))} there, {_short(config.get(key, 'absent'))} now"
-        for key in sorted(begun.keys() | config.keys())
-        if begun.get(key) != config.get(key)
-    ]
-    if differences:
+    if differences := _differences(begun, config, begun.keys() | config.keys()):
         raise ValueError(
-            f"{run_dir} was begun with another config ({'; '.join(differences)}). Choose another "
+            f"{run_dir} was begun with another config ({differences}). Choose another "
             "output_dir, or remove the folder to start anew"
+        )
+
+
+def _differences(begun: Mapping[str, Any], config: Mapping[str, Any], keys: Iterable[str]) -> str:
+    return "; ".join(
+        f"{key}: {_short(begun.get(key, 'absent'))} there, {_short(config.get(key, 'absent'))} now"
+        for key in sorted(keys)
+        if begun.get(key) != config.get(key)
+    )
+
+
+def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
+    """Refuse to use a network otherwise than it was trained: images of another size, another dropout.
+
+    The weights would fit, and the outputs would be wrong. Compares all that ``network_def`` and
+    ``preprocessing`` are made of with ``train.config.json``; a folder without it is taken as it is.
+
+    Args:
+        run_dir: folder of the run.
+
+    Raises:
+        ValueError: names what differs.
+    """
+    path = Path(run_dir) / "train.config.json"
+    if not path.exists():
+        return
+    trained, config = json.loads(path.read_text(encoding="utf-8")), merged_config()
+    made_of = [_made_of(one, "network_def", "preprocessing") for one in (trained, config)]
+    if differences := _differences(trained, config, set.union(*made_of)):
+        raise ValueError(
+            f"{run_dir} was trained with another network or other images ({differences}). Give the overlays "
+            "and values of its training here too"
+        )
+
+
+def _made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
+    """Top-level keys that some of them refer to, and these themselves."""
+    found: set[str] = set()
+    todo = list(keys)
+    while todo:
+        if (key := todo.pop()) not in found and key in config:
+            found.add(key)
+            for text in _strings([config[key]]):
+                todo += re.findall(r"@([A-Za-z_]\w*)", text)
+    return found
+
+
+def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: str) -> None:
+    """Write down which cases a run is trained on, or refuse other ones.
+
+    Tables that have changed, and another split seed or label rule, move cases between the splits: a resumed
+    training, or an evaluation, would test the network on cases that it has seen.
+
+    Args:
+        run_dir: folder of the run; ``cases.json`` is written into it when the training begins.
+        splits: case table with the column ``split``.
+        stage: "train" or "evaluate".
+
+    Raises:
+        ValueError: the training or validation cases are not those of ``cases.json``.
+    """
+    seen = splits.loc[splits["split"].isin(["train", "val"]), ["split", "label", "case_id"]].astype(str)
+    lines = sorted("\t".join(row) for row in seen.itertuples(index=False))
+    now = {
+        **{name: int((seen["split"] == name).sum()) for name in ("train", "val")},
+        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+    }
+    distributed.from_main(lambda: _claim_cases(Path(run_dir), now, stage))
+
+
+def _claim_cases(run_dir: Path, now: Mapping[str, Any], stage: str) -> None:
+    path = run_dir / "cases.json"
+    if stage == "train" and not (run_dir / _WORK[stage]).exists():
+        write_json(path, now)
+    elif path.exists() and (begun := json.loads(path.read_text(encoding="utf-8"))) != now:
+        raise ValueError(
+            f"{run_dir} was trained on other cases ({begun['train']} of them, {begun['val']} for validation; "
+            f"now {now['train']} and {now['val']}), so that some could be tested that it has seen. Give "
+            "dataset_dir, split_seed, label_rules and missing as they were then, or train anew in another "
+            "output_dir"
         )
 
 

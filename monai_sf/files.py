@@ -79,6 +79,20 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(partial, path)
 
 
+def refuse_unwritable(path: str | os.PathLike[str]) -> None:
+    """Find out before a long computation whether ``path`` can be written after it.
+
+    Raises:
+        OSError: as :func:`atomic_path`.
+    """
+    path = Path(path)
+    partial = _temporary_beside(path)
+    with _clean_up(path, partial):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        partial.unlink()
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all (see :func:`atomic_path`)."""
     with atomic_path(path) as partial:

@@ -6,7 +6,7 @@ import fnmatch
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,9 +17,10 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys
 from torch import Tensor
+from torch.utils.data import Subset
 from tqdm import tqdm
 
-from monai_sf.files import write_text
+from monai_sf.files import refuse_unwritable, write_text
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks import ConfidenceClassifier, load_checkpoint, load_weights, to_device
 from monai_sf.scores import CSFS, csfs_for
@@ -41,7 +42,7 @@ def image_records(
         first below ``folder``).
 
     Raises:
-        FileNotFoundError: nothing there matches, or channels are missing; names them all.
+        FileNotFoundError: nothing there matches.
     """
     root = Path(folder)
     patterns = [p.casefold() for p in ([pattern] if isinstance(pattern, str) else pattern)]
@@ -50,7 +51,7 @@ def image_records(
         for path in root.rglob("*")
         if not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
         and any(fnmatch.fnmatchcase(path.name.casefold(), p) for p in patterns)
-        and path.is_file()
+        and not path.is_dir()  # a link into nowhere is an image too, and is to be named
     )
     if channel_marks:
         files = [path for path in files if channel_marks[0] in path.name]
@@ -58,18 +59,10 @@ def image_records(
         marked = f" and has {channel_marks[0]!r} in its name" if channel_marks else ""
         raise FileNotFoundError(f"no file below {root} matches {' or '.join(patterns)}{marked}")
     records: list[dict[str, Any]] = []
-    absent: list[str] = []
     for path in files:
-        channels = [path.with_name(path.name.replace(channel_marks[0], mark)) for mark in channel_marks]
-        absent += [str(channel) for channel in channels if not channel.is_file()]
-        image: Any = [str(channel) for channel in channels] or str(path)
-        records.append({"image": image, "case_id": str(PurePosixPath(path.relative_to(root)))})
-    if absent:
-        listed = "\n  ".join(absent[:20])
-        raise FileNotFoundError(
-            f"{len(absent)} channel files are missing:\n  {listed}"
-            + (f"\n  and {len(absent) - 20} more" if len(absent) > 20 else "")
-        )
+        channels = [str(path.with_name(path.name.replace(channel_marks[0], m))) for m in channel_marks]
+        case_id = str(PurePosixPath(path.relative_to(root)))
+        records.append({"image": channels or str(path), "case_id": case_id})
     return records
 
 
@@ -155,10 +148,11 @@ class ImagePredictor(SupervisedEvaluator):
             )
         self.checkpoint, self.method, self.class_names = str(checkpoint), method, list(class_names)
         self.output = Path(output)
-        self.count = len(dataset)
+        self.dataset, self.batch_size = dataset, batch_size
         self.csf = csf
         self.threshold = stored_threshold(evaluation, csf) if csf is not None else math.nan
         self.rows: list[pd.DataFrame] = []
+        self.unusable: dict[str, str] = {}  # by case: what is wrong with its image
         self.failed: list[str] = []
         super().__init__(
             device=device,
@@ -193,32 +187,62 @@ class ImagePredictor(SupervisedEvaluator):
         self.bar.update(len(bad))
 
     def load(self) -> None:
-        """Take the weights of the checkpoint.
+        """Take the weights of the checkpoint, and find out whether the CSV can be written.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
             ValueError: the checkpoint is damaged or of another network.
+            OSError: the CSV cannot be written.
         """
         state: dict[str, Any] = load_checkpoint(self.checkpoint)
         load_weights(self.network, state["network"], self.checkpoint)
+        refuse_unwritable(self.output)
+
+    def leave_out(self, faults: Mapping[str, str]) -> None:
+        """Classify all images but those that cannot be used; :meth:`run` names these when it is done.
+
+        Args:
+            faults: path of an unusable image, as the dataset has it, to what is wrong with it.
+        """
+        keep, self.unusable = [], {}
+        for i, record in enumerate(self.dataset.data):
+            image, case_id = record["image"], record["case_id"]
+            if isinstance(image, str):
+                wrong = faults.get(image, "")
+            else:
+                wrong = "; ".join(f"{Path(file).name} {faults[file]}" for file in image if file in faults)
+            if wrong:
+                self.unusable[case_id] = wrong
+            else:
+                keep.append(i)
+        self.data_loader = DataLoader(Subset(self.dataset, keep), batch_size=self.batch_size)
+        self.state.epoch_length = len(self.data_loader)
 
     def run(self) -> None:  # type: ignore[override]
         """Classify all images with the weights of the checkpoint, and write the CSV.
 
         Raises:
-            FileNotFoundError, ValueError: see :meth:`load`.
-            FloatingPointError: outputs of some images are NaN or infinite; names them all. The CSV holds the
-                other images.
-            OSError: the CSV cannot be written.
+            FileNotFoundError, OSError: see :meth:`load`.
+            ValueError: see :meth:`load`; or some images cannot be used, or their outputs are NaN or infinite;
+                names them all. The CSV holds the other images.
         """
         self.load()
         self.rows, self.failed = [], []
-        with tqdm(total=self.count, desc="classify", unit="image") as self.bar:
-            super().run()
-        write_text(self.output, pd.concat(self.rows).to_csv(index=False, lineterminator="\n"))
-        print(f"{sum(map(len, self.rows))} predictions: {self.output}")
-        if self.failed:
-            raise FloatingPointError(
-                f"{len(self.failed)} images have no finite output and are not in {self.output}: "
-                f"{', '.join(self.failed)}. Look for NaN or infinite pixels in them"
+        count = len(self.dataset) - len(self.unusable)
+        if count:
+            with tqdm(total=count, desc="classify", unit="image") as self.bar:
+                super().run()
+            write_text(self.output, pd.concat(self.rows).to_csv(index=False, lineterminator="\n"))
+            print(f"{sum(map(len, self.rows))} predictions: {self.output}")
+        wrong = self.unusable | dict.fromkeys(
+            self.failed, "has no finite output: look for NaN or infinite pixels in it"
+        )
+        if wrong:
+            lines = [f"{case_id}: {fault}" for case_id, fault in wrong.items()]
+            raise ValueError(
+                f"{len(wrong)} of {len(self.dataset)} images have no answer"
+                + (f" and are not in {self.output}" if count else "; nothing was written")
+                + ":\n  "
+                + "\n  ".join(lines)
+                + "\nGet these files anew or convert them"
             )

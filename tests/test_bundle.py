@@ -71,6 +71,13 @@ def test_keys_that_another_config_of_the_bundle_reads_are_fine(workflow):
     workflow(threshold=0.5, epochs=4)
 
 
+@pytest.mark.parametrize("key", ["val_interval", "postprocessing", "train#batch_size", "train#key_metric"])
+def test_keys_that_other_bundles_have_and_nothing_reads_here_are_refused(workflow, key):
+    with pytest.raises(RuntimeError) as caught:
+        workflow(**{key: 2})
+    assert f"nothing reads the config key '{key}'" in str(failure(caught.value))
+
+
 def test_another_config_in_the_same_folder_is_refused_and_the_difference_named(workflow, tmp_path):
     workflow().run()
     begun = json.loads((tmp_path / "runs" / "a" / "train.config.json").read_text())
@@ -83,6 +90,43 @@ def test_another_config_in_the_same_folder_is_refused_and_the_difference_named(w
     assert "another config (epochs: 3 there, 5 now; seed: 0 there, 1 now). Choose another output_dir" in str(
         failure(caught.value)
     )
+
+
+def test_a_network_is_used_as_it_was_trained_or_not_at_all(workflow, tmp_path):
+    images = {"preprocessing": {"size": "@image_size"}, "train": {"trainer": {"x": "@preprocessing"}}}
+    workflow(image_size=[32, 32], network_def={"dropout": 0.1}, **images).run()
+    later = {"run": "$monai_sf.bundle.check_trained_alike(@run_dir)", "epochs": 9, **images}
+    workflow(image_size=[32, 32], network_def={"dropout": 0.1}, **later).run()
+    with pytest.raises(RuntimeError) as caught:
+        workflow(image_size=[64, 64], network_def={"dropout": 0.2}, **later).run()
+    assert str(failure(caught.value)).endswith(
+        "was trained with another network or other images (image_size: [32, 32] there, [64, 64] now; "
+        'network_def: {"dropout": 0.1} there, {"dropout": 0.2} now). Give the overlays and values of its '
+        "training here too"
+    )
+    elsewhere = {"output_dir": str(tmp_path / "elsewhere")}  # a network that came without its run's folder
+    workflow(image_size=[64, 64], network_def={"dropout": 0.2}, **elsewhere, **later).run()
+
+
+def test_no_case_that_was_trained_on_is_tested(tmp_path):
+    splits = pd.DataFrame(
+        {"case_id": list("abcd"), "label": [0, 1, 0, 1], "split": ["train", "train", "val", "iid"]}
+    )
+    bundle.claim_cases(tmp_path, splits[:2], "train")
+    bundle.claim_cases(tmp_path, splits, "train")  # nothing was trained yet
+    (tmp_path / "last.pt").write_text("")
+    for stage in ("train", "evaluate"):
+        bundle.claim_cases(tmp_path, splits[::-1], stage)
+        bundle.claim_cases(tmp_path, splits.assign(split=["train", "train", "val", "target"]), stage)
+        for wrong in (
+            splits.assign(split=["train", "iid", "val", "train"]),
+            splits.assign(label=[1, 1, 0, 1]),
+        ):
+            with pytest.raises(
+                ValueError, match=r"trained on other cases \(2 of them, 1 for validation; now 2"
+            ):
+                bundle.claim_cases(tmp_path, wrong, stage)
+    bundle.claim_cases(tmp_path / "foreign", splits, "evaluate")
 
 
 def test_a_first_try_that_computed_nothing_does_not_hold_the_folder(workflow, tmp_path):

@@ -153,7 +153,7 @@ def test_an_image_with_nan_gets_no_answer_and_the_others_keep_theirs(run_dir, tm
     broken = predictor(run_dir, output=tmp_path / "p.csv")
     for i in (3, 17):
         broken.data_loader.dataset.data[i]["image"] = np.full((1, 16, 16), np.nan, np.float32)
-    with pytest.raises(FloatingPointError, match="2 images have no finite output .*: case03, case17"):
+    with pytest.raises(ValueError, match=r"2 of 40 images have no answer and are not in .*:\n  case03: has"):
         broken.run()
     table = pd.read_csv(tmp_path / "p.csv")
     assert list(table["case_id"]) == [c for c in toy_cases()["case_id"] if c not in ("case03", "case17")]
@@ -173,20 +173,56 @@ def test_images_of_a_folder_in_any_letter_case_and_with_a_file_a_channel(tmp_pat
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
     records = image_records(tmp_path, ["*.jpg", "*.png"])
-    assert [record["case_id"] for record in records] == ["a.jpg", "b/B.PNG"]
+    assert [record["case_id"] for record in records] == ["a.jpg", "b/B.PNG", "link.jpg"]
     assert records[0]["image"] == str(tmp_path / "a.jpg")
     with pytest.raises(FileNotFoundError, match=r"no file below .* matches \*\.dcm"):
         image_records(tmp_path, "*.dcm")
 
 
-def test_missing_channel_files_are_all_named(tmp_path):
+def test_unusable_images_are_left_out_and_all_named_after_the_others_have_their_answer(run_dir, tmp_path):
+    predictor(run_dir, output=tmp_path / "all.csv").run()
+    names = [f"{case_id}.png" for case_id in toy_cases()["case_id"]]
+    some = predictor(run_dir, output=tmp_path / "p.csv", batch_size=7)
+    pixels = [record["image"] for record in some.dataset.data]
+    for record, name in zip(some.dataset.data, names, strict=True):
+        record["image"] = name
+    some.leave_out({names[0]: "is CMYK", names[21]: "is not there"})
+    for record, image in zip(some.dataset.data, pixels, strict=True):
+        record["image"] = image
+    with pytest.raises(ValueError, match=r"2 of 40 .*\n  case00: is CMYK\n  case21: is not there\nGet"):
+        some.run()
+    everything, left = pd.read_csv(tmp_path / "all.csv"), pd.read_csv(tmp_path / "p.csv")
+    expected = everything[~everything["case_id"].isin(["case00", "case21"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(left, expected, atol=1e-5)
+
+
+def test_where_no_image_can_be_used_nothing_is_written(run_dir, tmp_path):
+    none = predictor(run_dir, output=tmp_path / "p.csv")
+    for record in none.dataset.data:
+        record["image"] = ["a_w1.png", "a_w2.png"]
+    none.leave_out({"a_w2.png": "is L"})
+    with pytest.raises(ValueError, match=r"40 of 40 .*; nothing was written:\n  case00: a_w2\.png is L\n"):
+        none.run()
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_an_output_that_cannot_be_written_is_said_before_any_image_is_read(run_dir, tmp_path):
+    (tmp_path / "file").write_text("")
+    unwritable = predictor(run_dir, output=tmp_path / "file" / "p.csv")
+    with pytest.raises(OSError, match=r"cannot write .*p\.csv"):
+        unwritable.load()
+    predictor(run_dir, output=tmp_path / "p.csv").load()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_image_with_a_file_a_channel(tmp_path):
     for name in ("x_w1.png", "x_w2.png", "y_w1.png"):
         (tmp_path / name).write_bytes(b"")
-    assert image_records(tmp_path, "x*.png", ["_w1", "_w2"]) == [
-        {"image": [str(tmp_path / f"x_w{i}.png") for i in (1, 2)], "case_id": "x_w1.png"}
+    assert image_records(tmp_path, "*.png", ["_w1", "_w2"]) == [
+        {"image": [str(tmp_path / f"{case}_w{i}.png") for i in (1, 2)], "case_id": f"{case}_w1.png"}
+        for case in "xy"  # the preflight says that a channel of y is not there
     ]
-    with pytest.raises(FileNotFoundError, match=r"3 channel files are missing:\n.*x_w3.*\n.*y_w2.*\n.*y_w3"):
-        image_records(tmp_path, "*.png", ["_w1", "_w2", "_w3"])
     with pytest.raises(FileNotFoundError, match="and has '_ch0' in its name"):
         image_records(tmp_path, "*.png", ["_ch0", "_ch1"])

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from monai_sf.datasets.rendered_files import usable_cores
 
-__all__ = ["PreflightError", "check_images", "check_labels"]
+__all__ = ["PreflightError", "check_images", "check_labels", "image_faults"]
 
 _MOST_LISTED = 20
 
@@ -79,9 +79,60 @@ def check_images(
         ValueError: If ``modes`` is one string, or the cache is another file.
         OSError: If the cache cannot be made.
     """
+    images, faults, decoded = _look(cases, Path(dataset_dir), modes, shape, smallest, cache, workers)
+    if faults:
+        lines = [f"{name}: {fault}" for name, fault in faults.items()]
+        more = f"\n  and {len(lines) - _MOST_LISTED} more" if len(lines) > _MOST_LISTED else ""
+        raise PreflightError(
+            f"{len(faults)} of {images} images below {dataset_dir} cannot be used:\n  "
+            + "\n  ".join(lines[:_MOST_LISTED])
+            + more
+            + "\nGet these files anew or convert them; none was left out",
+            faults,
+        )
+    return decoded
+
+
+def image_faults(
+    cases: pd.DataFrame,
+    dataset_dir: str | Path,
+    *,
+    modes: Collection[str],
+    shape: Sequence[int] | None = None,
+    smallest: int = 1,
+    workers: int | None = None,
+) -> dict[str, str]:
+    """What is wrong with images that need not all be usable; looked at as by :func:`check_images`.
+
+    Args:
+        cases: Table with the column ``image``.
+        dataset_dir: The folder that ``image`` is relative to.
+        modes: What images may be.
+        shape: Height and width that every image has, or None for any.
+        smallest: Smallest height and width.
+        workers: Threads.
+
+    Returns:
+        Path of each image that cannot be used, as it stands in ``image``, to what is wrong with it.
+
+    Raises:
+        ValueError: If ``modes`` is one string.
+    """
+    return _look(cases, Path(dataset_dir), modes, shape, smallest, None, workers)[1]
+
+
+def _look(
+    cases: pd.DataFrame,
+    root: Path,
+    modes: Collection[str],
+    shape: Sequence[int] | None,
+    smallest: int,
+    cache: str | Path | None,
+    workers: int | None,
+) -> tuple[int, dict[str, str], int]:
+    """How many images there are, what is wrong with which, and how many of them were decoded to know it."""
     if isinstance(modes, str):
         raise ValueError(f"modes must be a list of names, got the string {modes!r}")
-    root = Path(dataset_dir)
     images = list(
         dict.fromkeys(name for one in cases["image"] for name in ([one] if isinstance(one, str) else one))
     )
@@ -97,17 +148,7 @@ def check_images(
         memory.remember(root, {name: (stamps[name], one) for name, one in fresh.items() if not one.error})
     facts |= fresh
     faults = {name: fault for name in images if (fault := _fault(facts[name], modes, shape, smallest))}
-    if faults:
-        lines = [f"{name}: {fault}" for name, fault in faults.items()]
-        more = f"\n  and {len(lines) - _MOST_LISTED} more" if len(lines) > _MOST_LISTED else ""
-        raise PreflightError(
-            f"{len(faults)} of {len(images)} images below {root} cannot be used:\n  "
-            + "\n  ".join(lines[:_MOST_LISTED])
-            + more
-            + "\nGet these files anew or convert them; none was left out",
-            faults,
-        )
-    return len(todo)
+    return len(images), faults, len(todo)
 
 
 def check_labels(cases: pd.DataFrame, num_classes: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,26 @@ def test_inference_without_labels_and_without_the_training(trained, tmp_path):
     assert table["MSR"].between(0, 1).all()
     classes = ConfigParser.load_config_file(str(bundle.configs / "inference.json"))["class_names"]
     assert isinstance(classes, str) or set(table["class"]) <= set(classes)
+
+
+@pytest.mark.e2e
+def test_a_run_is_not_used_with_other_cases_or_images_than_it_was_trained_on(trained, tmp_path):
+    bundle, run_dir = trained
+    if bundle.name != "dermoscopy":  # the checks stand in the shared configs
+        return
+    for name in ("best.pt", "last.pt", "train.config.json", "cases.json"):
+        shutil.copy(run_dir / name, tmp_path)
+    study = {"study": STUDIES[bundle.name][-1].name, "run_dir": str(tmp_path)}
+    images = {"run_dir": str(tmp_path), "csf": None, "image_size": [40, 40]}
+    for files, wrong, words in (
+        (("train.yaml", "evaluate.yaml"), {**study, "split_seed": 1}, "trained on other cases"),
+        (("train.yaml", "evaluate.yaml"), {**study, "image_size": [40, 40]}, r"image_size: \[32, 32\] there"),
+        (("inference.json",), images, r"image_size: \[32, 32\] there"),
+    ):
+        with pytest.raises(RuntimeError) as caught:
+            bundle.run(*files, "small.yaml", **wrong)
+        assert re.search(words, str(root_cause(caught.value)))
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.e2e
