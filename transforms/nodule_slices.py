@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
+from monai.data.meta_tensor import MetaTensor
 from monai.transforms.transform import MapTransform, Transform
 from monai.utils.enums import TransformBackends
 from monai.utils.type_conversion import convert_to_dst_type, convert_to_tensor
@@ -57,7 +58,8 @@ class ExtractNoduleSlices(Transform):
             (slices, C, H, W) of the volume's type; H and W are ``size``, or the other two axes in order.
 
         Raises:
-            ValueError: If shapes do not fit, the mask is empty, or the volume has too few slices.
+            ValueError: If shapes or affines do not fit, the mask is empty or not finite, or the volume has
+                too few slices.
         """
         values = convert_to_tensor(volume, track_meta=False)
         weight = convert_to_tensor(mask, track_meta=False)
@@ -71,6 +73,9 @@ class ExtractNoduleSlices(Transform):
                 "volume must be (C, X, Y, Z) and mask (1, X, Y, Z) of the same X, Y, Z; got "
                 f"{tuple(values.shape)} and {tuple(weight.shape)}"
             )
+        if not torch.isfinite(weight).all():
+            raise ValueError("mask holds NaN or infinity: its largest slice and its centre have no meaning")
+        _check_same_place(volume, mask)
         values = values.movedim(1 + self.axis, 0)
         weight = weight[0].movedim(self.axis, 0).to(torch.float64)
         if not (weight > 0).any():
@@ -100,6 +105,25 @@ class ExtractNoduleSlices(Transform):
             pad = [0, 0, before, after] if dim == 2 else [before, after]
             cut = torch.nn.functional.pad(inside, pad, value=self.padding)
         return cut
+
+
+def _check_same_place(volume: NdarrayOrTensor, mask: NdarrayOrTensor) -> None:
+    """Refuse a mask of the same shape whose voxels lie elsewhere; the identity is no affine that was read."""
+    if not (isinstance(volume, MetaTensor) and isinstance(mask, MetaTensor)):
+        return
+    one, other = (
+        torch.as_tensor(image.affine, dtype=torch.float64, device="cpu") for image in (volume, mask)
+    )
+    if any(torch.equal(affine, torch.eye(4, dtype=torch.float64)) for affine in (one, other)):
+        return
+    ends = [torch.tensor([0.0, size - 1], dtype=torch.float64) for size in volume.shape[1:]]
+    corners = torch.cartesian_prod(*ends, torch.ones(1, dtype=torch.float64))
+    apart = float((corners @ (one - other).T).norm(dim=1).max())
+    if apart > 0.5 * float(one[:3, :3].norm(dim=0).min()):
+        raise ValueError(
+            f"volume and mask lie in different places: their corners are up to {apart:.3g} mm apart. Bring "
+            "the mask onto the volume's grid first, with MONAI's Orientation or ResampleToMatch"
+        )
 
 
 class ExtractNoduleSlicesd(MapTransform):

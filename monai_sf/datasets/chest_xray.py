@@ -127,11 +127,16 @@ def _check_values(table: TableFile, values: Labels) -> Labels:
 
 def _chexpert(reading: Reading, rules: _Rules) -> None:
     columns = ("Path", "Frontal/Lateral", *LABEL_NAMES)
-    parts = [find_table(reading.tree, name, columns) for name in (r"train\.csv", r"valid\.csv")]
-    tables = [table for table in parts if table is not None]
+    both = [find_table(reading.tree, name, columns) for name in (r"train\.csv", r"valid\.csv")]
+    tables = [table for table in both if table is not None]
     if not tables:
         reading.lacks("chexpert", "no table train.csv or valid.csv with the columns Path, Frontal/Lateral, …")
-    seen: list[pd.Series] = []
+    elif len(tables) == 1:
+        lacking = "valid.csv" if both[0] else "train.csv"
+        reading.note(
+            f"chexpert: no table {lacking} with the columns Path, Frontal/Lateral, … beside {tables[0]}"
+        )
+    frames: list[tuple[TableFile, pd.DataFrame, Labels]] = []
     for table in tables:
         raw = read_columns(reading.tree, table, columns[:2], numbers=LABEL_NAMES)
         # The first folder is CheXpert-v1.0 or CheXpert-v1.0-small; the four parts below it tell the images.
@@ -143,8 +148,7 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
                 f"{table}: Path must end as train/patient00001/study1/view1_frontal.jpg: {first!r}"
             )
         image = pd.Series(["/".join(one) for one in places], index=raw.index, dtype="str")
-        check_unique(table, pd.concat([*seen, image]), "Path")
-        seen.append(image)
+        check_unique(table, pd.concat([*(frame["image"] for _, frame, _ in frames), image]), "Path")
         frame = pd.DataFrame(
             {
                 "case_id": ["chexpert-" + "-".join(one).rpartition(".")[0] for one in places],
@@ -153,8 +157,13 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
                 "view": _chexpert_views(table, raw["Frontal/Lateral"]),
             }
         )
-        values = _check_values(table, raw[list(LABEL_NAMES)].to_numpy(np.float64))
-        reading.add("chexpert", table, rules.label("chexpert", frame, values), parts=4)
+        frames.append((table, frame, _check_values(table, raw[list(LABEL_NAMES)].to_numpy(np.float64))))
+    # The full-size download has no folder train: its patients lie in "CheXpert-v1.0 batch 2 (train 1)" to 4.
+    # No patient is in both tables as published; if one is, the folder has to tell whose image it is.
+    patients = [set(frame["group"]) for _, frame, _ in frames]
+    parts = 4 if len(patients) == 2 and patients[0] & patients[1] else 3
+    for table, frame, values in frames:
+        reading.add("chexpert", table, rules.label("chexpert", frame, values), parts=parts)
     if tables:
         reading.tables["chexpert"] = ", ".join(map(str, tables))
 

@@ -36,8 +36,12 @@ LABEL_NAMES = ("benign", "malignant")
 KERATOSES = (
     *("bkl", "akiec", "actinic keratosis", "seborrheic keratosis", "lichenoid keratosis"),
     *("solar lentigo", "pigmented benign keratosis"),
+    *("lichen planus like keratosis", "solar or actinic keratosis"),
 )
-"""Diagnoses of keratosis-like lesions (bkl and its three parts) and of actinic keratosis."""
+"""Diagnoses of keratosis-like lesions (bkl and its three parts) and of actinic keratosis.
+
+The last two are what the ISIC archive has called lichenoid and actinic keratosis since 2024.
+"""
 
 CENTRES = ("MSKCC", "Barcelona")
 """The centres of ISIC 2020 that are a source of their own."""
@@ -61,6 +65,23 @@ _DERM7PT = {
     ),
 }
 _ISIC_2020 = {"benign": 0, "malignant": 1}
+_ISIC_DIAGNOSES = (
+    *("unknown", "acrochordon", "actinic keratosis", "adnexal tumor", "aimp"),
+    *(
+        "angiofibroma or fibrous papule",
+        "angiokeratoma",
+        "angioma",
+        "atypical melanocytic proliferation",
+        "atypical spitz tumor",
+    ),
+    *("basal cell carcinoma", "cafe-au-lait macule", "clear cell acanthoma", "dermatofibroma", "ephelis"),
+    *("epidermal nevus", "lentigo nos", "lentigo simplex", "lichenoid keratosis", "melanoma"),
+    *("melanoma metastasis", "merkel cell carcinoma", "mucosal melanosis", "neurofibroma", "nevus"),
+    *("nevus spilus", "other", "pigmented benign keratosis", "pyogenic granuloma", "scar"),
+    *("sebaceous adenoma", "sebaceous hyperplasia", "seborrheic keratosis", "solar lentigo"),
+    *("squamous cell carcinoma", "vascular lesion", "verruca"),
+)
+"""All that the archive called a diagnosis until 2024; its hundreds of names since then are not listed."""
 _MOST_COPIES = 8
 _PH2 = {"Common Nevus": 0, "Atypical Nevus": 0, "Melanoma": 1}
 
@@ -122,7 +143,9 @@ def _ham10000(reading: Reading) -> _Part | None:
 
 
 def _isic_2020(reading: Reading) -> _Part | None:
-    columns = ("isic_id|image_name", "patient_id", "diagnosis", "benign_malignant")
+    # Of two names the second is that of the archive since 2024, where diagnosis_1 is Benign or Malignant.
+    names = (("isic_id", "image_name"), ("diagnosis", "diagnosis_3"), ("benign_malignant", "diagnosis_1"))
+    columns = (*map("|".join, names), "patient_id")
     table = find_table(
         reading.tree, r".*(metadata|groundtruth).*|train\.csv", columns, ("attribution", "lesion_id")
     )
@@ -132,22 +155,21 @@ def _isic_2020(reading: Reading) -> _Part | None:
             reading.lacks(source, why)
         return None
     header = read_header(reading.tree, table)
-    image_id = "isic_id" if "isic_id" in header else "image_name"
+    own = [first if first in header else second for first, second in names]
+    image_id, diagnosis, malignancy = own
     has_centres = "attribution" in header
-    raw = read_columns(
-        reading.tree, table, (image_id, *columns[1:], *(("attribution",) if has_centres else ()))
-    )
+    raw = read_columns(reading.tree, table, ("patient_id", *own, *(("attribution",) if has_centres else ())))
     check_unique(table, raw[image_id], image_id)
-    verdict = raw["benign_malignant"].str.lower().fillna("")
+    raw[diagnosis] = raw[diagnosis].str.lower().fillna("unknown")
+    _refuse_unknown_isic(table, raw[diagnosis])
+    verdict = raw[malignancy].str.lower().fillna("")
     decided = (verdict != "") & ~verdict.str.startswith("indeterminate")
-    raw = reading.keep(raw, decided, "isic_2020: benign_malignant is empty or indeterminate")
+    raw = reading.keep(raw, decided, f"isic_2020: {malignancy} is empty or indeterminate")
     verdict = verdict[raw.index]
     _refuse_unknown(table, verdict, _ISIC_2020)
     if alone := int(raw["patient_id"].isna().sum()):
         reading.note(f"{alone} images of {table} have no patient_id: each is a group of its own")
-    frame = _frame(
-        "isic_2020", raw[image_id], raw["patient_id"], raw["diagnosis"].str.lower(), verdict.map(_ISIC_2020)
-    )
+    frame = _frame("isic_2020", raw[image_id], raw["patient_id"], raw[diagnosis], verdict.map(_ISIC_2020))
     if has_centres:
         frame["attribution"] = raw["attribution"].fillna("")
         centre = {name: _centre(name) for name in frame["attribution"].unique()}
@@ -157,12 +179,34 @@ def _isic_2020(reading: Reading) -> _Part | None:
             reading.lacks(name, f"{table} has no column attribution; the archive's metadata table has")
         elif not (frame["source"] == name).any():
             reading.lacks(name, f"no row of {table} names it in the column attribution")
+    _join_listed_copies(reading, frame)
     return _Part("isic_2020", table, frame.assign(image=raw[image_id] + ".jpg"))
+
+
+def _refuse_unknown_isic(table: TableFile, diagnosis: pd.Series) -> None:
+    if diagnosis.name != "diagnosis":  # of the names since 2024 those must be known that decide on a study
+        diagnosis = diagnosis[diagnosis.str.contains("keratosis") & (diagnosis != "porokeratosis")]
+    _refuse_unknown(table, diagnosis, dict.fromkeys((*_ISIC_DIAGNOSES, *KERATOSES[-2:]), 0))
+
+
+def _join_listed_copies(reading: Reading, frame: pd.DataFrame) -> None:
+    """Give the images that ISIC 2020's own list calls duplicates one group."""
+    columns = ("image_name_1", "image_name_2")
+    table = find_table(reading.tree, r"isic_2020_training_duplicates\.csv", columns, telling=True)
+    if table is None:
+        return
+    raw = read_columns(reading.tree, table, columns)
+    group = frame["group"].set_axis(frame["case_id"].str.removeprefix("isic_2020-").str.lower())
+    pairs = pd.DataFrame({name: raw[name].str.lower().map(group) for name in columns}).dropna()
+    name = _joined(pairs[pairs[columns[0]] != pairs[columns[1]]].itertuples(index=False, name=None))
+    frame["group"] = frame["group"].map(lambda own: name.get(own, own))
+    reading.note(f"{len(pairs)} pairs of {table} are images of one group each")
 
 
 def _centre(attribution: str) -> str:
     """Source of an attribution; how the accent is encoded does not matter."""
-    plain = unicodedata.normalize("NFKD", attribution).encode("ascii", "ignore").decode().lower().strip()
+    plain = unicodedata.normalize("NFKD", attribution).encode("ascii", "ignore").decode()
+    plain = plain.lower().replace("-", " ").strip()
     if plain == "mskcc" or plain.startswith("memorial sloan kettering"):
         return "MSKCC"
     return "Barcelona" if re.search("hospital clinic (de )?barcelona", plain) else "isic_2020"

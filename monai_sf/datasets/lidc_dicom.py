@@ -44,24 +44,30 @@ class Slice:
 def find_series(tree: Tree, wanted: Collection[str]) -> dict[str, list[Path]]:
     """The files of each wanted series that may be in the tree.
 
-    Of each folder with DICOM files the first and the last by name are opened. Where they are of one series,
-    all files of the folder are taken for it (:func:`slices_of_series` looks into each), and else all are
-    opened. Names of files and folders mean nothing.
+    Of each folder with DICOM files the first and the last by name are opened, and where that does not find
+    all series, sixteen. Where they are of one series, all files of the folder are taken for it
+    (:func:`slices_of_series` looks into each), and else all are opened. Names of files and folders mean
+    nothing.
 
     Args:
         tree: The files of the download: those that end with ``.dcm``.
         wanted: SeriesInstanceUIDs.
     """
-    folders: dict[str, list[str]] = defaultdict(list)
+    folders: dict[str, list[Path]] = defaultdict(list)
     for path in tree.files:
         if path.lower().endswith(".dcm"):
-            folders[path.rpartition("/")[0]].append(path)
-    wanted = set(wanted)
+            folders[path.rpartition("/")[0]].append(tree.root / path)
+    found = _series_in(folders, set(wanted), looks=2)
+    # Of several series in one folder, named by chance, the first and the last file may be of the same.
+    return found if found.keys() >= set(wanted) else _series_in(folders, set(wanted), looks=16)
+
+
+def _series_in(folders: Mapping[str, list[Path]], wanted: set[str], looks: int) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
-    for names in folders.values():
-        files = [tree.root / name for name in names]
-        first, last = _uid(files[0]), _uid(files[-1])
-        series = [first] * len(files) if first == last else [_uid(file) for file in files]
+    for files in folders.values():
+        chosen = np.unique(np.linspace(0, len(files) - 1, looks).astype(int))
+        seen = [_uid(files[i]) for i in chosen]
+        series = seen[:1] * len(files) if len(set(seen)) == 1 else [_uid(file) for file in files]
         for uid, file in zip(series, files, strict=True):
             if uid in wanted:
                 found[uid].append(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -62,8 +63,8 @@ def check_images(
         cases: Case table.
         dataset_dir: The folder that ``image`` is relative to.
         modes: What images may be: Pillow's modes, so ``["RGB"]`` for 8-bit colour and ``["L", "RGB"]`` for
-            grey too; 16-bit ("I;16"), alpha ("RGBA"), printers' colours ("CMYK") and palettes ("P") only if
-            named. For ``.npy`` files of one channel the dtype, like ``["int16"]``.
+            grey too; 16-bit ("I;16", in colour "RGB;16"), alpha ("RGBA"), printers' colours ("CMYK") and
+            palettes ("P") only if named. For ``.npy`` files of one channel the dtype, like ``["int16"]``.
         shape: Height and width that every image has, or None for any.
         smallest: Smallest height and width.
         cache: File that remembers what the images hold by path, size and time of modification (SQLite), so
@@ -197,9 +198,12 @@ def _read(path: Path) -> _Facts:
             height, width = values.shape
             return _Facts(str(values.dtype), height, width, "" if finite else "holds NaN or infinity")
         with Image.open(path) as image:
+            # Pillow says RGB of 16-bit colour too, of which it reads the upper 8 bits
+            deep = re.search(r";16[BLN]", str([one.args for one in image.tile]))
             image.load()
             finite = image.mode != "F" or bool(np.isfinite(np.asarray(image)).all())
-            return _Facts(image.mode, image.height, image.width, "" if finite else "holds NaN or infinity")
+            mode = f"{image.mode};16" if deep and image.mode.isalpha() else image.mode
+            return _Facts(mode, image.height, image.width, "" if finite else "holds NaN or infinity")
     except FileNotFoundError:
         return _Facts(error="is not there")
     except Exception as error:  # decoders raise errors of many kinds, and one must not hide the others

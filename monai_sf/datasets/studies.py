@@ -163,6 +163,8 @@ def unavailable_studies(cases: pd.DataFrame, dataset: str, absent: Mapping[str, 
             )
         elif study.kind != "iid" and not target.any():
             reasons[study.name] = f"no case is in the target domain ({study.description})"
+        elif study.kind != "iid" and cases["label"][target].nunique() < 2:
+            reasons[study.name] = f"the target domain has cases of one class only ({study.description})"
         elif target.all():
             reasons[study.name] = f"all cases are in the target domain ({study.description})"
     return reasons

@@ -103,7 +103,7 @@ def read_columns(
         numbers: Columns to read as numbers, empty ones as NaN.
 
     Raises:
-        TableError: If columns are missing, there is no row, or a number is none.
+        TableError: If columns are missing, there is no row, the last one is cut off, or a number is none.
     """
     header = read_header(tree, table)
     absent = [name for name in (*columns, *numbers) if name not in header]
@@ -135,11 +135,26 @@ def read_columns(
     except ValueError as error:  # pandas names neither the column nor all of what is wrong in it
         strange = "; ".join(_no_numbers(read(str), numbers))
         raise TableError(f"{table} has columns that must be numbers: {strange or error}") from error
+    if _is_cut_off(content):
+        raise TableError(f"{table} ends in the middle of a row. Get the file anew")
     if frame.empty:
         raise TableError(f"{table} holds no row. Get the file anew, or move it out of the folder")
     for name in columns:
         frame[name] = frame[name].str.strip()
     return frame[[*columns, *numbers]]
+
+
+def _is_cut_off(content: str) -> bool:
+    """Whether the last row, without a line end, has fewer cells than the first."""
+    if content.endswith(("\n", "\r")):
+        return False
+    lines = content.split("\n", 2)
+    if len(lines) < 3:
+        return False
+    last = content[content.rindex("\n") + 1 :]
+    delimiter = _delimiter(lines[0])
+    first, final = (next(csv.reader([line], delimiter=delimiter), []) for line in (lines[1], last))
+    return 0 < len(final) < len(first)
 
 
 def _no_numbers(frame: pd.DataFrame, numbers: Sequence[str]) -> Iterator[str]:

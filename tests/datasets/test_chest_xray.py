@@ -120,6 +120,32 @@ def test_valid_joins_train_and_keeps_its_patients(tmp_path: Path) -> None:
     assert cases["case_id"].is_unique
 
 
+def test_full_size_download_in_four_parts(tmp_path: Path) -> None:
+    """Its patients of train lie in no folder of that name."""
+    parts = [f"CheXpert-v1.0 batch {part}" for part in ("1 (validate & csv)", "2 (train 1)", "4 (train 3)")]
+    chexpert(tmp_path, {A: labels(Edema=1), B: labels(Edema=1)}, folder=parts[0])
+    chexpert(tmp_path, {C: labels(Edema=1)}, folder=parts[0], part="valid")
+    for name, part in ((A, parts[1]), (B, parts[2])):
+        (tmp_path / parts[0] / "train" / name).unlink()
+        touch(tmp_path / part, [name])
+    cases = build(tmp_path)
+    assert cases["image"].tolist() == [f"{parts[1]}/{A}", f"{parts[2]}/{B}", f"{parts[0]}/valid/{C}"]
+
+
+def test_a_patient_of_both_tables_keeps_the_images_apart(tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        chexpert(tmp_path, {A: labels(Edema=1)}, part=part)
+    (tmp_path / "chexpert/train" / A).unlink()
+    cases = build(tmp_path, missing="drop")
+    assert cases["image"].tolist() == [f"chexpert/valid/{A}"]
+
+
+def test_one_table_of_two_is_noted(tmp_path: Path) -> None:
+    chexpert(tmp_path, {A: labels(Edema=1)}, part="valid")
+    write(tmp_path, "chexpert/train.csv", "<!DOCTYPE html>", "<html>Sign in</html>")
+    assert "chexpert: no table train.csv with the columns Path" in describe_cases(build(tmp_path))
+
+
 @pytest.mark.parametrize("v2020", [True, False])
 def test_nih_whatever_its_header(tmp_path: Path, v2020: bool) -> None:
     rows = [
@@ -197,6 +223,7 @@ def test_absent_sources_are_reported_and_their_studies_raise(tmp_path: Path, cap
         ),
         (lambda t: "", r"train\.csv is empty"),
         (lambda t: t.splitlines()[0] + "\n", r"train\.csv holds no row"),
+        (lambda t: t[:-5], r"train\.csv ends in the middle of a row"),
         (lambda t: t + t.splitlines()[1] + "\n", r"1 Path stand in more than one row"),
         (
             lambda t: t.replace("1.0,", "x,"),

@@ -97,6 +97,17 @@ def test_several_series_in_one_folder(two: pd.DataFrame, tmp_path: Path) -> None
     assert {uid: len(files) for uid, files in found.items()} == dict.fromkeys(two["series_instance_uid"], 5)
 
 
+def test_several_series_in_one_folder_where_first_and_last_are_of_one(
+    two: pd.DataFrame, tmp_path: Path
+) -> None:
+    order = "abba" + "ab" * 2 + "ba"
+    for i, letter in enumerate(order):
+        nodule = two.iloc["ab".index(letter)]
+        dicom(tmp_path / f"{i:02d}.dcm", nodule["series_instance_uid"], float(i), i, pixels(0, 8))
+    found = find_series(read_tree(tmp_path), set(two["series_instance_uid"]))
+    assert [len(found[uid]) for uid in two["series_instance_uid"]] == [5, 5]
+
+
 def test_without_ct_all_are_rendered(two: pd.DataFrame, tmp_path: Path, caplog) -> None:
     assert set(build_cases("lung_nodule_ct", tmp_path)["source"]) == {"rendered"}
     dicom(tmp_path / "other.dcm", "1.2.3", 0.0, 1, pixels(0, 8))

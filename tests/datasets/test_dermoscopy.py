@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from published import ham10000, isic_2020, touch, write
 
-from monai_sf.datasets import TableError, build_cases, find_study, split_cases
+from monai_sf.datasets import TableError, build_cases, describe_cases, find_study, split_cases
 
 MSK = "Memorial Sloan Kettering Cancer Center"
 BARCELONA = "Department of Dermatology, Hospital Clínic de Barcelona"
@@ -90,6 +90,44 @@ def test_ground_truth_without_centres_makes_two_studies_unavailable(tmp_path: Pa
         split_cases(cases, "mskcc", 0)
     assert set(cases.attrs["unavailable"]) == {"mskcc", "barcelona", "keratosis"}
     assert len(split_cases(cases, "iid", 0)) == 80
+
+
+def test_metadata_of_the_archive_since_2024(tmp_path: Path) -> None:
+    header = "isic_id,attribution,diagnosis_1,diagnosis_2,diagnosis_3,lesion_id,patient_id"
+    epidermal = "Benign epidermal proliferations"
+    rows = [
+        f"ISIC_1,{MSK},Benign,,,IL_1,IP_1",
+        f"ISIC_2,{MSK},Benign,{epidermal},Lichen planus like keratosis,IL_2,IP_2",
+        f'ISIC_3,{MSK},Malignant,Malignant melanocytic proliferations (Melanoma),"Melanoma, NOS",IL_3,IP_3',
+        f"ISIC_4,{MSK},Indeterminate,Indeterminate epidermal proliferations,,IL_4,IP_4",
+    ]
+    path = write(tmp_path, "challenge-2020-training_metadata_2026-04-09.csv", header, *rows)
+    touch(tmp_path, [f"ISIC-images/ISIC_{i}.jpg" for i in range(1, 5)])
+    cases = build(tmp_path)
+    assert cases["label"].tolist() == [0, 0, 1]
+    assert cases["diagnosis"].tolist() == ["unknown", "lichen planus like keratosis", "melanoma, nos"]
+    assert set(cases["source"]) == {"MSKCC"}
+    assert find_study("keratosis").target(cases).tolist() == [False, True, False]
+    assert cases.attrs["reading"]["dropped"] == {"isic_2020: diagnosis_1 is empty or indeterminate": 1}
+    assert "cases of one class only" in cases.attrs["unavailable"]["keratosis"]
+    path.write_text(path.read_text().replace("planus like", "planus-like"))
+    with pytest.raises(TableError, match=r"unknown diagnosis_3 \(rows\): lichen planus-like keratosis \(1\)"):
+        build(tmp_path)
+
+
+def test_listed_duplicates_are_one_group(tmp_path: Path) -> None:
+    isic_2020(tmp_path, [(f"ISIC_{i}", f"IP_{i}", MSK, "nevus", "benign") for i in range(5)])
+    write(
+        tmp_path,
+        "isic_2020/ISIC_2020_Training_Duplicates.csv",
+        "image_name_1,image_name_2",
+        *("ISIC_0,ISIC_3", "ISIC_3,isic_4", "ISIC_1,ISIC_77"),
+    )
+    cases = build(tmp_path)
+    group = cases["group"].tolist()
+    assert group[0] == group[3] == group[4]
+    assert len(set(group)) == 3
+    assert "2 pairs of isic_2020/ISIC_2020_Training_Duplicates.csv" in describe_cases(cases)
 
 
 def test_the_table_with_centres_is_preferred(tmp_path: Path) -> None:
@@ -191,6 +229,9 @@ def test_unknown_diagnoses_are_named(tmp_path: Path) -> None:
     isic_2020(tmp_path / "third", [("ISIC_1", "IP_1", MSK, "nevus", "maybe")])
     with pytest.raises(TableError, match=r"unknown benign_malignant \(rows\): maybe \(1\)"):
         build(tmp_path / "third")
+    isic_2020(tmp_path / "fourth", [("ISIC_1", "IP_1", MSK, "Seborrhoeic keratosis", "benign")])
+    with pytest.raises(TableError, match=r"unknown diagnosis \(rows\): seborrhoeic keratosis \(1\)"):
+        build(tmp_path / "fourth")
 
 
 def test_duplicate_ids_are_named(tmp_path: Path) -> None:

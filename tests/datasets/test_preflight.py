@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,20 @@ def folder(tmp_path: Path) -> Path:
     Image.fromarray(PIXELS[..., :3]).save(tmp_path / "good.png")
     Image.fromarray(PIXELS[..., :3]).save(tmp_path / "good.jpg")
     return tmp_path
+
+
+def png_of_16_bit_colour() -> bytes:
+    """Pillow writes none."""
+    rows = b"".join(b"\0" + (PIXELS[0, :, :3].astype(">u2") * 16).tobytes() for _ in range(40))
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 30, 40, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
 
 
 def table(*images: object) -> pd.DataFrame:
@@ -45,12 +61,15 @@ def test_all_offenders_are_in_one_error(folder: Path) -> None:
     Image.fromarray(PIXELS[:20, :, :3]).save(folder / "small.png")
     (folder / "cut.jpg").write_bytes((folder / "good.jpg").read_bytes()[:-400])
     (folder / "empty.png").write_bytes(b"")
-    names = ["alpha.png", "grey.png", "deep.png", "print.jpg", "palette.png", "small.png", "cut.jpg"]
+    (folder / "colour16.png").write_bytes(png_of_16_bit_colour())
+    names = ["alpha.png", "grey.png", "deep.png", "colour16.png", "print.jpg", "palette.png", "small.png"]
+    names.append("cut.jpg")
     found = faults(folder, "good.png", *names, "empty.png", "none.png", smallest=30)
     assert list(found) == [*names, "empty.png", "none.png"]
     assert found["alpha.png"] == "is RGBA, and must be RGB"
     assert found["grey.png"] == "is L, and must be RGB"
     assert found["deep.png"] == "is I;16, and must be RGB"
+    assert found["colour16.png"] == "is RGB;16, and must be RGB"
     assert found["print.jpg"] == "is CMYK, and must be RGB"
     assert found["palette.png"] == "is P, and must be RGB"
     assert found["small.png"] == "is 20 x 30, and must be 30 x 30 at least"

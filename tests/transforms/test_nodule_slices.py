@@ -120,6 +120,13 @@ def test_bad_shapes(volume: tuple[int, ...], mask: tuple[int, ...], message: str
         ExtractNoduleSlices()(np.zeros(volume), np.ones(mask))
 
 
+def test_mask_that_is_not_finite() -> None:
+    mask = np.ones((1, 8, 8, 8))
+    mask[0, 1, 2, 3] = np.nan
+    with pytest.raises(ValueError, match="mask holds NaN or infinity"):
+        ExtractNoduleSlices(size=None)(np.zeros((1, 8, 8, 8)), mask)
+
+
 def test_empty_mask() -> None:
     with pytest.raises(ValueError, match="mask is empty"):
         ExtractNoduleSlices()(np.zeros((1, 8, 8, 8)), np.zeros((1, 8, 8, 8)))

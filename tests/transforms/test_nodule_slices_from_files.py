@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd
 from monai_sf.transforms import ExtractNoduleSlicesd
 
 from monai_sf.datasets import build_cases, write_nodule_slices
@@ -40,6 +40,26 @@ def test_nifti(tmp_path: Path, axis: int) -> None:
     inside = np.asarray(case["mask"][2, 0]) > 0
     expected = np.moveaxis(volume, axis, 0)[largest][np.moveaxis(mask, axis, 0)[largest] > 0]
     np.testing.assert_array_equal(np.asarray(case["ct"][2, 0])[inside], expected)
+
+
+def test_a_mask_in_another_orientation_is_refused_until_it_is_brought_over(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    volume, mask = rng.integers(-1000, 400, (12, 12, 12)).astype(np.int16), np.zeros((12, 12, 12), np.uint8)
+    mask[2:5, 3:6, 7] = 1
+    oblique = np.array([[0.6, -0.2, 0, 5], [0.2, 0.6, 0.1, -3], [0, 0.1, 2.5, 1], [0, 0, 0, 1]])
+    flip = np.diag([-1.0, 1, -1, 1])
+    flip[:3, 3] = (11, 0, 11)  # the same voxels in the world, stored the other way round
+    nibabel.save(nibabel.Nifti1Image(volume, oblique), tmp_path / "ct.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(mask, oblique), tmp_path / "mask.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(mask[::-1, :, ::-1], oblique @ flip), tmp_path / "flipped.nii.gz")
+    keys = ["ct", "mask", "flipped"]
+    load = Compose([LoadImaged(keys), EnsureChannelFirstd(keys)])
+    case = load({key: str(tmp_path / f"{key}.nii.gz") for key in keys})
+    with pytest.raises(ValueError, match="volume and mask lie in different places: .* mm apart. Bring the"):
+        ExtractNoduleSlicesd("ct", "flipped", size=4)(case)
+    expected = ExtractNoduleSlicesd("ct", "mask", size=4)(case)["ct"]
+    case = Orientationd("flipped", "RAS", labels=None)(case)
+    np.testing.assert_array_equal(ExtractNoduleSlicesd("ct", "flipped", size=4)(case)["ct"], expected)
 
 
 def test_dicom_gives_the_slices_that_the_reader_of_single_files_cuts(tmp_path: Path) -> None:
