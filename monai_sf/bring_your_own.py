@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
-from monai_sf.results import KINDS, Results, ResultsError, TestSet
+from monai_sf.results import Results, ResultsError, TestSet
 
 Float = NDArray[np.float64]
 
@@ -20,6 +21,12 @@ Float = NDArray[np.float64]
 SMALLEST = 1e-37
 THUMBNAIL = 64
 _CORRUPTION = re.compile(r"corruption-(?P<kind>.+)-(?P<severity>[1-5])")
+#: Columns of the case table that are made of the other arguments.
+_OWN_COLUMNS = ("case_id", "label", "label_name")
+#: What some arguments must be one of.
+_METHODS = ("classifier", "confidnet", "deepgamblers", "devries")
+_DATA_KINDS = ("real", "rendered", "phantom")
+_TARGET_KINDS = ("acquisition", "manifestation")
 
 
 def results_from_arrays(
@@ -44,12 +51,15 @@ def results_from_arrays(
 ) -> Results:
     """Results of a classifier on N images of one or several test sets.
 
+    Numbers may be NumPy arrays, torch tensors, lists, or columns of pandas.
+
     Args:
         logits: (N, C) class logits, or None when ``probabilities`` are given.
         labels: (N,) integers in 0..C-1.
         probabilities: (N, C) in place of logits, rows that add up to 1.
         features: (N, F), the latent space; without them the report has no map.
-        images: (N, H, W) or (N, H, W, 3) uint8, or N paths of image files, which are shrunk to 64 pixels.
+        images: (N, H, W) or (N, H, W, 3) uint8; or N paths of image files, or N uint8 arrays of different
+            sizes, which are shrunk to 64 pixels.
         mcd_samples: (N, T, C) of T passes with dropout on: logits, or probabilities where those are given.
         learned_confidence: (N,) in [0, 1], of ConfidNet or DeVries, or one minus the reservation of Deep
             Gamblers; say which with ``method``.
@@ -58,7 +68,7 @@ def results_from_arrays(
             corrupted one, any other name for a target domain. By default all are "iid".
         kinds: name of a target domain to "acquisition" (the default) or "manifestation".
         columns: further columns of the case table, N entries each, such as ``group`` (the patient).
-        class_names: C names, by default "class 0" and so on.
+        class_names: C different names, by default "class 0" and so on.
         dataset: name of the data, for the reader.
         study: name of the study, by default that of the target domain, or "iid" without one.
         method: "classifier", "confidnet", "deepgamblers" or "devries"; by default "confidnet" with a learned
@@ -73,28 +83,40 @@ def results_from_arrays(
         raise ResultsError("labels are missing: give (N,) integers")
     if (logits is None) == (probabilities is None):
         raise ResultsError("give either logits or probabilities")
-    truth = np.asarray(labels)
+    _among("method", method, (None, *_METHODS))
+    _among("data_kind", data_kind, _DATA_KINDS)
+    if learned_confidence is None and method in ("deepgamblers", "devries"):
+        raise ResultsError(f"method {method!r} is judged by its learned_confidence, which is missing")
+    if learned_confidence is not None and method == "classifier":
+        raise ResultsError(f"method 'classifier' has no learned_confidence: name one of {_METHODS[1:]}")
+    truth = np.asarray(_plain(labels))
     if truth.ndim != 1 or not np.issubdtype(truth.dtype, np.integer):
         raise ResultsError(f"labels must be (N,) integers, got shape {truth.shape} and dtype {truth.dtype}")
     n = len(truth)
     given_probabilities = probabilities is not None
-    scores = _matrix("probabilities" if given_probabilities else "logits", probabilities, logits, n)
+    scores = _matrix(*(("probabilities", probabilities) if given_probabilities else ("logits", logits)), n)
+    if scores.shape[1] < 2:
+        raise ResultsError("there must be at least two classes; one output p means probabilities [1 - p, p]")
+    if not given_probabilities:
+        _refuse_probabilities("logits", scores)
     arrays: dict[str, NDArray[Any]] = {
         "logits": (_log("probabilities", scores) if given_probabilities else scores).astype(np.float32)
     }
     if features is not None:
-        arrays["features"] = _matrix("features", features, None, n).astype(np.float32)
+        arrays["features"] = _matrix("features", features, n).astype(np.float32)
     if images is not None:
         arrays["images"] = _images(images, n)
     if mcd_samples is not None:
-        samples = np.asarray(mcd_samples, np.float64)
-        if samples.ndim != 3 or samples.shape[::2] != scores.shape:
+        samples = _numbers("mcd_samples", mcd_samples)
+        if samples.ndim != 3 or samples.shape[::2] != scores.shape or not samples.shape[1]:
             raise ResultsError(
-                f"mcd_samples must be (N, T, C) with N, C = {scores.shape}, got {samples.shape}"
+                f"mcd_samples must be (N, T, C) with N, C = {scores.shape} and T >= 1, got {samples.shape}"
             )
+        if not given_probabilities:
+            _refuse_probabilities("mcd_samples", samples)
         arrays |= _reduced(_log("mcd_samples", samples) if given_probabilities else _log_softmax(samples))
     if learned_confidence is not None:
-        sure = _logit(np.asarray(learned_confidence, np.float64), n)
+        sure = _logit(_numbers("learned_confidence", learned_confidence), n)
         if method == "deepgamblers":  # odds of the reservation against all classes together
             classes = np.logaddexp.reduce(arrays["logits"].astype(np.float64), axis=1)
             arrays["reservation_logit"] = (classes - sure).astype(np.float32)
@@ -103,10 +125,18 @@ def results_from_arrays(
     names = list(class_names) if class_names is not None else [f"class {c}" for c in range(scores.shape[1])]
     if len(names) != scores.shape[1]:
         raise ResultsError(f"class_names must hold {scores.shape[1]} names, got {len(names)}")
+    twice = sorted({str(name) for name, count in Counter(map(str, names)).items() if count > 1})
+    if twice:
+        raise ResultsError(f"class_names must differ; these occur twice: {twice}")
     where = [str(d) for d in _listed("domains", domains, n, ["iid"] * n)]
     ids = [str(i) for i in _listed("case_ids", case_ids, n, [str(i) for i in range(n)])]
     given = columns.to_dict("list") if isinstance(columns, pd.DataFrame) else columns or {}
-    extra = {str(name): list(values) for name, values in given.items()}
+    extra = {str(name): list(_plain(values)) for name, values in given.items()}
+    own = [name for name in _OWN_COLUMNS if name in extra]
+    if own:
+        raise ResultsError(
+            f"columns must not hold {own}: case_ids, labels and class_names say that; rename or drop them"
+        )
     cases, rows = _cases(ids, truth, names, extra, n)
     targets = [d for d in dict.fromkeys(where) if d != "iid" and not _CORRUPTION.fullmatch(d)]
     run = {
@@ -120,15 +150,48 @@ def results_from_arrays(
     return Results(run, cases, _test_sets(where, rows, arrays, dict(kinds or {})))
 
 
-def _matrix(name: str, first: ArrayLike | None, second: ArrayLike | None, n: int) -> Float:
-    values = np.asarray(first if first is not None else second, np.float64)
+def _among(name: str, value: str | None, known: Sequence[str | None]) -> None:
+    if value not in known:
+        raise ResultsError(f"{name} must be one of {[k for k in known if k]}, got {value!r}")
+
+
+def _plain(values: Any) -> Any:
+    """A torch tensor of any device and precision as NumPy's; anything else as it is."""
+    if not hasattr(values, "detach"):
+        return values
+    tensor = values.detach().cpu()
+    return (tensor.double() if tensor.is_floating_point() else tensor).numpy()
+
+
+def _numbers(name: str, values: Any) -> Float:
+    try:
+        given = np.asarray(_plain(values))
+        if given.dtype.kind != "c":
+            return given.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ResultsError(f"{name} must be real numbers in an array ({error})") from error
+    raise ResultsError(f"{name} must be real numbers, got dtype {given.dtype}")
+
+
+def _refuse_probabilities(name: str, logits: Float) -> None:
+    """Probabilities that are taken for logits give scores that look right and are wrong."""
+    one = np.abs(logits.sum(axis=-1) - 1) < 1e-3
+    if logits.size and logits.shape[-1] > 1 and bool(one.all() and (logits >= 0).all()):
+        raise ResultsError(
+            f"{name} are not negative and add up to 1: they are probabilities. Give both the scores and "
+            "mcd_samples as probabilities (probabilities=...), or both as logits"
+        )
+
+
+def _matrix(name: str, given: Any, n: int) -> Float:
+    values = _numbers(name, given)
     if values.ndim != 2 or len(values) != n:
         raise ResultsError(f"{name} must be a matrix with {n} rows (as labels), got shape {values.shape}")
     return values
 
 
 def _listed(name: str, given: Sequence[Any] | None, n: int, default: list[str]) -> list[Any]:
-    values = default if given is None else list(given)
+    values = default if given is None else list(_plain(given))
     if len(values) != n:
         raise ResultsError(f"{name} must have {n} entries (as labels), got {len(values)}")
     return values
@@ -169,25 +232,39 @@ def _logit(confidence: Float, n: int) -> Float:
     return logits
 
 
-def _images(images: ArrayLike | Sequence[str], n: int) -> NDArray[np.uint8]:
-    if isinstance(images, np.ndarray) and images.dtype != object and images.dtype.kind != "U":
-        if images.dtype != np.uint8 or len(images) != n or images.ndim not in (3, 4):
+def _images(images: ArrayLike | Sequence[Any], n: int) -> NDArray[np.uint8]:
+    images = _plain(images)
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "OUS":
+        if images.dtype != np.uint8 or len(images) != n or images.ndim not in (3, 4) or not images.size:
             raise ResultsError(
                 f"images must be uint8, ({n}, H, W) or ({n}, H, W, 3), got {images.dtype} {images.shape}"
             )
         return images
-    paths = _listed("images", list(images), n, [])  # type: ignore[arg-type]
-    return np.stack([_thumbnail(Path(str(path))) for path in paths])
+    listed = [_plain(image) for image in _listed("images", images, n, [])]  # type: ignore[arg-type]
+    return np.stack([_thumbnail(i, image) for i, image in enumerate(listed)])
 
 
-def _thumbnail(path: Path) -> NDArray[np.uint8]:
+def _thumbnail(index: int, image: Any) -> NDArray[np.uint8]:
+    """One image, an array or the path of a file, as a square of 64 pixels with its proportions kept."""
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or not image.size or image.shape[2:] not in ((), (3,)):
+            raise ResultsError(
+                f"images[{index}] must be uint8, (H, W) or (H, W, 3), got {image.dtype} {image.shape}"
+            )
+        return np.asarray(ImageOps.pad(Image.fromarray(image).convert("RGB"), (THUMBNAIL, THUMBNAIL)))
+    if not isinstance(image, (str, os.PathLike)):
+        raise ResultsError(f"images[{index}] must be an array or the path of a file, got {image!r:.80}")
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
+        with Image.open(image) as file:
+            if file.mode.startswith(("I", "F")):  # Pillow would cut off what exceeds 255
+                raise ResultsError(
+                    f"images: {image} is {file.mode}, which has more than 8 bits: give uint8 arrays instead"
+                )
+            upright = ImageOps.exif_transpose(file)
             padded = ImageOps.pad(upright.convert("RGB"), (THUMBNAIL, THUMBNAIL))
             return np.asarray(padded, np.uint8)
     except OSError as error:
-        raise ResultsError(f"images: {path} cannot be read ({error})") from error
+        raise ResultsError(f"images: {image} cannot be read ({error})") from error
 
 
 def _cases(
@@ -216,9 +293,16 @@ def _cases(
 def _test_sets(
     where: list[str], rows: NDArray[np.int64], arrays: Mapping[str, NDArray[Any]], kinds: dict[str, str]
 ) -> dict[str, TestSet]:
-    unknown = sorted({kind for kind in kinds.values() if kind not in KINDS})
+    unknown = sorted({kind for kind in kinds.values() if kind not in _TARGET_KINDS})
     if unknown:
-        raise ResultsError(f"kinds must be among {KINDS}, got {unknown}")
+        raise ResultsError(f"kinds must be among {_TARGET_KINDS}, got {unknown}")
+    targets = {d for d in where if d != "iid" and not _CORRUPTION.fullmatch(d)}
+    absent = sorted(set(kinds) - targets)
+    if absent:
+        raise ResultsError(f"kinds must name target domains, {sorted(targets)}; {absent} are none")
+    odd = sorted(d for d in targets if d.startswith("corruption-"))
+    if odd:
+        raise ResultsError(f'corrupted domains must be "corruption-<kind>-<1 to 5>", got {odd}')
     domain = np.array(where, object)
     sets = {}
     for name in dict.fromkeys(where):

@@ -136,6 +136,15 @@ def preferred_method(methods: Collection[str]) -> str:
     return next((name for name in _PREFERRED if name in methods), min(methods))
 
 
+def preferred_methods(runs: Sequence[Results]) -> dict[str, str]:
+    """Name of every score that some of the runs have to the way of training it is read from."""
+    methods: dict[str, set[str]] = defaultdict(set)
+    for results in runs:
+        for csf in available_csfs(results):
+            methods[csf].add(str(results.run["method"]))
+    return {csf: preferred_method(found) for csf, found in methods.items()}
+
+
 def benchmark_table(runs: Sequence[Results], metric: Metric = aurc) -> pd.DataFrame:
     """The benchmark of several runs of one dataset: one row a CSF, one column a group of test sets.
 
@@ -159,10 +168,7 @@ def benchmark_table(runs: Sequence[Results], metric: Metric = aurc) -> pd.DataFr
     if len(datasets) != 1:
         raise ResultsError(f"runs must be the results of one dataset, got {len(runs)} runs of {datasets}")
     has_iid_study = any(r.run["study"] == "iid" for r in runs)
-    methods: dict[str, set[str]] = defaultdict(set)
-    for results in runs:
-        for csf in available_csfs(results):
-            methods[csf].add(str(results.run["method"]))
+    preferred = preferred_methods(runs)
     seeds: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
     for results in runs:
         study = str(results.run["study"])
@@ -173,7 +179,7 @@ def benchmark_table(runs: Sequence[Results], metric: Metric = aurc) -> pd.DataFr
             if not len(test_set):
                 continue
             for csf in available_csfs(results):
-                if preferred_method(methods[csf]) != results.run["method"]:
+                if preferred[csf] != results.run["method"]:
                     continue
                 found = failure_detection(results, test_set.name, csf)
                 seeds[csf, group, study, test_set.name].append(float(metric(found.confidence, found.error)))

@@ -73,6 +73,8 @@ def results_of_fd_shifts(path: str | os.PathLike[str]) -> Results:
     features = _array(outputs / "encoded_output.npz", len(raw))
     confidence = _array(outputs / "external_confids.npz", len(raw))
     method = _method(config)
+    if confidence is None and method in ("devries", "deepgamblers"):
+        raise ResultsError(f"{outputs} has no external_confids.npz, by which {method} is judged")
     scores = raw[:, :-2]
     # their Deep Gamblers writes softmax values, which lack the share of the reservation, as logits too
     are_logits = is_logits and not (method == "deepgamblers" and _are_shares(scores))
@@ -91,7 +93,7 @@ def results_of_fd_shifts(path: str | os.PathLike[str]) -> Results:
         ),
         case_ids=_case_ids(domains, raw[keep, -2]),
         domains=domains,
-        kinds={s.name: s.kind for s in sets if s.name and s.kind},
+        kinds={s.name: s.kind for s in sets if s.name in domains and s.kind},
         images=shown if shown and all(os.path.isfile(f) for f in shown) else None,
         dataset=str(_at(config, "data", "dataset") or folder.name),
         method=method,

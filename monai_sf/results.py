@@ -90,9 +90,12 @@ class TestSet:
             )
         if self.kind not in KINDS:
             raise ResultsError(f"test set {self.name}: kind must be one of {KINDS}, got {self.kind!r}")
-        if (self.corruption is None) != (self.severity == 0):
+        if self.name in ("run.json", "cases.csv"):
+            raise ResultsError(f"a test set cannot be called {self.name!r}, as a file beside its folder is")
+        if not (self.kind == "corruption") == (self.corruption is not None) == (self.severity != 0):
             raise ResultsError(
-                f"test set {self.name}: corruption {self.corruption!r} does not fit severity {self.severity}"
+                f"test set {self.name}: kind {self.kind!r}, corruption {self.corruption!r} and severity "
+                f"{self.severity} do not fit together"
             )
         if "logits" not in self.arrays:
             raise ResultsError(f"test set {self.name}: no logits among its arrays {sorted(self.arrays)}")

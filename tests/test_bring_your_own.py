@@ -105,6 +105,35 @@ def test_images_may_be_files(tmp_path):
     assert (images[5, 20:44, 40:] == 0).all()
 
 
+def test_torch_tensors_and_columns_of_pandas_are_numbers():
+    half = Results.from_arrays(
+        torch.tensor(LOGITS).bfloat16().requires_grad_(),
+        torch.tensor(LABELS),
+        case_ids=torch.arange(N),
+        images=torch.zeros((N, 8, 8), dtype=torch.uint8),
+    )
+    expected = torch.tensor(LOGITS).bfloat16().float().numpy()
+    np.testing.assert_array_equal(half.test_sets["iid"].arrays["logits"], expected)
+    assert half.cases["case_id"].tolist() == [str(i) for i in range(N)]
+    labels = pd.Series(LABELS, index=range(50, 50 + N))
+    run = Results.from_arrays(pd.DataFrame(LOGITS), labels, columns={"age": labels})
+    assert run.cases["age"].tolist() == run.cases["label"].tolist() == LABELS.tolist()
+
+
+def test_images_may_be_arrays_of_different_sizes():
+    pictures = [np.full((20, 10 + i), 250, np.uint8) for i in range(N)]
+    images = Results.from_arrays(LOGITS, LABELS, images=pictures).test_sets["iid"].arrays["images"]
+    assert images.shape == (N, 64, 64, 3)
+    assert images[0, :, 16:48].min() == 250  # 10 by 20 pixels, not 20 by 10
+    assert images[0, :, :15].max() == 0
+
+
+def test_pictures_of_16_bits_are_refused_not_cut_off(tmp_path):
+    Image.fromarray(np.full((8, 8), 3000, np.uint16)).save(tmp_path / "x.png")
+    with pytest.raises(ResultsError, match=r"x\.png is I;16, which has more than 8 bits"):
+        Results.from_arrays(LOGITS, LABELS, images=[tmp_path / "x.png"] * N)
+
+
 def test_saved_and_loaded(tmp_path):
     run = Results.from_arrays(LOGITS, LABELS, features=LOGITS, mcd_samples=SAMPLES)
     run.save(tmp_path / "run")
@@ -135,6 +164,47 @@ def test_saved_and_loaded(tmp_path):
         ({"logits": LOGITS, "labels": LABELS, "class_names": ["a"]}, "class_names must hold 3 names"),
         ({"logits": LOGITS, "labels": LABELS, "columns": {"g": [1]}}, "column g must have 12"),
         ({"logits": LOGITS, "labels": LABELS, "kinds": {"a": "b"}}, r"kinds must be among .* \['b'\]"),
+        (
+            {"logits": LOGITS, "labels": LABELS, "kinds": {"b": "corruption"}, "domains": ["b"] * N},
+            r"kinds must be among .* \['corruption'\]",
+        ),
+        (
+            {"logits": LOGITS, "labels": LABELS, "kinds": {"c": "acquisition"}, "domains": ["b"] * N},
+            r"target domains, \['b'\]; \['c'\] are none",
+        ),
+        (
+            {"logits": LOGITS, "labels": LABELS, "domains": ["corruption-blur-6"] * N},
+            r"<1 to 5>\", got \['corruption-blur-6'\]",
+        ),
+        (
+            {"logits": LOGITS, "labels": LABELS, "columns": {"label": LABELS, "case_id": LABELS}},
+            r"columns must not hold \['case_id', 'label'\]",
+        ),
+        (
+            {"logits": LOGITS, "labels": LABELS, "class_names": ["a", "b", "a"]},
+            r"must differ; .* \['a'\]",
+        ),
+        ({"logits": softmax(LOGITS), "labels": LABELS}, "logits are not negative .* they are probabilities"),
+        (
+            {"logits": LOGITS, "labels": LABELS, "mcd_samples": softmax(SAMPLES)},
+            "mcd_samples are not negative .* they are probabilities",
+        ),
+        ({"logits": LOGITS, "labels": LABELS, "mcd_samples": SAMPLES[:, :0]}, "T >= 1"),
+        ({"logits": LOGITS[:, :1], "labels": LABELS * 0}, "at least two classes"),
+        ({"logits": LOGITS * 1j, "labels": LABELS}, "logits must be real numbers, got dtype complex128"),
+        ({"logits": [[1.0, 2.0], [1.0]], "labels": [0, 1]}, "logits must be real numbers in an array"),
+        ({"logits": LOGITS, "labels": LABELS, "images": [None] * N}, r"images\[0\] must be an array or"),
+        (
+            {"logits": LOGITS, "labels": LABELS, "images": [np.zeros((4, 4 + i)) for i in range(N)]},
+            r"images\[0\] must be uint8",
+        ),
+        ({"logits": LOGITS, "labels": LABELS, "method": "ConfidNet"}, "method must be one of .* 'ConfidNet'"),
+        ({"logits": LOGITS, "labels": LABELS, "method": "devries"}, "judged by its learned_confidence"),
+        (
+            {"logits": LOGITS, "labels": LABELS, "learned_confidence": LABELS / N, "method": "classifier"},
+            "has no learned_confidence",
+        ),
+        ({"logits": LOGITS, "labels": LABELS, "data_kind": "Phantom"}, "data_kind must be one of"),
         ({"logits": LOGITS * np.nan, "labels": LABELS}, "logits is NaN or infinite"),
     ],
 )
@@ -293,6 +363,28 @@ def test_half_precision_softmax_is_read(tmp_path):
     np.savez(tmp_path / "raw_output.npz", np.column_stack([halves * 0.99, np.arange(6) % C, np.zeros(6)]))
     logits = read_fd_shifts(tmp_path).test_sets["iid"].arrays["logits"].astype(float)
     np.testing.assert_allclose(softmax(logits), halves / halves.sum(1, keepdims=True), atol=2e-3)
+
+
+def test_a_score_that_is_missing_is_named(tmp_path):
+    config = STUDIES.format(model="devries_model", reward=0, confidence="devries", studies="{iid_study: a}")
+    with pytest.raises(ResultsError, match=r"no external_confids\.npz, by which devries is judged"):
+        read_fd_shifts(write_experiment(tmp_path / "e", [9], config))
+
+
+def test_half_precision_logits_keep_their_labels(tmp_path):
+    # their monitor concatenates scores, labels and index in the precision of the scores
+    halves = np.random.default_rng(5).normal(size=(6, 40)).astype(np.float16)
+    labels = np.array([0, 7, 39, 12, 39, 1])
+    stored = np.column_stack([halves, labels.astype(np.float16), np.zeros(6, np.float16)])
+    np.savez(tmp_path / "raw_logits.npz", stored)
+    np.savez(tmp_path / "raw_logits_dist.npz", halves[:, :, None].repeat(3, axis=2))
+    np.savez(tmp_path / "encoded_output.npz", np.column_stack([halves, np.zeros(6, np.float16)]))
+    run = read_fd_shifts(tmp_path)
+    np.testing.assert_array_equal(run.labels_of("iid"), labels)
+    np.testing.assert_array_equal(run.test_sets["iid"].arrays["logits"], halves)
+    np.testing.assert_allclose(
+        np.exp(run.test_sets["iid"].arrays["mcd_log_softmax"]), softmax(halves.astype(float)), rtol=1e-5
+    )
 
 
 def test_files_of_another_length_are_named(tmp_path):

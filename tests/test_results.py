@@ -116,11 +116,23 @@ def test_name_must_be_a_plain_folder(name):
         TestSet(name, "iid", np.array([0]), make_arrays([0]))
 
 
+@pytest.mark.parametrize("name", ["run.json", "cases.csv"])
+def test_name_must_not_be_that_of_a_file_beside_it(name):
+    with pytest.raises(ResultsError, match="as a file beside its folder"):
+        TestSet(name, "iid", np.array([0]), make_arrays([0]))
+
+
 def test_kind_and_corruption_must_fit():
     with pytest.raises(ResultsError, match="kind must be one of"):
         TestSet("iid", "ood", np.array([0]), make_arrays([0]))
-    with pytest.raises(ResultsError, match="does not fit severity"):
-        TestSet("x", "corruption", np.array([0]), make_arrays([0]), None, 3)
+    for kind, corruption, severity in (
+        ("corruption", None, 3),
+        ("corruption", None, 0),
+        ("corruption", "noise", 0),
+        ("iid", "noise", 2),
+    ):
+        with pytest.raises(ResultsError, match="do not fit together"):
+            TestSet("x", kind, np.array([0]), make_arrays([0]), corruption, severity)
 
 
 def one_set(arrays, rows=(0, 1)):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monai_sf.evaluation import benchmark_table
+from monai_sf.evaluation import benchmark_table, preferred_methods
 from monai_sf.report import privacy, words
 from monai_sf.report.concepts import concepts
 from monai_sf.report.disagreement import missed_and_caught
@@ -48,7 +48,9 @@ class Privacy:
     def of(cls, runs: Sequence[Run], anonymous: bool) -> Privacy:
         """One number for every case id, the same in all runs."""
         ids = dict.fromkeys(str(i) for run in runs for i in run.results.cases["case_id"])
-        return cls({i: f"case {n}" if anonymous else i for n, i in enumerate(ids, 1)}, anonymous)
+        return cls(
+            {i: f"case {n}" if anonymous else privacy.shown_id(i) for n, i in enumerate(ids, 1)}, anonymous
+        )
 
 
 def document(
@@ -81,6 +83,7 @@ def document(
         "table": {
             "columns": list(table.columns),
             "rows": list(table.index),
+            "methods": preferred_methods([run.results for run in runs]),
             "values": [[None if math.isnan(v) else float(v) for v in row] for row in table.to_numpy()],
         },
         "studies": study_table(runs),

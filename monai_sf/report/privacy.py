@@ -19,15 +19,23 @@ _WHOLE_PATH = re.compile(r"^(?:file:|~?/|[A-Za-z]:[\\/]|\\\\|\.\.?[\\/])[^\n$@]*
 # config entries that hold a folder or file, relative ones too
 _PATH_KEYS = re.compile(r"(?:dir|directory|path|file|folder|root)s?$", re.IGNORECASE)
 _SECRET_KEYS = re.compile(r"user|host|login|e-?mail|password|token|secret|home", re.IGNORECASE)
-#: Columns of the case table that are never shown: they are paths, or they identify someone.
+#: Columns of the case table that are never shown: they are paths, users, or what DICOM says of a person, of
+#: the place and of the time. Compared without spaces, underscores and apostrophes.
 HIDDEN_COLUMNS = re.compile(
-    r"^(case_id|label|label_name|image|images|split|path|file|filename)$|_?uids?$|_path$"
-    r"|patient'?s?[ _]?(name|birth)|birth[ _]?date|accession|physician"
-    r"|operators?[ _]?name|institution[ _]?address",
+    r"^(caseid|label|labelname|images?|split|host|hostname|user|username)$|paths?$|uids?$"
+    r"|^(image|img|dicom)?files?(names?)?$"
+    r"|patients?(name|birth|address|telephone|mother)|birthdate|dateofbirth|accession|physician|operatorsname"
+    r"|(institution|station)(name|address)|deviceserialnumber"
+    r"|^(study|series|acquisition|content)(date|time)$",
     re.IGNORECASE,
 )
-#: Columns that are hidden as well when case ids are replaced by numbers.
-IDENTIFYING_COLUMNS = re.compile(r"^group$|(^|_)(ids?|patient|date|name)($|_)", re.IGNORECASE)
+#: DICOM keywords of ids, as one word; a dataset's own ``patient_id`` is shown, as ``group`` is.
+_DICOM_IDS = re.compile(r"(patient|study)ids?$", re.IGNORECASE)
+#: Columns that are hidden as well when case ids are replaced by numbers. Compared word by word.
+IDENTIFYING_COLUMNS = re.compile(
+    r"\b(group|ids?|mrn|patients?|dates?|dob|birth|names?|initials|address|e-?mail|phone|telephone)\b",
+    re.IGNORECASE,
+)
 
 
 def shown_columns(cases: pd.DataFrame, anonymous: bool) -> dict[str, pd.Series[str]]:
@@ -40,13 +48,29 @@ def shown_columns(cases: pd.DataFrame, anonymous: bool) -> dict[str, pd.Series[s
     """
     columns = {}
     for name in map(str, cases.columns):
-        if HIDDEN_COLUMNS.search(name) or (anonymous and IDENTIFYING_COLUMNS.search(name)):
+        if HIDDEN_COLUMNS.search(re.sub(r"[\s_'’]", "", name)) or _DICOM_IDS.search(name):
+            continue
+        if anonymous and IDENTIFYING_COLUMNS.search(_words(name)):
             continue
         values = cases[name].map(_cell).astype(str)
         if anonymous and len(cases) > 20 and values.nunique() > len(cases) / 2:
             continue
         columns[name.replace("_", " ")] = values
     return columns
+
+
+def _words(name: str) -> str:
+    """``PatientID`` and ``patient_id`` as ``Patient ID`` and ``patient id``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("_", " "))
+
+
+def shown_id(case_id: str) -> str:
+    """A case id as a page may show it: of an id that is the path of a file, the file's name.
+
+    Paths as ids are what many have whose cases have no other name.
+    """
+    text = str(without_paths(case_id))
+    return re.split(r"[\\/]", case_id.rstrip("\\/"))[-1] if text == "[path]" else text
 
 
 def _cell(value: Any) -> str:

@@ -251,4 +251,6 @@ def _embedding(
         return None, [*notes, f"Fewer than {MIN_CASES} cases have usable features: no map is made."]
     embedding = np.full((len(features), 3), np.nan, np.float32)
     embedding[usable] = embed(features[usable], seed, cache)
+    if not embedding[usable].any():
+        notes.append("All shown cases have the same features: on the map they are one point.")
     return embedding, notes

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from monai_sf.evaluation import preferred_methods
 from monai_sf.report import words
 from monai_sf.report.runs import Judged, Run
 from monai_sf.scores import CSFS
@@ -50,14 +51,15 @@ def study_table(runs: Sequence[Run]) -> dict[str, Any]:
 
     Returns:
         ``columns``: study, titles, name of the test set, smallest and largest number of cases, number of
-        seeds; ``rows``: name of a score to one [AURC, low, high] a column, None without.
+        seeds, and the way of training that each score is read from, where several have it; ``rows``: name of
+        a score to one [AURC, low, high] a column, None without.
     """
     found: dict[tuple[str, str], list[tuple[Run, int]]] = {}
     for run in runs:
         for i, test_set in enumerate(run.sets):
             if test_set.corruption is None:
                 found.setdefault((str(run.results.run["study"]), test_set.name), []).append((run, i))
-    columns = [
+    columns: list[dict[str, Any]] = [
         {
             "study": study,
             "studyTitle": words.study_title(members[0][0].results.run),
@@ -68,19 +70,29 @@ def study_table(runs: Sequence[Run]) -> dict[str, Any]:
                 max(len(run.sets[i]) for run, i in members),
             ],
             "seeds": len({run.results.run["seed"] for run, _ in members}),
+            "methods": preferred_methods([run.results for run, _ in members]),
         }
         for (study, name), members in found.items()
     ]
     rows = {
-        csf: [_cell([run for run, _ in members], name, csf) for (_, name), members in found.items()]
+        csf: [
+            _cell([run for run, _ in members], name, csf, column["methods"])
+            for (_, name), members, column in zip(found, found.values(), columns, strict=True)
+        ]
         for csf in CSFS
         if any(csf in run.csfs for run in runs)
     }
     return {"columns": columns, "rows": rows}
 
 
-def _cell(runs: Sequence[Run], test_set: str, csf: str) -> list[float | None] | None:
-    judged = [run.judged[test_set, csf] for run in runs if csf in run.csfs]
+def _cell(
+    runs: Sequence[Run], test_set: str, csf: str, methods: Mapping[str, str]
+) -> list[float | None] | None:
+    judged = [
+        run.judged[test_set, csf]
+        for run in runs
+        if csf in run.csfs and str(run.results.run["method"]) == methods[csf]
+    ]
     if not judged:
         return None
     mean, interval = merged(judged)

@@ -41,9 +41,10 @@ function groupCard(page, kind, sets) {
   const [least, most] = interval(right, state.currentCsf.effective[kind][ALL_CASES]);
   const handed = sum.count - sum.trusted;
   const caught = sum.errors - sum.silent;
+  const many = sum.trusted ? ofHundred(sum.silent, sum.trusted) : null;
   const headline = sum.trusted
     ? el("p", { class: "headline" }, "Of 100 cases the system was sure of, ",
-      el("strong", {}, ofHundred(sum.silent, sum.trusted)), sum.silent === 1 ? " was wrong." : " were wrong.")
+      el("strong", {}, many), ["1", "fewer than 1"].includes(many) ? " was wrong." : " were wrong.")
     : el("p", { class: "headline" }, "The system was sure of none of these cases.");
   return el("article", { class: "group-card", "data-kind": kind },
     el("h3", {}, title),

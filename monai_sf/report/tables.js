@@ -21,13 +21,13 @@ function chooseMetric(state, id) {
   state.watch(["metric"], () => { chooser.value = state.metric; });
 }
 
-/** Test sets that a column of the benchmark is about, of all runs that have the score: [run, csf, indices][]. */
+/** Test sets that a column of the benchmark is about, of the runs that the score is read from: [run, csf, indices][]. */
 function ofColumn(data, name, column) {
   const kinds = { iid: "iid", cor: "corruption", acq: "acquisition", man: "manifestation" };
   const hasIid = data.runs.some((run) => run.study === "iid");
   return data.runs.flatMap((run) => {
     const csf = run.csfs.find((entry) => entry.name === name);
-    if (!csf || (hasIid && run.study !== "iid" && (column === "iid" || column === "cor"))) return [];
+    if (!csf || run.method !== data.table.methods[name] || (hasIid && run.study !== "iid" && (column === "iid" || column === "cor"))) return [];
     return [[run, csf, [...run.sets.keys()].filter((i) => run.sets[i].kind === kinds[column])]];
   });
 }
@@ -67,7 +67,7 @@ function studyCell(data, metric, name, column, k, step) {
   const parts = data.runs.filter((run) => run.study === column.study).flatMap((run) => {
     const csf = run.csfs.find((entry) => entry.name === name);
     const i = run.sets.findIndex((set) => set.name === column.set);
-    return csf && i >= 0 ? [[run, csf, [i]]] : [];
+    return csf && i >= 0 && run.method === column.methods[name] ? [[run, csf, [i]]] : [];
   });
   if (!parts.length) return null;
   const share = METRICS[metric][3](pooled(parts, step));

@@ -53,6 +53,21 @@ def test_one_column_a_study_for_every_measure(report, browser_runs, open_page):
     watched.check()
 
 
+def test_ways_of_training_are_not_mixed(make_run, open_page, tmp_path):
+    runs = [make_run(method=m, n=40 + 10 * s, seed=s, width=0, pictures=None, corruptions=())
+            for m, s in (("confidnet", 0), ("classifier", 1))]  # fmt: skip
+    watched = open_page(build_report(runs, tmp_path / "r.html"))
+    page = watched.page
+    page.select_option("#table-metric", "accuracy")
+    right = [100 - 100 * failure_detection(r, "iid", "MSR").error.mean() for r in runs]
+    assert right[0] != right[1]
+    first = page.locator("#benchmark tbody tr").first.locator("td").inner_text()
+    assert float(first.split()[0]) == pytest.approx(right[0], abs=0.06)
+    every = page.locator("#intervals tbody td b").first.inner_text()
+    assert float(every) == pytest.approx(right[0], abs=0.006)
+    watched.check()
+
+
 def test_all_studies_at_a_glance(report, open_page):
     watched = open_page(report)
     page = watched.page

@@ -125,6 +125,14 @@ def test_no_path_of_the_machine(page, tmp_path):
     assert str(tmp_path.parent) not in html
 
 
+def test_case_ids_that_are_paths(make_run, tmp_path):
+    run = make_run(n=12)
+    cases = run.cases.assign(case_id=[f"/home/jdoe/scans/{i}.png" for i in range(12)])
+    data, html = read(build_report(Results(run.run, cases, run.test_sets), tmp_path / "r.html"))
+    assert sorted(data["runs"][0]["cases"]["id"]) == sorted(f"{i}.png" for i in range(12))
+    assert "jdoe" not in html
+
+
 def test_anonymous_pages_hold_no_id_and_no_group(make_run, tmp_path):
     run = make_run(n=30)
     data, html = read(build_report(run, tmp_path / "r.html", anonymous=True, max_points=20))
@@ -190,6 +198,12 @@ def test_nan_features_everywhere(make_run, tmp_path):
     shown, text = notes(run, tmp_path)
     assert shown["points"]["xyz"] is None
     assert "no map" in text
+
+
+def test_the_same_features_everywhere(make_run, tmp_path):
+    run = make_run(n=20, corruptions=())
+    run.test_sets["iid"].arrays["features"][:] = 1
+    assert "on the map they are one point" in notes(run, tmp_path)[1]
 
 
 def test_two_cases(make_run, tmp_path):

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from monai_sf.report.privacy import shown_columns, without_paths
+from monai_sf.report.privacy import shown_columns, shown_id, without_paths
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,43 @@ def test_folders_of_a_config_are_removed_even_relative_ones():
     assert without_paths({"file_format": "a/b"}) == {"file_format": "a/b"}
 
 
-@pytest.mark.parametrize("name", ["PatientName", "PatientBirthDate", "Accession Number", "SOPInstanceUID"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PatientName", "PatientBirthDate", "Accession Number", "SOPInstanceUID", "PatientID", "StudyID",
+        "OtherPatientIDs", "StudyDate", "study_date", "AcquisitionTime", "InstitutionName", "Station Name",
+        "DeviceSerialNumber", "PatientAddress", "Patient's Name", "DateOfBirth", "user", "hostname",
+        "filepath", "file_name", "dicom_path",
+    ],
+)  # fmt: skip
 def test_tags_that_name_someone_are_never_shown(name):
-    cases = pd.DataFrame({"case_id": ["a"], name: ["x"], "view": ["AP"]})
-    assert list(shown_columns(cases, anonymous=False)) == ["view"]
+    cases = pd.DataFrame({"case_id": ["a"], name: ["x"], "view": ["AP"], "profile": ["y"]})
+    assert list(shown_columns(cases, anonymous=False)) == ["view", "profile"]
+
+
+@pytest.mark.parametrize(
+    "name", ["patient_id", "group", "MRN", "initials", "VisitDate", "e-mail", "PatientAge"]
+)
+def test_columns_that_could_name_someone_are_shown_on_request_only(name):
+    cases = pd.DataFrame({"case_id": ["a"], name: ["x"], "grid": ["y"], "update": ["z"]})
+    assert len(shown_columns(cases, anonymous=False)) == 3
+    assert list(shown_columns(cases, anonymous=True)) == ["grid", "update"]
+
+
+@pytest.mark.parametrize(
+    ("case_id", "shown"),
+    [
+        ("/home/jdoe/a b/1.png", "1.png"),
+        (r"C:\Users\jdoe\2.png", "2.png"),
+        ("~/jdoe/3.png", "3.png"),
+        ("file:///srv/jdoe/4.png", "4.png"),
+        ("test/5.png", "test/5.png"),
+        ("LIDC-0001", "LIDC-0001"),
+        ("see /home/jdoe/6.png", "see [path]"),
+    ],
+)
+def test_of_ids_that_are_paths_the_name_of_the_file_is_left(case_id, shown):
+    assert shown_id(case_id) == shown
 
 
 def test_users_and_hosts_are_removed_whatever_they_are():
