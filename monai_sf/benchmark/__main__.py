@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m monai_sf.benchmark",
         description="Train and evaluate classifiers of several datasets, and table their silent failures.",
+        epilog="The table of results that are there already: python -m monai_sf.benchmark.table --help",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser(

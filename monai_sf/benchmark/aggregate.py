@@ -46,6 +46,7 @@ class Table:
             compared: it has no colour, no rank, and is not the best.
         column_notes: column to what all of its cells lack alike.
         notes: what concerns whole datasets or the collection.
+        seeds: that any cell is of, or should be.
     """
 
     measure: Measure
@@ -54,6 +55,7 @@ class Table:
     cell_notes: Mapping[tuple[str, Column], str]
     column_notes: Mapping[Column, str]
     notes: tuple[str, ...]
+    seeds: tuple[int, ...]
 
     @property
     def columns(self) -> list[Column]:
@@ -211,7 +213,7 @@ def table_of(collection: Collection, *, per_shift: bool = False, expected: Itera
             if gap != common:
                 cell_notes[row, column] = describe(gap, labels, seeds)
     notes = (*_dataset_notes(cells), *_run_notes(missing, collection))
-    return Table(collection.measure, mean, spread, cell_notes, column_notes, notes)
+    return Table(collection.measure, mean, spread, cell_notes, column_notes, notes, tuple(seeds))
 
 
 def average(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -292,6 +294,7 @@ def _run_notes(missing: Sequence[RunKey], collection: Collection) -> list[str]:
     notes = [f"missing run: {key}" for key in missing]
     notes += [f"not finished: {folder}" for folder in collection.unfinished]
     if len(collection.versions) > 1:
-        counts = "; ".join(f"{text} ({n} runs)" for text, n in sorted(collection.versions.items()))
+        found = sorted(collection.versions.items())
+        counts = "; ".join(f"{text} ({n} run{'s' * (n != 1)})" for text, n in found)
         notes.append(f"the runs were computed by different versions: {counts}")
     return notes

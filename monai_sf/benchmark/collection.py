@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,11 +21,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sf.benchmark.measures import DEFAULT_RISK, Measure, measure, measures
+from monai_sf.benchmark.names import SET_ASIDE
 from monai_sf.evaluation import available_csfs, failure_detection
 from monai_sf.metrics.curve import Levels, levels_of
 from monai_sf.metrics.paired import group_counts, resampled_values
 from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.scores import CSFS, PAPER_CSFS
+
+logger = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
 
@@ -92,23 +96,27 @@ class Collection:
 def find_runs(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
     """Folders with results at or below the given ones.
 
-    Those of validation cases, which an evaluation writes beside its results, are not to be reported and are
-    left out, as are hidden folders.
+    Links are followed. Those of validation cases, which an evaluation writes beside its results, are not to
+    be reported and are left out, as are hidden folders and those that a benchmark has set aside.
 
     Returns:
         Folders that hold run.json, and those of evaluations that have not finished; each sorted.
 
     Raises:
         FileNotFoundError: a path is no folder, or none of them holds finished results.
+        OSError: a folder cannot be read.
     """
+    seen: set[Path] = set()
     finished: set[Path] = set()
     unfinished: set[Path] = set()
     for path in map(Path, paths):
         if not path.is_dir():
             raise FileNotFoundError(f"{path} is no folder: give folders of runs, or folders that hold them")
-        for folder, below, files in os.walk(path):
-            below[:] = [name for name in below if not name.startswith(".")]
+        for folder, below, files in os.walk(path, onerror=_refuse, followlinks=True):
             place = Path(folder).resolve()
+            known = place in seen  # by a link, which may lead back to a folder above it
+            seen.add(place)
+            below[:] = [name for name in below if not (known or name.startswith(".") or name == SET_ASIDE)]
             if "run.json" in files:
                 finished.add(place)
                 below.clear()
@@ -170,10 +178,11 @@ def collect(
     curves: dict[Judged, Float] = {}
     resampled: dict[Judged, Float] = {}
     versions: Counter[str] = Counter()
-    for key, folder in runs.items():
+    for number, (key, folder) in enumerate(runs.items(), 1):
+        logger.info("%d of %d runs: %s", number, len(runs), key)
         try:
             results = load_results(folder)
-            versions.update(_versions(results.run))
+            versions[_versions(results.run)] += 1
             for at, found, levels, draws in _judge(results, key, csfs, n_resamples, seed):
                 rows += _rows(at, found, levels, risk, str(results.run["data_kind"]))
                 if levels is not None:
@@ -264,13 +273,18 @@ def _fingerprint(results: Results, test_set: TestSet) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _versions(run: Mapping[str, Any]) -> list[str]:
-    """What computed the run, as one text; nothing where it does not say."""
+def _versions(run: Mapping[str, Any]) -> str:
+    """What computed the run."""
     named = run.get("versions")
-    if not isinstance(named, Mapping):
-        return []
-    known = [f"{name} {named[name]}" for name in ("monai-sf", "monai", "torch") if name in named]
-    return [", ".join(known)] if known else []
+    there = named if isinstance(named, Mapping) else {}
+    known = [f"{name} {there[name]}" for name in ("monai-sf", "monai", "torch") if name in there]
+    return ", ".join(known) or "unknown"
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be read may hold runs, so it is not left out; one that is gone holds none."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from monai_sf.benchmark.names import SET_ASIDE
 from monai_sf.wiring import PLACES, with_bases
 
 #: Keys that the matrix sets itself.
 RESERVED = ("study", "method", "seed", "dataset_name", "dataset_dir", "output_dir", "run_dir")
 
 #: What the benchmark itself calls the folders beside those of the datasets.
-_TAKEN = ("all", "grid", "logs", "set_aside", "tables", "tasks")
+_TAKEN = ("all", "grid", "logs", SET_ASIDE, "tables", "tasks")
 
 
 @dataclass(frozen=True)

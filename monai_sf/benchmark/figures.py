@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,15 +60,16 @@ _STYLE: Any = {
 }
 
 
-def risk_coverage_figure(collection: Collection, dataset: str) -> Figure:
+def risk_coverage_figure(collection: Collection, per_shift: Table, dataset: str) -> Figure:
     """Selective risk against coverage, one panel a shift, one line a score, the mean over seeds.
 
     A panel of a corruption shows the mean over its severities. The band reaches from the lowest to the
-    highest seed. Of a score that lacks test sets or seeds the line is that of what there is; the table
-    says what.
+    highest seed. Of a score that lacks test sets or seeds the line is that of what there is; an asterisk in
+    the legend marks it, and the table says what it lacks.
 
     Args:
         collection: see :func:`~.collection.collect`.
+        per_shift: its table of single shifts.
         dataset: one of its datasets.
 
     Raises:
@@ -113,7 +115,9 @@ def risk_coverage_figure(collection: Collection, dataset: str) -> Figure:
         figure.suptitle(
             f"Risk-coverage curves, {title(dataset)}", x=0.012, ha="left", weight="bold", fontsize=11
         )
-        _legend(figure, [row for row in rows if row in drawn], rows, with_markers=False)
+        partial = {row for row, at in per_shift.cell_notes if at in shifts}
+        partial |= drawn if any(at in shifts for at in per_shift.column_notes) else set()
+        _legend(figure, [row for row in rows if row in drawn], rows, with_markers=False, partial=partial)
     return _settled(figure)
 
 
@@ -149,7 +153,9 @@ def rank_figure(table: Table) -> Figure:
     widest = max(_places(part)[-1] for part in parts)
     with mpl.rc_context(_STYLE):
         height = (0.29 * len(rows) + (1.15 if long else 0.55)) * len(parts) + 0.85
-        figure = Figure(figsize=(max(6.5, 1.5 + 0.66 * (widest + 1)), height), layout="constrained")
+        # as narrow as tick labels and names of datasets allow: a page shrinks the text with the figure
+        width = max(6.5, 1.5 + (0.66 if long else 0.45) * (widest + 1), 1.5 + len(list(_datasets(parts[0]))))
+        figure = Figure(figsize=(width, height), layout="constrained")
         panels = figure.subplots(len(parts), squeeze=False)
         for panel, part in zip(panels.flat, parts, strict=True):
             _rank_panel(panel, ranks, rows, part)
@@ -236,21 +242,30 @@ def _spread(position: int, count: int) -> float:
     return step * (position - (count - 1) / 2)
 
 
-def _legend(figure: Figure, shown: Sequence[str], rows: Sequence[str], *, with_markers: bool) -> None:
+def _legend(
+    figure: Figure,
+    shown: Sequence[str],
+    rows: Sequence[str],
+    *,
+    with_markers: bool,
+    partial: AbstractSet[str] = frozenset(),
+) -> None:
     handles = []
     for row in shown:
         colour, dashes, marker = look(rows.index(row))
         handles.append(
             Line2D(
                 [], [], color=colour, linestyle=dashes, linewidth=1.6, marker=marker if with_markers else "",
-                markersize=6, markeredgecolor="white", markeredgewidth=0.7, label=row,
+                markersize=6, markeredgecolor="white", markeredgewidth=0.7,
+                label=f"{row} *" if row in partial else row,
             )
         )  # fmt: skip
     most = max(1, int(figure.get_size_inches()[0] / 1.25))
     lines = math.ceil(len(handles) / most)
     figure.legend(
         handles=handles, loc="outside lower left", ncols=math.ceil(len(handles) / max(1, lines)),
-        frameon=False, handlelength=3, fontsize=8,
+        frameon=False, handlelength=3, fontsize=8, title_fontsize=7, alignment="left",
+        title="* seeds or test sets are missing: see the table" if partial & set(shown) else None,
     )  # fmt: skip
 
 

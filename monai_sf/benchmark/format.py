@@ -40,10 +40,13 @@ def number(value: float, like: float | None = None) -> str:
 def caption(table: Table) -> str:
     """What the numbers are, in one sentence."""
     shown = table.measure
-    return (
-        f"{shown.title} in per cent ({shown.meaning}); {shown.direction}. "
-        "Mean over seeds ± their standard deviation."
-    )
+    return f"{shown.title} in per cent ({shown.meaning}); {shown.direction}. {_of_seeds(table.seeds)}."
+
+
+def _of_seeds(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"Of seed {seeds[0]} alone"
+    return f"Mean over seeds {', '.join(map(str, seeds))} ± their standard deviation (n − 1)"
 
 
 @dataclass(frozen=True)

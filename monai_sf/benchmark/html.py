@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -28,8 +29,8 @@ from monai_sf.benchmark.paper import CAVEAT
 _SIGNIFICANCE = (
     "In each column the scores are compared on the same resampled groups (patients). Counted are the "
     "differences that remain after Holm's correction for all comparisons of the column (adjusted p < 0.05). "
-    "They speak of other patients, not of other trainings. Intervals and p-values, per shift and test set "
-    "too, are in significance.csv."
+    "They speak of other patients, not of other trainings. A hatched score is not complete: it was compared "
+    "on what both have. Intervals and p-values, per shift and test set too, are in significance.csv."
 )
 
 
@@ -62,7 +63,7 @@ def html_of(
         _key(),
         _shaded(table, table.columns),
         "<h2>Which differences are more than chance?</h2>" if significant is not None else "",
-        _significance(significant, table.columns, reference) if significant is not None else "",
+        _significance(significant, table, reference) if significant is not None else "",
         "<h2>Each shift by itself</h2>",
         '<p class="quiet">Averages hide opposite effects. A corruption is the mean over its severities.</p>',
     ]
@@ -182,7 +183,8 @@ def _cell(cell: Cell, start: str) -> str:
     return f'<td class="{kind}{start}">{text}{spread}{mark}</td>'
 
 
-def _significance(texts: pd.DataFrame, columns: Sequence[Column], reference: str | None) -> str:
+def _significance(texts: pd.DataFrame, table: Table, reference: str | None) -> str:
+    columns = table.columns
     about = (
         f"“better” and “worse” are against {reference}; an empty cell is a difference that may be chance."
         if reference
@@ -191,8 +193,9 @@ def _significance(texts: pd.DataFrame, columns: Sequence[Column], reference: str
     rows = []
     for row in texts.index:
         cells = "".join(
-            f'<td class="{_begins(columns, i).strip()}">{escape(str(texts.loc[row, column]))}</td>'
-            for i, column in enumerate(columns)
+            f'<td class="{"apart" if text and (row, column) in table.cell_notes else ""}'
+            f'{_begins(columns, i)}">{escape(text)}</td>'
+            for i, (column, text) in enumerate(zip(columns, map(str, texts.loc[row]), strict=True))
         )
         rows.append(f'<tr><th scope="row">{escape(str(row))}</th>{cells}</tr>')
     return f'<p class="quiet">{escape(_SIGNIFICANCE)} {escape(about)}</p>' + _table(
@@ -220,8 +223,11 @@ def _comparison(comparison: pd.DataFrame, table: Table) -> str:
 
 def _figure(name: str, svg: str) -> str:
     data = base64.b64encode(svg.encode()).decode()
-    small = ' class="small"' if name.startswith("Rank") else ""
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    tall = " tall" if size and float(size[2]) > float(size[1]) else ""
+    small = "small" if name.startswith("Rank") else ""
     return (
-        f'<figure{small} tabindex="0"><img alt="{escape(name)}. The numbers are in the tables above." '
+        f'<figure class="{small}{tall}" tabindex="0"><img '
+        f'alt="{escape(name)}. The numbers are in the tables above." '
         f'src="data:image/svg+xml;base64,{data}"></figure>'
     )

@@ -28,6 +28,7 @@ _SPECIAL = str.maketrans(
         "^": r"\textasciicircum{}",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
+        "|": r"\textbar{}",
         "±": r"\ensuremath{\pm}",
         "–": "--",
         "−": r"\ensuremath{-}",

@@ -15,7 +15,7 @@ from typing import Any
 
 from monai_sf import __version__
 from monai_sf.benchmark.configs import fingerprint, merge
-from monai_sf.benchmark.names import BusyError, mark_path
+from monai_sf.benchmark.names import SET_ASIDE, BusyError, mark_path
 from monai_sf.benchmark.tasks import Task
 from monai_sf.files import sha256_of, write_json
 from monai_sf.results import FORMAT_VERSION
@@ -185,7 +185,7 @@ def set_aside(task: Task, output_dir: str | os.PathLike[str]) -> list[Path]:
     moved = []
     for path in task.belongings():
         if path.exists():
-            place = Path(output_dir) / "set_aside" / path.relative_to(output_dir)
+            place = Path(output_dir) / SET_ASIDE / path.relative_to(output_dir)
             if place.is_dir():
                 shutil.rmtree(place)
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,9 @@ ENGINES = ("local", "ray")
 #: The three ways of training of the study.
 PAPER_METHODS = ("confidnet", "deepgamblers", "devries")
 
+#: Folder of the results that a benchmark has replaced, which no table may take for its own.
+SET_ASIDE = "set_aside"
+
 #: All that a task can be. The first four have still to come to an end.
 STATES = (
     "waiting", "queued", "running", "stopped",

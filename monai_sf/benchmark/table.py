@@ -6,6 +6,7 @@ See docs/table.md; the work is done in :mod:`monai_sf.benchmark.write` and what 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: %(default)s)")
     options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("monai_sf").setLevel(logging.INFO)  # which run it is at: all can take many minutes
     try:
         written = write_tables(
             options.runs,

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -90,6 +91,11 @@ def write_tables(
     from monai_sf.benchmark import figures
 
     folder = Path(folder)
+    # What collecting would take long to get to.
+    if compare_paper and metric != "aurc":
+        raise ValueError(f"the paper's Table 1 is in aurc, so it cannot be compared with {metric}")
+    if reference is not None and reference.partition(" (")[0] not in csfs:
+        raise ValueError(f"reference must be one of {', '.join(csfs)}, got {reference!r}")
     collection = collect(runs, metric=metric, risk=risk, csfs=csfs, n_resamples=n_resamples, seed=seed)
     wanted = [RunKey(*key) for key in expected]
     table = table_of(collection, expected=wanted)
@@ -103,11 +109,11 @@ def write_tables(
         "ranks_per_shift": ("Rank of the scores per shift", figures.rank_figure(per_shift)),
     }
     for dataset in per_shift.mean.columns.unique(0):
+        key = f"risk_coverage_{_plain(dataset)}"
+        while key in drawn:  # two names that differ in what a file's name cannot hold
+            key += "_"
         name = f"Risk-coverage curves, {dataset}"
-        drawn[f"risk_coverage_{_plain(dataset)}"] = (
-            name,
-            figures.risk_coverage_figure(collection, dataset),
-        )
+        drawn[key] = name, figures.risk_coverage_figure(collection, per_shift, dataset)
     written: dict[str, Path] = {}
 
     def write(key: str, name: str, text: str) -> None:
@@ -135,8 +141,9 @@ def write_tables(
         table, per_shift, significant=texts, reference=reference, comparison=comparison, figures=pictures
     )
     write("html", "table.html", page)
-    for old in (folder / "significance.csv", *folder.glob("risk_coverage_*.*")):
-        if old not in written.values() and old.suffix in (".csv", ".svg", ".pdf"):
+    figures_of = (folder.glob(f"risk_coverage_*.{kind}") for kind in ("svg", "pdf"))
+    for old in (folder / "significance.csv", *chain.from_iterable(figures_of)):
+        if old not in written.values():
             old.unlink(missing_ok=True)  # of an earlier call: it would be taken for a part of this one
     return written
 

@@ -1,12 +1,14 @@
 """The command line, and arguments that are not usable."""
 
 import json
+import re
 import sys
 
 import pytest
 
 from benchmark.toy_bundle import write_bundle
 from monai_sf.benchmark.__main__ import _value, main
+from monai_sf.benchmark.configs import Bundle
 
 
 @pytest.fixture
@@ -82,6 +84,18 @@ def test_folders_that_are_no_bundles(command, toy, tmp_path, capsys):
     (other / "configs" / "train.yaml").write_text("method: confidnet\n")
     assert command(bundles=[toy.bundle, other]) == 2
     assert "dataset_name must be the dataset's name, it is None" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tables", "set_aside", "all", "a/b", "../up", ".hidden", "a b", "-x"])
+def test_a_dataset_cannot_be_called_like_what_lies_beside_it(tmp_path, name):
+    bundle = write_bundle(tmp_path / "own", name)
+    with pytest.raises(ValueError, match=f"dataset_name {re.escape(repr(name))} cannot be that of a folder"):
+        Bundle.open(bundle, [], {}, {})
+
+
+@pytest.mark.parametrize("name", ["chest_xray", "Übung-2.1"])
+def test_a_dataset_may_be_called_like_a_folder_of_its_own(tmp_path, name):
+    assert Bundle.open(write_bundle(tmp_path / "own", name), [], {}, {}).dataset == name
 
 
 def test_a_dataset_that_is_left_without_a_study(command, toy, tmp_path, capsys):

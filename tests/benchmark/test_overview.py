@@ -134,3 +134,25 @@ def test_many_blocked_tasks_are_counted():
 )
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"tasks": [1, 2]},
+        {"tasks": {"d/r0/train": "running"}},
+        {"tasks": {"d/r0/train": {"state": "running"}}},
+        {"tasks": {"d/r0/train": {"state": "failed", "reason": 3}}},
+        {"tasks": {"d/r0/train": {"state": "unavailable"}}},
+        {"tasks": None},
+        {"counts": [1]},
+        {"time_left": "soon"},
+        {"updated": "now"},
+    ],
+)
+def test_a_status_with_one_damaged_part_is_one_error(tmp_path, damage):
+    Overview(tasks(), tmp_path, 2, io.StringIO()).write("running")
+    path = tmp_path / "status.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    with pytest.raises(ValueError, match=r"status\.json is damaged"):
+        show_status(tmp_path)

@@ -44,6 +44,7 @@ def make(
     first=0,
     drop=(),
     data_kind="real",
+    versions=None,
 ):
     """A run of n cases in groups of two; ``wrong`` makes all predictions right (False) or wrong (True)."""
     rng = np.random.default_rng(zlib.crc32(f"{dataset}{study}{method}{seed}".encode()))
@@ -75,6 +76,8 @@ def make(
         "class_names": [f"class {c}" for c in range(classes)],
         "data_kind": data_kind,
     }
+    if versions is not None:
+        run["versions"] = versions
     return Results(run, cases, {s.name: s for s in sets if s.name not in drop})
 
 

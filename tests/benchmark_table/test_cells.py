@@ -1,5 +1,6 @@
 """The numbers: cells against a slow reference, averages against sums written out."""
 
+import os
 import shutil
 
 import numpy as np
@@ -274,6 +275,39 @@ def test_validation_results_are_no_test_set(runs):
 def test_a_folder_and_the_one_above_it_are_one(runs):
     runs.add()
     assert len(find_runs([runs.root, runs.root / "chest_xray"])[0]) == 1
+
+
+def test_what_a_benchmark_has_set_aside_is_no_result(runs):
+    runs.add()
+    (runs.root / "set_aside").mkdir()
+    shutil.move(runs.root / "chest_xray", runs.root / "set_aside/chest_xray")
+    with pytest.raises(FileNotFoundError, match="no finished results"):
+        find_runs([runs.root])
+    assert len(find_runs([runs.root / "set_aside"])[0]) == 1  # when asked for
+
+
+def test_links_are_followed_once(runs, tmp_path):
+    runs.add()
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "run").symlink_to(runs.root / "chest_xray")
+    (linked / "again").symlink_to(linked)
+    assert find_runs([linked])[0] == find_runs([runs.root])[0]
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(runs, monkeypatch):
+    runs.add()
+    (runs.root / "locked").mkdir()
+    scandir = os.scandir
+
+    def refused(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refused)
+    with pytest.raises(PermissionError, match="locked"):
+        find_runs([runs.root])
 
 
 def test_seeds_that_are_no_numbers(runs):

@@ -173,3 +173,21 @@ def test_a_study_without_any_run_is_named_at_the_average_that_lacks_it(runs):
     assert table.column_notes == {ACQ: "chexpert missing"}
     assert "missing run: chest_xray/chexpert/confidnet/seed 0" in table.notes
     assert table_of(runs.collect(), expected=expected[:2]).column_notes == {}
+
+
+def test_runs_of_different_versions_are_named(runs):
+    runs.add(seed=0)
+    same = {"monai-sf": "0.1.0", "monai": "1.6.1", "numpy": "2.0"}
+    for seed, versions in ((1, same), (2, {**same, "numpy": "2.1"}), (3, {**same, "monai-sf": "0.2.0"})):
+        runs.add(seed=seed, versions=versions)
+    (note,) = table_of(runs.collect()).notes
+    assert note == (
+        "the runs were computed by different versions: monai-sf 0.1.0, monai 1.6.1 (2 runs); "
+        "monai-sf 0.2.0, monai 1.6.1 (1 run); unknown (1 run)"
+    )
+
+
+def test_runs_of_one_version_need_no_note(runs):
+    for seed in (0, 1):
+        runs.add(seed=seed, versions={"monai-sf": "0.1.0"})
+    assert table_of(runs.collect()).notes == ()

@@ -13,7 +13,8 @@ import pytest
 
 from monai_sf.benchmark.aggregate import table_of
 from monai_sf.benchmark.colours import LOOKS, STEPS, look, shade_rgb
-from monai_sf.benchmark.format import blocks, decimals, lay_out, number, title
+from monai_sf.benchmark.format import blocks, caption, decimals, lay_out, number, title
+from monai_sf.benchmark.html import _figure
 from monai_sf.benchmark.latex import escape, latex_of
 from monai_sf.benchmark.paper import compare_with_paper, paper_table
 from monai_sf.benchmark.significance import significance
@@ -30,6 +31,15 @@ def written(shared_runs, tmp_path_factory):
     return write_tables([shared_runs.root], folder, compare_paper=True, n_resamples=60)
 
 
+@pytest.fixture
+def quick_figures(monkeypatch):
+    """Drawing takes longer than all the rest; a file then holds the dataset that it is of."""
+    where = "monai_sf.benchmark.figures."
+    monkeypatch.setattr(where + "rank_figure", lambda table: "ranks")
+    monkeypatch.setattr(where + "risk_coverage_figure", lambda collection, table, dataset: dataset)
+    monkeypatch.setattr(where + "save_figure", lambda figure, path: path.write_text(figure))
+
+
 def test_all_files_are_written(written):
     assert {p.name for p in written["html"].parent.iterdir()} == {p.name for p in written.values()}
     assert {p.name for p in written.values()} >= {
@@ -44,6 +54,43 @@ def test_equal_inputs_give_equal_bytes(written, shared_runs, tmp_path):
     assert written.keys() == again.keys()
     different = [key for key in written if written[key].read_bytes() != again[key].read_bytes()]
     assert different == []
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_no_file_of_an_earlier_call_is_left(runs, tmp_path):
+    runs.add(dataset="first")
+    write_tables([runs.root], tmp_path / "out", csfs=["MSR", "PE"], n_resamples=5)
+    (tmp_path / "out/risk_coverage_notes.txt").write_text("mine")
+    shutil.rmtree(runs.root)
+    runs.add(dataset="second")
+    written = write_tables([runs.root], tmp_path / "out", csfs=["MSR"], n_resamples=0)
+    left = {p.name for p in (tmp_path / "out").iterdir()} - {p.name for p in written.values()}
+    assert left == {"risk_coverage_notes.txt"}
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_datasets_whose_names_differ_in_a_blank_have_their_own_figures(runs, tmp_path):
+    for dataset in ("a b", "a_b"):
+        runs.add(dataset=dataset)
+    written = write_tables([runs.root], tmp_path, csfs=["MSR"], n_resamples=0)
+    assert {"risk_coverage_a_b.svg", "risk_coverage_a_b_.svg"} <= written.keys()
+    assert [written[f"risk_coverage_a_b{end}.svg"].read_text() for end in ("", "_")] == ["a b", "a_b"]
+
+
+def test_the_caption_names_the_seeds(runs):
+    runs.add(seed=1)
+    assert "Of seed 1 alone." in caption(table_of(runs.collect()))
+    runs.add(seed=2)
+    assert "Mean over seeds 1, 2 ± their standard deviation (n − 1)." in caption(table_of(runs.collect()))
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_scores_that_are_not_complete_are_hatched_where_they_are_compared_too(runs, tmp_path):
+    runs.matrix(("iid",), seeds=(0, 1)).add(method="devries", seed=0)
+    written = write_tables([runs.root], tmp_path, csfs=["MSR", "DeVries"], n_resamples=5)
+    compared = written["html"].read_text().split("<h2>")[1]
+    kinds = dict(re.findall(r'<th scope="row">([^<]+)</th><td class="(\w*)', compared))
+    assert kinds == {"MSR": "", "DeVries": "apart"}
 
 
 def test_csv_holds_every_digit(written, shared_runs):
@@ -97,6 +144,7 @@ def test_titles():
 def test_latex_escapes_what_is_special():
     assert escape("a_b & 5 % {x}") == r"a\_b \& 5 \% \{x\}"
     assert escape("\\") == r"\textbackslash{}"
+    assert escape("a|b<c") == r"a\textbar{}b\textless{}c"  # else a dash and an exclamation mark
 
 
 def test_latex_is_coloured_and_balanced(runs):
@@ -244,12 +292,13 @@ def test_comparison_needs_the_metric_and_the_datasets(runs):
 # --- the command
 
 
-def test_the_command(runs, tmp_path, capsys):
+def test_the_command(runs, tmp_path, capsys, caplog):
     runs.add()
     status = main([str(runs.root), "-o", str(tmp_path / "o"), "--metric", "auroc_f", "--resamples", "20",
                    "--reference", "MSR"])  # fmt: skip
     out = capsys.readouterr().out
     assert status == 0
+    assert "1 of 1 runs: chest_xray/iid/confidnet/seed 0" in caplog.text  # with all runs it takes a while
     assert "AUROC_f in per cent" in out
     assert "higher is better" in out
     assert (tmp_path / "o/table.html").is_file()
@@ -270,6 +319,19 @@ def test_the_command_says_what_is_wrong(runs, tmp_path, capsys, options, message
     assert main([str(runs.root), "-o", str(tmp_path / "o"), "--resamples", "5", *options]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"reference": "MRS"}, {"metric": "augrc", "compare_paper": True}])
+def test_what_needs_no_results_is_said_before_they_are_read(tmp_path, wrong):
+    with pytest.raises(ValueError, match="MRS|cannot be compared with augrc"):
+        write_tables([tmp_path / "nowhere"], tmp_path / "out", **wrong)
+
+
+def test_a_tall_figure_has_a_page_of_its_own():
+    sizes = {"wide": "300 200", "tall": "200 300"}
+    pages = {key: _figure("Rank", f'<svg viewBox="0 0 {size}">') for key, size in sizes.items()}
+    assert 'class="small"' in pages["wide"]
+    assert 'class="small tall"' in pages["tall"]
 
 
 def test_too_few_resamples_for_the_correction_are_said(runs):
