@@ -3,8 +3,10 @@
 /** Give a plot the colours of the page. */
 function restyle(plot) {
   const ink = css("--ink-2");
+  const size = `${0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize)}px`;
   for (const axis of [...plot.below, ...plot.left]) {
-    axis.setv({ axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: css("--line") });
+    axis.setv({ axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: css("--line"),
+      axis_label_text_font_size: size, major_label_text_font_size: size });
   }
   for (const grid of plot.center) {
     if (grid.type === "Grid") grid.setv({ grid_line_color: css("--line"), grid_line_alpha: 0.6 });

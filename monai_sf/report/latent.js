@@ -5,14 +5,16 @@ const FIELD = 1.6, MISSING = -32768, MAX_PINS = 4, MANY = 15000, SOME = 5000, IN
 function latentMap(page, plot) {
   const { state } = page;
   const doc = plot.document;
-  const [picture, marks] = [doc.get_model_by_name("cloud"), doc.get_model_by_name("marks")];
-  const NDArray = picture.data.image[0].constructor;
+  const marks = doc.get_model_by_name("marks");
+  // not an image of the plots' library: it copies every pixel twice and paints all of the plot anew, for every frame
+  const screen = byId("latent-cloud");
+  const brush = screen.getContext("2d", { alpha: false });
   const camera = new Camera();
   const canvas = new Canvas3D();
   const stage = byId("latent-stage");
   const controls = { mode: byId("latent-colour"), show: byId("latent-show"), size: byId("latent-size"), opacity: byId("latent-opacity") };
   const hidden = new Map(), classes = new Set();
-  let cloud = null, scheme = null, ratio = 0, pending = false, settle = 0;
+  let pixels = null, cloud = null, scheme = null, ratio = 0, pending = false, settle = 0;
 
   const load = () => {
     const { points } = state.currentRun;
@@ -44,7 +46,8 @@ function latentMap(page, plot) {
     if (canvas.width === width && canvas.height === height) return;
     ratio = wanted;
     canvas.resize(width, height);
-    picture.data = { image: [new NDArray(canvas.words.buffer, [height, width])], x: [0], y: [0], dw: [1], dh: [1] };
+    Object.assign(screen, { width, height });
+    pixels = new ImageData(new Uint8ClampedArray(canvas.words.buffer), width, height);
   };
 
   const frame = () => {
@@ -76,9 +79,9 @@ function latentMap(page, plot) {
     const closer = Math.min(Math.max(Math.pow(camera.zoom / camera.home, 0.4), 0.6), 2.5);
     const radius = even * ratio * Number(controls.size.value) * closer;
     canvas.paint(cloud, scheme.categories, radius, Number(controls.opacity.value));
-    picture.change.emit();
+    brush.putImageData(pixels, 0, 0);
     const pins = state.pinned.filter((i) => cloud.has[i]);
-    marks.data = {
+    if (pins.length || marks.data.x.length) marks.data = {
       x: pins.map((i) => cloud.x[i] / canvas.width), y: pins.map((i) => 1 - cloud.y[i] / canvas.height),
       size: pins.map(() => 24), color: pins.map(() => css("--ink")), text: pins.map((i) => String(state.pinned.indexOf(i) + 1)),
     };
@@ -117,10 +120,10 @@ function latentMap(page, plot) {
     const place = cloud ? cloud.has.reduce((a, b) => a + b, 0) : 0;
     byId("latent-part").hidden = !cloud;
     fill("latent-text", cloud
-      ? `Every mark is one image; images that the classifier sees as alike lie close together. ${number(points.count)} of ${number(points.total)} images are `
+      ? ["Every mark is one image; images that the classifier sees as alike lie close together. Distances between far clusters mean little. ", el("span", { class: "quiet" }, `${number(points.count)} of ${number(points.total)} images are `
         + `shown one by one: ${points.parts.map(([name, shown, total]) => `${number(shown)} of ${number(total)} ${name}`).join(", ")}.`
         + `${points.images < points.count ? ` ${number(points.images)} of them have a picture${points.images ? ": wrong answers first, the others spread evenly" : ""}.` : ""}`
-        + `${place < points.count ? ` ${number(place)} of them have a place on the map.` : ""} Distances between far clusters mean little.`
+        + `${place < points.count ? ` ${number(place)} of them have a place on the map.` : ""}`)]
       : notes.find((note) => note.includes("map")) || "There is no map of the latent space for this run.");
   };
 

@@ -34,18 +34,19 @@ function setUpControls({ state, data }) {
   });
 }
 
-const PAPER_WIDTH = 680, PAPER_TYPE = 11 / 16;
+const PAPER_WIDTH = 680, PAPER_HEIGHT = 400, PAPER_TYPE = 11;
 
 /** Plots cannot be laid out anew for paper: they keep their size on the screen and are shrunk to fit. */
 function fitPaper(on) {
+  const type = PAPER_TYPE / parseFloat(getComputedStyle(document.documentElement).fontSize);
   byId("counts-box").open = on;
   for (const table of document.querySelectorAll(".scroll > table")) {
-    table.style.zoom = on ? Math.min(1, PAPER_WIDTH / Math.max(table.offsetWidth * PAPER_TYPE, 1)) : "";
+    table.style.zoom = on ? Math.min(1, PAPER_WIDTH / Math.max(table.offsetWidth * type, 1)) : "";
   }
   for (const frame of document.querySelectorAll(".plot-frame, #curves-plot, #sweep-plot")) {
     const { width, height } = frame.getBoundingClientRect();
     Object.assign(frame.style, on
-      ? { width: `${width}px`, height: `${height}px`, zoom: Math.min(1, PAPER_WIDTH / width) }
+      ? { width: `${width}px`, height: `${height}px`, zoom: Math.min(1, PAPER_WIDTH / width, PAPER_HEIGHT / height) }
       : { width: "", height: "", zoom: "" });
   }
 }

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from bokeh.core.types import ID
 from bokeh.embed import json_item
 from bokeh.models import (
     ColumnDataSource,
     DataRange1d,
     HoverTool,
-    ImageRGBA,
     NumeralTickFormatter,
     Range1d,
     SingleIntervalTicker,
@@ -105,7 +103,7 @@ def corruption_sweep() -> figure:
 
 
 def latent_space() -> figure:
-    """The 3-D scatter as one picture, drawn by the script; source ``cloud``, marks and lasso above it."""
+    """What lies above the 3-D scatter, which the script draws: pins (source ``marks``) and the lasso."""
     plot = figure(
         name="latent-figure",
         sizing_mode="stretch_both",
@@ -120,11 +118,6 @@ def latent_space() -> figure:
     )
     plot.axis.visible = False
     plot.grid.visible = False
-    picture = ColumnDataSource(
-        {"image": [np.zeros((1, 1), np.uint32)], "x": [0], "y": [0], "dw": [1], "dh": [1]}, name="cloud"
-    )
-    glyph = ImageRGBA(image="image", x="x", y="y", dw="dw", dh="dh", origin="top_left")
-    plot.add_glyph(picture, glyph)
     marks = ColumnDataSource({k: [] for k in ("x", "y", "size", "color", "text")}, name="marks")
     plot.scatter(
         "x",

@@ -35,6 +35,7 @@ function setUpSelection(page, map) {
       const found = xs.length > 2 ? map.shownPoints().filter((i) => inside(...map.where(i), xs, ys)) : [];
       map.outline([], []);
       state.set({ selected: found });
+      byId("latent-said").textContent = `${number(found.length)} selected`;
       setMode("turn");
     },
   };

@@ -7,6 +7,14 @@ function ofHundred(silent, trusted) {
   return String(Math.round(share));
 }
 
+/** The same where there is room for a number only. */
+function ofHundredShort(silent, trusted) {
+  return { none: "0", "fewer than 1": "< 1" }[ofHundred(silent, trusted)] || ofHundred(silent, trusted);
+}
+
+/** Share of silent failures from which a cell of the breakdown is as dark as it gets. */
+const MOST_SHADED = 0.5;
+
 /** One hundred little squares; the wrong ones are crossed out in red. */
 function hundred(wrong) {
   const squares = [];
@@ -28,6 +36,26 @@ function fate(sum) {
     `${number(caught)} failures handed to a person, ${number(handed - caught)} correct ones handed to a person`;
   return el("div", { class: "fate", role: "img", "aria-label": label },
     parts.map(([name, n]) => el("span", { class: name, style: `flex-grow:${n}`, title: `${number(n)}` })));
+}
+
+/** Of 100 sure answers, how many were wrong: one row a kind of disturbance or place, one column a severity. */
+function breakdown(page, sets) {
+  const { state } = page;
+  const run = state.currentRun;
+  const rows = [...new Set(sets.map((i) => run.sets[i].corruption ? run.sets[i].domain : run.sets[i].title))];
+  const columns = [...new Set(sets.map((i) => run.sets[i].severity))].sort((a, b) => a - b);
+  if (sets.length < 2) return null;
+  const cell = (row, severity) => {
+    const found = sets.find((i) => run.sets[i].severity === severity && row === (run.sets[i].corruption ? run.sets[i].domain : run.sets[i].title));
+    if (found === undefined) return el("td", {}, "");
+    const { silent, trusted } = tally(state.currentCsf, run, [found], state.step);
+    return el("td", { style: `--t:${trusted ? Math.min(silent / trusted / MOST_SHADED, 1).toFixed(3) : 0}`, title: `${number(silent)} of ${number(trusted)}` },
+      trusted ? ofHundredShort(silent, trusted) : "–");
+  };
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Wrong of 100 sure, by test set" }, el("table", { class: "breakdown" },
+    el("caption", {}, "Wrong of 100 the system was sure of"),
+    columns.some(Boolean) ? el("thead", {}, el("tr", {}, el("th", {}, "severity"), columns.map((s) => el("th", { scope: "col" }, String(s))))) : null,
+    el("tbody", {}, rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row), columns.map((s) => cell(row, s)))))));
 }
 
 function groupCard(page, kind, sets) {
@@ -52,6 +80,7 @@ function groupCard(page, kind, sets) {
     headline,
     sum.trusted ? hundred(Math.round((100 * sum.silent) / sum.trusted)) : null,
     fate(sum),
+    breakdown(page, sets),
     el("p", {}, "Sure of ", el("b", {}, `${number(sum.trusted)} of ${number(sum.count)}`), ` (${percent(sum.trusted / sum.count, 0)}), `,
       el("b", { class: "silent-count" }, number(sum.silent)), " of them wrong: ",
       `${percent(sum.silent / sum.trusted)} (95 % interval ${percent(low)} to ${percent(high)}).`),
@@ -72,28 +101,57 @@ function overviewOf({ state, data }) {
   });
 }
 
+const rateOf = ({ silent, trusted }) => (trusted ? silent / trusted : 0);
+
+/** What the tiles say, in one sentence: is it worse anywhere than on the ordinary cases? */
+function answerOf(page, tiles) {
+  const { state } = page;
+  const text = ({ sum }) => ofHundredShort(sum.silent, sum.trusted);
+  const told = (tile) => [el("strong", {}, text(tile)), text(tile) === "1" ? " was wrong" : " were wrong"];
+  const sure = tiles.filter(({ sum }) => sum.trusted);
+  const [ordinary] = sure.filter(({ kind }) => kind === "iid");
+  const others = sure.filter((tile) => tile !== ordinary);
+  if (!sure.length) return "At this working point the system decides nothing alone.";
+  const [worst] = [...(others.length ? others : sure)].sort((a, b) => rateOf(b.sum) - rateOf(a.sum));
+  if (!ordinary || !others.length) return ["Of 100 cases the system was sure of, ", told(worst), others.length ? ` on ${nameOf(page, worst)}.` : "."];
+  if (rateOf(worst.sum) <= rateOf(ordinary.sum) || text(worst) === text(ordinary)) {
+    return ["Of 100 cases the system was sure of, ", told(ordinary), " on ordinary cases, and no more on the other images that were tested."];
+  }
+  const bounds = (tile) => interval(rateOf(tile.sum), tile.csf.effective[tile.kind][state.step - 1]);
+  const named = others.filter((tile) => text(tile) === text(worst));
+  const apart = named.some((tile) => bounds(tile)[0] > bounds(ordinary)[1]);
+  return ["Of 100 cases the system was sure of, ", told(ordinary), " on ordinary cases, but ", told(worst)[0], " on ", listed(named.map((tile) => nameOf(page, tile))), ".",
+    apart ? null : el("span", { class: "quiet" }, " The 95 % intervals overlap, so the difference may be chance.")];
+}
+
+const listed = (names) => [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and on ");
+
+/** What a tile is about, within a sentence. */
+function nameOf({ data }, { kind, run }) {
+  const title = data.groups[kind][0];
+  const own = kind === "acquisition" || kind === "manifestation";
+  return `${title[0].toLowerCase()}${title.slice(1)}${own ? ` (${run.studyTitle})` : ""}`;
+}
+
 /** One tile a group of test sets of any study: where does it fail silently? */
 function drawOverview(page) {
   const { state, data } = page;
-  const tiles = overviewOf(page);
+  const tiles = overviewOf(page).map((tile) => ({ ...tile, sum: tally(tile.csf, tile.run, tile.sets, state.step) }));
+  fill("answer", answerOf(page, tiles));
   const several = new Set(data.runs.map((run) => run.study)).size > 1;
   byId("overview").hidden = !several;
   if (!several) return;
-  const rates = tiles.map(({ run, csf, sets }) => { const sum = tally(csf, run, sets, state.step); return sum.trusted ? sum.silent / sum.trusted : 0; });
-  const most = Math.max(...rates, 0.01);
-  fill("overview", el("p", { class: "overview-title" }, "Of 100 cases the system was sure of, so many were wrong:"),
-    el("div", { class: "tiles" }, tiles.map(({ index, run, csf, kind, sets }, k) => {
-      const sum = tally(csf, run, sets, state.step);
-      const own = kind === "acquisition" || kind === "manifestation";
-      const many = sum.trusted ? ofHundred(sum.silent, sum.trusted) : "–";
-      const [low, high] = interval(sum.silent / sum.trusted, csf.effective[kind][state.step - 1]);
-      return el("button", { type: "button", class: "tile", "data-kind": kind, "aria-pressed": String(run.study === state.currentRun.study),
-        title: `95 % interval ${percent(low)} to ${percent(high)}; ${number(sum.silent)} of ${number(sum.trusted)}`,
-        onclick: () => state.goTo(index) },
-      el("strong", {}, many === "fewer than 1" ? "< 1" : many === "none" ? "0" : many),
-      el("span", {}, data.groups[kind][0], own ? el("span", { class: "quiet" }, run.studyTitle) : null),
-      el("span", { class: "bar", style: `width:${(100 * rates[k]) / most}%`, "aria-hidden": "true" }));
-    })));
+  const most = Math.max(...tiles.map(({ sum }) => rateOf(sum)), 0.01);
+  fill("overview", el("div", { class: "tiles" }, tiles.map(({ index, run, csf, kind, sum }) => {
+    const own = kind === "acquisition" || kind === "manifestation";
+    const [low, high] = interval(rateOf(sum), csf.effective[kind][state.step - 1]);
+    return el("button", { type: "button", class: "tile", "data-kind": kind, "aria-pressed": String(run.study === state.currentRun.study),
+      title: `95 % interval ${percent(low)} to ${percent(high)}; ${number(sum.silent)} of ${number(sum.trusted)}`,
+      onclick: () => state.goTo(index) },
+    el("strong", {}, sum.trusted ? ofHundredShort(sum.silent, sum.trusted) : "–"),
+    el("span", {}, data.groups[kind][0], own ? el("span", { class: "quiet" }, run.studyTitle) : null),
+    el("span", { class: "bar", style: `width:${(100 * rateOf(sum)) / most}%`, "aria-hidden": "true" }));
+  })));
 }
 
 function setUpSummary(page) {

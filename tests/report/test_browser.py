@@ -12,14 +12,15 @@ pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=document.documentElement.dataset.hacked=1>$$x^2$$"
 
 SILENT = "() => Array.from(document.querySelectorAll('.silent-count'), e => e.textContent)"
-CLOUD = "Bokeh.documents.map(d => d.get_model_by_name('cloud')).find(Boolean)"
-PICTURE = f"() => {CLOUD}.data.image[0].reduce((h, w, i) => (h * 31 + w * (i + 1)) | 0, 0)"
-MARKED = """() => {
-  // what is drawn on the map: pixels of the picture that differ from its corner
-  const plots = Bokeh.documents.map(d => d.get_model_by_name('cloud')).filter(Boolean);
-  const words = new Uint32Array(plots[0].data.image[0].buffer);
-  return words.reduce((n, w) => n + (w !== words[0]), 0);
-}"""
+DRAWN = """
+  const screen = document.getElementById('latent-cloud'), { width, height } = screen;
+  const copy = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+  copy.drawImage(screen, 0, 0);
+  const words = new Uint32Array(copy.getImageData(0, 0, width, height).data.buffer);
+"""
+PICTURE = f"() => {{{DRAWN} return words.reduce((h, w, i) => (h * 31 + w * (i + 1)) | 0, 0); }}"
+# what is drawn on the map: pixels of the picture that differ from its corner
+MARKED = f"() => {{{DRAWN} return words.reduce((n, w) => n + (w !== words[0]), 0); }}"
 
 
 def settle(page):
@@ -154,8 +155,8 @@ def test_no_word_of_a_card_is_broken(report, open_page, width):
 
 SPAN = f"""() => {{
   // the height of what is coloured on the map, as a share of the picture
-  const image = {CLOUD}.data.image[0], [height, width] = image.shape;
-  const bytes = new Uint8Array(image.buffer);
+  {DRAWN}
+  const bytes = new Uint8Array(words.buffer);
   const rows = [];
   for (let i = 0; i < width * height; i++) {{
     const c = [bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2]];
@@ -265,6 +266,9 @@ def test_hostile_text_stays_text(make_run, open_page, tmp_path, anonymous):
     for summary in page.locator("summary").all():
         if summary.is_visible():
             summary.click()
+    # long words do not make the page wider than a phone
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
     if not anonymous:
         assert HOSTILE in page.locator("#gallery .id").first.inner_text()
     assert page.locator("img").count() == 0
@@ -318,6 +322,13 @@ def test_poor_results_still_make_a_page(case, make_run, open_page, tmp_path):
 def test_nothing_is_wider_than_the_screen(report, open_page, width, scheme):
     watched = open_page(report, viewport={"width": width, "height": 800}, color_scheme=scheme)
     assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
+    # the answer needs no scrolling, and on a phone a finger meets everything
+    box = watched.page.locator("#answer").bounding_box()
+    assert box["y"] + box["height"] < 800
+    small = watched.page.locator("button, select, summary, nav a").evaluate_all(
+        "all => all.map(e => e.getBoundingClientRect().height).filter(h => h && h < 40).length"
+    )
+    assert width > 360 or small == 0
     watched.check()
 
 

@@ -13,8 +13,10 @@ pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=document.documentElement.dataset.hacked=1>$$x^2$$"
 MARKED = """() => {
   // what is drawn on the map: pixels of the picture that differ from its corner
-  const plots = Bokeh.documents.map(d => d.get_model_by_name('cloud')).filter(Boolean);
-  const words = new Uint32Array(plots[0].data.image[0].buffer);
+  const screen = document.getElementById('latent-cloud'), { width, height } = screen;
+  const copy = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+  copy.drawImage(screen, 0, 0);
+  const words = new Uint32Array(copy.getImageData(0, 0, width, height).data.buffer);
   return words.reduce((n, w) => n + (w !== words[0]), 0);
 }"""
 
@@ -75,6 +77,15 @@ def test_all_studies_at_a_glance(report, open_page):
     assert tiles.count() == 3
     assert tiles.locator("nth=2").inner_text().split("\n")[1:] == ["An unseen kind of disease", "texture"]
     said = tiles.locator("strong").all_inner_texts()
+    most = max(said[1:], key=int)
+    places = ["disturbed images", "an unseen kind of disease (texture)"]
+    worst = " and on ".join(place for place, told in zip(places, said[1:], strict=True) if told == most)
+    answer = page.locator("#answer").inner_text()
+    assert f"sure of, {said[0]} were wrong on ordinary cases, but {most} on {worst}." in answer
+    kinds = page.locator("#cards [data-kind=corruption] .breakdown tbody tr")
+    assert kinds.locator("th").all_inner_texts() == ["gaussian noise", "brightness up"]
+    counts = page.locator("#counts tr[data-set=corruption-brightness_up-5] td").nth(6).text_content()
+    assert kinds.nth(1).locator("td").last.inner_text() == str(round(float(counts.split()[0])))
     assert said[:2] == page.locator("#cards .headline strong").all_inner_texts()
     tiles.locator("nth=2").click()
     assert page.locator("#study").input_value() == "texture"
