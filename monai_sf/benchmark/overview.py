@@ -21,6 +21,9 @@ _ENDED = STATES[4:]
 
 _WRITE_EVERY_S = 10.0
 
+#: Kinds of tasks that take no time beside trainings.
+_SHORT = ("choose", "table", "report")
+
 
 class Overview:
     """States of all tasks, shown as they change.
@@ -83,7 +86,10 @@ class Overview:
         return Counter(self.states.values())
 
     def time_left(self) -> float | None:
-        """An estimate in seconds, from the tasks of the same kind that are done; None without such tasks."""
+        """An estimate in seconds, from the tasks of the same kind that are done; None without such tasks.
+
+        Tables, reports and choices are short, and come last: before the first one they count as nothing.
+        """
         known: dict[str, list[float]] = {}
         for name, seconds in self.seconds.items():
             if self.states[name] in ("done", "skipped"):
@@ -93,6 +99,8 @@ class Overview:
             if state in _ENDED:
                 continue
             took = known.get(self.kinds[name])
+            if took is None and self.kinds[name] in _SHORT:
+                continue
             if took is None:
                 return None
             left += max(0.0, sum(took) / len(took) - (now - self._since.get(name, now)))
