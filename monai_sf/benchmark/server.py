@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
 import importlib
 import json
@@ -176,7 +177,11 @@ def _run(request: Mapping[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(OSError):  # a full disk: the log cannot be written either
             traceback.print_exc()
         lines = str(error).strip().splitlines()
-        return {"error": f"{type(error).__name__}: {lines[-1] if lines else ''}".rstrip(": ")}
+        said = f"{type(error).__name__}: {lines[-1] if lines else ''}".rstrip(": ")
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) and "cannot write" not in said:
+            # most often the log itself, which can then say nothing more
+            said += f"; free space (the task writes to {request['output_dir']})"
+        return {"error": said}
 
 
 def _execute(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def test_a_training_that_was_begun_goes_on(toy):
     [
         ("error", "ValueError: the images are upside down"),
         ("kill", r"the process was killed \(SIGKILL\): out of memory, or by hand"),
-        ("full", r"OSError: \[Errno 28\] No space left on device"),
+        ("full", r"OSError: \[Errno 28\] No space left on device; free space \(the task writes to \S+/out\)"),
     ],
 )
 def test_a_failed_task_is_named_with_its_log_and_the_others_finish(toy, how, reason):
