@@ -186,7 +186,8 @@ def test_a_gpu_for_each_worker(monkeypatch, tmp_path):
 
 def test_workers_share_the_cores_unless_told_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))  # what a batch system has left of them
     assert [engines.threads_of(n) for n in (1, 2, 3, 16)] == [8, 4, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert engines.threads_of(2) == 3
