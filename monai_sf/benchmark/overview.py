@@ -94,7 +94,7 @@ class Overview:
         for name, seconds in self.seconds.items():
             if self.states[name] in ("done", "skipped"):
                 known.setdefault(self.kinds[name], []).append(seconds)
-        left, now = 0.0, time.monotonic()
+        left, now, estimates = 0.0, time.monotonic(), 0
         for name, state in self.states.items():
             if state in _ENDED:
                 continue
@@ -103,8 +103,10 @@ class Overview:
                 continue
             if took is None:
                 return None
+            estimates += 1
             left += max(0.0, sum(took) / len(took) - (now - self._since.get(name, now)))
-        return left / self.slots
+        all_ended = all(state in _ENDED for state in self.states.values())
+        return left / self.slots if estimates or all_ended else None
 
     def summary(self) -> str:
         """One line: how many tasks are done, run, failed and wait, and the time left."""

@@ -80,6 +80,8 @@ def test_the_time_left_does_not_wait_for_the_table_which_is_last(tmp_path):
     assert shown.time_left() is None  # evaluations may take hours
     shown.set("d/evaluate", "done", seconds=20.0)
     assert shown.time_left() == 10
+    shown.set("d/r1/train", "failed")
+    assert shown.time_left() is None  # a table and a report are left, of which nothing is known
 
 
 def test_status_of_a_running_and_of_a_failed_benchmark(tmp_path):
