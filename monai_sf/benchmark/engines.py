@@ -14,6 +14,7 @@ import torch
 from monai_sf.benchmark.names import ENGINES, log_path
 from monai_sf.benchmark.tasks import Task
 from monai_sf.benchmark.worker import ENVIRONMENT, Outcome, Worker
+from monai_sf.datasets import usable_cores
 
 
 class Engine(Protocol):
@@ -34,7 +35,7 @@ class Engine(Protocol):
 
 def default_workers() -> int:
     """How many runs go side by side: one a GPU, else one a core, at most 2 (memory)."""
-    return len(gpus()) or min(2, os.cpu_count() or 1)
+    return len(gpus()) or usable_cores(2)
 
 
 def gpus() -> list[str]:
@@ -48,7 +49,7 @@ def gpus() -> list[str]:
 def threads_of(workers: int) -> int:
     """Threads of one of so many workers: ``OMP_NUM_THREADS`` where it is set, else its share of the cores."""
     own = os.environ.get("OMP_NUM_THREADS", "")
-    return int(own) if own.isdecimal() and int(own) else max(1, (os.cpu_count() or 1) // workers)
+    return int(own) if own.isdecimal() and int(own) else max(1, usable_cores(None) // workers)
 
 
 def request(

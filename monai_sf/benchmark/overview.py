@@ -21,6 +21,9 @@ _ENDED = STATES[4:]
 
 _WRITE_EVERY_S = 10.0
 
+#: Kinds of tasks that take no time beside trainings.
+_SHORT = ("choose", "table", "report")
+
 
 class Overview:
     """States of all tasks, shown as they change.
@@ -83,20 +86,27 @@ class Overview:
         return Counter(self.states.values())
 
     def time_left(self) -> float | None:
-        """An estimate in seconds, from the tasks of the same kind that are done; None without such tasks."""
+        """An estimate in seconds, from the tasks of the same kind that are done; None without such tasks.
+
+        Tables, reports and choices are short, and come last: before the first one they count as nothing.
+        """
         known: dict[str, list[float]] = {}
         for name, seconds in self.seconds.items():
             if self.states[name] in ("done", "skipped"):
                 known.setdefault(self.kinds[name], []).append(seconds)
-        left, now = 0.0, time.monotonic()
+        left, now, estimates = 0.0, time.monotonic(), 0
         for name, state in self.states.items():
             if state in _ENDED:
                 continue
             took = known.get(self.kinds[name])
+            if took is None and self.kinds[name] in _SHORT:
+                continue
             if took is None:
                 return None
+            estimates += 1
             left += max(0.0, sum(took) / len(took) - (now - self._since.get(name, now)))
-        return left / self.slots
+        all_ended = all(state in _ENDED for state in self.states.values())
+        return left / self.slots if estimates or all_ended else None
 
     def summary(self) -> str:
         """One line: how many tasks are done, run, failed and wait, and the time left."""

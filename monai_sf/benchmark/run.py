@@ -176,6 +176,7 @@ class Scheduler:
         self.engine, self.output_dir = engine, output_dir
         self.overview = Overview(tasks, output_dir, engine.slots)
         self.futures: dict[Future[Outcome], Task] = {}
+        self._ready: list[tuple[Task, Any]] = []
 
     def run(self) -> None:
         """Run all tasks that can be run."""
@@ -198,7 +199,6 @@ class Scheduler:
 
     def _submit(self) -> None:
         """Begin what can be begun; in the order of the tasks one pass sees all that follows from it."""
-        ready = []
         for task in self.tasks.values():
             if self.overview.states[task.name] != "waiting":
                 continue
@@ -211,13 +211,30 @@ class Scheduler:
             if blocking and not of_what_is_there:
                 self.overview.set(task.name, "not run", f"needs {blocking[0]}")
             elif ended:
-                ready += self._ready(task, needed)
-        for (task, _), future in zip(ready, self.engine.submit(ready) if ready else (), strict=True):
-            self.overview.set(task.name, "queued")
+                self._ready += self._examine(task, needed)
+        given = self._take()
+        for (task, _), future in zip(given, self.engine.submit(given) if given else (), strict=True):
             self.futures[future] = task
         self._note_running()
 
-    def _ready(self, task: Task, needed: Mapping[str, str]) -> list[tuple[Task, Any]]:
+    def _take(self) -> list[tuple[Task, Any]]:
+        """Of what is ready, as much as keeps the engine busy, in the order of the tasks.
+
+        An engine runs first what it is given first. If it had all trainings at once, the first evaluation
+        would wait for the last training, and with it the first result and a time left that can be known.
+        Trials are one search, and given together.
+        """
+        order = {name: position for position, name in enumerate(self.tasks)}
+        self._ready.sort(key=lambda pair: order[pair[0].name])
+        room = 2 * self.engine.slots - len(self.futures)
+        given: list[tuple[Task, Any]] = []
+        later: list[tuple[Task, Any]] = []
+        for task, want in self._ready:
+            (given if len(given) < room or task.kind == "trial" else later).append((task, want))
+        self._ready = later
+        return given
+
+    def _examine(self, task: Task, needed: Mapping[str, str]) -> list[tuple[Task, Any]]:
         """The task with what it is to be run with; nothing when there is nothing to run."""
         there = tuple(need for need, state in needed.items() if state in ("done", "skipped"))
         reason = unavailable(task, self.output_dir)
@@ -238,6 +255,7 @@ class Scheduler:
             return []
         if found.state == "stale" and any(path.exists() for path in task.belongings()):
             self.overview.say(f"{task.name} is run anew, what is there is set aside: {found.reason}")
+        self.overview.set(task.name, "queued")
         return [(task, want)]
 
     def _wait(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
 import importlib
 import json
@@ -175,8 +176,19 @@ def _run(request: Mapping[str, Any]) -> dict[str, Any]:
     except BaseException as error:  # KeyboardInterrupt and SystemExit too
         with contextlib.suppress(OSError):  # a full disk: the log cannot be written either
             traceback.print_exc()
-        lines = str(error).strip().splitlines()
-        return {"error": f"{type(error).__name__}: {lines[-1] if lines else ''}".rstrip(": ")}
+        said = f"{type(error).__name__}: {gist(str(error))}".rstrip(": ")
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) and "cannot write" not in said:
+            # most often the log itself, which can then say nothing more
+            said += f"; free space (the task writes to {request['output_dir']})"
+        return {"error": said}
+
+
+def gist(text: str) -> str:
+    """The line of an error that says most: the first, with what it announces; of a traceback the last."""
+    lines = [line.strip() for line in text.strip().splitlines()] or [""]
+    if "Traceback (most recent call last):" in text:  # of a process that loads data
+        return lines[-1]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def _execute(request: Mapping[str, Any]) -> dict[str, Any]:

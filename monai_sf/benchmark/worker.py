@@ -29,7 +29,7 @@ class Outcome:
 
     Attributes:
         result: what it said; None where it failed.
-        error: the last line of its error.
+        error: its error, in one line.
     """
 
     result: Mapping[str, Any] | None

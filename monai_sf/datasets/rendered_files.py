@@ -197,7 +197,7 @@ def explained(root: Path, what: str = "rendered slices") -> Iterator[None]:
         ) from error
 
 
-def usable_cores() -> int:
-    """Cores this process may use, at most 8."""
+def usable_cores(at_most: int | None = 8) -> int:
+    """Cores this process may use, as a batch system may have limited them; at most so many."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, 8)
+    return usable if at_most is None else min(usable, at_most)

@@ -71,6 +71,19 @@ def test_time_left_counts_what_runs_and_what_waits_and_divides_by_the_workers(tm
     assert shown.time_left() == 0
 
 
+def test_the_time_left_does_not_wait_for_the_table_which_is_last(tmp_path):
+    kinds = ("train", "evaluate", "table", "report")
+    some = [Task(f"d/{kind}", kind, "d", (), "") for kind in kinds]
+    some.append(Task("d/r1/train", "train", "d", (), ""))
+    shown = Overview(some, tmp_path, 1, io.StringIO())
+    shown.set("d/train", "done", seconds=10.0)
+    assert shown.time_left() is None  # evaluations may take hours
+    shown.set("d/evaluate", "done", seconds=20.0)
+    assert shown.time_left() == 10
+    shown.set("d/r1/train", "failed")
+    assert shown.time_left() is None  # a table and a report are left, of which nothing is known
+
+
 def test_status_of_a_running_and_of_a_failed_benchmark(tmp_path):
     shown = Overview(tasks(), tmp_path, 2, io.StringIO())
     shown.set("d/r0/train", "running")

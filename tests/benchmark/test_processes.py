@@ -13,6 +13,7 @@ from benchmark.zygote import Process
 from monai_sf.benchmark import BenchmarkError, engines, execute, worker
 from monai_sf.benchmark.marks import locked
 from monai_sf.benchmark.names import BusyError, mark_path
+from monai_sf.benchmark.server import gist
 from monai_sf.benchmark.tasks import Task
 
 MATRIX = [
@@ -188,7 +189,8 @@ def test_a_gpu_for_each_worker(monkeypatch, tmp_path):
 
 def test_workers_share_the_cores_unless_told_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))  # what a batch system has left of them
     assert [engines.threads_of(n) for n in (1, 2, 3, 16)] == [8, 4, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert engines.threads_of(2) == 3
@@ -207,3 +209,24 @@ def test_a_worker_whose_process_has_died_between_two_tasks_gets_another(toy, tmp
         assert "KeyError" in second.result().error
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", ""),
+        ("no such class", "no such class"),
+        (
+            "2 of 9 images below /data cannot be used:\n  a.png: cut off\n  b.png: grey\nGet these anew",
+            "2 of 9 images below /data cannot be used: a.png: cut off",
+        ),
+        ("the images are upside down\nsee above", "the images are upside down"),
+        (
+            "Caught OSError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+            "  File x\nOSError: a.png is cut off",
+            "OSError: a.png is cut off",
+        ),
+    ],
+)
+def test_the_line_of_an_error_that_is_shown_says_what_is_wrong(text, line):
+    assert gist(text) == line

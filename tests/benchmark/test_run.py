@@ -38,6 +38,13 @@ def test_the_whole_matrix_then_nothing_is_run_again(toy, capsys):
     assert "AURC in per cent" in capsys.readouterr().out
 
 
+def test_the_first_evaluation_waits_for_its_own_training_not_for_the_last_one(toy):
+    _, notes = toy.run(methods=["confidnet"], seeds=range(4), workers=1)
+    first = next(place for place, note in enumerate(notes) if note.endswith(" evaluate"))
+    assert notes[first] == "iid-confidnet-0 evaluate"
+    assert first < notes.index("iid-confidnet-2 epoch 1")
+
+
 def test_a_larger_matrix_runs_what_is_new_and_what_depends_on_it(toy):
     toy.run()
     states, notes = toy.run(seeds=[0, 1])
@@ -182,7 +189,7 @@ def test_a_training_that_was_begun_goes_on(toy):
     [
         ("error", "ValueError: the images are upside down"),
         ("kill", r"the process was killed \(SIGKILL\): out of memory, or by hand"),
-        ("full", r"OSError: \[Errno 28\] No space left on device"),
+        ("full", r"OSError: \[Errno 28\] No space left on device; free space \(the task writes to \S+/out\)"),
     ],
 )
 def test_a_failed_task_is_named_with_its_log_and_the_others_finish(toy, how, reason):

@@ -122,7 +122,7 @@ def _fail(how):
     if how == "full":
         with open("/dev/full", "w") as file:
             file.write("x" * 100_000)
-    raise ValueError("the images are upside down")
+    raise ValueError("the images are upside down\nGet them anew")
 
 
 def evaluate(run_dir, dataset, study, method, seed, cases, samples, pause):
