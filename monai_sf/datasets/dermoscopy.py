@@ -220,10 +220,15 @@ def _derm7pt(reading: Reading) -> _Part | None:
         return None
     raw = read_columns(reading.tree, table, columns)
     check_unique(table, raw["case_num"], "case_num")
-    check_unique(table, raw["derm"], "derm")
+    if raw["derm"].isna().any():
+        raise TableError(f"{table}: {int(raw['derm'].isna().sum())} rows have no derm")
     diagnosis = raw["diagnosis"].str.lower()
     _refuse_unknown(table, diagnosis, _DERM7PT)
-    frame = _frame("derm7pt", raw["case_num"], raw["case_num"], diagnosis, diagnosis.map(_DERM7PT))
+    of_image = raw.groupby(raw["derm"].str.lower())
+    if shared := int((of_image["derm"].transform("size") > 1).sum()):
+        reading.note(f"{shared} cases of {table} name an image of another case: those of one are one group")
+    group = of_image["case_num"].transform("min")  # whatever the order of rows
+    frame = _frame("derm7pt", raw["case_num"], group, diagnosis, diagnosis.map(_DERM7PT))
     # meta/meta.csv stands beside images/
     return _Part("derm7pt", table, frame.assign(image="../images/" + raw["derm"]), parts=2)
 

@@ -177,6 +177,14 @@ def test_one_file_under_two_names_is_one_group_and_a_placeholder_is_not(tmp_path
     assert any(note.startswith("10 images have the content of more than 7 others") for note in notes)
 
 
+def test_derm7pt_cases_with_one_image_are_one_group(tmp_path: Path) -> None:
+    derm7pt(tmp_path, [("melanoma", "Nel/a.jpg"), ("clark nevus", "nel/b.jpg"), ("melanoma", "NEL/A.JPG")])
+    cases = build(tmp_path, missing="keep")
+    first, second, third = cases["group"]
+    assert first == third != second
+    assert any("2 cases of " in note for note in cases.attrs["reading"]["notes"])
+
+
 def test_derm7pt_does_not_trust_letter_case(tmp_path: Path) -> None:
     rows = [
         ("melanoma (less than 0.76 mm)", "NEL/NEL001.JPG"),
