@@ -247,7 +247,7 @@ def _images(images: ArrayLike | Sequence[Any], n: int) -> NDArray[np.uint8]:
 def _thumbnail(index: int, image: Any) -> NDArray[np.uint8]:
     """One image, an array or the path of a file, as a square of 64 pixels with its proportions kept."""
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or not image.size or image.shape[2:] not in ((), (3,)):
+        if image.dtype != np.uint8 or not image.size or image.ndim < 2 or image.shape[2:] not in ((), (3,)):
             raise ResultsError(
                 f"images[{index}] must be uint8, (H, W) or (H, W, 3), got {image.dtype} {image.shape}"
             )

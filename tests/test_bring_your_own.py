@@ -198,6 +198,10 @@ def test_saved_and_loaded(tmp_path):
             {"logits": LOGITS, "labels": LABELS, "images": [np.zeros((4, 4 + i)) for i in range(N)]},
             r"images\[0\] must be uint8",
         ),
+        (
+            {"logits": LOGITS, "labels": LABELS, "images": [np.zeros(16, np.uint8)] * N},
+            r"images\[0\] must be uint8, .* \(16,\)",
+        ),
         ({"logits": LOGITS, "labels": LABELS, "method": "ConfidNet"}, "method must be one of .* 'ConfidNet'"),
         ({"logits": LOGITS, "labels": LABELS, "method": "devries"}, "judged by its learned_confidence"),
         (

@@ -1,7 +1,6 @@
 """A config's checks of itself, through MONAI's own workflow."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -235,74 +234,6 @@ def test_describe_run(monkeypatch):
     assert json.dumps(about)
     real = bundle.describe_run(cases.assign(data_kind="real"), cases.assign(split="iid"), **names)
     assert real["data_kind"] == "real"
-
-
-def test_every_layer_imports_only_downwards():
-    import ast
-
-    import monai_sf
-
-    package = Path(monai_sf.__file__).parent
-    forbidden = {
-        "datasets": {"torch", "monai", "bokeh", "ignite"},
-        "results.py": {"torch", "monai", "bokeh", "ignite"},
-        "results_format.py": {"torch", "monai", "bokeh", "ignite"},
-        "results_writer.py": {"torch", "monai", "bokeh", "ignite"},
-        "bring_your_own.py": {"torch", "monai", "bokeh", "ignite"},
-        "fd_shifts.py": {"torch", "monai", "bokeh", "ignite"},
-        "files.py": {"torch", "monai", "bokeh", "ignite", "pandas"},
-        "scores.py": {"bokeh", "pandas"},
-        "score_functions.py": {"bokeh", "pandas"},
-        "metrics": {"bokeh"},
-        "networks.py": {"bokeh", "pandas"},
-        "inferers.py": {"bokeh", "pandas"},
-        "report": {"monai", "ignite"},
-    }
-    own = {
-        "datasets": {"datasets", "files"},
-        "results.py": {"files", "bring_your_own", "fd_shifts", "results_format", "results_writer"},
-        "results_format.py": set(),
-        "results_writer.py": {"files", "results_format"},
-        "bring_your_own.py": {"results", "files"},
-        "fd_shifts.py": {"results", "bring_your_own", "files"},
-        "scores.py": {"score_functions", "scores"},
-        "metrics": {"metrics", "scores", "score_functions"},
-        "networks.py": {"networks", "heads"},
-        "heads.py": {"heads"},
-        "losses.py": {"losses", "networks", "heads", "distributed"},
-        "distributed.py": set(),
-        "tracking.py": set(),
-        "wiring.py": set(),
-        "batches.py": {"distributed"},
-        "open_sets.py": {"distributed", "data", "results", "transforms"},
-        "backbones.py": {"backbones", "networks"},
-        "inferers.py": {"inferers", "networks"},
-        "report": {"report", "results", "scores", "metrics", "evaluation", "files"},
-        "benchmark": {
-            *("benchmark", "datasets", "errors", "evaluation", "files", "metrics", "report", "results"),
-            *("scores", "wiring"),
-        },
-    }
-    offences = []
-    for part in forbidden.keys() | own.keys():
-        path = package / part
-        for file in [path] if path.is_file() else sorted(path.glob("*.py")):
-            for node in ast.walk(ast.parse(file.read_text())):
-                names = (
-                    [alias.name for alias in node.names]
-                    if isinstance(node, ast.Import)
-                    else [node.module or ""]
-                    if isinstance(node, ast.ImportFrom) and node.level == 0
-                    else []
-                )
-                for name in names:
-                    top, _, rest = name.partition(".")
-                    wrong = top in forbidden.get(part, set()) or (
-                        top == "monai_sf" and part in own and rest and rest.split(".")[0] not in own[part]
-                    )
-                    if wrong:
-                        offences.append(f"{file.relative_to(package)} imports {name}")
-    assert offences == []
 
 
 def test_tracking_is_accepted_and_makes_no_other_run(workflow, tmp_path):

@@ -18,6 +18,7 @@ from monai_sf.datasets.phantom import write_phantom
 from monai_sf.datasets.preflight import PreflightError
 from monai_sf.errors import root_cause
 from monai_sf.results import load_results
+from monai_sf.scores import CSFS, csfs_for
 from monai_sf.wiring import SHARED
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
@@ -262,6 +263,15 @@ def test_epochs_of_the_stages(name, epochs):
         workflow = ConfigWorkflow(files, logging_file=False)
         workflow.initialize()
         assert [stage.epochs for stage in workflow.parser.get_parsed_content("stages")] == expected
+
+
+@pytest.mark.parametrize("overlays", [(), *((f"{method}.yaml",) for method in METHODS)])
+def test_inference_defers_by_a_score_that_the_method_has(overlays):
+    files = [str(BUNDLES / "dermoscopy/configs" / name) for name in ("inference.json", *overlays)]
+    workflow = ConfigWorkflow(files, workflow_type="infer", logging_file=False)
+    workflow.initialize()
+    csf, method = (workflow.parser.get_parsed_content(key) for key in ("csf", "method"))
+    assert csf in csfs_for(method, {name for score in CSFS.values() for name in score.needs})
 
 
 @pytest.mark.parametrize("name", NAMES)
