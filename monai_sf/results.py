@@ -131,7 +131,8 @@ class Results:
 
         Raises:
             ResultsError: fewer than two classes or two of one name, duplicate case ids, labels outside
-                0..C-1, rows beyond the case table, two entries of one case in a test set, NaN or infinite outputs.
+                0..C-1, rows beyond the case table, two entries of one case in a test set, NaN or infinite
+                outputs.
         """
         for column in ("case_id", "label"):
             if column not in self.cases:
