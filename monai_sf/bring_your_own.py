@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
 from monai_sf.results import Results, ResultsError, TestSet
+from monai_sf.results_format import check_names
 
 Float = NDArray[np.float64]
 
@@ -125,9 +125,6 @@ def results_from_arrays(
     names = list(class_names) if class_names is not None else [f"class {c}" for c in range(scores.shape[1])]
     if len(names) != scores.shape[1]:
         raise ResultsError(f"class_names must hold {scores.shape[1]} names, got {len(names)}")
-    twice = sorted({str(name) for name, count in Counter(map(str, names)).items() if count > 1})
-    if twice:
-        raise ResultsError(f"class_names must differ; these occur twice: {twice}")
     where = [str(d) for d in _listed("domains", domains, n, ["iid"] * n)]
     ids = [str(i) for i in _listed("case_ids", case_ids, n, [str(i) for i in range(n)])]
     given = columns.to_dict("list") if isinstance(columns, pd.DataFrame) else columns or {}
@@ -303,6 +300,7 @@ def _test_sets(
     odd = sorted(d for d in targets if d.startswith("corruption-"))
     if odd:
         raise ResultsError(f'corrupted domains must be "corruption-<kind>-<1 to 5>", got {odd}')
+    check_names(list(dict.fromkeys(where)))
     domain = np.array(where, object)
     sets = {}
     for name in dict.fromkeys(where):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ from monai_sf.results_format import (
     FORMAT_VERSION,
     KINDS,
     ResultsError,
+    check_names,
     check_rank,
     load_array,
     some,
@@ -61,7 +62,7 @@ class TestSet:
     """The outputs of one run on one test set.
 
     Attributes:
-        name: unique within the run, and its folder's name; letters, digits, ``_``, ``-``, ``.``.
+        name: unique within the run, and its folder's name; see ``TEST_SET_NAME``.
         kind: one of :data:`KINDS`.
         rows: (n,) int64, position of every entry in ``Results.cases``.
         arrays: name (see :data:`ARRAYS`) to an array of n entries; ``logits`` is always there.
@@ -82,12 +83,9 @@ class TestSet:
         """Check what can be checked without the case table.
 
         Raises:
-            ResultsError: unknown kind or array, a name that is no plain folder name, arrays of other lengths.
+            ResultsError: unknown kind or array, a name that cannot be a folder's, arrays of other lengths.
         """
-        if not re.fullmatch(r"[A-Za-z0-9][\w.\-]*", self.name, flags=re.ASCII):
-            raise ResultsError(
-                f"test set name {self.name!r} must be a plain folder name (letters, digits, _ - .)"
-            )
+        check_names([self.name])
         if self.kind not in KINDS:
             raise ResultsError(f"test set {self.name}: kind must be one of {KINDS}, got {self.kind!r}")
         if self.name in ("run.json", "cases.csv"):
@@ -132,8 +130,9 @@ class Results:
         """Check that cases, labels and test sets belong together; all offenders are named at once.
 
         Raises:
-            ResultsError: duplicate case ids, labels outside 0..C-1, rows beyond the case table, two entries
-                of one case in a test set, NaN or infinite outputs.
+            ResultsError: fewer than two classes or two of one name, duplicate case ids, labels outside
+                0..C-1, rows beyond the case table, two entries of one case in a test set, NaN or infinite
+                outputs.
         """
         for column in ("case_id", "label"):
             if column not in self.cases:
@@ -141,7 +140,13 @@ class Results:
         repeated = self.cases["case_id"][self.cases["case_id"].duplicated()]
         if len(repeated):
             raise ResultsError(f"{len(repeated)} case ids occur twice: {some(repeated)}")
-        classes = len(self.run["class_names"])
+        names = [str(name) for name in self.run["class_names"]]
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        if twice:
+            raise ResultsError(f"class_names must differ; these occur twice: {twice}")
+        classes = len(names)
+        if classes < 2:
+            raise ResultsError(f"there must be at least two classes, got class_names {names}")
         labels = self.cases["label"]
         wrong = self.cases["case_id"][~labels.isin(range(classes))]
         if len(wrong):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ FORMAT_VERSION = 1
 
 #: Kinds of a test set; ``corruption`` sets are the iid cases, corrupted.
 KINDS = ("iid", "corruption", "acquisition", "manifestation")
+
+#: Names of test sets, which are names of folders on any system: ``Hospital Clínic`` is one.
+TEST_SET_NAME = re.compile(r"[^\W_][^/\\:*?\"<>|\x00-\x1f\x7f]*(?<![ .])")
 
 #: Per-case arrays that a test set may hold: the shape after the cases' axis, and the meaning.
 ARRAYS: Mapping[str, tuple[str, str]] = {
@@ -30,6 +34,16 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
 
 class ResultsError(ValueError):
     """A results folder is incomplete, damaged, of another version, or holds impossible values."""
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse test sets whose names cannot be those of folders; all offenders are named."""
+    odd = [name for name in names if not TEST_SET_NAME.fullmatch(name)]
+    if odd:
+        raise ResultsError(
+            f"test sets cannot be called {odd}: a name becomes a folder's. It starts with a letter or digit, "
+            'does not end with a space or dot, and has none of / \\ : * ? " < > |'
+        )
 
 
 def check_rank(test_set: str, name: str, array: NDArray[Any]) -> None:

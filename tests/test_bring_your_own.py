@@ -92,6 +92,14 @@ def test_targets_may_be_of_both_kinds():
     assert run.run["study"] == "clinic-b"
 
 
+def test_domains_may_have_the_names_of_hospitals(tmp_path):
+    domains = ["iid"] * 4 + ["Hospital Clínic (Barcelona)"] * 8
+    Results.from_arrays(LOGITS, LABELS, domains=domains).save(tmp_path / "run")
+    assert list(load_results(tmp_path / "run").test_sets) == ["iid", "Hospital Clínic (Barcelona)"]
+    with pytest.raises(ResultsError, match=r"cannot be called \['a/b', 'C:x'\]"):
+        Results.from_arrays(LOGITS, LABELS, domains=["iid", "a/b", "C:x"] * 4)
+
+
 def test_images_may_be_files(tmp_path):
     paths = []
     for i in range(N):

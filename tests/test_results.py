@@ -110,10 +110,18 @@ def test_test_set_refuses(change, message):
         TestSet("iid", "iid", rows, change(make_arrays(rows)))
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a b", "ü"])
-def test_name_must_be_a_plain_folder(name):
-    with pytest.raises(ResultsError, match="plain folder name"):
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", ".hidden", "a ", "a.", "C:x", "a\n", "<b>"])
+def test_name_must_be_one_of_a_folder(name):
+    with pytest.raises(ResultsError, match="test sets cannot be called"):
         TestSet(name, "iid", np.array([0]), make_arrays([0]))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [(["a"], "at least two classes"), (["a", "b", "a"], "differ.*'a'")]
+)
+def test_class_names_must_tell_classes_apart(names, message):
+    with pytest.raises(ResultsError, match=message):
+        Results({"class_names": names}, pd.DataFrame({"case_id": ["1"], "label": [0]}))
 
 
 @pytest.mark.parametrize("name", ["run.json", "cases.csv"])

@@ -22,13 +22,21 @@ function setUpConcepts(page) {
     const domains = [...new Set(groups.map((g) => g.domain))];
     const values = [...new Set(groups.map((g) => g.value))];
     const { length } = run.classes;
+    const chosen = (group) => [el("div", { class: "nine" }, group.points.map((i) => thumb(run, i))),
+      el("span", { class: "quiet" }, `of ${number(group.count)} on the map`)];
+    const most = chooser.value === "0" && length > values.length && values.length === MOST ? `The ${MOST} most frequent of ${number(length)} classes on the map` : null;
+    // one domain makes no table, and a column of them leaves most of the page empty
+    if (domains.length === 1) {
+      fill("concept-grid", el("p", { class: "quiet" }, [domains[0], most].filter(Boolean).join(". ")),
+        el("div", { class: "concept-flow" }, groups.map((g) => el("figure", {}, el("figcaption", {}, g.value), chosen(g)))));
+      return;
+    }
     fill("concept-grid", el("table", { class: "concepts" },
-      chooser.value === "0" && length > values.length && values.length === MOST ? el("caption", {}, `The ${MOST} most frequent of ${number(length)} classes on the map`) : null,
+      most ? el("caption", {}, most) : null,
       el("thead", {}, el("tr", {}, el("td", {}), domains.map((d) => el("th", { scope: "col" }, d)))),
       el("tbody", {}, values.map((value) => el("tr", {}, el("th", { scope: "row" }, value), domains.map((domain) => {
         const group = groups.find((g) => g.value === value && g.domain === domain);
-        return el("td", {}, group ? [el("div", { class: "nine" }, group.points.map((i) => thumb(run, i))),
-          el("span", { class: "quiet" }, `of ${number(group.count)} on the map`)] : el("span", { class: "quiet" }, "none"));
+        return el("td", {}, group ? chosen(group) : el("span", { class: "quiet" }, "none"));
       }))))));
   };
 

@@ -50,8 +50,14 @@ function el(tag, attributes = {}, ...children) {
 
 const byId = (id) => document.getElementById(id);
 
+const USABLE = "button, summary, [tabindex]";
+
+/** Put other children into an element; who has come to one of its buttons with the keyboard stays there. */
 function fill(id, ...children) {
-  byId(id).replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  const node = byId(id);
+  const place = [...node.querySelectorAll(USABLE)].indexOf(document.activeElement);
+  node.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  if (place >= 0) [...node.querySelectorAll(USABLE)].slice(0, place + 1).at(-1)?.focus({ preventScroll: true });
 }
 
 const number = (value) => value.toLocaleString("en-US");

@@ -51,12 +51,21 @@ function fitPaper(on) {
   }
 }
 
+/** The library makes its canvases stops of the tab key, which have no name and where nothing can be done. */
+function noStops(node) {
+  for (const child of [...node.children, ...(node.shadowRoot?.children ?? [])]) {
+    if (child.tabIndex >= 0) child.tabIndex = -1;
+    noStops(child);
+  }
+}
+
 /** The plots' library is the largest script and the answer does not need it: it runs when that is on the screen. */
 async function plots() {
   document.head.append(el("script", {}, byId("sf-library").textContent));
   const figures = JSON.parse(byId("sf-figures").textContent);
   await breath();
   await Promise.all(Object.entries(figures).map(([target, item]) => Bokeh.embed.embed_item(item, target)));
+  for (const target of Object.keys(figures)) noStops(byId(target));
   return (name) => Bokeh.documents.map((doc) => doc.get_model_by_name(name)).find(Boolean);
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,8 +49,14 @@ class Privacy:
     def of(cls, runs: Sequence[Run], anonymous: bool) -> Privacy:
         """One number for every case id, the same in all runs."""
         ids = dict.fromkeys(str(i) for run in runs for i in run.results.cases["case_id"])
+        if anonymous:
+            return cls({i: f"case {n}" for n, i in enumerate(ids, 1)}, anonymous)
+        shown = {i: privacy.shown_id(i) for i in ids}
+        # files of the same name in different folders stay different cases
+        often = Counter(shown.values())
         return cls(
-            {i: f"case {n}" if anonymous else privacy.shown_id(i) for n, i in enumerate(ids, 1)}, anonymous
+            {i: s if often[s] == 1 else f"{s} (case {n})" for n, (i, s) in enumerate(shown.items(), 1)},
+            anonymous,
         )
 
 

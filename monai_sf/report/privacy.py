@@ -33,7 +33,7 @@ HIDDEN_COLUMNS = re.compile(
 _DICOM_IDS = re.compile(r"(patient|study)ids?$", re.IGNORECASE)
 #: Columns that are hidden as well when case ids are replaced by numbers. Compared word by word.
 IDENTIFYING_COLUMNS = re.compile(
-    r"\b(group|ids?|mrn|patients?|dates?|dob|birth|names?|initials|address|e-?mail|phone|telephone)\b",
+    r"\b(group|ids?|mrn|patients?|dates?|dob|birth|names?|initials|address|e-?mail|phone|telephone|operator|physician|radiologist)\b",
     re.IGNORECASE,
 )
 

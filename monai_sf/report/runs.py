@@ -212,6 +212,10 @@ def _missing(
         notes.append(
             f"There is no test set of ordinary cases (iid), so the working point is set on {sets[0].name}."
         )
+    if sum(s.kind == "iid" for s in sets) > 1:
+        notes.append(
+            f"There are several sets of ordinary cases (iid); the working point is set on {sets[0].name}."
+        )
     labels = np.concatenate([results.labels_of(s.name) for s in sets])
     if len(np.unique(labels)) == 1:
         only = results.run["class_names"][int(labels[0])]

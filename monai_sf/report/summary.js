@@ -113,11 +113,15 @@ function answerOf(page, tiles) {
   const others = sure.filter((tile) => tile !== ordinary);
   if (!sure.length) return "At this working point the system decides nothing alone.";
   const [worst] = [...(others.length ? others : sure)].sort((a, b) => rateOf(b.sum) - rateOf(a.sum));
-  if (!ordinary || !others.length) return ["Of 100 cases the system was sure of, ", told(worst), others.length ? ` on ${nameOf(page, worst)}.` : "."];
+  const bounds = (tile) => interval(rateOf(tile.sum), tile.csf.effective[tile.kind][state.step - 1]);
+  if (!ordinary || !others.length) {
+    const [low, high] = bounds(worst);
+    return ["Of 100 cases the system was sure of, ", told(worst), others.length ? ` on ${nameOf(page, worst)}.` : ".", el("span", { class: "quiet" },
+      ` From ${number(worst.sum.trusted)} ${worst.sum.trusted === 1 ? "case" : "cases"} it was sure of; 95 % interval ${percent(low, 0)} to ${percent(high, 0)}.`)];
+  }
   if (rateOf(worst.sum) <= rateOf(ordinary.sum) || text(worst) === text(ordinary)) {
     return ["Of 100 cases the system was sure of, ", told(ordinary), " on ordinary cases, and no more on the other images that were tested."];
   }
-  const bounds = (tile) => interval(rateOf(tile.sum), tile.csf.effective[tile.kind][state.step - 1]);
   const named = others.filter((tile) => text(tile) === text(worst));
   const apart = named.some((tile) => bounds(tile)[0] > bounds(ordinary)[1]);
   return ["Of 100 cases the system was sure of, ", told(ordinary), " on ordinary cases, but ", told(worst)[0], " on ", listed(named.map((tile) => nameOf(page, tile))), ".",

@@ -64,7 +64,7 @@ def sweep(
     rows = chosen_cases(run, seed)
     if not len(rows):
         return None
-    shown = [i for i, s in enumerate(run.sets) if s.kind in ("iid", "corruption")]
+    shown = [i for i, s in enumerate(run.sets) if i == 0 or s.kind == "corruption"]
     where = {i: _positions(run.sets[i].rows, rows) for i in shown}
     thumbs = [
         [

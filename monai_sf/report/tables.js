@@ -50,7 +50,7 @@ function shaded(values, column, row, text, rising) {
   const [low, high] = [Math.min(...others), Math.max(...others)];
   const t = high > low ? (value - low) / (high - low) : 0;
   const worse = rising ? 1 - t : t;
-  return el("td", { class: worse > 0.6 && high > low ? "strong" : "", style: `--t:${high > low ? worse.toFixed(3) : 0}` }, text(value),
+  return el("td", { style: `--t:${high > low ? worse.toFixed(3) : 0}` }, text(value),
     value === (rising ? high : low) && others.length > 1 ? el("span", { class: "best", title: "best of this column" }, " ★") : null);
 }
 

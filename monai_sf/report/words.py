@@ -91,7 +91,7 @@ def tested(runs: Sequence[Mapping[str, Any]], sets: Sequence[Sequence[TestSet]])
     """What was tested on what, in one sentence."""
     all_sets = [s for group in sets for s in group]
     studies = list(dict.fromkeys(study_title(r) for r in runs))
-    ordinary = max((len(s) for s in all_sets if s.kind == "iid"), default=0)
+    ordinary = max(sum(len(s) for s in group if s.kind == "iid") for group in sets)
     targets = {
         (str(run["study"]), s.name): len(s)
         for run, group in zip(runs, sets, strict=True)

@@ -250,6 +250,10 @@ def test_legend_hides_what_is_pressed(report, open_page):
     settle(page)
     assert page.evaluate(MARKED) < all_marks * 0.7
     assert page.locator("#latent-legend button[aria-pressed=true]").count() == 0
+    # who presses with the keyboard stays where they are
+    page.locator("#latent-legend button").nth(2).focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
 
 
 @pytest.mark.parametrize("anonymous", [False, True])
@@ -317,6 +321,60 @@ def test_poor_results_still_make_a_page(case, make_run, open_page, tmp_path):
     watched.check()
 
 
+# texts whose contrast is less than WCAG's level AA asks for
+PALE = """() => {
+  const pen = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+  const rgba = colour => {
+    pen.clearRect(0, 0, 1, 1);
+    pen.fillStyle = colour;
+    pen.fillRect(0, 0, 1, 1);
+    return Array.from(pen.getImageData(0, 0, 1, 1).data, (v, i) => i < 3 ? v : v / 255);
+  };
+  const over = (top, below) => below.map((v, i) => v * (1 - top[3]) + top[i] * top[3]);
+  const ground = e =>
+    e ? over(rgba(getComputedStyle(e).backgroundColor), ground(e.parentElement)) : [255, 255, 255];
+  const light = c => {
+    const [r, g, b] = c.map(v => v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const pale = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const e = walk.currentNode.parentElement, text = walk.currentNode.textContent.trim();
+    if (!text || !e.getClientRects().length || e.closest('script, style, option')) continue;
+    const style = getComputedStyle(e), below = ground(e);
+    let opacity = 1;
+    for (let p = e; p; p = p.parentElement) opacity *= getComputedStyle(p).opacity;
+    const ink = rgba(style.color);
+    ink[3] *= opacity;
+    const [low, high] = [light(over(ink, below)), light(below)].sort((a, b) => a - b);
+    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    if ((high + 0.05) / (low + 0.05) < (large ? 3 : 4.5)) pale.push(text.slice(0, 40));
+  }
+  return pale;
+}"""
+
+
+def test_a_finger_scrolls_the_page_or_turns_the_map(report, open_page):
+    page = open_page(report, viewport={"width": 390, "height": 800}, has_touch=True).page
+    page.evaluate("document.getElementById('latent-cloud').scrollIntoView({ block: 'center' })")
+    x, y = centre(page)
+    touch = page.context.new_cdp_session(page)
+
+    def swipe(dx, dy):
+        before = page.evaluate("scrollY"), page.evaluate(PICTURE)
+        touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+        for k in range(1, 6):
+            at = {"x": x + dx * k / 5, "y": y + dy * k / 5}
+            touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [at]})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        page.wait_for_timeout(200)
+        settle(page)
+        return page.evaluate("scrollY") != before[0], page.evaluate(PICTURE) != before[1]
+
+    assert swipe(-120, 20) == (False, True)
+    assert swipe(0, -120)[0]
+
+
 @pytest.mark.parametrize("width", [360, 1920])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_screen(report, open_page, width, scheme):
@@ -329,6 +387,9 @@ def test_nothing_is_wider_than_the_screen(report, open_page, width, scheme):
         "all => all.map(e => e.getBoundingClientRect().height).filter(h => h && h < 40).length"
     )
     assert width > 360 or small == 0
+    if width == 1920:
+        watched.page.locator("#latent-legend button").first.click()
+        assert watched.page.evaluate(PALE) == []
     watched.check()
 
 
@@ -343,6 +404,16 @@ def test_everything_that_can_be_used_has_a_name(report, open_page):
         }"""
     )
     assert nameless == []
+    # the plots' library puts stops of the tab key into its shadow roots
+    stops = page.evaluate(
+        """() => {
+          const within = e => [...e.children, ...(e.shadowRoot?.children ?? [])];
+          const below = e => within(e).flatMap(c => [c, ...below(c)]);
+          return Array.from(document.querySelectorAll('#latent-plot, [role=img]'), below).flat()
+            .filter(e => e.tabIndex >= 0).length;
+        }"""
+    )
+    assert stops == 0
     ids = page.evaluate("() => Array.from(document.querySelectorAll('[id]'), e => e.id)")
     assert len(ids) == len(set(ids))
 

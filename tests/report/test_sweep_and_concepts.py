@@ -51,6 +51,20 @@ def test_sweep_numbers_are_those_of_the_cases_in_any_order_of_rows(make_run):
     assert rows[0] == rows[1]
 
 
+def test_a_second_set_of_ordinary_cases_is_no_severity(make_run):
+    run = make_run(n=30)
+    first = run.test_sets["iid"]
+    half = {name: array[:15] for name, array in first.arrays.items()}
+    two = Results(
+        run.run, run.cases, {**run.test_sets, "more": TestSet("more", "iid", first.rows[:15], half)}
+    )
+    found = evaluate(two, 60, 0, None)
+    assert [found.sets[i].name for i in sweep(found, Packer(), Sheets(16), 0, True, str)["sets"]] == [
+        "iid", "corruption-gaussian_noise-1", "corruption-gaussian_noise-5",
+    ]  # fmt: skip
+    assert any("working point is set on iid" in note for note in found.notes)
+
+
 def test_typical_points_are_nearest_to_the_centres_of_their_clusters():
     rng = np.random.default_rng(0)
     centres = 10 * rng.normal(size=(9, 3))
