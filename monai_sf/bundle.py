@@ -183,7 +183,8 @@ def start() -> None:
     say_the_cause_last()
     if _is_tracked(workflow.parser.get()) and importlib.util.find_spec("mlflow") is None:
         raise ModuleNotFoundError(
-            "tracking needs MLflow, which is not installed: pip install 'monai-sf[mlflow]', or leave tracking out"
+            "tracking needs MLflow, which is not installed: pip install 'monai-sf[mlflow]', or leave "
+            "tracking out"
         )
     # LoadImage builds every reader that it knows, and this one complains although nobody asked for it
     warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
