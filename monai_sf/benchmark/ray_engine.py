@@ -63,8 +63,8 @@ class RayEngine:
         there = ray.cluster_resources()
         if not there.get("CPU"):  # which may still come, where machines are started on demand
             logger.warning(
-                "the Ray cluster has no CPU: tasks wait until a machine with one joins (ray start --address=... "
-                "--num-cpus=N)"
+                "the Ray cluster has no CPU: tasks wait until a machine with one joins (ray start "
+                "--address=... --num-cpus=N)"
             )
         cores, gpus = int(there.get("CPU", 1)), int(there.get("GPU", 0))
         self.slots = workers or gpus or cores
