@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib.util
 import inspect
 import json
 import logging
@@ -31,7 +32,7 @@ from monai_sf import distributed
 from monai_sf.datasets import STUDIES, check_leaks, find_study, split_cases
 from monai_sf.errors import say_the_cause_last
 from monai_sf.files import write_json
-from monai_sf.wiring import PLACES, SHARED, STEPS, with_bases
+from monai_sf.wiring import PLACES, SHARED, STEPS, TRACKING, with_bases
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +47,6 @@ _ENTRIES = {"seed"}.union(
         for parts in [str(p[BundlePropertyConfig.ID]).split("::")]
     ),
 )
-
-#: Keys that MONAI's tracking adds, or is set by.
-_TRACKING = {"tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
 
 #: What the command line, which reads Python's literals, hands over as text: ``--weights null``.
 _YAML_WORDS = {"null": None, "true": True, "false": False}
@@ -82,13 +80,32 @@ def merged_config() -> dict[str, Any]:
     if workflow is None:
         raise RuntimeError("merged_config() is for expressions in a config that `monai.bundle run` runs")
     config = {key: value for key, value in workflow.parser.get().items() if key != ConfigParser.meta_key}
-    return _without_tracking(config) if "is_not_rank0" in config else config
+    return _without_tracking(config) if _is_tracked(config) else config
+
+
+def _is_tracked(config: Mapping[str, Any]) -> bool:
+    return "is_not_rank0" in config  # which only MONAI's tracking adds
+
+
+def tracked(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides of a benchmark's tasks, which are tracked as the benchmark itself is.
+
+    Raises:
+        RuntimeError: no bundle config is being run.
+    """
+    workflow = _workflow()
+    if workflow is None:
+        raise RuntimeError("tracked() is for expressions in a config that `monai.bundle run` runs")
+    if not _is_tracked(workflow.parser.get()):
+        return dict(overrides)
+    there = {key: workflow.parser.get_parsed_content(key) for key in ("tracking_uri", "experiment_name")}
+    return {"tracking": "mlflow", **there, **overrides}
 
 
 def _without_tracking(config: Any) -> Any:
     """A config as it was before ``--tracking mlflow`` added its keys and handlers: they make no other run."""
     if isinstance(config, Mapping):
-        return {key: _without_tracking(value) for key, value in config.items() if key not in _TRACKING}
+        return {key: _without_tracking(value) for key, value in config.items() if key not in TRACKING}
     if isinstance(config, list):
         return [
             _without_tracking(value)
@@ -157,12 +174,18 @@ def start() -> None:
 
     Raises:
         RuntimeError: no bundle config is being run.
+        ModuleNotFoundError: tracking was asked for, and MLflow is not installed.
         ValueError: see :func:`check_keys` and :func:`monai_sf.wiring.with_bases`.
     """
     workflow = _workflow()
     if workflow is None:
         raise RuntimeError("start() is for the key initialize of a config that `monai.bundle run` runs")
     say_the_cause_last()
+    if _is_tracked(workflow.parser.get()) and importlib.util.find_spec("mlflow") is None:
+        raise ModuleNotFoundError(
+            "tracking needs MLflow, which is not installed: pip install 'monai-sf[mlflow]', or leave "
+            "tracking out"
+        )
     # LoadImage builds every reader that it knows, and this one complains although nobody asked for it
     warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
     # nothing after the reader looks at metadata, and carrying it makes each augmentation four times slower

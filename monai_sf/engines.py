@@ -22,7 +22,6 @@ from monai.handlers import TensorBoardStatsHandler, ValidationHandler
 from monai.inferers import Inferer
 from monai.utils import CommonKeys
 from torch import Tensor
-from tqdm import tqdm
 
 from monai_sf import distributed, tracking
 from monai_sf.batches import SeededCases, SharedBatches, shared_loader
@@ -36,6 +35,7 @@ from monai_sf.handlers import (
     StopOnNaN,
     TrainingCheckpoint,
     TrainingProgress,
+    progress_bar,
 )
 from monai_sf.inferers import MCDropoutInferer, OutputInferer
 from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, load_checkpoint, load_weights, to_device
@@ -351,13 +351,7 @@ class TestSetEvaluator(SupervisedEvaluator):
             return
         collect.attach(self)
         self.data_loader, self.state.dataloader, self.state.epoch_length = batches, batches, len(batches)
-        with tqdm(
-            total=len(batches),
-            desc=f"evaluate {self.run_dir.name}",
-            unit="batch",
-            mininterval=1.0,
-            disable=not distributed.is_main(),
-        ) as bar:
+        with progress_bar(total=len(batches), desc=f"evaluate {self.run_dir.name}") as bar:
             self.add_event_handler(Events.ITERATION_COMPLETED, lambda: bar.update())
             try:
                 super().run()

@@ -113,6 +113,12 @@ class StopOnNaN:
             )
 
 
+def progress_bar(**arguments: Any) -> Any:
+    """A bar that rank 0 shows; none where TQDM_DISABLE is set, also after tqdm was imported."""
+    hidden = not distributed.is_main() or bool(os.environ.get("TQDM_DISABLE"))
+    return tqdm(unit="batch", mininterval=1.0, disable=hidden, **arguments)
+
+
 class TrainingProgress:
     """One progress bar over all epochs, and a log line an epoch.
 
@@ -139,13 +145,8 @@ class TrainingProgress:
     def start(self, engine: Engine) -> None:
         """Open the bar, where a resumed training left it."""
         state: Any = engine.state
-        self.bar = tqdm(
-            total=state.max_epochs * state.epoch_length,
-            initial=state.iteration,
-            desc=self.description,
-            unit="batch",
-            mininterval=1.0,
-            disable=not distributed.is_main(),
+        self.bar = progress_bar(
+            total=state.max_epochs * state.epoch_length, initial=state.iteration, desc=self.description
         )
 
     def step(self, engine: Engine) -> None:

@@ -19,7 +19,7 @@ OWN = {
     "results_format": "",
     "results_writer": "files results_format",
     "results": "files results_format results_writer bring_your_own fd_shifts",
-    "bring_your_own": "results",
+    "bring_your_own": "results results_format",
     "fd_shifts": "results bring_your_own",
     "score_functions": "",
     "scores": "score_functions",

@@ -8,6 +8,7 @@ import yaml
 from monai.bundle import ConfigWorkflow
 
 from monai_sf import bundle
+from monai_sf.benchmark.configs import fingerprint
 
 BASE = {
     "imports": ["$import monai_sf", "$import monai_sf.bundle"],
@@ -236,9 +237,14 @@ def test_describe_run(monkeypatch):
     assert real["data_kind"] == "real"
 
 
-def test_tracking_is_accepted_and_makes_no_other_run(workflow, tmp_path):
+def test_tracking_is_accepted_and_makes_no_other_run(workflow, tmp_path, monkeypatch):
     handlers = {"train": {"trainer": {"max_epochs": "@epochs"}, "handlers": []}}
     workflow(**handlers).run()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "mlflow" else 1)
+    with pytest.raises(RuntimeError) as caught:
+        workflow(tracking="mlflow", **handlers)
+    assert "pip install 'monai-sf[mlflow]'" in str(failure(caught.value))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: 1)
     tracked = workflow(tracking="mlflow", experiment_name="mine", **handlers)
     assert tracked.parser["train#handlers"][0]["_target_"] == "MLFlowHandler"
     (tmp_path / "runs" / "a" / "last.pt").write_text("")
@@ -252,3 +258,22 @@ def test_tracking_is_accepted_and_makes_no_other_run(workflow, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         workflow(tracking="mlflow", experimentname="mine")
     assert "nothing reads the config key 'experimentname'" in str(failure(caught.value))
+
+
+def test_tracking_of_a_benchmark_is_that_of_its_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: 1)
+    monkeypatch.setattr("monai_sf.benchmark.run_benchmark", lambda **arguments: arguments["overrides"])
+    config = Path(__file__).parents[1] / "bundles" / "chest_xray" / "configs" / "benchmark.yaml"
+
+    def overrides(**tracking):
+        made = ConfigWorkflow(
+            str(config), logging_file=False, output_dir=str(tmp_path), overrides={"epochs": 1}, **tracking
+        )
+        made.initialize()
+        return made.run()[0]
+
+    assert overrides() == {"epochs": 1}
+    found = overrides(tracking="mlflow", experiment_name="mine")
+    assert found.pop("tracking_uri") == f"sqlite:///{tmp_path}/mlruns.db"  # one for all tasks
+    assert found == {"epochs": 1, "tracking": "mlflow", "experiment_name": "mine"}
+    assert fingerprint(found) == fingerprint({"epochs": 1})  # no other runs

@@ -15,7 +15,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from monai_sf.benchmark.names import SET_ASIDE
-from monai_sf.wiring import PLACES, with_bases
+from monai_sf.wiring import PLACES, TRACKING, with_bases
 
 #: Keys that the matrix sets itself.
 RESERVED = ("study", "method", "seed", "dataset_name", "dataset_dir", "output_dir", "run_dir")
@@ -166,6 +166,6 @@ def fingerprint(config: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The config as JSON gives it back, so that it can be compared with one that was read from a file.
     """
-    kept = {key: value for key, value in config.items() if key not in PLACES}
+    kept = {key: value for key, value in config.items() if key not in PLACES | TRACKING | {"tracking"}}
     plain: dict[str, Any] = json.loads(json.dumps(kept, sort_keys=True, default=str))
     return plain

@@ -32,6 +32,8 @@ except ImportError as error:
         f"the engine ray needs Ray ({error}): pip install 'monai-sf[ray]', or choose the engine local"
     ) from error
 
+logger = logging.getLogger(__name__)
+
 #: How long a cluster may take to answer.
 CONNECT_S = 30.0
 
@@ -59,6 +61,11 @@ class RayEngine:
         elif self._started and address is not None:
             _connect(address)
         there = ray.cluster_resources()
+        if not there.get("CPU"):  # which may still come, where machines are started on demand
+            logger.warning(
+                "the Ray cluster has no CPU: tasks wait until a machine with one joins (ray start "
+                "--address=... --num-cpus=N)"
+            )
         cores, gpus = int(there.get("CPU", 1)), int(there.get("GPU", 0))
         self.slots = workers or gpus or cores
         self._cores = max(1, cores // self.slots)

@@ -37,6 +37,9 @@ def test_the_benchmark_run_of_the_bundle(tmp_path, toy, capsys):
     assert "DeVries" in set(table["csf"])
     assert set(table["group"]) == {"iid", "cor", "man"}
     assert "Rendered images" in (tmp_path / "out" / "lung_nodule_ct" / "report.html").read_text()
+    logs = [path.read_text() for path in (tmp_path / "out" / "logs").rglob("*.log")]
+    assert len(logs) > 4
+    assert not any("batch/s" in log for log in logs)  # bars would flood them
     assert "AURC in per cent" in capsys.readouterr().out
     (states,) = run()
     assert {v for k, v in states.items() if not k.endswith("/prepare")} == {"skipped"}

@@ -84,6 +84,16 @@ def test_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
             open_engine("ray", workers=None, output_dir=tmp_path, address=place)
 
 
+def test_a_cluster_without_a_core_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(ray_engine, "_connect", lambda address: None)
+    for cores, said in ((0, True), (2, False)):
+        there = {"memory": 1.0, **({"CPU": cores} if cores else {})}  # Ray leaves out what there is none of
+        monkeypatch.setattr(ray, "cluster_resources", lambda there=there: there)
+        caplog.clear()
+        ray_engine.RayEngine(None, tmp_path, "there:1")
+        assert ("the Ray cluster has no CPU" in caplog.text) == said
+
+
 def test_without_an_address_ray_starts_here_and_stays(tmp_path):
     handler = signal.getsignal(signal.SIGTERM)
     before = {child.pid for child in psutil.Process().children()}  # of a cluster of another test
