@@ -50,7 +50,7 @@ class Tree:
         files: Sorted.
         tables: Files that may be tables, and the ones in zip files.
         outward: Links that lead out of the folder, which are not followed, and broken ones.
-        unreadable: Zip files that cannot be opened.
+        unreadable: Zip files, and folders with a "/", that cannot be opened.
     """
 
     root: Path
@@ -128,16 +128,15 @@ def read_tree(root: str | Path) -> Tree:
         raise FileNotFoundError(f"dataset_dir {root} is not there; give the folder with the downloaded files")
     if not root.is_dir():
         raise NotADirectoryError(f"dataset_dir {root} is not a folder; unpack it, or give its parent folder")
-    files, outward = _walk(root)
+    files, outward, unreadable = _walk(root)
     files.sort()
     tables = [TableFile(path) for path in files if _may_be_table(path)]
-    unreadable = []
     for path in files:
         if path.lower().endswith(".zip"):
             try:
                 with zipfile.ZipFile(root / path) as archive:
                     names: Iterable[str] = archive.namelist()
-            except zipfile.BadZipFile:
+            except (zipfile.BadZipFile, PermissionError):
                 unreadable.append(path)
                 continue
             tables += [
@@ -153,14 +152,22 @@ def _may_be_table(path: str) -> bool:
     return name.removesuffix(".gz").endswith((".csv", ".tab", ".tsv", ".xlsx")) or "." not in name
 
 
-def _walk(root: Path) -> tuple[list[str], list[str]]:
+def _walk(root: Path) -> tuple[list[str], list[str], list[str]]:
     inside = os.path.realpath(root) + os.sep
     files: list[str] = []
     outward: list[str] = []
+    closed: list[str] = []
     todo = [("", str(root))]
     while todo:
         prefix, folder = todo.pop()
-        with os.scandir(folder) as entries:
+        try:
+            found = os.scandir(folder)
+        except PermissionError:
+            if not prefix:
+                raise
+            closed.append(prefix)  # such as lost+found
+            continue
+        with found as entries:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name == "__MACOSX":
                     continue
@@ -174,4 +181,4 @@ def _walk(root: Path) -> tuple[list[str], list[str]]:
                     todo.append((f"{prefix}{entry.name}/", entry.path))
                 else:
                     files.append(prefix + entry.name)
-    return files, outward
+    return files, outward, closed
