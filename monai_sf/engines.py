@@ -102,8 +102,8 @@ class ClassifierTrainer(SupervisedTrainer):
         if max_epochs != self.stages.max_epochs:
             each = " + ".join(f"{stage.epochs} {stage.name}" for stage in self.stages.stages)
             raise ValueError(
-                f"max_epochs is {max_epochs}, the stages have {self.stages.max_epochs} together ({each}): leave "
-                "it out and set theirs, in the bundles epochs, confidnet_epochs and finetuning_epochs"
+                f"max_epochs is {max_epochs}, the stages have {self.stages.max_epochs} together ({each}): "
+                "leave it out and set theirs, in the bundles epochs, confidnet_epochs and finetuning_epochs"
             )
         inferer = inferer or OutputInferer()
         accuracy = Accuracy(

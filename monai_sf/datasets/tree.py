@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,13 @@ class Tree:
             (folder / _MARKER_OF_PHANTOMS).is_file() for folder in self.root.resolve().parents
         )
 
+    def dicom_files(self) -> Iterator[str]:
+        """Files that end with ``.dcm``, and those with no ending, or a number for it, that begin as DICOM."""
+        for path in self.files:
+            _, dot, ending = path.rpartition("/")[2].lower().rpartition(".")
+            if ending == "dcm" or ((not dot or ending.isdigit()) and _begins_as_dicom(self.root / path)):
+                yield path
+
     def find_images(self, names: Sequence[str], near: str) -> tuple[list[str | None], int]:
         """The image file of each name; neither letter case nor the kind of image file matters.
 
@@ -102,6 +109,14 @@ class Tree:
                 )
             found.append(path_)
         return found, ambiguous
+
+
+def _begins_as_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def _shared(path: str, folder: str) -> int:
