@@ -128,8 +128,8 @@ def _check_padding(padding: float, volume: NdarrayOrTensor) -> None:
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     if not (low <= padding <= high and padding.is_integer()):
         raise ValueError(
-            f"padding {padding:g} is no value of the volume, which is {dtype} ({low} to {high}): give padding "
-            "in the volume's unit, the value of air"
+            f"padding {padding:g} is no value of the volume, which is {dtype} ({low} to {high}): give "
+            "padding in the volume's unit, the value of air"
         )
 
 
