@@ -119,7 +119,7 @@ def test_the_network_has_learned(trained):
     if bundle.name == "lung_nodule_ct":  # five patients are tested; see test_lung_nodule_ct.py
         return
     accuracy, majority = accuracy_and_majority(load_results(run_dir / "results"), "iid")
-    assert accuracy > majority + 0.15
+    assert accuracy > majority + 0.3 * (1 - majority)
 
 
 @pytest.mark.e2e
