@@ -100,7 +100,11 @@ class ClassifierTrainer(SupervisedTrainer):
             stage.loss.to(device)
         self.stages = StageRunner(stages, network, self.run_dir)
         if max_epochs != self.stages.max_epochs:
-            raise ValueError(f"max_epochs is {max_epochs}, the stages have {self.stages.max_epochs} together")
+            each = " + ".join(f"{stage.epochs} {stage.name}" for stage in self.stages.stages)
+            raise ValueError(
+                f"max_epochs is {max_epochs}, the stages have {self.stages.max_epochs} together ({each}): "
+                "leave it out and set theirs, in the bundles epochs, confidnet_epochs and finetuning_epochs"
+            )
         inferer = inferer or OutputInferer()
         accuracy = Accuracy(
             lambda output: (output[CommonKeys.PRED].logits, output[CommonKeys.LABEL]), device=device

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.transform import MapTransform, Transform
 from monai.utils.enums import TransformBackends
+from monai.utils.misc import ImageMetaKey
 from monai.utils.type_conversion import convert_to_dst_type, convert_to_tensor
 
 __all__ = ["ExtractNoduleSlices", "ExtractNoduleSlicesd"]
@@ -55,11 +57,12 @@ class ExtractNoduleSlices(Transform):
             mask: (1, X, Y, Z) of the same X, Y, Z: 0 outside of the nodule, above inside.
 
         Returns:
-            (slices, C, H, W) of the volume's type; H and W are ``size``, or the other two axes in order.
+            (slices, C, H, W) of the volume's type; H and W are ``size``, or the other two axes in order. Of a
+            MetaTensor's metadata the file's name stays: the affine is the volume's, not that of 2-D slices.
 
         Raises:
-            ValueError: If shapes or affines do not fit, the mask is empty or not finite, or the volume has
-                too few slices.
+            ValueError: If shapes or affines do not fit, the mask is empty or not finite, the volume has too
+                few slices, or its type cannot hold ``padding``.
         """
         values = convert_to_tensor(volume, track_meta=False)
         weight = convert_to_tensor(mask, track_meta=False)
@@ -76,6 +79,8 @@ class ExtractNoduleSlices(Transform):
         if not torch.isfinite(weight).all():
             raise ValueError("mask holds NaN or infinity: its largest slice and its centre have no meaning")
         _check_same_place(volume, mask)
+        if self.size is not None:
+            _check_padding(self.padding, volume)
         values = values.movedim(1 + self.axis, 0)
         weight = weight[0].movedim(self.axis, 0).to(torch.float64)
         if not (weight > 0).any():
@@ -90,6 +95,10 @@ class ExtractNoduleSlices(Transform):
         if self.size is not None:
             cut = self._crop(cut, weight.clamp(min=0))
         result: NdarrayOrTensor = convert_to_dst_type(cut.contiguous(), volume)[0]
+        if isinstance(result, MetaTensor):
+            name = ImageMetaKey.FILENAME_OR_OBJ
+            kept = {name: result.meta[name]} if name in result.meta else {}
+            result = MetaTensor(result.as_tensor(), meta=kept)
         return result
 
     def _crop(self, cut: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -105,6 +114,23 @@ class ExtractNoduleSlices(Transform):
             pad = [0, 0, before, after] if dim == 2 else [before, after]
             cut = torch.nn.functional.pad(inside, pad, value=self.padding)
         return cut
+
+
+def _check_padding(padding: float, volume: NdarrayOrTensor) -> None:
+    if isinstance(volume, torch.Tensor):
+        if volume.is_floating_point():
+            return
+        dtype = np.asarray(torch.empty(0, dtype=volume.dtype)).dtype
+    else:
+        dtype = volume.dtype
+    if dtype.kind not in "biu":
+        return
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if not (low <= padding <= high and padding.is_integer()):
+        raise ValueError(
+            f"padding {padding:g} is no value of the volume, which is {dtype} ({low} to {high}): give "
+            "padding in the volume's unit, the value of air"
+        )
 
 
 def _check_same_place(volume: NdarrayOrTensor, mask: NdarrayOrTensor) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from monai_sf.datasets.reading import Reading
-from monai_sf.datasets.tables import TableError, check_unique, find_table, read_columns
+from monai_sf.datasets.tables import TableError, check_unique, read_columns
 from monai_sf.datasets.tree import TableFile
 
 __all__ = ["LABEL_NAMES", "chest_xray_cases"]
@@ -127,7 +127,7 @@ def _check_values(table: TableFile, values: Labels) -> Labels:
 
 def _chexpert(reading: Reading, rules: _Rules) -> None:
     columns = ("Path", "Frontal/Lateral", *LABEL_NAMES)
-    both = [find_table(reading.tree, name, columns) for name in (r"train\.csv", r"valid\.csv")]
+    both = [reading.find_table(name, columns) for name in (r"train\.csv", r"valid\.csv")]
     tables = [table for table in both if table is not None]
     if not tables:
         reading.lacks("chexpert", "no table train.csv or valid.csv with the columns Path, Frontal/Lateral, …")
@@ -184,7 +184,7 @@ def _view(view: pd.Series, frontal: Sequence[str], lateral: Sequence[str]) -> pd
 
 def _nih14(reading: Reading, rules: _Rules) -> None:
     columns = ("Image Index", "Finding Labels", "Patient ID")
-    table = find_table(reading.tree, r"data_entry_2017.*", columns, telling=True)
+    table = reading.find_table(r"data_entry_2017.*", columns, telling=True)
     if table is None:
         reading.lacks("nih14", f"no table Data_Entry_2017*.csv with the columns {', '.join(columns)}")
         return
@@ -226,9 +226,9 @@ def _nih_values(table: TableFile, findings: pd.Series) -> Labels:
 def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
     tree = reading.tree
     label_columns = ("subject_id", "study_id", *LABEL_NAMES)
-    labels = find_table(tree, r"mimic-cxr-2\.0\.0-chexpert\.csv", label_columns, telling=True)
-    images = find_table(
-        tree, r"mimic-cxr-2\.0\.0-split\.csv", ("dicom_id", "study_id", "subject_id"), telling=True
+    labels = reading.find_table(r"mimic-cxr-2\.0\.0-chexpert\.csv", label_columns, telling=True)
+    images = reading.find_table(
+        r"mimic-cxr-2\.0\.0-split\.csv", ("dicom_id", "study_id", "subject_id"), telling=True
     )
     if labels is None or images is None:
         lacking = "chexpert" if labels is None else "split"
@@ -263,7 +263,7 @@ def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
 
 def _mimic_views(reading: Reading, dicom: pd.Series, needed: bool) -> pd.Series:
     columns = ("dicom_id", "ViewPosition")
-    table = find_table(reading.tree, r"mimic-cxr-2\.0\.0-metadata\.csv", columns, telling=needed)
+    table = reading.find_table(r"mimic-cxr-2\.0\.0-metadata\.csv", columns, telling=needed)
     if table is None:
         if needed:
             raise TableError(

@@ -88,8 +88,8 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
     if faults:
         listed = "\n  ".join(faults[:_MOST_LISTED])
         raise DicomError(
-            f"{len(faults)} of {len(todo)} CT slices cannot be made:\n  {listed}\nComplete the download, or "
-            'leave these cases out with missing="drop"'
+            f"{len(faults)} of {len(todo)} CT slices cannot be made:\n  {listed}\nGet these series anew; to "
+            'go on without them, move them out of the folder and set missing="drop"'
         )
     return len(todo)
 

@@ -21,8 +21,8 @@ from monai_sf.datasets.leaks import content_hashes
 from monai_sf.datasets.reading import Reading
 from monai_sf.datasets.tables import (
     TableError,
+    check_same_rows,
     check_unique,
-    find_table,
     read_columns,
     read_header,
     table_content,
@@ -130,7 +130,7 @@ class _Part:
 
 def _ham10000(reading: Reading) -> _Part | None:
     columns = ("lesion_id", "image_id", "dx")
-    table = find_table(reading.tree, r"ham10000_metadata.*", columns, telling=True)
+    table = reading.find_table(r"ham10000_metadata.*", columns, telling=True)
     if table is None:
         reading.lacks("ham10000", "no table HAM10000_metadata with the columns " + ", ".join(columns))
         return None
@@ -146,8 +146,8 @@ def _isic_2020(reading: Reading) -> _Part | None:
     # Of two names the second is that of the archive since 2024, where diagnosis_1 is Benign or Malignant.
     names = (("isic_id", "image_name"), ("diagnosis", "diagnosis_3"), ("benign_malignant", "diagnosis_1"))
     columns = (*map("|".join, names), "patient_id")
-    table = find_table(
-        reading.tree, r".*(metadata|groundtruth).*|train\.csv", columns, ("attribution", "lesion_id")
+    table = reading.find_table(
+        r".*(metadata|groundtruth).*|train\.csv", columns, ("attribution", "lesion_id")
     )
     if table is None:
         why = f"no table *metadata*.csv or *GroundTruth*.csv with the columns {', '.join(columns)}"
@@ -192,7 +192,7 @@ def _refuse_unknown_isic(table: TableFile, diagnosis: pd.Series) -> None:
 def _join_listed_copies(reading: Reading, frame: pd.DataFrame) -> None:
     """Give the images that ISIC 2020's own list calls duplicates one group."""
     columns = ("image_name_1", "image_name_2")
-    table = find_table(reading.tree, r"isic_2020_training_duplicates\.csv", columns, telling=True)
+    table = reading.find_table(r"isic_2020_training_duplicates\.csv", columns, telling=True)
     if table is None:
         return
     raw = read_columns(reading.tree, table, columns)
@@ -214,7 +214,7 @@ def _centre(attribution: str) -> str:
 
 def _derm7pt(reading: Reading) -> _Part | None:
     columns = ("case_num", "diagnosis", "derm")
-    table = find_table(reading.tree, r"meta\.csv", columns)
+    table = reading.find_table(r"meta\.csv", columns)
     if table is None:
         reading.lacks("derm7pt", f"no table meta.csv with the columns {', '.join(columns)}")
         return None
@@ -240,6 +240,8 @@ def _ph2(reading: Reading) -> _Part | None:
         return None
     table = tables[0]
     raw = _read_ph2(reading, table)
+    if others := tables[1:]:
+        check_same_rows(tables, [raw, *(_read_ph2(reading, one) for one in others)], reading.note)
     name = raw["Image Name"]
     check_unique(table, name, "Image Name")
     marked = raw[list(_PH2)].notna()

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from monai_sf.datasets.reading import Reading
-from monai_sf.datasets.tables import TableError, check_unique, find_table, read_columns
+from monai_sf.datasets.tables import TableError, check_unique, read_columns
 
 __all__ = ["CHANNELS", "TARGET_EXPERIMENTS", "fc_microscopy_cases"]
 
@@ -50,7 +50,7 @@ def fc_microscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> p
         FileNotFoundError, MissingImagesError: See :func:`monai_sf.datasets.build_cases`.
     """
     reading = Reading.of("fc_microscopy", dataset_dir)
-    table = find_table(reading.tree, r"(.*[-_])?metadata\.csv", _COLUMNS)
+    table = reading.find_table(r"(.*[-_])?metadata\.csv", _COLUMNS)
     if table is None:
         reading.lacks("rxrx1", f"no table metadata.csv with the columns {', '.join(_COLUMNS)}")
         return reading.finish(missing)

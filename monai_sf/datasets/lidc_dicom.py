@@ -50,13 +50,12 @@ def find_series(tree: Tree, wanted: Collection[str]) -> dict[str, list[Path]]:
     nothing.
 
     Args:
-        tree: The files of the download: those that end with ``.dcm``.
+        tree: The files of the download.
         wanted: SeriesInstanceUIDs.
     """
     folders: dict[str, list[Path]] = defaultdict(list)
-    for path in tree.files:
-        if path.lower().endswith(".dcm"):
-            folders[path.rpartition("/")[0]].append(tree.root / path)
+    for path in tree.dicom_files():
+        folders[path.rpartition("/")[0]].append(tree.root / path)
     found = _series_in(folders, set(wanted), looks=2)
     # Of several series in one folder, named by chance, the first and the last file may be of the same.
     return found if found.keys() >= set(wanted) else _series_in(folders, set(wanted), looks=16)
@@ -165,6 +164,11 @@ def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[
         slope, intercept = float(header.RescaleSlope), float(header.RescaleIntercept)
     except Exception as error:  # a damaged value is decoded here
         raise DicomError(f"{file}: RescaleSlope and RescaleIntercept must be numbers: {error}") from error
+    if not (np.isfinite([slope, intercept]).all() and slope > 0):
+        raise DicomError(
+            f"{file}: RescaleSlope must be a number above 0 and RescaleIntercept one, got {slope:g} and "
+            f"{intercept:g}"
+        )
     top, left = (int(np.floor(centre + 0.5)) - size // 2 for centre in (row, column))
     patch = np.full((size, size), float(_OUTSIDE_HU))
     rows = slice(max(top, 0), min(top + size, pixels.shape[0]))

@@ -49,7 +49,7 @@ def lung_nodule_ct_cases(
 
 def _from_ct(cases: pd.DataFrame, root: Path, missing: str) -> pd.DataFrame:
     tree = read_tree(root)
-    if not any(path.lower().endswith(".dcm") for path in tree.files):
+    if next(tree.dicom_files(), None) is None:
         return cases
     # Only here, so that nobody without CT waits for the import.
     from monai_sf.datasets.lidc_dicom import find_series

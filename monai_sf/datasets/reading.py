@@ -6,6 +6,7 @@ import logging
 import os
 import posixpath
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from monai_sf.datasets.tables import find_table
 from monai_sf.datasets.tree import TableFile, Tree, read_tree
 
 __all__ = ["MISSING", "MissingImagesError", "Reading", "describe_cases"]
@@ -80,7 +82,7 @@ class Reading:
                 f"(first: {', '.join(links[:5])})"
             )
         if archives := reading.tree.unreadable:
-            reading.note(f"{len(archives)} zip files cannot be opened: {', '.join(archives[:5])}")
+            reading.note(f"{len(archives)} folders or zip files cannot be opened: {', '.join(archives[:5])}")
         return reading
 
     def note(self, text: str) -> None:
@@ -92,6 +94,12 @@ class Reading:
         """Keep why a source has no case, and log it."""
         self.absent[source] = why
         _log.warning("%s: no cases of %s: %s", self.dataset, source, why)
+
+    def find_table(
+        self, name: str, columns: Sequence[str], wanted: Sequence[str] = (), *, telling: bool = False
+    ) -> TableFile | None:
+        """As :func:`monai_sf.datasets.tables.find_table`; which of several is taken stands in the report."""
+        return find_table(self.tree, name, columns, wanted, telling=telling, note=self.note)
 
     def keep(self, frame: pd.DataFrame, mask: pd.Series | npt.NDArray[np.bool_], rule: str) -> pd.DataFrame:
         """The rows where the mask is true; the others are counted under the rule."""

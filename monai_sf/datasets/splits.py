@@ -46,7 +46,7 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be a non-negative integer, got {seed!r}")
-    study = find_study(study) if isinstance(study, str) else study
+    study = find_study(study, cases.attrs.get("dataset")) if isinstance(study, str) else study
     check_cases(cases, study.columns)
     _check_available(study, cases)
     group = cases["group"].astype(str)

@@ -133,15 +133,21 @@ STUDIES: Mapping[str, tuple[Study, ...]] = MappingProxyType(
 """The studies of each dataset."""
 
 
-def find_study(name: str) -> Study:
+def find_study(name: str, dataset: str | None = None) -> Study:
     """The study of that name; names are unique over all datasets.
+
+    Args:
+        name: Of the study.
+        dataset: The dataset that it must be a study of; None, or one of your own, for any.
 
     Raises:
         ValueError: If there is none; the message lists the known ones.
     """
-    known = {study.name: study for studies in STUDIES.values() for study in studies}
+    own = [STUDIES[dataset]] if dataset in STUDIES else STUDIES.values()
+    known = {study.name: study for studies in own for study in studies}
     if name not in known:
-        raise ValueError(f"unknown study {name!r}; known: {', '.join(known)}")
+        of = f" of {dataset}" if dataset in STUDIES else ""
+        raise ValueError(f"unknown study {name!r}{of}; known: {', '.join(known)}")
     return known[name]
 
 

@@ -9,7 +9,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import IO, cast
 
@@ -17,7 +17,15 @@ import pandas as pd
 
 from monai_sf.datasets.tree import TableFile, Tree
 
-__all__ = ["TableError", "check_unique", "find_table", "read_columns", "read_header", "table_content"]
+__all__ = [
+    "TableError",
+    "check_same_rows",
+    "check_unique",
+    "find_table",
+    "read_columns",
+    "read_header",
+    "table_content",
+]
 
 
 class TableError(ValueError):
@@ -25,7 +33,13 @@ class TableError(ValueError):
 
 
 def find_table(
-    tree: Tree, name: str, columns: Sequence[str], wanted: Sequence[str] = (), *, telling: bool = False
+    tree: Tree,
+    name: str,
+    columns: Sequence[str],
+    wanted: Sequence[str] = (),
+    *,
+    telling: bool = False,
+    note: Callable[[str], None] | None = None,
 ) -> TableFile | None:
     """The table of that name with these columns.
 
@@ -35,9 +49,10 @@ def find_table(
             files are not looked at.
         columns: What it must hold; "a|b" stands for a column of either name.
         wanted: What it may hold: of several tables the one with most of these is taken. Of equal ones that
-            have the same content the first is.
+            hold the same rows in these columns, in any order, the first is.
         telling: Whether the name alone tells what the table is, so that whatever it lacks is a fault. Of
             other names, like train.csv, there may be tables of something else.
+        note: Is told which of several tables is taken.
 
     Returns:
         The table, or None if no file of that name has half of the columns, in letters of any case.
@@ -67,11 +82,29 @@ def find_table(
             raise TableError("; ".join(faulty) + ". Get the file anew, or move it out of the folder")
         return None
     best = [table for count, table in whole if count == max(count for count, _ in whole)]
-    if len({table_content(tree, table) for table in best} if len(best) > 1 else best) > 1:
-        raise TableError(
-            f"several tables could be meant: {', '.join(map(str, best))}. Keep one of them in the folder"
-        )
+    if len(best) > 1:
+        used = [name for column in (*columns, *wanted) for name in column.split("|")]
+        check_same_rows(best, [_rows(tree, table, used) for table in best], note)
     return best[0]
+
+
+def check_same_rows(
+    tables: Sequence[TableFile], rows: Sequence[pd.DataFrame], note: Callable[[str], None] | None = None
+) -> None:
+    """Raise TableError where tables that could be meant alike differ in more than the order of rows."""
+    listed = ", ".join(map(str, tables))
+    first, *others = (frame.sort_values(list(frame), ignore_index=True) for frame in rows)
+    if not all(first.equals(other) for other in others):
+        raise TableError(
+            f"several tables could be meant, and their rows differ: {listed}. Keep one of them in the folder"
+        )
+    if note is not None:
+        note(f"{listed} hold the same rows; the first is read")
+
+
+def _rows(tree: Tree, table: TableFile, columns: Sequence[str]) -> pd.DataFrame:
+    header = read_header(tree, table)
+    return read_columns(tree, table, [name for name in columns if name in header])
 
 
 def _absent(columns: Sequence[str], header: Sequence[str]) -> list[str]:

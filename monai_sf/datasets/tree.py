@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Tree:
         files: Sorted.
         tables: Files that may be tables, and the ones in zip files.
         outward: Links that lead out of the folder, which are not followed, and broken ones.
-        unreadable: Zip files that cannot be opened.
+        unreadable: Zip files, and folders with a "/", that cannot be opened.
     """
 
     root: Path
@@ -65,6 +65,13 @@ class Tree:
         return any(path.rsplit("/", 1)[-1] == _MARKER_OF_PHANTOMS for path in self.files) or any(
             (folder / _MARKER_OF_PHANTOMS).is_file() for folder in self.root.resolve().parents
         )
+
+    def dicom_files(self) -> Iterator[str]:
+        """Files that end with ``.dcm``, and those with no ending, or a number for it, that begin as DICOM."""
+        for path in self.files:
+            _, dot, ending = path.rpartition("/")[2].lower().rpartition(".")
+            if ending == "dcm" or ((not dot or ending.isdigit()) and _begins_as_dicom(self.root / path)):
+                yield path
 
     def find_images(self, names: Sequence[str], near: str) -> tuple[list[str | None], int]:
         """The image file of each name; neither letter case nor the kind of image file matters.
@@ -104,6 +111,14 @@ class Tree:
         return found, ambiguous
 
 
+def _begins_as_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def _shared(path: str, folder: str) -> int:
     count = 0
     for mine, other in zip(path.split("/"), folder.split("/"), strict=False):
@@ -128,16 +143,15 @@ def read_tree(root: str | Path) -> Tree:
         raise FileNotFoundError(f"dataset_dir {root} is not there; give the folder with the downloaded files")
     if not root.is_dir():
         raise NotADirectoryError(f"dataset_dir {root} is not a folder; unpack it, or give its parent folder")
-    files, outward = _walk(root)
+    files, outward, unreadable = _walk(root)
     files.sort()
     tables = [TableFile(path) for path in files if _may_be_table(path)]
-    unreadable = []
     for path in files:
         if path.lower().endswith(".zip"):
             try:
                 with zipfile.ZipFile(root / path) as archive:
                     names: Iterable[str] = archive.namelist()
-            except zipfile.BadZipFile:
+            except (zipfile.BadZipFile, PermissionError):
                 unreadable.append(path)
                 continue
             tables += [
@@ -153,14 +167,22 @@ def _may_be_table(path: str) -> bool:
     return name.removesuffix(".gz").endswith((".csv", ".tab", ".tsv", ".xlsx")) or "." not in name
 
 
-def _walk(root: Path) -> tuple[list[str], list[str]]:
+def _walk(root: Path) -> tuple[list[str], list[str], list[str]]:
     inside = os.path.realpath(root) + os.sep
     files: list[str] = []
     outward: list[str] = []
+    closed: list[str] = []
     todo = [("", str(root))]
     while todo:
         prefix, folder = todo.pop()
-        with os.scandir(folder) as entries:
+        try:
+            found = os.scandir(folder)
+        except PermissionError:
+            if not prefix:
+                raise
+            closed.append(prefix)  # such as lost+found
+            continue
+        with found as entries:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name == "__MACOSX":
                     continue
@@ -174,4 +196,4 @@ def _walk(root: Path) -> tuple[list[str], list[str]]:
                     todo.append((f"{prefix}{entry.name}/", entry.path))
                 else:
                     files.append(prefix + entry.name)
-    return files, outward
+    return files, outward, closed

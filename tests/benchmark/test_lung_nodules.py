@@ -9,7 +9,7 @@ from tiny import tiny_lung
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "lung_nodule_ct"
 
-TINY = tiny_lung(12, severities=[3])
+TINY = tiny_lung(5, severities=[3])
 
 
 @pytest.mark.e2e

@@ -13,15 +13,15 @@ import pandas as pd
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export
-from tiny import tiny_lung
+from tiny import accuracy_and_majority, tiny_lung
 
 from monai_sf.results import load_results
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "lung_nodule_ct"
 CONFIGS = BUNDLE / "configs"
 
-#: few patients, few corruptions, two epochs: seconds instead of minutes
-TINY = tiny_lung(6, epochs=2, mc_samples=3, severities=[1, 3])
+#: few patients, few corruptions, few epochs: seconds instead of minutes
+TINY = tiny_lung(3, epochs=5, batch_size=16, mc_samples=3, severities=[1, 3])
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +68,19 @@ def test_results_of_two_studies(trained):
     for results in (iid, texture):
         assert results.run["data_kind"] == "rendered"
         assert set(results.cases["source"]) == {"rendered"}
-        assert results.run["config"]["epochs"] == 2
+        assert results.run["config"]["epochs"] == 5
         assert results.run["split_counts"]["train"]["benign"] > 0
         for test_set in results.test_sets.values():
             softmax = np.exp(np.array(test_set.arrays["mcd_log_softmax"]))
             np.testing.assert_allclose(softmax.sum(1), 1, rtol=1e-5)
             assert test_set.arrays["images"].shape[1:] == (48, 48)
     assert not set(texture.cases_of("iid")["group"]) & set(texture.cases_of("target")["group"])
+
+
+@pytest.mark.e2e
+def test_the_network_has_learned(trained):
+    accuracy, majority = accuracy_and_majority(load_results(trained / "iid-confidnet-0" / "results"), "iid")
+    assert accuracy > majority + 0.3 * (1 - majority)
 
 
 @pytest.mark.e2e
@@ -93,7 +99,7 @@ def test_same_seed_same_results(trained, folders):
 def test_another_config_in_the_same_folder_is_refused(trained, folders):
     with pytest.raises(RuntimeError) as caught:
         run(folders, ["train.yaml", "small.yaml", str(folders / "tiny.yaml")], epochs=3)
-    assert "begun with another config (epochs: 2 there, 3 now)" in str(caught.value.__cause__)
+    assert "begun with another config (epochs: 5 there, 3 now)" in str(caught.value.__cause__)
 
 
 @pytest.mark.e2e

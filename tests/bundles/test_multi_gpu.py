@@ -16,7 +16,7 @@ from monai_sf.results import load_results
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundles" / "lung_nodule_ct" / "configs"
-TINY = tiny_lung(12, mc_samples=3, severities=[1, 3])
+TINY = tiny_lung(5, mc_samples=3, severities=[1, 3])
 
 
 def torchrun(folder, *files):

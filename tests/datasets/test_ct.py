@@ -116,6 +116,16 @@ def test_without_ct_all_are_rendered(two: pd.DataFrame, tmp_path: Path, caplog) 
     assert "no DICOM file below" in caplog.text
 
 
+def test_files_without_an_ending_are_read_where_they_begin_as_dicom(
+    two: pd.DataFrame, tmp_path: Path
+) -> None:
+    for k, file in enumerate(download(tmp_path, two.iloc[0], folder="a")):
+        file.rename(file.with_name(("IM{}", "1.3.6.{}")[k % 2].format(k)))
+    (tmp_path / "a" / "LICENSE").write_text("no DICOM file")
+    assert len(find_series(read_tree(tmp_path), {two["series_instance_uid"][0]}).popitem()[1]) == 5
+    assert set(build_cases("lung_nodule_ct", tmp_path, missing="drop")["source"]) == {"ct"}
+
+
 def test_series_that_are_not_there(two: pd.DataFrame, tmp_path: Path) -> None:
     download(tmp_path, two.iloc[0], folder="a")
     with pytest.raises(
@@ -195,10 +205,11 @@ def test_slices_that_are_not_the_annotated_ones(tmp_path: Path) -> None:
     with pytest.raises(DicomError, match=r"is 32 x 32, and the nodule's centre is at row 300 and column 5"):
         read_patch(small, 300, 5, 16)
     header = pydicom.dcmread(small)
-    header.RescaleSlope = ""
-    header.save_as(small)
-    with pytest.raises(DicomError, match=r"a\.dcm: RescaleSlope and RescaleIntercept must be numbers"):
-        read_patch(small, 5, 5, 16)
+    for slope, message in (("", "RescaleIntercept must be numbers"), ("nan", "above 0"), ("0", "above 0")):
+        header.RescaleSlope = slope
+        header.save_as(small)
+        with pytest.raises(DicomError, match=rf"a\.dcm: RescaleSlope .*{message}"):
+            read_patch(small, 5, 5, 16)
 
 
 def test_only_the_files_of_the_nodule_are_decoded(

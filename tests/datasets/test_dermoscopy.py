@@ -215,6 +215,16 @@ def test_ph2_header_is_the_row_with_image_name(tmp_path: Path) -> None:
     assert cases["image"].tolist()[1] == "ph2/IMD002/IMD002_Dermoscopic_Image/IMD002.bmp"
 
 
+def test_two_tables_of_ph2_must_hold_the_same(tmp_path: Path) -> None:
+    row = [["IMD001", None, "X", None, None]]
+    ph2(tmp_path / "a", row)
+    ph2(tmp_path / "b", row)
+    assert len(build(tmp_path)) == 1
+    ph2(tmp_path / "b", [["IMD001", None, None, None, "X"]])
+    with pytest.raises(TableError, match="their rows differ: a/ph2/PH2_dataset.xlsx, b/ph2/PH2_dataset.xlsx"):
+        build(tmp_path)
+
+
 def test_ph2_faults(tmp_path: Path) -> None:
     ph2(tmp_path, [["IMD001", None, "X", "X", None]])
     with pytest.raises(TableError, match="not exactly one of Common Nevus, .* is marked for IMD001"):

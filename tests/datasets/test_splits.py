@@ -190,6 +190,10 @@ def test_bad_tables(change, message: str) -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="unknown study 'keratosi'"):
         split_cases(plain(), "keratosi", 0)
+    cells = plain()
+    cells.attrs["dataset"] = "fc_microscopy"
+    with pytest.raises(ValueError, match="'wrong' of fc_microscopy; known: iid, batches$"):
+        split_cases(cells, "wrong", 0)
     for seed in (-1, 1.5, "0", True):
         with pytest.raises(ValueError, match="seed must be a non-negative integer"):
             split_cases(plain(), "iid", seed)  # type: ignore[arg-type]

@@ -38,6 +38,9 @@ def test_names_are_unique_over_the_datasets() -> None:
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown study 'Texture'; known: iid, spiculation, texture"):
         find_study("Texture")
+    with pytest.raises(ValueError, match="'keratosis' of lung_nodule_ct; known: iid, spiculation, texture$"):
+        find_study("keratosis", "lung_nodule_ct")
+    assert find_study("keratosis", "my own").name == "keratosis"
 
 
 def test_unknown_kind() -> None:

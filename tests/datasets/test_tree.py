@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -58,6 +59,23 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     assert any("2 links lead out of the folder" in note for note in cases.attrs["reading"]["notes"])
 
 
+def test_folders_that_may_not_be_read_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ham10000(tmp_path, [("L1", "ISIC_1", "nv"), ("L2", "ISIC_2", "mel")])
+    touch(tmp_path, ["lost+found/a"])
+    scandir = os.scandir
+
+    def guarded(folder: str):
+        if "lost+found" in str(folder):
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    cases = build_cases("dermoscopy", tmp_path)
+    assert "1 folders or zip files cannot be opened: lost+found/" in cases.attrs["reading"]["notes"]
+    with pytest.raises(PermissionError):
+        build_cases("dermoscopy", tmp_path / "lost+found")
+
+
 def test_all_missing_images_are_in_a_file(tmp_path: Path) -> None:
     rows = [(f"L{i}", f"ISIC_{i:02d}", "nv") for i in range(15)]
     ham10000(tmp_path, rows)
@@ -89,13 +107,15 @@ def test_nothing_there(tmp_path: Path) -> None:
         build_cases("fc_microscopy", tmp_path / "file")
 
 
-def test_equal_copies_of_a_table_are_one_and_others_are_refused(tmp_path: Path) -> None:
-    write(tmp_path, "a/meta.csv", "x,y", "1,2")
-    write(tmp_path, "b/META.CSV", "x,y", "1,2")
-    table = find_table(read_tree(tmp_path), r"meta\.csv", ["x", "y"])
+def test_tables_with_the_same_rows_are_one_and_others_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a/meta.csv", "x,y", "1,2", "3,")
+    write(tmp_path, "b/META.CSV", "y;other;x", ";5;3", "2;6; 1")  # in another order and form
+    notes: list[str] = []
+    table = find_table(read_tree(tmp_path), r"meta\.csv", ["x", "y"], note=notes.append)
     assert str(table) == "a/meta.csv"
-    write(tmp_path, "c/meta.csv", "x,y", "1,3")
-    with pytest.raises(TableError, match="several tables could be meant: a/meta.csv, b/META.CSV, c/meta.csv"):
+    assert notes == ["a/meta.csv, b/META.CSV hold the same rows; the first is read"]
+    write(tmp_path, "c/meta.csv", "x,y", "1,2", "3,0")
+    with pytest.raises(TableError, match="their rows differ: a/meta.csv, b/META.CSV, c/meta.csv. Keep one"):
         find_table(read_tree(tmp_path), r"meta\.csv", ["x", "y"])
     write(tmp_path, "c/meta.csv", "x,y,z", "1,3,4")
     assert str(find_table(read_tree(tmp_path), r"meta\.csv", ["x", "y"], ["z"])) == "c/meta.csv"

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import MetaTensor
 from monai_sf.transforms import ExtractNoduleSlices, ExtractNoduleSlicesd
 
@@ -73,11 +74,35 @@ def test_ties_take_the_lowest_and_readers_weigh() -> None:
 def test_types_stay() -> None:
     mask = torch.zeros(1, 8, 8, 8)
     mask[0, 4, 4, 4] = 1
-    volume = MetaTensor(torch.zeros(1, 8, 8, 8, dtype=torch.int16))
+    meta = {"filename_or_obj": "a.nii", "spatial_shape": [8, 8, 8]}
+    volume = MetaTensor(torch.zeros(1, 8, 8, 8, dtype=torch.int16), torch.eye(4) * 2, meta)
     out = ExtractNoduleSlices(size=4)(volume, mask)
     assert out.shape == (5, 1, 4, 4)
     assert out.dtype == torch.int16
+    assert isinstance(out, MetaTensor)
+    assert out.meta["filename_or_obj"] == "a.nii"
+    assert "spatial_shape" not in out.meta  # nor the affine: both are the volume's
+    assert torch.equal(out.affine, torch.eye(4, dtype=torch.float64))
+    assert torch.equal(volume.affine, 2 * torch.eye(4, dtype=torch.float64))
     assert isinstance(ExtractNoduleSlices(size=4)(volume.numpy(), mask.numpy()), np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("volume", "padding", "allowed"),
+    [
+        (np.zeros((1, 8, 8, 8), np.uint8), -1024, r"uint8 \(0 to 255\)"),
+        (torch.zeros(1, 8, 8, 8, dtype=torch.uint8), -1024, r"uint8 \(0 to 255\)"),
+        (np.zeros((1, 8, 8, 8), np.uint16), -1024, r"uint16 \(0 to 65535\)"),
+        (np.zeros((1, 8, 8, 8), bool), 2, r"bool \(0 to 1\)"),
+        (np.zeros((1, 8, 8, 8), np.int16), 0.5, r"int16 \(-32768 to 32767\)"),
+    ],
+)
+def test_padding_that_the_volume_cannot_hold(volume: NdarrayOrTensor, padding: float, allowed: str) -> None:
+    mask = np.ones((1, 8, 8, 8))
+    with pytest.raises(ValueError, match=rf"padding {padding} is no value of the volume, which is {allowed}"):
+        ExtractNoduleSlices(size=4, padding=padding)(volume, mask)
+    assert ExtractNoduleSlices(size=None, padding=padding)(volume, mask).shape == (5, 1, 8, 8)
+    assert ExtractNoduleSlices(size=12, padding=1)(volume, mask).max() == 1
 
 
 def test_dictionary() -> None:
