@@ -1,6 +1,7 @@
 """A config's checks of itself, through MONAI's own workflow."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
