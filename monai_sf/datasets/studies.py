@@ -143,10 +143,11 @@ def find_study(name: str, dataset: str | None = None) -> Study:
     Raises:
         ValueError: If there is none; the message lists the known ones.
     """
-    own = [STUDIES[dataset]] if dataset in STUDIES else STUDIES.values()
-    known = {study.name: study for studies in own for study in studies}
+    of = "" if dataset is None or dataset not in STUDIES else f" of {dataset}"
+    known = {
+        study.name: study for own, studies in STUDIES.items() for study in studies if not of or own == dataset
+    }
     if name not in known:
-        of = f" of {dataset}" if dataset in STUDIES else ""
         raise ValueError(f"unknown study {name!r}{of}; known: {', '.join(known)}")
     return known[name]
 

@@ -93,7 +93,7 @@ def check_same_rows(
 ) -> None:
     """Raise TableError where tables that could be meant alike differ in more than the order of rows."""
     listed = ", ".join(map(str, tables))
-    first, *others = (frame.sort_values(list(frame), ignore_index=True) for frame in rows)
+    first, *others = (frame.sort_values(frame.columns.tolist(), ignore_index=True) for frame in rows)
     if not all(first.equals(other) for other in others):
         raise TableError(
             f"several tables could be meant, and their rows differ: {listed}. Keep one of them in the folder"
