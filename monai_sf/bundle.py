@@ -29,7 +29,8 @@ from monai.data import set_track_meta
 from monai.utils import BundleProperty, BundlePropertyConfig, set_determinism
 
 from monai_sf import distributed
-from monai_sf.datasets import STUDIES, check_leaks, find_study, split_cases
+from monai_sf.datasets import STUDIES, find_study, split_cases
+from monai_sf.datasets.leaks import find_leaks, read_prints
 from monai_sf.errors import say_the_cause_last
 from monai_sf.files import write_json
 from monai_sf.wiring import PLACES, SHARED, STEPS, TRACKING, with_bases
@@ -346,7 +347,8 @@ def prepare(
     Raises:
         ValueError: cases of one group, or one file, are on both sides of a split; names them.
     """
-    copies = check_leaks(cases, Path(dataset_dir), near_duplicates=near_duplicates)
+    looks = near_duplicates is not None
+    prints = read_prints(cases, Path(dataset_dir), True, looks).set_axis(cases["case_id"])
     leaks = []
     for study in STUDIES[dataset]:
         if study.name in cases.attrs.get("unavailable", {}):
@@ -354,9 +356,8 @@ def prepare(
         splits = split_cases(cases, study, split_seed)
         counts = ", ".join(f"{name} {count}" for name, count in splits["split"].value_counts().items())
         print(f"study {study.name} ({study.description}): {counts}")
-        side = splits.set_index("case_id")["split"]
-        kept = copies[copies["case_a"].isin(side.index) & copies["case_b"].isin(side.index)]
-        leak = kept[side[kept["case_a"]].to_numpy() != side[kept["case_b"]].to_numpy()]
+        # of the study's own cases: the first of three copies may be no case of it
+        leak = find_leaks(splits, prints.loc[splits["case_id"]], near_duplicates)
         for near, pairs in leak.groupby(leak["kind"] == "near"):
             found = (
                 f"study {study.name}: {len(pairs)} pairs, such as\n{pairs.head(10).to_string(index=False)}"

@@ -179,13 +179,13 @@ def test_the_command_line_may_write_null_true_and_false_as_a_config_does(workflo
     assert made.parser["train"] == {"trainer": {"max_epochs": False, "names": ["null", "true"]}}
 
 
-def prepared(tmp_path, capsys, near=None, **columns):
+def prepared(tmp_path, capsys, near=None, last=78, **columns):
     from PIL import Image
 
     cases = pd.DataFrame({"case_id": [f"c{i:03d}" for i in range(80)], **columns})
     cases["image"] = [f"{i}.png" for i in range(80)]
     for i, image in enumerate(cases["image"]):
-        Image.new("L", (8, 8), min(i, 78)).save(tmp_path / image)  # the last two have the same content
+        Image.new("L", (8, 8), min(i, last)).save(tmp_path / image)  # the last two have the same content
     cases["label"] = [i // 2 % 2 for i in range(80)]
     cases["label_name"] = [("benign", "malignant")[label] for label in cases["label"]]
     cases["source"] = "ct"
@@ -213,6 +213,16 @@ def test_prepare_says_how_studies_split_and_refuses_copies_on_both_sides(tmp_pat
             assert "c078" in str(error)  # noqa: PT017
             splits[last] = False
     assert set(splits.values()) == {True, False}
+
+
+def test_copies_of_an_image_that_the_study_leaves_out_are_found(tmp_path, capsys, monkeypatch):
+    def without_the_first_copy(cases, study, seed):
+        kept = cases[cases["case_id"] != "c077"]
+        return kept.assign(split=["iid" if case == "c079" else "train" for case in kept["case_id"]])
+
+    monkeypatch.setattr(bundle, "split_cases", without_the_first_copy)
+    with pytest.raises(ValueError, match=r"study iid: 1 pairs, such as\n.*\n.* c078 +c079 "):
+        prepared(tmp_path, capsys, last=77, group=[f"g{i:02d}" for i in range(80)])
 
 
 def test_describe_run(monkeypatch):

@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-__all__ = ["check_leaks", "content_hashes", "perceptual_hash"]
+__all__ = ["check_leaks", "content_hashes", "find_leaks", "perceptual_hash", "read_prints"]
 
 COLUMNS = ("kind", "value", "case_a", "case_b", "side_a", "side_b")
 _SIDE = 32
@@ -65,28 +65,56 @@ def check_leaks(
         raise ValueError(f"near_duplicates must be from 0 to 8 bits, or None, got {near_duplicates}")
     if near_duplicates is not None and dataset_dir is None:
         raise ValueError("near_duplicates needs dataset_dir, the folder that the images lie in")
+    prints = None
+    if dataset_dir is not None:
+        prints = read_prints(cases, dataset_dir, hashes, near_duplicates is not None, workers)
+    return find_leaks(cases, prints, near_duplicates)
+
+
+def read_prints(
+    cases: pd.DataFrame, dataset_dir: str | Path, hashes: bool, looks: bool, workers: int = 4
+) -> pd.DataFrame:
+    """What tells copies: of each case's (first) file the content's and the perceptual hash, as asked for.
+
+    Returns:
+        A table with the index of ``cases``: ``content`` (None where no other file is as large) and ``look``.
+
+    Raises:
+        FileNotFoundError, OSError: See :func:`check_leaks`.
+    """
+    root = Path(dataset_dir)
+    files = [root / (one[0] if isinstance(one, list) else one) for one in cases["image"]]
+    _refuse_absent(files, root, workers)
+    prints = pd.DataFrame(index=cases.index)
+    if hashes:
+        prints["content"] = content_hashes(files, workers)
+    if looks:
+        seen = _threads(perceptual_hash, files, workers, "perceptual hashes")
+        prints["look"] = np.array(list(seen), np.uint64)
+    return prints
+
+
+def find_leaks(
+    cases: pd.DataFrame, prints: pd.DataFrame | None, near_duplicates: int | None = None
+) -> pd.DataFrame:
+    """The leaks of :func:`check_leaks`, from prints of these cases (same rows) that are at hand."""
     group = cases["group"].astype(str).to_numpy(dtype=object)
     split = "split" in cases.columns
     side = cases["split"].astype(str).to_numpy(dtype=object) if split else group
     found: list[tuple[str, str, int, int]] = []
     if split:
         found += [("group", value, a, b) for value, a, b in _pairs(group, side)]
-    if dataset_dir is not None:
-        root = Path(dataset_dir)
-        files = [root / (one[0] if isinstance(one, list) else one) for one in cases["image"]]
-        _refuse_absent(files, root, workers)
-        identical: set[tuple[int, int]] = set()
-        if hashes:
-            for value, a, b in _pairs(content_hashes(files, workers), side):
-                identical.add((a, b))
-                found.append(("identical", value, a, b))
-        if near_duplicates is not None:
-            prints = np.array(list(_threads(perceptual_hash, files, workers, "perceptual hashes")), np.uint64)
-            found += [
-                ("near", str(bits), a, b)
-                for a, b, bits in _near_pairs(prints, near_duplicates)
-                if side[a] != side[b] and (a, b) not in identical
-            ]
+    identical: set[tuple[int, int]] = set()
+    if prints is not None and "content" in prints.columns:
+        for value, a, b in _pairs(prints["content"].to_numpy(dtype=object), side):
+            identical.add((a, b))
+            found.append(("identical", value, a, b))
+    if prints is not None and near_duplicates is not None:
+        found += [
+            ("near", str(bits), a, b)
+            for a, b, bits in _near_pairs(prints["look"].to_numpy(np.uint64), near_duplicates)
+            if side[a] != side[b] and (a, b) not in identical
+        ]
     name = cases["case_id"].to_numpy(dtype=object)
     rows = [(kind, value, name[a], name[b], side[a], side[b]) for kind, value, a, b in found]
     return pd.DataFrame(rows, columns=list(COLUMNS))
