@@ -41,6 +41,13 @@ function setUpCurves(page, plot) {
     }, dashIcon(style(csf)), csf.name, el("span", { class: "quiet" }, ` ${percent(csf.sets[state.curveSet].aurc, 2)}`))));
   };
 
+  // At a coverage of a few cases one wrong answer is a risk of 100 %, which would press everything else flat.
+  const fitAxis = () => {
+    const shown = lines.data.ys.flatMap((ys, i) => Array.from(ys).filter((_, k) => lines.data.xs[i][k] >= 0.05));
+    const highest = Math.max(...shown, ...dots.data.y.filter(Number.isFinite));
+    plot.y_range.end = Math.min(1.02, Math.max(0.02, 1.1 * highest));
+  };
+
   const drawDots = () => {
     const run = state.currentRun;
     const names = run.csfs.map((csf) => csf.name);
@@ -69,7 +76,7 @@ function setUpCurves(page, plot) {
   });
   state.watch(["run", "curveSet"], () => { chooser.value = String(state.curveSet); });
   state.watch(["run", "csf", "curveSet", "more", "theme"], () => { restyle(plot); drawLines(); });
-  state.watch(["run", "csf", "curveSet", "step", "more", "theme"], drawDots);
+  state.watch(["run", "csf", "curveSet", "step", "more", "theme"], () => { drawDots(); fitAxis(); });
 
   // a click on the plot moves the working point to that coverage
   plot.on_event("tap", (event) => {

@@ -12,7 +12,6 @@ from bokeh.core.types import ID
 from bokeh.embed import json_item
 from bokeh.models import (
     ColumnDataSource,
-    DataRange1d,
     HoverTool,
     NumeralTickFormatter,
     Range1d,
@@ -76,7 +75,7 @@ def curves() -> figure:
     plot = _line_plot(
         "curves-figure",
         x_range=Range1d(start=0, end=1),
-        y_range=DataRange1d(start=0),
+        y_range=Range1d(start=0, end=1.02),
         x_axis_label="Share decided alone (coverage)",
         y_axis_label="Wrong among these (risk)",
     )

@@ -66,6 +66,24 @@ def test_every_control_works_without_an_error_or_a_request(report, open_page):
     watched.check()
 
 
+def test_the_axis_of_the_curves_fits_all_but_the_first_cases(report, open_page):
+    page = open_page(report).page
+    read = """() => {
+        const of = name => Bokeh.documents.map(d => d.get_model_by_name(name)).find(Boolean);
+        const { xs, ys } = of("curves").data;
+        const late = ys.flatMap((risks, i) => Array.from(risks).filter((_, k) => xs[i][k] >= 0.05));
+        return [of("curves-figure").y_range.end, Array.from(of("points").data.y), late];
+    }"""
+    ends = []
+    for step in ("1", "80"):
+        page.locator("#coverage").fill(step)
+        settle(page)
+        end, dots, risks = page.evaluate(read)
+        assert end == pytest.approx(min(1.02, max(0.02, 1.1 * max(dots + risks))))
+        ends.append(end)
+    assert min(ends) < 1
+
+
 def test_other_scores_than_the_papers_are_shown_on_request(report, open_page):
     watched = open_page(report)
     page = watched.page
