@@ -43,8 +43,10 @@ function setUpCurves(page, plot) {
 
   // At a coverage of a few cases one wrong answer is a risk of 100 %, which would press everything else flat.
   const fitAxis = () => {
-    const shown = lines.data.ys.flatMap((ys, i) => Array.from(ys).filter((_, k) => lines.data.xs[i][k] >= 0.05));
-    const highest = Math.max(...shown, ...dots.data.y.filter(Number.isFinite));
+    let highest = Math.max(0, ...dots.data.y.filter(Number.isFinite));
+    lines.data.ys.forEach((ys, i) => ys.forEach((risk, k) => {
+      if (lines.data.xs[i][k] >= 0.05) highest = Math.max(highest, risk);
+    }));
     plot.y_range.end = Math.min(1.02, Math.max(0.02, 1.1 * highest));
   };
 
