@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pages import settle
 
 from monai_sf.evaluation import failure_detection
 from monai_sf.metrics import aurc
@@ -19,10 +20,6 @@ MARKED = """() => {
   const words = new Uint32Array(copy.getImageData(0, 0, width, height).data.buffer);
   return words.reduce((n, w) => n + (w !== words[0]), 0);
 }"""
-
-
-def settle(page):
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def test_one_column_a_study_for_every_measure(report, browser_runs, open_page):
