@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from monai_sf.datasets.reading import Reading
-from monai_sf.datasets.tables import TableError, check_unique, read_columns
+from monai_sf.datasets.tables import TableError, check_unique, read_columns, whole_numbers
 from monai_sf.datasets.tree import TableFile
 
 __all__ = ["LABEL_NAMES", "chest_xray_cases"]
@@ -234,11 +234,16 @@ def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
         lacking = "chexpert" if labels is None else "split"
         reading.lacks("mimic_cxr", f"no table mimic-cxr-2.0.0-{lacking}.csv or .csv.gz")
         return
-    raw = read_columns(tree, images, ("dicom_id", "study_id", "subject_id"))
+    raw = _with_whole_ids(images, read_columns(tree, images, ("dicom_id", "study_id", "subject_id")))
     check_unique(images, raw["dicom_id"], "dicom_id")
-    findings = read_columns(tree, labels, label_columns[:2], numbers=LABEL_NAMES)
+    findings = _with_whole_ids(labels, read_columns(tree, labels, label_columns[:2], numbers=LABEL_NAMES))
     check_unique(labels, findings["study_id"], "study_id")
     place = pd.Index(findings["study_id"]).get_indexer(pd.Index(raw["study_id"]))
+    if not (place >= 0).any():
+        raise TableError(
+            f"{images} and {labels} have no study in common (first study_id: {raw['study_id'][0]} and "
+            f"{findings['study_id'][0]})"
+        )
     raw = reading.keep(
         raw.assign(_place=place), place >= 0, f"mimic_cxr: the study has no row in {labels.name}"
     )
@@ -261,6 +266,10 @@ def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
     reading.add("mimic_cxr", images, rules.label("mimic_cxr", frame, values), parts=1)
 
 
+def _with_whole_ids(table: TableFile, frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(**{k: whole_numbers(table, frame[k], k) for k in ("subject_id", "study_id")})
+
+
 def _mimic_views(reading: Reading, dicom: pd.Series, needed: bool) -> pd.Series:
     columns = ("dicom_id", "ViewPosition")
     table = reading.find_table(r"mimic-cxr-2\.0\.0-metadata\.csv", columns, telling=needed)
@@ -273,5 +282,9 @@ def _mimic_views(reading: Reading, dicom: pd.Series, needed: bool) -> pd.Series:
         return pd.Series("unknown", index=dicom.index, dtype="str")
     raw = read_columns(reading.tree, table, columns)
     check_unique(table, raw["dicom_id"], "dicom_id")
+    if absent := int((~dicom.isin(raw["dicom_id"])).sum()):
+        if needed and absent == len(dicom):
+            raise TableError(f"{table} has no row of any of MIMIC-CXR's images: their views are not known")
+        reading.note(f"{absent} images of mimic_cxr have no row in {table}: their view is unknown")
     view = dicom.map(raw["ViewPosition"].str.upper().set_axis(raw["dicom_id"]))
     return _view(view, _MIMIC_FRONTAL, _MIMIC_LATERAL)

@@ -19,13 +19,16 @@ import pandas as pd
 
 from monai_sf.datasets.leaks import content_hashes
 from monai_sf.datasets.reading import Reading
+from monai_sf.datasets.table_rows import check_not_repeated
 from monai_sf.datasets.tables import (
+    LARGEST_TABLE,
     TableError,
     check_same_rows,
     check_unique,
     read_columns,
     read_header,
     table_content,
+    whole_numbers,
 )
 from monai_sf.datasets.tree import TableFile
 
@@ -219,6 +222,7 @@ def _derm7pt(reading: Reading) -> _Part | None:
         reading.lacks("derm7pt", f"no table meta.csv with the columns {', '.join(columns)}")
         return None
     raw = read_columns(reading.tree, table, columns)
+    raw["case_num"] = whole_numbers(table, raw["case_num"], "case_num")
     check_unique(table, raw["case_num"], "case_num")
     if raw["derm"].isna().any():
         raise TableError(f"{table}: {int(raw['derm'].isna().sum())} rows have no derm")
@@ -244,7 +248,14 @@ def _ph2(reading: Reading) -> _Part | None:
         check_same_rows(tables, [raw, *(_read_ph2(reading, one) for one in others)], reading.note)
     name = raw["Image Name"]
     check_unique(table, name, "Image Name")
-    marked = raw[list(_PH2)].notna()
+    marks = raw[list(_PH2)]
+    if (
+        strange := (marks.notna() & (marks.apply(lambda own: own.str.strip().str.upper()) != "X")).any(axis=1)
+    ).any():
+        raise TableError(
+            f"{table}: {', '.join(_PH2)} must be X or empty, and are not for {', '.join(name[strange][:5])}"
+        )
+    marked = marks.notna()
     if (unclear := marked.sum(axis=1) != 1).any():
         raise TableError(
             f"{table}: not exactly one of {', '.join(_PH2)} is marked for {', '.join(name[unclear][:5])}"
@@ -258,7 +269,11 @@ def _ph2(reading: Reading) -> _Part | None:
 def _read_ph2(reading: Reading, table: TableFile) -> pd.DataFrame:
     """The rows below the one that holds "Image Name"."""
     try:
-        sheet = pd.read_excel(io.BytesIO(table_content(reading.tree, table)), header=None, dtype=str)
+        content = table_content(reading.tree, table)
+        _check_size(table, content)
+        sheet = pd.read_excel(io.BytesIO(content), header=None, dtype=str)
+    except TableError:
+        raise
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise TableError(f"{table} is no Excel table ({error}). Get the file anew") from error
     holds = (sheet == "Image Name").any(axis=1).to_numpy()
@@ -269,11 +284,24 @@ def _read_ph2(reading: Reading, table: TableFile) -> pd.DataFrame:
     absent = [name for name in _PH2 if name not in header]
     if absent:
         raise TableError(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
-    rows = sheet.iloc[row + 1 :].set_axis(header, axis=1)[["Image Name", *_PH2]]
+    check_not_repeated(table, header, ("Image Name", *_PH2))
+    rows = sheet.iloc[row + 1 :]
+    named = max(k for k, cell in enumerate(sheet.iloc[row].notna(), start=1) if cell)
+    if (beyond := rows.iloc[:, named:].notna().any(axis=1)).any():
+        listed = ", ".join(str(k + 1) for k in rows.index[beyond])
+        raise TableError(f"{table}: rows have cells behind the last column: {listed}. They may be shifted")
+    rows = rows.set_axis(header, axis=1)[["Image Name", *_PH2]]
     rows = rows[rows["Image Name"].notna()]
     if rows.empty:
         raise TableError(f"{table} holds no row. Get the file anew, or move it out of the folder")
     return rows.assign(**{"Image Name": rows["Image Name"].str.strip()})
+
+
+def _check_size(table: TableFile, content: bytes) -> None:
+    """Raise TableError where an Excel file would unpack to more than a table can be."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if (size := sum(one.file_size for one in archive.infolist())) > LARGEST_TABLE:
+            raise TableError(f"{table} unpacks to {size:,} bytes: it is none of the published tables")
 
 
 def _frame(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from monai_sf.datasets.reading import Reading
-from monai_sf.datasets.tables import TableError, check_unique, read_columns
+from monai_sf.datasets.tables import TableError, check_unique, read_columns, whole_numbers
 
 __all__ = ["CHANNELS", "TARGET_EXPERIMENTS", "fc_microscopy_cases"]
 
@@ -59,11 +59,8 @@ def fc_microscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> p
     if (holes := raw.isna().sum()).any():
         listed = ", ".join(f"{name} ({count})" for name, count in holes[holes > 0].items())
         raise TableError(f"{table} has empty cells (rows): {listed}")
-    if not (whole := raw["sirna_id"].str.fullmatch(r"\d+")).all():
-        raise TableError(
-            f"{table}: sirna_id must be whole numbers, {int((~whole).sum())} are not "
-            f"(first: {raw.loc[~whole, 'sirna_id'].iloc[0]!r})"
-        )
+    numbers = ("plate", "site", "sirna_id")
+    raw = raw.assign(**{name: whole_numbers(table, raw[name], name) for name in numbers})
     frame = raw.drop(columns=["site_id", "well_id", "sirna", "sirna_id"]).assign(
         case_id="rxrx1-" + raw["site_id"],
         label=raw["sirna_id"].astype(np.int64),

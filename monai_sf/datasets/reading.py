@@ -37,7 +37,13 @@ class MissingImagesError(FileNotFoundError):
         self.images = images
 
     @classmethod
-    def of(cls, dataset: str, what: str, images: list[str], hint: str = "") -> MissingImagesError:
+    def of(
+        cls,
+        dataset: str,
+        what: str,
+        images: list[str],
+        advice: str = 'Complete the download, or leave them out with missing="drop"',
+    ) -> MissingImagesError:
         """Write all of them into a temporary file, and name the first ten."""
         with tempfile.NamedTemporaryFile(
             "w", prefix=f"missing-{dataset}-", suffix=".txt", delete=False, encoding="utf-8"
@@ -45,8 +51,7 @@ class MissingImagesError(FileNotFoundError):
             file.write("\n".join(images) + "\n")
         listed = "\n  ".join(images[:10])
         return cls(
-            f"{what}; first {min(10, len(images))}:\n  {listed}\nAll are listed in {file.name}. Complete the "
-            f'download, or leave them out with missing="drop"{hint}',
+            f"{what}; first {min(10, len(images))}:\n  {listed}\nAll are listed in {file.name}. {advice}",
             images,
         )
 
@@ -179,23 +184,25 @@ class Reading:
         if missing == "keep":
             self.note(f"{count} images that the tables name are not on disk; their rows are kept")
             return cases
-        if missing == "drop":
+        if missing == "drop" and there.any():
             by_source = cases.loc[~there, "source"].value_counts().to_dict()
             self.dropped["image not on disk"] = count
             self.note(f"{count} cases left out, since their image is not on disk: {by_source}")
+            for source in sorted(set(cases["source"]) - set(cases.loc[there, "source"])):
+                self.lacks(source, f"none of the images that {self.tables[source]} names is on disk")
             return cases[there].reset_index(drop=True)
         names = [
             image
             for images in cases.loc[~there, "image"]
             for image in (self._absent(images) if isinstance(images, list) else [images])
         ]
-        links = len(self.tree.outward)
-        raise MissingImagesError.of(
-            self.dataset,
-            f"the images of {count} of {len(cases)} cases are not below {self.tree.root}",
-            names,
-            f". {links} links lead out of the folder or nowhere, and are not followed" if links else "",
-        )
+        if missing == "drop":
+            what = f"none of the {count} cases has its image below {self.tree.root}"
+            raise MissingImagesError.of(
+                self.dataset, what, names, "Complete the download, or give its folder"
+            )
+        what = f"the images of {count} of {len(cases)} cases are not below {self.tree.root}"
+        raise MissingImagesError.of(self.dataset, what, names)
 
     def _absent(self, channels: list[str]) -> list[str]:
         return [image for image in channels if not (self.tree.root / image).is_file()]

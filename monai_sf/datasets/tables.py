@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
-import io
+import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import IO, cast
 
+import numpy as np
 import pandas as pd
 
+from monai_sf.datasets.table_rows import TableError, read_cells, split_header
 from monai_sf.datasets.tree import TableFile, Tree
 
 __all__ = [
+    "LARGEST_TABLE",
     "TableError",
     "check_same_rows",
     "check_unique",
@@ -25,11 +27,15 @@ __all__ = [
     "read_columns",
     "read_header",
     "table_content",
+    "whole_numbers",
 ]
 
 
-class TableError(ValueError):
-    """A published table is not as it should be; names the file and what is wrong in it."""
+LARGEST_TABLE = 2**29
+"""Bytes; an archive of a few megabytes can hold a thousand times as many."""
+
+_LONGEST_LINE = 2**20
+_ENCRYPTED = 1
 
 
 def find_table(
@@ -58,16 +64,22 @@ def find_table(
         The table, or None if no file of that name has half of the columns, in letters of any case.
 
     Raises:
-        TableError: If a file of that name has half of the columns but not all, or is empty; or if several
-            differ and none holds more of the wanted columns than the others.
+        TableError: If a file of that name has half of the columns but not all, has one twice, is empty or
+            cannot be read (names all); or if several differ and none holds more of the wanted columns than
+            the others.
     """
     candidates = [
         table for table in tree.tables if re.fullmatch(name, table.name) and not table.name.endswith(".xlsx")
     ]
     whole: list[tuple[int, TableFile]] = []
     faulty: list[str] = []
+    broken: list[str] = []
     for table in candidates:
-        header = read_header(tree, table)
+        try:
+            header = read_header(tree, table)
+        except TableError as error:
+            broken.append(str(error))
+            continue
         absent = _absent(columns, header)
         if not absent:
             whole.append((sum(column in header for column in wanted), table))
@@ -77,6 +89,8 @@ def find_table(
             columns
         ):
             faulty.append(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
+    if broken:
+        raise TableError("; ".join(broken))
     if not whole:
         if faulty:
             raise TableError("; ".join(faulty) + ". Get the file anew, or move it out of the folder")
@@ -114,11 +128,16 @@ def _absent(columns: Sequence[str], header: Sequence[str]) -> list[str]:
 def read_header(tree: Tree, table: TableFile) -> list[str]:
     """Names of the columns as they stand in the first line; none where the file is empty."""
     with _open(tree, table) as file:
-        line = _text(file.readline())
-    try:
-        return [name.strip() for name in next(csv.reader([line], delimiter=_delimiter(line)), [])]
-    except csv.Error:  # a binary file under a table's name
-        return []
+        content = file.read(_LONGEST_LINE)
+    cut = len(content) == _LONGEST_LINE
+    text = _text(table, content, cut=cut).lstrip("\r\n")
+    line = re.split("[\r\n]", text, maxsplit=1)[0]
+    if cut and line == text:
+        raise TableError(
+            f"the first line of {table} is longer than {_LONGEST_LINE:,} bytes: it is no table. "
+            "Move it out of the folder"
+        )
+    return split_header(line)
 
 
 def read_columns(
@@ -126,68 +145,24 @@ def read_columns(
 ) -> pd.DataFrame:
     """Some columns of a table, by their place in the header.
 
-    The header is read apart from the rows, since that of a published table has commas inside of names
-    without quotes, behind the columns that are needed.
+    See :func:`monai_sf.datasets.table_rows.read_cells` for what is checked.
 
     Args:
         tree: Where the table lies.
         table: The table.
-        columns: Columns to read as text.
-        numbers: Columns to read as numbers, empty ones as NaN.
+        columns: Columns to read as text, empty cells as NaN.
+        numbers: Columns to read as numbers, empty cells as NaN.
 
     Raises:
-        TableError: If columns are missing, there is no row, the last one is cut off, or a number is none.
+        TableError: If columns are missing or stand twice, there is no row, rows have another number of cells
+            than the header, a quote never closes, the last row is cut off, or a number is none.
     """
-    header = read_header(tree, table)
-    absent = [name for name in (*columns, *numbers) if name not in header]
-    if absent:
-        raise TableError(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
-    places = sorted((header.index(name), name) for name in (*columns, *numbers))
-    types: Mapping[str, type] = {**dict.fromkeys(columns, str), **dict.fromkeys(numbers, float)}
-    content = _text(table_content(tree, table))
-
-    def read(types: Mapping[str, type] | type[str]) -> pd.DataFrame:
-        text = io.StringIO(content, newline="")
-        delimiter = _delimiter(text.readline())
-        return pd.read_csv(
-            text,
-            header=None,
-            names=[name for _, name in places],
-            usecols=[place for place, _ in places],
-            dtype=types,
-            sep=delimiter,
-            index_col=False,
-        )
-
-    try:
-        frame = read(types)
-    except pd.errors.EmptyDataError:
-        frame = pd.DataFrame()
-    except pd.errors.ParserError as error:
-        raise TableError(f"{table} cannot be read: {error}") from error
-    except ValueError as error:  # pandas names neither the column nor all of what is wrong in it
-        strange = "; ".join(_no_numbers(read(str), numbers))
-        raise TableError(f"{table} has columns that must be numbers: {strange or error}") from error
-    if _is_cut_off(content):
-        raise TableError(f"{table} ends in the middle of a row. Get the file anew")
-    if frame.empty:
-        raise TableError(f"{table} holds no row. Get the file anew, or move it out of the folder")
-    for name in columns:
-        frame[name] = frame[name].str.strip()
-    return frame[[*columns, *numbers]]
-
-
-def _is_cut_off(content: str) -> bool:
-    """Whether the last row, without a line end, has fewer cells than the first."""
-    if content.endswith(("\n", "\r")):
-        return False
-    lines = content.split("\n", 2)
-    if len(lines) < 3:
-        return False
-    last = content[content.rindex("\n") + 1 :]
-    delimiter = _delimiter(lines[0])
-    first, final = (next(csv.reader([line], delimiter=delimiter), []) for line in (lines[1], last))
-    return 0 < len(final) < len(first)
+    names = (*columns, *numbers)
+    cells = read_cells(table, _text(table, table_content(tree, table)), names)
+    frame = pd.DataFrame({name: pd.Series(own, dtype="str") for name, own in zip(names, cells, strict=True)})
+    if strange := "; ".join(_no_numbers(frame, numbers)):
+        raise TableError(f"{table} has columns that must be numbers: {strange}")
+    return frame.assign(**{name: pd.to_numeric(frame[name]).astype(np.float64) for name in numbers})
 
 
 def _no_numbers(frame: pd.DataFrame, numbers: Sequence[str]) -> Iterator[str]:
@@ -196,6 +171,21 @@ def _no_numbers(frame: pd.DataFrame, numbers: Sequence[str]) -> Iterator[str]:
         wrong = values[pd.to_numeric(values, errors="coerce").isna()]
         if len(wrong):
             yield f"{name} has {len(wrong)} other values (first: {', '.join(map(repr, wrong.unique()[:5]))})"
+
+
+def whole_numbers(table: TableFile, values: pd.Series, column: str) -> pd.Series:
+    """Ids that are whole numbers, as digits; other programs write "10000032.0" for 10000032.
+
+    Raises:
+        TableError: If an id is missing or no whole number; names the rows.
+    """
+    digits = values.str.replace(r"\.0*$", "", regex=True)
+    if (wrong := ~digits.str.fullmatch(r"[0-9]+").fillna(False).astype(bool)).any():
+        listed = ", ".join(f"row {k + 1} ({value!r})" for k, value in values[wrong].head(10).items())
+        raise TableError(
+            f"{table}: {column} must be whole numbers, {int(wrong.sum())} are not (first: {listed})"
+        )
+    return digits
 
 
 def check_unique(table: TableFile, values: pd.Series, column: str) -> None:
@@ -209,10 +199,6 @@ def check_unique(table: TableFile, values: pd.Series, column: str) -> None:
         )
 
 
-def _delimiter(line: str) -> str:
-    return max("\t;,", key=lambda mark: (mark == "\t" and mark in line, line.count(mark)))
-
-
 @contextmanager
 def _open(tree: Tree, table: TableFile) -> Iterator[IO[bytes]]:
     """The unpacked bytes of a table; nothing is read that is not asked for."""
@@ -223,27 +209,44 @@ def _open(tree: Tree, table: TableFile) -> Iterator[IO[bytes]]:
             file: IO[bytes]
             if table.member is not None:
                 archive = stack.enter_context(zipfile.ZipFile(path))
+                if archive.getinfo(table.member).flag_bits & _ENCRYPTED:
+                    raise TableError(f"{table} is encrypted: unpack it with its password, or move it away")
                 file = stack.enter_context(archive.open(table.member))
             else:
                 file = stack.enter_context(path.open("rb"))
             if packed:
                 file = cast(IO[bytes], stack.enter_context(gzip.open(file)))
             yield file
-        except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile) as error:
+        except NotImplementedError as error:  # a kind of compression
+            raise TableError(f"{table} cannot be unpacked here ({error}): unpack it by hand") from error
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
             raise TableError(f"{table} is damaged ({error}). Get the file anew") from error
 
 
 def table_content(tree: Tree, table: TableFile) -> bytes:
-    """The unpacked bytes of a table."""
+    """The unpacked bytes of a table.
+
+    Raises:
+        TableError: If they are more than any published table has, as those of a small archive can be.
+    """
     with _open(tree, table) as file:
-        return file.read()
+        content = file.read(LARGEST_TABLE + 1)
+    if len(content) > LARGEST_TABLE:
+        raise TableError(
+            f"{table} unpacks to more than {LARGEST_TABLE:,} bytes: it is none of the published tables. "
+            "Move it out of the folder"
+        )
+    return content
 
 
-def _text(content: bytes) -> str:
-    """UTF-8, or what programs of Windows write."""
+def _text(table: TableFile, content: bytes, *, cut: bool = False) -> str:
+    """UTF-8, UTF-16, or what programs of Windows write; its last character may be cut."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", errors="ignore")  # a first line may end within its last character
+        try:
+            return codecs.getincrementaldecoder("utf-16")().decode(content, final=not cut)
+        except UnicodeDecodeError as error:
+            raise TableError(f"{table} is no whole UTF-16 text ({error}). Get the file anew") from error
     try:
-        return content.decode("utf-8-sig")
+        return codecs.getincrementaldecoder("utf-8-sig")().decode(content, final=not cut)
     except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")
+        return content.removeprefix(codecs.BOM_UTF8).decode("cp1252", errors="replace")

@@ -201,6 +201,42 @@ def test_mimic_studies_without_labels_are_counted(tmp_path: Path) -> None:
         build(tmp_path)
 
 
+def test_mimic_ids_that_came_as_floats(tmp_path: Path) -> None:
+    """As pandas writes a column of whole numbers after a join that left some empty."""
+    mimic(tmp_path, [("10000032", "50414267", "a1", labels(Edema=1))])
+    expected = build(tmp_path)
+    folder = tmp_path / "mimic_cxr"
+    split = "dicom_id,study_id,subject_id,split\na1,50414267.0,10000032.0,train\n"
+    (folder / "mimic-cxr-2.0.0-split.csv.gz").write_bytes(gzip.compress(split.encode()))
+    assert build(tmp_path).equals(expected)
+    for cell, message in (("1e7", "subject_id must be whole numbers, 1 are not"), ("", "whole numbers")):
+        split = f"dicom_id,study_id,subject_id,split\na1,50414267,{cell},train\n"
+        (folder / "mimic-cxr-2.0.0-split.csv.gz").write_bytes(gzip.compress(split.encode()))
+        with pytest.raises(TableError, match=message):
+            build(tmp_path)
+    split = "dicom_id,study_id,subject_id,split\na1,9,10000032,train\n"
+    (folder / "mimic-cxr-2.0.0-split.csv.gz").write_bytes(gzip.compress(split.encode()))
+    with pytest.raises(TableError, match=r"have no study in common \(first study_id: 9 and 50414267\)"):
+        build(tmp_path)
+
+
+def test_mimic_views_of_other_images(tmp_path: Path) -> None:
+    mimic(tmp_path, [("10000032", "50414267", "aa", labels(Edema=1))])
+    write(tmp_path, "x/mimic-cxr-2.0.0-metadata.csv", "dicom_id,ViewPosition", "bb,LL")
+    assert any("1 images of mimic_cxr have no row in" in n for n in build(tmp_path).attrs["reading"]["notes"])
+    with pytest.raises(TableError, match="has no row of any of MIMIC-CXR's images"):
+        build(tmp_path, views="lateral")
+
+
+def test_a_source_without_any_image_is_absent(tmp_path: Path) -> None:
+    chexpert(tmp_path, {A: labels(Edema=1)})
+    nih(tmp_path, [("00000001_000.png", "Effusion")])
+    (tmp_path / "nih14/images_001/images/00000001_000.png").unlink()
+    cases = build(tmp_path, missing="drop")
+    assert set(cases["source"]) == {"chexpert"}
+    assert "none of the images that nih14/Data_Entry" in cases.attrs["unavailable"]["nih14"]
+
+
 def test_absent_sources_are_reported_and_their_studies_raise(tmp_path: Path, caplog) -> None:
     chexpert(tmp_path, {f"patient{i:05d}/study1/view1_frontal.jpg": labels(Edema=1) for i in range(3)})
     with caplog.at_level(logging.INFO, logger="monai_sf"):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from published import ham10000, isic_2020, touch, write
 
-from monai_sf.datasets import TableError, build_cases, describe_cases, find_study, split_cases
+from monai_sf.datasets import TableError, build_cases, dermoscopy, describe_cases, find_study, split_cases
 
 MSK = "Memorial Sloan Kettering Cancer Center"
 BARCELONA = "Department of Dermatology, Hospital Clínic de Barcelona"
@@ -223,6 +223,30 @@ def test_two_tables_of_ph2_must_hold_the_same(tmp_path: Path) -> None:
     ph2(tmp_path / "b", [["IMD001", None, None, None, "X"]])
     with pytest.raises(TableError, match="their rows differ: a/ph2/PH2_dataset.xlsx, b/ph2/PH2_dataset.xlsx"):
         build(tmp_path)
+
+
+def test_ph2_rows_that_are_shifted(tmp_path: Path) -> None:
+    ph2(tmp_path, [["IMD001", None, "X", None, None, "X"], ["IMD002", None, "x", None, None]])
+    with pytest.raises(TableError, match="rows have cells behind the last column"):
+        build_cases("dermoscopy", tmp_path)
+    ph2(tmp_path, [["IMD001", None, None, "X", "0"], ["IMD002", None, "x", None, None]])
+    with pytest.raises(TableError, match="must be X or empty, and are not for IMD001"):
+        build_cases("dermoscopy", tmp_path)
+
+
+def test_a_small_excel_file_that_unpacks_to_a_huge_one(tmp_path: Path, monkeypatch) -> None:
+    ph2(tmp_path, [["IMD001", None, "X", None, None]])
+    monkeypatch.setattr(dermoscopy, "LARGEST_TABLE", 1000)
+    with pytest.raises(TableError, match=r"PH2_dataset\.xlsx unpacks to [\d,]+ bytes"):
+        build_cases("dermoscopy", tmp_path)
+
+
+def test_derm7pt_numbers_that_came_as_floats(tmp_path: Path) -> None:
+    rows = ["case_num,diagnosis,derm", "1.0,clark nevus,NEL/a.jpg", "2.0,melanoma,NEL/b.jpg"]
+    touch(tmp_path, ["d/images/NEL/a.jpg", "d/images/NEL/b.jpg"])
+    write(tmp_path, "d/meta/meta.csv", *rows)
+    expected = ["derm7pt-1", "derm7pt-2"]
+    assert build_cases("dermoscopy", tmp_path)["case_id"].tolist() == expected
 
 
 def test_ph2_faults(tmp_path: Path) -> None:

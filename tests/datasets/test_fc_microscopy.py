@@ -39,6 +39,18 @@ def test_six_channels_in_order_and_the_well_as_group(tmp_path: Path) -> None:
     assert len(build_cases("fc_microscopy", tmp_path, missing="drop")) == 2
 
 
+def test_numbers_that_came_as_floats(tmp_path: Path) -> None:
+    row = rxrx1_row("HUVEC-01", "B02", 1, 7)
+    write(tmp_path, "metadata.csv", RXRX1, row)
+    touch(tmp_path, channels("HUVEC-01", "B02", 1))
+    expected = build_cases("fc_microscopy", tmp_path)
+    names, cells = RXRX1.split(","), row.split(",")
+    for name in ("plate", "site", "sirna_id"):
+        cells[names.index(name)] += ".0"
+    write(tmp_path, "metadata.csv", RXRX1, ",".join(cells))
+    assert build_cases("fc_microscopy", tmp_path).equals(expected)
+
+
 def test_zipped_table(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "rxrx1-metadata.zip", "w") as archive:
         archive.writestr("rxrx1/metadata.csv", f"{RXRX1}\n{rxrx1_row('U2OS-01', 'B02', 1, 3)}\n")

@@ -1,0 +1,150 @@
+"""Header and cells of delimited text; every row is checked against the header."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+
+__all__ = ["MISSING_CELLS", "TableError", "check_not_repeated", "read_cells", "split_header"]
+
+MISSING_CELLS = frozenset(
+    (
+        *("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None"),
+        *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+    )
+)
+"""What stands for nothing in a cell; pandas' list."""
+
+_MOST_LISTED = 50
+
+
+class TableError(ValueError):
+    """A published table is not as it should be; names the file and what is wrong in it."""
+
+
+def split_header(line: str) -> list[str]:
+    """Names of the columns in a table's first line; none where it is no text."""
+    try:
+        return _names(next(csv.reader([line], delimiter=_delimiter(line)), []))
+    except csv.Error:  # a binary file under a table's name
+        return []
+
+
+def check_not_repeated(table: object, header: Sequence[str], columns: Sequence[str]) -> None:
+    """Raise TableError where a needed column stands in several places; letter case does not count."""
+    plain = [name.casefold() for name in header]
+    names = [name for column in columns for name in column.split("|")]
+    places = {name: [k for k, one in enumerate(plain, start=1) if one == name.casefold()] for name in names}
+    if repeated := {name: where for name, where in places.items() if len(where) > 1}:
+        listed = "; ".join(f"{name} (columns {', '.join(map(str, k))})" for name, k in repeated.items())
+        raise TableError(
+            f"{table} names columns more than once: {listed}. Which is meant cannot be told: keep one of each"
+        )
+
+
+def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list[str | None]]:
+    """The cells of some columns, without blanks around them; None where one is empty.
+
+    Every row must have as many cells as the first line has names. That of a published table has commas
+    inside of names without quotes, and a cell below each part. A delimiter too many behind the header or
+    behind all rows is no column; behind some rows it is a fault, since these may have been shifted.
+
+    Args:
+        table: What messages call it.
+        content: Its text; lines may end as on Unix, Windows or old Macs. Empty lines are passed over.
+        columns: Names of columns.
+
+    Returns:
+        One list a column, of one length.
+
+    Raises:
+        TableError: If columns are missing or stand twice, there is no row, rows have another number of cells
+            than the header (names all), a quote never closes, or the last row is cut off.
+    """
+    lines = _rows(table, content)
+    _, first = next(lines, (1, []))
+    header = _names(first)
+    absent = [name for name in columns if name not in header]
+    if absent:
+        raise TableError(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
+    check_not_repeated(table, header, columns)
+    width = len(header)
+    named = max(k for k, name in enumerate(header, start=1) if name)
+    places = [header.index(name) for name in columns]
+    pick = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
+    picked: list[Sequence[str]] = []
+    odd: list[tuple[int, int, bool]] = []  # line, cells, whether only empty ones are too many
+    last = 0
+    for last, row in lines:
+        if len(row) != width or named < width:
+            spare = len(row) >= named and not any(row[named:])
+            if len(row) != width or not spare:
+                odd.append((last, len(row), spare))
+                if not spare:
+                    continue
+        picked.append(pick(row))
+    # a delimiter too many, or too few, behind every row alike
+    alike = len(odd) == len(picked) and all(spare for *_, spare in odd) and len({n for _, n, _ in odd}) == 1
+    if odd and not alike:
+        raise TableError(_uneven(table, content, header, odd, last))
+    if not picked:
+        raise TableError(f"{table} holds no row. Get the file anew, or move it out of the folder")
+    return [
+        [None if (cell := text.strip()) in MISSING_CELLS else cell for text in column]
+        for column in zip(*picked, strict=True)
+    ]
+
+
+def _rows(table: object, content: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not empty, each with the number of its last line."""
+    first = re.search("[^\r\n]+", content)
+    delimiter = _delimiter(first[0] if first else "")
+    # strict: a quote that never closes, or text behind a closing one, could swallow rows without a word
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+    width, before = 0, 0
+    try:
+        for row in reader:
+            line, lines = reader.line_num, reader.line_num - before
+            before = line
+            if not row or (len(row) == 1 and not row[0].strip()):
+                continue
+            width = width or len(row)
+            if lines > 1 and any(
+                cell.count(delimiter) >= width - 1 for cell in row if "\n" in cell or "\r" in cell
+            ):
+                raise TableError(
+                    f"{table}, line {line - lines + 1}: a quote opens a cell that holds whole rows, up to "
+                    f"line {line}: it may never have been closed. Get the file anew, or mend it"
+                )
+            yield line, row
+    except csv.Error as error:
+        raise TableError(
+            f"{table}, line {before + 1}: cannot be read ({error}): is there a quote that never closes? "
+            "Get the file anew, or mend it"
+        ) from error
+
+
+def _uneven(
+    table: object, content: str, header: Sequence[str], odd: Sequence[tuple[int, int, bool]], last: int
+) -> str:
+    line, cells, _ = odd[0]
+    if len(odd) == 1 and line == last and cells < len(header) and not content.endswith(("\n", "\r")):
+        return f"{table} ends in the middle of a row. Get the file anew"
+    listed = ", ".join(f"line {line} ({cells} cells)" for line, cells, _ in odd[:_MOST_LISTED])
+    more = f" and {len(odd) - _MOST_LISTED} more" if len(odd) > _MOST_LISTED else ""
+    spare = "" if header[-1] else ", and there is text below those without a name"
+    return (
+        f"{table}: the header has {len(header)} cells, and {len(odd)} rows do not fit to it{spare}: "
+        f"{listed}{more}. A cell too few or too many shifts those behind it: get the file anew, or mend it"
+    )
+
+
+def _names(cells: Sequence[str]) -> list[str]:
+    return [name.strip("\ufeff \t") for name in cells]
+
+
+def _delimiter(line: str) -> str:
+    return max("\t;,", key=lambda mark: (mark == "\t" and mark in line, line.count(mark)))
