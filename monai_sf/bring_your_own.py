@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
+from monai_sf.image_files import named, open_image, open_picture
 from monai_sf.results import Results, ResultsError, TestSet
 from monai_sf.results_format import check_names
 
@@ -91,7 +92,9 @@ def results_from_arrays(
         raise ResultsError(f"method 'classifier' has no learned_confidence: name one of {_METHODS[1:]}")
     truth = np.asarray(_plain(labels))
     if truth.ndim != 1 or not np.issubdtype(truth.dtype, np.integer):
-        raise ResultsError(f"labels must be (N,) integers, got shape {truth.shape} and dtype {truth.dtype}")
+        raise ResultsError(
+            f"labels must be (N,) integers, got shape {truth.shape} and dtype {_dtype(labels)}"
+        )
     n = len(truth)
     given_probabilities = probabilities is not None
     scores = _matrix(*(("probabilities", probabilities) if given_probabilities else ("logits", logits)), n)
@@ -158,6 +161,12 @@ def _plain(values: Any) -> Any:
         return values
     tensor = values.detach().cpu()
     return (tensor.double() if tensor.is_floating_point() else tensor).numpy()
+
+
+def _dtype(given: Any) -> str:
+    """The dtype as the caller knows it: a tensor's own, not that of :func:`_plain`."""
+    dtype = given.dtype if hasattr(given, "dtype") else np.asarray(given).dtype
+    return str(dtype).removeprefix("torch.")
 
 
 def _numbers(name: str, values: Any) -> Float:
@@ -230,38 +239,33 @@ def _logit(confidence: Float, n: int) -> Float:
 
 
 def _images(images: ArrayLike | Sequence[Any], n: int) -> NDArray[np.uint8]:
-    images = _plain(images)
-    if isinstance(images, np.ndarray) and images.dtype.kind not in "OUS":
-        if images.dtype != np.uint8 or len(images) != n or images.ndim not in (3, 4) or not images.size:
+    plain = _plain(images)
+    if isinstance(plain, np.ndarray) and plain.dtype.kind not in "OUS":
+        if plain.dtype != np.uint8 or len(plain) != n or plain.ndim not in (3, 4) or not plain.size:
             raise ResultsError(
-                f"images must be uint8, ({n}, H, W) or ({n}, H, W, 3), got {images.dtype} {images.shape}"
+                f"images must be uint8, ({n}, H, W) or ({n}, H, W, 3), got {_dtype(images)} {plain.shape}"
             )
-        return images
-    listed = [_plain(image) for image in _listed("images", images, n, [])]  # type: ignore[arg-type]
-    return np.stack([_thumbnail(i, image) for i, image in enumerate(listed)])
+        return plain
+    return np.stack([_thumbnail(i, image) for i, image in enumerate(_listed("images", plain, n, []))])
 
 
-def _thumbnail(index: int, image: Any) -> NDArray[np.uint8]:
+def _thumbnail(index: int, given: Any) -> NDArray[np.uint8]:
     """One image, an array or the path of a file, as a square of 64 pixels with its proportions kept."""
+    image = _plain(given)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or not image.size or image.ndim < 2 or image.shape[2:] not in ((), (3,)):
             raise ResultsError(
-                f"images[{index}] must be uint8, (H, W) or (H, W, 3), got {image.dtype} {image.shape}"
+                f"images[{index}] must be uint8, (H, W) or (H, W, 3), got {_dtype(given)} {image.shape}"
             )
         return np.asarray(ImageOps.pad(Image.fromarray(image).convert("RGB"), (THUMBNAIL, THUMBNAIL)))
     if not isinstance(image, (str, os.PathLike)):
         raise ResultsError(f"images[{index}] must be an array or the path of a file, got {image!r:.80}")
     try:
-        with Image.open(image) as file:
-            if file.mode.startswith(("I", "F")):  # Pillow would cut off what exceeds 255
-                raise ResultsError(
-                    f"images: {image} is {file.mode}, which has more than 8 bits: give uint8 arrays instead"
-                )
-            upright = ImageOps.exif_transpose(file)
-            padded = ImageOps.pad(upright.convert("RGB"), (THUMBNAIL, THUMBNAIL))
+        with named(image), open_image(image) as file:
+            padded = ImageOps.pad(open_picture(file, mode="RGB"), (THUMBNAIL, THUMBNAIL))
             return np.asarray(padded, np.uint8)
     except OSError as error:
-        raise ResultsError(f"images: {image} cannot be read ({error})") from error
+        raise ResultsError(f"images[{index}]: {error}") from error
 
 
 def _cases(

@@ -1,58 +1,66 @@
-"""Published image files as every network gets them: one colour mode, one size."""
+"""Image files as MONAI's transforms load them: one colour mode, one size, upright."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from monai.config import PathLike
+from monai.data import PILReader
 from monai.transforms import LoadImaged
-from PIL import Image
+from monai.utils import ensure_tuple
+
+from monai_sf.image_files import named, open_image, open_picture
 
 
-def open_picture(image: Image.Image, *, mode: str, size: Sequence[int] | None = None) -> Image.Image:
-    """A picture in 8 bits a channel, of one mode and size: the ``converter`` of MONAI's ``PILReader``.
-
-    A JPEG that is much larger than ``size`` is decoded at a half, a quarter or an eighth of it, which takes a
-    fraction of the time; the rest is done by bilinear interpolation over the covered area (no aliasing).
+class PictureReader(PILReader):
+    """Read picture files in 8 bits a channel, (height, width) or (height, width, 3), upright.
 
     Args:
-        image: an opened file.
-        mode: "RGB" or "L". Transparency is dropped, colour becomes grey by its luminance (ITU-R 601-2), grey
-            becomes colour by three equal channels; which modes a file may have is for
-            :func:`monai_sf.datasets.preflight.check_images`.
-        size: (height, width) in pixels; None keeps the image's own. The aspect ratio is not kept.
-
-    Returns:
-        The decoded picture.
+        mode: "RGB" or "L", see :func:`monai_sf.image_files.open_picture`.
+        size: (height, width) in pixels that every picture is brought to; None keeps its own.
 
     Raises:
-        OSError: the file is truncated or damaged.
-        ValueError: ``mode`` is none of the two, or the image has more than 8 bits a channel.
+        ValueError: ``mode`` is none of the two.
     """
-    if mode not in ("RGB", "L"):
-        raise ValueError(f'mode must be "RGB" or "L", got {mode!r}')
-    if image.mode.startswith(("I", "F")):  # Pillow would cut off what exceeds 255
-        raise ValueError(f"the image is {image.mode}, which has more than 8 bits: convert it first")
-    if size is not None:
-        image.draft(None, (size[1], size[0]))
-    picture = image.convert(mode)
-    if size is not None and picture.size != (size[1], size[0]):
-        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return picture
+
+    def __init__(self, *, mode: str, size: Sequence[int] | None = None) -> None:
+        if mode not in ("RGB", "L"):
+            raise ValueError(f'mode must be "RGB" or "L", got {mode!r}')
+        super().__init__(reverse_indexing=False)  # (height, width), as everything after it expects
+        self.mode, self.size = mode, size
+
+    def read(self, data: Sequence[PathLike] | PathLike | Any, **kwargs: Any) -> Any:
+        """Return the decoded picture of one file, or the list of those of several, which are channels."""
+        pictures = []
+        for path in ensure_tuple(data):
+            with open_image(path) as image:
+                pictures.append(open_picture(image, mode=self.mode, size=self.size))
+        return pictures if len(pictures) > 1 else pictures[0]
 
 
 class LoadPictured(LoadImaged):
-    """MONAI's ``LoadImaged`` with the reader that it is given, and no other.
+    """Load image files with the reader that is given and no other, with errors that name the file.
 
-    Where that reader fails, ``LoadImaged`` tries all others that it knows: a picture that
-    :func:`open_picture` refuses would come in its own size, transposed, without a word.
+    Where a reader fails, ``LoadImaged`` tries all others that it knows: a picture that is refused would come
+    in its own size, transposed, without a word.
 
     Args:
-        keys: as of ``LoadImaged``.
-        reader: the only one.
-        **kwargs: as of ``LoadImaged``.
+        keys: As of ``LoadImaged``.
+        reader: The only one: a :class:`PictureReader`, or MONAI's ``NumpyReader`` for ``.npy`` files.
+        **kwargs: As of ``LoadImaged``.
     """
 
     def __init__(self, keys: Any, reader: Any, **kwargs: Any) -> None:
         super().__init__(keys, reader, **kwargs)
-        self._loader.readers = self._loader.readers[-1:]
+        self.reader = self._loader.readers[-1]
+
+    def __call__(self, data: Any, reader: Any = None) -> Any:
+        """Load the files.
+
+        Raises:
+            OSError: A file cannot be read; names it.
+        """
+        files = [path for key in self.key_iterator(data) for path in ensure_tuple(data[key])]
+        with named(*files):
+            return super().__call__(data, self.reader)

@@ -14,12 +14,13 @@ PACKAGE = Path(monai_sf.__file__).parent
 OWN = {
     "errors": "",
     "files": "",
+    "image_files": "",
     "transforms": "",
-    "datasets": "files",
+    "datasets": "files image_files",
     "results_format": "",
     "results_writer": "files results_format",
     "results": "files results_format results_writer bring_your_own fd_shifts",
-    "bring_your_own": "results results_format",
+    "bring_your_own": "image_files results results_format",
     "fd_shifts": "results bring_your_own",
     "score_functions": "",
     "scores": "score_functions",
@@ -31,7 +32,7 @@ OWN = {
     "inferers": "networks",
     "distributed": "",
     "losses": "distributed networks",
-    "pictures": "",
+    "pictures": "image_files",
     "tracking": "",
     "wiring": "",
     "batches": "distributed",
@@ -47,7 +48,8 @@ OWN = {
     "benchmark": "datasets errors evaluation files metrics report results scores wiring",
 }
 
-_LIGHT = ("errors", "files", "datasets", "results_format", "results_writer", "results", "bring_your_own")
+_FILES = ("errors", "files", "image_files")
+_LIGHT = (*_FILES, "datasets", "results_format", "results_writer", "results", "bring_your_own")
 _NO_TABLES = ("transforms", "score_functions", "scores", "metrics", "heads", "networks", "inferers", "losses")
 
 #: Package to the parts that must not import it.
@@ -55,7 +57,7 @@ NOT_HERE = {
     "torch": {*_LIGHT, "fd_shifts", "wiring"},
     "monai": {*_LIGHT, "fd_shifts", "score_functions", "scores", "metrics", "evaluation", "report"},
     "ignite": {*_LIGHT, "fd_shifts", "score_functions", "scores", "evaluation", "report", "transforms"},
-    "pandas": {*_NO_TABLES, "errors", "files"},
+    "pandas": {*_NO_TABLES, *_FILES},
     "bokeh": OWN.keys() - {"report"},
     "ray": OWN.keys() - {"benchmark"},
 }

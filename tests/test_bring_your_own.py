@@ -136,6 +136,31 @@ def test_images_may_be_arrays_of_different_sizes():
     assert images[0, :, :15].max() == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_wrong_dtype_is_named_as_the_caller_has_it(dtype):
+    said = str(dtype).removeprefix("torch.")
+    with pytest.raises(ResultsError, match=rf"images must be uint8, .* got {said} "):
+        Results.from_arrays(LOGITS, LABELS, images=torch.zeros((N, 8, 8), dtype=dtype))
+    with pytest.raises(ResultsError, match=rf"images\[0\] must be uint8, .* got {said} "):
+        Results.from_arrays(LOGITS, LABELS, images=[torch.zeros((8, 8), dtype=dtype)] * N)
+    with pytest.raises(ResultsError, match=rf"labels must be .* dtype {said}$"):
+        Results.from_arrays(LOGITS, torch.tensor(LABELS).to(dtype))
+
+
+def test_turned_photos_are_upright_and_files_of_several_images_refused(tmp_path):
+    left_bright = np.zeros((8, 8), np.uint8)
+    left_bright[:, :4] = 250
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored so that a turn to the right shows it
+    Image.fromarray(np.rot90(left_bright)).save(tmp_path / "x.png", exif=exif)
+    images = Results.from_arrays(LOGITS, LABELS, images=[tmp_path / "x.png"] * N).test_sets["iid"].arrays
+    assert images["images"][0, :, :28].min() > 240
+    first = Image.fromarray(left_bright)
+    first.save(tmp_path / "x.tif", save_all=True, append_images=[first])
+    with pytest.raises(ResultsError, match=r"images\[0\]: .*x\.tif holds 2 images"):
+        Results.from_arrays(LOGITS, LABELS, images=[tmp_path / "x.tif"] * N)
+
+
 def test_pictures_of_16_bits_are_refused_not_cut_off(tmp_path):
     Image.fromarray(np.full((8, 8), 3000, np.uint16)).save(tmp_path / "x.png")
     with pytest.raises(ResultsError, match=r"x\.png is I;16, which has more than 8 bits"):
@@ -165,7 +190,10 @@ def test_saved_and_loaded(tmp_path):
         ({"logits": LOGITS, "labels": LABELS, "mcd_samples": LOGITS}, "mcd_samples must be"),
         ({"logits": LOGITS, "labels": LABELS, "learned_confidence": np.full(N, 2)}, "12 values are not"),
         ({"logits": LOGITS, "labels": LABELS, "images": np.zeros((N, 4, 4))}, "images must be uint8"),
-        ({"logits": LOGITS, "labels": LABELS, "images": ["/none.png"] * N}, "none.png cannot be read"),
+        (
+            {"logits": LOGITS, "labels": LABELS, "images": ["/none.png"] * N},
+            r"\[0\]: /none.png is not",
+        ),
         ({"logits": LOGITS, "labels": LABELS, "case_ids": ["a"] * 3}, "case_ids must have 12 entries"),
         ({"logits": LOGITS, "labels": LABELS, "case_ids": ["a"] * N}, "labels differ .* one case id: a"),
         ({"logits": LOGITS, "labels": LABELS * 0, "case_ids": ["a"] * N}, "11 cases occur twice"),

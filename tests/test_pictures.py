@@ -1,21 +1,17 @@
 """Picture files through MONAI's reader."""
 
-import functools
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from monai.data import PILReader
-from monai.transforms import LoadImage
 from PIL import Image
 
-from monai_sf.pictures import open_picture
+from monai_sf.pictures import LoadPictured, PictureReader
 
 
 def load(path, **options):
-    reader = PILReader(reverse_indexing=False, converter=functools.partial(open_picture, **options))
-    return np.asarray(LoadImage(reader=reader, image_only=True)(path))
+    transform = LoadPictured("image", PictureReader(**options), image_only=True)
+    return np.asarray(transform({"image": path})["image"])
 
 
 def letter():
@@ -60,30 +56,33 @@ def test_a_large_jpeg_decoded_small_is_the_same_picture(tmp_path_factory, scale,
     assert np.abs(load(path, mode="L", size=[16, 24]) - np.asarray(whole, float)).mean() < 4
 
 
-def test_more_than_8_bits_and_truncated_files_are_refused(tmp_path):
+def test_what_cannot_be_read_is_an_error_that_names_the_file(tmp_path):
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    with Image.open(tmp_path / "deep.png") as image, pytest.raises(ValueError, match="more than 8 bits"):
-        open_picture(image, mode="L")
+    with pytest.raises(OSError, match=r"deep\.png is I;16, which has more than 8 bits: convert it first$"):
+        load(tmp_path / "deep.png", mode="L")
     Image.fromarray(np.tile(letter(), (4, 4))).save(tmp_path / "whole.jpg")
     data = (tmp_path / "whole.jpg").read_bytes()
     (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2])
-    with Image.open(tmp_path / "half.jpg") as image, pytest.raises(OSError, match="truncated"):
-        open_picture(image, mode="RGB", size=[16, 16])
-    with Image.open(tmp_path / "whole.jpg") as image, pytest.raises(ValueError, match='"RGB" or "L"'):
-        open_picture(image, mode="CMYK")
+    with pytest.raises(OSError, match=r"half\.jpg cannot be read: .*truncated"):
+        load(tmp_path / "half.jpg", mode="RGB", size=[16, 16])
+    with pytest.raises(OSError, match=r"whole\.jpg, .*half\.jpg cannot be read: .*truncated"):
+        load([tmp_path / "whole.jpg", tmp_path / "half.jpg"], mode="L")
+    with pytest.raises(ValueError, match='"RGB" or "L"'):
+        PictureReader(mode="CMYK")
 
 
 def test_no_other_reader_takes_a_picture_that_was_refused(tmp_path):
-    from functools import partial
-
-    from monai.data import PILReader
-
-    from monai_sf.pictures import LoadPictured
-
     Image.new("RGB", (40, 30)).save(tmp_path / "good.png")
     Image.fromarray(np.zeros((30, 40), np.uint16)).save(tmp_path / "deep.png")
-    reader = PILReader(converter=partial(open_picture, mode="RGB", size=(8, 9)), reverse_indexing=False)
-    load = LoadPictured("image", reader=reader, image_only=True)
-    assert load({"image": str(tmp_path / "good.png")})["image"].shape == (8, 9, 3)
-    with pytest.raises(RuntimeError, match="more than 8 bits"):
-        load({"image": str(tmp_path / "deep.png")})
+    assert load(str(tmp_path / "good.png"), mode="RGB", size=(8, 9)).shape == (8, 9, 3)
+    with pytest.raises(OSError, match="more than 8 bits"):
+        load(str(tmp_path / "deep.png"), mode="RGB", size=(8, 9))
+
+
+def test_arrays_with_objects_are_refused_and_named(tmp_path):
+    np.save(tmp_path / "good.npy", np.ones((4, 5), np.int16))
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    load = LoadPictured("image", "NumpyReader", image_only=True)
+    assert load({"image": str(tmp_path / "good.npy")})["image"].shape == (4, 5)
+    with pytest.raises(OSError, match=r"objects\.npy cannot be read: .*allow_pickle"):
+        load({"image": str(tmp_path / "objects.npy")})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -15,6 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
+
+from monai_sf.image_files import named, open_image, read_array, upright
 
 __all__ = ["check_leaks", "content_hashes", "find_leaks", "perceptual_hash", "read_prints"]
 
@@ -165,27 +166,25 @@ def _threads(function: Callable[[Path], T], files: list[Path], workers: int, nam
 def perceptual_hash(path: str | Path) -> int:
     """64 bits of how an image looks: which of its lowest 8 × 8 cosine frequencies are above their median.
 
-    The image is made grey and 32 × 32 pixels first (the method is known as pHash; Zauner, "Implementation and
-    Benchmarking of Perceptual Image Hash Functions", 2010). The mean (frequency 0) is not looked at.
+    The image is turned upright (EXIF orientation), made grey and 32 × 32 pixels first (the method is known as
+    pHash; Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010). The mean
+    (frequency 0) is not looked at.
 
     Args:
         path: Image file, or a ``.npy`` file of one channel.
 
     Raises:
-        OSError: If the file is no image; names it.
+        OSError: If the file is no image, or holds several; names it.
     """
-    data = Path(path).read_bytes()
-    try:
+    with named(path):
         if str(path).lower().endswith(".npy"):
-            values = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float32)
-            image: Image.Image = Image.fromarray(values)
+            grey = Image.fromarray(read_array(path).astype(np.float32))
         else:
-            image = Image.open(io.BytesIO(data))
-            image.draft("L", (4 * _SIDE, 4 * _SIDE))  # of JPEG files, decode no more than that
-            image = image.convert("L")
-        small = image.resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise OSError(f"{path} is no image that can be read: {error}") from error
+            with open_image(path) as image:
+                seen = upright(image, (4 * _SIDE, 4 * _SIDE), draft_mode="L")
+            deep = seen.mode.startswith(("I", "F"))  # of which Pillow would cut off what exceeds 255
+            grey = Image.fromarray(np.asarray(seen).astype(np.float32)) if deep else seen.convert("L")
+        small = grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)
     pixels = np.asarray(small, dtype=np.float64)
     low = (_COSINES @ pixels @ _COSINES.T).reshape(-1)
     low[0] = 0

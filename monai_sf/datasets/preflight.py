@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from tqdm.auto import tqdm
 
 from monai_sf.datasets.rendered_files import usable_cores
+from monai_sf.image_files import is_utf8, mode_of, open_image, read_array, reason, shown, upright
 
 __all__ = ["PreflightError", "check_images", "check_labels", "image_faults"]
 
 _MOST_LISTED = 20
+_NOT_UTF8 = "has bytes in its path that are not UTF-8, which no table can hold: rename it"
 
 
 class PreflightError(ValueError):
@@ -36,7 +36,7 @@ class PreflightError(ValueError):
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a file holds: Pillow's name of its mode ("RGB", "L", …), of ``.npy`` files the dtype's."""
+    """What a file holds, upright: Pillow's name of its mode ("RGB", "L", …), of ``.npy`` the dtype's."""
 
     mode: str = ""
     height: int = 0
@@ -56,7 +56,9 @@ def check_images(
 ) -> int:
     """Decode every image of a case table once, in parallel.
 
-    An image must be there, be whole, hold finite numbers only, and be of a mode and size that is asked for.
+    An image must be there, be whole, be the only one in its file, hold finite numbers only, and be of a mode
+    and size that is asked for, as it stands upright (EXIF orientation). Its path must be UTF-8, since it goes
+    into tables.
     Files are not changed, and none is left out: outputs must line up with cases.
 
     Args:
@@ -82,7 +84,7 @@ def check_images(
     """
     images, faults, decoded = _look(cases, Path(dataset_dir), modes, shape, smallest, cache, workers)
     if faults:
-        lines = [f"{name}: {fault}" for name, fault in faults.items()]
+        lines = [f"{shown(name)}: {fault}" for name, fault in faults.items()]
         more = f"\n  and {len(lines) - _MOST_LISTED} more" if len(lines) > _MOST_LISTED else ""
         raise PreflightError(
             f"{len(faults)} of {images} images below {dataset_dir} cannot be used:\n  "
@@ -141,6 +143,7 @@ def _look(
         stamps = dict(zip(images, pool.map(lambda name: _stamp(root / name), images), strict=True))
         known = memory.facts(root)
         facts = {name: known[name][1] for name in images if name in known and known[name][0] == stamps[name]}
+        facts |= {name: _Facts(error=_NOT_UTF8) for name in images if not is_utf8(name)}
         todo = [name for name in images if name not in facts]
         read = pool.map(lambda name: _read(root / name), todo)
         bar = tqdm(zip(todo, read, strict=True), total=len(todo), desc="checking images", unit="image")
@@ -183,7 +186,7 @@ def check_labels(cases: pd.DataFrame, num_classes: int) -> None:
 def _stamp(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError of a NUL in the name
         return None
     return status.st_size, status.st_mtime_ns
 
@@ -191,23 +194,19 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 def _read(path: Path) -> _Facts:
     try:
         if path.suffix.lower() == ".npy":
-            values = np.load(path, allow_pickle=False)
+            values = read_array(path)
             if values.ndim != 2:
                 return _Facts(error=f"is of the shape {values.shape}, not of one channel")
             finite = bool(np.isfinite(values).all())
             height, width = values.shape
             return _Facts(str(values.dtype), height, width, "" if finite else "holds NaN or infinity")
-        with Image.open(path) as image:
-            # Pillow says RGB of 16-bit colour too, of which it reads the upper 8 bits
-            deep = re.search(r";16[BLN]", str([one.args for one in image.tile]))
-            image.load()
-            finite = image.mode != "F" or bool(np.isfinite(np.asarray(image)).all())
-            mode = f"{image.mode};16" if deep and image.mode.isalpha() else image.mode
-            return _Facts(mode, image.height, image.width, "" if finite else "holds NaN or infinity")
-    except FileNotFoundError:
-        return _Facts(error="is not there")
-    except Exception as error:  # decoders raise errors of many kinds, and one must not hide the others
-        return _Facts(error=f"cannot be read: {error}")
+        with open_image(path) as image:
+            mode = mode_of(image)
+            picture = upright(image)
+            finite = picture.mode != "F" or bool(np.isfinite(np.asarray(picture)).all())
+            return _Facts(mode, picture.height, picture.width, "" if finite else "holds NaN or infinity")
+    except Exception as error:  # one must not hide the others
+        return _Facts(error=reason(error))
 
 
 def _fault(facts: _Facts, modes: Collection[str], shape: Sequence[int] | None, smallest: int) -> str:
@@ -229,21 +228,22 @@ class _Memory:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS images (root TEXT, image TEXT, size INTEGER, modified INTEGER,"
+            "CREATE TABLE IF NOT EXISTS upright (root TEXT, image TEXT, size INTEGER, modified INTEGER,"
             " mode TEXT, height INTEGER, width INTEGER, error TEXT, PRIMARY KEY (root, image))"
         )
 
     def facts(self, root: Path) -> dict[str, tuple[tuple[int, int], _Facts]]:
-        rows = self.connection.execute("SELECT * FROM images WHERE root = ?", (str(root.resolve()),))
+        rows = self.connection.execute("SELECT * FROM upright WHERE root = ?", (shown(root.resolve()),))
         return {image: ((size, modified), _Facts(*rest)) for _, image, size, modified, *rest in rows}
 
     def remember(self, root: Path, facts: dict[str, tuple[tuple[int, int] | None, _Facts]]) -> None:
         if not facts:  # runs side by side share the file, and need not wait for each other to write nothing
             return
-        name = str(root.resolve())
+        name = shown(root.resolve())
+        sql = "INSERT OR REPLACE INTO upright VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         rows = [(name, image, *(stamp or ()), *astuple(one)) for image, (stamp, one) in facts.items()]
         with self.connection:
-            self.connection.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self.connection.executemany(sql, rows)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,177 @@
+"""How every image file is opened: one image, upright, and errors that name the file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, MpoImagePlugin, TiffImagePlugin, UnidentifiedImageError
+
+#: Pillow knows more, of which some start other programs (EPS) or hide more than 8 bits (JPEG 2000).
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+
+_ORIENTATION = 0x0112
+_TURNED_TO_THE_SIDE = (5, 6, 7, 8)
+_TIFF_SUBFILE, _TIFF_REDUCED = 254, 1
+#: What the further images of a camera's file may be: they show what the first one shows.
+_SAME_PHOTO = ("Large Thumbnail", "Multi-Frame Image: (Disparity)")
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    r"""Return a path as text that can be written anywhere: bytes that are not UTF-8 as ``\xe9``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def is_utf8(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is UTF-8, so that it can be a case id and stand in a table."""
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def reason(error: Exception) -> str:
+    """Return in one sentence why a file cannot be read; decoders raise errors of many kinds."""
+    if isinstance(error, FileNotFoundError):
+        return "is not there"
+    if isinstance(error, UnidentifiedImageError):
+        return f"cannot be read: it is damaged, or of none of the formats {', '.join(FORMATS)}"
+    if isinstance(error, RefusedImageError):
+        return str(error)
+    said = str(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
+    return f"cannot be read: {said or type(error).__name__}"
+
+
+class RefusedImageError(ValueError):
+    """An image file is whole, and cannot be used as it is; says what to do."""
+
+
+@contextmanager
+def named(*paths: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever is raised while image files are read into an error that names them.
+
+    Raises:
+        OSError: The block raised any exception.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise OSError(f"{', '.join(map(shown, paths))} {reason(error)}") from error
+
+
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Open an image file of one of :data:`FORMATS`; close it, or use it as a context.
+
+    Raises:
+        Exception: Of many kinds, see :func:`named`.
+    """
+    return Image.open(path, formats=FORMATS)
+
+
+def mode_of(image: Image.Image) -> str:
+    """Return Pillow's mode of an opened file, with ";16" behind it where a channel of colour has 16 bits.
+
+    Of these Pillow says "RGB", and reads the upper 8 bits.
+    """
+    deep = re.search(r";16[BLN]", str([one.args for one in getattr(image, "tile", ())]))
+    return f"{image.mode};16" if deep and image.mode.isalpha() else image.mode
+
+
+def upright(
+    image: Image.Image, size: Sequence[int] | None = None, *, draft_mode: str | None = None
+) -> Image.Image:
+    """Decode the one image of an opened file, turned as its EXIF orientation says.
+
+    Args:
+        image: As opened, not decoded yet.
+        size: (height, width) in pixels that are needed, of the upright image: a JPEG that is much larger is
+            decoded at a half, a quarter or an eighth, which takes a fraction of the time. None decodes all.
+        draft_mode: "L" decodes only the luminance of a colour JPEG.
+
+    Returns:
+        ``image`` itself, decoded; it stays usable when its file is closed.
+
+    Raises:
+        RefusedImageError: The file holds several images, or more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``.
+        Exception: The file is damaged; of many kinds, see :func:`named`.
+    """
+    pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > most:
+        raise RefusedImageError(
+            f"has {image.height} x {image.width} pixels, and more than {most} are taken for an attack: make "
+            "it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if it is what it should be"
+        )
+    if (count := _images_in(image)) > 1:
+        raise RefusedImageError(
+            f"holds {count} images (pages or frames), and only one can be classified: save the one that is "
+            "meant as a file of its own"
+        )
+    if size is not None:
+        height, width = size
+        sideways = image.getexif().get(_ORIENTATION) in _TURNED_TO_THE_SIDE
+        image.draft(draft_mode, (height, width) if sideways else (width, height))
+    ImageOps.exif_transpose(image, in_place=True)  # the other way is a copy even where nothing is turned
+    return image
+
+
+def _images_in(image: Image.Image) -> int:
+    """How many different images a file holds: thumbnails and a second view of the first one do not count."""
+    if not getattr(image, "is_animated", False):
+        return 1
+    count = int(getattr(image, "n_frames", 1))
+    if isinstance(image, MpoImagePlugin.MpoImageFile):
+        kinds = [entry["Attribute"]["MPType"] for entry in image.mpinfo[0xB002][1:]]  # type: ignore[index]
+        return count - sum(kind.startswith(_SAME_PHOTO) for kind in kinds)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        kept = 1
+        for page in range(1, count):
+            image.seek(page)
+            kept += not int(image.tag_v2.get(_TIFF_SUBFILE, 0)) & _TIFF_REDUCED
+        image.seek(0)
+        return kept
+    return count
+
+
+def open_picture(image: Image.Image, *, mode: str, size: Sequence[int] | None = None) -> Image.Image:
+    """Decode an opened picture upright, in 8 bits a channel, of one mode and size.
+
+    A JPEG that is much larger than ``size`` is decoded at a half, a quarter or an eighth of it, which takes a
+    fraction of the time; the rest is done by bilinear interpolation over the covered area (no aliasing).
+
+    Args:
+        image: An opened file.
+        mode: "RGB" or "L". Transparency is dropped, colour becomes grey by its luminance (ITU-R 601-2), grey
+            becomes colour by three equal channels; which modes a file may have is for
+            :func:`monai_sf.datasets.preflight.check_images`.
+        size: (height, width) in pixels; None keeps the image's own. The aspect ratio is not kept.
+
+    Raises:
+        OSError: The file is truncated or damaged.
+        ValueError: ``mode`` is none of the two, or the image has more than 8 bits a channel, or is refused by
+            :func:`upright`.
+    """
+    if mode not in ("RGB", "L"):
+        raise ValueError(f'mode must be "RGB" or "L", got {mode!r}')
+    if (own := mode_of(image)).startswith(("I", "F")) or own.endswith(";16"):  # Pillow would cut bits off
+        raise RefusedImageError(f"is {own}, which has more than 8 bits: convert it first")
+    picture = upright(image, size).convert(mode)
+    if size is not None and picture.size != (size[1], size[0]):
+        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return picture
+
+
+def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Read an ``.npy`` file; objects in it, which could run code, are refused.
+
+    Raises:
+        Exception: Of many kinds, see :func:`named`.
+    """
+    values: NDArray[Any] = np.load(Path(path), allow_pickle=False)
+    return values
