@@ -14,17 +14,18 @@ PACKAGE = Path(monai_sf.__file__).parent
 OWN = {
     "errors": "",
     "files": "",
+    "ids": "",
     "image_files": "",
     "transforms": "",
-    "datasets": "files image_files",
+    "datasets": "files ids image_files",
     "results_format": "",
     "results_writer": "files results_format",
-    "results": "files results_format results_writer bring_your_own fd_shifts",
-    "bring_your_own": "image_files results results_format",
+    "results": "files ids results_format results_writer bring_your_own fd_shifts",
+    "bring_your_own": "ids image_files results results_format",
     "fd_shifts": "results bring_your_own",
     "score_functions": "",
     "scores": "score_functions",
-    "metrics": "scores",
+    "metrics": "ids scores",
     "evaluation": "metrics results scores",
     "heads": "",
     "networks": "heads",
@@ -44,11 +45,11 @@ OWN = {
     "stages tracking transforms",
     "prediction": "files inferers networks scores",
     "bundle": "datasets distributed errors files wiring",
-    "report": "evaluation files metrics results scores",
-    "benchmark": "datasets errors evaluation files metrics report results scores wiring",
+    "report": "evaluation files ids metrics results scores",
+    "benchmark": "datasets errors evaluation files ids metrics report results scores wiring",
 }
 
-_FILES = ("errors", "files", "image_files")
+_FILES = ("errors", "files", "ids", "image_files")
 _LIGHT = (*_FILES, "datasets", "results_format", "results_writer", "results", "bring_your_own")
 _NO_TABLES = ("transforms", "score_functions", "scores", "metrics", "heads", "networks", "inferers", "losses")
 

@@ -15,6 +15,7 @@ import pandas as pd
 from monai_sf.datasets.reading import Reading
 from monai_sf.datasets.tables import TableError, check_unique, read_columns, whole_numbers
 from monai_sf.datasets.tree import TableFile
+from monai_sf.ids import canonical_ids
 
 __all__ = ["LABEL_NAMES", "chest_xray_cases"]
 
@@ -149,11 +150,13 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
             )
         image = pd.Series(["/".join(one) for one in places], index=raw.index, dtype="str")
         check_unique(table, pd.concat([*(frame["image"] for _, frame, _ in frames), image]), "Path")
+        number = pd.Series([one[1].lower().removeprefix("patient") for one in places], index=raw.index)
+        patient = reading.groups(table, "Path", number, image)
         frame = pd.DataFrame(
             {
                 "case_id": ["chexpert-" + "-".join(one).rpartition(".")[0] for one in places],
                 "image": image,
-                "group": ["chexpert-" + one[1] for one in places],
+                "group": "chexpert-patient" + patient.str.zfill(5),
                 "view": _chexpert_views(table, raw["Frontal/Lateral"]),
             }
         )
@@ -190,19 +193,30 @@ def _nih14(reading: Reading, rules: _Rules) -> None:
         return
     raw = read_columns(reading.tree, table, columns)
     check_unique(table, raw["Image Index"], "Image Index")
-    if raw["Patient ID"].isna().any():
-        raise TableError(f"{table}: {int(raw['Patient ID'].isna().sum())} rows have no Patient ID")
     frame = pd.DataFrame(
         {
             "case_id": "nih14-" + raw["Image Index"].str.rsplit(".", n=1).str[0],
             "image": "images/" + raw["Image Index"],
-            "group": "nih14-" + raw["Patient ID"],
+            "group": "nih14-" + _nih_patients(reading, table, raw),
             "view": "frontal",
         }
     )
     reading.add(
         "nih14", table, rules.label("nih14", frame, _nih_values(table, raw["Finding Labels"])), parts=1
     )
+
+
+def _nih_patients(reading: Reading, table: TableFile, raw: pd.DataFrame) -> pd.Series:
+    """The patients: 13 of 00000013_005.png, whatever the table says; it is noted where they differ."""
+    image, written = raw["Image Index"], raw["Patient ID"]
+    named = image.str.extract(r"^0*(\d+)_\d+\.", expand=False)
+    said = pd.Series(canonical_ids(written), index=raw.index)
+    if (other := named.notna() & said.notna() & (named != said)).any():
+        reading.note(
+            f"{table}: {int(other.sum())} images are of another patient by their name than by Patient ID "
+            f"(first: {image[other].iloc[0]}, {written[other].iloc[0]}); the name counts"
+        )
+    return reading.groups(table, "Patient ID", named.fillna(written), image)
 
 
 def _nih_values(table: TableFile, findings: pd.Series) -> Labels:
@@ -258,7 +272,7 @@ def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
         {
             "case_id": "mimic_cxr-" + dicom,
             "image": "files/p" + subject.str[:2] + "/p" + subject + "/s" + study + "/" + dicom + ".jpg",
-            "group": "mimic_cxr-p" + subject,
+            "group": "mimic_cxr-p" + reading.groups(images, "subject_id", subject, dicom),
             "view": _mimic_views(reading, dicom, need_views),
         }
     )

@@ -141,7 +141,8 @@ def _ham10000(reading: Reading) -> _Part | None:
     check_unique(table, raw["image_id"], "image_id")
     diagnosis = raw["dx"].str.lower()
     _refuse_unknown(table, diagnosis, _HAM10000)
-    frame = _frame("ham10000", raw["image_id"], raw["lesion_id"], diagnosis, diagnosis.map(_HAM10000))
+    lesion = reading.groups(table, "lesion_id", raw["lesion_id"], raw["image_id"])
+    frame = _frame("ham10000", raw["image_id"], lesion, diagnosis, diagnosis.map(_HAM10000))
     return _Part("ham10000", table, frame.assign(image=raw["image_id"] + ".jpg"))
 
 
@@ -170,9 +171,8 @@ def _isic_2020(reading: Reading) -> _Part | None:
     raw = reading.keep(raw, decided, f"isic_2020: {malignancy} is empty or indeterminate")
     verdict = verdict[raw.index]
     _refuse_unknown(table, verdict, _ISIC_2020)
-    if alone := int(raw["patient_id"].isna().sum()):
-        reading.note(f"{alone} images of {table} have no patient_id: each is a group of its own")
-    frame = _frame("isic_2020", raw[image_id], raw["patient_id"], raw[diagnosis], verdict.map(_ISIC_2020))
+    patient = reading.groups(table, "patient_id", raw["patient_id"], raw[image_id])
+    frame = _frame("isic_2020", raw[image_id], patient, raw[diagnosis], verdict.map(_ISIC_2020))
     if has_centres:
         frame["attribution"] = raw["attribution"].fillna("")
         centre = {name: _centre(name) for name in frame["attribution"].unique()}
@@ -312,7 +312,7 @@ def _frame(
             "case_id": f"{source}-" + ids,
             "label": label.astype(np.int64),
             "label_name": label.map(dict(enumerate(LABEL_NAMES))),
-            "group": f"{source}-" + groups.fillna("image " + ids),
+            "group": f"{source}-" + groups,
             "source": source,
             "diagnosis": diagnosis.fillna("unknown"),
             "attribution": "",

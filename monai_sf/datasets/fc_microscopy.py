@@ -65,7 +65,7 @@ def fc_microscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> p
         case_id="rxrx1-" + raw["site_id"],
         label=raw["sirna_id"].astype(np.int64),
         label_name=raw["sirna"],
-        group="rxrx1-" + raw["well_id"],
+        group="rxrx1-" + reading.groups(table, "well_id", raw["well_id"], raw["site_id"]),
         source="rxrx1",
     )
     site = (

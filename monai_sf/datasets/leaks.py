@@ -15,6 +15,7 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
+from monai_sf.ids import group_cases
 from monai_sf.image_files import named, open_image, read_array, upright
 
 __all__ = ["check_leaks", "content_hashes", "find_leaks", "perceptual_hash", "read_prints"]
@@ -38,7 +39,7 @@ def check_leaks(
     """Look for what would let a classifier know test cases from training.
 
     With the column ``split`` a leak is a pair of cases in two splits. Without it, it is a pair in two groups,
-    which a split might part.
+    which a split might part. Which ids are one group says :mod:`monai_sf.ids`, whatever their spelling.
 
     Args:
         cases: Case table, split or not.
@@ -99,7 +100,8 @@ def find_leaks(
     cases: pd.DataFrame, prints: pd.DataFrame | None, near_duplicates: int | None = None
 ) -> pd.DataFrame:
     """The leaks of :func:`check_leaks`, from prints of these cases (same rows) that are at hand."""
-    group = cases["group"].astype(str).to_numpy(dtype=object)
+    groups = group_cases(cases["group"], cases["case_id"])
+    group = groups.names[groups.of_case]
     split = "split" in cases.columns
     side = cases["split"].astype(str).to_numpy(dtype=object) if split else group
     found: list[tuple[str, str, int, int]] = []

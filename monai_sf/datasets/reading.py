@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from monai_sf.datasets.tables import find_table
+from monai_sf.datasets.tables import TableError, find_table
 from monai_sf.datasets.tree import TableFile, Tree, read_tree
+from monai_sf.ids import group_cases
 
 __all__ = ["MISSING", "MissingImagesError", "Reading", "describe_cases"]
 
@@ -112,6 +113,29 @@ class Reading:
         if count := int((~mask).sum()):
             self.dropped[rule] = self.dropped.get(rule, 0) + count
         return frame[mask]
+
+    def groups(self, table: TableFile, what: str, ids: pd.Series, images: pd.Series) -> pd.Series:
+        """The groups of a table's cases, one spelling each; what was united or is missing is noted.
+
+        Args:
+            table: Where the ids are from.
+            what: What an id is called in the table, such as ``patient_id``.
+            ids: Of the patients, as published.
+            images: Of the cases; one without an id is the group "image <its own>".
+
+        Raises:
+            TableError: If most cases have a placeholder such as "anonymous" for an id.
+        """
+        groups = group_cases(ids, images)
+        try:
+            groups.check()
+        except ValueError as error:
+            raise TableError(f"{table}, {what}: {error}") from error
+        for text in groups.notes:
+            self.note(f"{table}, {what}: {text}")
+        names = groups.names[groups.of_case]
+        names[groups.missing] = "image " + images.to_numpy(object)[groups.missing]
+        return pd.Series(names, index=ids.index, dtype="str")
 
     def add(self, source: str, table: TableFile, frame: pd.DataFrame, *, parts: int) -> None:
         """Add a source's cases, with the images where they lie.
@@ -225,7 +249,8 @@ def describe_cases(cases: pd.DataFrame) -> str:
     reading: dict[str, Any] = cases.attrs.get("reading", {})
     by_class = cases.groupby(["source", "label_name"]).size().reset_index(name="cases")
     classes = cases["label_name"].nunique()
-    lines = [f"{len(cases)} cases in {cases['group'].nunique()} groups, {classes} classes"]
+    groups = len(group_cases(cases["group"]))
+    lines = [f"{len(cases)} cases in {groups} groups, {classes} classes"]
     for source, count in cases["source"].value_counts().sort_index().items():
         table = reading.get("tables", {}).get(source)
         lines.append(f"  {source}: {count}" + (f" (from {table})" if table else ""))

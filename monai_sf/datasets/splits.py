@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from monai_sf.datasets.studies import Mask, Study, find_study
+from monai_sf.ids import Groups, case_notes, group_cases, is_absent
 
 __all__ = ["SPLITS", "check_cases", "check_splits", "split_cases"]
 
@@ -27,9 +29,11 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
     The target domain is tested on only. Where a group has cases in both domains, its target cases are in the
     target set and its source cases are left out of the returned table, so that no group is in two splits.
 
-    Groups are ordered by the BLAKE2b hash of seed and group name, within strata of the group's most frequent
-    label (ties: the lowest). So the split depends on neither the order of the rows nor the machine, and a
-    group keeps its place when others are added far away in that order.
+    Groups are one whatever the spelling of their id, and a case without one is a group of its own, by the
+    rule of :mod:`monai_sf.ids`. They are ordered by the BLAKE2b hash of seed and group name (of several
+    spellings the first by alphabet), within strata of the group's most frequent label (ties: the lowest). So
+    the split depends on neither the order of the rows nor the machine, and a group keeps its place when
+    others are added far away in that order.
 
     Args:
         cases: Case table (see :func:`monai_sf.datasets.build_cases`). It is not changed.
@@ -38,31 +42,40 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
 
     Returns:
         A copy, rows and index in the same order, with the column ``split``: train, val, iid or target.
-        ``attrs`` holds ``study`` (name), ``seed`` and ``dropped``, the number of source cases left out.
+        ``attrs`` holds ``study`` (name), ``seed`` and ``dropped``, the number of source cases left out; and
+        the notes in ``attrs["reading"]`` say which spellings were united and how many cases have no group.
 
     Raises:
         ValueError: If the table or the result is not sound (see :func:`check_cases`, :func:`check_splits`),
-            the study is unknown, or the cases lack what it needs (with the reason).
+            a placeholder such as "anonymous" is the group of most cases, the study is unknown, or the cases
+            lack what it needs (with the reason).
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be a non-negative integer, got {seed!r}")
     study = find_study(study, cases.attrs.get("dataset")) if isinstance(study, str) else study
     check_cases(cases, study.columns)
     _check_available(study, cases)
-    group = cases["group"].astype(str)
+    groups = _groups(cases)
+    groups.check()
+    group = groups.of_case
     target = _target_mask(study, cases)
-    left_out = ~target & group.isin(group[target]).to_numpy()
+    left_out = ~target & np.isin(group, group[target])
     source = ~target & ~left_out
 
     split = np.full(len(cases), "target", dtype=object)
-    place = _place_groups(group[source], cases["label"][source], int(seed))
-    split[source] = group[source].map(place)
+    label = cases["label"].to_numpy()
+    split[source] = _place_groups(group[source], groups.names, label[source], int(seed))[group[source]]
     result = cases.assign(split=pd.Series(split, index=cases.index, dtype="str"))[~left_out]
     result.attrs = {**cases.attrs, "study": study.name, "seed": int(seed), "dropped": int(left_out.sum())}
+    if notes := [*groups.notes, *case_notes(cases["case_id"])]:
+        reading = cases.attrs.get("reading", {})
+        result.attrs["reading"] = {**reading, "notes": [*reading.get("notes", []), *notes]}
+        for note in notes:
+            _log.warning("study %s: %s", study.name, note)
     if left_out.any():
         _log.info(
             "study %s: %d source cases of %d groups left out, since these groups have target cases too",
-            *(study.name, left_out.sum(), group[left_out].nunique()),
+            *(study.name, left_out.sum(), len(np.unique(group[left_out]))),
         )
     check_splits(result, expect_target=study.kind != "iid")
     return result
@@ -88,27 +101,34 @@ def _target_mask(study: Study, cases: pd.DataFrame) -> Mask:
     return target
 
 
-def _place_groups(group: pd.Series, label: pd.Series, seed: int) -> dict[str, str]:
-    if group.empty:
-        return {}
+def _groups(cases: pd.DataFrame) -> Groups:
+    return group_cases(cases["group"], cases["case_id"])
+
+
+def _place_groups(
+    group: npt.NDArray[np.int64], names: npt.NDArray[np.object_], label: npt.NDArray[Any], seed: int
+) -> npt.NDArray[np.object_]:
+    """The split of each group that has a case."""
+    place = np.full(len(names), None, object)
+    if not len(group):
+        return place
     # Not a table of groups by labels: with 1,139 classes that takes half a gigabyte.
     both = pd.DataFrame({"group": group, "label": label})
     counts = both.groupby(["group", "label"]).size().reset_index(name="count")
     first = counts.sort_values(["count", "label"], ascending=[False, True])
-    first = first.drop_duplicates("group").sort_values("group")
-    names, majority = first["group"].to_numpy(dtype=object), first["label"].to_numpy()
-    place: dict[str, str] = {}
+    first = first.drop_duplicates("group")
+    found, majority = first["group"].to_numpy(), first["label"].to_numpy()
     for stratum in np.unique(majority):
-        members = sorted(names[majority == stratum], key=lambda name: (_hash(name, seed), name))
+        members = sorted(found[majority == stratum], key=lambda one: (_hash(names[one], seed), names[one]))
         # Midpoints of the ranks: for few groups the nearest whole numbers to the fractions.
         quantile = (np.arange(len(members)) + 0.5) / len(members)
         choice = np.select([quantile < _TRAIN, quantile < _TRAIN + _VAL], ["train", "val"], "iid")
-        place.update(zip(members, choice.tolist(), strict=True))
+        place[members] = choice
     return place
 
 
-def _hash(group: str, seed: int) -> bytes:
-    return hashlib.blake2b(f"{seed}:{group}".encode(), digest_size=16).digest()
+def _hash(group: object, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed}:{group}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def check_cases(cases: pd.DataFrame, needed: Sequence[str] = ()) -> None:
@@ -129,7 +149,7 @@ def check_cases(cases: pd.DataFrame, needed: Sequence[str] = ()) -> None:
         )
     if cases.empty:
         raise ValueError("case table is empty")
-    holes = cases[["case_id", "label", "label_name", "group", *needed]].isna().sum()
+    holes = cases[["case_id", "label", "label_name", *needed]].isna().sum()
     if holes.any():
         listed = ", ".join(f"{name} ({count})" for name, count in holes[holes > 0].items())
         raise ValueError(f"case table has missing values (number of rows): {listed}")
@@ -138,7 +158,10 @@ def check_cases(cases: pd.DataFrame, needed: Sequence[str] = ()) -> None:
 
 
 def _check_unique(case_id: pd.Series) -> None:
-    twice = case_id[case_id.duplicated()].unique()
+    if absent := sum(map(is_absent, case_id)):
+        raise ValueError(f"{absent} case_id are empty")
+    text = case_id.astype(str)  # as it will be written and read again: 1 and "1" are one
+    twice = text[text.duplicated()].unique()
     if len(twice):
         raise ValueError(f"{len(twice)} case_id are not unique (first: {', '.join(map(str, twice[:5]))})")
 
@@ -170,7 +193,8 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
         expect_target: Whether there must be a target set. Default: only what is there is checked.
 
     Raises:
-        ValueError: If a group is in two splits, a ``case_id`` is not unique, a split has an unknown name, or
+        ValueError: If a group (in any spelling) is in two splits, a ``case_id`` is not unique, a split has an
+            unknown name, or
             train, val, iid (and target) are empty or hold fewer than two classes.
     """
     absent = [name for name in ("case_id", "label", "group", "split") if name not in splits.columns]
@@ -182,8 +206,9 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
     if unknown:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {', '.join(unknown)}")
     _check_unique(splits["case_id"])
-    sides = splits.groupby(splits["group"].astype(str))["split"].nunique()
-    leaking = sides.index[sides > 1]
+    groups = _groups(splits)
+    sides = splits.groupby(groups.of_case)["split"].nunique()
+    leaking = groups.names[sides.index[sides > 1]]
     if len(leaking):
         raise ValueError(
             f"{len(leaking)} groups are in more than one split (first: {', '.join(leaking[:5])})"

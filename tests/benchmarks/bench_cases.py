@@ -96,8 +96,8 @@ def chest_xray(root: Path, rng: np.random.Generator) -> None:
     combinations = ["Effusion", "No Finding", "Effusion|Mass", "Edema|Pneumonia", "Pneumothorax", "Hernia"]
     finding, patient = rng.choice(combinations, n), rng.integers(1, 30_806, n)
     lines = [
-        f"{i:08d}_000.png,{f},0,{p},58,M,PA,2682,2749,0.143,0.143"
-        for i, (f, p) in enumerate(zip(finding, patient, strict=True))
+        f"{p:08d}_{i % 1000:03d}.png,{f},{i},{p},58,M,PA,2682,2749,0.143,0.143"
+        for i, (f, p) in enumerate(zip(finding, np.sort(patient), strict=True))
     ]
     header = (
         "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position,"

@@ -298,3 +298,44 @@ def test_eight_labels() -> None:
     from monai_sf.datasets.chest_xray import LABEL_NAMES
 
     assert list(LABEL_NAMES) == EIGHT
+
+
+def nih_table(root: Path, rows: list[tuple[str, str]]) -> None:
+    """Rows: image, patient."""
+    touch(root / "nih14", [f"images/{name}" for name, _ in rows])
+    lines = [f"{name},Edema,0,{patient}" for name, patient in rows]
+    write(root, "nih14/Data_Entry_2017.csv", "Image Index,Finding Labels,Follow-up #,Patient ID", *lines)
+
+
+def test_the_name_of_nihs_files_tells_the_patient(tmp_path: Path) -> None:
+    rows = [
+        ("00000013_005.png", "13"),
+        ("00000013_006.png", "7"),
+        ("00000014_000.png", ""),
+        ("a.png", " 013"),
+    ]
+    nih_table(tmp_path, [*rows, ("b.png", "unknown"), ("c.png", "")])
+    cases = build(tmp_path)
+    assert cases["group"].tolist() == [
+        *("nih14-13", "nih14-13", "nih14-14", "nih14-13", "nih14-image b.png", "nih14-image c.png"),
+    ]
+    notes = "\n".join(cases.attrs["reading"]["notes"])
+    assert (
+        "1 images are of another patient by their name than by Patient ID (first: 00000013_006.png, 7)"
+        in notes
+    )
+    assert "1 groups are spelled in more than one way and count as one each ('013' = '13')" in notes
+    assert "2 of 6 cases have no group id" in notes
+
+
+def test_chexperts_patient_of_two_spellings_is_one(tmp_path: Path) -> None:
+    rows = ["patient00007/study1/view1_frontal.jpg", "Patient7/study2/view1_frontal.jpg"]
+    chexpert(tmp_path, {row: labels(Edema=1) for row in rows})
+    assert set(build(tmp_path)["group"]) == {"chexpert-patient00007"}
+
+
+def test_a_placeholder_of_mimic_is_refused(tmp_path: Path) -> None:
+    rows = [("0", f"5000{i:04d}", f"d{i}", labels(Edema=1)) for i in range(12)]
+    mimic(tmp_path, rows)
+    with pytest.raises(TableError, match=r"split\.csv\.gz, subject_id: 12 of 12 cases have the group '0'"):
+        build(tmp_path)

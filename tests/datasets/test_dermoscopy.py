@@ -364,3 +364,23 @@ def test_row_order_does_not_matter(tmp_path: Path) -> None:
         split_cases(build(tmp_path / name), "iid", 1).set_index("case_id")["split"] for name in ("one", "two")
     )
     assert one.sort_index().equals(two.sort_index())
+
+
+def test_lesions_and_patients_of_two_spellings_are_one_and_without_an_id_each_its_own(tmp_path: Path) -> None:
+    lesions = ["HAM_1", "ham_1 ", "HAM_2", "unknown", ""]
+    ham10000(tmp_path, [(lesion, f"ISIC_{i}", "nv") for i, lesion in enumerate(lesions)])
+    patients = ["IP_1", "ip_1", "7", "007", "7.0", "NA", ""]
+    isic_2020(tmp_path, [(f"ISIC_9{i}", p, MSK, "nevus", "benign") for i, p in enumerate(patients)])
+    cases = build(tmp_path)
+    assert cases["group"].tolist() == [
+        *(f"ham10000-{name}" for name in ("HAM_1", "HAM_1", "HAM_2", "image ISIC_3", "image ISIC_4")),
+        *(f"isic_2020-{name}" for name in ("IP_1", "IP_1", "7", "7", "7", "image ISIC_95", "image ISIC_96")),
+    ]
+    notes = "\n".join(cases.attrs["reading"]["notes"])
+    assert (
+        "lesion_id: 1 groups are spelled in more than one way and count as one each ('HAM_1' = 'ham_1')"
+        in notes
+    )
+    assert "lesion_id: 2 of 5 cases have no group id" in notes
+    assert "patient_id: 2 groups are spelled" in notes
+    assert "patient_id: 2 of 7 cases have no group id" in notes

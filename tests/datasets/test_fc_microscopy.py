@@ -95,3 +95,14 @@ def test_bad_tables_are_named(tmp_path: Path, change, message: str) -> None:
     change(pd.read_csv(path)).to_csv(path, index=False)
     with pytest.raises(TableError, match=message):
         build_cases("fc_microscopy", tmp_path, missing="keep")
+
+
+def test_a_well_of_two_spellings_is_one(tmp_path: Path) -> None:
+    rows = [rxrx1_row("HUVEC-01", "B02", 1, 7), rxrx1_row("HUVEC-01", "B02", 2, 7)]
+    rows[1] = rows[1].replace("HUVEC-01_1_B02,", "huvec-01_1_b02,")
+    write(tmp_path, "rxrx1/metadata.csv", RXRX1, *rows)
+    cases = build_cases("fc_microscopy", tmp_path, missing="keep")
+    assert cases["group"].tolist() == ["rxrx1-HUVEC-01_1_B02"] * 2
+    assert any(
+        "well_id: 1 groups are spelled in more than one way" in n for n in cases.attrs["reading"]["notes"]
+    )

@@ -163,7 +163,8 @@ def test_own_study() -> None:
         (lambda c: c.iloc[:0], "case table is empty"),
         (lambda c: c.assign(case_id="same"), r"1 case_id are not unique \(first: same\)"),
         (lambda c: c.assign(texture=c["texture"].where(c.index > 1)), r"missing values.*texture \(2\)"),
-        (lambda c: c.assign(group=c["group"].where(c.index > 0)), r"missing values.*group \(1\)"),
+        (lambda c: c.assign(case_id=c["case_id"].where(c.index > 1, " ")), "2 case_id are empty"),
+        (lambda c: c.assign(case_id=[1, "1", *range(2, 80)]), r"1 case_id are not unique \(first: 1\)"),
         (lambda c: c.assign(label=c["label"].where(c.index > 0)), r"missing values.*label \(1\)"),
         (
             lambda c: c.assign(label=c["label"] - 1),
@@ -185,6 +186,87 @@ def test_own_study() -> None:
 def test_bad_tables(change, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         split_cases(change(plain(target=True)), "texture", 0)
+
+
+def spelled(rng: np.random.Generator, number: int) -> object:
+    """One of the ways in which tables write the patient of that number."""
+    ways = (
+        number,
+        float(number),
+        f"{number:03d}",
+        f" {number}",
+        f"{number}.0",
+        f"{number}\u00a0",
+        str(number),
+    )
+    return ways[rng.integers(len(ways))]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", ["number", "text"])
+def test_a_patient_spelled_in_many_ways_is_on_one_side(seed: int, name: str) -> None:
+    rng = np.random.default_rng(seed)
+    patient = np.arange(400) // 8
+    cases = table([str(p) for p in patient], (patient % 2).tolist())
+    if name == "number":
+        cases["group"] = pd.Series([spelled(rng, p) for p in patient], dtype=object)
+    else:
+        ways = ("Zoë {}", "zoë {} ", "ZOË  {}", "zoe\u0308 {}", "\u200bZoë {}")
+        cases["group"] = [ways[i].format(p) for i, p in zip(rng.integers(5, size=400), patient, strict=True)]
+    splits = split_cases(cases, "iid", seed)
+    assert splits.groupby(patient[splits.index])["split"].nunique().eq(1).all()
+    assert check_leaks(splits).empty
+    (note,) = splits.attrs["reading"]["notes"]
+    assert note.startswith("50 groups are spelled in more than one way and count as one each")
+    # The check finds what another split would do, whatever the spelling.
+    parted = splits.assign(split=np.where(np.arange(400) % 8 < 4, "train", "iid"))
+    assert len(check_leaks(parted)) == 50
+    with pytest.raises(ValueError, match="50 groups are in more than one split"):
+        check_splits(parted)
+
+
+def test_numbers_are_split_alike_however_a_table_holds_them() -> None:
+    cases = plain()
+    numbers = cases["group"].str[1:].astype(int)
+    as_text = [f"{number:05d}" for number in numbers]
+    splits = [sides(split_cases(cases.assign(group=g), "iid", 1)) for g in (numbers, numbers * 1.0, as_text)]
+    assert splits[0] == splits[1] == splits[2]
+
+
+def test_a_case_without_a_patient_is_a_group_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    words = [None, float("nan"), "", "unknown", "N/A", "-", pd.NA, "none"]
+    cases = plain()
+    cases["group"] = [*cases["group"][:40], *(words * 5)]
+    cases.attrs["reading"] = {"notes": ["before"]}
+    splits = split_cases(cases, "iid", 0)
+    unknown = splits.iloc[40:]
+    assert unknown["split"].value_counts()["train"] == pytest.approx(28, abs=4)
+    before, note = splits.attrs["reading"]["notes"]
+    assert before == "before"
+    assert note.startswith("40 of 80 cases have no group id (written as '', '-'")
+    assert note in caplog.text
+    assert cases.attrs["reading"] == {"notes": ["before"]}
+    assert check_leaks(splits).empty
+    assert sides(split_cases(cases.sample(frac=1, random_state=1), "iid", 0)) == sides(splits)
+
+
+def test_a_placeholder_for_most_patients_is_refused() -> None:
+    cases = plain()
+    cases.loc[20:, "group"] = "Anonymous"
+    with pytest.raises(
+        ValueError, match="60 of 80 cases have the group 'Anonymous', which looks like a place"
+    ):
+        split_cases(cases, "iid", 0)
+
+
+def test_case_ids_that_differ_in_letter_case_stay_two_cases_and_are_told() -> None:
+    cases = plain()
+    cases.loc[:1, "case_id"] = ["a.PNG", "a.png"]
+    splits = split_cases(cases, "iid", 0)
+    assert len(splits) == 80
+    assert splits.attrs["reading"]["notes"] == [
+        "2 case ids differ from another one in spelling only ('a.PNG' = 'a.png'): they are different cases"
+    ]
 
 
 def test_bad_arguments() -> None:

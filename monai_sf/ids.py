@@ -1,0 +1,341 @@
+"""One rule for ids: which spellings mean the same patient, and which mean that nobody knows.
+
+Tables write one patient as ``P1``, ``p1`` or ``P1␠``, as ``007``, ``7`` or ``7.0``, with accents in one
+character or two. Whoever compares such ids letter by letter puts one patient into training and test. And
+``NaN`` or ``unknown`` is no patient at all, though its cases look like those of one.
+
+The rule. Two ids are one when their canonical spelling is:
+
+- Unicode NFKC (full-width letters are ordinary ones), digits of all scripts as 0 to 9, all dashes as ``-``;
+- without characters that nobody sees (zero-width blanks, byte order marks, direction marks, NUL), blanks of
+  all kinds trimmed and collapsed to one;
+- case folded;
+- a whole number without leading zeros and without ``.0``: 7, 7.0, ``"007"`` and ``"7.0"`` are one id. Only
+  if the whole id is a number: ``P07`` and ``P7`` differ, as do ``1.10`` and ``1.1``.
+
+Missing are None, NaN, NaT, pandas' NA, what holds nothing but blanks and punctuation (``-``, ``?``, ``--``),
+and the words of :data:`MISSING_WORDS`, also in brackets or behind ``#``.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "MISSING_WORDS",
+    "PLACEHOLDERS",
+    "Groups",
+    "canonical_id",
+    "canonical_ids",
+    "case_keys",
+    "case_notes",
+    "group_cases",
+    "is_absent",
+]
+
+Objects = NDArray[np.object_]
+
+#: What people write where an id is not known, in canonical spelling.
+MISSING_WORDS = frozenset(
+    (
+        *("", "nan", "nat", "na", "n/a", "n.a", "none", "null", "nil", "unknown", "unk", "undefined"),
+        *("missing", "empty", "not available", "not applicable", "not known", "not specified", "no id"),
+    )
+)
+#: What stands in for the ids that were taken out; no patient as soon as it holds most of the cases.
+PLACEHOLDERS = frozenset(
+    (
+        *("0", "-1", "anonymous", "anonymized", "anonymised", "anonym", "anon", "deidentified"),
+        *("de-identified", "redacted", "removed", "hidden", "masked", "confidential", "placeholder", "dummy"),
+        *("default", "patient", "subject", "person", "id", "test", "tbd", "todo", "other", "various"),
+    )
+)
+_FILLED_UP = re.compile(r"x{2,}|9{3,}")
+#: A group is suspected of being no patient from so many cases on, when it holds most of all cases and so many
+#: times as many as the next.
+_FEW, _TIMES = 10, 5
+_NUMBER = re.compile(r"(-?)([0-9]+)(?:\.0*)?")
+_NUMBER_ENDS = frozenset("0123456789.")
+_AROUND = string.punctuation + " "
+_SHOWN = 5
+
+
+def canonical_id(value: object) -> str | None:
+    """Return the canonical spelling of an id, the same for all that mean one; None where it is missing."""
+    return _canonical(_tidy(_text(value)))
+
+
+def is_absent(value: object) -> bool:
+    """Return whether there is no id at all: None, NaN, NaT, NA, or nothing that can be seen.
+
+    Words such as "unknown" are text, which may be the name of a case.
+    """
+    return not _tidy(_text(value))
+
+
+def canonical_ids(values: Iterable[Any]) -> Objects:
+    """Return the canonical spelling of each id (N,), None where it is missing."""
+    unique, of_value = _distinct(values)
+    found = np.empty(len(unique), object)
+    found[:] = [canonical_id(value) for value in unique]
+    return found[of_value]
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Which of N cases belong together.
+
+    Attributes:
+        of_case: (N,) int64, number of each case's group in 0..G-1.
+        ids: (G,) text, what tells the groups apart in this and any other table: canonical ids; of a case
+            without an id something that no id is.
+        names: (G,) text for people: the group's spelling, of several the first by alphabet.
+        missing: (N,) bool, whether a case has no id and is a group of its own.
+        notes: what the reader of a report should know: spellings that were united, ids that are missing, a
+            group that holds most of the cases.
+    """
+
+    of_case: NDArray[np.int64]
+    ids: Objects
+    names: Objects
+    missing: NDArray[np.bool_]
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def check(self) -> None:
+        """Refuse a placeholder that stands in for most of the ids.
+
+        Raises:
+            ValueError: If most cases have one id, and it is one of those that mean nobody.
+        """
+        if (suspect := _suspect(self.of_case)) is None:
+            return
+        core = str(self.ids[suspect])
+        if core.strip(_AROUND) in PLACEHOLDERS or core in PLACEHOLDERS or _FILLED_UP.fullmatch(core):
+            count = int((self.of_case == suspect).sum())
+            raise ValueError(
+                f"{count} of {len(self.of_case)} cases have the group {str(self.names[suspect])!r}, which "
+                "looks like a placeholder, not like one patient. Give every case the id of its patient, or "
+                "leave it empty where that is not known: each such case is then a group of its own"
+            )
+
+
+def group_cases(values: Iterable[Any], case_ids: Iterable[Any] | None = None) -> Groups:
+    """Group cases by id, whatever its spelling; a case without an id is a group of its own.
+
+    Args:
+        values: (N,) ids of groups: numbers, text, missing values, in any mixture.
+        case_ids: (N,) distinct ids of the cases, so that a case without a group is known again in another
+            table; by default its place in the order.
+
+    Returns:
+        The groups, ordered by number and then by text, whatever the order of the cases.
+    """
+    unique, of_value = _distinct(values)
+    spelled = [_text(value) for value in unique]
+    tidied = [_tidy(text) for text in spelled]
+    found = [_canonical(text) for text in tidied]
+    known = _sorted({one for one in found if one is not None})
+    place: dict[str | None, int] = {one: number for number, one in enumerate(known)}
+    place[None] = -1
+    of_case = np.array([place[one] for one in found], np.int64)[of_value]
+    missing = of_case < 0
+    names: dict[str | None, str] = {}
+    for one, text in zip(found, tidied, strict=True):
+        names[one] = min(text, names.get(one, text))
+    alone = np.flatnonzero(missing)
+    of_case[alone] = len(known) + np.arange(len(alone))
+    # Tidied ids never hold two blanks in a row, so none of them is the name of a case without one.
+    own = [f"no id:  {key}" for key in _keys_of(alone, case_ids, len(of_case))]
+    notes = [
+        *_united(found, spelled),
+        *_unknown(missing, [str(value) for value, one in zip(unique, found, strict=True) if one is None]),
+    ]
+    shown = [*(names[one] for one in known), *own]
+    if (suspect := _suspect(of_case)) is not None:
+        count = int((of_case == suspect).sum())
+        notes.append(
+            f"{count} of {len(of_case)} cases are of one group, {shown[suspect]!r}; where that stands for "
+            "unknown patients, leave it empty"
+        )
+    return Groups(of_case, _objects([*known, *own]), _objects(shown), missing, tuple(notes))
+
+
+def case_keys(case_ids: Iterable[Any]) -> Objects:
+    """Return what tells the cases of a table (N,) in another table: their canonical ids.
+
+    Names of files may differ in nothing but spelling: those are two cases, and their exact text is the key.
+    """
+    unique, of_case = _distinct(case_ids)
+    text = [str(value) for value in unique]
+    found = [canonical_id(value) for value in unique]
+    often = Counter(found)
+    keys = [exact if one is None or often[one] > 1 else one for exact, one in zip(text, found, strict=True)]
+    return _objects(keys)[of_case]
+
+
+def case_notes(case_ids: Iterable[Any]) -> list[str]:
+    """Return what to say about case ids that differ in spelling only: they stay different cases."""
+    unique, _ = _distinct(case_ids)
+    spellings = _spellings([canonical_id(value) for value in unique], [str(value) for value in unique])
+    if not spellings:
+        return []
+    return [
+        f"{sum(map(len, spellings))} case ids differ from another one in spelling only "
+        f"({_listed(spellings)}): they are different cases"
+    ]
+
+
+def _suspect(of_case: NDArray[np.int64]) -> int | None:
+    """The group that holds most of the cases, and many times as many as any other."""
+    if len(of_case) < _FEW:
+        return None
+    sizes = np.bincount(of_case)
+    largest = int(sizes.argmax())
+    next_one = int(np.delete(sizes, largest).max(initial=0))
+    most = sizes[largest] >= max(_FEW, _TIMES * next_one) and 2 * sizes[largest] > len(of_case)
+    return largest if most else None
+
+
+def _keys_of(alone: NDArray[np.intp], case_ids: Iterable[Any] | None, n_cases: int) -> list[str]:
+    if not len(alone):
+        return []
+    if case_ids is None:
+        return [str(row) for row in alone]
+    keys = case_keys(case_ids)
+    if len(keys) != n_cases:
+        raise ValueError(f"case_ids must name {n_cases} cases, got {len(keys)}")
+    return [str(key) for key in keys[alone]]
+
+
+def _united(found: Sequence[str | None], spelled: Sequence[str]) -> list[str]:
+    spellings = _spellings(found, spelled)
+    if not spellings:
+        return []
+    return [
+        f"{len(spellings)} groups are spelled in more than one way and count as one each "
+        f"({_listed(spellings)})"
+    ]
+
+
+def _spellings(found: Sequence[str | None], spelled: Sequence[str]) -> list[list[str]]:
+    """The different texts of each id that has several, sorted."""
+    often = Counter(found)
+    if len(often) == len(found):
+        return []
+    texts: dict[str, set[str]] = {}
+    for one, text in zip(found, spelled, strict=True):
+        if one is not None and often[one] > 1:
+            texts.setdefault(one, set()).add(text)
+    return sorted(sorted(own) for own in texts.values() if len(own) > 1)
+
+
+def _listed(spellings: Sequence[Sequence[str]]) -> str:
+    first = ["; ".join(" = ".join(map(repr, own)) for own in spellings[:_SHOWN])]
+    return "".join(first) + ("; ..." if len(spellings) > _SHOWN else "")
+
+
+def _unknown(missing: NDArray[np.bool_], written: Sequence[str]) -> list[str]:
+    if not missing.any():
+        return []
+    words = ", ".join(sorted({repr(word) for word in written})[:_SHOWN])
+    return [
+        f"{int(missing.sum())} of {len(missing)} cases have no group id (written as {words}): "
+        "each is a group of its own"
+    ]
+
+
+def _objects(values: Sequence[Any]) -> Objects:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _distinct(values: Iterable[Any]) -> tuple[list[Any], NDArray[np.int64]]:
+    """The distinct values, and the place of each value among them: the rule is worked out once for each."""
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.where(np.ma.getmaskarray(values), None, values.astype(object).data)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        unique, of_value = np.unique(values, return_inverse=True)
+        return list(unique), of_value.reshape(-1).astype(np.int64)
+    listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    try:
+        places = {value: place for place, value in enumerate(dict.fromkeys(listed))}
+    except TypeError:  # lists and the like
+        listed = [_text(value) for value in listed]
+        places = {value: place for place, value in enumerate(dict.fromkeys(listed))}
+    return list(places), np.fromiter((places[value] for value in listed), np.int64, len(listed))
+
+
+def _sorted(ids: Iterable[str]) -> list[str]:
+    """Whole numbers by value, then text by alphabet."""
+    numbers: list[str] = []
+    words: list[str] = []
+    for one in ids:
+        is_number = one[-1:].isdigit() and one.isascii() and len(one) < 4000 and _NUMBER.fullmatch(one)
+        (numbers if is_number else words).append(one)
+    return sorted(numbers, key=int) + sorted(words)
+
+
+def _text(value: Any) -> str:
+    """An id as text; empty where there is none."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, np.integer)):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if value is None or type(value).__name__ == "NAType":  # pandas', which cannot be compared
+        return ""
+    if isinstance(value, (float, np.floating)) and value.is_integer():
+        return str(int(value))
+    try:
+        return "" if value != value else str(value)
+    except ValueError:  # an array
+        return str(value)
+
+
+def _tidy(text: str) -> str:
+    """An id without what nobody sees; letters keep their case."""
+    if text.isascii() and text.isprintable():
+        if "  " in text or text[:1] == " " or text[-1:] == " ":
+            text = " ".join(text.split())
+    else:
+        seen = "".join(map(_seen, unicodedata.normalize("NFKC", text)))
+        text = " ".join(unicodedata.normalize("NFKC", seen).split())
+    if text[-1:] in _NUMBER_ENDS and (number := _NUMBER.fullmatch(text)):
+        digits = number[2].lstrip("0") or "0"
+        return digits if digits == "0" else number[1] + digits
+    return text
+
+
+def _seen(character: str) -> str:
+    kind = unicodedata.category(character)
+    if character.isspace():
+        return " "
+    if kind in ("Cf", "Cc"):
+        return ""
+    if kind == "Pd" or character == "\N{MINUS SIGN}":
+        return "-"
+    return str(unicodedata.decimal(character)) if kind == "Nd" else character
+
+
+def _canonical(tidied: str) -> str | None:
+    if tidied.isascii():
+        folded = tidied.lower()
+    else:
+        # Folding may take an accent apart, and putting it together again may give a letter to be folded.
+        while (folded := unicodedata.normalize("NFKC", tidied.casefold())) != tidied:
+            tidied = folded
+    return None if folded.strip(_AROUND) in MISSING_WORDS else folded
