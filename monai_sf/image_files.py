@@ -125,10 +125,10 @@ def _images_in(image: Image.Image) -> int:
     """How many different images a file holds: thumbnails and a second view of the first one do not count."""
     if not getattr(image, "is_animated", False):
         return 1
-    count = int(getattr(image, "n_frames", 1))
+    count: int = getattr(image, "n_frames", 1)
     if isinstance(image, MpoImagePlugin.MpoImageFile):
         kinds = [entry["Attribute"]["MPType"] for entry in image.mpinfo[0xB002][1:]]  # type: ignore[index]
-        return count - sum(kind.startswith(_SAME_PHOTO) for kind in kinds)
+        return 1 + sum(not kind.startswith(_SAME_PHOTO) for kind in kinds)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         kept = 1
         for page in range(1, count):

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -22,6 +22,9 @@ from monai_sf.datasets.rendered_files import (
 )
 from monai_sf.datasets.rendering import PATCH_SIZE
 from monai_sf.datasets.tree import read_tree
+
+if TYPE_CHECKING:
+    from monai_sf.datasets.lidc_dicom import DicomError
 
 __all__ = ["write_ct_slices", "write_nodule_slices"]
 
@@ -61,7 +64,7 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
         DicomError: Names all slices that are not there or cannot be read; the others are written.
         OSError: If the folder cannot be written.
     """
-    from monai_sf.datasets.lidc_dicom import DicomError, find_series
+    from monai_sf.datasets.lidc_dicom import DicomError, NoDecoderError, find_series
 
     absent = [name for name in _COLUMNS if name not in cases.columns]
     if absent:
@@ -76,7 +79,7 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
     jobs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in todo[list(_COLUMNS)].to_dict("records"):
         jobs[str(row["series_instance_uid"])].append({str(key): value for key, value in row.items()})
-    faults: list[str] = []
+    faults: list[DicomError] = []
     with (
         ThreadPoolExecutor(workers or usable_cores()) as pool,
         tqdm(total=len(todo), desc="cutting CT slices", unit="slice") as bar,
@@ -86,9 +89,12 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
             faults += own_faults
             bar.update(count)
     if faults:
-        listed = "\n  ".join(faults[:_MOST_LISTED])
+        listed = "\n  ".join(map(str, faults[:_MOST_LISTED]))
+        undecoded = sum(isinstance(fault, NoDecoderError) for fault in faults)
+        installing = f"Install what decodes {undecoded} of them and run again. " if undecoded else ""
+        anew = "Get these series anew. " if undecoded < len(faults) else ""
         raise DicomError(
-            f"{len(faults)} of {len(todo)} CT slices cannot be made:\n  {listed}\nGet these series anew; to "
+            f"{len(faults)} of {len(todo)} CT slices cannot be made:\n  {listed}\n{installing}{anew}To "
             'go on without them, move them out of the folder and set missing="drop"'
         )
     return len(todo)
@@ -96,11 +102,12 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
 
 def _write_series(
     job: tuple[str, list[dict[str, Any]]], files: Mapping[str, list[Path]], root: Path
-) -> tuple[list[str], int]:
+) -> tuple[list[DicomError], int]:
     from monai_sf.datasets.lidc_dicom import DicomError, find_slices, read_patch
 
     uid, rows = job
-    found, faults = find_slices(files, {uid: sorted({float(row["z"]) for row in rows})})
+    found, absent = find_slices(files, {uid: sorted({float(row["z"]) for row in rows})})
+    faults = [DicomError(text) for text in absent]
     for row in rows:
         path = found.get((uid, float(row["z"])))
         if path is None:
@@ -108,7 +115,7 @@ def _write_series(
         try:
             patch = read_patch(path, row["centroid_row"], row["centroid_column"], PATCH_SIZE)
         except DicomError as error:
-            faults.append(str(error))
+            faults.append(error)
             continue
         write_whole(root / row["image"], image_bytes(patch))
     return faults, len(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,10 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pydicom
+from pydicom.pixels import get_decoder
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from monai_sf.datasets.tree import Tree
 
-__all__ = ["DicomError", "Slice", "find_series", "find_slices", "read_patch", "slices_of_series"]
+__all__ = [
+    "DicomError",
+    "NoDecoderError",
+    "Slice",
+    "find_series",
+    "find_slices",
+    "read_patch",
+    "slices_of_series",
+]
 
 _TAGS = ["SeriesInstanceUID", "ImagePositionPatient", "InstanceNumber", "StudyInstanceUID"]
 _OUTSIDE_HU = -1024
@@ -24,6 +35,10 @@ _LARGEST = 3071
 
 class DicomError(ValueError):
     """DICOM files are not what the nodules need; names the files and what is wrong."""
+
+
+class NoDecoderError(DicomError):
+    """The pixels are compressed in a way that needs a package which is not installed; names it."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +93,36 @@ def _uid(file: Path) -> str:
     return str(tags.get("SeriesInstanceUID", "")).strip()
 
 
+def _read(file: Path, **options: Any) -> pydicom.Dataset:
+    """A file's data set; one without the preamble and the file's meta information is taken as it is."""
+    header = pydicom.dcmread(file, force=True, **options)
+    if "TransferSyntaxUID" not in header.file_meta:
+        implicit, little = header.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return header
+
+
+def _lacking_decoders(header: pydicom.Dataset) -> str:
+    """How the pixels are compressed, and what decodes that, if nothing that is installed does."""
+    syntax = header.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed:
+        return ""
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        return ""
+    if decoder.is_available:
+        return ""
+    needed = [lacking.partition("requires ")[2] for lacking in decoder.missing_dependencies]
+    either = " or ".join(re.sub(r"^gdcm\b", "python-gdcm", one) for one in needed)  # its name for pip
+    return f"compressed as {syntax.name} ({syntax}), which no installed package decodes: install {either}"
+
+
 def _tags(file: Path) -> dict[str, Any]:
     """The values of some tags; none of a broken file, which is said where a slice of it is needed."""
     try:
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+        header = _read(file, stop_before_pixels=True, specific_tags=_TAGS)
         return {name: header.get(name) for name in _TAGS if name in header}  # values are decoded here
     except OSError:
         raise
@@ -138,13 +179,16 @@ def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[
         (size, size) int16; -1024 outside of the slice.
 
     Raises:
+        NoDecoderError: If the pixels are compressed, and what decodes them is not installed; names it.
         DicomError: If the file has no pixels, or they cannot be decoded, are not one grey channel, or lack
             the rescaling to Hounsfield units.
     """
     try:
-        header = pydicom.dcmread(file)
+        header = _read(file)
         if "PixelData" not in header:
             raise DicomError(f"{file} has no pixel data")
+        if lacking := _lacking_decoders(header):
+            raise NoDecoderError(f"{file} is {lacking}")
         pixels = np.asarray(header.pixel_array)
     except DicomError:
         raise
@@ -152,9 +196,9 @@ def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[
         raise DicomError(f"{file} cannot be decoded: {error}") from error
     if pixels.ndim != 2:
         raise DicomError(f"{file} is no single grey slice: its pixels are of the shape {pixels.shape}")
-    lacking = [name for name in ("RescaleSlope", "RescaleIntercept") if name not in header]
-    if lacking:
-        raise DicomError(f"{file} lacks {' and '.join(lacking)}: it cannot be brought to Hounsfield units")
+    absent = [name for name in ("RescaleSlope", "RescaleIntercept") if name not in header]
+    if absent:
+        raise DicomError(f"{file} lacks {' and '.join(absent)}: it cannot be brought to Hounsfield units")
     if not (0 <= row < pixels.shape[0] and 0 <= column < pixels.shape[1]):
         raise DicomError(
             f"{file} is {pixels.shape[0]} x {pixels.shape[1]}, and the nodule's centre is at row {row:g} and "

@@ -114,9 +114,11 @@ class Tree:
 def _begins_as_dicom(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            head = file.read(132)
     except OSError:
         return False
+    # older files lack the 128 bytes before "DICM" and begin with a tag of group 2 or 8, element below 256
+    return head[128:] == b"DICM" or (head[:2] in (b"\2\0", b"\b\0") and head[3:4] == b"\0")
 
 
 def _shared(path: str, folder: str) -> int:

@@ -8,7 +8,14 @@ import pandas as pd
 import pydicom
 import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    generate_uid,
+)
 
 from monai_sf.datasets import MissingImagesError, build_cases, split_cases, write_nodule_slices
 from monai_sf.datasets import lung_nodule_ct as lung
@@ -210,6 +217,54 @@ def test_slices_that_are_not_the_annotated_ones(tmp_path: Path) -> None:
         header.save_as(small)
         with pytest.raises(DicomError, match=rf"a\.dcm: RescaleSlope .*{message}"):
             read_patch(small, 5, 5, 16)
+
+
+@pytest.mark.parametrize("kept", ["meta information", "nothing"])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_files_without_a_preamble_are_read(
+    two: pd.DataFrame, tmp_path: Path, kept: str, syntax: pydicom.uid.UID
+) -> None:
+    def cut(root: Path) -> list[np.ndarray]:
+        cases = build_cases("lung_nodule_ct", root, missing="drop")
+        assert set(cases["source"]) == {"ct"}
+        assert len(cases) == write_nodule_slices(cases, root) == 5
+        return [np.load(root / image) for image in cases.sort_values("slice_offset")["image"]]
+
+    download(tmp_path / "whole", two.iloc[0], folder="a")
+    names = ["a.dcm", "b.DCM", "c", "d.1", "e"]
+    for file, name in zip(download(tmp_path / "bare", two.iloc[0], folder="a"), names, strict=True):
+        header = pydicom.dcmread(file)
+        header.file_meta.TransferSyntaxUID = syntax
+        header.save_as(file, implicit_vr=syntax.is_implicit_VR, little_endian=True)
+        length = pydicom.dcmread(file).file_meta.FileMetaInformationGroupLength
+        begin = 132 if kept == "meta information" else 144 + length
+        file.with_name(name).write_bytes(file.read_bytes()[begin:])
+        file.unlink()
+    np.testing.assert_array_equal(cut(tmp_path / "bare"), cut(tmp_path / "whole"))
+
+
+def test_a_missing_decoder_is_named_and_no_new_download_asked_for(two: pd.DataFrame, tmp_path: Path) -> None:
+    files = download(tmp_path, two.iloc[0], folder="a")
+    for file in files[:2]:
+        header = pydicom.dcmread(file)
+        header.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
+        header["PixelData"].is_undefined_length = True
+        header.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        header.save_as(file)
+    cases = build_cases("lung_nodule_ct", tmp_path, missing="drop")
+    with pytest.raises(DicomError, match="2 of 5 CT slices cannot be made") as caught:
+        write_nodule_slices(cases, tmp_path)
+    said = str(caught.value)
+    assert "1-005.dcm is compressed as JPEG Lossless" in said
+    assert "(1.2.840.10008.1.2.4.70), which no installed package decodes: install python-gdcm>=" in said
+    assert "pylibjpeg-libjpeg>=" in said
+    assert "Install what decodes 2 of them and run again. To go on" in said
+    assert "anew" not in said
+    files[4].unlink()
+    for image in (tmp_path / "ct").rglob("*.npy"):
+        image.unlink()
+    with pytest.raises(DicomError, match=r"Install what decodes 2 of .*\. Get these series anew\. To go"):
+        write_nodule_slices(cases, tmp_path)
 
 
 def test_only_the_files_of_the_nodule_are_decoded(
