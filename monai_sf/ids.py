@@ -177,9 +177,8 @@ def case_keys(case_ids: Iterable[Any]) -> Objects:
 
     Names of files may differ in nothing but spelling: those are two cases, and their exact text is the key.
     """
-    unique, of_case = _distinct(case_ids)
-    text = [str(value) for value in unique]
-    found = [canonical_id(value) for value in unique]
+    text, of_case = _distinct(map(str, case_ids))  # as text, for 1 and 1.0 are equal numbers
+    found = [canonical_id(value) for value in text]
     often = Counter(found)
     keys = [exact if one is None or often[one] > 1 else one for exact, one in zip(text, found, strict=True)]
     return _objects(keys)[of_case]
@@ -187,8 +186,8 @@ def case_keys(case_ids: Iterable[Any]) -> Objects:
 
 def case_notes(case_ids: Iterable[Any]) -> list[str]:
     """Return what to say about case ids that differ in spelling only: they stay different cases."""
-    unique, _ = _distinct(case_ids)
-    spellings = _spellings([canonical_id(value) for value in unique], [str(value) for value in unique])
+    text, _ = _distinct(map(str, case_ids))
+    spellings = _spellings([canonical_id(value) for value in text], text)
     if not spellings:
         return []
     return [
