@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from monai_sf.datasets.same_names import choose_files
 from monai_sf.datasets.tables import TableError, find_table
 from monai_sf.datasets.tree import TableFile, Tree, read_tree
 from monai_sf.ids import group_cases
@@ -82,13 +83,8 @@ class Reading:
     def of(cls, dataset: str, dataset_dir: str | os.PathLike[str]) -> Reading:
         """Walk over the folder."""
         reading = cls(dataset, read_tree(os.fspath(dataset_dir)))
-        if links := reading.tree.outward:
-            reading.note(
-                f"{len(links)} links lead out of the folder or nowhere and were not followed "
-                f"(first: {', '.join(links[:5])})"
-            )
-        if archives := reading.tree.unreadable:
-            reading.note(f"{len(archives)} folders or zip files cannot be opened: {', '.join(archives[:5])}")
+        for remark in reading.tree.remarks():
+            reading.note(remark)
         return reading
 
     def note(self, text: str) -> None:
@@ -159,18 +155,23 @@ class Reading:
     def locate(
         self, source: str, table: TableFile, images: list[str], *, parts: int
     ) -> tuple[list[str], npt.NDArray[np.bool_]]:
-        """Where the images lie; for those that are nowhere, where they would be as published."""
+        """Where the images lie; for those that are nowhere, where they would be as published.
+
+        Raises:
+            AmbiguousImagesError: If several files could be an image, and their content differs.
+        """
         names = ["/".join(image.rsplit("/", parts)[-parts:]) for image in images]
-        found, ambiguous = self.tree.find_images(names, table.folder)
-        if ambiguous:
-            self.note(
-                f"{ambiguous} images of {source} lie in several folders; those nearest to {table} are used"
-            )
+        found = self.tree.find_images(names)
+        published = [_published(table.folder, image) for image in images]
+        several = {path: own for path, own in zip(published, found, strict=True) if len(own) > 1}
+        choice = choose_files(self.tree.root, several, table.folder)
+        for note in choice.notes:
+            self.note(f"{source}: {note}")
         paths = [
-            _published(table.folder, image) if path is None else path
-            for image, path in zip(images, found, strict=True)
+            choice.files[path] if len(own) > 1 else own[0] if own else path
+            for path, own in zip(published, found, strict=True)
         ]
-        return paths, np.array([path is not None for path in found], dtype=np.bool_)
+        return paths, np.array([bool(own) for own in found], dtype=np.bool_)
 
     def finish(self, missing: str) -> pd.DataFrame:
         """The case table of all sources.

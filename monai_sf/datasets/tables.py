@@ -180,11 +180,11 @@ def whole_numbers(table: TableFile, values: pd.Series, column: str) -> pd.Series
         TableError: If an id is missing or no whole number; names the rows.
     """
     digits = values.str.replace(r"\.0*$", "", regex=True)
-    if (wrong := ~digits.str.fullmatch(r"[0-9]+").fillna(False).astype(bool)).any():
-        listed = ", ".join(f"row {k + 1} ({value!r})" for k, value in values[wrong].head(10).items())
-        raise TableError(
-            f"{table}: {column} must be whole numbers, {int(wrong.sum())} are not (first: {listed})"
-        )
+    wrong = ~digits.str.fullmatch(r"[0-9]+").fillna(False).to_numpy(np.bool_)
+    if wrong.any():
+        rows = np.flatnonzero(wrong)
+        listed = ", ".join(f"row {row + 1} ({values.iloc[row]!r})" for row in rows[:10])
+        raise TableError(f"{table}: {column} must be whole numbers, {len(rows)} are not (first: {listed})")
     return digits
 
 

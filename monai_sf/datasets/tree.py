@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ __all__ = ["TableFile", "Tree", "read_tree"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 _MARKER_OF_PHANTOMS = "PHANTOM"
+_SPECIAL = "entries are pipes, sockets or devices"
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,44 @@ class Tree:
         root: The folder.
         files: Sorted.
         tables: Files that may be tables, and the ones in zip files.
-        outward: Links that lead out of the folder, which are not followed, and broken ones.
+        links: Links that lead out of the folder, and were followed, to where they lead.
+        left_out: What is not in ``files``, to why: links that lead nowhere or to a folder above them, pipes,
+            sockets and devices.
         unreadable: Zip files, and folders with a "/", that cannot be opened.
     """
 
     root: Path
     files: tuple[str, ...]
     tables: tuple[TableFile, ...]
-    outward: tuple[str, ...]
+    links: Mapping[str, str]
+    left_out: Mapping[str, str]
     unreadable: tuple[str, ...]
 
     @property
     def is_phantom(self) -> bool:
-        """Whether the folder, one below it or one above it is marked as one of made-up images."""
+        """Whether this folder, one above or below it, or one above a link's goal is marked as made up."""
+        above = set(self.root.resolve().parents)
+        for goal in {os.path.dirname(goal) for goal in self.links.values()}:
+            above |= {Path(goal), *Path(goal).parents}
         return any(path.rsplit("/", 1)[-1] == _MARKER_OF_PHANTOMS for path in self.files) or any(
-            (folder / _MARKER_OF_PHANTOMS).is_file() for folder in self.root.resolve().parents
+            (folder / _MARKER_OF_PHANTOMS).is_file() for folder in above
         )
+
+    def remarks(self) -> list[str]:
+        """What the reader of a report should know of the walk."""
+        remarks = []
+        if self.links:
+            first = "; ".join(f"{link} to {goal}" for link, goal in list(self.links.items())[:5])
+            remarks.append(
+                f"{len(self.links)} links lead out of the folder and are followed (first: {first})"
+            )
+        for why in sorted(set(self.left_out.values())):
+            paths = [path for path, own in self.left_out.items() if own == why]
+            remarks.append(f"{len(paths)} {why} and are left out (first: {', '.join(paths[:5])})")
+        if self.unreadable:
+            first = ", ".join(self.unreadable[:5])
+            remarks.append(f"{len(self.unreadable)} folders or zip files cannot be opened: {first}")
+        return remarks
 
     def dicom_files(self) -> Iterator[str]:
         """Files that end with ``.dcm``, and those with no ending, or a number for it, that begin as DICOM."""
@@ -73,42 +96,25 @@ class Tree:
             if ending == "dcm" or ((not dot or ending.isdigit()) and _begins_as_dicom(self.root / path)):
                 yield path
 
-    def find_images(self, names: Sequence[str], near: str) -> tuple[list[str | None], int]:
-        """The image file of each name; neither letter case nor the kind of image file matters.
-
-        Where several files have the name, the one that shares most of its folders with ``near`` is taken,
-        then the one with the same ending, then that with the shortest path, then the first by alphabet.
+    def find_images(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """The image files of each name; neither letter case nor the kind of image file matters.
 
         Args:
             names: The last parts of the paths, all with as many folders: ``train/p1/study1/view1.jpg``.
-            near: Folder of the table that names them.
 
         Returns:
-            A path, relative to the root, for each name, or None; and how many names had several files.
+            For each name the paths of all files that have it, relative to the root; which of several is meant
+            :func:`monai_sf.datasets.same_names.choose_files` decides.
         """
         parts = names[0].count("/") + 1 if len(names) else 1
-        first: dict[str, str] = {}
-        several: dict[str, list[str]] = {}
+        found: dict[str, tuple[str, ...]] = {}
         for path in self.files:
             stem, suffix = os.path.splitext(path.lower())
             if suffix not in IMAGE_SUFFIXES:
                 continue
             key = stem if parts > stem.count("/") else "/".join(stem.rsplit("/", parts)[-parts:])
-            if first.setdefault(key, path) != path:
-                several.setdefault(key, [first[key]]).append(path)
-        found: list[str | None] = []
-        ambiguous = 0
-        for name in names:
-            key, suffix = os.path.splitext(name.lower())
-            path_ = first.get(key)
-            if key in several:
-                ambiguous += 1
-                path_ = min(
-                    several[key],
-                    key=lambda p: (-_shared(p, near), not p.lower().endswith(suffix), len(p), p),
-                )
-            found.append(path_)
-        return found, ambiguous
+            found[key] = (*found.get(key, ()), path)
+        return [found.get(os.path.splitext(name.lower())[0], ()) for name in names]
 
 
 def _begins_as_dicom(path: Path) -> bool:
@@ -121,20 +127,12 @@ def _begins_as_dicom(path: Path) -> bool:
     return head[128:] == b"DICM" or (head[:2] in (b"\2\0", b"\b\0") and head[3:4] == b"\0")
 
 
-def _shared(path: str, folder: str) -> int:
-    count = 0
-    for mine, other in zip(path.split("/"), folder.split("/"), strict=False):
-        if mine != other:
-            break
-        count += 1
-    return count
-
-
 def read_tree(root: str | Path) -> Tree:
     """Walk over a folder once.
 
-    Hidden files, and the ``__MACOSX`` folders of unpacked archives, are left out. A link is followed where
-    it leads to a file inside of the folder.
+    Hidden files, and the ``__MACOSX`` folders of unpacked archives, are left out, and what is no file: pipes,
+    sockets, devices. Links are followed, out of the folder too, but each folder is walked once, and none that
+    a link lies in: neither loops nor two links to one folder give a file twice.
 
     Raises:
         FileNotFoundError: If the folder is not there.
@@ -145,7 +143,7 @@ def read_tree(root: str | Path) -> Tree:
         raise FileNotFoundError(f"dataset_dir {root} is not there; give the folder with the downloaded files")
     if not root.is_dir():
         raise NotADirectoryError(f"dataset_dir {root} is not a folder; unpack it, or give its parent folder")
-    files, outward, unreadable = _walk(root)
+    files, links, left_out, unreadable = _walk(root)
     files.sort()
     tables = [TableFile(path) for path in files if _may_be_table(path)]
     for path in files:
@@ -153,7 +151,7 @@ def read_tree(root: str | Path) -> Tree:
             try:
                 with zipfile.ZipFile(root / path) as archive:
                     names: Iterable[str] = archive.namelist()
-            except (zipfile.BadZipFile, PermissionError):
+            except Exception:  # a damaged directory raises errors of many kinds
                 unreadable.append(path)
                 continue
             tables += [
@@ -161,7 +159,14 @@ def read_tree(root: str | Path) -> Tree:
                 for name in names
                 if _may_be_table(name) and not name.startswith("__MACOSX") and not name.endswith("/")
             ]
-    return Tree(root, tuple(files), tuple(tables), tuple(sorted(outward)), tuple(unreadable))
+    return Tree(
+        root,
+        tuple(files),
+        tuple(tables),
+        dict(sorted(links.items())),
+        dict(sorted(left_out.items())),
+        tuple(unreadable),
+    )
 
 
 def _may_be_table(path: str) -> bool:
@@ -169,14 +174,26 @@ def _may_be_table(path: str) -> bool:
     return name.removesuffix(".gz").endswith((".csv", ".tab", ".tsv", ".xlsx")) or "." not in name
 
 
-def _walk(root: Path) -> tuple[list[str], list[str], list[str]]:
-    inside = os.path.realpath(root) + os.sep
+def _walk(root: Path) -> tuple[list[str], dict[str, str], dict[str, str], list[str]]:
+    """Files, links that lead out, what is left out and why, folders that may not be opened."""
+    home = os.path.realpath(root)
     files: list[str] = []
-    outward: list[str] = []
+    links: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     closed: list[str] = []
-    todo = [("", str(root))]
-    while todo:
-        prefix, folder = todo.pop()
+    walked = {home}
+    todo = [("", str(root), home)]  # path below the root, path to open, where that really is
+    linked: list[tuple[str, str, str]] = []
+    while todo or linked:
+        if not todo:  # all that is inside of a folder comes before what is linked into it
+            linked.sort(reverse=True)
+            prefix, folder, goal = linked.pop()
+            if goal in walked:
+                continue
+            walked.add(goal)
+            links[prefix.rstrip("/")] = goal
+            todo.append((prefix, folder, goal))
+        prefix, folder, place = todo.pop()
         try:
             found = os.scandir(folder)
         except PermissionError:
@@ -186,16 +203,33 @@ def _walk(root: Path) -> tuple[list[str], list[str], list[str]]:
             continue
         with found as entries:
             for entry in entries:
+                path = prefix + entry.name
                 if entry.name.startswith(".") or entry.name == "__MACOSX":
                     continue
-                if entry.is_symlink():
-                    goal = os.path.realpath(entry.path)
-                    if not (goal + os.sep).startswith(inside) or not os.path.exists(goal):
-                        outward.append(prefix + entry.name)
-                    elif os.path.isfile(goal):  # folders inside are walked at their own place
-                        files.append(prefix + entry.name)
-                elif entry.is_dir():
-                    todo.append((f"{prefix}{entry.name}/", entry.path))
+                if not entry.is_symlink():
+                    goal = os.path.join(place, entry.name)
+                    if entry.is_file():
+                        files.append(path)
+                    elif not entry.is_dir():
+                        left_out[path] = _SPECIAL
+                    elif goal not in walked:
+                        walked.add(goal)
+                        todo.append((f"{path}/", entry.path, goal))
+                    continue
+                goal = os.path.realpath(entry.path)
+                if os.path.isfile(goal):
+                    files.append(path)
+                    if not _holds(home, goal):
+                        links[path] = goal
+                elif not os.path.isdir(goal):
+                    there = os.path.exists(goal)
+                    left_out[path] = _SPECIAL if there else "links lead nowhere"
+                elif _holds(goal, place) or _holds(goal, home):
+                    left_out[path] = "links lead to a folder above them"
                 else:
-                    files.append(prefix + entry.name)
-    return files, outward, closed
+                    linked.append((f"{path}/", entry.path, goal))
+    return files, links, left_out, closed
+
+
+def _holds(folder: str, path: str) -> bool:
+    return (path + os.sep).startswith(folder.rstrip(os.sep) + os.sep)

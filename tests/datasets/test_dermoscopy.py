@@ -28,8 +28,11 @@ def ph2(root: Path, rows: list[list[str | None]], *, header: str = "Image Name")
     path = root / "ph2/PH2_dataset.xlsx"
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [header, "Histological Diagnosis", "Common Nevus", "Atypical Nevus", "Melanoma"]
-    blank: list[str | None] = [None] * 5
-    pd.DataFrame([blank, ["PH2", *blank[1:]], names, *rows]).to_excel(path, index=False, header=False)
+    sheet = [[], ["PH2"], names, *rows]
+    width = max(map(len, sheet))
+    pd.DataFrame([[*row, *[None] * (width - len(row))] for row in sheet]).to_excel(
+        path, index=False, header=False
+    )
     touch(root / "ph2", [f"{row[0]}/{row[0]}_Dermoscopic_Image/{row[0]}.bmp" for row in rows])
     return path
 

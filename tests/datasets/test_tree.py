@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import zipfile
 from pathlib import Path
 
@@ -15,19 +16,14 @@ from monai_sf.datasets.tree import read_tree
 def test_names_are_found_in_any_letter_case_and_kind(tmp_path: Path) -> None:
     touch(tmp_path, ["a/B/Img1.JPG", "a/b/img2.png", "a/img1_mask.png", "img3.txt", ".hidden/img3.png"])
     tree = read_tree(tmp_path)
-    assert tree.find_images(["IMG1.jpg", "img2.jpg", "img3.jpg"], "") == (
-        ["a/B/Img1.JPG", "a/b/img2.png", None],
-        0,
-    )
-    assert tree.find_images(["b/IMG1.jpg", "c/img2.jpg"], "") == (["a/B/Img1.JPG", None], 0)
-
-
-def test_of_several_files_the_nearest_is_taken(tmp_path: Path) -> None:
-    touch(tmp_path, ["small/i.jpg", "full/x/i.jpg", "full/x/i.png", "a/i.jpg"])
-    tree = read_tree(tmp_path)
-    assert tree.find_images(["i.png"], "full") == (["full/x/i.png"], 1)
-    assert tree.find_images(["i.jpg"], "small") == (["small/i.jpg"], 1)
-    assert tree.find_images(["i.jpg"], "elsewhere") == (["a/i.jpg"], 1)
+    assert tree.find_images(["IMG1.jpg", "img2.jpg", "img3.jpg"]) == [
+        ("a/B/Img1.JPG",),
+        ("a/b/img2.png",),
+        (),
+    ]
+    assert tree.find_images(["b/IMG1.jpg", "c/img2.jpg"]) == [("a/B/Img1.JPG",), ()]
+    touch(tmp_path, ["b/img1.png"])
+    assert read_tree(tmp_path).find_images(["img1.jpg"]) == [("a/B/Img1.JPG", "b/img1.png")]
 
 
 @pytest.mark.parametrize("folder", [".", "made/up", "made/up/ham10000"])
@@ -38,7 +34,7 @@ def test_made_up_images_are_called_so_from_any_folder(tmp_path: Path, folder: st
     assert set(build_cases("dermoscopy", tmp_path / folder)["data_kind"]) == {"phantom"}
 
 
-def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+def test_links_out_of_the_folder_are_followed_and_said(tmp_path: Path) -> None:
     touch(tmp_path, ["outside/ISIC_1.jpg", "outside/more/ISIC_2.jpg"])
     root = tmp_path / "inside"
     ham10000(root, [("L1", "ISIC_1", "nv"), ("L2", "ISIC_2", "mel"), ("L3", "ISIC_3", "mel")])
@@ -46,17 +42,61 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
         (root / f"ham10000/images/{name}.jpg").unlink()
     (root / "ISIC_1.jpg").symlink_to(tmp_path / "outside/ISIC_1.jpg")
     (root / "more").symlink_to(tmp_path / "outside/more")
-    (root / "loop").symlink_to(root)
-    (root / "alias.jpg").symlink_to(root / "ham10000/images/ISIC_3.jpg")
+    cases = build_cases("dermoscopy", root)
+    images = ["ISIC_1.jpg", "more/ISIC_2.jpg", "ham10000/images/ISIC_3.jpg"]
+    assert cases["image"].tolist() == images
+    first = f"ISIC_1.jpg to {tmp_path}/outside/ISIC_1.jpg; more to {tmp_path}/outside/more"
+    note = f"2 links lead out of the folder and are followed (first: {first})"
+    assert note in cases.attrs["reading"]["notes"]
+
+
+def test_links_give_no_file_twice_and_no_loop(tmp_path: Path) -> None:
+    touch(tmp_path, ["x/y/a.jpg", "x/b.jpg", "root/in/c.jpg"])
+    root = tmp_path / "root"
+    (root / "1").symlink_to(tmp_path / "x/y")  # part of the next
+    (root / "2").symlink_to(tmp_path / "x")
+    (root / "3").symlink_to(tmp_path / "x")
+    (root / "4").symlink_to(root / "in")
+    (root / "in/loop").symlink_to(root)
+    (root / "up").symlink_to(tmp_path)
+    (root / "nowhere").symlink_to(tmp_path / "not there")
+    (root / "itself").symlink_to(root / "itself")
+    (tmp_path / "x/y/back").symlink_to(tmp_path / "x")  # a loop outside
+    (tmp_path / "x/home").symlink_to(root)
+    (root / "alias.jpg").symlink_to(root / "in/c.jpg")
     tree = read_tree(root)
-    assert tree.outward == ("ISIC_1.jpg", "more")
-    assert "alias.jpg" in tree.files
-    assert not any(name.startswith("loop") for name in tree.files)
-    with pytest.raises(MissingImagesError, match="images of 2 of 3 cases"):
-        build_cases("dermoscopy", root)
-    cases = build_cases("dermoscopy", root, missing="drop")
-    assert cases["case_id"].tolist() == ["ham10000-ISIC_3"]
-    assert any("2 links lead out of the folder" in note for note in cases.attrs["reading"]["notes"])
+    assert tree.files == ("1/a.jpg", "2/b.jpg", "alias.jpg", "in/c.jpg")
+    assert tree.links == {"1": str(tmp_path / "x/y"), "2": str(tmp_path / "x")}
+    above, nowhere = "links lead to a folder above them", "links lead nowhere"
+    assert tree.left_out == {
+        **dict.fromkeys(("1/back", "2/home", "in/loop", "up"), above),
+        **dict.fromkeys(("itself", "nowhere"), nowhere),
+    }
+    assert "2 links lead nowhere and are left out (first: itself, nowhere)" in tree.remarks()
+
+
+def test_made_up_images_that_are_linked_are_called_so(tmp_path: Path) -> None:
+    ham10000(tmp_path / "made/up", [("L1", "ISIC_1", "nv"), ("L2", "ISIC_2", "mel")])
+    touch(tmp_path / "made", ["PHANTOM"])
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/link").symlink_to(tmp_path / "made/up/ham10000")
+    assert set(build_cases("dermoscopy", tmp_path / "data")["data_kind"]) == {"phantom"}
+
+
+@pytest.mark.parametrize("name", ["ISIC_2.jpg", "HAM10000_metadata.csv", "x.zip", "1-001.dcm", "IM0001"])
+def test_pipes_and_sockets_are_not_opened(tmp_path: Path, name: str) -> None:
+    """Opening one waits for a writer, for ever."""
+    ham10000(tmp_path, [("L1", "ISIC_1", "nv")])
+    os.mkfifo(tmp_path / name)
+    (tmp_path / "linked.csv").symlink_to(tmp_path / name)
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(os.path.relpath(tmp_path / "s.png"))  # a path of its own may be too long
+    tree = read_tree(tmp_path)
+    assert len(tree.left_out) == 3
+    assert list(tree.dicom_files()) == []
+    cases = build_cases("dermoscopy", tmp_path)
+    assert cases["case_id"].tolist() == ["ham10000-ISIC_1"]
+    assert any("3 entries are pipes, sockets or devices" in n for n in cases.attrs["reading"]["notes"])
 
 
 def test_folders_that_may_not_be_read_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
