@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from monai_sf.ids import Groups, group_cases
 from monai_sf.metrics.areas import augrc, augrc_of, aurc, aurc_of, eaugrc, eaugrc_of, eaurc, eaurc_of
 from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, check_binary, check_cases
 from monai_sf.metrics.curve import Levels, rank_cases
@@ -47,9 +49,11 @@ _NEEDS_BINARY = (failure_auroc, failure_fpr, failure_average_precision)
 # Resamples that are worked on together: few enough that their counts stay in the processor's cache.
 _BLOCK_CELLS = 2**16
 
+_log = logging.getLogger(__name__)
+
 
 class Interval(NamedTuple):
-    """A confidence interval.
+    """A confidence interval; both ends are NaN where there is none.
 
     Attributes:
         low: Lower end.
@@ -87,27 +91,31 @@ def bootstrap_ci(
         n_resamples: How many resamples to draw.
         level: Probability that the interval is to have, in (0, 1).
         groups: (N,) of numbers or strings. Cases of one group, such as the images of one patient, are drawn
-            together, since they are not independent; as many groups are drawn as there are.
+            together, since they are not independent; as many groups are drawn as there are. Ids are compared
+            as in `monai_sf.ids`: "P1" and "p1 " are one, and so are 1, 1.0 and "01"; a case whose id is
+            missing (None, NaN, "unknown", ...) is a group of its own. What was united is logged.
         seed: Of the draws; the same seed gives the same interval.
 
     Returns:
         (low, high). Resamples in which the metric is not defined (no failure was drawn, say) are left out.
+        (NaN, NaN) where there is a single group (or case): it says nothing about how much others differ.
 
     Raises:
-        ValueError: If metric is not one of those, an argument is out of range, the metric is not defined in
-            any resample, and as in `risk_coverage_curve`.
+        ValueError: If metric is not one of those, an argument is out of range, a placeholder such as
+            "anonymous" is the group of most cases, the metric is not defined in any resample, and as in
+            `risk_coverage_curve`.
     """
     of_levels = _metric_of_levels(metric)
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), got {level}")
+    check_draws(n_resamples, level)
     values, errors = check_cases(confidence, error)
     if _base(metric) in _NEEDS_BINARY:
         check_binary(errors)
     order, ends = (_on_cpu(part) for part in rank_cases(values))
     ranked_error = _on_cpu(errors)[order]
-    ranked_groups = None if groups is None else _group_numbers(groups, len(values))[order]
+    known = None if groups is None else groups_of(groups, len(values))
+    if (len(values) if known is None else len(known)) < 2:
+        return Interval(float("nan"), float("nan"))
+    ranked_groups = None if known is None else known.of_case[order]
     estimates = np.concatenate(
         [
             of_levels(levels)
@@ -144,13 +152,30 @@ def _on_cpu(array: Array) -> NumpyArray:
     return result
 
 
-def _group_numbers(groups: ArrayLike, n_cases: int) -> NumpyArray:
-    """Number of the group, from 0, of every case (N,)."""
-    names = _on_cpu(groups) if isinstance(groups, Tensor) else np.asarray(groups)
+def check_draws(n_resamples: int, level: float) -> None:
+    """Raise ValueError unless there are resamples and the level is one."""
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), got {level}")
+
+
+def groups_of(groups: Any, n_cases: int) -> Groups:
+    """The groups of the cases, by the rule for ids.
+
+    Raises:
+        ValueError: If there are not as many entries as cases, or a placeholder is the group of most of them.
+    """
+    given = groups.detach().cpu().numpy() if isinstance(groups, Tensor) else groups
+    names = given if isinstance(given, np.ndarray) else np.asarray(given, object)
     if names.shape != (n_cases,):
         raise ValueError(f"groups must have shape ({n_cases},) like confidence, got {names.shape}")
-    numbers: NumpyArray = np.unique(names, return_inverse=True)[1]
-    return numbers
+    known = group_cases(names)
+    if len(known) > 1:  # a single group has no interval, whatever it is called
+        known.check()
+    for note in known.notes:
+        _log.warning("groups: %s", note)
+    return known
 
 
 def _resampled_levels(

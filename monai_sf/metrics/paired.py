@@ -2,7 +2,7 @@
 
 Both are judged on the *same* resampled patients, so that what makes a resample easy or hard for both cancels
 in the difference. Each group (patient) is drawn independently, Poisson(1) times in a resample, from a stream
-of random numbers of its own that its name starts. That is the bootstrap with a random number of draws (Hanley
+of random numbers of its own that its id starts, in canonical spelling (`monai_sf.ids`). That is the bootstrap with a random number of draws (Hanley
 & MacGibbon, "Creating non-parametric bootstrap samples using Poisson frequencies", Comput. Methods Programs
 Biomed. 2006). Why so: a patient then is drawn equally often wherever it occurs - in the image with and
 without corruption, in the runs of all methods and seeds, in two overlapping test sets - although no two of
@@ -27,6 +27,8 @@ from monai_sf.metrics.bootstrap import (
     _base,
     _metric_of_levels,
     _on_cpu,
+    check_draws,
+    groups_of,
 )
 from monai_sf.metrics.curve import Levels, rank_cases
 
@@ -39,9 +41,10 @@ class Difference(NamedTuple):
 
     Attributes:
         estimate: On all cases, in the metric's unit.
-        low: Lower end of the percentile interval.
-        high: Upper end.
-        p_value: Two-sided, in [2 / (resamples + 1), 1]; below 1 - level where the interval leaves out 0.
+        low: Lower end of the percentile interval; NaN where there is none.
+        high: Upper end; NaN where there is none.
+        p_value: Two-sided, in [2 / (resamples + 1), 1]; below 1 - level where the interval leaves out 0. NaN
+            where there is no interval.
     """
 
     estimate: float
@@ -66,17 +69,20 @@ def paired_bootstrap(
         metric: As for `bootstrap_ci`.
         first: Confidence (N,) and error (N,), which may be those of another prediction than the second's.
         second: The same of the other, case by case.
-        groups: (N,) names or numbers; cases of one group are drawn together. By default each case is one.
+        groups: (N,) names or numbers, as for `bootstrap_ci`; cases of one group are drawn together. By
+            default each case is one.
         n_resamples: How many resamples to draw; no p-value is smaller than 2 / (n_resamples + 1).
         level: Probability that the interval is to have, in (0, 1).
         seed: Of the draws.
 
     Returns:
-        The difference, first minus second. Resamples in which the metric is not defined are left out.
+        The difference, first minus second. Resamples in which the metric is not defined are left out. With a
+            single group there is neither interval nor p-value: they are NaN.
 
     Raises:
-        ValueError: If the two have another number of cases, there are fewer than two groups, an argument is
-            out of range, the metric is not defined in any resample, and as in `risk_coverage_curve`.
+        ValueError: If the two have another number of cases, a placeholder such as "anonymous" is the group of
+            most of them, an argument is out of range, the metric is not defined in any resample, and as in
+            `risk_coverage_curve`.
     """
     of_levels = _metric_of_levels(metric)
     pairs = [check_cases(*first), check_cases(*second)]
@@ -88,20 +94,21 @@ def paired_bootstrap(
     if _base(metric) in _NEEDS_BINARY:
         for _, error in pairs:
             check_binary(error)
-    names = np.arange(n_cases) if groups is None else np.asarray(groups)
-    if names.shape != (n_cases,):
-        raise ValueError(f"groups must have shape ({n_cases},) like the cases, got {names.shape}")
-    found, of_case = np.unique(names, return_inverse=True)
-    counts = group_counts(found, n_resamples, seed)
-    one, two = (resampled_values(of_levels, c, e, counts, of_case) for c, e in pairs)
-    return difference_of(float(metric(*first)) - float(metric(*second)), one - two, level)
+    check_draws(n_resamples, level)
+    known = groups_of(np.arange(n_cases) if groups is None else groups, n_cases)
+    estimate = float(metric(*first)) - float(metric(*second))
+    if len(known) < 2:
+        return Difference(estimate, float("nan"), float("nan"), float("nan"))
+    counts = group_counts(known.ids, n_resamples, seed)
+    one, two = (resampled_values(of_levels, c, e, counts, known.of_case) for c, e in pairs)
+    return difference_of(estimate, one - two, level)
 
 
 def group_counts(names: Sequence[Any] | NumpyArray, n_resamples: int, seed: int) -> NDArray[np.uint8]:
     """How often each group is drawn in each resample; a group's numbers depend on its name and the seed only.
 
     Args:
-        names: (G,) distinct names or numbers of groups, at least two.
+        names: (G,) distinct ids of groups in canonical spelling, at least two.
         n_resamples: R.
         seed: Of the draws.
 
@@ -117,7 +124,8 @@ def group_counts(names: Sequence[Any] | NumpyArray, n_resamples: int, seed: int)
         raise ValueError(f"groups must hold at least two groups to resample, got {len(names)}")
     counts = np.empty((n_resamples, len(names)), np.uint8)
     for column, name in enumerate(names):
-        digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=16).digest()
+        start = f"{seed}/{name}".encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(start, digest_size=16).digest()
         stream = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "big")))
         counts[:, column] = _POISSON_STEPS.searchsorted(stream.random(n_resamples), side="right")
     return counts

@@ -127,6 +127,32 @@ def test_resamples_without_a_failure_are_left_out():
     assert low == high == 1
 
 
+@pytest.mark.parametrize("groups", [["p"] * 120, np.zeros(120), ["P", "p "] * 60])
+def test_one_group_has_no_interval(groups):
+    assert np.isnan(bootstrap_ci(aurc, CONFIDENCE, ERROR, groups=groups)).all()
+    assert np.isnan(bootstrap_ci(aurc, [0.5] * np.ones(1), np.ones(1))).all()
+
+
+def test_a_missing_group_is_one_of_its_own(caplog):
+    patient = np.arange(120.0)
+    full = bootstrap_ci(aurc, CONFIDENCE, ERROR, groups=patient, n_resamples=200)
+    alone = [None, np.nan, "unknown", "", "-", "N/A"] * 20
+    found = bootstrap_ci(aurc, CONFIDENCE, ERROR, groups=alone, n_resamples=200)
+    assert found == full
+    assert "120 of 120 cases have no group id" in caplog.text
+    some = np.where(patient < 30, patient, np.nan)
+    assert bootstrap_ci(aurc, CONFIDENCE, ERROR, groups=some, n_resamples=200) == pytest.approx(
+        full, abs=0.03
+    )
+
+
+def test_spellings_of_a_patient_are_drawn_together(caplog):
+    expected = bootstrap_ci(aurc, CONFIDENCE, ERROR, groups=PATIENT, n_resamples=50)
+    spelled = [(p, float(p), f"{p:04d}", f"{p} ")[i % 4] for i, p in enumerate(PATIENT)]
+    assert bootstrap_ci(aurc, CONFIDENCE, ERROR, groups=spelled, n_resamples=50) == expected
+    assert "groups are spelled in more than one way" in caplog.text
+
+
 def test_undefined_everywhere_is_refused():
     with pytest.raises(ValueError, match="got 0 wrong among 5 cases: failure_auroc is not defined"):
         bootstrap_ci(failure_auroc, np.arange(5.0), np.zeros(5), n_resamples=10)
@@ -138,6 +164,7 @@ def test_undefined_everywhere_is_refused():
         ({"n_resamples": 0}, "n_resamples must be at least 1, got 0"),
         ({"level": 1.0}, r"level must lie in \(0, 1\), got 1.0"),
         ({"level": 0.0}, r"level must lie in \(0, 1\), got 0.0"),
+        ({"groups": ["anonymous"] * 90 + list(range(30))}, "90 of 120 cases have the group 'anonymous'"),
         ({"groups": np.arange(3)}, r"groups must have shape \(120,\) like confidence, got \(3,\)"),
     ],
 )

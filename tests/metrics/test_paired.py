@@ -3,7 +3,9 @@
 import functools
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -177,7 +179,10 @@ def test_holm_refuses_what_is_no_p_value():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"groups": np.zeros(30)}, "at least two groups to resample, got 1"),
+        (
+            {"groups": [0] * 25 + [1, 2, 3, 4, 5]},
+            "25 of 30 cases have the group '0', which looks like a place",
+        ),
         ({"groups": np.zeros(29)}, r"groups must have shape \(30,\)"),
         ({"n_resamples": 0}, "n_resamples must be at least 1, got 0"),
         ({"level": 1.0}, r"level must lie in \(0, 1\), got 1.0"),
@@ -187,6 +192,36 @@ def test_arguments_out_of_range(options, message):
     confidence, error, _ = cases(7)
     with pytest.raises(ValueError, match=message):
         paired_bootstrap(aurc, (confidence, error), (confidence, error), **{"n_resamples": 5, **options})
+
+
+@pytest.mark.parametrize(
+    "groups", [np.zeros(30), ["p"] * 30, ["P", "p ", "p"] * 10, np.array([7, "07", 7.0] * 10, object)]
+)
+def test_one_patient_has_neither_interval_nor_p_value(groups):
+    confidence, error, _ = cases(7)
+    other = cases(6)[0]
+    found = paired_bootstrap(aurc, (confidence, error), (other, error), groups=groups, n_resamples=5)
+    assert found.estimate == aurc(confidence, error) - aurc(other, error)
+    assert np.isnan(found[1:]).all()
+
+
+def test_a_patient_is_drawn_alike_however_its_id_is_spelled():
+    confidence, error, group = cases(5)
+    other = cases(6)[0]
+    spellings = [
+        *(group, group.astype(float), [f"{g:03d}" for g in group], [f" {g}.0" for g in group]),
+        *(pd.Series(group, dtype="Int64"), torch.from_numpy(group)),
+    ]
+    found = {
+        paired_bootstrap(aurc, (confidence, error), (other, error), groups=g, n_resamples=50)
+        for g in spellings
+    }
+    assert len(found) == 1
+    upper, lower = (
+        paired_bootstrap(aurc, (confidence, error), (other, error), groups=[w.format(g) for g in group])
+        for w in ("P{}", " p{}")
+    )
+    assert upper == lower
 
 
 def test_other_numbers_of_cases():
