@@ -143,10 +143,14 @@ def _check_images(images: torch.Tensor) -> torch.Tensor:
     plain = images.as_tensor() if isinstance(images, MetaTensor) else images
     plain = plain.detach()
     low, high = (value.item() for value in plain.aminmax())
-    if not (low >= 0 and high <= 1):
-        problem = "NaN" if low != low else f"values from {low:g} to {high:g}"
-        raise ValueError(f"images must lie in [0, 1], got {problem}; scale or repair them first")
-    return plain
+    if low >= 0 and high <= 1:
+        return plain
+    # Scaling rounds: float32 gives 1.0000001 for what is 1.
+    rounding = max(1e-6, torch.finfo(plain.dtype).eps)
+    if low >= -rounding and high <= 1 + rounding:
+        return plain.clamp(0, 1)
+    problem = "NaN" if low != low else f"values from {low!r} to {high!r}"
+    raise ValueError(f"images must lie in [0, 1], got {problem}; scale or repair them first")
 
 
 def _check_seeds(seeds: Seeds, images: torch.Tensor) -> list[int]:

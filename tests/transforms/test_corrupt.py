@@ -211,13 +211,30 @@ GOOD = torch.full((2, 1, 4, 4), 0.5)
 @pytest.mark.parametrize("severity", [0, 3])
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(float("nan"), "got NaN"), (1.5, "values from 0.5 to 1.5"), (-0.1, "from -0.1 to 0.5")],
+    [
+        (float("nan"), "got NaN"),
+        (1.5, "values from 0.5 to 1.5"),
+        (-0.125, "from -0.125 to 0.5"),
+        (1.00001, r"to 1\.0000"),
+    ],
 )
 def test_bad_pixels(value, message, severity):
     images = GOOD.clone()
     images[1, 0, 2, 3] = value
     with pytest.raises(ValueError, match=message):
         corrupt(images, "elastic", severity, seeds=[0, 1])
+
+
+@pytest.mark.parametrize("severity", [0, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_rounding_adds_to_white_is_taken_off(dtype, severity):
+    images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    images[0, 0, 0], images[1, 0, 0] = 0, 1
+    rounded = images.clone()
+    rounded[0, 0, 0], rounded[1, 0, 0] = -1e-7, 1.0000001
+    expected = corrupt(images, "gaussian_noise", severity, seeds=[0, 1])
+    torch.testing.assert_close(corrupt(rounded, "gaussian_noise", severity, seeds=[0, 1]), expected)
+    assert corrupt(rounded, "gaussian_noise", severity, seeds=[0, 1]).max() <= 1
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf")])
