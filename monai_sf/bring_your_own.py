@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,13 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
 from monai_sf.image_files import named, open_image, open_picture
+from monai_sf.outputs import class_logits, kind_of, refuse_other_order, share_tolerance
 from monai_sf.results import Results, ResultsError, TestSet
-from monai_sf.results_format import check_names
+from monai_sf.results_format import check_names, some
 
 Float = NDArray[np.float64]
 
 #: Probabilities below this are taken for it: their logarithm must be a number that float32 holds.
 SMALLEST = 1e-37
+#: What a confidence may exceed 0 or 1 by.
+ROUNDING = 1e-6
 THUMBNAIL = 64
 _CORRUPTION = re.compile(r"corruption-(?P<kind>.+)-(?P<severity>[1-5])")
 #: Columns of the case table that are made of the other arguments.
@@ -52,16 +56,20 @@ def results_from_arrays(
 ) -> Results:
     """Results of a classifier on N images of one or several test sets.
 
-    Numbers may be NumPy arrays, torch tensors, lists, or columns of pandas.
+    Numbers may be NumPy arrays, torch tensors, lists, or columns of pandas. Cases are told apart by position,
+    not by the index of a Series or table; the same index in another order is refused.
 
     Args:
-        logits: (N, C) class logits, or None when ``probabilities`` are given.
+        logits: (N, C) class logits, or the one logit (N, 1) or (N,) of a binary classifier, how much speaks
+            for class 1; None when ``probabilities`` are given.
         labels: (N,) integers in 0..C-1.
-        probabilities: (N, C) in place of logits, rows that add up to 1.
+        probabilities: (N, C) in place of logits, rows that add up to 1 within the precision that they have,
+            such as two digits or bfloat16.
         features: (N, F), the latent space; without them the report has no map.
         images: (N, H, W) or (N, H, W, 3) uint8; or N paths of image files, or N uint8 arrays of different
             sizes, which are shrunk to 64 pixels.
-        mcd_samples: (N, T, C) of T passes with dropout on: logits, or probabilities where those are given.
+        mcd_samples: (N, T, C) of T passes with dropout on, C as of the logits: logits, or probabilities where
+            those are given.
         learned_confidence: (N,) in [0, 1], of ConfidNet or DeVries, or one minus the reservation of Deep
             Gamblers; say which with ``method``.
         case_ids: N ids. One id may occur once in every domain: a case and its corrupted versions.
@@ -90,6 +98,16 @@ def results_from_arrays(
         raise ResultsError(f"method {method!r} is judged by its learned_confidence, which is missing")
     if learned_confidence is not None and method == "classifier":
         raise ResultsError(f"method 'classifier' has no learned_confidence: name one of {_METHODS[1:]}")
+    _check_order(
+        columns,
+        labels=labels,
+        logits=logits,
+        probabilities=probabilities,
+        features=features,
+        learned_confidence=learned_confidence,
+        case_ids=case_ids,
+        domains=domains,
+    )
     truth = np.asarray(_plain(labels))
     if truth.ndim != 1 or not np.issubdtype(truth.dtype, np.integer):
         raise ResultsError(
@@ -97,27 +115,14 @@ def results_from_arrays(
         )
     n = len(truth)
     given_probabilities = probabilities is not None
-    scores = _matrix(*(("probabilities", probabilities) if given_probabilities else ("logits", logits)), n)
-    if scores.shape[1] < 2:
-        raise ResultsError("there must be at least two classes; one output p means probabilities [1 - p, p]")
-    if not given_probabilities:
-        _refuse_probabilities("logits", scores)
-    arrays: dict[str, NDArray[Any]] = {
-        "logits": (_log("probabilities", scores) if given_probabilities else scores).astype(np.float32)
-    }
+    scores = _scores(logits, probabilities, n)
+    arrays: dict[str, NDArray[Any]] = {"logits": scores.astype(np.float32)}
     if features is not None:
         arrays["features"] = _matrix("features", features, n).astype(np.float32)
     if images is not None:
         arrays["images"] = _images(images, n)
     if mcd_samples is not None:
-        samples = _numbers("mcd_samples", mcd_samples)
-        if samples.ndim != 3 or samples.shape[::2] != scores.shape or not samples.shape[1]:
-            raise ResultsError(
-                f"mcd_samples must be (N, T, C) with N, C = {scores.shape} and T >= 1, got {samples.shape}"
-            )
-        if not given_probabilities:
-            _refuse_probabilities("mcd_samples", samples)
-        arrays |= _reduced(_log("mcd_samples", samples) if given_probabilities else _log_softmax(samples))
+        arrays |= _reduced(_samples(mcd_samples, scores.shape, given_probabilities))
     if learned_confidence is not None:
         sure = _logit(_numbers("learned_confidence", learned_confidence), n)
         if method == "deepgamblers":  # odds of the reservation against all classes together
@@ -130,8 +135,7 @@ def results_from_arrays(
         raise ResultsError(f"class_names must hold {scores.shape[1]} names, got {len(names)}")
     where = [str(d) for d in _listed("domains", domains, n, ["iid"] * n)]
     ids = [str(i) for i in _listed("case_ids", case_ids, n, [str(i) for i in range(n)])]
-    given = columns.to_dict("list") if isinstance(columns, pd.DataFrame) else columns or {}
-    extra = {str(name): list(_plain(values)) for name, values in given.items()}
+    extra = _columns(columns)
     own = [name for name in _OWN_COLUMNS if name in extra]
     if own:
         raise ResultsError(
@@ -147,12 +151,24 @@ def results_from_arrays(
         "class_names": [str(name) for name in names],
         "data_kind": data_kind,
     }
-    return Results(run, cases, _test_sets(where, rows, arrays, dict(kinds or {})))
+    return Results(run, cases, _test_sets(where, rows, arrays, dict({} if kinds is None else kinds)))
 
 
 def _among(name: str, value: str | None, known: Sequence[str | None]) -> None:
     if value not in known:
         raise ResultsError(f"{name} must be one of {[k for k in known if k]}, got {value!r}")
+
+
+def _check_order(columns: Mapping[str, Any] | pd.DataFrame | None, **arguments: Any) -> None:
+    more = (
+        {"columns": columns}
+        if isinstance(columns, pd.DataFrame)
+        else dict({} if columns is None else columns)
+    )
+    try:
+        refuse_other_order({**arguments, **{str(name): values for name, values in more.items()}})
+    except ValueError as error:
+        raise ResultsError(str(error)) from error
 
 
 def _plain(values: Any) -> Any:
@@ -179,14 +195,42 @@ def _numbers(name: str, values: Any) -> Float:
     raise ResultsError(f"{name} must be real numbers, got dtype {given.dtype}")
 
 
-def _refuse_probabilities(name: str, logits: Float) -> None:
-    """Probabilities that are taken for logits give scores that look right and are wrong."""
-    one = np.abs(logits.sum(axis=-1) - 1) < 1e-3
-    if logits.size and logits.shape[-1] > 1 and bool(one.all() and (logits >= 0).all()):
+def _scores(logits: Any, probabilities: Any, n: int) -> Float:
+    """Logits (n, C) of at least two classes."""
+    if logits is None:
+        shares = _matrix("probabilities", probabilities, n)
+        if shares.shape[1] < 2:
+            raise ResultsError("there must be at least two classes; one p means probabilities [1 - p, p]")
+        return _log("probabilities", shares)
+    values = _numbers("logits", logits)
+    column = values[:, None] if values.ndim == 1 else values
+    return _class_logits("logits", _matrix("logits", column, n), logits)
+
+
+def _samples(given: Any, shape: tuple[int, ...], are_probabilities: bool) -> Float:
+    """Log-probabilities (N, T, C) of dropout samples."""
+    samples = _numbers("mcd_samples", given)
+    if samples.ndim == 3 and samples.shape[2] and not are_probabilities:
+        samples = _class_logits("mcd_samples", samples, given)
+    if samples.ndim != 3 or samples.shape[::2] != shape or not samples.shape[1]:
         raise ResultsError(
-            f"{name} are not negative and add up to 1: they are probabilities. Give both the scores and "
-            "mcd_samples as probabilities (probabilities=...), or both as logits"
+            f"mcd_samples must be (N, T, C) with N, C = {shape} and T >= 1, got {samples.shape}"
         )
+    return _log("mcd_samples", samples) if are_probabilities else _log_softmax(samples)
+
+
+def _class_logits(name: str, values: Float, given: Any) -> Float:
+    if not values.shape[-1]:
+        raise ResultsError(f"{name} must have at least one class, got shape {values.shape}")
+    try:
+        checked: Float = class_logits(
+            values, name, kind_of(given if hasattr(given, "dtype") else np.asarray(given))
+        )
+    except ValueError as error:
+        raise ResultsError(
+            f"{error}: probabilities=... takes scores and mcd_samples as probabilities"
+        ) from error
+    return checked
 
 
 def _matrix(name: str, given: Any, n: int) -> Float:
@@ -196,15 +240,34 @@ def _matrix(name: str, given: Any, n: int) -> Float:
     return values
 
 
+def _columns(given: Mapping[str, Sequence[Any]] | pd.DataFrame | None) -> dict[str, list[Any]]:
+    """Columns by name, their entries by position."""
+    if given is None:
+        return {}
+    pairs = [(str(name), _entries(values)) for name, values in given.items()]
+    twice = sorted({name for name, count in Counter(name for name, _ in pairs).items() if count > 1})
+    if twice:
+        raise ResultsError(f"columns must have different names; these occur twice: {twice}")
+    return dict(pairs)
+
+
+def _entries(values: Any) -> list[Any]:
+    """What a sequence holds, with Python's numbers for tensors of one value."""
+    return [
+        entry.item() if hasattr(entry, "detach") and entry.ndim == 0 else entry for entry in _plain(values)
+    ]
+
+
 def _listed(name: str, given: Sequence[Any] | None, n: int, default: list[str]) -> list[Any]:
-    values = default if given is None else list(_plain(given))
+    values = default if given is None else _entries(given)
     if len(values) != n:
         raise ResultsError(f"{name} must have {n} entries (as labels), got {len(values)}")
     return values
 
 
 def _log(name: str, probabilities: Float) -> Float:
-    wrong = (probabilities < 0).any(axis=-1) | (np.abs(probabilities.sum(axis=-1) - 1) > 1e-3)
+    off = np.abs(probabilities.sum(axis=-1) - 1)
+    wrong = (probabilities < 0).any(axis=-1) | ~(off <= share_tolerance(probabilities))
     if wrong.any():
         raise ResultsError(
             f"{name} must not be negative and add up to 1; {int(wrong.sum())} rows do not. Are they logits?"
@@ -230,9 +293,13 @@ def _reduced(log_softmax: Float) -> dict[str, NDArray[Any]]:
 def _logit(confidence: Float, n: int) -> Float:
     if confidence.shape != (n,):
         raise ResultsError(f"learned_confidence must be ({n},) (as labels), got shape {confidence.shape}")
-    outside = int((~((confidence >= 0) & (confidence <= 1))).sum())
-    if outside:
-        raise ResultsError(f"learned_confidence must be in [0, 1]; {outside} values are not")
+    # a sigmoid or one minus a share, rounded
+    outside = confidence[~((confidence >= -ROUNDING) & (confidence <= 1 + ROUNDING))]
+    if len(outside):
+        raise ResultsError(
+            f"learned_confidence must be in [0, 1]; {len(outside)} values are not: "
+            f"{some([float(value) for value in outside])}"
+        )
     inner = np.clip(confidence, SMALLEST, 1 - np.finfo(np.float64).eps / 2)
     logits: Float = np.log(inner) - np.log1p(-inner)
     return logits

@@ -41,15 +41,15 @@ class ConfidenceClassifier(nn.Module):
     Args:
         backbone: a MONAI classifier whose last linear layer gives the logits (DenseNet, EfficientNet, ResNet,
             SENet, ...). It is changed in place.
-        num_classes: number of classes C; must be the backbone's number of outputs.
+        num_classes: number of classes C, at least 2; must be the backbone's number of outputs.
         confidence: makes the method's head from the number of features (see :mod:`monai_sf.heads`); None for
             a classifier and nothing else.
         mean: subtracted from the image, which is in [0, 1].
         std: the image is divided by this, after the mean was subtracted.
 
     Raises:
-        ValueError: the backbone has no linear layer or not ``num_classes`` outputs, or ``std`` is not
-            positive.
+        ValueError: the backbone has no linear layer or not ``num_classes`` outputs, ``num_classes`` is below
+            2, or ``std`` is not positive.
     """
 
     def __init__(
@@ -64,6 +64,8 @@ class ConfidenceClassifier(nn.Module):
         super().__init__()
         if std <= 0:
             raise ValueError(f"std must be positive, got {std}")
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, one logit for each class, got {num_classes}")
         name, last = _last_linear(backbone)
         if last.out_features != num_classes:
             raise ValueError(

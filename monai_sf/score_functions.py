@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-ArrayLike: TypeAlias = "Tensor | np.ndarray[Any, Any]"
+from monai_sf.outputs import class_logits, kind_of, refuse_what_is_no_log_probability
 
-_COMPLEX = (torch.complex32, torch.complex64, torch.complex128, np.complex64, np.complex128)
+ArrayLike: TypeAlias = "Tensor | np.ndarray[Any, Any]"
 
 
 def log_softmax(logits: ArrayLike) -> Tensor:
@@ -25,9 +25,12 @@ def log_softmax(logits: ArrayLike) -> Tensor:
         logits: (..., C), any real numbers; ``-inf`` for a class that is ruled out.
 
     Returns:
-        (..., C) float64, natural logarithms, <= 0.
+        (..., C) float64, natural logarithms, <= 0; C = 2 for one logit, [-z/2, z/2].
     """
-    x = as_float64(logits, "logits", classes=True)
+    return _normalized(logits_of(logits, "logits"))
+
+
+def _normalized(x: Tensor) -> Tensor:
     top = x.argmax(dim=-1, keepdim=True)
     gaps = x - x.gather(-1, top)
     others = gaps.exp().scatter(-1, top, 0.0).sum(dim=-1, keepdim=True)
@@ -75,7 +78,7 @@ def mean_log_softmax(sample_logits: ArrayLike) -> Tensor:
     Returns:
         (..., C) float64, <= 0. Its largest entry is the log of MCD-MSR, its argmax the MC-dropout prediction.
     """
-    return _mean_log_probability(log_softmax(_samples(sample_logits)))
+    return _mean_log_probability(_normalized(_samples(sample_logits)))
 
 
 def expected_entropy(sample_logits: ArrayLike) -> Tensor:
@@ -87,7 +90,7 @@ def expected_entropy(sample_logits: ArrayLike) -> Tensor:
     Returns:
         (...) float64 in [0, log C], nats; higher = less sure.
     """
-    return predictive_entropy(_samples(sample_logits)).mean(dim=0)
+    return entropy_of_log_probabilities(_normalized(_samples(sample_logits))).mean(dim=0)
 
 
 def mutual_information(sample_logits: ArrayLike) -> Tensor:
@@ -101,7 +104,7 @@ def mutual_information(sample_logits: ArrayLike) -> Tensor:
     Returns:
         (...) float64 in [0, log C], nats; higher = less sure.
     """
-    log_p = log_softmax(_samples(sample_logits))
+    log_p = _normalized(_samples(sample_logits))
     information = entropy_of_log_probabilities(_mean_log_probability(log_p)) - entropy_of_log_probabilities(
         log_p
     ).mean(dim=0)
@@ -120,7 +123,7 @@ def deep_gamblers_confidence(logits: ArrayLike, reservation_logit: ArrayLike) ->
     Returns:
         (...) float64, <= 0; its exponential is the probability that the network does not abstain.
     """
-    classes = as_float64(logits, "logits", classes=True)
+    classes = logits_of(logits, "logits", binary=False)
     reservation = as_float64(reservation_logit, "reservation_logit")
     if classes.shape[:-1] != reservation.shape:
         raise ValueError(
@@ -156,7 +159,7 @@ def max_logit(logits: ArrayLike) -> Tensor:
     Returns:
         (...) float64, unbounded.
     """
-    return as_float64(logits, "logits", classes=True).amax(dim=-1)
+    return logits_of(logits, "logits").amax(dim=-1)
 
 
 def energy(logits: ArrayLike) -> Tensor:
@@ -170,7 +173,7 @@ def energy(logits: ArrayLike) -> Tensor:
     Returns:
         (...) float64, unbounded.
     """
-    return as_float64(logits, "logits", classes=True).logsumexp(dim=-1)
+    return logits_of(logits, "logits").logsumexp(dim=-1)
 
 
 def logit_margin(logits: ArrayLike) -> Tensor:
@@ -179,18 +182,12 @@ def logit_margin(logits: ArrayLike) -> Tensor:
     The margin of the logits, not of the probabilities, since the latter is 1.0 for every confident case.
 
     Args:
-        logits: (..., C) with C >= 2.
+        logits: (..., C).
 
     Returns:
         (...) float64, >= 0.
-
-    Raises:
-        ValueError: With fewer than two classes.
     """
-    x = as_float64(logits, "logits", classes=True)
-    if x.shape[-1] < 2:
-        raise ValueError(f"logits must have at least 2 classes for a margin, got {x.shape[-1]}")
-    first, second = x.topk(2, dim=-1).values.unbind(dim=-1)
+    first, second = logits_of(logits, "logits").topk(2, dim=-1).values.unbind(dim=-1)
     return first - second
 
 
@@ -213,7 +210,7 @@ def max_logit_p_norm(logits: ArrayLike, *, p: float = 5.0) -> Tensor:
     """
     if not p > 0:
         raise ValueError(f"p must be > 0, got {p}")
-    x = as_float64(logits, "logits", classes=True)
+    x = logits_of(logits, "logits")
     centred = x - x.mean(dim=-1, keepdim=True)
     # Scaled by the largest magnitude first, so that the powers neither overflow nor vanish.
     scale = centred.abs().amax(dim=-1, keepdim=True)
@@ -222,21 +219,49 @@ def max_logit_p_norm(logits: ArrayLike, *, p: float = 5.0) -> Tensor:
     return scaled.amax(dim=-1) / torch.where(norm > 0, norm, torch.ones_like(norm))
 
 
-def as_float64(values: ArrayLike, name: str, *, classes: bool = False) -> Tensor:
+def as_float64(values: ArrayLike, name: str) -> Tensor:
     """The values as a float64 tensor, on the device they are on."""
-    if values.dtype in _COMPLEX:
-        raise ValueError(f"{name} must be real, got {values.dtype}")
-    # A copy of NumPy data, since torch cannot hold a read-only memory map.
-    tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float64))
-    if classes and (tensor.ndim == 0 or tensor.shape[-1] == 0):
+    if isinstance(values, Tensor):
+        if values.is_complex():
+            raise ValueError(f"{name} must be real, got {values.dtype}")
+        return values.to(torch.float64)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array, with rows of one length ({error})") from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be real, got {array.dtype}")
+    # A copy, since torch cannot hold a read-only memory map.
+    return torch.from_numpy(np.array(array, dtype=np.float64))
+
+
+def logits_of(values: ArrayLike, name: str, *, binary: bool = True) -> Tensor:
+    """Checked class logits (..., C) in float64, C >= 2; see `monai_sf.outputs.class_logits`."""
+    x = _with_classes(values, name)
+    if not binary and x.shape[-1] < 2:
+        raise ValueError(f"{name} must have at least 2 classes here, got {x.shape[-1]}")
+    checked: Tensor = class_logits(x, name, kind_of(values))
+    return checked
+
+
+def log_probabilities_of(values: ArrayLike, name: str) -> Tensor:
+    """Checked log-probabilities (..., C) in float64, C >= 2."""
+    x = _with_classes(values, name)
+    refuse_what_is_no_log_probability(x, name)
+    return x
+
+
+def _with_classes(values: ArrayLike, name: str) -> Tensor:
+    tensor = as_float64(values, name)
+    if tensor.ndim == 0 or tensor.shape[-1] == 0:
         raise ValueError(
             f"{name} must have a last axis of at least one class, got shape {tuple(tensor.shape)}"
         )
-    return tensor.to(torch.float64)
+    return tensor
 
 
 def _samples(sample_logits: ArrayLike) -> Tensor:
-    samples = as_float64(sample_logits, "sample_logits", classes=True)
+    samples = logits_of(sample_logits, "sample_logits")
     if samples.ndim < 2 or samples.shape[0] == 0:
         raise ValueError(
             f"sample_logits must be (T, ..., C) with at least one sample, got shape {tuple(samples.shape)}"

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
 
@@ -31,6 +31,7 @@ from monai_sf.score_functions import (
     entropy_of_log_probabilities,
     expected_entropy,
     learned_confidence,
+    log_probabilities_of,
     log_softmax,
     logit_margin,
     max_logit,
@@ -89,18 +90,26 @@ class CSF:
     scale: Scale
     description: str
 
+    def __reduce__(self) -> Any:
+        """Pickle the scores of `CSFS` by their name, since their functions have none."""
+        return (_csf, (self.name,)) if CSFS.get(self.name) is self else super().__reduce__()
+
+
+def _csf(name: str) -> CSF:
+    return CSFS[name]
+
 
 def _mcd_mutual_information(arrays: Arrays) -> Tensor:
     entropy = as_float64(arrays["mcd_entropy"], "mcd_entropy")
     return entropy - entropy_of_log_probabilities(
-        as_float64(arrays["mcd_log_softmax"], "mcd_log_softmax", classes=True)
+        log_probabilities_of(arrays["mcd_log_softmax"], "mcd_log_softmax")
     )
 
 
 def _mcd_log_response(arrays: Arrays) -> Tensor:
     # Not normalised again: the stored float32 values do not add up to exactly 1, and the correction would
     # swamp a log-probability of -1e-20 that float32 itself holds perfectly well.
-    return as_float64(arrays["mcd_log_softmax"], "mcd_log_softmax", classes=True).amax(dim=-1)
+    return log_probabilities_of(arrays["mcd_log_softmax"], "mcd_log_softmax").amax(dim=-1)
 
 
 _ENTRIES = (
@@ -135,7 +144,7 @@ _ENTRIES = (
         "MCD-PE",
         ("mcd_log_softmax",),
         lambda a: (
-            -entropy_of_log_probabilities(as_float64(a["mcd_log_softmax"], "mcd_log_softmax", classes=True))
+            -entropy_of_log_probabilities(log_probabilities_of(a["mcd_log_softmax"], "mcd_log_softmax"))
         ),
         "mcd_log_softmax",
         None,

@@ -21,11 +21,12 @@ OWN = {
     "results_format": "",
     "results_writer": "files results_format",
     "results": "files ids results_format results_writer bring_your_own fd_shifts",
-    "bring_your_own": "ids image_files results results_format",
+    "bring_your_own": "ids image_files outputs results results_format",
     "fd_shifts": "results bring_your_own",
-    "score_functions": "",
+    "outputs": "",
+    "score_functions": "outputs",
     "scores": "score_functions",
-    "metrics": "ids scores",
+    "metrics": "ids outputs scores",
     "evaluation": "metrics results scores",
     "heads": "",
     "networks": "heads",
@@ -49,7 +50,7 @@ OWN = {
     "benchmark": "datasets errors evaluation files ids metrics report results scores wiring",
 }
 
-_FILES = ("errors", "files", "ids", "image_files")
+_FILES = ("errors", "files", "ids", "image_files", "outputs")
 _LIGHT = (*_FILES, "datasets", "results_format", "results_writer", "results", "bring_your_own")
 _NO_TABLES = ("transforms", "score_functions", "scores", "metrics", "heads", "networks", "inferers", "losses")
 

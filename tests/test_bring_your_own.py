@@ -161,6 +161,54 @@ def test_turned_photos_are_upright_and_files_of_several_images_refused(tmp_path)
         Results.from_arrays(LOGITS, LABELS, images=[tmp_path / "x.tif"] * N)
 
 
+def test_one_logit_is_a_binary_classifier():
+    one, label = LOGITS[:, 0], LABELS % 2
+    two = Results.from_arrays(np.column_stack([0 * one, one]), label, mcd_samples=SAMPLES[:, :, :2])
+    for logits in (one, one[:, None]):
+        run = Results.from_arrays(
+            logits, label, mcd_samples=SAMPLES[:, :, 1:2] - SAMPLES[:, :, :1], learned_confidence=label
+        )
+        for csf in ("MSR", "PE", "MCD-MSR", "MCD-EE"):
+            found, expected = (failure_detection(r, "iid", csf) for r in (run, two))
+            np.testing.assert_allclose(found.confidence, expected.confidence, rtol=1e-5)
+            np.testing.assert_array_equal(found.error, expected.error)
+    with pytest.raises(ResultsError, match=r"label must be an integer in 0\.\.1"):
+        Results.from_arrays(one, LABELS)
+
+
+def test_probabilities_add_up_within_the_precision_they_have():
+    exact = softmax(np.random.default_rng(6).normal(size=(60, 8)))
+    label = np.arange(60) % 8
+    for given in (torch.tensor(exact).bfloat16(), torch.tensor(exact).bfloat16().float(), exact.round(2)):
+        run = Results.from_arrays(probabilities=given, labels=label, mcd_samples=given[:, None])
+        stored = run.test_sets["iid"].arrays["logits"].astype(float)
+        np.testing.assert_allclose(softmax(stored), exact, atol=0.02)
+        with pytest.raises(ResultsError, match="they are probabilities"):
+            Results.from_arrays(given, label)
+    with pytest.raises(ResultsError, match="add up to 1; 60 rows do not"):
+        Results.from_arrays(probabilities=exact * 1.02, labels=label)
+
+
+def test_cases_are_told_apart_by_position():
+    index = [3, 3, 1] * 4
+    run = Results.from_arrays(
+        pd.DataFrame(LOGITS, index=index),
+        pd.Series(LABELS, index=range(N)),
+        case_ids=list(torch.arange(N)),
+        columns=pd.DataFrame({"age": LABELS}, index=index),
+        domains=pd.Series(["b"] * N, index=index),
+        kinds=pd.Series({"b": "manifestation"}),
+    )
+    assert run.cases["age"].tolist() == run.cases["label"].tolist() == LABELS.tolist()
+    assert run.cases["case_id"].tolist() == [str(i) for i in range(N)]
+    assert run.test_sets["b"].kind == "manifestation"
+
+
+def test_a_confidence_may_exceed_one_by_rounding():
+    run = Results.from_arrays(LOGITS, LABELS, learned_confidence=np.full(N, 1.0000001))
+    assert np.isfinite(failure_detection(run, "iid", "ConfidNet").confidence).all()
+
+
 def test_pictures_of_16_bits_are_refused_not_cut_off(tmp_path):
     Image.fromarray(np.full((8, 8), 3000, np.uint16)).save(tmp_path / "x.png")
     with pytest.raises(ResultsError, match=r"x\.png is I;16, which has more than 8 bits"):
@@ -226,7 +274,21 @@ def test_saved_and_loaded(tmp_path):
             "mcd_samples are not negative .* they are probabilities",
         ),
         ({"logits": LOGITS, "labels": LABELS, "mcd_samples": SAMPLES[:, :0]}, "T >= 1"),
-        ({"logits": LOGITS[:, :1], "labels": LABELS * 0}, "at least two classes"),
+        ({"probabilities": softmax(LOGITS)[:, :1], "labels": LABELS * 0}, "at least two classes"),
+        ({"logits": LABELS, "labels": LABELS}, "logits are whole numbers, one per case"),
+        ({"logits": np.eye(C)[LABELS], "labels": LABELS}, "probabilities or one-hot classes"),
+        (
+            {"logits": LOGITS, "labels": LABELS, "columns": {1: LABELS, "1": LABELS}},
+            r"different names; these occur twice: \['1'\]",
+        ),
+        (
+            {"logits": LOGITS, "labels": LABELS, "learned_confidence": np.full(N, 1.0001)},
+            r"12 values are not: 1\.0001",
+        ),
+        (
+            {"logits": pd.DataFrame(LOGITS), "labels": pd.Series(LABELS)[::-1]},
+            "labels and logits have the same index in another order",
+        ),
         ({"logits": LOGITS * 1j, "labels": LABELS}, "logits must be real numbers, got dtype complex128"),
         ({"logits": [[1.0, 2.0], [1.0]], "labels": [0, 1]}, "logits must be real numbers in an array"),
         ({"logits": LOGITS, "labels": LABELS, "images": [None] * N}, r"images\[0\] must be an array or"),

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monai_sf.outputs import refuse_other_order
+
 NumpyArray: TypeAlias = "np.ndarray[Any, Any]"
 ArrayLike: TypeAlias = "Tensor | NumpyArray"
 # Inside the package: a float64 NumPy array or, on an accelerator, a float64 tensor.
@@ -36,8 +38,10 @@ def check_cases(confidence: ArrayLike, error: ArrayLike) -> tuple[Array, Array]:
     Whether the confidence is finite shows for free once it is sorted, so that is checked there.
 
     Raises:
-        ValueError: For other shapes, unequal lengths, no cases, errors that are NaN or outside [0, 1].
+        ValueError: For other shapes, unequal lengths, no cases, errors that are NaN or outside [0, 1], and
+            columns of pandas that hold the same index in another order.
     """
+    refuse_other_order({"confidence": confidence, "error": error})
     values = as_float64(confidence, "confidence")
     errors = as_float64(error, "error")
     for name, vector in (("confidence", values), ("error", errors)):
@@ -86,7 +90,10 @@ def as_float64(values: ArrayLike, name: str) -> Array:
         tensor = values.detach().as_subclass(Tensor).to(torch.float64)
         array = tensor.numpy() if tensor.device.type == "cpu" else tensor
     else:
-        raw = np.asarray(values)
+        try:
+            raw = np.asarray(values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must be one array, with rows of one length ({error})") from error
         if raw.dtype.kind not in "biuf":
             raise ValueError(f"{name} must hold real numbers, got dtype {raw.dtype}")
         is_integer = raw.dtype.kind in "iu"

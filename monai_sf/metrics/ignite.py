@@ -24,7 +24,12 @@ from monai_sf.metrics.areas import augrc_of, aurc_of, eaugrc_of, eaurc_of
 from monai_sf.metrics.arrays import Array, check_binary, check_cases
 from monai_sf.metrics.curve import Levels, levels_of_ranking, rank_cases
 from monai_sf.metrics.failure import failure_auroc_of
+from monai_sf.outputs import ENOUGH, check_labels, class_logits, kind_of, refuse_what_is_no_logit
 from monai_sf.scores import CSFS
+
+
+def _as_it_is(output: Any) -> Any:
+    return output
 
 
 class RiskCoverageMetric(Metric):
@@ -50,7 +55,7 @@ class RiskCoverageMetric(Metric):
 
     def __init__(
         self,
-        output_transform: Callable[[Any], Any] = lambda output: output,
+        output_transform: Callable[[Any], Any] = _as_it_is,
         case_id: str | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
@@ -69,18 +74,19 @@ class RiskCoverageMetric(Metric):
 
         Args:
             output: (confidence, error) or (confidence, error, case ids), each a tensor (n,) or a list of n
-                single values. Confidence is real, higher = more sure; errors lie in [0, 1]; ids are integers
-                or strings.
+                single values. Confidence is floating point, higher = more sure; errors lie in [0, 1]; ids
+                are integers or strings.
 
         Raises:
-            ValueError: For another number of items, other shapes, unequal lengths or ids of another type.
+            ValueError: For another number of items, other shapes, unequal lengths, whole numbers in place of
+                confidences, or ids of another type.
         """
         if not isinstance(output, Sequence) or len(output) not in (2, 3):
             raise ValueError(
                 "output must be (confidence, error) or (confidence, error, case ids), got "
                 f"{len(output) if isinstance(output, Sequence) else type(output).__name__}"
             )
-        confidence = _vector(output[0], "confidence", torch.float64, self._device)
+        confidence = _vector(output[0], "confidence", torch.float64, self._device, floating=True)
         error = _vector(output[1], "error", torch.float64, self._device)
         ids = _id_vector(output[2], self._device) if len(output) == 3 else torch.zeros_like(error).long()
         if not len(confidence) == len(error) == len(ids):
@@ -192,58 +198,106 @@ class ConfidenceAndError:
 
     Args:
         csf: Abbreviation of the confidence scoring function, a key of `monai_sf.scores.CSFS`.
-        logits: Key of the class logits (n, C).
+        logits: Key of the class logits (n, C); or of the one logit (n, 1) or (n,) of a binary classifier, how
+            much speaks for class 1.
         label: Key of the true class (n,) or (n, 1), 0..C-1. Other arrays that the CSF needs are looked up
             under the names that `CSFS` has for them.
 
     Raises:
-        ValueError: If csf is unknown.
+        ValueError: If csf is unknown. When called: for labels that are no class of the logits, and for
+            classes, decisions or probabilities in the place of logits, as far as that can be told.
     """
 
     def __init__(self, csf: str = "MSR", *, logits: str = "pred", label: str = "label") -> None:
         if csf not in CSFS:
             raise ValueError(f"csf must be one of {', '.join(CSFS)}, got {csf!r}")
-        self._csf = CSFS[csf]
+        self._csf = csf  # the name, since a CSF's function cannot be pickled
         self._logits, self._label = logits, label
+        self._before: Tensor | None = None
 
     def __call__(self, output: Any) -> tuple[Tensor, Tensor]:
         """Confidence (n,) float64 and error (n,) bool of a batch."""
+        csf = CSFS[self._csf]
         if isinstance(output, tuple):
             output = {self._logits: output[0], self._label: output[1]}
-        names = {*self._csf.needs, self._csf.prediction}
+        names = {*csf.needs, csf.prediction}
         arrays = {name: _column(output, self._logits if name == "logits" else name) for name in names}
-        labels = _column(output, self._label).reshape(-1)
-        predicted = arrays[self._csf.prediction].argmax(dim=-1)
-        if labels.shape != predicted.shape:
-            raise ValueError(
-                f"{self._label} must hold one class for each of {len(predicted)} cases, got {len(labels)}"
-            )
-        return self._csf.confidence(arrays), predicted != labels.to(predicted.device)
+        if "logits" in arrays:
+            arrays["logits"] = self._checked(arrays["logits"], binary="reservation_logit" not in csf.needs)
+        scores = arrays[csf.prediction]
+        if scores.ndim != 2:
+            raise ValueError(f"{csf.prediction} must be (n, C), got shape {tuple(scores.shape)}")
+        predicted = scores.argmax(dim=-1)
+        labels = check_labels(_column(output, self._label), len(scores), scores.shape[1], self._label)
+        return csf.confidence(arrays), predicted != labels.to(predicted.device)
+
+    def _checked(self, logits: Tensor, *, binary: bool) -> Tensor:
+        logits = logits[:, None] if logits.ndim == 1 else logits
+        kind, wide = kind_of(logits), logits.double()
+        if logits.ndim != 2 or wide.shape[1] < (1 if binary else 2):
+            raise ValueError(f"{self._logits} must be logits (n, C), got shape {tuple(logits.shape)}")
+        # A batch of one tells little, so the cases before it are looked at too.
+        rows = wide
+        if self._before is not None and self._before.shape[1:] == wide.shape[1:]:
+            rows = torch.cat([self._before.to(wide.device), wide])
+        refuse_what_is_no_logit(rows, self._logits, kind)
+        self._before = rows[-ENOUGH:].clone()
+        checked: Tensor = class_logits(wide, self._logits, kind)
+        return checked
 
 
 def _column(output: Any, key: str) -> Tensor:
     values = output[key] if isinstance(output, Mapping) else [case[key] for case in output]
-    column = values if isinstance(values, Tensor) else torch.stack([torch.as_tensor(v) for v in values])
+    column = values if isinstance(values, Tensor) else _stacked(values, key)
     return column.detach().as_subclass(Tensor)
 
 
-def _vector(values: Any, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    if isinstance(values, Sequence):
-        values = torch.cat([torch.as_tensor(value).reshape(-1) for value in values] or [torch.empty(0)])
-    vector = torch.as_tensor(values)
+def _stacked(values: Any, key: str) -> Tensor:
+    try:
+        return torch.stack([torch.as_tensor(value) for value in values])
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{key} must hold arrays of one shape, one per case ({error})") from error
+
+
+def _vector(
+    values: Any, name: str, dtype: torch.dtype, device: torch.device, *, floating: bool = False
+) -> Tensor:
+    try:
+        if isinstance(values, Sequence):
+            values = torch.cat([torch.as_tensor(value).reshape(-1) for value in values] or [torch.empty(0)])
+        vector = torch.as_tensor(values)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers, one per case ({error})") from error
     if vector.ndim != 1 or vector.is_complex():
         raise ValueError(f"{name} must be real of shape (n,), got {vector.dtype} of {tuple(vector.shape)}")
+    if floating and not vector.is_floating_point():
+        raise ValueError(
+            f"{name} must be floating point, got {vector.dtype}: predicted classes? "
+            "ConfidenceAndError makes confidence and error from logits and labels"
+        )
     return vector.detach().as_subclass(Tensor).to(device=device, dtype=dtype)
 
 
 def _id_vector(values: Any, device: torch.device) -> Tensor:
+    if isinstance(values, np.ndarray) and values.dtype.kind in "OUS":
+        values = values.tolist()
     if isinstance(values, Sequence):
-        values = [_id_of_name(value) if isinstance(value, str) else int(value) for value in values]
-        values = torch.tensor(values, dtype=torch.int64)
+        values = torch.tensor([_id_of(value) for value in values], dtype=torch.int64)
     ids = torch.as_tensor(values)
-    if ids.is_floating_point():
+    if ids.is_floating_point() or ids.dtype == torch.bool:
         raise ValueError(f"case ids must be integers or strings, got {ids.dtype}")
     return _vector(ids, "case ids", torch.int64, device)
+
+
+def _id_of(value: Any) -> int:
+    if isinstance(value, str):
+        return _id_of_name(value)
+    number = value.item() if isinstance(value, (Tensor, np.generic)) else value
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise ValueError(f"case ids must be integers or strings, got {value!r}")
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"case ids must be below 2**63 as integers, got {number}: give them as strings")
+    return number
 
 
 def _id_of_name(name: str) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -121,11 +123,43 @@ def test_ids_for_some_cases_only_are_refused():
         ((CONFIDENCE, ERROR[:, None]), r"error must be real of shape \(n,\), got torch.int64 of \(101, 1\)"),
         ((CONFIDENCE.cfloat(), ERROR), "confidence must be real .* got torch.complex64"),
         ((CONFIDENCE, ERROR, CONFIDENCE), "case ids must be integers or strings, got torch.float32"),
+        ((CONFIDENCE[:2], ERROR[:2], [1.5, 1.7]), "case ids must be integers or strings, got 1.5"),
+        ((CONFIDENCE[:1], ERROR[:1], [2**63]), r"below 2\*\*63 as integers, got 9223372036854775808: give"),
+        ((ERROR, ERROR), "confidence must be floating point, got torch.int64: predicted classes?"),
+        (([[0.5], ["a"]], ERROR[:2]), "confidence must be numbers, one per case"),
     ],
 )
 def test_bad_updates_are_refused(output, message):
     with pytest.raises(ValueError, match=message):
         AURC().update(output)
+
+
+def test_ids_may_be_whole_numbers_beyond_2_53_and_arrays_of_text():
+    metric = AURC()
+    for ids in (np.array([2**62, 2**62 + 1, 2**62]), [2**62, 2**62 + 1, 2**62]):
+        metric.reset()
+        metric.update((CONFIDENCE[:3], ERROR[:3], ids))
+        assert metric.compute() == expected(AURC, CONFIDENCE[:2], ERROR[:2])
+    metric.reset()
+    metric.update((CONFIDENCE[:3], ERROR[:3], np.array(["a", "b", "a"])))
+    assert metric.compute() == expected(AURC, CONFIDENCE[:2], ERROR[:2])
+
+
+@pytest.mark.parametrize("metric_class", CLASSES)
+def test_metrics_and_their_transform_can_be_pickled_and_copied(metric_class):
+    transform = ConfidenceAndError("PE")
+    transform((LOGITS, LABEL))
+    metric = metric_class(transform, case_id="id")
+    metric.update((CONFIDENCE, ERROR))
+    for other in (pickled(metric), copy.deepcopy(metric)):
+        assert other.compute() == expected(metric_class)
+        other.attach(Engine(lambda _, batch: batch), "value")
+    assert pickled(metric_class()).required_output_keys == ("confidence", "error")
+    assert pickled(CSFS["PE"]) is CSFS["PE"]
+
+
+def pickled(thing):
+    return pickle.loads(pickle.dumps(thing))  # noqa: S301
 
 
 def test_bad_values_are_refused_with_their_count():
@@ -219,6 +253,70 @@ def test_confidence_and_error_refuses_unknown_scores_and_other_labels():
         ConfidenceAndError("softmax")
     with pytest.raises(ValueError, match="label must hold one class for each of 23 cases, got 69"):
         ConfidenceAndError()((LOGITS, torch.zeros(23, 3)))
+
+
+@pytest.mark.parametrize("shape", [(40,), (40, 1)])
+@pytest.mark.parametrize("csf", ["MSR", "PE", "MaxLogit", "Margin", "Energy"])
+def test_one_logit_is_a_binary_classifier(csf, shape):
+    z = torch.randn(40, generator=GENERATOR) * 2
+    label = (z + torch.randn(40, generator=GENERATOR) > 0).long()
+    want = ConfidenceAndError(csf)((torch.stack([-z / 2, z / 2], 1), label))
+    for labels in (label, label[:, None].float(), label.bool()):
+        confidence, error = ConfidenceAndError(csf)((z.reshape(shape), labels))
+        assert error.tolist() == ((z > 0).long() != label).tolist() == want[1].tolist()
+        torch.testing.assert_close(confidence, want[0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([0, 3, 1, -1]), r"label must be whole numbers in 0\.\.2, .*; 2 of 4 are not: -1, 3"),
+        (torch.tensor([0.5, 1, 1, 2]), "1 of 4 are not: 0.5"),
+        (torch.tensor([torch.nan, 1, 1, 2]), "1 of 4 are not: nan"),
+        (torch.tensor([True, False, True, False]), r"must be classes in 0\.\.2, got True and False"),
+        (torch.eye(3)[[0, 1, 2, 0]], "one class for each of 4 cases, got 12; one-hot labels"),
+        (torch.zeros(2, 2), "one class for each of 4 cases"),
+    ],
+)
+def test_labels_that_are_no_class_of_the_logits_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        ConfidenceAndError()((LOGITS[:4], labels))
+
+
+@pytest.mark.parametrize("batch_size", [1, 23])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        LOGITS.argmax(1),
+        LOGITS.argmax(1, keepdim=True),
+        LOGITS.argmax(1, keepdim=True).float(),
+        LOGITS > 0,
+        LOGITS.softmax(1),
+        LOGITS.softmax(1) * 100,
+        LOGITS.softmax(1).bfloat16(),
+        LOGITS.softmax(1).half().float(),
+        (LOGITS.softmax(1) * 100).round() / 100,
+        torch.eye(3)[LOGITS.argmax(1)],
+    ],
+)
+def test_what_is_no_logit_is_refused_in_batches_of_any_size(wrong, batch_size):
+    engine = Engine(lambda _, batch: batch)
+    AURC(ConfidenceAndError()).attach(engine, "aurc")
+    batches = zip(wrong.split(batch_size), torch.zeros(23).split(batch_size), strict=True)
+    with pytest.raises(ValueError, match="pred are (whole numbers|not negative and add up|True and False)"):
+        engine.run(list(batches))
+
+
+def test_a_reservation_needs_two_logits():
+    arrays = {"pred": LOGITS[:, :1], "reservation_logit": LOGITS[:, 1], "label": LABEL % 2}
+    with pytest.raises(ValueError, match=r"pred must be logits \(n, C\), got shape \(23, 1\)"):
+        ConfidenceAndError("DG-RES")(arrays)
+
+
+def test_outputs_of_different_shapes_are_named():
+    rows = [{"pred": LOGITS[0], "label": 0}, {"pred": LOGITS[1, :2], "label": 0}]
+    with pytest.raises(ValueError, match="pred must hold arrays of one shape, one per case"):
+        ConfidenceAndError()(rows)
 
 
 # The first rank of 101 cases over two gets one case more, and the sampler repeats the first to even that out.
