@@ -7,8 +7,8 @@ from types import TracebackType
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What went wrong, without MONAI's "Failed to evaluate" and "Failed to instantiate" around it."""
-    wrapped = ("Failed to evaluate", "Failed to instantiate")
+    """What went wrong, without the errors that MONAI puts around it."""
+    wrapped = ("Failed to evaluate", "Failed to instantiate", "applying transform")
     while isinstance(error, RuntimeError) and str(error).startswith(wrapped) and error.__cause__ is not None:
         error = error.__cause__
     return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from PIL import Image, ImageOps, MpoImagePlugin, TiffImagePlugin, UnidentifiedIm
 
 #: Pillow knows more, of which some start other programs (EPS) or hide more than 8 bits (JPEG 2000).
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+
+NOT_UTF8 = "has bytes in its path that are not UTF-8, which no table can hold: rename it"
 
 _ORIENTATION = 0x0112
 _TURNED_TO_THE_SIDE = (5, 6, 7, 8)
@@ -37,7 +40,7 @@ def is_utf8(path: str | os.PathLike[str]) -> bool:
     return True
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Return in one sentence why a file cannot be read; decoders raise errors of many kinds."""
     if isinstance(error, FileNotFoundError):
         return "is not there"
@@ -70,8 +73,11 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """Open an image file of one of :data:`FORMATS`; close it, or use it as a context.
 
     Raises:
+        RefusedImageError: It is no file, but a folder, pipe or device.
         Exception: Of many kinds, see :func:`named`.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise RefusedImageError("is no file, but a folder, pipe or device")  # a pipe would be waited for
     return Image.open(path, formats=FORMATS)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,13 +19,17 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys
 from torch import Tensor
-from torch.utils.data import Subset
+from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
+from monai_sf.errors import root_cause
 from monai_sf.files import refuse_unwritable, write_text
+from monai_sf.image_files import NOT_UTF8, is_utf8, reason, shown
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks import ConfidenceClassifier, load_checkpoint, load_weights, to_device
 from monai_sf.scores import CSFS, csfs_for
+
+logger = logging.getLogger(__name__)
 
 
 def image_records(
@@ -31,11 +37,14 @@ def image_records(
 ) -> list[dict[str, Any]]:
     """The images of a folder, as the dictionaries that MONAI's datasets take.
 
+    How many other files there are, and with which endings, is logged.
+
     Args:
         folder: where to look, with all folders below but hidden ones and ``__MACOSX``.
         pattern: of file names, such as ``*.npy``, or several; upper and lower case are the same.
         channel_marks: for images in one file a channel: what in the files' names tells the channels apart, in
-            their order (``["_w1", "_w2"]``). ``pattern`` is to match the first channel's files.
+            their order (``["_w1", "_w2"]``), in upper or lower case; the last place in a name counts.
+            ``pattern`` is to match the first channel's files.
 
     Returns:
         One dictionary an image, sorted: ``image`` (path, or the channels' paths) and ``case_id`` (path of the
@@ -46,24 +55,66 @@ def image_records(
     """
     root = Path(folder)
     patterns = [p.casefold() for p in ([pattern] if isinstance(pattern, str) else pattern)]
-    files = sorted(
+    everything = sorted(
         path
         for path in root.rglob("*")
         if not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
-        and any(fnmatch.fnmatchcase(path.name.casefold(), p) for p in patterns)
         and not path.is_dir()  # a link into nowhere is an image too, and is to be named
     )
-    if channel_marks:
-        files = [path for path in files if channel_marks[0] in path.name]
-    if not files:
-        marked = f" and has {channel_marks[0]!r} in its name" if channel_marks else ""
-        raise FileNotFoundError(f"no file below {root} matches {' or '.join(patterns)}{marked}")
+    files = [p for p in everything if any(fnmatch.fnmatchcase(p.name.casefold(), one) for one in patterns)]
+    marks = [mark.casefold() for mark in channel_marks]
+    if marks:
+        files = [path for path in files if marks[0] in path.name.casefold()]
+    there = {str(path.with_name(path.name.casefold())): path for path in everything}
     records: list[dict[str, Any]] = []
     for path in files:
-        channels = [str(path.with_name(path.name.replace(channel_marks[0], m))) for m in channel_marks]
-        case_id = str(PurePosixPath(path.relative_to(root)))
-        records.append({"image": channels or str(path), "case_id": case_id})
+        before, _, after = path.name.casefold().rpartition(marks[0]) if marks else ("", "", "")
+        channels = [path.with_name(before + mark + after) for mark in marks]
+        image = [str(there.get(str(channel), channel)) for channel in channels] or str(path)
+        records.append({"image": image, "case_id": str(PurePosixPath(path.relative_to(root)))})
+    used = {file for r in records for file in ([r["image"]] if isinstance(r["image"], str) else r["image"])}
+    left_out = Counter(path.suffix.casefold() or "no ending" for path in everything if str(path) not in used)
+    marked = f" with {channel_marks[0]!r} in its name" if marks else ""
+    others = f": {', '.join(f'{count} {end}' for end, count in left_out.most_common(10))}" if left_out else ""
+    if not records:
+        wanted = f"{' or '.join(patterns)}{marked}"
+        raise FileNotFoundError(f"no file below {shown(root)} matches {wanted}{others}")
+    if left_out:
+        logger.warning(
+            "%d of %d files below %s are not classified, since they do not match %s%s%s",
+            left_out.total(),
+            len(everything),
+            shown(root),
+            " or ".join(patterns),
+            marked,
+            others,
+        )
     return records
+
+
+class _Readable(IterableDataset[Any]):
+    """The images of a dataset that can be read, in order; what is wrong with the others is in ``faults``."""
+
+    def __init__(self, dataset: Dataset, unusable: Collection[str] = ()) -> None:
+        self.dataset, self.unusable = dataset, unusable
+        self.faults: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Any]:
+        self.faults.clear()
+        for i, record in enumerate(self.dataset.data):
+            case_id = record["case_id"]
+            if case_id in self.unusable:
+                continue
+            if not is_utf8(case_id):
+                self.faults[case_id] = NOT_UTF8
+                continue
+            try:
+                image = self.dataset[i]
+            except Exception as error:  # one image that fails must not take the answers of the others away
+                cause = root_cause(error)
+                self.faults[case_id] = str(cause) if isinstance(cause, OSError) else reason(cause)
+            else:
+                yield image
 
 
 def _image_batch(
@@ -148,7 +199,7 @@ class ImagePredictor(SupervisedEvaluator):
             )
         self.checkpoint, self.method, self.class_names = str(checkpoint), method, list(class_names)
         self.output = Path(output)
-        self.dataset, self.batch_size = dataset, batch_size
+        self.dataset, self.readable = dataset, _Readable(dataset)
         self.csf = csf
         self.threshold = stored_threshold(evaluation, csf) if csf is not None else math.nan
         self.rows: list[pd.DataFrame] = []
@@ -156,7 +207,7 @@ class ImagePredictor(SupervisedEvaluator):
         self.failed: list[str] = []
         super().__init__(
             device=device,
-            val_data_loader=DataLoader(dataset, batch_size=batch_size),
+            val_data_loader=DataLoader(self.readable, batch_size=batch_size),
             network=to_device(network, device),
             inferer=inferer,
             prepare_batch=_image_batch,
@@ -204,8 +255,8 @@ class ImagePredictor(SupervisedEvaluator):
         Args:
             faults: path of an unusable image, as the dataset has it, to what is wrong with it.
         """
-        keep, self.unusable = [], {}
-        for i, record in enumerate(self.dataset.data):
+        self.unusable = {}
+        for record in self.dataset.data:
             image, case_id = record["image"], record["case_id"]
             if isinstance(image, str):
                 wrong = faults.get(image, "")
@@ -213,10 +264,7 @@ class ImagePredictor(SupervisedEvaluator):
                 wrong = "; ".join(f"{Path(file).name} {faults[file]}" for file in image if file in faults)
             if wrong:
                 self.unusable[case_id] = wrong
-            else:
-                keep.append(i)
-        self.data_loader = DataLoader(Subset(self.dataset, keep), batch_size=self.batch_size)
-        self.state.epoch_length = len(self.data_loader)
+        self.readable.unusable = self.unusable
 
     def run(self) -> None:  # type: ignore[override]
         """Classify all images with the weights of the checkpoint, and write the CSV.
@@ -232,16 +280,19 @@ class ImagePredictor(SupervisedEvaluator):
         if count:
             with tqdm(total=count, desc="classify", unit="image") as self.bar:
                 super().run()
+        if self.rows:
             write_text(self.output, pd.concat(self.rows).to_csv(index=False, lineterminator="\n"))
-            print(f"{sum(map(len, self.rows))} predictions: {self.output}")
-        wrong = self.unusable | dict.fromkeys(
-            self.failed, "has no finite output: look for NaN or infinite pixels in it"
+            print(f"{sum(map(len, self.rows))} predictions: {shown(self.output)}")
+        wrong = (
+            self.unusable
+            | self.readable.faults
+            | dict.fromkeys(self.failed, "has no finite output: look for NaN or infinite pixels in it")
         )
         if wrong:
-            lines = [f"{case_id}: {fault}" for case_id, fault in wrong.items()]
+            lines = [f"{shown(case_id)}: {fault}" for case_id, fault in wrong.items()]
             raise ValueError(
                 f"{len(wrong)} of {len(self.dataset)} images have no answer"
-                + (f" and are not in {self.output}" if count else "; nothing was written")
+                + (f" and are not in {shown(self.output)}" if self.rows else "; nothing was written")
                 + ":\n  "
                 + "\n  ".join(lines)
                 + "\nGet these files anew or convert them"

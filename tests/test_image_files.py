@@ -209,6 +209,14 @@ def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch, error):
         assert caught.value.__cause__ is error
 
 
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").mkdir()
+    for name in ("a.png", "b.png"):
+        with pytest.raises(OSError, match=rf"{name} is no file, but a folder, pipe or device"):
+            perceptual_hash(tmp_path / name)
+
+
 def test_colours_of_16_bits_are_told_from_their_file(tmp_path):
     Image.fromarray(scene()).save(tmp_path / "a.png")
     with open_image(tmp_path / "a.png") as image:

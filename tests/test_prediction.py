@@ -1,13 +1,14 @@
 """From the evaluation's thresholds to a decision about a new image."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from monai.data import Dataset
-from monai.transforms import Compose, ToTensord
+from monai.transforms import Compose, ToTensord, Transform
 from test_engines import CPU, RUN, make_evaluator
 from toy import tiny_network, toy_cases, toy_dataset, toy_records
 
@@ -152,7 +153,7 @@ def test_refusals(run_dir, tmp_path):
 def test_an_image_with_nan_gets_no_answer_and_the_others_keep_theirs(run_dir, tmp_path):
     broken = predictor(run_dir, output=tmp_path / "p.csv")
     for i in (3, 17):
-        broken.data_loader.dataset.data[i]["image"] = np.full((1, 16, 16), np.nan, np.float32)
+        broken.dataset.data[i]["image"] = np.full((1, 16, 16), np.nan, np.float32)
     with pytest.raises(ValueError, match=r"2 of 40 images have no answer and are not in .*:\n  case03: has"):
         broken.run()
     table = pd.read_csv(tmp_path / "p.csv")
@@ -198,6 +199,58 @@ def test_unusable_images_are_left_out_and_all_named_after_the_others_have_their_
     pd.testing.assert_frame_equal(left, expected, atol=1e-5)
 
 
+def test_images_that_fail_while_they_are_read_do_not_take_the_answers_of_the_others(run_dir, tmp_path):
+    ids = list(toy_cases()["case_id"])
+
+    class Fail(Transform):
+        def __call__(self, record):
+            if record["case_id"] in (ids[0], ids[21]):
+                raise KeyError("x")
+            return record
+
+    some = predictor(run_dir, output=tmp_path / "p.csv", batch_size=7)
+    some.dataset.transform = Compose([Fail(), some.dataset.transform])
+    not_utf8 = os.fsdecode(b"caf\xe9.png")
+    some.dataset.data[39]["case_id"] = not_utf8
+    for _ in range(2):  # what failed once may be mended
+        with pytest.raises(ValueError, match=r"3 of 40 images have no answer and are not in") as caught:
+            some.run()
+        assert f"{ids[0]}: cannot be read: KeyError: 'x'" in str(caught.value)
+        assert f"{ids[21]}: cannot be read: KeyError: 'x'" in str(caught.value)
+        assert r"caf\xe9.png: has bytes in its path that are not UTF-8" in str(caught.value)
+    predictor(run_dir, output=tmp_path / "all.csv").run()
+    everything, left = pd.read_csv(tmp_path / "all.csv"), pd.read_csv(tmp_path / "p.csv")
+    expected = everything[~everything["case_id"].isin([ids[0], ids[21], ids[39]])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(left, expected, atol=1e-5)
+
+
+def test_where_every_image_fails_nothing_is_written(run_dir, tmp_path):
+    class Fail(Transform):
+        def __call__(self, record):
+            raise OSError("broken")
+
+    none = predictor(run_dir, output=tmp_path / "p.csv")
+    none.dataset.transform = Compose([Fail()])
+    with pytest.raises(ValueError, match=r"40 of 40 .*; nothing was written:\n  case00: broken\n"):
+        none.run()
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_files_that_no_pattern_names_are_said(tmp_path, caplog):
+    for name in ("a.jpg", "b.dcm", "c.DCM", "d/e.webp", "d/LICENSE"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    records = image_records(tmp_path, ["*.jpg", "*.webp"])
+    assert [record["case_id"] for record in records] == ["a.jpg", "d/e.webp"]
+    assert "3 of 5 files below" in caplog.text
+    assert "do not match *.jpg or *.webp: 2 .dcm, 1 no ending" in caplog.text
+    with pytest.raises(FileNotFoundError, match=r"matches \*\.png: 2 \.dcm, 1 \.jpg, 1 no ending, 1 \.webp"):
+        image_records(tmp_path, "*.png")
+    caplog.clear()
+    image_records(tmp_path, "*")
+    assert caplog.text == ""
+
+
 def test_where_no_image_can_be_used_nothing_is_written(run_dir, tmp_path):
     none = predictor(run_dir, output=tmp_path / "p.csv")
     for record in none.dataset.data:
@@ -217,12 +270,26 @@ def test_an_output_that_cannot_be_written_is_said_before_any_image_is_read(run_d
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_an_image_with_a_file_a_channel(tmp_path):
-    for name in ("x_w1.png", "x_w2.png", "y_w1.png"):
+def test_an_image_with_a_file_a_channel(tmp_path, caplog):
+    for name in ("x_w1.png", "x_w2.png", "y_w1.png", "z_W1.PNG", "z_w2.Png", "a_w1_w1.png", "a_w1_w2.png"):
         (tmp_path / name).write_bytes(b"")
+    assert image_records(tmp_path, "*_w1.png", ["_w1", "_w2"])[0] == {
+        "image": [str(tmp_path / f"a_w1_w{i}.png") for i in (1, 2)],
+        "case_id": "a_w1_w1.png",
+    }
+    assert caplog.text == ""  # further channels are no files that were left out
+    assert image_records(tmp_path, "z*", ["_w1", "_w2"])[0]["image"] == [
+        str(tmp_path / "z_W1.PNG"),
+        str(tmp_path / "z_w2.Png"),
+    ]
+    for name in ("z_W1.PNG", "z_w2.Png", "a_w1_w1.png", "a_w1_w2.png"):
+        (tmp_path / name).unlink()
+    (tmp_path / "w_w2.png").write_bytes(b"")
     assert image_records(tmp_path, "*.png", ["_w1", "_w2"]) == [
         {"image": [str(tmp_path / f"{case}_w{i}.png") for i in (1, 2)], "case_id": f"{case}_w1.png"}
         for case in "xy"  # the preflight says that a channel of y is not there
     ]
-    with pytest.raises(FileNotFoundError, match="and has '_ch0' in its name"):
+    assert "1 of 4 files below" in caplog.text.splitlines()[-1]
+    assert "'_w1' in its name: 1 .png" in caplog.text.splitlines()[-1]
+    with pytest.raises(FileNotFoundError, match="with '_ch0' in its name"):
         image_records(tmp_path, "*.png", ["_ch0", "_ch1"])

@@ -14,12 +14,20 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from monai_sf.datasets.rendered_files import usable_cores
-from monai_sf.image_files import is_utf8, mode_of, open_image, read_array, reason, shown, upright
+from monai_sf.image_files import (
+    NOT_UTF8,
+    is_utf8,
+    mode_of,
+    open_image,
+    read_array,
+    reason,
+    shown,
+    upright,
+)
 
 __all__ = ["PreflightError", "check_images", "check_labels", "image_faults"]
 
 _MOST_LISTED = 20
-_NOT_UTF8 = "has bytes in its path that are not UTF-8, which no table can hold: rename it"
 
 
 class PreflightError(ValueError):
@@ -87,7 +95,7 @@ def check_images(
         lines = [f"{shown(name)}: {fault}" for name, fault in faults.items()]
         more = f"\n  and {len(lines) - _MOST_LISTED} more" if len(lines) > _MOST_LISTED else ""
         raise PreflightError(
-            f"{len(faults)} of {images} images below {dataset_dir} cannot be used:\n  "
+            f"{len(faults)} of {images} images below {shown(dataset_dir)} cannot be used:\n  "
             + "\n  ".join(lines[:_MOST_LISTED])
             + more
             + "\nGet these files anew or convert them; none was left out",
@@ -143,7 +151,7 @@ def _look(
         stamps = dict(zip(images, pool.map(lambda name: _stamp(root / name), images), strict=True))
         known = memory.facts(root)
         facts = {name: known[name][1] for name in images if name in known and known[name][0] == stamps[name]}
-        facts |= {name: _Facts(error=_NOT_UTF8) for name in images if not is_utf8(name)}
+        facts |= {name: _Facts(error=NOT_UTF8) for name in images if not is_utf8(name)}
         todo = [name for name in images if name not in facts]
         read = pool.map(lambda name: _read(root / name), todo)
         bar = tqdm(zip(todo, read, strict=True), total=len(todo), desc="checking images", unit="image")

@@ -144,6 +144,19 @@ def test_a_cache_that_cannot_be_made(folder: Path) -> None:
             check_images(table("good.png"), folder, modes=["RGB"], cache=cache)
 
 
+def test_paths_that_are_not_utf8_are_named_and_the_others_checked(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"na\xefve")
+    folder.mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    for file in (name, "good.png"):
+        Image.fromarray(PIXELS[..., :3]).save(folder / file)
+    cache = folder / "cache.sqlite"
+    with pytest.raises(PreflightError, match=r"1 of 2 .*na\\xefve .*\n  caf\\xe9\.png: has bytes") as caught:
+        check_images(table(name, "good.png"), folder, modes=["RGB"], cache=cache)
+    assert list(caught.value.faults) == [name]
+    assert check_images(table("good.png"), folder, modes=["RGB"], cache=cache) == 0
+
+
 def test_one_string_is_no_list(folder: Path) -> None:
     with pytest.raises(ValueError, match="modes must be a list of names, got the string 'RGB'"):
         check_images(table("good.png"), folder, modes="RGB")
