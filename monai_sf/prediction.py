@@ -9,7 +9,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
+from monai_sf.datasets.tree import read_tree
 from monai_sf.errors import root_cause
 from monai_sf.files import refuse_unwritable, write_text
 from monai_sf.image_files import NOT_UTF8, is_utf8, reason, shown
@@ -40,7 +41,7 @@ def image_records(
     How many other files there are, and with which endings, is logged.
 
     Args:
-        folder: where to look, with all folders below but hidden ones and ``__MACOSX``.
+        folder: where to look, with all folders below, linked ones too, but hidden ones and ``__MACOSX``.
         pattern: of file names, such as ``*.npy``, or several; upper and lower case are the same.
         channel_marks: for images in one file a channel: what in the files' names tells the channels apart, in
             their order (``["_w1", "_w2"]``), in upper or lower case; the last place in a name counts.
@@ -51,45 +52,57 @@ def image_records(
         first below ``folder``).
 
     Raises:
-        FileNotFoundError: nothing there matches.
+        FileNotFoundError: the folder is not there, or nothing in it matches.
     """
-    root = Path(folder)
+    tree = read_tree(Path(folder))
+    for remark in tree.remarks():
+        logger.warning("%s: %s", shown(folder), shown(remark))
+    everything = sorted([*tree.files, *tree.left_out])  # a link into nowhere is an image, and is to be named
     patterns = [p.casefold() for p in ([pattern] if isinstance(pattern, str) else pattern)]
-    everything = sorted(
-        path
-        for path in root.rglob("*")
-        if not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
-        and not path.is_dir()  # a link into nowhere is an image too, and is to be named
-    )
-    files = [p for p in everything if any(fnmatch.fnmatchcase(p.name.casefold(), one) for one in patterns)]
-    marks = [mark.casefold() for mark in channel_marks]
-    if marks:
-        files = [path for path in files if marks[0] in path.name.casefold()]
-    there = {str(path.with_name(path.name.casefold())): path for path in everything}
+    as_written: dict[str, list[str]] = {}
+    for path in everything:
+        as_written.setdefault(_folded(path), []).append(path)
     records: list[dict[str, Any]] = []
-    for path in files:
-        before, _, after = path.name.casefold().rpartition(marks[0]) if marks else ("", "", "")
-        channels = [path.with_name(before + mark + after) for mark in marks]
-        image = [str(there.get(str(channel), channel)) for channel in channels] or str(path)
-        records.append({"image": image, "case_id": str(PurePosixPath(path.relative_to(root)))})
-    used = {file for r in records for file in ([r["image"]] if isinstance(r["image"], str) else r["image"])}
-    left_out = Counter(path.suffix.casefold() or "no ending" for path in everything if str(path) not in used)
-    marked = f" with {channel_marks[0]!r} in its name" if marks else ""
-    others = f": {', '.join(f'{count} {end}' for end, count in left_out.most_common(10))}" if left_out else ""
+    used: set[str] = set()
+    for path in everything:
+        name = path.rpartition("/")[2]
+        if not any(fnmatch.fnmatchcase(name.casefold(), one) for one in patterns):
+            continue
+        if channel_marks and channel_marks[0].lower() not in name.lower():
+            continue
+        files = [path, *(_channel(path, channel_marks[0], mark, as_written) for mark in channel_marks[1:])]
+        used.update(files)
+        full = [str(tree.root / file) for file in files]
+        records.append({"image": full if channel_marks else full[0], "case_id": path})
+    left = Counter(Path(path).suffix.casefold() or "no ending" for path in everything if path not in used)
+    others = shown(": " + ", ".join(f"{count} {end}" for end, count in left.most_common(10))) if left else ""
+    wanted = " or ".join(patterns) + (f" with {channel_marks[0]!r} in its name" if channel_marks else "")
     if not records:
-        wanted = f"{' or '.join(patterns)}{marked}"
-        raise FileNotFoundError(f"no file below {shown(root)} matches {wanted}{others}")
-    if left_out:
+        raise FileNotFoundError(f"no file below {shown(folder)} matches {wanted}{others}")
+    if left:
         logger.warning(
-            "%d of %d files below %s are not classified, since they do not match %s%s%s",
-            left_out.total(),
+            "%d of %d files below %s are not classified, since they do not match %s%s",
+            left.total(),
             len(everything),
-            shown(root),
-            " or ".join(patterns),
-            marked,
+            shown(folder),
+            wanted,
             others,
         )
     return records
+
+
+def _folded(path: str) -> str:
+    """A path whose file name is in one letter case."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + name.casefold()
+
+
+def _channel(first: str, own: str, mark: str, as_written: Mapping[str, Sequence[str]]) -> str:
+    """The file of another channel; if only the letter case differs, the one that is there."""
+    at = first.lower().rindex(own.lower())
+    path = first[:at] + mark + first[at + len(own) :]
+    there = as_written.get(_folded(path), [])
+    return there[0] if len(there) == 1 else path
 
 
 class _Readable(IterableDataset[Any]):

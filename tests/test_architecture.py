@@ -44,7 +44,7 @@ OWN = {
     "handlers": "batches distributed files networks results stages",
     "engines": "batches data distributed evaluation files handlers inferers networks open_sets results "
     "stages tracking transforms",
-    "prediction": "errors image_files files inferers networks scores",
+    "prediction": "datasets errors image_files files inferers networks scores",
     "bundle": "datasets distributed errors files wiring",
     "report": "evaluation files ids metrics results scores",
     "benchmark": "datasets errors evaluation files ids metrics report results scores wiring",

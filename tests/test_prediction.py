@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -236,6 +237,18 @@ def test_where_every_image_fails_nothing_is_written(run_dir, tmp_path):
     assert not (tmp_path / "p.csv").exists()
 
 
+def test_linked_folders_are_looked_into_and_pipes_named(tmp_path, caplog):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.png").write_bytes(b"")
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "more").symlink_to(tmp_path / "disk")
+    (here / "loop").symlink_to(here)
+    os.mkfifo(here / "pipe.png")
+    assert [record["case_id"] for record in image_records(here, "*.png")] == ["more/a.png", "pipe.png"]
+    assert f"more to {tmp_path}/disk" in caplog.text
+
+
 def test_files_that_no_pattern_names_are_said(tmp_path, caplog):
     for name in ("a.jpg", "b.dcm", "c.DCM", "d/e.webp", "d/LICENSE"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -282,6 +295,15 @@ def test_an_image_with_a_file_a_channel(tmp_path, caplog):
         str(tmp_path / "z_W1.PNG"),
         str(tmp_path / "z_w2.Png"),
     ]
+    (tmp_path / "P").mkdir()
+    (tmp_path / "p").mkdir()
+    for name in ("P/x_w1.png", "p/x_w2.png", "P/y_w1.png", "P/y_w2.png", "P/Y_w2.png"):
+        (tmp_path / name).write_bytes(b"")
+    x, y = (r for r in image_records(tmp_path, "?_w1.png", ["_w1", "_w2"]) if r["case_id"][0] == "P")
+    assert x["image"][1] == str(tmp_path / "P" / "x_w2.png")  # which is not there, and of no other patient
+    assert y["image"][1] == str(tmp_path / "P" / "y_w2.png")
+    shutil.rmtree(tmp_path / "P")
+    shutil.rmtree(tmp_path / "p")
     for name in ("z_W1.PNG", "z_w2.Png", "a_w1_w1.png", "a_w1_w2.png"):
         (tmp_path / name).unlink()
     (tmp_path / "w_w2.png").write_bytes(b"")
