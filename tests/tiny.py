@@ -10,7 +10,8 @@ def tiny_lung(scans: int, **more: object) -> str:
 
     Of every so many-th scan those that the readers agree on: a few epochs can tell them apart.
     """
-    keys = {"epochs": 1, "confidnet_epochs": 1, "finetuning_epochs": 1, "mc_samples": 2, **more}
+    epochs = dict.fromkeys(("epochs", "confidnet_epochs", "finetuning_epochs"), 1)
+    keys = {"rendered": "true", **epochs, "mc_samples": 2, **more}
     lines = "".join(f"{key}: {value}\n" for key, value in keys.items())
     return f"""
 some: "$@all_cases['slice_offset'].isin(@slice_offsets) & (@all_cases['scan_id'] % {scans} == 0)"

@@ -22,6 +22,7 @@ from monai_sf.benchmark.overview import Overview
 from monai_sf.benchmark.status import failures
 from monai_sf.benchmark.tasks import Task, build_tasks, studies_of
 from monai_sf.benchmark.worker import Outcome
+from monai_sf.datasets.tree import check_folder
 
 
 def run_benchmark(
@@ -73,7 +74,7 @@ def run_benchmark(
     Raises:
         BenchmarkError: a task failed; lists them with their errors and logs.
         ValueError: an argument is not usable.
-        FileNotFoundError: a bundle or an overlay is not there.
+        FileNotFoundError: a bundle, an overlay or a folder of ``dataset_dirs`` is not there.
         ConnectionError: the cluster cannot be reached.
         BusyError: another benchmark runs in ``output_dir``.
         OSError: ``output_dir`` cannot be written to.
@@ -86,6 +87,8 @@ def run_benchmark(
             f"dataset_dirs names {unknown[0]!r}; the bundles' datasets are "
             f"{', '.join(bundle.dataset for bundle in opened)}"
         )
+    for folder in dirs.values():
+        check_folder(folder)
     points: Mapping[str, Sequence[float]] | None = grid.GRID if search is True else search or None
     if both := [key for key in points or {} if key in (overrides or {})]:
         raise ValueError(f"{both[0]} is both searched for and set to a value: choose one")

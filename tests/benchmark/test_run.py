@@ -232,6 +232,13 @@ def test_a_table_of_all_datasets_names_what_failed_and_not_what_cannot_be_run(to
     assert "mskcc" not in (toy.out / "dermoscopy" / "tables" / "table.txt").read_text()
 
 
+def test_a_data_folder_that_is_not_there_is_said_before_anything_is_run(toy, tmp_path):
+    with pytest.raises(FileNotFoundError, match="dataset_dir .*dta is not there"):
+        toy.run(dataset_dirs={"lung_nodule_ct": tmp_path / "dta"})
+    assert toy.notes() == []
+    assert not (tmp_path / "dta").exists()
+
+
 def test_without_any_results_there_is_no_table(toy):
     with pytest.raises(BenchmarkError, match="1 of 5 tasks failed"):
         toy.run(methods=["confidnet"], overrides={"fail": "iid-confidnet-0:error"})

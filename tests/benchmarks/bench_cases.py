@@ -159,7 +159,8 @@ def measure(dataset: str, root: Path) -> None:
 
     logging.disable(logging.WARNING)
     start = time.perf_counter()
-    cases = build_cases(dataset, root / dataset, missing="keep")
+    rules = {"rendered": True} if dataset == "lung_nodule_ct" else {}
+    cases = build_cases(dataset, root / dataset, missing="keep", **rules)
     built = time.perf_counter()
     for study in ("iid", STUDIES[dataset]):
         split_cases(cases, study, 0)

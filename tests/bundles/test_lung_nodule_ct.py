@@ -15,6 +15,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export
 from tiny import accuracy_and_majority, tiny_lung
 
+from monai_sf.errors import root_cause
 from monai_sf.results import load_results
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "lung_nodule_ct"
@@ -28,6 +29,7 @@ TINY = tiny_lung(3, epochs=5, batch_size=16, mc_samples=3, severities=[1, 3])
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("lung")
     (root / "tiny.yaml").write_text(TINY)
+    (root / "data").mkdir()
     return root
 
 
@@ -54,6 +56,35 @@ def trained(folders):
     run(folders, ["train.yaml", "small.yaml", tiny])
     run(folders, ["train.yaml", "evaluate.yaml", "small.yaml", tiny])
     return folders / "runs"
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("files", [["train.yaml"], ["train.yaml", "evaluate.yaml"], ["prepare.yaml"]])
+def test_a_misspelt_folder_is_an_error_and_nothing_is_rendered(tmp_path, files):
+    (tmp_path / "data").mkdir()
+    for name, error in (("dta", "dta is not there: give the folder"), ("data", "no DICOM file of LIDC-IDRI")):
+        workflow = ConfigWorkflow(
+            [str(CONFIGS / file) for file in files],
+            logging_file=False,
+            dataset_dir=str(tmp_path / name),
+            output_dir=str(tmp_path / "runs"),
+        )
+        workflow.initialize()
+        with pytest.raises(RuntimeError) as caught:
+            workflow.run()
+        assert error in str(root_cause(caught.value))
+    assert not (tmp_path / "dta").exists()
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_the_demo_asks_for_rendered_images_and_makes_its_folder(tmp_path):
+    workflow = ConfigWorkflow(
+        str(CONFIGS / "demo.yaml"), logging_file=False, dataset_dir=str(tmp_path / "data")
+    )
+    workflow.initialize()
+    workflow.parser.get_parsed_content("phantom")
+    assert (tmp_path / "data").is_dir()
+    assert workflow.parser["overrides"] == {"rendered": True}
 
 
 @pytest.mark.e2e

@@ -35,6 +35,7 @@ def torchrun(folder, *files):
 @pytest.mark.e2e
 def test_training_and_evaluation_under_torchrun(tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "data").mkdir()
     torchrun(tmp_path, "train.yaml")
     two = tmp_path / "two" / "iid-confidnet-0"
     assert [entry["stage"] for entry in json.loads((two / "training.json").read_text())["history"]] == [

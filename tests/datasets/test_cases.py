@@ -14,7 +14,7 @@ from monai_sf.datasets.lidc import RATINGS
 @pytest.fixture
 def built(nodules: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pd.DataFrame:
     monkeypatch.setattr(lung, "nodule_index", lambda: nodules)
-    return build_cases("lung_nodule_ct", tmp_path / "not there yet")
+    return build_cases("lung_nodule_ct", tmp_path, rendered=True)
 
 
 def test_five_cases_a_nodule(built: pd.DataFrame, nodules: pd.DataFrame) -> None:
@@ -81,6 +81,19 @@ def test_the_index_is_not_changed(nodules: pd.DataFrame) -> None:
 def test_nothing_is_written(built: pd.DataFrame, tmp_path: Path) -> None:
     assert len(built)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dataset", ["lung_nodule_ct", "dermoscopy", "chest_xray", "fc_microscopy"])
+@pytest.mark.parametrize("rules", [{}, {"rendered": True}])
+def test_a_folder_that_is_misspelt_is_not_made(tmp_path: Path, dataset: str, rules: dict[str, bool]) -> None:
+    if rules and dataset != "lung_nodule_ct":
+        return
+    with pytest.raises(FileNotFoundError, match=r"dataset_dir .*/dta is not there: give the folder"):
+        build_cases(dataset, tmp_path / "dta", **rules)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="is not a folder"):
+        build_cases(dataset, tmp_path / "file", **rules)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:

@@ -115,12 +115,33 @@ def test_several_series_in_one_folder_where_first_and_last_are_of_one(
     assert [len(found[uid]) for uid in two["series_instance_uid"]] == [5, 5]
 
 
-def test_without_ct_all_are_rendered(two: pd.DataFrame, tmp_path: Path, caplog) -> None:
-    assert set(build_cases("lung_nodule_ct", tmp_path)["source"]) == {"rendered"}
+@pytest.mark.parametrize("missing", ["raise", "drop", "keep"])
+def test_nothing_is_rendered_unless_that_is_asked_for(
+    two: pd.DataFrame, tmp_path: Path, missing: str
+) -> None:
+    with pytest.raises(FileNotFoundError, match=r"^no DICOM file of LIDC-IDRI's CT below .*rendered=True"):
+        build_cases("lung_nodule_ct", tmp_path, missing=missing)
     dicom(tmp_path / "other.dcm", "1.2.3", 0.0, 1, pixels(0, 8))
+    (tmp_path / "LIDC-IDRI").symlink_to(tmp_path / "not mounted")
+    with pytest.raises(FileNotFoundError, match=r"^DICOM files, but none .*links lead nowhere .*LIDC-IDRI"):
+        build_cases("lung_nodule_ct", tmp_path, missing=missing)
+    assert set(build_cases("lung_nodule_ct", tmp_path, rendered=True)["source"]) == {"rendered"}
+
+
+def test_ct_that_is_linked_into_the_folder(two: pd.DataFrame, tmp_path: Path, caplog) -> None:
+    for number, nodule in two.iterrows():
+        download(tmp_path / "archive", nodule, folder=f"{number}")
+    (tmp_path / "archive/PHANTOM").touch()
+    (tmp_path / "data").mkdir()
+    for name in ("0", "1"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "archive" / name)
     with caplog.at_level(logging.WARNING, logger="monai_sf"):
-        assert set(build_cases("lung_nodule_ct", tmp_path)["source"]) == {"rendered"}
-    assert "no DICOM file below" in caplog.text
+        cases = build_cases("lung_nodule_ct", tmp_path / "data")
+    assert f"2 links lead out of the folder and are followed (first: 0 to {tmp_path}/archive/0" in caplog.text
+    assert set(cases["source"]) == {"ct"}
+    assert set(cases["data_kind"]) == {"phantom"}
+    assert write_nodule_slices(cases, tmp_path / "data") == 10
+    assert not list((tmp_path / "archive").rglob("*.npy"))
 
 
 def test_files_without_an_ending_are_read_where_they_begin_as_dicom(
@@ -289,7 +310,7 @@ def test_only_the_files_of_the_nodule_are_decoded(
 
 def test_rules(nodules: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(lung, "nodule_index", lambda: nodules)
-    strict = build_cases("lung_nodule_ct", tmp_path, malignant_above=3, min_readers=3)
+    strict = build_cases("lung_nodule_ct", tmp_path, rendered=True, malignant_above=3, min_readers=3)
     assert (strict["n_readers"] >= 3).all()
     assert (strict["label"] == (strict["malignancy"] > 3)).all()
     assert len(split_cases(strict, "texture", 0))

@@ -32,7 +32,7 @@ def files(root: Path) -> list[str]:
 def test_writes_every_image_of_the_table(
     few: pd.DataFrame, nodules: pd.DataFrame, tables: Tables, tmp_path: Path
 ) -> None:
-    root = tmp_path / "new" / "folder"
+    root = tmp_path
     assert write_rendered_slices(few, root) == 12
     assert files(root) == sorted(few["image"])
     for _, case in few.iterrows():
@@ -47,6 +47,8 @@ def test_writes_every_image_of_the_table(
 
 
 def test_processes_write_the_same_files(few: pd.DataFrame, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
     assert write_rendered_slices(few, tmp_path / "one", workers=1) == 12
     assert write_rendered_slices(few, tmp_path / "two", workers=2) == 12
     for image in few["image"]:
@@ -63,6 +65,8 @@ def test_goes_on_where_it_was_interrupted(few: pd.DataFrame, tmp_path: Path) -> 
 
 def test_case_table_from_csv_gives_the_same_files(few: pd.DataFrame, tmp_path: Path) -> None:
     few.to_csv(tmp_path / "cases.csv", index=False)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
     write_rendered_slices(few, tmp_path / "a")
     assert write_rendered_slices(pd.read_csv(tmp_path / "cases.csv"), tmp_path / "b") == 12
     for image in few["image"]:
@@ -135,8 +139,21 @@ def test_no_permission_names_the_folder(
 
 def test_file_where_the_folder_should_be(few: pd.DataFrame, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(OSError, match="cannot write rendered slices below dataset_dir"):
+    with pytest.raises(NotADirectoryError, match="dataset_dir .*data is not a folder"):
         write_rendered_slices(few, tmp_path / "data")
+    with pytest.raises(FileNotFoundError, match="dataset_dir .*dta is not there"):
+        write_rendered_slices(few, tmp_path / "dta")
+    assert not (tmp_path / "dta").exists()
+
+
+def test_files_that_were_not_rendered_are_left_as_they_are(few: pd.DataFrame, tmp_path: Path) -> None:
+    own = tmp_path / few["image"].iloc[3]
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"somebody's")
+    with pytest.raises(FileExistsError, match=r"1 images lie below .* without the rendered/about\.json"):
+        write_rendered_slices(few, tmp_path)
+    assert own.read_bytes() == b"somebody's"
+    assert files(tmp_path) == [few["image"].iloc[3]]
 
 
 def test_other_sources_are_left_alone(few: pd.DataFrame, tmp_path: Path) -> None:
@@ -148,7 +165,7 @@ def test_other_sources_are_left_alone(few: pd.DataFrame, tmp_path: Path) -> None
 @pytest.mark.parametrize("image", ["/etc/slice.npy", "../slice.npy", "rendered/../../slice.npy"])
 def test_images_stay_below_the_folder(few: pd.DataFrame, tmp_path: Path, image: str) -> None:
     with pytest.raises(ValueError, match="image must be a path below dataset_dir"):
-        write_rendered_slices(few.assign(image=image), tmp_path / "data")
+        write_rendered_slices(few.assign(image=image), tmp_path)
 
 
 def test_bad_arguments(few: pd.DataFrame, tmp_path: Path) -> None:

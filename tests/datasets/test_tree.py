@@ -147,7 +147,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="dataset_dir .* is not there"):
         build_cases("chest_xray", tmp_path / "nowhere")
     touch(tmp_path, ["file"])
-    with pytest.raises(NotADirectoryError, match="is not a folder; unpack it"):
+    with pytest.raises(NotADirectoryError, match="is not a folder: unpack it"):
         build_cases("fc_microscopy", tmp_path / "file")
 
 
