@@ -313,7 +313,17 @@ def _images(images: ArrayLike | Sequence[Any], n: int) -> NDArray[np.uint8]:
                 f"images must be uint8, ({n}, H, W) or ({n}, H, W, 3), got {_dtype(images)} {plain.shape}"
             )
         return plain
-    return np.stack([_thumbnail(i, image) for i, image in enumerate(_listed("images", plain, n, []))])
+    shown: list[NDArray[np.uint8]] = []
+    faults: list[str] = []
+    for i, image in enumerate(_listed("images", plain, n, [])):
+        try:
+            shown.append(_thumbnail(i, image))
+        except ResultsError as error:
+            faults.append(str(error))
+    if faults:
+        lines = faults[:10] + ([f"and {len(faults) - 10} more"] if len(faults) > 10 else [])
+        raise ResultsError(f"{len(faults)} of {n} images cannot be shown:\n  " + "\n  ".join(lines))
+    return np.stack(shown)
 
 
 def _thumbnail(index: int, given: Any) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, MpoImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin, MpoImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 #: Pillow knows more, of which some start other programs (EPS) or hide more than 8 bits (JPEG 2000).
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
@@ -119,11 +119,18 @@ def upright(
             f"holds {count} images (pages or frames), and only one can be classified: save the one that is "
             "meant as a file of its own"
         )
-    if size is not None:
+    if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):  # others have no draft
         height, width = size
         sideways = image.getexif().get(_ORIENTATION) in _TURNED_TO_THE_SIDE
         image.draft(draft_mode, (height, width) if sideways else (width, height))
-    ImageOps.exif_transpose(image, in_place=True)  # the other way is a copy even where nothing is turned
+    image.load()
+    try:
+        Image.Exif().load(image.info.get("exif", b""))  # Pillow takes damaged ones of a JPEG for none
+        ImageOps.exif_transpose(image, in_place=True)  # the other way is a copy even where nothing is turned
+    except Exception as error:
+        raise RefusedImageError(
+            f"has damaged EXIF data ({error}), and nothing else says which side is up: save it without them"
+        ) from error
     return image
 
 

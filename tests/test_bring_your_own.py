@@ -159,6 +159,9 @@ def test_turned_photos_are_upright_and_files_of_several_images_refused(tmp_path)
     first.save(tmp_path / "x.tif", save_all=True, append_images=[first])
     with pytest.raises(ResultsError, match=r"images\[0\]: .*x\.tif holds 2 images"):
         Results.from_arrays(LOGITS, LABELS, images=[tmp_path / "x.tif"] * N)
+    listed = [tmp_path / "x.png", tmp_path / "x.tif", *[tmp_path / "none.png"] * (N - 2)]
+    with pytest.raises(ResultsError, match=rf"(?s)^{N - 1} of {N} images .*\[1\].*\[2\].*and {N - 11} more$"):
+        Results.from_arrays(LOGITS, LABELS, images=listed)
 
 
 def test_one_logit_is_a_binary_classifier():

@@ -83,6 +83,15 @@ def test_the_preflight_measures_upright_images(tmp_path):
     }
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_damaged_exif_data_do_not_pass_for_upright(tmp_path, suffix):
+    Image.fromarray(scene()).save(tmp_path / f"a{suffix}", exif=b"Exif\0\0rubbish rubbish")
+    for size in (None, (24, 16)):
+        said = "has damaged EXIF data .* save it without them"
+        with open_image(tmp_path / f"a{suffix}") as image, pytest.raises(ValueError, match=said):
+            upright(image, size)
+
+
 def grey_levels(*levels):
     return [Image.fromarray(np.full((16, 16), level, np.uint8)) for level in levels]
 

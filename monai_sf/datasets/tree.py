@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["TableFile", "Tree", "check_folder", "read_tree"]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _MARKER_OF_PHANTOMS = "PHANTOM"
 _SPECIAL = "entries are pipes, sockets or devices"
 
