@@ -175,8 +175,12 @@ class ConfidenceClassifier(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, channels, H, W) images in [0, 1] to (N, C) logits."""
-        return self.outputs(images).logits
+        """(N, channels, H, W) images in [0, 1] to (N, C) logits, those of :meth:`outputs`.
+
+        In one go, without taking the backbone apart: torch.jit.script can compile this.
+        """
+        logits: Tensor = self.head(self.backbone((images - self.mean) / self.std))
+        return logits
 
 
 def dropout_layers(network: nn.Module) -> list[_DropoutNd]:

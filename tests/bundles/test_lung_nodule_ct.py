@@ -181,8 +181,6 @@ def test_export_to_torchscript_gives_the_logits_of_the_trained_network(trained, 
         meta_file=str(CONFIGS / "metadata.json"),
         config_file=configs,
         key_in_ckpt="network",
-        use_trace=True,
-        input_shape=[1, 1, 48, 48],
     )
     parser = ConfigParser()
     parser.read_config(configs)
