@@ -2,6 +2,7 @@ import functools
 import hashlib
 import itertools
 import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -43,14 +44,12 @@ def test_golden_bits(kind):
     assert digest(corrupt(pattern(2, 260, 300), kind, 4, seeds=11)) == GOLDEN[kind]
 
 
-def _digest_in_process(kind):
-    torch.set_num_threads(1)
-    return digest(corrupt(pattern(2, 260, 300), kind, 4, seeds=11))
-
-
 def test_same_bits_in_another_process_and_with_other_threads():
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        theirs = pool.map(_digest_in_process, CORRUPTIONS)
+    # Sent by name: only what is installed, as no other process is sure to find the modules of the tests.
+    strong = functools.partial(corrupt, pattern(2, 260, 300), severity=4, seeds=11)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, torch.set_num_threads, (1,)) as pool:
+        theirs = [digest(images) for images in pool.map(strong, CORRUPTIONS)]
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
