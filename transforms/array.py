@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
+from monai.data.dataset import CacheNTransDataset
+from monai.transforms.traits import RandomizableTrait
 from monai.transforms.transform import RandomizableTransform, Transform
 from monai.utils.enums import TransformBackends
 from monai.utils.type_conversion import convert_data_type, convert_to_dst_type
@@ -18,8 +22,11 @@ from .severities import CORRUPTIONS, MAX_SEVERITY, check_severity, severity_scal
 _SEVERITIES = tuple(range(1, MAX_SEVERITY + 1))
 
 
-class Corrupt(Transform):
+class Corrupt(Transform, RandomizableTrait):
     """Corrupts an image in the same way every time it sees the same seed.
+
+    For MONAI's caches it counts as random, although it is not: their keys do not depend on the transforms, so
+    that the first severity's pixels would be given for every other. What stands before it is cached.
 
     >>> import numpy as np
     >>> image = np.full((1, 8, 8), 0.5, np.float32)
@@ -57,7 +64,9 @@ class Corrupt(Transform):
         Raises:
             TypeError: if the image is not floating point.
             ValueError: if it is no 2-D image with channels, or has NaN or values outside [0, 1].
+            RuntimeError: if a `CacheNTransDataset` is about to store the result.
         """
+        _refuse_to_be_cached()
         if not isinstance(img, np.ndarray | torch.Tensor):
             raise TypeError(f"img must be an array or a tensor, got {type(img).__name__}")
         if img.ndim != 3:
@@ -127,6 +136,24 @@ class RandCorrupt(RandomizableTransform):
         if randomize:
             self.randomize()
         return self._choice(img, self._seed) if self._do_transform else img
+
+
+def _refuse_to_be_cached() -> None:
+    """Raises if a MONAI dataset is about to store the result, under a key that does not name the corruption.
+
+    Others stop before what counts as random; `CacheNTransDataset` stores the first transforms, whatever they
+    are. On a hit it calls no transform: only while it fills the cache can this be noticed.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is CacheNTransDataset._pre_transform.__code__:
+            if frame.f_locals["self"].cache_dir is None:
+                return
+            raise RuntimeError(
+                "CacheNTransDataset would give these pixels for every other kind, severity and seed too, as "
+                "its keys do not tell them apart: lower cache_n_trans so that it ends before the corruption"
+            )
+        frame = frame.f_back
 
 
 def corruption_grid(

@@ -9,6 +9,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 import torch
 from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
+from monai.transforms.traits import RandomizableTrait
 from monai.transforms.transform import MapTransform, RandomizableTransform
 
 from .array import _SEVERITIES, Corrupt, RandCorrupt
@@ -16,11 +17,13 @@ from .randomness import case_seed
 from .severities import CORRUPTIONS
 
 
-class Corruptd(MapTransform):
+class Corruptd(MapTransform, RandomizableTrait):
     """Corrupts images of a case, with the same pixels wherever, whenever and in whatever order it is read.
 
     The randomness of a case is a hash of `seed`, the kind of corruption and the case's id. It depends neither
     on the key nor on what else the dictionary holds, and all severities of a kind share it.
+
+    MONAI's caches hold what stands before it, as before a random transform (see `Corrupt`).
 
     Args:
         keys: the images to corrupt.

@@ -1,9 +1,21 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor, decollate_batch
-from monai.transforms import Compose, EnsureTyped, Lambdad
+from monai.data import (
+    CacheDataset,
+    CacheNTransDataset,
+    DataLoader,
+    Dataset,
+    LMDBDataset,
+    MetaTensor,
+    PersistentDataset,
+    decollate_batch,
+    pickle_hashing,
+)
+from monai.transforms import Compose, EnsureTyped, Lambdad, LoadImaged
 from monai_sf.transforms import CORRUPTIONS, Corrupt, Corruptd, RandCorruptd, corrupt
 from monai_sf.transforms.randomness import case_seed
 
@@ -128,6 +140,46 @@ def test_missing_images():
 def test_seeds_that_are_no_integer(seed):
     with pytest.raises(TypeError, match="seed must be an integer, got"):
         Corruptd("image", "elastic", 1, seed=seed)
+
+
+# In MONAI's caches.
+
+
+@pytest.mark.parametrize("hashing", [None, pickle_hashing])
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("kind", [PersistentDataset, LMDBDataset])
+def test_one_cache_folder_serves_every_severity(kind, nested, hashing, tmp_path):
+    items = [{**case, "image": str(tmp_path / f"{i}.npy")} for i, case in enumerate(cases(2))]
+    for item, case in zip(items, cases(2), strict=True):
+        np.save(item["image"], case["image"].numpy())
+
+    def through(severity, dataset=Dataset, **cache):
+        chain = [Corruptd("image", "gaussian_noise", severity), EnsureTyped("image")]
+        after = [Compose(chain)] if nested else chain
+        return pixels(dataset(items, Compose([LoadImaged("image"), *after]), **cache))
+
+    expected = {severity: through(severity) for severity in (4, 1)}
+    for severity in (1, 4, 1):
+        cached = through(severity, kind, cache_dir=tmp_path / "cache", hash_transform=hashing)
+        assert all(torch.equal(image, expected[severity][name]) for name, image in cached.items())
+        for item in items:  # from now on, what stands before the corruption comes from the cache
+            Path(item["image"]).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("hashing", [None, pickle_hashing])
+def test_a_cache_of_corrupted_pixels_is_refused(hashing, tmp_path):
+    def through(count, folder=tmp_path, severity=1):
+        chain = [EnsureTyped("image"), Corruptd("image", "gaussian_noise", severity)]
+        return CacheNTransDataset(cases(2), Compose(chain), count, folder, hash_transform=hashing)
+
+    with pytest.raises(RuntimeError) as caught:
+        through(2)[0]
+    assert "lower cache_n_trans" in str(caught.value.__cause__)
+    assert not list(tmp_path.iterdir())
+    expected = pixels(Dataset(cases(2), Corruptd("image", "gaussian_noise", 4)))
+    pixels(through(1, severity=2))
+    for dataset in (through(1, severity=4), through(2, None, severity=4)):
+        assert all(torch.equal(image, expected[name]) for name, image in pixels(dataset).items())
 
 
 # At random.
