@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
 from monai_sf.image_files import named, open_image, open_picture
+from monai_sf.methods import METHODS, PAPER_METHODS
 from monai_sf.outputs import class_logits, kind_of, refuse_other_order, share_tolerance
 from monai_sf.results import Results, ResultsError, TestSet
 from monai_sf.results_format import check_names, some
@@ -29,7 +30,6 @@ _CORRUPTION = re.compile(r"corruption-(?P<kind>.+)-(?P<severity>[1-5])")
 #: Columns of the case table that are made of the other arguments.
 _OWN_COLUMNS = ("case_id", "label", "label_name")
 #: What some arguments must be one of.
-_METHODS = ("classifier", "confidnet", "deepgamblers", "devries")
 _DATA_KINDS = ("real", "rendered", "phantom")
 _TARGET_KINDS = ("acquisition", "manifestation")
 
@@ -92,12 +92,12 @@ def results_from_arrays(
         raise ResultsError("labels are missing: give (N,) integers")
     if (logits is None) == (probabilities is None):
         raise ResultsError("give either logits or probabilities")
-    _among("method", method, (None, *_METHODS))
+    _among("method", method, (None, *METHODS))
     _among("data_kind", data_kind, _DATA_KINDS)
     if learned_confidence is None and method in ("deepgamblers", "devries"):
         raise ResultsError(f"method {method!r} is judged by its learned_confidence, which is missing")
     if learned_confidence is not None and method == "classifier":
-        raise ResultsError(f"method 'classifier' has no learned_confidence: name one of {_METHODS[1:]}")
+        raise ResultsError(f"method 'classifier' has no learned_confidence: name one of {PAPER_METHODS}")
     _check_order(
         columns,
         labels=labels,

@@ -17,18 +17,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from monai_sf.methods import METHODS
 from monai_sf.metrics import aurc, coverage_at_risk
 from monai_sf.results import Results, ResultsError
 from monai_sf.scores import CSFS, csfs_for
 
 #: Column of the benchmark table to the kind of test set that is averaged in it.
 GROUPS = {"iid": "iid", "cor": "corruption", "acq": "acquisition", "man": "manifestation"}
-
-#: Ways of training that ``csfs_for`` knows.
-METHODS = ("classifier", "confidnet", "deepgamblers", "devries")
-
-#: Where a score of any network is taken from when several ways of training have it; the paper's first.
-_PREFERRED = ("confidnet", "classifier")
 
 #: ``metric(confidence, error) -> value``, both (n,) float64; see ``monai_sf.metrics``.
 Metric = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
@@ -51,12 +46,12 @@ class Detection(NamedTuple):
 def available_csfs(results: Results) -> tuple[str, ...]:
     """Names of the CSFs that every test set of a run has the arrays for, in the order of ``CSFS``.
 
-    A run of a way of training that the benchmark does not know gets every CSF that its arrays allow.
+    A run of a way of training that the package does not know gets every CSF that its arrays allow.
     """
     sets = [set(test_set.arrays) for test_set in results.test_sets.values()]
     common = set.intersection(*sets) if sets else set()
     method = str(results.run["method"])
-    names = csfs_for(method if method in METHODS else None, common)
+    names = csfs_for(method, common)
     return tuple(name for name in names if CSFS[name].prediction in common)
 
 
@@ -125,15 +120,15 @@ def preferred_method(methods: Collection[str]) -> str:
     """The way of training whose network a score is read from, of several that have it.
 
     Networks that were trained in different ways are not averaged. As in the paper, the scores of any network
-    are those of the classifier under ConfidNet; without one, those of the plain classifier, and then those of
-    the first method by name.
+    are those of the classifier under ConfidNet; without one, those of the plain classifier. A bundle's own
+    method never stands for one that the package knows; of several of them it is the first by name.
 
     Raises:
         ValueError: there are no methods.
     """
     if not methods:
         raise ValueError("methods must hold at least one way of training, got none")
-    return next((name for name in _PREFERRED if name in methods), min(methods))
+    return next((name for name in METHODS if name in methods), min(methods))
 
 
 def preferred_methods(runs: Sequence[Results]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
 
+from monai_sf.methods import METHODS
 from monai_sf.score_functions import (
     ArrayLike,
     as_float64,
@@ -258,26 +259,13 @@ def csfs_for(method: str | None, available: Iterable[str]) -> tuple[str, ...]:
     any network has are taken from the classifier of the ConfidNet run.
 
     Args:
-        method: "confidnet", "classifier" (cross-entropy and nothing else), "deepgamblers", "devries", or None
-            when the way of training is not known: then everything that can be computed.
+        method: One of `monai_sf.methods.METHODS`. Any other, such as that of a bundle of one's own, and None
+            are ways of training that are not known here: everything that can be computed.
         available: Names of the arrays that are there.
-
-    Raises:
-        ValueError: If method is none of these.
     """
-    wanted: dict[str | None, frozenset[str | None]] = {
-        None: frozenset({None, "confidnet", "deepgamblers", "devries"}),
-        "classifier": frozenset({None}),
-        "confidnet": frozenset({None, "confidnet"}),
-        "deepgamblers": frozenset({"deepgamblers"}),
-        "devries": frozenset({"devries"}),
-    }
-    if method not in wanted:
-        raise ValueError(f"method must be one of {[m for m in wanted if m]} or None, got {method!r}")
     there = set(available)
-    return tuple(
-        name for name, csf in CSFS.items() if csf.method in wanted[method] and there.issuperset(csf.needs)
-    )
+    judges = METHODS.get(method or "", (None, *METHODS))
+    return tuple(name for name, csf in CSFS.items() if csf.method in judges and there.issuperset(csf.needs))
 
 
 def needs_dropout_samples(method: str | None) -> bool:
@@ -285,9 +273,6 @@ def needs_dropout_samples(method: str | None) -> bool:
 
     Args:
         method: As for `csfs_for`.
-
-    Raises:
-        ValueError: If method is none of these.
     """
     everything = {array for csf in CSFS.values() for array in csf.needs}
     scores = csfs_for(method, everything)

@@ -15,19 +15,20 @@ OWN = {
     "errors": "",
     "files": "",
     "ids": "",
+    "methods": "",
     "image_files": "",
     "transforms": "",
     "datasets": "files ids image_files",
     "results_format": "",
     "results_writer": "files results_format",
     "results": "files ids results_format results_writer bring_your_own fd_shifts",
-    "bring_your_own": "ids image_files outputs results results_format",
+    "bring_your_own": "ids image_files methods outputs results results_format",
     "fd_shifts": "results bring_your_own",
     "outputs": "",
     "score_functions": "outputs",
-    "scores": "score_functions",
+    "scores": "methods score_functions",
     "metrics": "ids outputs scores",
-    "evaluation": "metrics results scores",
+    "evaluation": "methods metrics results scores",
     "heads": "",
     "networks": "heads",
     "backbones": "networks",
@@ -47,10 +48,10 @@ OWN = {
     "prediction": "datasets errors image_files files inferers networks scores",
     "bundle": "datasets distributed errors files wiring",
     "report": "evaluation files ids metrics results scores",
-    "benchmark": "datasets errors evaluation files ids metrics report results scores wiring",
+    "benchmark": "datasets errors evaluation files ids methods metrics report results scores wiring",
 }
 
-_FILES = ("errors", "files", "ids", "image_files", "outputs")
+_FILES = ("errors", "files", "ids", "image_files", "methods", "outputs")
 _LIGHT = (*_FILES, "datasets", "results_format", "results_writer", "results", "bring_your_own")
 _NO_TABLES = ("transforms", "score_functions", "scores", "metrics", "heads", "networks", "inferers", "losses")
 

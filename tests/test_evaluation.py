@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_sf.evaluation import available_csfs, benchmark_table, failure_detection
+from monai_sf.evaluation import available_csfs, benchmark_table, failure_detection, preferred_methods
 from monai_sf.results import Results, ResultsError, TestSet
 from monai_sf.scores import CSFS
 
@@ -121,6 +121,18 @@ def test_scores_that_were_not_run_are_nan():
     table = benchmark_table([complete, Results(target.run, target.cases, bare)])
     assert np.isnan(table.loc["ConfidNet", "man"])
     assert not np.isnan(table.loc["MSR", "man"])
+
+
+@pytest.mark.parametrize("own", ["a-variant", "variant"])  # before and after the known ones by name
+def test_a_method_of_ones_own_never_stands_for_a_known_one(own):
+    devries, other = make_run(n=40), make_run(n=40, seed=1)
+    devries.run["method"], other.run["method"] = "devries", own
+    assert set(available_csfs(other)) > {"MSR", "ConfidNet", "DeVries"}
+    assert preferred_methods([devries, other]) == {
+        csf: "devries" if csf == "DeVries" else own for csf in available_csfs(other)
+    }
+    alone, both = benchmark_table([devries]), benchmark_table([devries, other])
+    assert both.loc["DeVries", "iid"] == alone.loc["DeVries", "iid"]
 
 
 def test_another_metric_can_be_chosen():

@@ -7,9 +7,6 @@ from pathlib import Path
 
 ENGINES = ("local", "ray")
 
-#: The three ways of training of the study.
-PAPER_METHODS = ("confidnet", "deepgamblers", "devries")
-
 #: Folder of the results that a benchmark has replaced, which no table may take for its own.
 SET_ASIDE = "set_aside"
 

@@ -17,12 +17,13 @@ from monai_sf.benchmark import grid
 from monai_sf.benchmark.configs import Bundle
 from monai_sf.benchmark.engines import Engine, open_engine
 from monai_sf.benchmark.marks import examine, locked, read_mark, wanted
-from monai_sf.benchmark.names import PAPER_METHODS, BenchmarkError, Terminated, one_line
+from monai_sf.benchmark.names import BenchmarkError, Terminated, one_line
 from monai_sf.benchmark.overview import Overview
 from monai_sf.benchmark.status import failures
 from monai_sf.benchmark.tasks import Task, build_tasks, studies_of
 from monai_sf.benchmark.worker import Outcome
 from monai_sf.datasets.tree import check_folder
+from monai_sf.methods import PAPER_METHODS
 
 
 def run_benchmark(
