@@ -2,11 +2,11 @@
 
 Both are judged on the *same* resampled patients, so that what makes a resample easy or hard for both cancels
 in the difference. Each group (patient) is drawn independently, Poisson(1) times in a resample, from a stream
-of random numbers of its own that its id starts, in canonical spelling (`monai_sf.ids`). That is the bootstrap with a random number of draws (Hanley
-& MacGibbon, "Creating non-parametric bootstrap samples using Poisson frequencies", Comput. Methods Programs
-Biomed. 2006). Why so: a patient then is drawn equally often wherever it occurs - in the image with and
-without corruption, in the runs of all methods and seeds, in two overlapping test sets - although no two of
-these are ever in memory together.
+of random numbers of its own that its id starts, in canonical spelling (`monai_sf.ids`). That is the bootstrap
+with a random number of draws (Hanley & MacGibbon, "Creating non-parametric bootstrap samples using Poisson
+frequencies", Comput. Methods Programs Biomed. 2006). Why so: a patient then is drawn equally often wherever
+it occurs - in the image with and without corruption, in the runs of all methods and seeds, in two overlapping
+test sets - although no two of these are ever in memory together.
 """
 
 from __future__ import annotations
