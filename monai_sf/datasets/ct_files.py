@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
@@ -109,11 +110,19 @@ def _write_series(
     found, absent = find_slices(files, {uid: sorted({float(row["z"]) for row in rows})})
     faults = [DicomError(text) for text in absent]
     for row in rows:
-        path = found.get((uid, float(row["z"])))
-        if path is None:
+        one = found.get((uid, float(row["z"])))
+        if one is None:
             continue
         try:
-            patch = read_patch(path, row["centroid_row"], row["centroid_column"], PATCH_SIZE)
+            patch, *others = (
+                read_patch(path, row["centroid_row"], row["centroid_column"], PATCH_SIZE)
+                for path in (one.path, *one.others)
+            )
+            if different := [k for k, other in enumerate(others) if not np.array_equal(patch, other)]:
+                raise DicomError(
+                    f"{one.path} and {one.others[different[0]]} are one slice of one series and show "
+                    "different things: keep the one that is meant"
+                )
         except DicomError as error:
             faults.append(error)
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,13 @@ class Slice:
         path: The file.
         z: Last coordinate of ImagePositionPatient, in mm.
         number: InstanceNumber.
+        others: Files with the same z and InstanceNumber, which must show the same.
     """
 
     path: Path
     z: float
     number: float
+    others: tuple[Path, ...] = ()
 
 
 def find_series(tree: Tree, wanted: Collection[str]) -> dict[str, list[Path]]:
@@ -133,8 +135,9 @@ def _tags(file: Path) -> dict[str, Any]:
 def slices_of_series(uid: str, files: Iterable[Path]) -> list[Slice]:
     """The slices of a series by rising z; of several with the same z that with the lowest InstanceNumber.
 
-    That is pylidc's choice (``Scan.load_all_dicom_images`` of 0.2.3). Files of other series, without a
-    position, or that are no DICOM files are passed over. Only headers are read.
+    That is pylidc's choice (``Scan.load_all_dicom_images`` of 0.2.3). Where that does not tell two files
+    apart, the first by name is the slice, and knows the others. Files of other series, without a position,
+    or that are no DICOM files are passed over. Only headers are read.
 
     Args:
         uid: SeriesInstanceUID.
@@ -154,8 +157,11 @@ def slices_of_series(uid: str, files: Iterable[Path]) -> list[Slice]:
         if not np.isfinite(one.z):
             continue
         other = by_z.get(one.z)
-        if other is None or (one.number, str(one.path)) < (other.number, str(other.path)):
+        if other is None or one.number < other.number:
             by_z[one.z] = one
+        elif one.number == other.number:
+            first, *more = sorted((one.path, other.path, *other.others), key=str)
+            by_z[one.z] = replace(one, path=first, others=tuple(more))
     return [by_z[z] for z in sorted(by_z)]
 
 
@@ -226,14 +232,14 @@ def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[
 
 def find_slices(
     files: Mapping[str, list[Path]], wanted: Mapping[str, Collection[float]]
-) -> tuple[dict[tuple[str, float], Path], list[str]]:
-    """The file of each wanted slice, and which are not there.
+) -> tuple[dict[tuple[str, float], Slice], list[str]]:
+    """Each wanted slice, and which are not there.
 
     Args:
         files: Series to its files.
         wanted: Series to the z of its slices, in mm; a slice within 0.05 mm is meant.
     """
-    found: dict[tuple[str, float], Path] = {}
+    found: dict[tuple[str, float], Slice] = {}
     absent: list[str] = []
     for uid, zs in wanted.items():
         slices = slices_of_series(uid, files.get(uid, []))
@@ -242,5 +248,5 @@ def find_slices(
             if one is None:
                 absent.append(f"series {uid} has no readable slice at z = {z:g} mm ({len(slices)} others)")
             else:
-                found[uid, z] = one.path
+                found[uid, z] = one
     return found, absent

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,23 @@ def test_of_two_files_with_one_z_the_lower_number_is_taken(tmp_path: Path) -> No
     (tmp_path / "g.dcm").write_bytes(b"rubbish")
     found = slices_of_series("1.2", [*files, tmp_path / "g.dcm"])
     assert [(one.path.name, one.z) for one in found] == [("c.dcm", -6.0), ("b.dcm", -5.0)]
+
+
+def test_two_files_of_one_slice_must_show_the_same(two: pd.DataFrame, tmp_path: Path) -> None:
+    files = download(tmp_path, two.iloc[0], folder="a")
+    filtered = tmp_path / "0-filtered"  # before the other by name
+    shutil.copytree(tmp_path / "a", filtered)
+    cases = build_cases("lung_nodule_ct", tmp_path, missing="drop")
+    assert write_nodule_slices(cases, tmp_path) == 5
+    shutil.rmtree(tmp_path / "ct")
+    series, z = two["series_instance_uid"][0], two["slice_zs"][0][1]
+    other = dicom(filtered / files[1].name, series, z, 4, pixels(9))
+    with pytest.raises(DicomError, match=r"1 of 5 CT slices .*\n.* show different things: keep") as caught:
+        write_nodule_slices(cases, tmp_path)
+    assert str(other) in str(caught.value)
+    assert str(files[1]) in str(caught.value)
+    dicom(other, series, z, 5, pixels(9))  # a higher InstanceNumber: pylidc takes the other
+    assert write_nodule_slices(cases, tmp_path) == 1
 
 
 def test_all_faults_are_in_one_error_and_the_rest_is_written(two: pd.DataFrame, tmp_path: Path) -> None:
