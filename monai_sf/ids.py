@@ -67,6 +67,8 @@ _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.0*)?")
 _NUMBER_ENDS = frozenset("0123456789.")
 _AROUND = string.punctuation + " "
 _SHOWN = 5
+#: Begins the name of a case without an id. Tidied ids never hold two blanks in a row, so none begins so.
+_NO_ID = "no id:  "
 
 
 def canonical_id(value: object) -> str | None:
@@ -100,18 +102,39 @@ class Groups:
             without an id something that no id is.
         names: (G,) text for people: the group's spelling, of several the first by alphabet.
         missing: (N,) bool, whether a case has no id and is a group of its own.
-        notes: what the reader of a report should know: spellings that were united, ids that are missing, a
-            group that holds most of the cases.
+        united: how many groups are spelled in more than one way.
+        notes: what the owner of the table should know, with examples: spellings that were united, ids that
+            are missing, a group that holds most of the cases.
     """
 
     of_case: NDArray[np.int64]
     ids: Objects
     names: Objects
     missing: NDArray[np.bool_]
-    notes: tuple[str, ...]
+    united: int = 0
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """The notes without any id, for pages that others read."""
+        parts = []
+        if self.united:
+            parts.append(
+                f"{self.united} groups (patients) are spelled in more than one way and count as one each"
+            )
+        if count := int(self.missing.sum()):
+            parts.append(
+                f"{count} of {len(self.missing)} cases have no group (patient): each is one of its own"
+            )
+        return tuple(parts)
+
+    def at(self, rows: NDArray[Any]) -> Groups:
+        """Return the groups of some of the cases, in that order."""
+        present, of_case = np.unique(self.of_case[rows], return_inverse=True)
+        return Groups(of_case, self.ids[present], self.names[present], self.missing[rows])
 
     def check(self) -> None:
         """Refuse a placeholder that stands in for most of the ids.
@@ -131,17 +154,22 @@ class Groups:
             )
 
 
-def group_cases(values: Iterable[Any], case_ids: Iterable[Any] | None = None) -> Groups:
+def group_cases(values: Iterable[Any] | None, case_ids: Iterable[Any] | None = None) -> Groups:
     """Group cases by id, whatever its spelling; a case without an id is a group of its own.
 
     Args:
-        values: (N,) ids of groups: numbers, text, missing values, in any mixture.
+        values: (N,) ids of groups: numbers, text, missing values, in any mixture. None where a table has no
+            groups at all: each case is one, and there is nothing to note.
         case_ids: (N,) distinct ids of the cases, so that a case without a group is known again in another
             table; by default its place in the order.
 
     Returns:
         The groups, ordered by number and then by text, whatever the order of the cases.
     """
+    if values is None:
+        keys = case_keys([] if case_ids is None else case_ids)
+        own_ids = _objects([f"{_NO_ID}{key}" for key in keys])
+        return Groups(np.arange(len(keys)), own_ids, own_ids, np.zeros(len(keys), np.bool_))
     unique, of_value = _distinct(values)
     spelled = [_text(value) for value in unique]
     tidied = [_tidy(text) for text in spelled]
@@ -156,10 +184,10 @@ def group_cases(values: Iterable[Any], case_ids: Iterable[Any] | None = None) ->
         names[one] = min(text, names.get(one, text))
     alone = np.flatnonzero(missing)
     of_case[alone] = len(known) + np.arange(len(alone))
-    # Tidied ids never hold two blanks in a row, so none of them is the name of a case without one.
-    own = [f"no id:  {key}" for key in _keys_of(alone, case_ids, len(of_case))]
+    own = [f"{_NO_ID}{key}" for key in _keys_of(alone, case_ids, len(of_case))]
+    spellings = _spellings(found, spelled)
     notes = [
-        *_united(found, spelled),
+        *_united(spellings),
         *_unknown(missing, [str(value) for value, one in zip(unique, found, strict=True) if one is None]),
     ]
     shown = [*(names[one] for one in known), *own]
@@ -169,7 +197,8 @@ def group_cases(values: Iterable[Any], case_ids: Iterable[Any] | None = None) ->
             f"{count} of {len(of_case)} cases are of one group, {shown[suspect]!r}; where that stands for "
             "unknown patients, leave it empty"
         )
-    return Groups(of_case, _objects([*known, *own]), _objects(shown), missing, tuple(notes))
+    ids = _objects([*known, *own])
+    return Groups(of_case, ids, _objects(shown), missing, len(spellings), tuple(notes))
 
 
 def case_keys(case_ids: Iterable[Any]) -> Objects:
@@ -218,8 +247,7 @@ def _keys_of(alone: NDArray[np.intp], case_ids: Iterable[Any] | None, n_cases: i
     return [str(key) for key in keys[alone]]
 
 
-def _united(found: Sequence[str | None], spelled: Sequence[str]) -> list[str]:
-    spellings = _spellings(found, spelled)
+def _united(spellings: Sequence[Sequence[str]]) -> list[str]:
     if not spellings:
         return []
     return [

@@ -292,6 +292,7 @@ def _dataset_notes(cells: pd.DataFrame) -> list[str]:
 
 def _run_notes(missing: Sequence[RunKey], collection: Collection) -> list[str]:
     notes = [f"missing run: {key}" for key in missing]
+    notes += collection.notes
     notes += [f"not finished: {folder}" for folder in collection.unfinished]
     if len(collection.versions) > 1:
         found = sorted(collection.versions.items())

@@ -6,7 +6,6 @@ six values, a curve of 101 points and, for the significance, one value a resampl
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monai_sf.benchmark.cases import CasesOfRun, groups_of_others
 from monai_sf.benchmark.measures import DEFAULT_RISK, Measure, measure, measures
 from monai_sf.benchmark.names import SET_ASIDE
 from monai_sf.evaluation import available_csfs, failure_detection
@@ -74,7 +74,8 @@ class Collection:
             (iid, corruption, acquisition, manifestation), ``test_set``, ``corruption`` (empty for clean
             images), ``severity`` (0 for clean images), ``csf``, ``method``, ``seed``, ``metric``, ``value``
             (as a share, not in per cent; NaN where not defined), ``undefined`` (why), ``cases``, ``errors``
-            (counts), ``fingerprint`` (equal for test sets of the same cases and labels), ``data_kind``.
+            (counts), ``fingerprint`` (equal for test sets of the same cases and labels),
+            ``group_fingerprint`` (equal where they belong to the same groups too), ``data_kind``.
         curves: selective risk at :data:`COVERAGES` (101,).
         resampled: value of ``measure`` in every resample of groups (R,); empty where that was not asked for
             or a test set has a single group.
@@ -82,6 +83,8 @@ class Collection:
         runs: each run and its folder.
         unfinished: folders of evaluations that have not finished.
         versions: of the software, as a run names them, and how many runs do.
+        n_resamples: how many resamples were asked for.
+        notes: what is to be said about the groups; no id.
     """
 
     cells: pd.DataFrame
@@ -91,6 +94,8 @@ class Collection:
     runs: dict[RunKey, Path]
     unfinished: tuple[Path, ...] = field(default=())
     versions: Mapping[str, int] = field(default_factory=dict)
+    n_resamples: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def find_runs(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
@@ -178,12 +183,16 @@ def collect(
     curves: dict[Judged, Float] = {}
     resampled: dict[Judged, Float] = {}
     versions: Counter[str] = Counter()
+    notes: dict[str, None] = {}
+    known = groups_of_others(runs)
     for number, (key, folder) in enumerate(runs.items(), 1):
         logger.info("%d of %d runs: %s", number, len(runs), key)
         try:
             results = load_results(folder)
             versions[_versions(results.run)] += 1
-            for at, found, levels, draws in _judge(results, key, csfs, n_resamples, seed):
+            cases = CasesOfRun(results, known.get(key.dataset, {}))
+            notes |= dict.fromkeys(f"{key.dataset}: {text}" for text in cases.notes)
+            for at, found, levels, draws in _judge(results, cases, key, csfs, n_resamples, seed):
                 rows += _rows(at, found, levels, risk, str(results.run["data_kind"]))
                 if levels is not None:
                     curves[at] = np.interp(
@@ -193,7 +202,17 @@ def collect(
                     resampled[at] = resampled_values(shown.of_levels, found.confidence, found.error, *draws)
         except ResultsError as error:
             raise ResultsError(f"{folder}: {error}") from error
-    return Collection(pd.DataFrame(rows), curves, resampled, shown, runs, tuple(unfinished), versions)
+    return Collection(
+        pd.DataFrame(rows),
+        curves,
+        resampled,
+        shown,
+        runs,
+        tuple(unfinished),
+        versions,
+        n_resamples,
+        tuple(notes),
+    )
 
 
 class _Found(NamedTuple):
@@ -201,34 +220,35 @@ class _Found(NamedTuple):
     confidence: Float
     error: Float
     fingerprint: str
+    group_fingerprint: str
 
 
 _Draws = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def _judge(
-    results: Results, key: RunKey, csfs: Sequence[str], n_resamples: int, seed: int
+    results: Results, cases: CasesOfRun, key: RunKey, csfs: Sequence[str], n_resamples: int, seed: int
 ) -> Iterator[tuple[Judged, _Found, Levels | None, _Draws | None]]:
     """Each test set and score of a run, with its cumulated counts and the draws of its cases' groups."""
     names = [name for name in available_csfs(results) if name in csfs]
     places = [(s.kind, s.corruption, s.severity) for s in results.test_sets.values() if s.corruption]
     if len(set(places)) < len(places):
         raise ResultsError("two of its test sets are of the same corruption and severity")
-    column = "group" if "group" in results.cases else "case_id"
-    drawn: tuple[bytes, NDArray[np.uint8]] | None = None
+    drawn: tuple[list[str], NDArray[np.uint8]] | None = None
     for test_set in results.test_sets.values():
-        groups, of_case = np.unique(results.cases[column].to_numpy(str)[test_set.rows], return_inverse=True)
-        if n_resamples and len(groups) > 1 and (drawn is None or drawn[0] != groups.tobytes()):
-            drawn = groups.tobytes(), group_counts(groups, n_resamples, seed)
-        draws = (drawn[1], of_case) if drawn is not None and len(groups) > 1 else None
-        fingerprint = _fingerprint(results, test_set)
+        of_set = cases.of(test_set)
+        groups = of_set.ids.tolist()
+        if n_resamples and len(groups) > 1 and (drawn is None or drawn[0] != groups):
+            drawn = groups, group_counts(groups, n_resamples, seed)
+        draws = (drawn[1], of_set.of_case) if drawn is not None and len(groups) > 1 else None
+        prints = of_set.fingerprint, of_set.group_fingerprint
         for name in names:
             at = Judged(key.dataset, key.study, test_set.name, name, key.method, key.seed)
             if not len(test_set):
-                yield at, _Found(test_set, np.zeros(0), np.zeros(0), fingerprint), None, None
+                yield at, _Found(test_set, np.zeros(0), np.zeros(0), *prints), None, None
                 continue
             confidence, _, error = failure_detection(results, test_set.name, name)
-            found = _Found(test_set, confidence, error, fingerprint)
+            found = _Found(test_set, confidence, error, *prints)
             yield at, found, levels_of(confidence, error), draws
 
 
@@ -257,6 +277,7 @@ def _rows(
             "cases": len(found.error),
             "errors": wrong,
             "fingerprint": found.fingerprint,
+            "group_fingerprint": found.group_fingerprint,
             "data_kind": data_kind,
         }
 
@@ -264,13 +285,6 @@ def _rows(
 def _points(coverages: Float, risks: Float) -> tuple[Float, Float]:
     """The curve from coverage 0 on, where the risk is that of the first level."""
     return np.concatenate([[0.0], coverages]), np.concatenate([risks[:1], risks])
-
-
-def _fingerprint(results: Results, test_set: TestSet) -> str:
-    ids = results.cases["case_id"].to_numpy(str)[test_set.rows]
-    labels = results.labels_of(test_set.name)
-    text = "\n".join(sorted(f"{case}\t{label}" for case, label in zip(ids, labels, strict=True)))
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _versions(run: Mapping[str, Any]) -> str:

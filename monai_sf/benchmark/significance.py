@@ -31,6 +31,7 @@ class _Scored(NamedTuple):
     value: float
     resampled: NDArray[np.float64] | None
     fingerprint: str
+    group_fingerprint: str
 
 
 _Place = tuple[Any, int]  # unit, seed
@@ -52,7 +53,8 @@ def significance(collection: Collection, *, reference: str | None = None) -> pd.
         test set its unit), ``first``, ``second``, ``difference`` (first minus second) with ``low`` and
         ``high`` (95 %), in percentage points, ``p_value`` (two-sided), ``p_holm`` (adjusted for all
         comparisons of the same scope and column), ``better`` (which is, where p_holm < 0.05), ``pairs`` (test
-        sets times seeds that were compared), ``note`` (what could not be).
+        sets times seeds that were compared), ``note`` (what could not be). Where a test set has a single
+        group, or the two runs name other groups for the same cases, there is neither interval nor p-value.
 
     Raises:
         ValueError: the reference is no row of the table, or the collection was not resampled.
@@ -61,7 +63,7 @@ def significance(collection: Collection, *, reference: str | None = None) -> pd.
     rows = row_order(cells)
     if reference is not None and reference not in rows:
         raise ValueError(f"reference must be one of {', '.join(rows)}, got {reference!r}")
-    if not collection.resampled:
+    if not collection.n_resamples:
         raise ValueError("the collection holds no resamples: collect with n_resamples of at least 1")
     pairs = (
         [(row, reference) for row in rows if row != reference] if reference else list(combinations(rows, 2))
@@ -91,7 +93,7 @@ def _scores(cells: pd.DataFrame, collection: Collection, column: Column) -> dict
     for c in records(cells[wanted]):
         at = Judged(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed)
         scores.setdefault(str(c.row), {})[c.unit, c.seed] = _Scored(
-            c.value, collection.resampled.get(at), c.fingerprint
+            c.value, collection.resampled.get(at), c.fingerprint, c.group_fingerprint
         )
     return scores
 
@@ -142,12 +144,14 @@ def _compare(
         return {**nothing, "pairs": 0, "note": "nothing in common"}
     estimate = _mean_of_units((p, np.asarray(first[p].value - second[p].value)) for p in usable)
     draws = [(p, first[p].resampled, second[p].resampled) for p in usable]
-    if any(a is None or b is None for _, a, b in draws):
+    alike = all(first[p].group_fingerprint == second[p].group_fingerprint for p in usable)
+    if not alike or any(a is None or b is None for _, a, b in draws):
+        reason = "a test set has a single group" if alike else "the runs name other groups for the same cases"
         return {
             **nothing,
             "difference": 100 * float(estimate),
             "pairs": len(usable),
-            "note": "a test set has a single group",
+            "note": "; ".join(filter(None, (note, f"no interval: {reason}"))),
         }
     resampled = _mean_of_units((p, a - b) for p, a, b in draws if a is not None and b is not None)
     if np.isnan(resampled).all():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -71,7 +71,7 @@ def bootstrap_ci(
     *,
     n_resamples: int = 1000,
     level: float = 0.95,
-    groups: ArrayLike | None = None,
+    groups: ArrayLike | Sequence[Any] | Groups | None = None,
     seed: int = 0,
 ) -> Interval:
     """Percentile bootstrap interval of a metric.
@@ -90,10 +90,11 @@ def bootstrap_ci(
         error: (N,) in [0, 1]; only 0 and 1 for the failure metrics.
         n_resamples: How many resamples to draw.
         level: Probability that the interval is to have, in (0, 1).
-        groups: (N,) of numbers or strings. Cases of one group, such as the images of one patient, are drawn
-            together, since they are not independent; as many groups are drawn as there are. Ids are compared
-            as in `monai_sf.ids`: "P1" and "p1 " are one, and so are 1, 1.0 and "01"; a case whose id is
-            missing (None, NaN, "unknown", ...) is a group of its own. What was united is logged.
+        groups: (N,) of numbers or strings, or groups of `monai_sf.ids`. Cases of one group, such as the
+            images of one patient, are drawn together, since they are not independent; as many groups are
+            drawn as there are. Ids are compared as in `monai_sf.ids`: "P1" and "p1 " are one, and so are 1,
+            1.0 and "01"; a case whose id is missing (None, NaN, "unknown", ...) is a group of its own. What
+            was united is logged.
         seed: Of the draws; the same seed gives the same interval.
 
     Returns:
@@ -166,6 +167,8 @@ def groups_of(groups: Any, n_cases: int) -> Groups:
     Raises:
         ValueError: If there are not as many entries as cases, or a placeholder is the group of most of them.
     """
+    if isinstance(groups, Groups) and groups.of_case.shape == (n_cases,):
+        return groups
     given = groups.detach().cpu().numpy() if isinstance(groups, Tensor) else groups
     names = given if isinstance(given, np.ndarray) else np.asarray(given, object)
     if names.shape != (n_cases,):

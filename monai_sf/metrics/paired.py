@@ -6,7 +6,7 @@ of random numbers of its own that its id starts, in canonical spelling (`monai_s
 with a random number of draws (Hanley & MacGibbon, "Creating non-parametric bootstrap samples using Poisson
 frequencies", Comput. Methods Programs Biomed. 2006). Why so: a patient then is drawn equally often wherever
 it occurs - in the image with and without corruption, in the runs of all methods and seeds, in two overlapping
-test sets - although no two of these are ever in memory together.
+test sets, however its id is spelled there - although no two of these are ever in memory together.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_sf.ids import Groups
 from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, check_binary, check_cases
 from monai_sf.metrics.bootstrap import (
     _BLOCK_CELLS,
@@ -58,7 +59,7 @@ def paired_bootstrap(
     first: tuple[ArrayLike, ArrayLike],
     second: tuple[ArrayLike, ArrayLike],
     *,
-    groups: ArrayLike | Sequence[Any] | None = None,
+    groups: ArrayLike | Sequence[Any] | Groups | None = None,
     n_resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,

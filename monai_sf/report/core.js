@@ -66,7 +66,12 @@ function percent(value, digits = 1) {
   return value === null || Number.isNaN(value) ? "–" : `${(100 * value).toFixed(digits)}\u00a0%`;
 }
 
-/** Wilson's 95 % interval of a share p of n independent cases, [low, high]. */
+/** An interval in words; cases of a single patient have none. */
+const rangeText = ([low, high], digits = 1) => (Number.isNaN(low) ? "no interval" : `95 % interval ${percent(low, digits)} to ${percent(high, digits)}`);
+
+const ends = ([low, high]) => (Number.isNaN(low) ? "no interval" : `${percent(low)} – ${percent(high)}`);
+
+/** Wilson's 95 % interval of a share p of n independent cases, [low, high]; NaN where there is none. */
 function interval(p, n) {
   if (!n) return [NaN, NaN];
   const z = 1.959963984540054;

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sf.evaluation import Detection, available_csfs, failure_detection
+from monai_sf.ids import Groups, group_cases
 from monai_sf.metrics import aurc, bootstrap_ci, risk_coverage_curve
 from monai_sf.report import working_points
 from monai_sf.report.embedding import MIN_CASES, embed
@@ -37,7 +37,8 @@ class Judged:
         effective: (101,) how many independent cases the trusted ones are worth; the last entry is for all
             cases, trusted or not.
         aurc: area under the risk-coverage curve, in [0, 1].
-        aurc_interval: its 95 % interval by bootstrap over groups; None for corrupted sets and single groups.
+        aurc_interval: its 95 % interval by bootstrap over groups; None for corrupted sets, and where a single
+            group leaves none.
         coverage: (k,) of the drawn curve.
         risk: (k,) of the drawn curve.
     """
@@ -116,10 +117,14 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
         raise ResultsError(f"{_name(results)}: no confidence score can be computed from its arrays")
     detections = {(s.name, c): failure_detection(results, s.name, c) for s in sets for c in csfs}
     levels = {c: working_points.thresholds(detections[sets[0].name, c].confidence) for c in csfs}
-    groups = _groups(results)
+    groups = group_cases(results.cases.get("group"), results.cases["case_id"])
+    try:
+        groups.check()
+    except ValueError as error:
+        raise ResultsError(f"{_name(results)}: {error}") from error
     judged = {
         (s, c): _judge(
-            found, levels[c], groups[results.test_sets[s].rows], _drawn(results.test_sets[s]), seed
+            found, levels[c], groups.at(results.test_sets[s].rows), _drawn(results.test_sets[s]), seed
         )
         for (s, c), found in detections.items()
     }
@@ -129,7 +134,7 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
         for c in csfs
     }
     sample = sample_cases([_outcome(results, s, csfs, judged) for s in sets], max_points, seed)
-    notes = _missing(results, sets, judged)
+    notes = [*_missing(results, sets, judged), *_told(sets, groups)]
     embedding, problems = _embedding(sets, sample, seed, cache)
     return Run(results, sets, csfs, levels, judged, effective, sample, embedding, (*notes, *problems))
 
@@ -138,10 +143,16 @@ def _name(results: Results) -> str:
     return "run {dataset}, study {study}, method {method}, seed {seed}".format(**results.run)
 
 
-def _groups(results: Results) -> NDArray[np.int64]:
-    """A number for every case of the case table that is the same for cases that are alike (one patient)."""
-    column = "group" if "group" in results.cases else "case_id"
-    return pd.factorize(results.cases[column])[0].astype(np.int64)
+def _told(sets: Sequence[TestSet], groups: Groups) -> list[str]:
+    """What is to be said about the groups; no id of a patient."""
+    single = [s.name for s in sets if len(groups.at(s.rows)) == 1]
+    notes = [f"{text}." for text in groups.summary]
+    if single:
+        notes.append(
+            f"All cases are of one group (patient) in {', '.join(single)}, which says nothing about others: "
+            "there is no interval."
+        )
+    return notes
 
 
 def _pooled(
@@ -149,14 +160,14 @@ def _pooled(
     csf: str,
     detections: Mapping[tuple[str, str], Detection],
     levels: Float,
-    groups: NDArray[np.int64],
+    groups: Groups,
 ) -> Float:
     found = [detections[s.name, csf] for s in sets]
     return working_points.effective_sizes(
         np.concatenate([f.confidence for f in found]),
         np.concatenate([f.error for f in found]),
         np.append(levels, -np.inf),
-        groups[np.concatenate([s.rows for s in sets])],
+        groups.of_case[np.concatenate([s.rows for s in sets])],
     )
 
 
@@ -167,10 +178,10 @@ def _drawn(test_set: TestSet) -> int:
     return min(max(RESAMPLED_CASES // len(test_set), MIN_RESAMPLES), RESAMPLES)
 
 
-def _judge(found: Detection, levels: Float, groups: NDArray[np.int64], resamples: int, seed: int) -> Judged:
+def _judge(found: Detection, levels: Float, groups: Groups, resamples: int, seed: int) -> Judged:
     trusted, silent = working_points.counts(found.confidence, found.error, levels)
     effective = working_points.effective_sizes(
-        found.confidence, found.error, np.append(levels, -np.inf), groups
+        found.confidence, found.error, np.append(levels, -np.inf), groups.of_case
     )
     curve = risk_coverage_curve(found.confidence, found.error)
     coverage, risk = curve.coverages, curve.selective_risks
@@ -179,7 +190,7 @@ def _judge(found: Detection, levels: Float, groups: NDArray[np.int64], resamples
     drawn = np.unique(np.minimum(wanted, len(coverage) - 1))
     area = aurc(found.confidence, found.error)
     interval = None
-    if resamples and len(np.unique(groups)) > 1:
+    if resamples and len(groups) > 1:
         interval = bootstrap_ci(
             aurc, found.confidence, found.error, n_resamples=resamples, groups=groups, seed=seed
         )

@@ -27,12 +27,13 @@ def merged(judged: Sequence[Judged]) -> tuple[float, tuple[float, float] | None]
         judged: one entry a run, at least one.
 
     Returns:
-        The mean, and (low, high) in [0, 1]; None where neither cases nor runs can tell.
+        The mean, and (low, high) in [0, 1]; None where a run has no interval, since its cases are of a single
+        group: what other cases would say is not known then.
     """
     areas = np.array([j.aurc for j in judged])
     mean = float(areas.mean())
     intervals = [(j.aurc, j.aurc_interval) for j in judged if j.aurc_interval]
-    if not intervals and len(areas) < 2:
+    if len(intervals) < len(areas):
         return mean, None
     training = 0.0
     if len(areas) > 1:
@@ -41,7 +42,7 @@ def merged(judged: Sequence[Judged]) -> tuple[float, tuple[float, float] | None]
 
     def half(side: int) -> float:
         cases = [(bounds[side] - area) ** 2 for area, bounds in intervals]
-        return math.sqrt((float(np.mean(cases)) if cases else 0.0) + training**2)
+        return math.sqrt(float(np.mean(cases)) + training**2)
 
     return mean, (max(mean - half(0), 0.0), min(mean + half(1), 1.0))
 

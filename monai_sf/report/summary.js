@@ -64,9 +64,9 @@ function groupCard(page, kind, sets) {
   const sum = tally(state.currentCsf, run, sets, state.step);
   const [title, meaning] = data.groups[kind];
   const described = [...new Set(sets.map((i) => run.sets[i].description).filter(Boolean))].slice(0, 3);
-  const [low, high] = interval(sum.silent / sum.trusted, state.currentCsf.effective[kind][state.step - 1]);
+  const silent = interval(sum.silent / sum.trusted, state.currentCsf.effective[kind][state.step - 1]);
   const right = 1 - sum.errors / sum.count;
-  const [least, most] = interval(right, state.currentCsf.effective[kind][ALL_CASES]);
+  const whole = interval(right, state.currentCsf.effective[kind][ALL_CASES]);
   const handed = sum.count - sum.trusted;
   const caught = sum.errors - sum.silent;
   const many = sum.trusted ? ofHundred(sum.silent, sum.trusted) : null;
@@ -83,9 +83,9 @@ function groupCard(page, kind, sets) {
     breakdown(page, sets),
     el("p", {}, "Sure of ", el("b", {}, `${number(sum.trusted)} of ${number(sum.count)}`), ` (${percent(sum.trusted / sum.count, 0)}), `,
       el("b", { class: "silent-count" }, number(sum.silent)), " of them wrong: ",
-      `${percent(sum.silent / sum.trusted)} (95 % interval ${percent(low)} to ${percent(high)}).`),
+      `${percent(sum.silent / sum.trusted)} (${rangeText(silent)}).`),
     el("p", { class: "quiet" }, `Handed to a person: ${number(handed)}, of which ${number(caught)} would have been wrong. `,
-      `Deciding all cases alone, it would be right in ${percent(right)} (95 % interval ${percent(least)} to ${percent(most)}).`));
+      `Deciding all cases alone, it would be right in ${percent(right)} (${rangeText(whole)}).`));
 }
 
 /** What is compared at the top: the ordinary and the disturbed cases, and the targets of all studies. */
@@ -117,15 +117,17 @@ function answerOf(page, tiles) {
   if (!ordinary || !others.length) {
     const [low, high] = bounds(worst);
     return ["Of 100 cases the system was sure of, ", told(worst), others.length ? ` on ${nameOf(page, worst)}.` : ".", el("span", { class: "quiet" },
-      ` From ${number(worst.sum.trusted)} ${worst.sum.trusted === 1 ? "case" : "cases"} it was sure of; 95 % interval ${percent(low, 0)} to ${percent(high, 0)}.`)];
+      ` From ${number(worst.sum.trusted)} ${worst.sum.trusted === 1 ? "case" : "cases"} it was sure of; ${rangeText([low, high], 0)}.`)];
   }
   if (rateOf(worst.sum) <= rateOf(ordinary.sum) || text(worst) === text(ordinary)) {
     return ["Of 100 cases the system was sure of, ", told(ordinary), " on ordinary cases, and no more on the other images that were tested."];
   }
   const named = others.filter((tile) => text(tile) === text(worst));
+  const known = [...named, ordinary].every((tile) => !Number.isNaN(bounds(tile)[0]));
   const apart = named.some((tile) => bounds(tile)[0] > bounds(ordinary)[1]);
   return ["Of 100 cases the system was sure of, ", told(ordinary), " on ordinary cases, but ", told(worst)[0], " on ", listed(named.map((tile) => nameOf(page, tile))), ".",
-    apart ? null : el("span", { class: "quiet" }, " The 95 % intervals overlap, so the difference may be chance.")];
+    apart ? null : el("span", { class: "quiet" }, known ? " The 95 % intervals overlap, so the difference may be chance."
+      : " There is no interval for the cases of a single patient, so the difference may be chance.")];
 }
 
 const listed = (names) => [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and on ");
@@ -148,9 +150,9 @@ function drawOverview(page) {
   const most = Math.max(...tiles.map(({ sum }) => rateOf(sum)), 0.01);
   fill("overview", el("div", { class: "tiles" }, tiles.map(({ index, run, csf, kind, sum }) => {
     const own = kind === "acquisition" || kind === "manifestation";
-    const [low, high] = interval(rateOf(sum), csf.effective[kind][state.step - 1]);
+    const range = interval(rateOf(sum), csf.effective[kind][state.step - 1]);
     return el("button", { type: "button", class: "tile", "data-kind": kind, "aria-pressed": String(run.study === state.currentRun.study),
-      title: `95 % interval ${percent(low)} to ${percent(high)}; ${number(sum.silent)} of ${number(sum.trusted)}`,
+      title: `${rangeText(range)}; ${number(sum.silent)} of ${number(sum.trusted)}`,
       onclick: () => state.goTo(index) },
     el("strong", {}, sum.trusted ? ofHundredShort(sum.silent, sum.trusted) : "–"),
     el("span", {}, data.groups[kind][0], own ? el("span", { class: "quiet" }, run.studyTitle) : null),

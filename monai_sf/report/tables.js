@@ -90,7 +90,7 @@ function setUpIntervals(page) {
     const values = cells.map((line) => line.map((cell) => cell && cell[0]));
     const seeds = Math.max(...columns.map((c) => c.seeds));
     const text = (r, c) => el("td", { class: values[r][c] === null ? "missing" : "" }, cells[r][c]
-      ? [el("b", {}, hundredfold(cells[r][c][0])), cells[r][c][1] === null ? null : el("span", { class: "range" }, `${hundredfold(cells[r][c][1])} – ${hundredfold(cells[r][c][2])}`)] : "–");
+      ? [el("b", {}, hundredfold(cells[r][c][0])), el("span", { class: "range" }, cells[r][c][1] === null || Number.isNaN(cells[r][c][1]) ? "no interval" : `${hundredfold(cells[r][c][1])} – ${hundredfold(cells[r][c][2])}`)] : "–");
     fill("studies-text", METRICS[metric][1], " Below each number its 95 % interval, ",
       metric === "aurc" ? "by bootstrap; cases of one group (patient) are drawn together." : "Wilson's; cases of one group (patient) are not counted as independent.",
       seeds > 1 ? ` Means over ${seeds} seeds${metric === "aurc" ? "; the interval covers other cases and other trainings" : ""}.` : "");
@@ -139,12 +139,12 @@ function setUpCounts(page) {
     const heads = ["Test set", "Cases", "Accuracy", "95 % interval", "AURC", "Sure of", "Silent failures", "of the sure", "95 % interval", "Failures handed over"];
     const rows = run.sets.map((set, i) => {
       const sum = tally(csf, run, [i], state.step);
-      const [low, high] = interval(sum.silent / sum.trusted, csf.sets[i].effective[state.step - 1]);
+      const silent = interval(sum.silent / sum.trusted, csf.sets[i].effective[state.step - 1]);
       return el("tr", { "data-set": set.name }, el("th", { scope: "row" }, set.title),
         [number(sum.count), percent(1 - sum.errors / sum.count),
-          interval(1 - sum.errors / sum.count, csf.sets[i].effective[ALL_CASES]).map((v) => percent(v)).join(" – "), percent(csf.sets[i].aurc, 2) + bounds(csf.sets[i].aurcInterval),
+          ends(interval(1 - sum.errors / sum.count, csf.sets[i].effective[ALL_CASES])), percent(csf.sets[i].aurc, 2) + bounds(csf.sets[i].aurcInterval),
           `${number(sum.trusted)} (${percent(sum.trusted / sum.count, 0)})`, number(sum.silent),
-          percent(sum.silent / sum.trusted), `${percent(low)} – ${percent(high)}`, number(sum.errors - sum.silent)]
+          percent(sum.silent / sum.trusted), ends(silent), number(sum.errors - sum.silent)]
           .map((text) => el("td", {}, text)));
     });
     fill("counts-text", `${run.studyTitle}, ${csf.name}, working point ${state.step} %. All cases are counted, not only those that are shown one by one.`);

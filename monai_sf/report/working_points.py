@@ -77,11 +77,14 @@ def effective_sizes(confidence: Float, error: Float, levels: Float, groups: NDAr
         groups: (n,) number of the patient, or whatever else makes cases alike.
 
     Returns:
-        (k,) float64, 0 where no case is trusted. Where all or none of the trusted are wrong there is no
-        variance to go by, and every group counts once.
+        (k,) float64, 0 where no case is trusted, and where all cases are of a single group: then there is no
+        interval. Where all or none of the trusted are wrong there is no variance to go by, and every group
+        counts once.
     """
     _, group = np.unique(groups, return_inverse=True)
     shape = (int(group.max()) + 1, len(levels) + 1)
+    if shape[0] < 2:
+        return np.zeros(len(levels))
     step = np.searchsorted(-levels, -confidence, side="left")  # the first level at which a case is trusted
     trusted, wrong = np.zeros(shape), np.zeros(shape)
     np.add.at(trusted, (group, step), 1.0)

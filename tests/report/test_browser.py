@@ -198,6 +198,7 @@ POOR = {
     "no failure": _perfect,
     "two cases": lambda make: make(n=2, corruptions=()),
     "1139 classes": lambda make: make(n=30, classes=1139, corruptions=()),
+    "one patient": lambda make: Results((r := make(n=12)).run, r.cases.assign(group="p"), r.test_sets),
     "one class": lambda make: Results((r := make(n=12)).run, r.cases.assign(label=0), r.test_sets),
 }
 
@@ -210,6 +211,7 @@ def test_poor_results_still_make_a_page(case, make_run, open_page, tmp_path):
     assert page.locator("#benchmark tbody tr").count() >= 1
     notes = page.locator("#notes li").count()
     assert (notes > 0) == (case != "1139 classes")
+    assert ("no interval" in page.locator("#cards").inner_text()) == (case == "one patient")
     page.locator("#coverage").fill("50")
     for select in ("#latent-colour", "#gallery-set", "#csf"):
         if page.locator(select).is_visible():

@@ -15,13 +15,16 @@ def judged(aurc, interval):
 
 def test_one_run_keeps_its_interval():
     assert merged([judged(0.1, (0.06, 0.17))]) == (0.1, pytest.approx((0.06, 0.17)))
+    # One patient says nothing about other cases, however many trainings there are.
     assert merged([judged(0.1, None)]) == (0.1, None)
+    assert merged([judged(0.1, None), judged(0.3, None)]) == (0.2, None)
+    assert merged([judged(0.1, (0.05, 0.2)), judged(0.3, None)]) == (0.2, None)
 
 
 def test_seeds_widen_the_interval_as_student_says():
     areas = [0.10, 0.13, 0.16]
     student = stats.t.interval(0.95, 2, 0.13, stats.sem(areas))
-    mean, interval = merged([judged(a, None) for a in areas])
+    mean, interval = merged([judged(a, (a, a)) for a in areas])
     assert mean == pytest.approx(0.13)
     assert interval == pytest.approx(student)
     cases = [(0.02, 0.03), (0.02, 0.05), (0.02, 0.07)]
