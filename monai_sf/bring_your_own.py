@@ -17,7 +17,7 @@ from monai_sf.image_files import named, open_image, open_picture
 from monai_sf.methods import METHODS, PAPER_METHODS
 from monai_sf.outputs import class_logits, kind_of, refuse_other_order, share_tolerance
 from monai_sf.results import Results, ResultsError, TestSet
-from monai_sf.results_format import check_names, some
+from monai_sf.results_format import check_run, check_text, some
 
 Float = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ def results_from_arrays(
             Gamblers; say which with ``method``.
         case_ids: N ids. One id may occur once in every domain: a case and its corrupted versions.
         domains: N names of test sets: "iid" for the domain of training, "corruption-<kind>-<1 to 5>" for a
-            corrupted one, any other name for a target domain. By default all are "iid".
+            corrupted one, any other text for a target domain. By default all are "iid".
         kinds: name of a target domain to "acquisition" (the default) or "manifestation".
         columns: further columns of the case table, N entries each, such as ``group`` (the patient).
         class_names: C different names, by default "class 0" and so on.
@@ -131,6 +131,7 @@ def results_from_arrays(
         else:
             arrays["confidence_logit"] = sure.astype(np.float32)
     names = list(class_names) if class_names is not None else [f"class {c}" for c in range(scores.shape[1])]
+    check_run({"class_names": [str(name) for name in names]})
     if len(names) != scores.shape[1]:
         raise ResultsError(f"class_names must hold {scores.shape[1]} names, got {len(names)}")
     where = [str(d) for d in _listed("domains", domains, n, ["iid"] * n)]
@@ -365,6 +366,7 @@ def _cases(
     for name, values in columns.items():
         listed = _listed(f"column {name}", list(values), n, [])
         table[str(name)] = [listed[i] for i in first]
+    check_text(table.items())  # or pandas raises an error of its own
     return pd.DataFrame(table), rows.astype(np.int64)
 
 
@@ -381,7 +383,6 @@ def _test_sets(
     odd = sorted(d for d in targets if d.startswith("corruption-"))
     if odd:
         raise ResultsError(f'corrupted domains must be "corruption-<kind>-<1 to 5>", got {odd}')
-    check_names(list(dict.fromkeys(where)))
     domain = np.array(where, object)
     sets = {}
     for name in dict.fromkeys(where):

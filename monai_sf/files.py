@@ -1,13 +1,14 @@
-"""Files that are written whole or not at all, and the hashes that tell one file from another."""
+"""Files and folders that are written whole or not at all, over nothing that somebody else has written."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -38,18 +39,29 @@ def _clean_up(path: Path, partial: Path) -> Iterator[None]:
         raise
 
 
+def _file_place(path: str | os.PathLike[str]) -> Path:
+    """Where a file is to be written: links are followed, or a rename would replace the link."""
+    place = Path(os.path.realpath(path))
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, f"cannot write {place}: it is a folder; name a file in it")
+    if place.exists() and not place.is_file():  # a device or pipe would be replaced by a file
+        raise FileExistsError(errno.EEXIST, f"cannot write {place}: it is no ordinary file; name another")
+    return place
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and rename it to ``path`` when the block ends without an error.
 
     Args:
-        path: the file to write; missing parent folders are made, an existing file is replaced.
+        path: the file to write; missing parent folders are made, an existing file is replaced. A link is
+            followed and stays.
 
     Raises:
-        OSError: the folder cannot be written to or the disk is full; the message names the file. Nothing
-            half-written stays behind, and an older ``path`` stays as it was.
+        OSError: there is a folder or a device, the folder cannot be written to, or the disk is full; the
+            message names the file. Nothing half-written stays behind, and an older ``path`` stays as it was.
     """
-    path = Path(path)
+    path = _file_place(path)
     partial = _temporary_beside(path)
     with _clean_up(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,33 +71,133 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(partial, path)
 
 
+def strangers(folder: Path, own: Collection[str], at_most: int = 5) -> list[str]:
+    """Return what a folder holds that is not in ``own``, as relative paths; no more than ``at_most``.
+
+    Args:
+        folder: an existing folder. Links are not followed, and are strangers always, as are empty folders.
+        own: relative paths of files, with ``/``.
+        at_most: a home folder can be large.
+    """
+    found: list[str] = []
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, below, files in os.walk(folder, onerror=refuse):
+        where = Path(place)
+        entries = files + [name for name in below if (where / name).is_symlink()]
+        for name in sorted(entries):
+            relative = (where / name).relative_to(folder).as_posix()
+            if relative not in own or (where / name).is_symlink():
+                found.append(relative)
+        if not files and not below and where != folder:
+            found.append(where.relative_to(folder).as_posix())
+        if len(found) >= at_most:
+            break
+    return [name.encode("utf-8", "replace").decode() for name in found[:at_most]]
+
+
+def remove_own(folder: Path, own: Callable[[str], bool]) -> None:
+    """Remove the files of a folder that are ours, and the folders that this leaves empty; nothing else.
+
+    Args:
+        folder: may be missing; a link to a folder is left alone.
+        own: says of a relative path, with ``/``, whether this program wrote it.
+    """
+    if folder.is_symlink():
+        return
+    for place, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            if own((Path(place) / name).relative_to(folder).as_posix()):
+                (Path(place) / name).unlink(missing_ok=True)
+        with suppress(OSError):  # others' files are in it
+            os.rmdir(place)
+
+
+def _nothing(folder: Path) -> Collection[str]:
+    return ()
+
+
+def _check_replaceable(path: Path, own: Callable[[Path], Collection[str]]) -> None:
+    """Refuse a place where something is that this program did not write."""
+    if not os.path.lexists(path):
+        return
+    if not path.is_dir():
+        raise FileExistsError(errno.EEXIST, f"cannot write the folder {path}: a file of this name is there")
+    with suppress(FileNotFoundError):  # a working folder that is gone
+        if path in (here := Path.cwd(), *here.parents):
+            raise FileExistsError(
+                errno.EEXIST,
+                f"cannot write the folder {path}: it is or holds the working folder; name a folder in it",
+            )
+    if others := strangers(path, own(path)):
+        raise FileExistsError(
+            errno.EEXIST,
+            f"will not replace {path}: it holds other files ({', '.join(others)}). "
+            "Choose another folder, or move them away",
+        )
+
+
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_folder(
+    path: str | os.PathLike[str], own: Callable[[Path], Collection[str]] = _nothing
+) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``, renamed to ``path`` when the block ends without an error.
 
     Args:
-        path: the folder to write. An existing one is replaced.
+        path: the folder to write. One that is there is replaced only when it is empty or all its files are
+            ours; a link to a folder is followed and stays.
+        own: gives the relative paths of the files in an existing folder that this program wrote.
 
     Raises:
+        FileExistsError: a file is there, the working folder, or a folder that holds other files. It is raised
+            before anything is written.
         OSError: as :func:`atomic_path`.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    _check_replaceable(path, own)
     partial = _temporary_beside(path)
     with _clean_up(path, partial):
         partial.mkdir(parents=True)
         yield partial
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(partial, path)
+        _check_replaceable(path, own)  # somebody may have written there since
+        if not path.exists():
+            os.replace(partial, path)
+            return
+        ours, old = frozenset(own(path)), _temporary_beside(path)
+        os.replace(path, old)
+        try:
+            os.replace(partial, path)
+        except OSError:
+            os.replace(old, path)
+            raise
+        remove_own(old, ours.__contains__)
 
 
-def refuse_unwritable(path: str | os.PathLike[str]) -> None:
-    """Find out before a long computation whether ``path`` can be written after it.
+def refuse_unwritable(path: str | os.PathLike[str], start: str = "") -> None:
+    """Find out before a long computation whether the file ``path`` can be written after it.
+
+    Args:
+        path: the file.
+        start: how such a file of ours begins. A file that is there and begins otherwise is somebody else's
+            and is not to be replaced; an empty one is nobody's.
 
     Raises:
+        FileExistsError: there is a file that is not ours.
         OSError: as :func:`atomic_path`.
     """
-    path = Path(path)
+    path = _file_place(path)
+    expected = start.encode()
+    if expected and path.exists():
+        with open(path, "rb") as file:
+            found = file.read(len(expected))
+        if found and found != expected:
+            raise FileExistsError(
+                errno.EEXIST,
+                f"will not replace {path}, which was not written by this command: choose another file, "
+                "or remove it",
+            )
     partial = _temporary_beside(path)
     with _clean_up(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,9 +217,6 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file's content, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
+    """Return the SHA-256 of a file's content, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

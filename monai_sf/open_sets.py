@@ -111,7 +111,7 @@ class OpenSets:
             if not distributed.is_main():
                 for about in planned.sets():
                     part = ResultsWriter.part_of(self.path, distributed.rank())
-                    self.writers[about["name"]] = TestSetWriter(part / about["name"], mine, about)
+                    self.writers[about["name"]] = TestSetWriter(part, mine, about)
 
     def _begin(self, table: pd.DataFrame, rows: Mapping[str, NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         """On rank 0: open everything, and the rows that have no outputs yet, for each planned set."""

@@ -2,24 +2,27 @@
 
 A run is one (dataset, study, method, seed). Its folder holds::
 
-    run.json        what ran: versions, merged config, seed, counts, hashes of case table and checkpoint
-    cases.csv       the case table of all evaluated cases, one row a case
-    iid/            one folder a test set (iid, target, corruption-gaussian_noise-3, ...)
-        test_set.json
+    run.json        what ran: versions, merged config, seed, counts; and the manifest: a hash of every file
+    cases.csv       the case table of all evaluated cases, one row per case
+    columns.json    the types of its columns, see ``case_table``
+    iid/            one folder per test set (iid, target, corruption-gaussian_noise-3, ...)
+        test_set.json   its name, which may be any text: the folder is called after it as far as that can be
         rows.npy    (n,) int64, the row of cases.csv of every entry
         logits.npy  (n, C) float32, and the other arrays of ARRAYS
 
 All arrays are plain ``.npy`` files without pickles and are memory-mapped on loading, so that a hundred
-thousand cases with 2,208 features open at once. ``run.json`` is written last: a folder without it is an
-evaluation that has not finished.
+thousand cases with 2,208 features need no memory. ``run.json`` is written last: a folder without it is an
+evaluation that has not finished. Loading compares every file with its hash.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,16 +31,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from monai_sf.case_table import decode_table, not_utf8
 from monai_sf.files import atomic_folder, sha256_of
 from monai_sf.results_format import (
     ARRAYS,
+    COLUMNS_FILE,
     FORMAT,
     FORMAT_VERSION,
     KINDS,
+    ROWS_FILE,
+    RUN_FILE,
+    RUN_KEYS,
+    SET_FILE,
+    TABLE_FILE,
     ResultsError,
-    check_names,
     check_rank,
+    check_run,
+    check_text,
     load_array,
+    seal,
+    slug,
     some,
 )
 from monai_sf.results_writer import ResultsWriter, TestSetWriter
@@ -62,7 +75,7 @@ class TestSet:
     """The outputs of one run on one test set.
 
     Attributes:
-        name: unique within the run, and its folder's name; see ``TEST_SET_NAME``.
+        name: unique within the run; any text that is not blank.
         kind: one of :data:`KINDS`.
         rows: (n,) int64, position of every entry in ``Results.cases``.
         arrays: name (see :data:`ARRAYS`) to an array of n entries; ``logits`` is always there.
@@ -83,17 +96,20 @@ class TestSet:
         """Check what can be checked without the case table.
 
         Raises:
-            ResultsError: unknown kind or array, a name that cannot be a folder's, arrays of other lengths.
+            ResultsError: unknown kind or array, a blank name, arrays of other lengths.
         """
-        check_names([self.name])
+        if not isinstance(self.name, str) or not self.name.strip() or not_utf8([self.name]):
+            raise ResultsError(f"the name of a test set must be a text that is not blank, got {self.name!a}")
         if self.kind not in KINDS:
             raise ResultsError(f"test set {self.name}: kind must be one of {KINDS}, got {self.kind!r}")
-        if self.name in ("run.json", "cases.csv"):
-            raise ResultsError(f"a test set cannot be called {self.name!r}, as a file beside its folder is")
         if not (self.kind == "corruption") == (self.corruption is not None) == (self.severity != 0):
             raise ResultsError(
                 f"test set {self.name}: kind {self.kind!r}, corruption {self.corruption!r} and severity "
                 f"{self.severity} do not fit together"
+            )
+        if self.rows.ndim != 1 or (self.rows.size and self.rows.dtype.kind not in "iu"):
+            raise ResultsError(
+                f"test set {self.name}: rows must be (n,) integers, got {self.rows.dtype} {self.rows.shape}"
             )
         if "logits" not in self.arrays:
             raise ResultsError(f"test set {self.name}: no logits among its arrays {sorted(self.arrays)}")
@@ -132,15 +148,20 @@ class Results:
         Raises:
             ResultsError: fewer than two classes or two of one name, duplicate case ids, labels outside
                 0..C-1, rows beyond the case table, two entries of one case in a test set, NaN or infinite
-                outputs.
+                outputs, text that is not UTF-8.
         """
+        check_run(self.run)
         for column in ("case_id", "label"):
             if column not in self.cases:
                 raise ResultsError(f"case table has no column {column!r}; it has {list(self.cases.columns)}")
         repeated = self.cases["case_id"][self.cases["case_id"].duplicated()]
         if len(repeated):
             raise ResultsError(f"{len(repeated)} case ids occur twice: {some(repeated)}")
-        names = [str(name) for name in self.run["class_names"]]
+        check_text(
+            (name, [] if pd.api.types.is_numeric_dtype(values.dtype) else values)
+            for name, values in self.cases.items()
+        )
+        names = list(self.run["class_names"])
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             raise ResultsError(f"class_names must differ; these occur twice: {twice}")
@@ -153,7 +174,9 @@ class Results:
             raise ResultsError(
                 f"label must be an integer in 0..{classes - 1}; {len(wrong)} are not: {some(wrong)}"
             )
-        for test_set in self.test_sets.values():
+        for name, test_set in self.test_sets.items():
+            if name != test_set.name:
+                raise ResultsError(f"the test set {test_set.name!r} stands under the name {name!r}")
             self._check(test_set, classes)
 
     def _check(self, test_set: TestSet, classes: int) -> None:
@@ -207,8 +230,18 @@ class Results:
         return labels
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the run's folder, whole or not at all; see the module's text for what it holds."""
-        with atomic_folder(path) as partial:
+        """Write the run's folder, whole or not at all; see the module's text for what it holds.
+
+        Args:
+            path: the folder. Results that are there are replaced.
+
+        Raises:
+            FileExistsError: a file is there, or a folder that holds anything but finished results; nothing
+                was touched.
+            ResultsError: a column holds what cannot be stored.
+            OSError: the folder cannot be written.
+        """
+        with atomic_folder(path, _own_files) as partial:
             writer = ResultsWriter(partial, self.cases)
             for test_set in self.test_sets.values():
                 out = writer.open(
@@ -235,65 +268,87 @@ def load_results(path: str | os.PathLike[str]) -> Results:
             or holds impossible values (see :class:`Results`).
     """
     path = Path(path)
-    mark = path / "run.json"
-    if not mark.is_file():
-        state = "an evaluation that has not finished" if (path / "cases.csv").exists() else "no results"
+    if not (path / RUN_FILE).is_file():
+        state = "an evaluation that has not finished" if (path / TABLE_FILE).exists() else "no results"
         raise FileNotFoundError(
-            f"{path} holds {state} (no run.json): run the bundle's evaluation into it first"
+            f"{path} holds {state} (no {RUN_FILE}): run the bundle's evaluation into it first"
         )
     try:
-        run = json.loads(mark.read_text(encoding="utf-8"))
+        run = _read_run(path)
+        _compare(path, run["files"])
+        schema = json.loads((path / COLUMNS_FILE).read_text(encoding="utf-8"))
+        cases = decode_table(path / TABLE_FILE, schema)
+        return Results(
+            run, cases, {name: _load_test_set(path, name, run["files"]) for name in run["test_sets"]}
+        )
+    except ResultsError as error:
+        raise ResultsError(f"{path}: {error}") from error
+    except (
+        *(OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError),
+        *(RecursionError, EOFError, MemoryError),
+    ) as error:
+        raise ResultsError(f"{path} is damaged ({type(error).__name__}: {error}): {_AGAIN}") from error
+
+
+_AGAIN = "remove the folder and run the evaluation again"
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        run = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ResultsError(f"{mark} is not JSON ({error}): run the evaluation again") from error
+        raise ResultsError(f"{RUN_FILE} is not JSON ({error}): {_AGAIN}") from error
     if not isinstance(run, dict) or run.get("format") != FORMAT:
-        raise ResultsError(f"{mark} is not a results file of monai_sf")
+        raise ResultsError(f"{RUN_FILE} is not a results file of monai_sf")
     if run.get("format_version") != FORMAT_VERSION:
         raise ResultsError(
-            f"{path} has results of format version {run.get('format_version')}, this monai_sf reads version "
-            f"{FORMAT_VERSION}: evaluate again with this version"
+            f"results of format version {run.get('format_version')}, this monai_sf reads version "
+            f"{FORMAT_VERSION}: {_AGAIN}"
         )
-    missing = [
-        k
-        for k in ("dataset", "study", "method", "seed", "class_names", "data_kind", "test_sets")
-        if k not in run
-    ]
-    if missing:
-        raise ResultsError(f"{mark} lacks the keys {missing}")
-    table = path / "cases.csv"
-    if not table.is_file() or sha256_of(table) != run["sha256"]["cases.csv"]:
-        raise ResultsError(
-            f"{table} is missing or was changed after the evaluation: run the evaluation again"
-        )
-    # ids such as "NA" or "007" are text, not missing values or numbers
-    text = dict.fromkeys(("case_id", "label_name", "group", "source", "image"), str)
-    cases = pd.read_csv(
-        table,
-        dtype=text,
-        keep_default_na=False,
-        na_values={c: [""] for c in _columns(table) if c not in text},
-    )
-    return Results(run, cases, {name: _load_test_set(path, name) for name in run["test_sets"]})
+    if missing := [key for key in (*RUN_KEYS, "test_sets", "files", "digest") if key not in run]:
+        raise ResultsError(f"{RUN_FILE} lacks the keys {missing}")
+    if seal(run)["digest"] != run["digest"]:
+        raise ResultsError(f"{RUN_FILE} was changed after the evaluation: {_AGAIN}")
+    return run
 
 
-def _columns(table: Path) -> list[str]:
-    return list(pd.read_csv(table, nrows=0).columns)
+def _compare(path: Path, files: Mapping[str, str]) -> None:
+    """Compare every file with the manifest; several are read at once, as fast as a disk is."""
+
+    def fault(name: str) -> str:
+        try:
+            return "" if sha256_of(path / name) == files[name] else f"{name} was changed"
+        except FileNotFoundError:
+            return f"{name} is missing"
+
+    with ThreadPoolExecutor() as pool:
+        faults = [found for found in pool.map(fault, files) if found]
+    if faults:
+        raise ResultsError(f"damaged after the evaluation: {some(faults)}; {_AGAIN}")
 
 
-def _load_test_set(path: Path, name: str) -> TestSet:
-    folder = path / name
-    if folder.parent != path or not folder.is_dir():
-        raise ResultsError(f"{path / 'run.json'} names the test set {name!r}, which is no folder beside it")
+def _load_test_set(path: Path, name: str, files: Collection[str]) -> TestSet:
+    folder = path / slug(name)
+    about = json.loads((folder / SET_FILE).read_text(encoding="utf-8"))
+    read = [SET_FILE, ROWS_FILE, *(f"{array}.npy" for array in about["arrays"])]
+    if absent := [file for file in read if f"{folder.name}/{file}" not in files]:
+        raise ResultsError(f"{RUN_FILE} has no hash of {absent} of test set {name}: {_AGAIN}")
+    arrays = {array: load_array(folder / f"{array}.npy") for array in about["arrays"]}
+    rows = np.array(load_array(folder / ROWS_FILE))
+    return TestSet(about["name"], about["kind"], rows, arrays, about["corruption"], about["severity"])
+
+
+#: A report keeps what took it long beside the results.
+_KEPT = re.compile(r"embedding-[0-9a-f]+\.npz")
+
+
+def _own_files(path: Path) -> Collection[str]:
+    """The files of finished results, and what reports have kept there; none where nothing is finished."""
     try:
-        about = json.loads((folder / "test_set.json").read_text(encoding="utf-8"))
-        arrays = {name: load_array(folder / f"{name}.npy") for name in about["arrays"]}
-        rows = np.array(load_array(folder / "rows.npy"))
-        return TestSet(about["name"], about["kind"], rows, arrays, about["corruption"], about["severity"])
-    except ResultsError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsError(
-            f"{folder} is damaged ({error}): remove it and run the evaluation again"
-        ) from error
+        files = list(_read_run(path)["files"])
+    except (OSError, ValueError, TypeError, RecursionError):
+        return ()
+    return {RUN_FILE, *files, *(entry.name for entry in path.iterdir() if _KEPT.fullmatch(entry.name))}
 
 
 def read_fd_shifts(path: str | os.PathLike[str]) -> Results:

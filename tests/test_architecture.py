@@ -19,9 +19,10 @@ OWN = {
     "image_files": "",
     "transforms": "",
     "datasets": "files ids image_files",
-    "results_format": "",
-    "results_writer": "files results_format",
-    "results": "files ids results_format results_writer bring_your_own fd_shifts",
+    "case_table": "",
+    "results_format": "case_table",
+    "results_writer": "case_table files results_format",
+    "results": "case_table files ids results_format results_writer bring_your_own fd_shifts",
     "bring_your_own": "ids image_files methods outputs results results_format",
     "fd_shifts": "results bring_your_own",
     "outputs": "",
@@ -52,7 +53,7 @@ OWN = {
 }
 
 _FILES = ("errors", "files", "ids", "image_files", "methods", "outputs")
-_LIGHT = (*_FILES, "datasets", "results_format", "results_writer", "results", "bring_your_own")
+_LIGHT = (*_FILES, "datasets", "case_table", "results_format", "results_writer", "results", "bring_your_own")
 _NO_TABLES = ("transforms", "score_functions", "scores", "metrics", "heads", "networks", "inferers", "losses")
 
 #: Package to the parts that must not import it.

@@ -93,11 +93,9 @@ def test_targets_may_be_of_both_kinds():
 
 
 def test_domains_may_have_the_names_of_hospitals(tmp_path):
-    domains = ["iid"] * 4 + ["Hospital Clínic (Barcelona)"] * 8
+    domains = ["iid"] * 4 + ["Hospital Clínic (Barcelona)"] * 4 + ["Site A / 2"] * 4
     Results.from_arrays(LOGITS, LABELS, domains=domains).save(tmp_path / "run")
-    assert list(load_results(tmp_path / "run").test_sets) == ["iid", "Hospital Clínic (Barcelona)"]
-    with pytest.raises(ResultsError, match=r"cannot be called \['a/b', 'C:x'\]"):
-        Results.from_arrays(LOGITS, LABELS, domains=["iid", "a/b", "C:x"] * 4)
+    assert list(load_results(tmp_path / "run").test_sets) == list(dict.fromkeys(domains))
 
 
 def test_images_may_be_files(tmp_path):

@@ -187,8 +187,8 @@ def collect(
     known = groups_of_others(runs)
     for number, (key, folder) in enumerate(runs.items(), 1):
         logger.info("%d of %d runs: %s", number, len(runs), key)
+        results = load_results(folder)  # names the folder in its errors
         try:
-            results = load_results(folder)
             versions[_versions(results.run)] += 1
             cases = CasesOfRun(results, known.get(key.dataset, {}))
             notes |= dict.fromkeys(f"{key.dataset}: {text}" for text in cases.notes)
@@ -321,4 +321,4 @@ def _key_of(folder: Path) -> RunKey:
         return RunKey(str(run["dataset"]), str(run["study"]), str(run["method"]), int(run["seed"]))
     except (ValueError, KeyError, TypeError):
         load_results(folder)  # says what is wrong with it
-        raise ResultsError(f"{folder / 'run.json'}: seed must be an integer") from None
+        raise

@@ -1,5 +1,6 @@
 """The numbers: cells against a slow reference, averages against sums written out."""
 
+import json
 import os
 import shutil
 
@@ -10,7 +11,9 @@ from monai_sf.benchmark.aggregate import average, table_of
 from monai_sf.benchmark.collection import COVERAGES, Judged, RunKey, collect, find_runs
 from monai_sf.benchmark.measures import measure
 from monai_sf.evaluation import benchmark_table
+from monai_sf.files import sha256_of
 from monai_sf.results import ResultsError
+from monai_sf.results_format import seal
 from monai_sf.scores import PAPER_CSFS
 
 
@@ -248,6 +251,9 @@ def test_nan_outputs_name_the_folder(runs):
     logits = np.load(file)
     logits[3] = np.nan
     np.save(file, logits)
+    mark = file.parents[1] / "run.json"
+    run = json.loads(mark.read_text())
+    mark.write_text(json.dumps(seal(run | {"files": run["files"] | {"iid/logits.npy": sha256_of(file)}})))
     with pytest.raises(ResultsError, match=r"iid-confidnet-0.*logits is NaN or infinite for 1 cases: c3"):
         runs.collect()
 
@@ -313,9 +319,9 @@ def test_a_folder_that_cannot_be_read_is_not_left_out(runs, monkeypatch):
 def test_seeds_that_are_no_numbers(runs):
     run = runs.add().run
     file = runs.root / "chest_xray/iid-confidnet-0/results/run.json"
-    file.write_text(file.read_text().replace('"seed": 0', '"seed": "first"'))
     assert run["seed"] == 0
-    with pytest.raises(ResultsError, match="seed must be an integer"):
+    file.write_text(json.dumps(seal(json.loads(file.read_text()) | {"seed": "first"})))
+    with pytest.raises(ResultsError, match="seed 'first' .expected an integer"):
         runs.collect()
 
 
