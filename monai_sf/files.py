@@ -198,9 +198,11 @@ def refuse_unwritable(path: str | os.PathLike[str], start: str = "") -> None:
                 f"will not replace {path}, which was not written by this command: choose another file, "
                 "or remove it",
             )
-    partial = _temporary_beside(path)
+    folder = path.parent
+    while not os.path.lexists(folder):  # it is made when there is something to write
+        folder = folder.parent
+    partial = _temporary_beside(folder / path.name)
     with _clean_up(path, partial):
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
         partial.unlink()
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
+from monai_sf.case_table import csv_text
 from monai_sf.datasets.tree import read_tree
 from monai_sf.errors import root_cause
 from monai_sf.files import refuse_unwritable, write_text
@@ -260,7 +261,7 @@ class ImagePredictor(SupervisedEvaluator):
         """
         state: dict[str, Any] = load_checkpoint(self.checkpoint)
         load_weights(self.network, state["network"], self.checkpoint)
-        refuse_unwritable(self.output)
+        refuse_unwritable(self.output, "case_id,prediction,class,")
 
     def leave_out(self, faults: Mapping[str, str]) -> None:
         """Classify all images but those that cannot be used; :meth:`run` names these when it is done.
@@ -294,7 +295,7 @@ class ImagePredictor(SupervisedEvaluator):
             with tqdm(total=count, desc="classify", unit="image") as self.bar:
                 super().run()
         if self.rows:
-            write_text(self.output, pd.concat(self.rows).to_csv(index=False, lineterminator="\n"))
+            write_text(self.output, csv_text(pd.concat(self.rows)))
             print(f"{sum(map(len, self.rows))} predictions: {shown(self.output)}")
         wrong = (
             self.unusable

@@ -46,10 +46,10 @@ OWN = {
     "handlers": "batches distributed files networks results stages",
     "engines": "batches data distributed evaluation files handlers inferers networks open_sets results "
     "stages tracking transforms",
-    "prediction": "datasets errors image_files files inferers networks scores",
+    "prediction": "case_table datasets errors image_files files inferers networks scores",
     "bundle": "datasets distributed errors files wiring",
     "report": "evaluation files ids metrics results scores",
-    "benchmark": "datasets errors evaluation files ids methods metrics report results scores wiring",
+    "benchmark": "case_table datasets errors evaluation files ids methods metrics report results scores wiring",
 }
 
 _FILES = ("errors", "files", "ids", "image_files", "methods", "outputs")

@@ -281,6 +281,19 @@ def test_an_output_that_cannot_be_written_is_said_before_any_image_is_read(run_d
         unwritable.load()
     predictor(run_dir, output=tmp_path / "p.csv").load()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    (tmp_path / "thesis.tex").write_text("years")
+    for name in ("thesis.tex", "."):
+        with pytest.raises(OSError, match="will not replace|it is a folder"):
+            predictor(run_dir, output=tmp_path / name).load()
+
+
+def test_text_of_predictions_comes_back(run_dir, tmp_path):
+    names = ["a\rb", 'c,"\r\n']
+    predictor(run_dir, output=tmp_path / "p.csv", class_names=names).run()
+    predictor(run_dir, output=tmp_path / "p.csv", class_names=names).run()  # over its own
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert len(table) == len(toy_cases())
+    assert [names[c] for c in table["prediction"]] == list(table["class"])
 
 
 def test_an_image_with_a_file_a_channel(tmp_path, caplog):

@@ -19,6 +19,7 @@ from monai_sf.benchmark.marks import check_unedited, examine, locked, results_di
 from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.tasks import Task
 from monai_sf.benchmark.write import write_tables
+from monai_sf.case_table import encode_table
 from monai_sf.errors import root_cause
 from monai_sf.report import build_report
 
@@ -94,8 +95,8 @@ def data_digest(cases: pd.DataFrame, dataset_dir: str | os.PathLike[str]) -> str
     Raises:
         FileNotFoundError: an image is not there.
     """
-    text = cases.to_csv(index=False, lineterminator="\n")
-    digest = hashlib.sha256(text.encode())
+    text, schema = encode_table(cases)
+    digest = hashlib.sha256((json.dumps(schema) + text).encode())
     names = [image if isinstance(image, list) else [image] for image in cases["image"]]
     for name in dict.fromkeys(name for images in names for name in images):
         about = os.stat(os.path.join(dataset_dir, name))

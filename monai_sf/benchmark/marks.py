@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -174,20 +173,22 @@ def _short(value: Any, length: int = 40) -> str:
 
 
 def set_aside(task: Task, output_dir: str | os.PathLike[str]) -> list[Path]:
-    """Move what an earlier version of the task left to ``<output_dir>/set_aside``, over what is there.
+    """Move what an earlier version of the task left to ``<output_dir>/set_aside``, beside what is there.
 
     Returns:
-        The new places.
+        The new places: the first time of the same name, then with ``~2``, ``~3``, ...
 
     Raises:
         OSError: something cannot be moved.
     """
     moved = []
     for path in task.belongings():
-        if path.exists():
-            place = Path(output_dir) / SET_ASIDE / path.relative_to(output_dir)
-            if place.is_dir():
-                shutil.rmtree(place)
+        if os.path.lexists(path):
+            first = place = Path(output_dir) / SET_ASIDE / path.relative_to(output_dir)
+            number = 1
+            while os.path.lexists(place):  # days of training, or files that somebody has put beside it
+                number += 1
+                place = first.with_name(f"{first.name}~{number}")
             place.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, place)
             moved.append(place)

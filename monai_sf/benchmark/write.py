@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -20,10 +21,16 @@ from monai_sf.benchmark.measures import DEFAULT_RISK
 from monai_sf.benchmark.paper import compare_with_paper
 from monai_sf.benchmark.significance import LEVEL, significance, verdicts, wins_and_losses
 from monai_sf.benchmark.text import text_of, text_of_comparison
+from monai_sf.case_table import csv_text
 from monai_sf.evaluation import benchmark_table
-from monai_sf.files import write_text
+from monai_sf.files import refuse_unwritable, write_json, write_text
 from monai_sf.results import load_results
 from monai_sf.scores import PAPER_CSFS
+
+#: The manifest: which files of the folder are ours, to be replaced by the next call.
+MANIFEST = "tables.json"
+_MANIFEST_START = '{\n  "format": "monai_sf.tables",'
+_TABLES = ("table.txt", "table.csv", "table.tex", "table.html", "per_shift.csv", "cells.csv")
 
 
 def write_table(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -39,12 +46,14 @@ def write_table(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[
 
     Raises:
         FileNotFoundError: a folder holds no finished results.
+        FileExistsError: ``path`` is there and is no such table.
         ResultsError: a folder is damaged.
         OSError: the file cannot be written.
     """
+    refuse_unwritable(path, "CSF,")
     table = 100 * benchmark_table([load_results(run) for run in runs])
     table = table.loc[[csf for csf in PAPER_CSFS if csf in table.index]]
-    write_text(path, table.round(4).to_csv(lineterminator="\n"))
+    write_text(path, csv_text(table.round(4).rename_axis("CSF").reset_index()))
     shown = table.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-")
     print(f"\nAURC in per cent, lower is better\n{shown}\n\ntable: {path}")
     return table
@@ -67,7 +76,8 @@ def write_tables(
 
     Args:
         runs: folders of runs, or folders that hold them at any depth; any datasets, studies, methods, seeds.
-        folder: where to write; made when missing. Files of an earlier call are replaced.
+        folder: where to write; made when missing. Files of an earlier call are replaced, those that its
+            ``tables.json`` names.
         metric: ``aurc``, ``eaurc``, ``augrc``, ``auroc_f``, ``accuracy`` or ``coverage_at_risk``.
         risk: share of errors among trusted predictions for ``coverage_at_risk``, in [0, 1].
         csfs: names of the scores to show.
@@ -83,6 +93,7 @@ def write_tables(
 
     Raises:
         FileNotFoundError: no finished results.
+        FileExistsError: the folder holds files of the same names that no earlier call has written.
         ResultsError: a folder is damaged, or two hold the same run.
         ValueError: an unknown metric, score or reference, or an argument out of range.
         OSError: a file cannot be written.
@@ -96,6 +107,8 @@ def write_tables(
         raise ValueError(f"the paper's Table 1 is in aurc, so it cannot be compared with {metric}")
     if reference is not None and reference.partition(" (")[0] not in csfs:
         raise ValueError(f"reference must be one of {', '.join(csfs)}, got {reference!r}")
+    refuse_unwritable(folder / MANIFEST, _MANIFEST_START)
+    _check_ours(folder, _TABLES)
     collection = collect(runs, metric=metric, risk=risk, csfs=csfs, n_resamples=n_resamples, seed=seed)
     wanted = [RunKey(*key) for key in expected]
     table = table_of(collection, expected=wanted)
@@ -110,10 +123,15 @@ def write_tables(
     }
     for dataset in per_shift.mean.columns.unique(0):
         key = f"risk_coverage_{_plain(dataset)}"
-        while key in drawn:  # two names that differ in what a file's name cannot hold
+        while key.casefold() in map(str.casefold, drawn):  # they differ in what a file's name cannot hold
             key += "_"
         name = f"Risk-coverage curves, {dataset}"
         drawn[key] = name, figures.risk_coverage_figure(collection, per_shift, dataset)
+    files = {*_TABLES, *(f"{name}.{kind}" for name in drawn for kind in ("svg", "pdf"))}
+    if differences is not None:
+        files.add("significance.csv")
+    before = _check_ours(folder, files)
+    _write_manifest(folder, before | files)
     written: dict[str, Path] = {}
 
     def write(key: str, name: str, text: str) -> None:
@@ -141,11 +159,32 @@ def write_tables(
         table, per_shift, significant=texts, reference=reference, comparison=comparison, figures=pictures
     )
     write("html", "table.html", page)
-    figures_of = (folder.glob(f"risk_coverage_*.{kind}") for kind in ("svg", "pdf"))
-    for old in (folder / "significance.csv", *chain.from_iterable(figures_of)):
-        if old not in written.values():
-            old.unlink(missing_ok=True)  # of an earlier call: it would be taken for a part of this one
+    for old in before - files:  # it would be taken for a part of this call
+        (folder / old).unlink(missing_ok=True)
+    _write_manifest(folder, files)
     return written
+
+
+def _check_ours(folder: Path, files: Collection[str]) -> set[str]:
+    """What earlier calls have written into a folder; refuses to replace anything else."""
+    ours: set[str] = set()
+    if (folder / MANIFEST).is_file() and (folder / MANIFEST).stat().st_size:
+        try:
+            listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+            ours = {str(name) for name in listed if Path(str(name)).name == name}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder / MANIFEST} is damaged ({error!r}): choose another folder") from error
+    if others := sorted(name for name in files if name not in ours and os.path.lexists(folder / name)):
+        raise FileExistsError(
+            errno.EEXIST,
+            f"will not replace {', '.join(others)} in {folder}, which no earlier call has written: choose "
+            "another folder, or move them away",
+        )
+    return ours
+
+
+def _write_manifest(folder: Path, files: Collection[str]) -> None:
+    write_json(folder / MANIFEST, {"format": "monai_sf.tables", "files": sorted(files)})
 
 
 def _text(table: Table, per_shift: Table, comparison: pd.DataFrame | None) -> str:
@@ -156,12 +195,12 @@ def _text(table: Table, per_shift: Table, comparison: pd.DataFrame | None) -> st
 
 
 def _csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+    return csv_text(frame, "%.10g")
 
 
 def _plain(name: str) -> str:
     """A dataset's name as part of a file's name."""
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:80]
 
 
 def with_warning(table: Table, differences: pd.DataFrame, n_resamples: int) -> Table:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import jinja2
 from bokeh.resources import Resources
 
-from monai_sf.files import write_text
+from monai_sf.files import refuse_unwritable, write_text
 from monai_sf.report import plots, words
 from monai_sf.report.folders import load_runs
 from monai_sf.report.packing import Packer, script_json
@@ -52,6 +52,15 @@ SCRIPTS = (
 )
 
 
+#: How ``page.html`` begins.
+_START = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="generator" content="monai_sf.report">
+"""
+
+
 def build_report(
     results: RunLike | Sequence[RunLike],
     output: str | os.PathLike[str],
@@ -70,7 +79,7 @@ def build_report(
         results: results, or folders: of a run's results, of a run, or of several runs; what is unfinished or
             damaged is left out and named on the page, unless it is all there is. A folder also keeps the
             computed embedding for the next time.
-        output: the HTML file; an existing one is replaced, whole or not at all.
+        output: the HTML file; an earlier report is replaced, whole or not at all.
         title: heading of the page; by default it is made from the dataset's name.
         coverage: the working point at first: per cent of the ordinary (iid) cases that the system decides
             alone, 1 to 100. The reader can move it.
@@ -89,6 +98,7 @@ def build_report(
         ResultsError: no results, runs of more than one dataset or kind of data, or nothing to show in them.
         FileNotFoundError: the only folder holds no results, or unfinished ones.
         ValueError: an argument is outside its range.
+        FileExistsError: the output is there and is no report.
         OSError: the file cannot be written.
     """
     if not 1 <= coverage <= 100:
@@ -100,6 +110,7 @@ def build_report(
     given = [results] if isinstance(results, (Results, str, os.PathLike)) else list(results)
     if not given:
         raise ResultsError("results is empty: give at least one run")
+    refuse_unwritable(output, _START)
     sheets = Sheets(thumbnail_size)
     loaded, notes = load_runs(given, anonymous)
     kinds = {(str(r.run["dataset"]), str(r.run["data_kind"])) for r, _ in loaded}

@@ -63,6 +63,9 @@ def test_another_config_is_run_anew_and_the_old_results_are_set_aside(toy, capsy
     assert (toy.out / "set_aside" / RUN / "best.pt").read_text() == old
     assert (toy.out / "set_aside" / RUN / "results" / "run.json").is_file()
     assert "another config (epochs: 3 there, 4 now)" in capsys.readouterr().err
+    toy.run(methods=["confidnet"], overrides={"epochs": 5})
+    assert (toy.out / "set_aside" / RUN / "best.pt").read_text() == old
+    assert (toy.out / "set_aside" / f"{RUN}~2" / "results" / "run.json").is_file()
 
 
 def test_where_things_lie_and_on_what_they_run_is_no_other_config(toy, tmp_path):

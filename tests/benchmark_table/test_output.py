@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -41,7 +42,8 @@ def quick_figures(monkeypatch):
 
 
 def test_all_files_are_written(written):
-    assert {p.name for p in written["html"].parent.iterdir()} == {p.name for p in written.values()}
+    there = {p.name for p in written["html"].parent.iterdir()}
+    assert there == {p.name for p in written.values()} | {"tables.json"}
     assert {p.name for p in written.values()} >= {
         "table.txt", "table.csv", "table.tex", "table.html", "per_shift.csv", "cells.csv",
         "significance.csv", "ranks.svg", "ranks.pdf", "risk_coverage_chest_xray.svg",
@@ -65,7 +67,39 @@ def test_no_file_of_an_earlier_call_is_left(runs, tmp_path):
     runs.add(dataset="second")
     written = write_tables([runs.root], tmp_path / "out", csfs=["MSR"], n_resamples=0)
     left = {p.name for p in (tmp_path / "out").iterdir()} - {p.name for p in written.values()}
-    assert left == {"risk_coverage_notes.txt"}
+    assert left == {"risk_coverage_notes.txt", "tables.json"}
+
+
+@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.parametrize("name", ["table.csv", "ranks.svg", "risk_coverage_chest_xray.pdf"])
+def test_files_of_others_are_not_replaced(runs, tmp_path, name):
+    runs.add()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=f"will not replace {name}"):
+        write_tables([runs.root], tmp_path / "out", csfs=["MSR"], n_resamples=0)
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [("{}", FileExistsError), ('{\n  "format": "monai_sf.tables",\n  "files": 3}', ValueError)],
+)
+def test_a_manifest_that_is_none_is_refused(tmp_path, content, error):
+    (tmp_path / "tables.json").write_text(content)
+    with pytest.raises(error, match=r"tables\.json"):
+        write_tables([tmp_path / "nowhere"], tmp_path)
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_a_manifest_removes_nothing_elsewhere(runs, tmp_path):
+    runs.add()
+    (tmp_path / "thesis.tex").write_text("years")
+    (tmp_path / "out").mkdir()
+    manifest = {"format": "monai_sf.tables", "files": ["../thesis.tex", str(tmp_path / "thesis.tex")]}
+    (tmp_path / "out" / "tables.json").write_text(json.dumps(manifest, indent=2))
+    write_tables([runs.root], tmp_path / "out", csfs=["MSR"], n_resamples=0)
+    assert (tmp_path / "thesis.tex").is_file()
 
 
 @pytest.mark.usefixtures("quick_figures")
@@ -354,3 +388,6 @@ def test_write_table_is_as_it_was(runs, tmp_path, capsys):
     assert list(table.columns) == ["iid", "cor"]
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv", index_col=0), table, atol=1e-4)
     assert "AURC in per cent, lower is better" in capsys.readouterr().out
+    (tmp_path / "mine.csv").write_text("a,b")
+    with pytest.raises(FileExistsError, match="will not replace"):
+        write_table([tmp_path / "nowhere"], tmp_path / "mine.csv")

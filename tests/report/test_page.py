@@ -10,7 +10,7 @@ from monai_sf.evaluation import benchmark_table, failure_detection
 from monai_sf.metrics import aurc, bootstrap_ci
 from monai_sf.report import build_report
 from monai_sf.report.__main__ import main
-from monai_sf.results import Results, ResultsError, TestSet
+from monai_sf.results import Results, ResultsError, TestSet, load_results
 
 
 def element(html, name):
@@ -317,3 +317,20 @@ def test_nothing_but_unfinished_runs(started, tmp_path):
         build_report(started, tmp_path / "r.html")
     with pytest.raises(FileNotFoundError, match="an evaluation that has not finished"):
         build_report(started / "a-done", tmp_path / "r.html")
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "folder", "results/run.json"])
+def test_an_output_that_is_no_report_is_refused_before_the_work(make_run, tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "thesis.tex").write_text("years")
+    make_run(n=12, corruptions=()).save(tmp_path / "results")
+    with pytest.raises(OSError, match="cannot write|will not replace"):
+        build_report(tmp_path / "nowhere", tmp_path / name)
+    assert (tmp_path / "thesis.tex").read_text() == "years"
+    load_results(tmp_path / "results")
+
+
+def test_an_earlier_report_is_replaced(make_run, tmp_path):
+    for title in ("first", "second"):
+        page = build_report(make_run(n=12, corruptions=()), tmp_path / "r.html", title=title).read_text()
+        assert title in page
