@@ -49,7 +49,8 @@ OWN = {
     "prediction": "case_table datasets errors image_files files inferers networks scores",
     "bundle": "datasets distributed errors files wiring",
     "report": "evaluation files ids metrics results scores",
-    "benchmark": "case_table datasets errors evaluation files ids methods metrics report results scores wiring",
+    "benchmark": "case_table datasets errors evaluation files ids methods metrics report results scores "
+    "wiring",
 }
 
 _FILES = ("errors", "files", "ids", "image_files", "methods", "outputs")
