@@ -58,7 +58,7 @@ def check_leaks(
         ValueError: If columns are missing, ``near_duplicates`` is out of range, or images are to be compared
             without a ``dataset_dir``.
         FileNotFoundError: If images are not on disk; says how many, and names the first ten.
-        OSError: If an image cannot be read; names it.
+        OSError: If images cannot be read; says how many, and names the first ten.
     """
     absent = [name for name in ("case_id", "image", "group") if name not in cases.columns]
     if absent:
@@ -91,8 +91,13 @@ def read_prints(
     if hashes:
         prints["content"] = content_hashes(files, workers)
     if looks:
-        seen = _threads(perceptual_hash, files, workers, "perceptual hashes")
-        prints["look"] = np.array(list(seen), np.uint64)
+        seen = list(_threads(_look, files, workers, "perceptual hashes"))
+        if faults := [str(look) for look in seen if isinstance(look, OSError)]:
+            raise OSError(
+                f"{len(faults)} of {len(files)} images cannot be compared; first {min(10, len(faults))}:\n  "
+                + "\n  ".join(faults[:10])
+            )
+        prints["look"] = np.array(seen, np.uint64)
     return prints
 
 
@@ -142,6 +147,13 @@ def _pairs(value: npt.NDArray[np.object_], side: npt.NDArray[np.object_]) -> Ite
     for one, row in zip(frame["value"], frame["row"], strict=True):
         if first.setdefault(one, row) != row:
             yield one, first[one], int(row)
+
+
+def _look(path: Path) -> int | OSError:
+    try:
+        return perceptual_hash(path)
+    except OSError as error:  # one must not hide the others
+        return error
 
 
 def content_hashes(files: list[Path], workers: int = 4) -> npt.NDArray[np.object_]:
