@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -90,7 +90,7 @@ def check_images(
         ValueError: If ``modes`` is one string, or the cache is another file.
         OSError: If the cache cannot be made.
     """
-    images, faults, decoded = _look(cases, Path(dataset_dir), modes, shape, smallest, cache, workers)
+    images, faults, decoded = _look(cases["image"], Path(dataset_dir), modes, shape, smallest, cache, workers)
     if faults:
         lines = [f"{shown(name)}: {fault}" for name, fault in faults.items()]
         more = f"\n  and {len(lines) - _MOST_LISTED} more" if len(lines) > _MOST_LISTED else ""
@@ -105,7 +105,7 @@ def check_images(
 
 
 def image_faults(
-    cases: pd.DataFrame,
+    images: Iterable[str | Sequence[str]],
     dataset_dir: str | Path,
     *,
     modes: Collection[str],
@@ -116,24 +116,24 @@ def image_faults(
     """What is wrong with images that need not all be usable; looked at as by :func:`check_images`.
 
     Args:
-        cases: Table with the column ``image``.
-        dataset_dir: The folder that ``image`` is relative to.
+        images: Path of each image, or the paths of its channels.
+        dataset_dir: The folder that they are relative to.
         modes: What images may be.
         shape: Height and width that every image has, or None for any.
         smallest: Smallest height and width.
         workers: Threads.
 
     Returns:
-        Path of each image that cannot be used, as it stands in ``image``, to what is wrong with it.
+        Path of each file that cannot be used, as it stands in ``images``, to what is wrong with it.
 
     Raises:
         ValueError: If ``modes`` is one string.
     """
-    return _look(cases, Path(dataset_dir), modes, shape, smallest, None, workers)[1]
+    return _look(images, Path(dataset_dir), modes, shape, smallest, None, workers)[1]
 
 
 def _look(
-    cases: pd.DataFrame,
+    listed: Iterable[str | Sequence[str]],
     root: Path,
     modes: Collection[str],
     shape: Sequence[int] | None,
@@ -144,9 +144,7 @@ def _look(
     """How many images there are, what is wrong with which, and how many of them were decoded to know it."""
     if isinstance(modes, str):
         raise ValueError(f"modes must be a list of names, got the string {modes!r}")
-    images = list(
-        dict.fromkeys(name for one in cases["image"] for name in ([one] if isinstance(one, str) else one))
-    )
+    images = list(dict.fromkeys(name for one in listed for name in ([one] if isinstance(one, str) else one)))
     with _remembered(cache) as memory, ThreadPoolExecutor(workers or usable_cores()) as pool:
         stamps = dict(zip(images, pool.map(lambda name: _stamp(root / name), images), strict=True))
         known = memory.facts(root)

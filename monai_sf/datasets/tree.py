@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_sf.image_files import is_utf8, shown
+
 __all__ = ["TableFile", "Tree", "check_folder", "read_tree"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _MARKER_OF_PHANTOMS = "PHANTOM"
 _SPECIAL = "entries are pipes, sockets or devices"
+_NOT_UTF8 = "images have bytes in their paths that are not UTF-8, which no table can hold,"
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,14 @@ class Tree:
         """What the reader of a report should know of the walk."""
         remarks = []
         if self.links:
-            first = "; ".join(f"{link} to {goal}" for link, goal in list(self.links.items())[:5])
+            first = "; ".join(f"{shown(link)} to {shown(goal)}" for link, goal in list(self.links.items())[:5])
             remarks.append(
                 f"{len(self.links)} links lead out of the folder and are followed (first: {first})"
             )
         for why in sorted(set(self.left_out.values())):
             paths = [path for path, own in self.left_out.items() if own == why]
-            remarks.append(f"{len(paths)} {why} and are left out (first: {', '.join(paths[:5])})")
+            first = ", ".join(map(shown, paths[:5]))
+            remarks.append(f"{len(paths)} {why} and are left out (first: {first})")
         if self.unreadable:
             first = ", ".join(self.unreadable[:5])
             remarks.append(f"{len(self.unreadable)} folders or zip files cannot be opened: {first}")
@@ -109,9 +113,9 @@ class Tree:
         parts = names[0].count("/") + 1 if len(names) else 1
         found: dict[str, tuple[str, ...]] = {}
         for path in self.files:
-            stem, suffix = os.path.splitext(path.lower())
-            if suffix not in IMAGE_SUFFIXES:
+            if not _is_image(path):
                 continue
+            stem, _ = os.path.splitext(path.lower())
             key = stem if parts > stem.count("/") else "/".join(stem.rsplit("/", parts)[-parts:])
             found[key] = (*found.get(key, ()), path)
         return [found.get(os.path.splitext(name.lower())[0], ()) for name in names]
@@ -158,6 +162,9 @@ def read_tree(root: str | Path) -> Tree:
     """
     root = check_folder(root)
     files, links, left_out, unreadable = _walk(root)
+    # paths of images go into the case table, those of CT do not
+    left_out |= {path: _NOT_UTF8 for path in files if _is_image(path) and not is_utf8(path)}
+    files = [path for path in files if path not in left_out]
     files.sort()
     tables = [TableFile(path) for path in files if _may_be_table(path)]
     for path in files:
@@ -181,6 +188,10 @@ def read_tree(root: str | Path) -> Tree:
         dict(sorted(left_out.items())),
         tuple(unreadable),
     )
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _may_be_table(path: str) -> bool:

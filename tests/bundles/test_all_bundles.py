@@ -1,6 +1,7 @@
 """Every bundle end to end on its phantom, shrunk; and what MONAI asks of a bundle's files."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -177,6 +178,38 @@ def test_inference_without_labels_and_without_the_training(trained, tmp_path):
     assert table["MSR"].between(0, 1).all()
     classes = ConfigParser.load_config_file(str(bundle.configs / "inference.json"))["class_names"]
     assert isinstance(classes, str) or set(table["class"]) <= set(classes)
+
+
+@pytest.mark.e2e
+def test_inference_turns_photos_upright_and_names_what_it_cannot_use(trained, tmp_path):
+    bundle, run_dir = trained
+    if bundle.name != "dermoscopy":  # the reader stands in the shared configs
+        return
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    with Image.open(sorted(bundle.data.rglob("*.jpg"))[0]) as photo:
+        pixels = photo.convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels.save(folder / "upright.PNG")
+    pixels.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.png", exif=exif)
+    pixels.save(folder / "page.tif")
+    pixels.save(folder / "pages.tif", save_all=True, append_images=[pixels])
+    pixels.save(folder / os.fsdecode(b"caf\xe9.png"))
+    (folder / "broken.jpg").write_bytes(b"")
+    (folder / "scan.dcm").write_bytes(b"")
+    overrides = {"dataset_dir": str(folder), "run_dir": str(run_dir), "output": str(tmp_path / "p.csv")}
+    with pytest.raises(RuntimeError) as caught:
+        bundle.run("inference.json", "small.yaml", **overrides)
+    said = str(root_cause(caught.value))
+    assert said.startswith("3 of 6 images have no answer")
+    assert "pages.tif: holds 2 images" in said
+    assert r"caf\xe9.png: has bytes in its path that are not UTF-8" in said
+    assert "broken.jpg: cannot be read" in said
+    table = pd.read_csv(tmp_path / "p.csv").set_index("case_id")
+    assert set(table.index) == {"upright.PNG", "turned.png", "page.tif"}
+    for other in ("turned.png", "page.tif"):
+        assert table.loc[other, "MSR"] == pytest.approx(table.loc["upright.PNG", "MSR"], abs=1e-4)
 
 
 @pytest.mark.e2e

@@ -185,3 +185,16 @@ def test_damaged_gzip(tmp_path: Path) -> None:
     (tmp_path / "t.csv.gz").write_bytes(b"\x1f\x8b\x08nothing")
     with pytest.raises(TableError, match=r"t\.csv\.gz is damaged"):
         find_table(read_tree(tmp_path), r"t\.csv", ["x"])
+
+
+def test_images_whose_path_is_not_utf8_are_left_out_and_said(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"na\xefve")
+    folder.mkdir()
+    for name in ("a.png", "1.dcm"):
+        (folder / name).write_bytes(b"")
+    tree = read_tree(tmp_path)
+    assert tree.find_images(["a.png"]) == [()]
+    assert list(tree.dicom_files()) == [os.fsdecode(b"na\xefve/1.dcm")]  # its path goes into no table
+    (remark,) = tree.remarks()
+    assert remark.startswith("1 images have bytes in their paths that are not UTF-8")
+    assert r"(first: na\xefve/a.png)" in remark
