@@ -4,77 +4,65 @@ A folder holds ``test_results`` with ``raw_logits.npz`` or ``raw_output.npz`` (c
 values, label, index of the test set), optionally ``raw_logits_dist.npz`` or ``raw_output_dist.npz``
 (N, C, T), ``external_confids.npz`` (N,), ``encoded_output.npz`` (features, index of the test set) and
 ``attributions*.csv`` (image paths of every test set), and beside it ``hydra/config.yaml``, which names the
-test sets in the order of their indices (``eval.query_studies``, after validation where ``eval.val_tuning`` is
-set) and the learned confidence (``eval.ext_confid_name``). Facts from IML-DKFZ/fd-shifts, README and
-``models/devries_model.py``, and IML-DKFZ/sf-visuals, ``analyser.py``.
+test sets in the order of their indices, see `monai_sf.fd_shifts_config`. Facts from IML-DKFZ/fd-shifts,
+README and ``models/devries_model.py``, and IML-DKFZ/sf-visuals, ``analyser.py``.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import re
-import zipfile
-from collections.abc import Iterator, Mapping
+import warnings
+import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 
 from monai_sf.bring_your_own import results_from_arrays
+from monai_sf.fd_shifts_config import METHODS, Experiment, Named, read_config
 from monai_sf.results import Results, ResultsError
+from monai_sf.results_format import some
 
-#: Their name of a corruption, and of its direction, to ours. Severity is how often the direction is written.
-_CORRUPTION = re.compile(r"(?:corr)?(?P<kind>br|motblr|gaunoi|elastic|letter)(?P<steps>(?:high)+|(?:low)+)?$")
-_KINDS = {
-    "motblr": "motion_blur",
-    "gaunoi": "gaussian_noise",
-    "elastic": "elastic",
-    "letter": "letter",
-}
-#: Targets that are unseen kinds of disease, not other places: sub-classes of lesions, nodules and cells.
-_MANIFESTATION = re.compile(r"sub(small|big|class)|spiculation|texture|calcification")
-#: Their name of a learned confidence to the way of training that brings it.
-_METHODS = {"tcp": "confidnet", "devries": "devries", "dg": "deepgamblers"}
+#: Rows of softmax values may add up to this, rounded to half precision.
+_WHOLE = 1.02
+#: Bytes that a file may unpack to however small it is; scores are never packed two hundred times smaller.
+_LARGE = 2**30
 
 Float = NDArray[np.float64]
-
-
-class _Named(NamedTuple):
-    """A test set of the config: its name here, None for one that is no test set, and its kind."""
-
-    name: str | None
-    kind: str | None = None
 
 
 def results_of_fd_shifts(path: str | os.PathLike[str]) -> Results:
     """Read one experiment; see :func:`monai_sf.results.read_fd_shifts`."""
     folder = Path(path)
-    here = any((folder / f"{stem}.npz").exists() for stem in ("raw_logits", "raw_output"))
+    here = any((folder / f"{stem}.npz").is_file() for stem in ("raw_logits", "raw_output"))
     outputs = folder if here else folder / "test_results"
-    is_logits = (outputs / "raw_logits.npz").exists()
+    is_logits = (outputs / "raw_logits.npz").is_file()
     stem = "raw_logits" if is_logits else "raw_output"
-    raw = _array(outputs / f"{stem}.npz")
+    raw = _array(outputs / f"{stem}.npz", None, None)
     if raw is None:
         raise FileNotFoundError(f"{folder} holds neither raw_logits.npz nor raw_output.npz")
-    if raw.ndim != 2 or raw.shape[1] < 4:
+    if raw.shape[1] < 4 or not len(raw):
         raise ResultsError(f"{stem}.npz must have at least two classes, label and index, got {raw.shape}")
-    config = _config(outputs.parent if outputs.name == "test_results" else outputs)
-    sets = _test_sets(config, int(raw[:, -1].max()) + 1)
-    index = raw[:, -1].astype(np.int64)
-    classes = raw.shape[1] - 2
-    # images of classes that were never trained have no right answer
-    keep = np.array([sets[i].name is not None for i in index]) & np.isin(raw[:, -2], np.arange(classes))
-    if not keep.any():
-        raise ResultsError(f"{folder}: no case of a test set has a label in 0..{classes - 1}")
-    samples = _array(outputs / f"{stem}_dist.npz", len(raw))
-    features = _array(outputs / "encoded_output.npz", len(raw))
-    confidence = _array(outputs / "external_confids.npz", len(raw))
-    method = _method(config)
+    experiment = read_config(outputs if (outputs / "hydra").is_dir() else outputs.parent)
+    n, classes = len(raw), raw.shape[1] - 2
+    index = _whole(raw[:, -1], f"{outputs / stem}.npz: index of the test set")
+    labels = _whole(raw[:, -2], f"{outputs / stem}.npz: label")
+    sets = _sets(experiment, index, outputs)
+    keep = _kept(sets, index, labels, classes, has_config=experiment.sets is not None)
+    samples = _array(outputs / f"{stem}_dist.npz", n, classes, None)
+    features = _array(outputs / "encoded_output.npz", n, None)
+    confidence = _array(outputs / "external_confids.npz", n)
+    method = experiment.method
     if confidence is None and method in ("devries", "deepgamblers"):
         raise ResultsError(f"{outputs} has no external_confids.npz, by which {method} is judged")
+    if features is not None and not np.array_equal(features[:, -1], index):
+        raise ResultsError(
+            f"{outputs / 'encoded_output.npz'} holds other test sets or another order than {stem}"
+        )
     scores = raw[:, :-2]
     # their Deep Gamblers writes softmax values, which lack the share of the reservation, as logits too
     are_logits = is_logits and not (method == "deepgamblers" and _are_shares(scores))
@@ -82,117 +70,148 @@ def results_of_fd_shifts(path: str | os.PathLike[str]) -> Results:
     shown = [str(f) for f in files[keep]] if files is not None else []
     domains = [str(sets[i].name) for i in index[keep]]
     return results_from_arrays(
-        logits=_as_logits(scores[keep], are_logits),
-        labels=raw[keep, -2].astype(np.int64),
-        mcd_samples=None if samples is None else _as_logits(samples[keep], is_logits).transpose(0, 2, 1),
-        features=None if features is None else features[keep, :-1],
-        learned_confidence=(
-            np.clip(confidence.reshape(len(raw))[keep], 0, 1)
-            if confidence is not None and method in _METHODS.values()
-            else None
+        logits=_as_logits(scores[keep], are_logits, f"{outputs / stem}.npz"),
+        labels=labels[keep],
+        mcd_samples=(
+            None
+            if samples is None
+            else _as_logits(samples[keep], is_logits, f"{outputs / stem}_dist.npz").transpose(0, 2, 1)
         ),
-        case_ids=_case_ids(domains, raw[keep, -2]),
+        features=None if features is None else features[keep, :-1],
+        learned_confidence=confidence[keep]
+        if confidence is not None and method in METHODS.values()
+        else None,
+        case_ids=_case_ids(domains, labels[keep]),
         domains=domains,
         kinds={s.name: s.kind for s in sets if s.name in domains and s.kind},
         images=shown if shown and all(os.path.isfile(f) for f in shown) else None,
-        dataset=str(_at(config, "data", "dataset") or folder.name),
+        dataset=experiment.dataset or folder.name,
         method=method,
-        seed=int(_at(config, "exp", "global_seed") or 0),
+        # runs of an unknown seed are told apart by their outputs
+        seed=-zlib.crc32(raw.tobytes()) if experiment.seed is None else experiment.seed,
     )
 
 
-def _array(path: Path, length: int | None = None) -> Float | None:
-    if not path.exists():
+def _array(path: Path, *shape: int | None) -> Float | None:
+    """The array of a file, None without one; its shape is compared before anything is read into memory."""
+    if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            values = np.asarray(stored["arr_0"], np.float64)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ResultsError(f"{path} cannot be read ({error})") from error
-    if length is not None and len(values) != length:
-        raise ResultsError(f"{path} has {len(values)} entries, the raw outputs beside it have {length}")
-    return values
+        found, dtype = _header(path)
+        if len(shape) == 1 and found[1:] == (1,):
+            shape = (*shape, 1)  # a column is a vector
+        _check_shape(path, found, shape)
+        if dtype.kind not in "biuf":
+            raise ResultsError(f"{path} must hold real numbers, got dtype {dtype}")
+        if len(shape) == 2 and shape[0] is None and dtype == np.float16 and found[1] > 2050:
+            raise ResultsError(f"{path} holds {found[1] - 2} classes in half precision, which rounds labels")
+        with np.load(path, allow_pickle=False) as archive:
+            values = np.asarray(archive["arr_0"], np.float64)
+    except ResultsError:
+        raise
+    # RuntimeError: encrypted, or packed by a method that is not known here
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        MemoryError,
+        RuntimeError,
+        BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ResultsError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+    return values[:, 0] if shape[1:] == (1,) else values
 
 
-def _as_logits(values: Float, are_logits: bool) -> Float:
+def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype that a file says to hold, where it may hold as much."""
+    with ZipFile(path) as archive:
+        stored = archive.getinfo("arr_0.npy")
+        with archive.open(stored) as file:
+            version = np.lib.format.read_magic(file)
+            one = version == (1, 0)
+            read = np.lib.format.read_array_header_1_0 if one else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+    size = math.prod(shape) * dtype.itemsize
+    packed = path.stat().st_size
+    if size > stored.file_size or stored.file_size > max(_LARGE, 200 * packed):
+        raise ResultsError(f"{path} is damaged: it says to hold {shape} values of {dtype} in {packed} bytes")
+    return shape, dtype
+
+
+def _check_shape(path: Path, found: tuple[int, ...], shape: tuple[int | None, ...]) -> None:
+    if shape[0] is not None and found[:1] != shape[:1]:
+        entries = found[0] if found else 1
+        raise ResultsError(f"{path} has {entries} entries, the raw outputs beside it have {shape[0]}")
+    if len(found) != len(shape) or any(a not in (b, None) for a, b in zip(shape, found, strict=True)):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ResultsError(f"{path} must have shape ({wanted}), got {found}")
+
+
+def _whole(column: Float, name: str) -> NDArray[np.int64]:
+    wrong = ~((column >= 0) & (column < 2**31) & (column == np.floor(column)))
+    if wrong.any():
+        raise ResultsError(
+            f"{name} must be a whole number from 0 on; {int(wrong.sum())} of {len(column)} are not: "
+            f"{some(np.unique(column[wrong]).tolist())}"
+        )
+    return column.astype(np.int64)
+
+
+def _sets(experiment: Experiment, index: NDArray[np.int64], outputs: Path) -> list[Named]:
+    """The test sets by their index."""
+    there = np.unique(index).tolist()
+    if experiment.sets is None:
+        if there != [0]:
+            raise ResultsError(
+                f"{outputs} holds the test sets {some(there)}, and no hydra/config.yaml beside it says which "
+                "they are: validation may be among them. Put the experiment's config there"
+            )
+        return [Named("iid", "iid")]
+    if there != list(range(len(experiment.sets))):
+        named = ", ".join(f"{i} {s.theirs}" for i, s in enumerate(experiment.sets))
+        raise ResultsError(
+            f"{outputs} holds the test sets {some(there)}, and hydra/config.yaml names others: {named}. Give "
+            "the config that these outputs were made with (eval.val_tuning, eval.query_studies)"
+        )
+    return experiment.sets
+
+
+def _kept(
+    sets: list[Named], index: NDArray[np.int64], labels: NDArray[np.int64], classes: int, *, has_config: bool
+) -> NDArray[np.bool_]:
+    """Which cases belong to a test set and have a right answer."""
+    wanted = np.array([named.name is not None for named in sets])[index]
+    strange = wanted & (labels >= classes)
+    if strange.any():
+        where = ", ".join(
+            f"{sets[i].theirs} ({int((index[strange] == i).sum())})" for i in np.unique(index[strange])
+        )
+        said = f"{where}: labels must be in 0..{classes - 1}, got {some(np.unique(labels[strange]).tolist())}"
+        if has_config:
+            raise ResultsError(f"{said}. Only new_class_study may hold classes that were never trained")
+        warnings.warn(
+            f"{said}. Cases of classes that were never trained are left out", UserWarning, stacklevel=2
+        )
+    keep: NDArray[np.bool_] = wanted & ~strange
+    if not keep.any():
+        raise ResultsError(f"no case of a test set has a label in 0..{classes - 1}")
+    return keep
+
+
+def _as_logits(values: Float, are_logits: bool, name: str) -> Float:
     """Logits of (n, C, ...) values; the logarithm of shares, which need not add up to 1."""
+    if not are_logits and not _are_shares(values):
+        raise ResultsError(f"{name} must hold softmax values; logits belong into raw_logits.npz")
     return values if are_logits else np.log(np.maximum(values, np.finfo(np.float32).tiny))
 
 
 def _are_shares(values: Float) -> bool:
-    return bool((values >= 0).all() and (values.sum(axis=1) <= 1 + 1e-3).all())
+    return bool((values >= 0).all() and (values.sum(axis=1) <= _WHOLE).all())
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
-    file = folder / "hydra" / "config.yaml"
-    if not file.exists():
-        return {}
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ResultsError(f"{file} is not YAML ({error})") from error
-    return content if isinstance(content, Mapping) else {}
-
-
-def _at(config: Mapping[str, Any], *keys: str) -> Any:
-    value: Any = config
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _listed(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Study and dataset of the query studies, in their order; a study may hold nothing, one or several."""
-    for study, listed in (_at(config, "eval", "query_studies") or {}).items():
-        for entry in listed if isinstance(listed, list) else [listed]:
-            name = entry.get("dataset") if isinstance(entry, Mapping) else entry
-            if name is not None:
-                yield str(study), str(name)
-
-
-def _test_sets(config: Mapping[str, Any], count: int) -> list[_Named]:
-    own = str(_at(config, "data", "dataset") or "")
-    found = [_Named(None)] if _at(config, "eval", "val_tuning") else []
-    for study, theirs in _listed(config):
-        name = theirs.replace("${data.dataset}", own)
-        if study == "iid_study":
-            found.append(_Named("iid"))
-        elif study == "new_class_study":
-            found.append(_Named(None))
-        else:
-            kind = "manifestation" if _MANIFESTATION.search(name.removeprefix(own)) else None
-            found.append(_Named(_name(name, {s.name for s in found}), kind))
-    if not found:
-        found = [_Named("iid")]
-    return found + [_Named(f"test-set-{i}") for i in range(len(found), count)]
-
-
-def _name(theirs: str, taken: set[str | None]) -> str:
-    corruption = _CORRUPTION.search(theirs)
-    if corruption:
-        steps = corruption["steps"] or "high"
-        direction = "high" if steps.startswith("high") else "low"
-        kind = (
-            _KINDS.get(corruption["kind"]) or {"high": "brightness_up", "low": "brightness_down"}[direction]
-        )
-        severity = min(len(steps) // len(direction), 5)
-        names = [f"corruption-{kind}-{severity}", f"corruption-{kind}_{direction}-{severity}"]
-    else:
-        plain = re.sub(r"[^A-Za-z0-9_.-]", "-", theirs).lstrip("-_.") or "target"
-        names = [plain, *(f"{plain}-{i}" for i in range(2, len(taken) + 3))]
-    return next((name for name in names if name not in taken), f"target-{len(taken)}")
-
-
-def _method(config: Mapping[str, Any]) -> str:
-    """From the learned confidence; older configs name only the model. ``dg_reward`` is set in all of them."""
-    confidence = str(_at(config, "eval", "ext_confid_name") or "").lower()
-    if confidence:
-        return _METHODS.get(confidence, "classifier")
-    model = str(_at(config, "model", "name") or "").lower()
-    return next((name for name in ("confidnet", "devries") if name in model), "classifier")
-
-
-def _case_ids(domains: list[str], labels: Float) -> list[str]:
+def _case_ids(domains: list[str], labels: NDArray[np.int64]) -> list[str]:
     """Ids that a corrupted copy shares with its original.
 
     Corrupted test sets are the iid one in its order; one of another length or of other labels is not, and
@@ -211,13 +230,17 @@ def _case_ids(domains: list[str], labels: Float) -> list[str]:
 def _files(outputs: Path, index: NDArray[np.int64], keep: NDArray[np.bool_]) -> NDArray[Any] | None:
     """The image path of every kept entry, None where they are not all known."""
     files = np.full(len(index), None, object)
-    for i in np.unique(index[keep]):
+    sets = np.unique(index[keep])
+    for i in sets:
         table = outputs / f"attributions{i}.csv"
-        if not table.exists():
+        if not table.is_file() and len(sets) == 1:
             table = outputs / "attributions.csv"
-        if not table.exists():
+        if not table.is_file():
             return None
-        paths = pd.read_csv(table)
+        try:
+            paths = pd.read_csv(table)
+        except (OSError, ValueError, pd.errors.ParserError) as error:
+            raise ResultsError(f"{table} cannot be read ({error})") from error
         if "filepath" not in paths or len(paths) != (index == i).sum():
             return None
         files[index == i] = paths["filepath"].astype(str)

@@ -356,12 +356,14 @@ def read_fd_shifts(path: str | os.PathLike[str]) -> Results:
 
     Args:
         path: the experiment's folder (it holds ``test_results`` and ``hydra/config.yaml``), or the folder
-            with ``raw_logits.npz`` or ``raw_output.npz`` itself. Validation cases and cases of classes that
-            were never trained are left out. Images are shown where the paths of ``attributions*.csv`` exist.
+            with ``raw_logits.npz`` or ``raw_output.npz`` itself; configs from before and after 2024 are read.
+            Validation cases and cases of classes that were never trained are left out. Images are shown where
+            the paths of ``attributions*.csv`` exist. A seed that is not known becomes a negative number.
 
     Raises:
         FileNotFoundError: there are no outputs.
-        ResultsError: a file is damaged or of another shape.
+        ResultsError: a file is damaged or of another shape, or the config does not say for sure which test
+            set is which.
     """
     from monai_sf.fd_shifts import results_of_fd_shifts  # it builds on this module
 
