@@ -80,7 +80,7 @@ class Tree:
         """What the reader of a report should know of the walk."""
         remarks = []
         if self.links:
-            first = "; ".join(f"{shown(link)} to {shown(goal)}" for link, goal in list(self.links.items())[:5])
+            first = shown("; ".join(f"{link} to {goal}" for link, goal in list(self.links.items())[:5]))
             remarks.append(
                 f"{len(self.links)} links lead out of the folder and are followed (first: {first})"
             )
