@@ -73,7 +73,7 @@ def csv_text(table: pd.DataFrame, float_format: str = "") -> str:
     """
     if float_format:
         table = table.copy()
-        for name in table.select_dtypes("floating"):
+        for name in table.columns[[dtype.kind == "f" for dtype in table.dtypes]]:
             table[name] = [float_format % value if value == value else None for value in table[name]]
     return encode_table(table)[0]
 
@@ -178,7 +178,8 @@ def _jsonable(value: Any) -> Any:
 
 def _decode(kind: str, cells: list[str]) -> Any:
     if kind == "optional":
-        return pd.Series(cells).where([cell != "" for cell in cells])
+        texts = pd.Series(cells)
+        return texts.where(texts != "")
     if kind == "json":
         return pd.Series([json.loads(cell) for cell in cells], dtype=object)
     if _DATE.fullmatch(kind):
@@ -188,7 +189,7 @@ def _decode(kind: str, cells: list[str]) -> Any:
         raise ValueError(f"unknown kind of column {kind!r}")
     parse = _PARSERS[number["name"][0].lower()]
     nothing = math.nan if kind.startswith("float") else None
-    return pd.Series([parse(cell) if cell else nothing for cell in cells], dtype=kind)  # type: ignore[call-overload]
+    return pd.Series([parse(cell) if cell else nothing for cell in cells], dtype=kind)
 
 
 #: By the first letter of a dtype.

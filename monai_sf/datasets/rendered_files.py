@@ -97,11 +97,17 @@ def check_paths(images: pd.Series) -> None:
 
 def _check_ours(images: pd.Series, root: Path) -> None:
     """Raise FileExistsError where files lie in the images' places that nothing says were rendered."""
-    others = [] if (root / _ABOUT).is_file() else [one for one in images if os.path.lexists(root / one)]
+    ours, folder = (root / _ABOUT).is_file(), PurePosixPath(_ABOUT).parts[:1]
+    others = [
+        one
+        for one in images
+        if not (ours and PurePosixPath(one).parts[:1] == folder) and os.path.lexists(root / one)
+    ]
     if others:
         raise FileExistsError(
-            f"{len(others)} images lie below dataset_dir {root} without the {_ABOUT} that says they were "
-            f"rendered (first: {', '.join(others[:5])}): move them out of the folder, or choose another"
+            f"{len(others)} images lie below dataset_dir {root} without the {_ABOUT} beside them that says "
+            f"they were rendered (first: {', '.join(others[:5])}): move them out of the folder, or choose "
+            "another"
         )
 
 

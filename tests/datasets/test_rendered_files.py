@@ -156,6 +156,17 @@ def test_files_that_were_not_rendered_are_left_as_they_are(few: pd.DataFrame, tm
     assert files(tmp_path) == [few["image"].iloc[3]]
 
 
+def test_files_elsewhere_are_not_removed_for_another_renderer(
+    few: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rendered_slices(few, tmp_path)
+    monkeypatch.setattr(rendered_files, "RENDERER_VERSION", 99)
+    (tmp_path / "photo.npy").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"photo\.npy"):
+        write_rendered_slices(few.assign(image=["photo.npy", *few["image"][1:]]), tmp_path)
+    assert (tmp_path / "photo.npy").read_text() == "mine"
+
+
 def test_other_sources_are_left_alone(few: pd.DataFrame, tmp_path: Path) -> None:
     mixed = few.assign(source=["ct"] * 10 + ["rendered"] * 2)
     assert write_rendered_slices(mixed, tmp_path) == 2
