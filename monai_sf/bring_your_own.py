@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter
@@ -13,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
+from monai_sf.ids import canonical_ids, case_notes, group_cases, is_absent
 from monai_sf.image_files import named, open_image, open_picture
 from monai_sf.methods import METHODS, PAPER_METHODS
 from monai_sf.outputs import class_logits, kind_of, refuse_other_order, share_tolerance
@@ -20,6 +22,8 @@ from monai_sf.results import Results, ResultsError, TestSet
 from monai_sf.results_format import check_run, check_text, some
 
 Float = NDArray[np.float64]
+
+_logger = logging.getLogger(__name__)
 
 #: Probabilities below this are taken for it: their logarithm must be a number that float32 holds.
 SMALLEST = 1e-37
@@ -76,7 +80,9 @@ def results_from_arrays(
         domains: N names of test sets: "iid" for the domain of training, "corruption-<kind>-<1 to 5>" for a
             corrupted one, any other text for a target domain. By default all are "iid".
         kinds: name of a target domain to "acquisition" (the default) or "manifestation".
-        columns: further columns of the case table, N entries each, such as ``group`` (the patient).
+        columns: further columns of the case table, N entries each, such as ``group`` (the patient). Patients
+            are compared by the rule of :mod:`monai_sf.ids`: spellings of one are one, and a case without one
+            (None, NaN, "unknown", ...) counts by itself. What was united or is missing is logged.
         class_names: C different names, by default "class 0" and so on.
         dataset: name of the data, for the reader.
         study: name of the study, by default that of the target domain, or "iid" without one.
@@ -135,7 +141,10 @@ def results_from_arrays(
     if len(names) != scores.shape[1]:
         raise ResultsError(f"class_names must hold {scores.shape[1]} names, got {len(names)}")
     where = [str(d) for d in _listed("domains", domains, n, ["iid"] * n)]
-    ids = [str(i) for i in _listed("case_ids", case_ids, n, [str(i) for i in range(n)])]
+    named_cases = _listed("case_ids", case_ids, n, [str(i) for i in range(n)])
+    if unnamed := sum(map(is_absent, named_cases)):
+        raise ResultsError(f"case_ids: {unnamed} of {n} are empty or NaN; name every case, or leave them out")
+    ids = [str(i) for i in named_cases]
     extra = _columns(columns)
     own = [name for name in _OWN_COLUMNS if name in extra]
     if own:
@@ -365,9 +374,35 @@ def _cases(
     }
     for name, values in columns.items():
         listed = _listed(f"column {name}", list(values), n, [])
-        table[str(name)] = [listed[i] for i in first]
+        chosen_entries = _first_known(listed, ids, rows, first) if name == "group" else first
+        table[str(name)] = [listed[i] for i in chosen_entries]
     check_text(table.items())  # or pandas raises an error of its own
+    _check_ids(unique.tolist(), table.get("group"))
     return pd.DataFrame(table), rows.astype(np.int64)
+
+
+def _first_known(
+    groups: list[Any], ids: list[str], rows: NDArray[np.intp], first: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The entry of each case that names its group; its entries in other domains name the same, or none."""
+    found = canonical_ids(groups)
+    entry = first.copy()
+    known = np.flatnonzero([one is not None for one in found])[::-1]
+    entry[rows[known]] = known
+    if unlike := sorted({ids[i] for i in known if found[i] != found[entry[rows[i]]]}):
+        raise ResultsError(f"column group differs between entries of one case id: {', '.join(unlike[:10])}")
+    return entry
+
+
+def _check_ids(case_ids: Sequence[str], groups: Sequence[Any] | None) -> None:
+    """Refuse a placeholder for most patients, and log what is to be said about the ids."""
+    found = group_cases(groups, case_ids)
+    try:
+        found.check()
+    except ValueError as error:
+        raise ResultsError(f"column group: {error}") from error
+    for note in (*found.notes, *case_notes(case_ids)):
+        _logger.warning("%s", note)
 
 
 def _test_sets(

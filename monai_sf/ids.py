@@ -292,7 +292,8 @@ def _objects(values: Sequence[Any]) -> Objects:
 def _distinct(values: Iterable[Any]) -> tuple[list[Any], NDArray[np.int64]]:
     """The distinct values, and the place of each value among them: the rule is worked out once for each."""
     if isinstance(values, np.ma.MaskedArray):
-        values = np.where(np.ma.getmaskarray(values), None, values.astype(object).data)
+        hidden, values = np.ma.getmaskarray(values), np.array(values.data, object)
+        values[hidden] = None
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         unique, of_value = np.unique(values, return_inverse=True)
         return list(unique), of_value.reshape(-1).astype(np.int64)

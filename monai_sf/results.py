@@ -33,6 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from monai_sf.case_table import decode_table, not_utf8
 from monai_sf.files import atomic_folder, sha256_of
+from monai_sf.ids import is_absent
 from monai_sf.results_format import (
     ARRAYS,
     COLUMNS_FILE,
@@ -154,7 +155,10 @@ class Results:
         for column in ("case_id", "label"):
             if column not in self.cases:
                 raise ResultsError(f"case table has no column {column!r}; it has {list(self.cases.columns)}")
-        repeated = self.cases["case_id"][self.cases["case_id"].duplicated()]
+        if absent := sum(map(is_absent, self.cases["case_id"])):
+            raise ResultsError(f"{absent} case ids are empty: name every case, so that it is known again")
+        ids = self.cases["case_id"].astype(str)  # as they are written and read again: 1 and "1" are one
+        repeated = ids[ids.duplicated()]
         if len(repeated):
             raise ResultsError(f"{len(repeated)} case ids occur twice: {some(repeated)}")
         check_text(

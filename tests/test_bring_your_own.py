@@ -515,3 +515,36 @@ def test_a_damaged_file(tmp_path):
     (tmp_path / "raw_output.npz").write_bytes(b"PK nonsense")
     with pytest.raises(ResultsError, match=r"raw_output\.npz cannot be read"):
         read_fd_shifts(tmp_path)
+
+
+def from_groups(groups, **options):
+    label = np.arange(len(groups)) % 2
+    return Results.from_arrays(np.eye(2)[label] * 3, label, columns={"group": groups}, **options)
+
+
+def test_a_placeholder_for_most_patients_is_refused_and_one_patient_is_not():
+    with pytest.raises(ResultsError, match="column group: 20 of 22 cases have the group 'Anonymous', which"):
+        from_groups(["Anonymous"] * 20 + ["p", "q"])
+    assert from_groups(["p"] * 20).cases["group"].tolist() == ["p"] * 20
+
+
+def test_what_was_united_or_is_missing_is_logged(caplog):
+    results = from_groups(["P1", "p1 ", None, "unknown"], case_ids=["a", "A", "b", "c"])
+    assert results.cases["group"].dropna().tolist() == ["P1", "p1 ", "unknown"]  # as given
+    assert "1 groups are spelled in more than one way" in caplog.text
+    assert "2 of 4 cases have no group id" in caplog.text
+    assert "2 case ids differ from another one in spelling only ('A' = 'a')" in caplog.text
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), "", " "])
+def test_a_case_without_a_name_is_refused(nothing):
+    with pytest.raises(ResultsError, match="case_ids: 2 of 4 are empty or NaN"):
+        from_groups(["p"] * 4, case_ids=["a", nothing, nothing, "b"])
+
+
+def test_a_case_and_its_corrupted_version_are_of_one_patient():
+    domains = ["iid", "iid", "corruption-blur-1", "corruption-blur-1"]
+    found = from_groups([None, "q", "P1", "Q "], case_ids=list("abab"), domains=domains)
+    assert found.cases["group"].tolist() == ["P1", "q"]
+    with pytest.raises(ResultsError, match="column group differs between entries of one case id: a"):
+        from_groups(["p", "q", "r", "q"], case_ids=list("abab"), domains=domains)

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monai_sf.files import sha256_of
+from monai_sf.ids import is_absent
 from monai_sf.results import (
     FORMAT_VERSION,
     Results,
@@ -379,7 +380,7 @@ def same(one, other):
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    ids=st.lists(TEXT, min_size=4, max_size=4, unique=True),
+    ids=st.lists(TEXT.filter(lambda text: not is_absent(text)), min_size=4, max_size=4, unique=True),
     classes=st.lists(TEXT, min_size=2, max_size=2, unique=True),
     columns=st.dictionaries(st.text(max_size=5), VALUES, max_size=3),
 )

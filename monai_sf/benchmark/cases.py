@@ -8,7 +8,7 @@ on the same cases.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,14 +91,17 @@ class CasesOfRun:
         return CasesOfSet(ids, of_case.astype(np.int64), print_of_cases, _hash_of(keys, groups))
 
 
-def groups_of_others(runs: Mapping[tuple[str, str, str, int], Path]) -> dict[str, Known]:
+def groups_of_others(runs: Iterable[tuple[str, Path]]) -> dict[str, Known]:
     """Groups that runs without any may take, by dataset; empty where all runs have some, or none has.
+
+    Args:
+        runs: dataset and folder of each.
 
     Raises:
         ResultsError: a folder is damaged.
     """
     having: dict[str, dict[bool, list[Path]]] = {}
-    for (dataset, *_), folder in runs.items():
+    for dataset, folder in runs:
         having.setdefault(dataset, {True: [], False: []})["group" in _columns(folder)].append(folder)
     found: dict[str, Known] = {}
     for dataset, own in having.items():

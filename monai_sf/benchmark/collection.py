@@ -184,7 +184,7 @@ def collect(
     resampled: dict[Judged, Float] = {}
     versions: Counter[str] = Counter()
     notes: dict[str, None] = {}
-    known = groups_of_others(runs)
+    known = groups_of_others((key.dataset, folder) for key, folder in runs.items())
     for number, (key, folder) in enumerate(runs.items(), 1):
         logger.info("%d of %d runs: %s", number, len(runs), key)
         results = load_results(folder)  # names the folder in its errors
