@@ -326,6 +326,9 @@ def test_metadata_passes_monais_check_against_the_local_schema(name):
     verify_metadata(meta_file=str(meta), filepath=str(BUNDLES.parent / "docs" / "metadata.schema.json"))
     metadata = json.loads(meta.read_text())
     assert metadata["version"] in metadata["changelog"]
+    output = metadata["network_data_format"]["outputs"]["pred"]  # what ConfidenceClassifier.forward gives
+    assert (output["type"], output["format"], output["value_range"]) == ("raw", "logits", [])
+    assert metadata["pred_classes"].startswith("logits of")
 
 
 def test_the_schema_refuses_what_is_wrong(tmp_path):
