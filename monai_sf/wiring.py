@@ -7,6 +7,8 @@ else is evaluated. MONAI resolves paths in a config against the working folder o
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
@@ -28,6 +30,29 @@ PLACES = STEPS | {
     *("bundle_root", "dataset_dir", "output_dir", "run_dir", "checked_images"),
     *("device", "num_workers", "cache_rate", "runtime_cache"),
 }
+
+#: Keys whose values are paths, and nothing else.
+PATHS = {
+    *("dataset_dir", "output_dir", "run_dir", "checked_images"),
+    *("checkpoint", "evaluation", "output", "report"),
+}
+
+
+def literal(text: str) -> str:
+    """A config value that is this text, whatever MONAI reads into its characters."""
+    plain = "".join(c if re.fullmatch(r"[\w./ -]", c, re.ASCII) else f"\\U{ord(c):08x}" for c in text)
+    return f"$'{plain}'"
+
+
+def as_written(config: Any) -> Any:
+    """A config with the texts that :func:`literal` has wrapped."""
+    if isinstance(config, Mapping):
+        return {key: as_written(value) for key, value in config.items()}
+    if isinstance(config, list):
+        return [as_written(value) for value in config]
+    if isinstance(config, str) and re.fullmatch(r"\$'([\w./ -]|\\U[0-9a-f]{8})*'", config, re.ASCII):
+        return ast.literal_eval(config[1:])
+    return config
 
 
 def with_bases(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:

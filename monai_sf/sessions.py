@@ -1,0 +1,101 @@
+"""What a workflow needs of its process, for as long as one of its expressions is evaluated, and no longer.
+
+A config may be run in a process that does other things too, such as a notebook. MONAI's workflow has three
+steps, of which the last one is not taken when the second fails, and its parts can be asked for one by one. So
+the settings hold while the workflow runs or anybody asks for a part of it; outside, all is as it was.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigWorkflow
+from monai.data import get_track_meta, set_track_meta
+from monai.utils import get_seed, set_determinism
+
+
+class Session:
+    """The settings of one workflow.
+
+    Attributes:
+        seed: of Python's, NumPy's and torch's random numbers and MONAI's transforms, set whenever the session
+            becomes active; None leaves them as they are.
+        stack: while the session is active, what is left again when it ends; else None.
+    """
+
+    def __init__(self) -> None:
+        self.seed: int | None = None
+        self.stack: ExitStack | None = None
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Apply the settings, and put back what was there, also after an error; nested, nothing happens."""
+        if self.stack is not None:
+            yield
+            return
+        with ExitStack() as stack:
+            stack.enter_context(_process_restored())
+            # LoadImage builds every reader that it knows, and this one complains although nobody asked for it
+            warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
+            # nothing after the reader looks at metadata, and carrying it makes augmentation four times slower
+            set_track_meta(False)
+            if self.seed is not None:
+                set_determinism(self.seed)
+            self.stack = stack
+            stack.callback(self._ended)
+            yield
+
+    def _ended(self) -> None:
+        self.stack = None
+
+
+def session_of(workflow: ConfigWorkflow) -> Session:
+    """The session of a workflow; its steps, and whoever asks for its parts, run within it from now on."""
+    there = vars(workflow).get("_monai_sf_session")
+    if isinstance(there, Session):
+        return there
+    session = Session()
+    workflow._monai_sf_session = session  # type: ignore[attr-defined]
+    _run_within(session, workflow, "run")
+    _run_within(session, workflow, "finalize")
+    _run_within(session, workflow.parser, "get_parsed_content")
+    return session
+
+
+def _run_within(session: Session, owner: Any, name: str) -> None:
+    inner = getattr(owner, name)
+
+    @wraps(inner)
+    def within(*arguments: Any, **options: Any) -> Any:
+        with session.active():
+            return inner(*arguments, **options)
+
+    setattr(owner, name, within)
+
+
+@contextmanager
+def _process_restored() -> Iterator[None]:
+    meta, seed, path = get_track_meta(), get_seed(), sys.path[:]
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    cudnn = torch.backends.cudnn
+    deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with warnings.catch_warnings(), torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            set_track_meta(meta)
+            if get_seed() != seed:
+                set_determinism(seed)  # which seeds anew, so what follows comes after it
+            cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+            sys.path[:] = path
