@@ -14,7 +14,8 @@ from monai.networks.nets import DenseNet, EfficientNetBN
 from monai.networks.nets.densenet import DenseNet121
 from torch import Tensor, nn
 
-from monai_sf.networks import ConfidenceClassifier, load_checkpoint
+from monai_sf.checkpoints import load_checkpoint
+from monai_sf.networks import ConfidenceClassifier
 
 #: torchvision's file; MONAI's own loader knows DenseNet121, 169 and 201 only.
 _DENSENET161_URL = "https://download.pytorch.org/models/densenet161-8d451a50.pth"
@@ -101,8 +102,7 @@ def _load_published(network: nn.Module, weights: str | os.PathLike[str] | None) 
     if weights == "imagenet":
         _fill(network, _online(name), in_channels, "the download of ImageNet weights")
     else:
-        state: dict[str, Any] = load_checkpoint(os.fspath(weights))
-        _fill(network, convert(name, state), in_channels, str(weights))
+        _fill(network, convert(name, load_checkpoint(weights)), in_channels, str(weights))
 
 
 def convert(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

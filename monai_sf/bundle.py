@@ -16,7 +16,6 @@ import logging
 import os
 import platform
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -25,15 +24,17 @@ from typing import Any
 import pandas as pd
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
-from monai.data import set_track_meta
-from monai.utils import BundleProperty, BundlePropertyConfig, set_determinism
+from monai.utils import BundleProperty, BundlePropertyConfig
 
 from monai_sf import distributed
+from monai_sf.checkpoints import check_belongings, check_checkpoint
 from monai_sf.datasets import STUDIES, find_study, split_cases
 from monai_sf.datasets.leaks import find_leaks, read_prints
 from monai_sf.errors import say_the_cause_last
-from monai_sf.files import write_json
-from monai_sf.wiring import PLACES, SHARED, STEPS, TRACKING, with_bases
+from monai_sf.files import read_json, write_json
+from monai_sf.overrides import as_meant, dropped, is_command_line
+from monai_sf.sessions import session_of
+from monai_sf.wiring import PLACES, SHARED, STEPS, TRACKING, as_written, with_bases
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +50,8 @@ _ENTRIES = {"seed"}.union(
     ),
 )
 
-#: What the command line, which reads Python's literals, hands over as text: ``--weights null``.
-_YAML_WORDS = {"null": None, "true": True, "false": False}
-
-#: What a stage leaves behind first; a run folder without it can be claimed anew.
-_WORK = {"train": "last.pt", "evaluate": "results"}
+#: What a stage leaves behind; a run folder with none of it can be claimed anew.
+_WORK = {"train": ("last.pt", "training.json"), "evaluate": ("results", "validation")}
 
 
 def _workflow() -> ConfigWorkflow | None:
@@ -81,6 +79,7 @@ def merged_config() -> dict[str, Any]:
     if workflow is None:
         raise RuntimeError("merged_config() is for expressions in a config that `monai.bundle run` runs")
     config = {key: value for key, value in workflow.parser.get().items() if key != ConfigParser.meta_key}
+    config = as_written(config)
     return _without_tracking(config) if _is_tracked(config) else config
 
 
@@ -169,76 +168,80 @@ def _strings(config: Any) -> Iterator[str]:
 def start() -> None:
     """What every config does first.
 
-    Lay the shared files under it (see :mod:`monai_sf.wiring`), check its keys, make the run reproducible
-    (its key ``seed``: Python's, NumPy's and torch's random numbers and MONAI's transforms), turn off what
-    only costs.
+    Lay the shared files under it (see :mod:`monai_sf.wiring`), read its values as they were written (see
+    :mod:`monai_sf.overrides`), check its keys, and make the run reproducible by its key ``seed``. What that
+    changes in the process holds while the workflow runs (see :mod:`monai_sf.sessions`).
 
     Raises:
         RuntimeError: no bundle config is being run.
         ModuleNotFoundError: tracking was asked for, and MLflow is not installed.
-        ValueError: see :func:`check_keys` and :func:`monai_sf.wiring.with_bases`.
+        ValueError: see :func:`check_keys`, :func:`monai_sf.wiring.with_bases` and
+            :func:`monai_sf.overrides.as_meant`.
     """
     workflow = _workflow()
     if workflow is None:
         raise RuntimeError("start() is for the key initialize of a config that `monai.bundle run` runs")
-    say_the_cause_last()
+    if is_command_line():
+        say_the_cause_last()
     if _is_tracked(workflow.parser.get()) and importlib.util.find_spec("mlflow") is None:
         raise ModuleNotFoundError(
             "tracking needs MLflow, which is not installed: pip install 'monai-sf[mlflow]', or leave "
             "tracking out"
         )
-    # LoadImage builds every reader that it knows, and this one complains although nobody asked for it
-    warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
-    # nothing after the reader looks at metadata, and carrying it makes each augmentation four times slower
-    set_track_meta(False)
-    workflow.parser.set(with_bases(_without_yaml_words(workflow.parser.get()), workflow.config_root_path))
-    workflow.parser.parse(reset=True)
-    check_keys()
-    # resolved here, where the workflow is on the stack: who asks the parser later gets this value
-    workflow.parser.get_parsed_content("bundle_root")
-    workflow._run_expr("join")  # of several processes, where the config has that key
-    set_determinism(workflow.parser.get_parsed_content("seed"))
-
-
-def _without_yaml_words(config: Any) -> Any:
-    """A config with null, true and false for their names; lists are kept, since they may name classes."""
-    if isinstance(config, Mapping):
-        return {key: _without_yaml_words(value) for key, value in config.items()}
-    return _YAML_WORDS.get(config, config) if isinstance(config, str) else config
+    session = session_of(workflow)
+    with session.active():
+        for key in dropped():
+            workflow.parser[key] = None
+        workflow.parser.set(as_meant(with_bases(workflow.parser.get(), workflow.config_root_path)))
+        workflow.parser.parse(reset=True)
+        check_keys()
+        # resolved here, where the workflow is on the stack: who asks the parser later gets this value
+        workflow.parser.get_parsed_content("bundle_root")
+        workflow._run_expr("join")  # of several processes, where the config has that key
+        seed = workflow.parser.get_parsed_content("seed")
+        if not (seed is None or isinstance(seed, int)):
+            raise ValueError(f"seed must be an integer, got {seed!r}")
+        session.seed = seed
 
 
 def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
     """Make the run's folder for this config, or refuse one that another config has begun.
+
+    Until the workflow's run has come to its end, other processes are kept away from the folder.
 
     Args:
         run_dir: the run's folder; ``<stage>.config.json`` is written into it.
         stage: "train" or "evaluate".
 
     Raises:
-        ValueError: the folder was begun with another config; names what differs.
+        ValueError: the folder was begun with another config, or its files are damaged or of different
+            trainings; names what differs.
+        BusyError: another process works on the run.
         OSError: the folder cannot be written to.
     """
+    if (workflow := _workflow()) is not None and (stack := session_of(workflow).stack) is not None:
+        stack.enter_context(distributed.working_on(run_dir))
     config = {key: value for key, value in merged_config().items() if key not in PLACES}
     distributed.from_main(lambda: _claim(Path(run_dir), stage, config))
 
 
 def _claim(run_dir: Path, stage: str, config: Mapping[str, Any]) -> None:
     path = run_dir / f"{stage}.config.json"
+    check_belongings(run_dir)
     # a first try that failed before it had computed anything does not hold the folder
-    if not path.exists() or not (run_dir / _WORK[stage]).exists():
+    if not path.exists() or not _has_work(run_dir, stage):
         write_json(path, config)
         return
-    try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not JSON ({error}): remove the folder or choose another output_dir"
-        ) from error
+    begun = read_json(path, "restore it, remove the run's folder, or choose another output_dir")
     if differences := _differences(begun, config, begun.keys() | config.keys()):
         raise ValueError(
             f"{run_dir} was begun with another config ({differences}). Choose another "
             "output_dir, or remove the folder to start anew"
         )
+
+
+def _has_work(run_dir: Path, stage: str) -> bool:
+    return any((run_dir / name).exists() for name in _WORK[stage])
 
 
 def _differences(begun: Mapping[str, Any], config: Mapping[str, Any], keys: Iterable[str]) -> str:
@@ -259,12 +262,15 @@ def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
         run_dir: folder of the run.
 
     Raises:
-        ValueError: names what differs.
+        ValueError: names what differs, or what is damaged.
     """
+    check_belongings(run_dir)
+    if (best := Path(run_dir) / "best.pt").exists():  # said now, not when all images were looked at
+        check_checkpoint(best)
     path = Path(run_dir) / "train.config.json"
     if not path.exists():
         return
-    trained, config = json.loads(path.read_text(encoding="utf-8")), merged_config()
+    trained, config = read_json(path, "restore it, or train again"), merged_config()
     made_of = [_made_of(one, "network_def", "preprocessing") for one in (trained, config)]
     if differences := _differences(trained, config, set.union(*made_of)):
         raise ValueError(
@@ -297,7 +303,7 @@ def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: st
         stage: "train" or "evaluate".
 
     Raises:
-        ValueError: the training or validation cases are not those of ``cases.json``.
+        ValueError: the training or validation cases are not those of ``cases.json``, or that is damaged.
     """
     seen = splits.loc[splits["split"].isin(["train", "val"]), ["split", "label", "case_id"]].astype(str)
     lines = sorted("\t".join(row) for row in seen.itertuples(index=False))
@@ -310,11 +316,12 @@ def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: st
 
 def _claim_cases(run_dir: Path, now: Mapping[str, Any], stage: str) -> None:
     path = run_dir / "cases.json"
-    if stage == "train" and not (run_dir / _WORK[stage]).exists():
+    if stage == "train" and not _has_work(run_dir, stage):
         write_json(path, now)
-    elif path.exists() and (begun := json.loads(path.read_text(encoding="utf-8"))) != now:
+    elif path.exists() and (begun := read_json(path, "restore it, or train again")) != now:
+        there = [begun.get(name, "an unknown number") for name in ("train", "val")]
         raise ValueError(
-            f"{run_dir} was trained on other cases ({begun['train']} of them, {begun['val']} for validation; "
+            f"{run_dir} was trained on other cases ({there[0]} of them, {there[1]} for validation; "
             f"now {now['train']} and {now['val']}), so that some could be tested that it has seen. Give "
             "dataset_dir, split_seed, label_rules and missing as they were then, or train anew in another "
             "output_dir"

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from monai_sf.locks import locked
 
 T = TypeVar("T")
 
@@ -125,6 +128,22 @@ def from_main(make: Callable[[], T]) -> T:
     if message[1] is not None:
         raise RuntimeError(f"rank 0 failed: {message[1]}")
     return message[0]  # type: ignore[no-any-return]
+
+
+@contextmanager
+def working_on(run_dir: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other processes away from a run's folder; those of this run count as one.
+
+    Raises:
+        BusyError: another process works on it; names it and its host.
+        RuntimeError: rank 0 has found that.
+        OSError: the folder cannot be written to.
+    """
+    path = os.path.join(run_dir, ".lock")
+    busy = f"another process works on {run_dir}: wait for it or choose another output_dir"
+    with ExitStack() as held:
+        from_main(lambda: held.enter_context(locked(path, busy, again=True)))
+        yield
 
 
 def wait_for_main() -> None:

@@ -25,9 +25,10 @@ from torch import Tensor
 
 from monai_sf import distributed, tracking
 from monai_sf.batches import SeededCases, SharedBatches, shared_loader
+from monai_sf.checkpoints import check_checkpoint, load_checkpoint, summarise_training, trained
 from monai_sf.data import TestBatches
 from monai_sf.evaluation import benchmark_table, thresholds
-from monai_sf.files import sha256_of, write_json
+from monai_sf.files import read_json, sha256_of
 from monai_sf.handlers import (
     AddUp,
     CollectOutputs,
@@ -38,9 +39,9 @@ from monai_sf.handlers import (
     progress_bar,
 )
 from monai_sf.inferers import MCDropoutInferer, OutputInferer
-from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, load_checkpoint, load_weights, to_device
+from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, load_weights, to_device
 from monai_sf.open_sets import OpenSets, PlannedSet
-from monai_sf.results import load_results
+from monai_sf.results import ResultsError, load_results
 from monai_sf.stages import Stage, StageRunner
 from monai_sf.transforms import CorruptionSweep
 
@@ -176,29 +177,35 @@ class ClassifierTrainer(SupervisedTrainer):
 
     @property
     def is_complete(self) -> bool:
-        """Whether this training has been run to its end."""
-        return distributed.from_main((self.run_dir / "training.json").is_file)
+        """Whether this training has been run to its end.
+
+        Raises:
+            ValueError: ``training.json`` is damaged.
+        """
+        return distributed.from_main(lambda: trained(self.run_dir) is not None)
 
     def run(self) -> None:  # type: ignore[override]
-        """Train, or go on with a training that was killed."""
+        """Train, or resume a training that was killed.
+
+        Raises:
+            BusyError: another process works on this run.
+            FileNotFoundError: the best network of a stage is gone.
+            ValueError: a checkpoint was damaged or replaced, or belongs to another network or method.
+            OSError: a checkpoint cannot be written; what was complete before is kept.
+        """
         if self.is_complete:
+            distributed.from_main(lambda: check_checkpoint(self.run_dir / "best.pt"))
             logger.info("%s is trained already", self.run_dir)
             return
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            super().run()
-        finally:
-            self.progress.close()
-        distributed.from_main(self._summarise)
+        with distributed.working_on(self.run_dir):
+            try:
+                super().run()
+            finally:
+                self.progress.close()
+            distributed.from_main(self._summarise)
 
     def _summarise(self) -> None:
-        best = self.run_dir / "best.pt"
-        summary = {
-            "best": self.checkpoint.best,
-            "history": self.checkpoint.history,
-            "sha256": sha256_of(best),
-        }
-        write_json(self.run_dir / "training.json", summary)
+        summarise_training(self.run_dir, {"best": self.checkpoint.best, "history": self.checkpoint.history})
 
 
 def _loss(output: Mapping[str, Tensor]) -> float:
@@ -285,21 +292,45 @@ class TestSetEvaluator(SupervisedEvaluator):
         )
 
     def run(self) -> None:  # type: ignore[override]
-        """Evaluate, or go on with an evaluation that was killed.
+        """Evaluate, or resume an evaluation that was killed.
 
         Raises:
+            BusyError: another process works on this run.
             FileNotFoundError: the training has not been run.
-            ValueError: the checkpoint is damaged or of another network; outputs are not finite.
+            ValueError: the checkpoint is damaged or of another network; outputs are not finite; or what is
+                there of the evaluation comes from another checkpoint.
             OSError: the results cannot be written; what was complete before is kept.
         """
-        results = self.run_dir / "results"
-        if distributed.from_main((results / "run.json").is_file):
+        if distributed.from_main(self._is_complete):
             logger.info("%s is evaluated already", self.run_dir)
             return
-        checkpoint = self.run_dir / "best.pt"
-        state: dict[str, Any] = load_checkpoint(str(checkpoint))
-        load_weights(self.network, state["network"], str(checkpoint))
+        best = self.run_dir / "best.pt"
+        self.checkpoint = distributed.from_main(lambda: check_checkpoint(best))
+        with distributed.working_on(self.run_dir):
+            load_weights(self.network, load_checkpoint(best)["network"], str(best))
+            self._evaluate()
 
+    def _is_complete(self) -> bool:
+        """Whether the results are there, after a look at whether they are those of the checkpoint."""
+        mark, best = self.run_dir / "results" / "run.json", self.run_dir / "best.pt"
+        if not mark.is_file():
+            return False
+        validation = self.run_dir / "validation"
+        anew = f"remove {mark.parent} and {validation} to evaluate again"
+        hashes = read_json(mark, anew).get("sha256", {})
+        if best.exists() and check_checkpoint(best) != hashes.get("checkpoint"):
+            raise ResultsError(
+                f"{mark.parent} holds the results of another checkpoint than {best}, which was replaced "
+                f"after the evaluation: put the former one back, or {anew}"
+            )
+        run = validation / "run.json"
+        if run.exists() and "validation" in hashes and sha256_of(run) != hashes["validation"]:
+            raise ResultsError(
+                f"{validation} is not what the thresholds in {mark} were chosen from: restore it, or {anew}"
+            )
+        return True
+
+    def _evaluate(self) -> None:
         plan = [PlannedSet("iid", "iid", self.sweep), PlannedSet("target", self.target_kind)]
         validation = self._open("validation", [PlannedSet("val", "iid")])
         tested = self._open("results", plan)
@@ -323,7 +354,12 @@ class TestSetEvaluator(SupervisedEvaluator):
 
     def _open(self, name: str, plan: Sequence[PlannedSet]) -> OpenSets:
         return OpenSets(
-            self.run_dir / name, self.cases, self.dataset.data, plan, picture_limit=self.thumbnail_limit
+            self.run_dir / name,
+            self.cases,
+            self.dataset.data,
+            plan,
+            checkpoint=self.checkpoint,
+            picture_limit=self.thumbnail_limit,
         )
 
     def _finish(self, validation: OpenSets, tested: OpenSets) -> None:
@@ -333,11 +369,13 @@ class TestSetEvaluator(SupervisedEvaluator):
         distributed.from_main(lambda: self._write(validation, tested))
 
     def _write(self, validation: OpenSets, tested: OpenSets) -> None:
-        description = {**self.run_description, "sha256": {"checkpoint": sha256_of(self.run_dir / "best.pt")}}
+        hashes = {"checkpoint": self.checkpoint}
+        description = {**self.run_description, "sha256": hashes}
         if validation.writers:
             validation.finish(description)
             found = load_results(self.run_dir / "validation")
             description["thresholds"] = thresholds(found, "val", self.target_risk)
+            hashes["validation"] = sha256_of(self.run_dir / "validation" / "run.json")
         tested.finish(description)
 
     def _failure_metrics(self) -> dict[str, float]:

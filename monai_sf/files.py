@@ -218,6 +218,26 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def read_json(path: str | os.PathLike[str], advice: str) -> dict[str, Any]:
+    """Return the object in a JSON file that this program wrote.
+
+    Args:
+        path: the file.
+        advice: what to do where it is damaged, for the error.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not JSON, or no object; names the file and says what to do.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, it is not JSON ({error}): {advice}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged, it holds no object but {str(content)[:40]!r}: {advice}")
+    return content
+
+
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's content, as 64 hexadecimal digits."""
     with open(path, "rb") as file:

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,13 @@ from tqdm import tqdm
 
 from monai_sf import distributed
 from monai_sf.batches import SharedBatches
-from monai_sf.files import atomic_path
-from monai_sf.networks import load_checkpoint, load_weights
+from monai_sf.checkpoints import (
+    check_checkpoint,
+    load_checkpoint,
+    refuse_foreign,
+    save_checkpoint,
+)
+from monai_sf.networks import load_weights
 from monai_sf.results import TestSetWriter
 from monai_sf.stages import StageRunner
 
@@ -221,13 +227,15 @@ class TrainingCheckpoint:
         """Go on after the last complete epoch, if there is one.
 
         Raises:
-            ValueError: ``last.pt`` is damaged or belongs to another network or method.
+            ValueError: ``last.pt`` or a stage's best network is damaged or replaced, or belongs to another
+                network or method.
         """
         path = self.folder / "last.pt"
-        checkpoint: dict[str, Any] | None = distributed.from_main(
-            lambda: load_checkpoint(str(path)) if path.exists() else None
-        )
+        checkpoint = distributed.from_main(lambda: load_checkpoint(path) if path.exists() else None)
         if checkpoint is None:
+            best_files = [self.stages.best_file(index) for index in range(len(self.stages.stages))]
+            for file in filter(None, best_files):
+                distributed.from_main(partial(refuse_foreign, file))
             return
         plan = [[stage.name, stage.epochs] for stage in self.stages.stages]
         if (
@@ -243,6 +251,9 @@ class TrainingCheckpoint:
         for name, target in self._states().items():
             target.load_state_dict(checkpoint[name])
         self.history = checkpoint["history"]
+        best = self.stages.best_file(self.stages.index)
+        if best is not None:  # said now, not when the stage has come to its end
+            distributed.from_main(lambda: check_checkpoint(best))
         engine.state.epoch = checkpoint["epoch"]
         engine.state.iteration = checkpoint["epoch"] * engine.state.epoch_length
         logger.info(
@@ -275,11 +286,8 @@ class TrainingCheckpoint:
         )
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
-        # given a path, torch writes the file's name into the file: equal weights would have unequal hashes
-        if not distributed.is_main():
-            return
-        with atomic_path(path) as partial, open(partial, "wb") as file:
-            torch.save(content, file)
+        if distributed.is_main():
+            save_checkpoint(path, content)
 
 
 class CollectOutputs:

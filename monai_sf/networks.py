@@ -231,21 +231,3 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> N
             "network_def that it was trained with, or another output folder"
         )
     network.load_state_dict(state)
-
-
-def load_checkpoint(path: str) -> dict[str, object]:
-    """Read a checkpoint of tensors and plain values (never a pickle) onto the CPU.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is truncated, or holds more than tensors and plain values.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no checkpoint at {path}: train first") from None
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files
-        raise ValueError(f"{path} is no readable checkpoint ({type(error).__name__}): train again") from error
-    if not isinstance(state, dict):
-        raise ValueError(f"{path} holds a {type(state).__name__}, expected a dictionary of weights")
-    return state

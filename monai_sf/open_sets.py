@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 
 from monai_sf import distributed
 from monai_sf.data import TestPass, corruption_name
-from monai_sf.results import ResultsWriter, TestSetWriter
+from monai_sf.files import read_json, write_json
+from monai_sf.results import ResultsError, ResultsWriter, TestSetWriter
 from monai_sf.transforms import CorruptionSweep
+
+#: The file of a folder of results that says which checkpoint its outputs come from, complete or not.
+MARK = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class OpenSets:
         cases: the case table with all cases of the dataset.
         records: the dataset's records, with ``case_id`` and ``split``.
         plan: what is evaluated; splits without cases are left out.
+        checkpoint: SHA-256 of the checkpoint that gives the outputs.
         picture_limit: see :meth:`PlannedSet.pictured`.
 
     Attributes:
@@ -77,7 +82,7 @@ class OpenSets:
         pictured: names of the test sets whose images are stored.
 
     Raises:
-        ResultsError: the folder holds results of other cases.
+        ResultsError: the folder holds results of other cases, or of another checkpoint.
     """
 
     def __init__(
@@ -87,9 +92,10 @@ class OpenSets:
         records: Sequence[Mapping[str, Any]],
         plan: Sequence[PlannedSet],
         *,
+        checkpoint: str,
         picture_limit: int,
     ) -> None:
-        self.path = Path(path)
+        self.path, self.checkpoint = Path(path), checkpoint
         splits = np.array([record["split"] for record in records])
         positions = np.flatnonzero(np.isin(splits, [planned.split for planned in plan]))
         ids = [records[int(position)]["case_id"] for position in positions]
@@ -115,6 +121,7 @@ class OpenSets:
 
     def _begin(self, table: pd.DataFrame, rows: Mapping[str, NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         """On rank 0: open everything, and the rows that have no outputs yet, for each planned set."""
+        self._claim()
         self._results = ResultsWriter(self.path, table)
         for planned in self.plan:
             for about in planned.sets():
@@ -125,6 +132,24 @@ class OpenSets:
             done = [self.writers[about["name"]].done for about in planned.sets()]
             left.append(rows[planned.split][~np.logical_and.reduce(done)])
         return left
+
+    def _claim(self) -> None:
+        """Write down whose outputs come into the folder, before the first of them does, or refuse others."""
+        mark = self.path / MARK
+        anew = f"put the former one back, or remove {self.path} to evaluate this one"
+        if mark.exists():
+            if (begun := read_json(mark, f"remove {self.path}").get("checkpoint")) != self.checkpoint:
+                raise ResultsError(
+                    f"{self.path} was begun with another checkpoint ({str(begun)[:12]}... there, "
+                    f"{self.checkpoint[:12]}... now): {anew}"
+                )
+        elif (self.path / "cases.csv").exists():
+            raise ResultsError(
+                f"{self.path} holds outputs, and no {MARK} that says of which checkpoint: remove the folder "
+                "to evaluate again"
+            )
+        else:
+            write_json(mark, {"checkpoint": self.checkpoint})
 
     def hand_in(self) -> None:
         """Bring this process's outputs to the disk, and let go of files that rank 0 is to take over."""

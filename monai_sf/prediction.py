@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import logging
 import math
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
 from monai_sf.case_table import csv_text
+from monai_sf.checkpoints import check_checkpoint, load_checkpoint
 from monai_sf.datasets.tree import read_tree
 from monai_sf.errors import root_cause
-from monai_sf.files import refuse_unwritable, write_text
+from monai_sf.files import read_json, refuse_unwritable, write_text
 from monai_sf.image_files import NOT_UTF8, is_utf8, reason, shown
 from monai_sf.inferers import MCDropoutInferer
-from monai_sf.networks import ConfidenceClassifier, load_checkpoint, load_weights, to_device
+from monai_sf.locks import locked
+from monai_sf.networks import ConfidenceClassifier, load_weights, to_device
 from monai_sf.scores import CSFS, csfs_for
 
 logger = logging.getLogger(__name__)
@@ -150,20 +152,58 @@ def stored_threshold(evaluation: str | os.PathLike[str], csf: str) -> float:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it has no threshold for this score; names those that it has.
+        ValueError: it is damaged, or has no threshold for this score; names those that it has.
     """
-    try:
-        run = json.loads(Path(evaluation).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"no evaluation at {evaluation}, so there is no threshold: run the evaluation first, or set csf "
-            "to null for predictions without a decision"
-        ) from None
-    stored = run.get("thresholds", {}).get("csfs", {})
+    stored = _evaluation(evaluation).get("thresholds", {}).get("csfs", {})
     if csf not in stored:
         raise ValueError(f"{evaluation} has no threshold for csf {csf!r}; it has {sorted(stored)}")
     threshold = stored[csf]["threshold"]
     return math.inf if threshold is None else float(threshold)
+
+
+def _evaluation(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        return read_json(path, "run the evaluation again")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"no evaluation at {path}, so there is no threshold: run the evaluation first, or set csf "
+            "to null for predictions without a decision"
+        ) from None
+
+
+def check_evaluation(
+    evaluation: str | os.PathLike[str], checkpoint: str | os.PathLike[str], class_names: Sequence[str]
+) -> None:
+    """Refuse thresholds that were chosen for another network, or one with other classes.
+
+    Args:
+        evaluation: run.json of an evaluation.
+        checkpoint: the network's file.
+        class_names: names of the C classes.
+
+    Raises:
+        FileNotFoundError: one of the files is not there.
+        ValueError: they do not belong together, or the checkpoint was damaged or replaced.
+    """
+    run, found = _evaluation(evaluation), check_checkpoint(checkpoint)
+    if (evaluated := run.get("sha256", {}).get("checkpoint")) != found:
+        raise ValueError(
+            f"the thresholds in {evaluation} were chosen for another checkpoint ({str(evaluated)[:12]}...) "
+            f"than {checkpoint} ({found[:12]}...): evaluate this one, "
+            "give the evaluation that belongs to it, or "
+            "set csf to null for predictions without a decision"
+        )
+    known = [str(name) for name in run.get("class_names", class_names)]
+    named = [  # a class without a case or without a name is called by its number
+        (name, there)
+        for i, (name, there) in enumerate(zip(class_names, known, strict=False))
+        if name != there and f"class {i}" not in (name, there)
+    ]
+    if named or len(known) != len(class_names):
+        raise ValueError(
+            f"class_names are {list(class_names)[:10]}, those of {evaluation} {known[:10]}: give them in the "
+            "order of the training"
+        )
 
 
 class ImagePredictor(SupervisedEvaluator):
@@ -214,7 +254,7 @@ class ImagePredictor(SupervisedEvaluator):
         self.checkpoint, self.method, self.class_names = str(checkpoint), method, list(class_names)
         self.output = Path(output)
         self.dataset, self.readable = dataset, _Readable(dataset)
-        self.csf = csf
+        self.csf, self.evaluation = csf, evaluation
         self.threshold = stored_threshold(evaluation, csf) if csf is not None else math.nan
         self.rows: list[pd.DataFrame] = []
         self.unusable: dict[str, str] = {}  # by case: what is wrong with its image
@@ -255,13 +295,22 @@ class ImagePredictor(SupervisedEvaluator):
         """Take the weights of the checkpoint, and find out whether the CSV can be written.
 
         Raises:
-            FileNotFoundError: there is no checkpoint.
-            ValueError: the checkpoint is damaged or of another network.
+            FileNotFoundError: there is no checkpoint or, where a score decides, no evaluation.
+            ValueError: the checkpoint is damaged, replaced or of another network, or the thresholds are those
+                of another checkpoint or of other classes.
+            BusyError: another process writes this CSV.
             OSError: the CSV cannot be written.
         """
-        state: dict[str, Any] = load_checkpoint(self.checkpoint)
-        load_weights(self.network, state["network"], self.checkpoint)
+        if self.csf is not None:
+            check_evaluation(self.evaluation, self.checkpoint, self.class_names)
+        load_weights(self.network, load_checkpoint(self.checkpoint)["network"], self.checkpoint)
         refuse_unwritable(self.output, "case_id,prediction,class,")
+        with self._alone():
+            pass
+
+    def _alone(self) -> AbstractContextManager[None]:
+        lock = self.output.with_name(f".{self.output.name}.lock")
+        return locked(lock, f"another process writes {self.output}: choose another output", again=True)
 
     def leave_out(self, faults: Mapping[str, str]) -> None:
         """Classify all images but those that cannot be used; :meth:`run` names these when it is done.
@@ -284,11 +333,15 @@ class ImagePredictor(SupervisedEvaluator):
         """Classify all images with the weights of the checkpoint, and write the CSV.
 
         Raises:
-            FileNotFoundError, OSError: see :meth:`load`.
+            FileNotFoundError, BusyError, OSError: see :meth:`load`.
             ValueError: see :meth:`load`; or some images cannot be used, or their outputs are NaN or infinite;
                 names them all. The CSV holds the other images.
         """
         self.load()
+        with self._alone():
+            self._run()
+
+    def _run(self) -> None:
         self.rows, self.failed = [], []
         count = len(self.dataset) - len(self.unusable)
         if count:

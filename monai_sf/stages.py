@@ -16,7 +16,8 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from monai_sf import distributed
-from monai_sf.networks import ConfidenceClassifier, load_checkpoint, load_weights
+from monai_sf.checkpoints import load_checkpoint
+from monai_sf.networks import ConfidenceClassifier, load_weights
 
 
 @dataclass(frozen=True)
@@ -163,13 +164,13 @@ class StageRunner:
 
         Raises:
             FileNotFoundError: the best network of the stage before is gone.
-            ValueError: it is damaged or of another network.
+            ValueError: it is damaged, replaced or of another network.
         """
         trainer: Any = engine
         index = self.index_of(engine.state.epoch)
         if index != self.index:
             if (best := self.best_file(index - 1)) is not None:
-                checkpoint: dict[str, Any] = distributed.from_main(partial(load_checkpoint, str(best)))
+                checkpoint = distributed.from_main(partial(load_checkpoint, best))
                 load_weights(self.network, checkpoint["network"], str(best))
             self.enter(index)
         if "backbone" not in self.current.trains and "encoder" not in self.current.trains:

@@ -6,7 +6,6 @@ have, and knows nothing of stages and of results, so it is told before it is att
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.handlers import MLFlowHandler
+
+from monai_sf.files import read_json
 
 #: MONAI's name for every experiment of everybody.
 _NAMELESS = "monai_experiment"
@@ -37,7 +38,7 @@ def attach(
     """
     if isinstance(handler, MLFlowHandler):
         claimed = run_dir / f"{stage}.config.json"
-        config = json.loads(claimed.read_text(encoding="utf-8")) if claimed.exists() else {}
+        config = read_json(claimed, "remove the run's folder") if claimed.exists() else {}
         if handler.experiment_name == _NAMELESS:
             handler.experiment_name = str(config.get("dataset_name", run_dir.parent.name))
         if handler.run_name is None:

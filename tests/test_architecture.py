@@ -13,6 +13,7 @@ PACKAGE = Path(monai_sf.__file__).parent
 #: Part to the other parts of the library that it may import.
 OWN = {
     "errors": "",
+    "locks": "",
     "files": "",
     "ids": "",
     "methods": "",
@@ -33,28 +34,31 @@ OWN = {
     "evaluation": "methods metrics results scores",
     "heads": "",
     "networks": "heads",
-    "backbones": "networks",
+    "checkpoints": "files",
+    "backbones": "checkpoints networks",
     "inferers": "networks",
-    "distributed": "",
+    "distributed": "locks",
     "losses": "distributed networks",
     "pictures": "image_files",
-    "tracking": "",
+    "tracking": "files",
     "wiring": "",
+    "overrides": "wiring",
+    "sessions": "",
     "batches": "distributed",
     "data": "transforms",
-    "open_sets": "data distributed results transforms",
-    "stages": "distributed networks",
-    "handlers": "batches distributed files networks results stages",
-    "engines": "batches data distributed evaluation files handlers inferers networks open_sets results "
-    "stages tracking transforms",
-    "prediction": "case_table datasets errors image_files files inferers networks scores",
-    "bundle": "datasets distributed errors files wiring",
+    "open_sets": "data distributed files results transforms",
+    "stages": "checkpoints distributed networks",
+    "handlers": "batches checkpoints distributed networks results stages",
+    "engines": "batches checkpoints data distributed evaluation files handlers inferers networks open_sets "
+    "results stages tracking transforms",
+    "prediction": "case_table checkpoints datasets errors image_files files inferers locks networks scores",
+    "bundle": "checkpoints datasets distributed errors files overrides sessions wiring",
     "report": "evaluation files ids metrics results scores",
-    "benchmark": "case_table datasets errors evaluation files ids methods metrics report results scores "
-    "wiring",
+    "benchmark": "case_table checkpoints datasets errors evaluation files ids locks methods metrics report "
+    "results scores wiring",
 }
 
-_FILES = ("errors", "files", "ids", "image_files", "methods", "outputs")
+_FILES = ("errors", "files", "ids", "image_files", "locks", "methods", "outputs")
 _LIGHT = (*_FILES, "datasets", "case_table", "results_format", "results_writer", "results", "bring_your_own")
 _NO_TABLES = ("transforms", "score_functions", "scores", "metrics", "heads", "networks", "inferers", "losses")
 
@@ -81,7 +85,7 @@ NOT_HERE = {
         "report",
         "transforms",
     },
-    "pandas": {*_NO_TABLES, *_FILES},
+    "pandas": {*_NO_TABLES, *_FILES, "checkpoints"},
     "bokeh": OWN.keys() - {"report"},
     "ray": OWN.keys() - {"benchmark"},
 }

@@ -10,6 +10,7 @@ from monai.bundle import ConfigWorkflow
 
 from monai_sf import bundle
 from monai_sf.benchmark.configs import fingerprint
+from monai_sf.checkpoints import save_checkpoint, summarise_training
 
 BASE = {
     "imports": ["$import monai_sf", "$import monai_sf.bundle"],
@@ -142,7 +143,7 @@ def test_damaged_config_of_a_run(workflow, tmp_path):
     (tmp_path / "runs" / "a" / "train.config.json").write_text("{")
     with pytest.raises(RuntimeError) as caught:
         workflow().run()
-    assert "train.config.json is not JSON" in str(caught.value.__cause__)
+    assert "train.config.json is damaged, it is not JSON" in str(caught.value.__cause__)
 
 
 def test_output_that_cannot_be_written(workflow, tmp_path):
@@ -153,7 +154,48 @@ def test_output_that_cannot_be_written(workflow, tmp_path):
     while not isinstance(cause, OSError):
         cause = cause.__cause__
     assert "cannot write" in str(cause)
-    assert "train.config.json" in str(cause)
+    assert str(tmp_path / "file" / "a") in str(cause)
+
+
+@pytest.mark.parametrize("name", ["cases.json", "train.config.json"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '"text"', "\xff", "[" * 100_000])
+def test_a_damaged_file_of_a_run_is_named(workflow, tmp_path, name, content):
+    splits = pd.DataFrame({"case_id": ["a"], "label": [0], "split": ["train"]})
+    folder = tmp_path / "runs" / "a"
+    workflow().run()
+    bundle.claim_cases(folder, splits, "train")
+    (folder / "last.pt").write_text("")
+    (folder / name).write_text(content, encoding="latin-1")
+    used = {"cases.json": lambda: bundle.claim_cases(folder, splits, "evaluate")}
+    with pytest.raises((RuntimeError, ValueError)) as caught:
+        used.get(name, workflow().run)()
+    chain = [caught.value]
+    while (chain[-1].__cause__) is not None:
+        chain.append(chain[-1].__cause__)
+    assert f"{name} is damaged, it " in " ".join(map(str, chain))
+
+
+def test_a_complete_training_holds_its_folder_without_what_it_would_be_resumed_from(workflow, tmp_path):
+    folder = tmp_path / "runs" / "a"
+    splits = pd.DataFrame({"case_id": ["a", "b"], "label": [0, 1], "split": ["train", "val"]})
+    workflow().run()
+    bundle.claim_cases(folder, splits, "train")
+    save_checkpoint(folder / "best.pt", {"network": {}})
+    summarise_training(folder, {})
+    with pytest.raises(RuntimeError) as caught:
+        workflow(epochs=5).run()
+    assert "another config (epochs: 3 there, 5 now)" in str(failure(caught.value))
+    with pytest.raises(ValueError, match="trained on other cases"):
+        bundle.claim_cases(folder, splits.assign(case_id=["b", "a"]), "train")
+    check = "$monai_sf.bundle.check_trained_alike(@run_dir)"
+    workflow(run=check).run()
+    for name in ("cases.json", "best.pt"):
+        good = (folder / name).read_bytes()
+        (folder / name).write_bytes(b"{}")
+        with pytest.raises(RuntimeError, match="check_trained_alike") as caught:
+            workflow(run=check).run()
+        assert str(folder / name) in str(caught.value.__cause__)
+        (folder / name).write_bytes(good)
 
 
 @pytest.mark.parametrize("function", [bundle.merged_config, bundle.start])

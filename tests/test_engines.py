@@ -17,9 +17,11 @@ from monai_sf.transforms.randomness import case_seed
 from toy import tiny_network, toy_cases, toy_dataset, toy_records
 
 from monai_sf.data import case_records
+from monai_sf.distributed import working_on
 from monai_sf.engines import ClassifierTrainer, TestSetEvaluator
 from monai_sf.handlers import thumbnails
 from monai_sf.inferers import MCDropoutInferer
+from monai_sf.locks import BusyError, locked
 from monai_sf.losses import ClassificationLoss
 from monai_sf.results import ResultsError, load_results
 from monai_sf.stages import Stage
@@ -159,11 +161,88 @@ def test_checkpoint_of_another_network_or_a_damaged_one(tmp_path):
         other.run()
     last = tmp_path / "last.pt"
     last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"last\.pt is not the file that the training wrote"):
+        make_trainer(tmp_path, epochs=2).run()
+    (tmp_path / "checkpoints.json").unlink()
     with pytest.raises(ValueError, match=r"last\.pt is no readable checkpoint"):
         make_trainer(tmp_path, epochs=2).run()
     torch.save({"network": {}, "epoch": 1}, last)
     with pytest.raises(ValueError, match="belongs to another training"):
         make_trainer(tmp_path, epochs=2).run()
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["best.pt", "last.pt"])
+def test_a_flipped_bit_is_no_other_network(tmp_path, name):
+    broken = make_trainer(tmp_path, epochs=2)
+    broken.add_event_handler(Events.EPOCH_COMPLETED(once=2), lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        broken.run()
+    flip_a_bit(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{name} is not the file that the training wrote"):
+        make_trainer(tmp_path, epochs=2).run()
+    assert not (tmp_path / "training.json").exists()
+
+
+def test_the_next_stage_starts_from_the_network_that_the_stage_before_wrote(tmp_path):
+    stages = [Stage(name, 1, ClassificationLoss(), 0.01) for name in ("one", "two")]
+    trainer = make_trainer(tmp_path, stages=stages)
+
+    def damage(engine):
+        if engine.state.epoch == 1:
+            flip_a_bit(tmp_path / "best-one.pt")
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, damage)
+    with pytest.raises(ValueError, match=r"best-one\.pt is not the file that the training wrote"):
+        trainer.run()
+
+
+def test_a_network_from_elsewhere_is_not_trained_over(unbroken, tmp_path):
+    (tmp_path / "best.pt").write_bytes((unbroken / "best.pt").read_bytes())
+    with pytest.raises(ValueError, match=r"best\.pt is there, .* would be overwritten"):
+        make_trainer(tmp_path, epochs=1).run()
+    assert (tmp_path / "best.pt").read_bytes() == (unbroken / "best.pt").read_bytes()
+
+
+def test_two_trainings_of_one_run_are_kept_apart(tmp_path):
+    def refused(engine):
+        with (
+            pytest.raises(BusyError, match=f"busy .*process {os.getpid()} on"),
+            locked(tmp_path / ".lock", "busy"),
+        ):
+            pass
+
+    trainer = make_trainer(tmp_path, epochs=1)
+    trainer.add_event_handler(Events.EPOCH_STARTED, refused)
+    trainer.run()
+    assert not (tmp_path / ".lock").exists()
+
+
+BUSY = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import test_engines
+for make in (test_engines.make_trainer, test_engines.make_evaluator):
+    try:
+        make(sys.argv[1]).run()
+    except test_engines.BusyError as error:
+        print(error)
+"""
+
+
+def test_a_second_process_says_that_the_first_works_on_the_run(unbroken, tmp_path):
+    (tmp_path / "best.pt").write_bytes((unbroken / "best.pt").read_bytes())
+    command = [sys.executable, "-c", BUSY, str(tmp_path), str(Path(__file__).parent)]
+    with working_on(tmp_path):
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = f"another process works on {tmp_path}: wait"
+    assert done.stdout.count(said) == done.stdout.count(f"process {os.getpid()} on") == 2
+    assert not (tmp_path / "results").exists()
 
 
 def test_numbers_that_cannot_be(tmp_path):
@@ -309,6 +388,67 @@ def test_a_complete_evaluation_is_not_run_again(evaluated):
     evaluator = make_evaluator(evaluated)
     evaluator.add_event_handler(Events.STARTED, lambda: pytest.fail("evaluated again"))
     evaluator.run()
+
+
+def interrupted(folder, after=3, **changes):
+    broken = make_evaluator(folder, **changes)
+
+    def interrupt(engine):
+        if engine.state.iteration == after:
+            raise KeyboardInterrupt
+
+    broken.add_event_handler(Events.ITERATION_COMPLETED, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+
+
+def replace_best(path):
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "network": tiny_network(seed=77).state_dict()}, path)
+
+
+def test_an_evaluation_is_of_one_checkpoint(evaluated, tmp_path):
+    best = tmp_path / "best.pt"
+    best.write_bytes((evaluated / "best.pt").read_bytes())
+    interrupted(tmp_path)
+    replace_best(best)
+    with pytest.raises(ResultsError, match=r"results was begun with another checkpoint .* put the former"):
+        make_evaluator(tmp_path).run()
+    best.write_bytes((evaluated / "best.pt").read_bytes())
+    make_evaluator(tmp_path).run()
+    for name, test_set in load_results(evaluated / "results").test_sets.items():
+        logits = load_results(tmp_path / "results").test_sets[name].arrays["logits"]
+        np.testing.assert_array_equal(logits, test_set.arrays["logits"])
+    replace_best(best)
+    with pytest.raises(ResultsError, match=r"results of another checkpoint than .*best\.pt, which was repl"):
+        make_evaluator(tmp_path).run()
+    (tmp_path / "results" / "run.json").unlink()
+    with pytest.raises(ResultsError, match="begun with another checkpoint"):
+        make_evaluator(tmp_path).run()
+    (tmp_path / "results" / "evaluation.json").unlink()
+    with pytest.raises(ResultsError, match=r"no evaluation\.json that says of which checkpoint"):
+        make_evaluator(tmp_path).run()
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_evaluated_is_noticed(evaluated, tmp_path):
+    best = tmp_path / "best.pt"
+    best.write_bytes((evaluated / "best.pt").read_bytes())
+    evaluator = make_evaluator(tmp_path)
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda: replace_best(best))
+    evaluator.run()
+    ran = load_results(tmp_path / "results")
+    assert ran.run["sha256"]["checkpoint"] == load_results(evaluated / "results").run["sha256"]["checkpoint"]
+    with pytest.raises(ResultsError, match="results of another checkpoint"):
+        make_evaluator(tmp_path).run()
+
+
+def test_a_flipped_bit_of_the_checkpoint_is_not_evaluated(unbroken, tmp_path):
+    for name in ("best.pt", "training.json"):
+        (tmp_path / name).write_bytes((unbroken / name).read_bytes())
+    flip_a_bit(tmp_path / "best.pt")
+    with pytest.raises(ValueError, match=r"best\.pt is not the file .*training\.json has"):
+        make_evaluator(tmp_path).run()
+    assert not (tmp_path / "results").exists()
 
 
 def test_evaluation_before_training(tmp_path):

@@ -9,7 +9,6 @@ from monai_sf.networks import (
     ConfidenceClassifier,
     dropout_layers,
     has_dropout,
-    load_checkpoint,
     load_weights,
 )
 
@@ -99,20 +98,3 @@ def test_weights_of_another_network_say_what_differs(tmp_path):
     with pytest.raises(ValueError, match=r"1 entries missing .* 1 unknown \['head.1.bias'\]"):
         load_weights(network, state, "x.pt")
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
-
-
-def test_checkpoint_files(tmp_path):
-    path = tmp_path / "x.pt"
-    with pytest.raises(FileNotFoundError, match="no checkpoint at .* train first"):
-        load_checkpoint(str(path))
-    torch.save({"network": {"a": torch.ones(100)}, "epoch": 3}, path)
-    assert load_checkpoint(str(path))["epoch"] == 3
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match="no readable checkpoint"):
-        load_checkpoint(str(path))
-    torch.save({"network": nn.Linear(1, 1)}, path)  # a pickled object may run code
-    with pytest.raises(ValueError, match="no readable checkpoint"):
-        load_checkpoint(str(path))
-    torch.save([1, 2], path)
-    with pytest.raises(ValueError, match="holds a list"):
-        load_checkpoint(str(path))

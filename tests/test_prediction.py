@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,10 +17,12 @@ from test_engines import CPU, RUN, make_evaluator
 from toy import tiny_network, toy_cases, toy_dataset, toy_records
 
 from monai_sf.evaluation import thresholds
+from monai_sf.files import sha256_of
 from monai_sf.heads import ConfidNetHead, DeVriesHead
 from monai_sf.inferers import MCDropoutInferer
+from monai_sf.locks import locked
 from monai_sf.prediction import ImagePredictor, image_records, stored_threshold
-from monai_sf.results import Results, TestSet, load_results
+from monai_sf.results import Results, ResultsError, TestSet, load_results
 
 CSFS = ("MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet")
 
@@ -134,6 +139,7 @@ def test_without_a_deciding_score_nothing_else_is_needed(run_dir, tmp_path):
 
 def test_no_threshold_reached_means_that_all_is_deferred(run_dir, tmp_path):
     stored = {"thresholds": {"csfs": {"MSR": {"threshold": None}}}}
+    stored["sha256"] = {"checkpoint": sha256_of(run_dir / "best.pt")}
     (tmp_path / "run.json").write_text(json.dumps(stored))
     predictor(run_dir, evaluation=tmp_path / "run.json", output=tmp_path / "p.csv").run()
     assert pd.read_csv(tmp_path / "p.csv")["defer"].all()
@@ -149,6 +155,59 @@ def test_refusals(run_dir, tmp_path):
     other = tiny_network(confidence=DeVriesHead)
     with pytest.raises(ValueError, match=r"best\.pt is a checkpoint of another network"):
         predictor(run_dir, network=other).run()
+
+
+def test_thresholds_are_those_of_the_checkpoint_and_its_classes(run_dir, tmp_path):
+    output = tmp_path / "p.csv"
+    with pytest.raises(ValueError, match=r"class_names are \['bright', 'dark'\], those of .*order of the tr"):
+        predictor(run_dir, output=output, class_names=["bright", "dark"]).load()
+    torch.save({"network": network(9).state_dict()}, tmp_path / "best.pt")
+    other = predictor(run_dir, output=output, checkpoint=tmp_path / "best.pt")
+    with pytest.raises(ValueError, match=r"thresholds in .*run\.json were chosen for another checkpoint"):
+        other.run()
+    assert not output.exists()
+    predictor(run_dir, None, output=output, checkpoint=tmp_path / "best.pt").load()
+    for damaged in ("{", "[]"):
+        (tmp_path / "run.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"run\.json is damaged, .* run the evaluation again"):
+            predictor(run_dir, evaluation=tmp_path / "run.json")
+
+
+def test_validation_and_results_belong_together(run_dir, tmp_path):
+    shutil.copytree(run_dir, tmp_path / "run")
+    evaluator(tmp_path / "run").run()
+    path = tmp_path / "run" / "validation" / "run.json"
+    path.write_text(path.read_text().replace('"seed": 3', '"seed": 4'))
+    with pytest.raises(ResultsError, match="is not what the thresholds in .* were chosen from"):
+        evaluator(tmp_path / "run").run()
+
+
+def test_an_output_that_names_a_folder_or_that_another_process_writes(run_dir, tmp_path):
+    with pytest.raises(OSError, match=r"cannot write .*it is a folder; name a file in it"):
+        predictor(run_dir, output=tmp_path).load()
+    with (
+        locked(tmp_path / ".p.csv.lock", "mine"),
+        subprocess.Popen(
+            [sys.executable, "-c", LOADS, str(Path(__file__).parent), str(run_dir), str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        said = process.communicate()[0]
+    assert f"another process writes {tmp_path / 'p.csv'}" in said
+    assert f"process {os.getpid()} on" in said
+
+
+LOADS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import test_prediction
+try:
+    test_prediction.predictor(Path(sys.argv[2]), output=Path(sys.argv[3]) / "p.csv").load()
+except RuntimeError as error:
+    print(error)
+"""
 
 
 def test_an_image_with_nan_gets_no_answer_and_the_others_keep_theirs(run_dir, tmp_path):
@@ -289,8 +348,8 @@ def test_an_output_that_cannot_be_written_is_said_before_any_image_is_read(run_d
 
 def test_text_of_predictions_comes_back(run_dir, tmp_path):
     names = ["a\rb", 'c,"\r\n']
-    predictor(run_dir, output=tmp_path / "p.csv", class_names=names).run()
-    predictor(run_dir, output=tmp_path / "p.csv", class_names=names).run()  # over its own
+    predictor(run_dir, None, output=tmp_path / "p.csv", class_names=names).run()
+    predictor(run_dir, None, output=tmp_path / "p.csv", class_names=names).run()  # over its own
     table = pd.read_csv(tmp_path / "p.csv")
     assert len(table) == len(toy_cases())
     assert [names[c] for c in table["prediction"]] == list(table["class"])

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from monai_sf.benchmark.names import ENGINES, BenchmarkError, BusyError, Terminated
+from monai_sf.benchmark.names import ENGINES, BenchmarkError, Terminated
 from monai_sf.benchmark.status import show_status
+from monai_sf.locks import BusyError
 from monai_sf.methods import PAPER_METHODS
 
 

@@ -6,7 +6,6 @@ six values, a curve of 101 points and, for the significance, one value a resampl
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import Counter
@@ -23,6 +22,7 @@ from monai_sf.benchmark.cases import CasesOfRun, groups_of_others
 from monai_sf.benchmark.measures import DEFAULT_RISK, Measure, measure, measures
 from monai_sf.benchmark.names import SET_ASIDE
 from monai_sf.evaluation import available_csfs, failure_detection
+from monai_sf.files import read_json
 from monai_sf.metrics.curve import Levels, levels_of
 from monai_sf.metrics.paired import group_counts, resampled_values
 from monai_sf.results import Results, ResultsError, TestSet, load_results
@@ -302,10 +302,7 @@ def _refuse(error: OSError) -> None:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError("no object")
-    return content
+    return read_json(folder / "run.json", "run the evaluation again")
 
 
 def _is_validation(folder: Path) -> bool:

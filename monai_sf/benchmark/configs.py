@@ -61,7 +61,7 @@ class Bundle:
             ValueError: ``train.yaml`` does not name its dataset, or an override or overlay sets a key that
                 the benchmark sets.
         """
-        configs = Path(folder).resolve() / "configs"
+        configs = Path(folder).expanduser().resolve() / "configs"
         for name in ("train.yaml", "evaluate.yaml"):
             if not (configs / name).is_file():
                 raise FileNotFoundError(

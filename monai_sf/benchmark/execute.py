@@ -15,13 +15,16 @@ import pandas as pd
 from monai.bundle import ConfigWorkflow
 
 from monai_sf.benchmark import grid
-from monai_sf.benchmark.marks import check_unedited, examine, locked, results_digest, set_aside, write_mark
+from monai_sf.benchmark.marks import check_unedited, examine, results_digest, set_aside, write_mark
 from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.tasks import Task
 from monai_sf.benchmark.write import write_tables
 from monai_sf.case_table import encode_table
 from monai_sf.errors import root_cause
+from monai_sf.files import read_json
+from monai_sf.locks import locked
 from monai_sf.report import build_report
+from monai_sf.wiring import PATHS, literal
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +71,8 @@ def execute(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[s
 
 
 def _workflow(task: Task, run_id: str = "run") -> ConfigWorkflow:
-    workflow = ConfigWorkflow(list(task.files), run_id=run_id, **task.overrides)
+    places = {key: literal(value) for key, value in task.overrides.items() if key in PATHS and "#" in value}
+    workflow = ConfigWorkflow(list(task.files), run_id=run_id, **{**task.overrides, **places})
     workflow.initialize()
     return workflow
 
@@ -130,7 +134,7 @@ def _trial(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
             raise
         print(f"diverged: {root_cause(error)}")
         return {"accuracy": None}
-    summary = json.loads((Path(task.folder) / "training.json").read_text(encoding="utf-8"))
+    summary = read_json(Path(task.folder) / "training.json", "remove the folder to try it again")
     return {"accuracy": float(summary["best"]["accuracy"])}
 
 

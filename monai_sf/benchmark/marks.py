@@ -6,23 +6,18 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from monai_sf import __version__
 from monai_sf.benchmark.configs import fingerprint, merge
-from monai_sf.benchmark.names import SET_ASIDE, BusyError, mark_path
+from monai_sf.benchmark.names import SET_ASIDE, mark_path
 from monai_sf.benchmark.tasks import Task
-from monai_sf.files import sha256_of, write_json
+from monai_sf.checkpoints import check_checkpoint
+from monai_sf.files import read_json, sha256_of, write_json
 from monai_sf.results import FORMAT_VERSION
-
-try:
-    import fcntl
-except ImportError:  # Windows: two benchmarks in one folder are not kept apart there
-    fcntl = None  # type: ignore[assignment]
 
 _VERSION = 1
 
@@ -60,11 +55,11 @@ def wanted(task: Task, output_dir: str | os.PathLike[str]) -> dict[str, Any]:
         config["expected"] = task.expected()
     inputs: dict[str, Any] = {}
     if task.kind in ("trial", "train", "evaluate"):
-        inputs["data"] = read_mark(output_dir, f"{task.dataset}/prepare")["result"]["digest"]
+        inputs["data"] = result_of(output_dir, f"{task.dataset}/prepare", "digest")
     if task.kind == "evaluate":
-        inputs["checkpoint"] = sha256_of(Path(task.folder) / "best.pt")
+        inputs["checkpoint"] = check_checkpoint(Path(task.folder) / "best.pt")
     if task.kind == "choose":
-        inputs = {name: read_mark(output_dir, name)["result"]["accuracy"] for name in task.needs}
+        inputs = {name: result_of(output_dir, name, "accuracy") for name in task.needs}
     if task.kind in ("table", "report"):
         results = task.options["results"]
         inputs = {name: results_digest(results[name]) for name in task.needs if name in results}
@@ -87,13 +82,27 @@ def results_digest(folder: str | os.PathLike[str]) -> str:
 
 
 def read_mark(output_dir: str | os.PathLike[str], task: str) -> dict[str, Any]:
-    """A task's mark; empty where there is none, or one that this version does not read."""
+    """A task's mark; empty where there is none, or one that this version does not read, or a damaged one."""
     try:
-        mark = json.loads(mark_path(output_dir, task).read_text(encoding="utf-8"))
+        mark = read_json(mark_path(output_dir, task), "the task is run anew")
     except (FileNotFoundError, ValueError):
         return {}
-    known = isinstance(mark, dict) and mark.get("version") == _VERSION
-    return mark if known else {}
+    return mark if mark.get("version") == _VERSION else {}
+
+
+def result_of(output_dir: str | os.PathLike[str], task: str, name: str) -> Any:
+    """A part of what a complete task has said.
+
+    Raises:
+        ValueError: its mark is gone or damaged; names the file.
+    """
+    try:
+        return read_mark(output_dir, task)["result"][name]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"{mark_path(output_dir, task)} is damaged or gone: remove it and give the same command again, "
+            f"then {task} is run anew"
+        ) from None
 
 
 def write_mark(
@@ -114,8 +123,13 @@ def examine(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[s
         return Finding("stale", "; ".join(reasons))
     result = mark.get("result", {})
     # a prepare task always looks at the data again: that is how a change of the data is seen
-    if mark["state"] != "complete" or task.kind == "prepare":
+    if mark.get("state") != "complete" or task.kind == "prepare":
         return Finding("begun")
+    if task.kind in ("train", "trial") and (best := Path(task.folder) / "best.pt").is_file():
+        try:
+            check_checkpoint(best)
+        except ValueError as error:
+            return Finding("stale", str(error))
     diverged = task.kind == "trial" and result["accuracy"] is None
     if not diverged and not all(path.is_file() for path in task.outputs()):
         return Finding("begun")
@@ -193,30 +207,3 @@ def set_aside(task: Task, output_dir: str | os.PathLike[str]) -> list[Path]:
             os.replace(path, place)
             moved.append(place)
     return moved
-
-
-@contextmanager
-def locked(path: Path, what: str, seconds: float = 0.0) -> Iterator[None]:
-    """Hold a lock file, which the system releases when the process ends, however it ends.
-
-    Args:
-        path: the lock file; stays there, empty.
-        what: whom the lock keeps out, for the error.
-        seconds: how long to wait for it.
-
-    Raises:
-        BusyError: another process holds it.
-        OSError: the file cannot be made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        deadline = time.monotonic() + seconds
-        while fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise BusyError(f"{what} ({path} is locked)") from None
-                time.sleep(0.1)
-        yield

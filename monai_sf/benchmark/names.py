@@ -33,10 +33,6 @@ def one_line(error: object, index: int = 0) -> str:
     return lines[index] if lines else type(error).__name__
 
 
-class BusyError(RuntimeError):
-    """Another process works in the same place."""
-
-
 class BenchmarkError(RuntimeError):
     """Tasks of a benchmark failed. The others have been run to their end, and are kept."""
 

@@ -16,13 +16,14 @@ from typing import Any
 from monai_sf.benchmark import grid
 from monai_sf.benchmark.configs import Bundle
 from monai_sf.benchmark.engines import Engine, open_engine
-from monai_sf.benchmark.marks import examine, locked, read_mark, wanted
+from monai_sf.benchmark.marks import examine, read_mark, wanted
 from monai_sf.benchmark.names import BenchmarkError, Terminated, one_line
 from monai_sf.benchmark.overview import Overview
 from monai_sf.benchmark.status import failures
 from monai_sf.benchmark.tasks import Task, build_tasks, studies_of
 from monai_sf.benchmark.worker import Outcome
 from monai_sf.datasets.tree import check_folder
+from monai_sf.locks import locked
 from monai_sf.methods import PAPER_METHODS
 
 
@@ -80,8 +81,8 @@ def run_benchmark(
         BusyError: another benchmark runs in ``output_dir``.
         OSError: ``output_dir`` cannot be written to.
     """
-    root = Path(output_dir).resolve()
-    dirs = dict(dataset_dirs or {})
+    root = Path(output_dir).expanduser().resolve()
+    dirs = {name: os.path.expanduser(folder) for name, folder in (dataset_dirs or {}).items()}
     opened = [Bundle.open(folder, overlays, overrides or {}, dirs) for folder in bundles]
     if unknown := [name for name in dirs if name not in [bundle.dataset for bundle in opened]]:
         raise ValueError(

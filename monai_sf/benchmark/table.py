@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "runs", nargs="+", metavar="RUNS", help="folder of a run, or one that holds runs at any depth"
     )
-    parser.add_argument("-o", "--output", required=True, metavar="OUTDIR", help="folder to write to")
+    parser.add_argument(
+        "-o", "--output", type=os.path.expanduser, required=True, metavar="OUTDIR", help="folder to write to"
+    )
     parser.add_argument(
         "--metric", default="aurc", metavar="NAME", help=f"{', '.join(measures())} (default: %(default)s)"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,7 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder of results (it holds run.json), of a run, or of several runs of one dataset; "
         "what has not finished is left out and named on the page",
     )  # fmt: skip
-    parser.add_argument("-o", "--output", default="report.html", help="file to write (default: %(default)s)")
+    parser.add_argument(
+        "-o", "--output", type=os.path.expanduser, default="report.html",
+        help="file to write (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--title", help="heading of the page")
     parser.add_argument(
         "--coverage", type=int, default=80, metavar="PERCENT",

@@ -11,10 +11,10 @@ import pytest
 
 from benchmark.zygote import Process
 from monai_sf.benchmark import BenchmarkError, engines, execute, worker
-from monai_sf.benchmark.marks import locked
-from monai_sf.benchmark.names import BusyError, mark_path
+from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.server import gist
 from monai_sf.benchmark.tasks import Task
+from monai_sf.locks import BusyError, locked
 
 MATRIX = [
     "--studies",

@@ -1,0 +1,168 @@
+"""Checkpoints that are written with a record of their hash, and compared with it whenever they are read.
+
+Two files beside the checkpoints hold what is known of them. ``checkpoints.json`` is written before each
+checkpoint and names the file that is there and the one that comes, so that a kill in between leaves a pair
+that fits.
+``training.json``, the mark of a complete training, names the final ``best.pt``, and the files that say
+what it was trained on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_sf.files import atomic_path, read_json, sha256_of, write_json
+
+RECORD = "checkpoints.json"
+TRAINING = "training.json"
+
+#: What a training leaves beside its checkpoints to say what it was run on and with.
+BELONGINGS = ("train.config.json", "cases.json")
+
+
+def save_checkpoint(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write tensors and plain values, whole or not at all, and record the file's hash.
+
+    Raises:
+        OSError: the file cannot be written, as on a full disk; names it. An older file stays as it was.
+    """
+    path = Path(path)
+    with atomic_path(path) as partial:
+        # given a path, torch writes the file's name into the file: equal weights would have unequal hashes
+        with _full_disk_is_an_os_error(), open(partial, "wb") as file:
+            torch.save(dict(content), file)
+        record = _record_of(path.parent)
+        there = [sha256_of(path)] if path.exists() else []
+        known = [sha for sha in there if sha in record.get(path.name, ())]
+        write_json(path.parent / RECORD, {**record, path.name: [*known, sha256_of(partial)]})
+
+
+@contextmanager
+def _full_disk_is_an_os_error() -> Iterator[None]:
+    """Torch loses the system's error on its way, and complains of a position in the file instead."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, OSError):
+            raise OSError(cause.errno, cause.strerror) from error
+        raise OSError(errno.EIO, f"the disk does not take it ({str(error).splitlines()[0]})") from error
+
+
+def _record_of(folder: Path) -> dict[str, Any]:
+    path = folder / RECORD
+    advice = f"remove {folder} and train again, or restore the file"
+    return read_json(path, advice) if path.exists() else {}
+
+
+def summarise_training(run_dir: str | os.PathLike[str], summary: Mapping[str, Any]) -> None:
+    """Write ``training.json``, the mark of a complete training, with the hashes of what belongs to it.
+
+    Raises:
+        FileNotFoundError: there is no ``best.pt``.
+        ValueError: ``best.pt`` is not what was written.
+        OSError: the file cannot be written.
+    """
+    folder = Path(run_dir)
+    best = check_checkpoint(folder / "best.pt")
+    belongings = {name: sha256_of(folder / name) for name in BELONGINGS if (folder / name).is_file()}
+    write_json(folder / TRAINING, {**summary, "sha256": best, "belongings": belongings})
+
+
+def trained(run_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """What ``training.json`` says; None where no training was run to its end.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = Path(run_dir) / TRAINING
+    if not path.exists():
+        return None
+    return read_json(path, "restore it, or remove the run's folder and train again")
+
+
+def check_belongings(run_dir: str | os.PathLike[str]) -> None:
+    """Refuse a run whose files come from different trainings.
+
+    Raises:
+        ValueError: a file that says what the run was trained on is not the one that it had; names them all.
+    """
+    folder = Path(run_dir)
+    there: Mapping[str, str] = (trained(folder) or {}).get("belongings", {})
+    files = [folder / name for name in there if (folder / name).exists()]
+    if changed := [str(file) for file in files if sha256_of(file) != there[file.name]]:
+        raise ValueError(
+            f"{', '.join(changed)}: changed since the training ended, or from another run, so that they may "
+            f"not say what {folder / 'best.pt'} was trained on. Restore them, or remove the folder and train "
+            "again"
+        )
+
+
+def check_checkpoint(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a checkpoint, after a comparison with what the training recorded of it.
+
+    Args:
+        path: the file. Where nothing beside it tells of it, as of a file from elsewhere, it is taken as is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not the file that the training wrote; says what to do.
+    """
+    path = Path(path)
+    record, known = path.parent / RECORD, _record_of(path.parent).get(path.name, [])
+    final = (trained(path.parent) or {}).get("sha256") if path.name == "best.pt" else None
+    if final is not None:
+        record, known = path.parent / TRAINING, [final]
+    try:
+        found = sha256_of(path)
+    except FileNotFoundError:
+        gone = f", though {record} knows of it: restore it, or remove {path.parent} and train again"
+        raise FileNotFoundError(f"no checkpoint at {path}{gone if known else ': train first'}") from None
+    if known and found not in known:
+        raise ValueError(
+            f"{path} is not the file that the training wrote: its SHA-256 is {found[:12]}..., {record} has "
+            f"{' or '.join(f'{sha[:12]}...' for sha in known)}. It was damaged or replaced: put the original "
+            f"back, or remove {path.parent} and train again"
+        )
+    return found
+
+
+def refuse_foreign(path: str | os.PathLike[str]) -> None:
+    """Refuse to train over a checkpoint that no training here has written.
+
+    Raises:
+        ValueError: there is such a file.
+    """
+    path = Path(path)
+    if path.exists() and path.name not in _record_of(path.parent):
+        raise ValueError(
+            f"{path} is there, without anything to resume its training from, and would be overwritten: move "
+            "it away, or choose another output_dir"
+        )
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint of tensors and plain values (never a pickle) onto the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not the one that the training wrote (see :func:`check_checkpoint`), is
+            truncated, or holds more than tensors and plain values.
+    """
+    check_checkpoint(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files
+        raise ValueError(f"{path} is no readable checkpoint ({type(error).__name__}): train again") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds a {type(state).__name__}, expected a dictionary of weights")
+    return state
