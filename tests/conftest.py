@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import os
+
 import pytest
 import torch
 from monai.data import set_track_meta
@@ -19,3 +21,26 @@ def _leave_determinism_and_metadata_as_they_were():
     set_determinism(None)
     torch.use_deterministic_algorithms(deterministic)
     set_track_meta(True)
+
+
+#: Why a test may be skipped even where everything that is documented should be installed.
+MAY_BE_MISSING = ("needs a GPU", "no LaTeX here", "there are no tensors of text")
+
+
+def _not_in_ci(report):
+    """Make a skip a failure in CI, which installs every extra: what is not tested there may be broken."""
+    if report.skipped and "CI" in os.environ and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2]
+        if not reason.endswith(MAY_BE_MISSING):
+            report.outcome, report.longrepr = "failed", f"must not be skipped in CI: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    return _not_in_ci((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    return _not_in_ci((yield))
