@@ -162,14 +162,14 @@ class Reading:
         """
         names = ["/".join(image.rsplit("/", parts)[-parts:]) for image in images]
         found = self.tree.find_images(names)
-        published = [_published(table.folder, image) for image in images]
-        several = {path: own for path, own in zip(published, found, strict=True) if len(own) > 1}
+        published = {k: _published(table.folder, images[k]) for k, own in enumerate(found) if len(own) != 1}
+        several = {path: found[k] for k, path in published.items() if found[k]}
         choice = choose_files(self.tree.root, several, table.folder)
         for note in choice.notes:
             self.note(f"{source}: {note}")
         paths = [
-            choice.files[path] if len(own) > 1 else own[0] if own else path
-            for path, own in zip(published, found, strict=True)
+            own[0] if len(own) == 1 else choice.files.get(published[k], published[k])
+            for k, own in enumerate(found)
         ]
         return paths, np.array([bool(own) for own in found], dtype=np.bool_)
 

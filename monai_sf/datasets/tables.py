@@ -159,18 +159,21 @@ def read_columns(
     """
     names = (*columns, *numbers)
     cells = read_cells(table, _text(table, table_content(tree, table)), names)
-    frame = pd.DataFrame({name: pd.Series(own, dtype="str") for name, own in zip(names, cells, strict=True)})
-    if strange := "; ".join(_no_numbers(frame, numbers)):
-        raise TableError(f"{table} has columns that must be numbers: {strange}")
-    return frame.assign(**{name: pd.to_numeric(frame[name]).astype(np.float64) for name in numbers})
-
-
-def _no_numbers(frame: pd.DataFrame, numbers: Sequence[str]) -> Iterator[str]:
-    for name in numbers:
-        values = frame[name].dropna()
-        wrong = values[pd.to_numeric(values, errors="coerce").isna()]
-        if len(wrong):
-            yield f"{name} has {len(wrong)} other values (first: {', '.join(map(repr, wrong.unique()[:5]))})"
+    frame = {name: pd.Series(own, dtype="str") for name, own in zip(columns, cells, strict=False)}
+    strange: list[str] = []
+    for name, own in zip(numbers, cells[len(columns) :], strict=True):
+        # labels are a few texts in very many rows: each is read once
+        texts = pd.Series(list({*own} - {None}), dtype=object)
+        values = pd.to_numeric(texts, errors="coerce").astype(np.float64)
+        if wrong := set(texts[values.isna()]):
+            first = list(dict.fromkeys(cell for cell in own if cell in wrong))[:5]
+            count = sum(cell in wrong for cell in own)
+            strange.append(f"{name} has {count} other values (first: {', '.join(map(repr, first))})")
+        number = {None: np.nan, **dict(zip(texts, values, strict=True))}
+        frame[name] = pd.Series(np.array([number[cell] for cell in own], np.float64))
+    if strange:
+        raise TableError(f"{table} has columns that must be numbers: {'; '.join(strange)}")
+    return pd.DataFrame(frame)
 
 
 def whole_numbers(table: TableFile, values: pd.Series, column: str) -> pd.Series:

@@ -131,7 +131,7 @@ def _begins_as_dicom(path: Path) -> bool:
     return head[128:] == b"DICM" or (head[:2] in (b"\2\0", b"\b\0") and head[3:4] == b"\0")
 
 
-def check_folder(root: str | Path) -> Path:
+def check_folder(root: str | os.PathLike[str]) -> Path:
     """Raise where a dataset's folder is not there: one that is misspelt is never made.
 
     Raises:
