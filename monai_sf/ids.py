@@ -81,6 +81,8 @@ def is_absent(value: object) -> bool:
 
     Words such as "unknown" are text, which may be the name of a case.
     """
+    if isinstance(value, str) and value[:1].isalnum():
+        return False
     return not _tidy(_text(value))
 
 
@@ -206,7 +208,7 @@ def case_keys(case_ids: Iterable[Any]) -> Objects:
 
     Names of files may differ in nothing but spelling: those are two cases, and their exact text is the key.
     """
-    text, of_case = _distinct(map(str, case_ids))  # as text, for 1 and 1.0 are equal numbers
+    text, of_case = _distinct(map(str, _listed_values(case_ids)))  # as text, for 1 and 1.0 are equal numbers
     found = [canonical_id(value) for value in text]
     often = Counter(found)
     keys = [exact if one is None or often[one] > 1 else one for exact, one in zip(text, found, strict=True)]
@@ -215,7 +217,7 @@ def case_keys(case_ids: Iterable[Any]) -> Objects:
 
 def case_notes(case_ids: Iterable[Any]) -> list[str]:
     """Return what to say about case ids that differ in spelling only: they stay different cases."""
-    text, _ = _distinct(map(str, case_ids))
+    text, _ = _distinct(map(str, _listed_values(case_ids)))
     spellings = _spellings([canonical_id(value) for value in text], text)
     if not spellings:
         return []
@@ -297,13 +299,18 @@ def _distinct(values: Iterable[Any]) -> tuple[list[Any], NDArray[np.int64]]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         unique, of_value = np.unique(values, return_inverse=True)
         return list(unique), of_value.reshape(-1).astype(np.int64)
-    listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    listed = _listed_values(values)
     try:
         places = {value: place for place, value in enumerate(dict.fromkeys(listed))}
     except TypeError:  # lists and the like
         listed = [_text(value) for value in listed]
         places = {value: place for place, value in enumerate(dict.fromkeys(listed))}
     return list(places), np.fromiter((places[value] for value in listed), np.int64, len(listed))
+
+
+def _listed_values(values: Iterable[Any]) -> list[Any]:
+    as_list = getattr(values, "tolist", None)  # pandas is slow when its values are taken one by one
+    return list(values) if as_list is None else list(as_list())
 
 
 def _sorted(ids: Iterable[str]) -> list[str]:

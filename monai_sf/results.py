@@ -155,7 +155,7 @@ class Results:
         for column in ("case_id", "label"):
             if column not in self.cases:
                 raise ResultsError(f"case table has no column {column!r}; it has {list(self.cases.columns)}")
-        if absent := sum(map(is_absent, self.cases["case_id"])):
+        if absent := sum(map(is_absent, self.cases["case_id"].tolist())):
             raise ResultsError(f"{absent} case ids are empty: name every case, so that it is known again")
         ids = self.cases["case_id"].astype(str)  # as they are written and read again: 1 and "1" are one
         repeated = ids[ids.duplicated()]

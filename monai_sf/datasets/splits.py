@@ -158,7 +158,7 @@ def check_cases(cases: pd.DataFrame, needed: Sequence[str] = ()) -> None:
 
 
 def _check_unique(case_id: pd.Series) -> None:
-    if absent := sum(map(is_absent, case_id)):
+    if absent := sum(map(is_absent, case_id.tolist())):
         raise ValueError(f"{absent} case_id are empty")
     text = case_id.astype(str)  # as it will be written and read again: 1 and "1" are one
     twice = text[text.duplicated()].unique()
