@@ -20,6 +20,7 @@ MODULES = (
     "datasets.phantom",
     "datasets.lidc",
     "networks",
+    "checkpoints",
     "backbones",
     "losses",
     "inferers",

@@ -79,8 +79,8 @@ def merged_config() -> dict[str, Any]:
     if workflow is None:
         raise RuntimeError("merged_config() is for expressions in a config that `monai.bundle run` runs")
     config = {key: value for key, value in workflow.parser.get().items() if key != ConfigParser.meta_key}
-    config = as_written(config)
-    return _without_tracking(config) if _is_tracked(config) else config
+    config = dict(as_written(config))
+    return dict(_without_tracking(config)) if _is_tracked(config) else config
 
 
 def _is_tracked(config: Mapping[str, Any]) -> bool:

@@ -63,7 +63,7 @@ def session_of(workflow: ConfigWorkflow) -> Session:
     if isinstance(there, Session):
         return there
     session = Session()
-    workflow._monai_sf_session = session  # type: ignore[attr-defined]
+    workflow._monai_sf_session = session
     _run_within(session, workflow, "run")
     _run_within(session, workflow, "finalize")
     _run_within(session, workflow.parser, "get_parsed_content")
@@ -87,7 +87,7 @@ def _process_restored() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     cudnn = torch.backends.cudnn
     deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with warnings.catch_warnings(), torch.random.fork_rng(devices):
         try:
             yield

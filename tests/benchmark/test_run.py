@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 
 from benchmark.toy_bundle import write_bundle
-from monai_sf.benchmark import BenchmarkError
+from monai_sf.benchmark import BenchmarkError, marks
+from monai_sf.benchmark.tasks import Task
+from monai_sf.checkpoints import save_checkpoint, summarise_training
 
 RUN = "lung_nodule_ct/iid-confidnet-0"
 
@@ -129,6 +131,21 @@ def test_another_checkpoint_is_evaluated_anew(toy):
     states, _ = toy.run(methods=["confidnet"])
     assert states[f"{RUN}/train"] == "skipped"
     assert states[f"{RUN}/evaluate"] == "done"
+
+
+def test_a_checkpoint_that_is_not_the_one_of_the_training_is_trained_anew(tmp_path):
+    task = Task("d/r/train", "train", "d", (), str(tmp_path / "d" / "r"))
+    want = {"config": {}, "inputs": {}}
+    save_checkpoint(tmp_path / "d" / "r" / "best.pt", {"epoch": 1})
+    summarise_training(tmp_path / "d" / "r", {})
+    marks.write_mark(tmp_path, task.name, "complete", want, result={})
+    assert marks.examine(task, want, tmp_path).state == "complete"
+    (tmp_path / "d" / "r" / "best.pt").write_bytes(b"another")
+    found = marks.examine(task, want, tmp_path)
+    assert found.state == "stale"
+    assert "best.pt is not the file that the training wrote" in found.reason
+    with pytest.raises(ValueError, match=r"prepare\.json is damaged or gone: remove it"):
+        marks.result_of(tmp_path, "d/prepare", "digest")
 
 
 def test_a_result_that_was_removed_is_made_again(toy):
