@@ -18,6 +18,7 @@ OWN = {
     "ids": "",
     "methods": "",
     "image_files": "",
+    "redaction": "",
     "transforms": "",
     "datasets": "files ids image_files",
     "case_table": "",
@@ -53,12 +54,12 @@ OWN = {
     "results stages tracking transforms",
     "prediction": "case_table checkpoints datasets errors image_files files inferers locks networks scores",
     "bundle": "checkpoints datasets distributed errors files overrides sessions wiring",
-    "report": "evaluation files ids metrics results scores",
-    "benchmark": "case_table checkpoints datasets errors evaluation files ids locks methods metrics report "
-    "results scores wiring",
+    "report": "evaluation files ids metrics redaction results scores",
+    "benchmark": "case_table checkpoints datasets errors evaluation files ids locks methods metrics redaction "
+    "report results scores wiring",
 }
 
-_FILES = ("errors", "files", "ids", "image_files", "locks", "methods", "outputs")
+_FILES = ("errors", "files", "ids", "image_files", "locks", "methods", "outputs", "redaction")
 _LIGHT = (*_FILES, "datasets", "case_table", "results_format", "results_writer", "results", "bring_your_own")
 _NO_TABLES = ("transforms", "score_functions", "scores", "metrics", "heads", "networks", "inferers", "losses")
 

@@ -21,6 +21,7 @@ from monai_sf.benchmark.measures import Measure
 from monai_sf.benchmark.missing import Gap, describe
 from monai_sf.datasets import STUDIES
 from monai_sf.evaluation import GROUPS, preferred_method
+from monai_sf.redaction import folder_label, reason_in
 from monai_sf.scores import CSFS
 
 Column = tuple[str, ...]
@@ -293,7 +294,12 @@ def _dataset_notes(cells: pd.DataFrame) -> list[str]:
 def _run_notes(missing: Sequence[RunKey], collection: Collection) -> list[str]:
     notes = [f"missing run: {key}" for key in missing]
     notes += collection.notes
-    notes += [f"not finished: {folder}" for folder in collection.unfinished]
+    roots = collection.roots
+    notes += [f"not finished: {folder_label(folder, roots)}" for folder in collection.unfinished]
+    notes += [
+        f"left out: {folder_label(folder, roots)}, its results cannot be read: {reason_in(error, folder)}"
+        for folder, error in collection.left_out.items()
+    ]
     if len(collection.versions) > 1:
         found = sorted(collection.versions.items())
         counts = "; ".join(f"{text} ({n} run{'s' * (n != 1)})" for text, n in found)

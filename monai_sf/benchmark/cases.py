@@ -95,10 +95,7 @@ def groups_of_others(runs: Iterable[tuple[str, Path]]) -> dict[str, Known]:
     """Groups that runs without any may take, by dataset; empty where all runs have some, or none has.
 
     Args:
-        runs: dataset and folder of each.
-
-    Raises:
-        ResultsError: a folder is damaged.
+        runs: dataset and folder of each; those that cannot be read are passed over.
     """
     having: dict[str, dict[bool, list[Path]]] = {}
     for dataset, folder in runs:
@@ -109,8 +106,11 @@ def groups_of_others(runs: Iterable[tuple[str, Path]]) -> dict[str, Known]:
             continue
         groups: dict[str, dict[str, str]] = {}
         for folder in own[True]:
-            results = load_results(folder)
-            cases = CasesOfRun(results, {})
+            try:
+                results = load_results(folder)
+                cases = CasesOfRun(results, {})
+            except (ResultsError, OSError):  # it is left out, and named, when its turn comes
+                continue
             for test_set in results.test_sets.values():
                 known = cases.of(test_set)
                 if known.fingerprint not in groups:

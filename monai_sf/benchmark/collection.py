@@ -82,9 +82,11 @@ class Collection:
         measure: the metric that was resampled, and that tables show.
         runs: each run and its folder.
         unfinished: folders of evaluations that have not finished.
+        left_out: folders of results that cannot be read, and why.
         versions: of the software, as a run names them, and how many runs do.
         n_resamples: how many resamples were asked for.
         notes: what is to be said about the groups; no id.
+        roots: the folders in which runs were looked for.
     """
 
     cells: pd.DataFrame
@@ -93,9 +95,11 @@ class Collection:
     measure: Measure
     runs: dict[RunKey, Path]
     unfinished: tuple[Path, ...] = field(default=())
+    left_out: Mapping[Path, Exception] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
     n_resamples: int = 0
     notes: tuple[str, ...] = ()
+    roots: tuple[Path, ...] = field(default=())
 
 
 def find_runs(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
@@ -160,7 +164,8 @@ def collect(
 
     Raises:
         FileNotFoundError: see :func:`find_runs`.
-        ResultsError: a folder is damaged, or two folders hold the same run.
+        ResultsError: all folders are damaged (one that is among others is left out, and named with the
+            reason), or two folders hold the same run.
         ValueError: unknown metric or score, or a risk out of range.
     """
     shown = measure(metric, risk)
@@ -171,8 +176,13 @@ def collect(
         raise ValueError(f"n_resamples must be 0 or more, got {n_resamples}")
     folders, unfinished = find_runs(paths)
     runs: dict[RunKey, Path] = {}
+    left_out: dict[Path, Exception] = {}
     for folder in folders:
-        key = _key_of(folder)
+        try:
+            key = _key_of(folder)
+        except (ResultsError, OSError) as error:
+            left_out[folder] = error
+            continue
         if key in runs:
             raise ResultsError(
                 f"the run {key} occurs twice, in {runs[key]} and {folder}: leave one of them out"
@@ -187,21 +197,36 @@ def collect(
     known = groups_of_others((key.dataset, folder) for key, folder in runs.items())
     for number, (key, folder) in enumerate(runs.items(), 1):
         logger.info("%d of %d runs: %s", number, len(runs), key)
-        results = load_results(folder)  # names the folder in its errors
+        own: list[dict[str, Any]] = []
+        own_curves: dict[Judged, Float] = {}
+        own_resampled: dict[Judged, Float] = {}
         try:
-            versions[_versions(results.run)] += 1
+            results = load_results(folder)
             cases = CasesOfRun(results, known.get(key.dataset, {}))
-            notes |= dict.fromkeys(f"{key.dataset}: {text}" for text in cases.notes)
             for at, found, levels, draws in _judge(results, cases, key, csfs, n_resamples, seed):
-                rows += _rows(at, found, levels, risk, str(results.run["data_kind"]))
+                own += _rows(at, found, levels, risk, str(results.run["data_kind"]))
                 if levels is not None:
-                    curves[at] = np.interp(
+                    own_curves[at] = np.interp(
                         COVERAGES, *_points(levels.kept / levels.kept[-1], levels.wrong / levels.kept)
                     )
                 if draws is not None:
-                    resampled[at] = resampled_values(shown.of_levels, found.confidence, found.error, *draws)
-        except ResultsError as error:
-            raise ResultsError(f"{folder}: {error}") from error
+                    own_resampled[at] = resampled_values(
+                        shown.of_levels, found.confidence, found.error, *draws
+                    )
+        except (ValueError, OSError) as error:  # ResultsError, and what a metric cannot be computed of
+            left_out[folder] = error
+            continue
+        versions[_versions(results.run)] += 1
+        notes |= dict.fromkeys(f"{key.dataset}: {text}" for text in cases.notes)
+        rows += own
+        curves |= own_curves
+        resampled |= own_resampled
+    for folder, problem in left_out.items():
+        logger.warning("left out: %s: %s", folder, problem)
+    runs = {key: folder for key, folder in runs.items() if folder not in left_out}
+    if not runs:
+        reasons = "\n".join(f"{folder}: {problem}" for folder, problem in left_out.items())
+        raise ResultsError(f"no results can be read:\n{reasons}")
     return Collection(
         pd.DataFrame(rows),
         curves,
@@ -209,9 +234,11 @@ def collect(
         shown,
         runs,
         tuple(unfinished),
+        left_out,
         versions,
         n_resamples,
         tuple(notes),
+        tuple(Path(path).resolve() for path in paths),
     )
 
 
@@ -308,14 +335,17 @@ def _read(folder: Path) -> dict[str, Any]:
 def _is_validation(folder: Path) -> bool:
     try:
         return _read(folder).get("test_sets") == ["val"]
-    except ValueError:
+    except (ValueError, RecursionError, OSError):
         return False  # opening it will say what is wrong
 
 
 def _key_of(folder: Path) -> RunKey:
     try:
         run = _read(folder)
-        return RunKey(str(run["dataset"]), str(run["study"]), str(run["method"]), int(run["seed"]))
-    except (ValueError, KeyError, TypeError):
+        key = RunKey(str(run["dataset"]), str(run["study"]), str(run["method"]), run["seed"])
+    except (ValueError, KeyError, RecursionError):
         load_results(folder)  # says what is wrong with it
         raise
+    if type(key.seed) is not int:
+        raise ResultsError(f"{folder / 'run.json'}: seed must be an integer, got {key.seed!r}")
+    return key

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from monai_sf.benchmark.aggregate import Table, table_of
+from monai_sf.benchmark.cleaning import cleaned
 from monai_sf.benchmark.collection import RESAMPLES, RunKey, collect
 from monai_sf.benchmark.format import tidy
 from monai_sf.benchmark.html import html_of
@@ -24,7 +25,7 @@ from monai_sf.benchmark.text import text_of, text_of_comparison
 from monai_sf.case_table import csv_text
 from monai_sf.evaluation import benchmark_table
 from monai_sf.files import refuse_unwritable, write_json, write_text
-from monai_sf.results import load_results
+from monai_sf.results import ResultsError, load_results
 from monai_sf.scores import PAPER_CSFS
 
 #: The manifest: which files of the folder are ours, to be replaced by the next call.
@@ -37,7 +38,8 @@ def write_table(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[
     """Print the AURC of several runs' confidence scores, in per cent, and write it as CSV.
 
     Args:
-        runs: folders with results of one dataset, see :func:`monai_sf.results.load_results`.
+        runs: folders with results of one dataset, see :func:`monai_sf.results.load_results`. Those that
+            cannot be read are left out and named, unless there is no other.
         path: the CSV file to write: one row a CSF, columns iid, cor, acq, man as far as there are such test
             sets; an empty cell where a score was not run.
 
@@ -45,17 +47,27 @@ def write_table(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[
         The table, in per cent.
 
     Raises:
-        FileNotFoundError: a folder holds no finished results.
+        FileNotFoundError: the only folder holds no finished results.
         FileExistsError: ``path`` is there and is no such table.
-        ResultsError: a folder is damaged.
+        ResultsError: no folder can be read; all reasons are named.
         OSError: the file cannot be written.
     """
     refuse_unwritable(path, "CSF,")
-    table = 100 * benchmark_table([load_results(run) for run in runs])
+    loaded, problems = [], []
+    for run in runs:
+        try:
+            loaded.append(load_results(run))
+        except (ResultsError, OSError) as error:
+            if len(runs) == 1:
+                raise
+            problems.append(f"left out: {run}: {error}")
+    if not loaded:
+        raise ResultsError("no results can be read:\n" + "\n".join(problems))
+    table = 100 * benchmark_table(loaded)
     table = table.loc[[csf for csf in PAPER_CSFS if csf in table.index]]
     write_text(path, csv_text(table.round(4).rename_axis("CSF").reset_index()))
     shown = table.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-")
-    print(f"\nAURC in per cent, lower is better\n{shown}\n\ntable: {path}")
+    print("\n".join([f"\nAURC in per cent, lower is better\n{shown}\n\ntable: {path}", *problems]))
     return table
 
 
@@ -94,7 +106,8 @@ def write_tables(
     Raises:
         FileNotFoundError: no finished results.
         FileExistsError: the folder holds files of the same names that no earlier call has written.
-        ResultsError: a folder is damaged, or two hold the same run.
+        ResultsError: all folders are damaged (one among others is left out, and the notes name it with the
+            reason), or two hold the same run.
         ValueError: an unknown metric, score or reference, or an argument out of range.
         OSError: a file cannot be written.
     """
@@ -109,8 +122,8 @@ def write_tables(
         raise ValueError(f"reference must be one of {', '.join(csfs)}, got {reference!r}")
     refuse_unwritable(folder / MANIFEST, _MANIFEST_START)
     _check_ours(folder, _TABLES)
-    collection = collect(runs, metric=metric, risk=risk, csfs=csfs, n_resamples=n_resamples, seed=seed)
-    wanted = [RunKey(*key) for key in expected]
+    collected = collect(runs, metric=metric, risk=risk, csfs=csfs, n_resamples=n_resamples, seed=seed)
+    collection, wanted = cleaned(collected, [RunKey(*key) for key in expected])
     table = table_of(collection, expected=wanted)
     per_shift = table_of(collection, per_shift=True, expected=wanted)
     comparison = compare_with_paper(table) if compare_paper else None

@@ -5,6 +5,7 @@ import os
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from monai_sf.benchmark.aggregate import average, table_of
@@ -238,23 +239,46 @@ def test_the_same_run_twice_names_both_folders(runs):
         runs.collect()
 
 
-def test_a_damaged_folder_is_named(runs):
-    runs.add()
-    (runs.root / "chest_xray/iid-confidnet-0/results/cases.csv").write_text("changed")
-    with pytest.raises(ResultsError, match="iid-confidnet-0"):
-        runs.collect()
+def damage(folder, what):
+    if what == "case table":
+        (folder / "cases.csv").write_text("changed")
+    elif what == "text":
+        (folder / "run.json").write_text("{")
+    elif what == "deep":
+        (folder / "run.json").write_text("[" * 100_000)
+    elif what == "seed":
+        reseal(folder, seed=1.5)
+    elif what == "NaN":
+        file = folder / "iid/logits.npy"
+        logits = np.load(file)
+        logits[3] = np.nan
+        np.save(file, logits)
+        files = json.loads((folder / "run.json").read_text())["files"]
+        reseal(folder, files=files | {"iid/logits.npy": sha256_of(file)})
 
 
-def test_nan_outputs_name_the_folder(runs):
+def reseal(folder, **changes):
+    mark = folder / "run.json"
+    mark.write_text(json.dumps(seal(json.loads(mark.read_text()) | changes)))
+
+
+@pytest.mark.parametrize("what", ["case table", "text", "deep", "seed", "NaN"])
+def test_a_damaged_folder_is_left_out_and_named_with_the_reason(runs, what, caplog):
     runs.add()
-    file = runs.root / "chest_xray/iid-confidnet-0/results/iid/logits.npy"
-    logits = np.load(file)
-    logits[3] = np.nan
-    np.save(file, logits)
-    mark = file.parents[1] / "run.json"
-    run = json.loads(mark.read_text())
-    mark.write_text(json.dumps(seal(run | {"files": run["files"] | {"iid/logits.npy": sha256_of(file)}})))
-    with pytest.raises(ResultsError, match=r"iid-confidnet-0.*logits is NaN or infinite for 1 cases: c3"):
+    alone = runs.collect()
+    runs.add(seed=1)
+    folder = runs.root / "chest_xray/iid-confidnet-1/results"
+    damage(folder, what)
+    collection = runs.collect()
+    pd.testing.assert_frame_equal(collection.cells, alone.cells)
+    assert collection.runs == alone.runs
+    assert collection.curves.keys() == alone.curves.keys()
+    assert str(folder) in caplog.text
+    (note,) = [n for n in table_of(collection).notes if "left out" in n]
+    assert note.startswith("left out: chest_xray/iid-confidnet-1, its results cannot be read: ")
+    assert str(runs.root) not in note
+    damage(runs.root / "chest_xray/iid-confidnet-0/results", "text")
+    with pytest.raises(ResultsError, match=r"(?s)no results can be read:.*confidnet-0.*confidnet-1"):
         runs.collect()
 
 
@@ -316,12 +340,11 @@ def test_a_folder_that_cannot_be_read_is_not_left_out(runs, monkeypatch):
         find_runs([runs.root])
 
 
-def test_seeds_that_are_no_numbers(runs):
-    run = runs.add().run
-    file = runs.root / "chest_xray/iid-confidnet-0/results/run.json"
-    assert run["seed"] == 0
-    file.write_text(json.dumps(seal(json.loads(file.read_text()) | {"seed": "first"})))
-    with pytest.raises(ResultsError, match="seed 'first' .expected an integer"):
+@pytest.mark.parametrize("seed", ["first", 1.5, True, None])
+def test_seeds_that_are_no_integers(runs, seed):
+    runs.add()
+    reseal(runs.root / "chest_xray/iid-confidnet-0/results", seed=seed)
+    with pytest.raises(ResultsError, match="seed must be an integer"):
         runs.collect()
 
 

@@ -266,6 +266,38 @@ def test_names_are_escaped(runs, tmp_path):
     assert all(file.parent == tmp_path / "out" for file in files.values())
 
 
+@pytest.mark.parametrize(
+    "secret", ["/home/jdoe/a-b/x", "jdoe-pc:/export/x", "a-jdoe@pc7", "http://u:jdoe@h/x"]
+)
+def test_no_path_host_or_user_is_in_any_file(runs, tmp_path, secret):
+    root = tmp_path / "private"
+    for seed in (0, 1):
+        run = runs.add(seed=seed, corruptions=("x",))
+        for s in run.test_sets.values():
+            if s.corruption:  # what a name may be is decided elsewhere
+                object.__setattr__(s, "corruption", secret)
+        named = {"dataset": secret, "study": f"{secret}1", "method": secret}
+        about = {**run.run, **named, "versions": {"torch": f"{secret}{seed}"}}
+        type(run)(about, run.cases, run.test_sets).save(root / f"jdoe@pc7/{seed}/results")
+    for name, file in (("killed", "cases.csv"), ("bad", "run.json")):
+        (root / f"jdoe@pc7/{name}").mkdir()
+        (root / f"jdoe@pc7/{name}/{file}").write_text("{")
+    expected = [(secret, f"{secret}1", secret, 0), (secret, secret, "confidnet", 1)]
+    files = write_tables([root], tmp_path / "out", n_resamples=20, expected=expected)
+    assert len(files) > 10
+    for file in files.values():
+        text = file.read_bytes().decode("latin-1")
+        coded = re.findall(r"base64,([A-Za-z0-9+/=]+)", text)
+        text += "".join(base64.b64decode(c).decode("latin-1") for c in coded)
+        assert "jdoe" not in text + file.name
+        assert str(tmp_path) not in text
+    notes = files["text"].read_text()
+    assert "not finished: [removed]/killed" in notes
+    assert "left out: [removed]/bad, its results cannot be read: " in notes
+    missing = re.findall("missing run: (.*)", notes)  # and not the one that is there; below both tables
+    assert [m.replace("removed", "path") for m in missing] == ["[path]/[path] 2/confidnet/seed 1"] * 2
+
+
 def contrast(one, other):
     def luminance(rgb):
         parts = [c / 255 for c in rgb]

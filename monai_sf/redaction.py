@@ -1,0 +1,185 @@
+"""The one place that cleans text before it goes into a page or table that leaves the house.
+
+No pattern knows every name of a person; what these know is how paths, hosts, users and passwords are written.
+From where a path begins, the rest of its line goes (or of its quotation): folders have blanks in their names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Names", "folder_label", "reason_in", "redacted", "redacted_text"]
+
+PATH, REMOVED = "[path]", "[removed]"
+
+#: A name longer than this is cut: it is a name on a page, not a text to be read.
+LONGEST_NAME = 200
+
+# Every alternative begins where no other match of it can have begun before, so that the search is linear.
+_FOUND = re.compile(
+    r"""
+    (?P<kept>https://(?:www\.)?(?:doi|dx\.doi|arxiv)\.org/[^\s'"<>@?\#:]*(?=[\s'"<>)]|$))
+    | (?P<path>
+        (?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*://  # any URL
+      | (?<![A-Za-z0-9])(?:file|mailto|smb|nfs|sftp|ssh):(?=\S)
+      | (?<![A-Za-z0-9])[A-Za-z]:[\\/]  # drive
+      | \\\\(?=\S)  # network share
+      | (?<![\w\\])\\[^\s\\/]+\\  # from the root of a drive
+      | (?<![\w.-])[\w.-]+\\(?=\w)  # DOMAIN\user, a relative folder
+      | (?<![\w.-])[\w.-]+:[/~](?=\S)  # host:/folder
+      | (?<![^\W_])~(?:[/\\]|[A-Za-z_])  # home folders
+      | (?<![\w.)\]</])/+(?=[^\s/=*>\[])
+      | (?<=<)/+(?![\w-]+\s*>)(?=[\w.~])
+      | (?<![\w.])\.{1,2}[/\\](?=\S)
+      | \$\{?[A-Z_][A-Z0-9_]*\}?[/\\](?=\S) | %\w+%[/\\]  # $HOME/folder
+      | (?<![A-Za-z0-9_.-])(?i:home|users|usr|mnt|export|scratch|nfs|srv|volumes)[/\\](?=\S)
+      | (?<![^\s'"])[^\s'"%]*%(?i:2f|5c|3a)  # encoded as in a URL
+      | (?<![A-Za-z0-9])(?i:user(?:_?name)?|login|passw(?:or)?d|pwd|token|secret|api[_-]?key|host(?:_?name)?)
+        ["']?\s{0,3}[=:]\s{0,3}(?=[^\s\[])
+      )
+    | (?P<address>  # user@host, but neither AP@50 nor a reference of MONAI's configs
+        (?<![^\s'"<>(){}\[\],;=|])[^\s'"<>(){}\[\],;=|@$]*\w@(?!\d|\w\b)[^\s'"<>(){}\[\],;|]+
+      )
+    | (?P<token>
+        (?<![\d.])[0-2](?:\.\d+){5,}  # UIDs of DICOM
+      | (?<![\d.])(?:10|127|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d{1,3}){2,3}(?![\d.])(?::\d+)?
+      | (?<![\d.])\d{1,3}(?:\.\d{1,3}){3}:\d+
+      | (?<![\w.-])[\w-]+(?:\.[\w-]+)*\.(?:local|lan|internal|intranet|intern|corp|localdomain)(?![\w-]|\.\w)
+      )
+    """,
+    re.VERBOSE,
+)
+# entries of a config that hold a folder, file or address, relative ones too
+_PATH_KEYS = re.compile(
+    r"(?:dir|directory|path|file|filename|folder|root|uri|url|server|bucket|mount|address)s?$", re.IGNORECASE
+)
+_SECRET_KEYS = re.compile(
+    r"user|host|login|e-?mail|passw|pwd|token|secret|home|credential|api_?key|auth", re.IGNORECASE
+)
+_QUOTED = re.compile(r"""(['"])(?:(?!\1).)*\1""")
+
+
+def redacted_text(text: str) -> str:
+    """Return a text without paths, URLs, hosts, user names before a host, passwords and DICOM UIDs.
+
+    A cleaned text stays as it is when it is cleaned again. Links to publications (doi.org, arxiv.org) stay.
+
+    Args:
+        text: any text; what cannot be encoded in UTF-8 becomes a question mark.
+    """
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()
+    parts, position = [], 0
+    while found := _FOUND.search(text, position):
+        start, end, kind = found.start(), found.end(), found.lastgroup
+        parts.append(text[position:start])
+        if kind == "address" and re.search(r"[/\\]", found[0]):
+            kind = "path"
+        if kind == "kept":
+            parts.append(found[0])
+        elif kind == "path":
+            end = max(end, _end(text, start))
+            parts.append(PATH)
+        else:
+            parts.append(REMOVED)
+        position = end
+    return "".join([*parts, text[position:]])
+
+
+def _end(text: str, start: int) -> int:
+    """Where the line of a path ends, or the quotation that it stands in."""
+    newline = text.find("\n", start)
+    line_end = len(text) if newline < 0 else newline
+    before = text[start - 1] if start else ""
+    closing = {"'": "'", '"': '"', "`": "`", "‘": "’", "“": "”", "«": "»"}.get(before)
+    quotation_end = text.rfind(closing, start, line_end) if closing else -1
+    return line_end if quotation_end < 0 else quotation_end
+
+
+def redacted(value: Any) -> Any:
+    """Return a copy of JSON-like content, every text cleaned as :func:`redacted_text` does.
+
+    Values of keys such as ``password`` or ``user`` are removed whatever they are, and those of keys such as
+    ``dataset_dir`` are paths even where they do not look like one.
+    """
+    if isinstance(value, Mapping):
+        names = Names()
+        return {
+            names(str(key)): REMOVED
+            if _SECRET_KEYS.search(str(key))
+            else _without_folders(item)
+            if _PATH_KEYS.search(str(key))
+            else redacted(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [redacted(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()  # a number of NumPy
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return redacted_text(str(value))
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, str) and value:
+        # of an expression or reference of MONAI's configs the texts in it are folders
+        return redacted_text(_QUOTED.sub(rf"\1{PATH}\1", value)) if value[0] in "$@%" else PATH
+    if isinstance(value, (list, tuple)):
+        return [_without_folders(item) for item in value]
+    return redacted(value)
+
+
+class Names:
+    """Clean names that differ where the names differ: two paths become ``[path]`` and ``[path] 2``.
+
+    Args:
+        form: what else to do with a clean name, such as to write it in words.
+    """
+
+    def __init__(self, form: Callable[[str], str] = str) -> None:
+        self._form = form
+        self._clean: dict[str, str] = {}
+        self._used: set[str] = set()
+
+    def __call__(self, name: str) -> str:
+        """Return the clean name; the same one each time."""
+        if name not in self._clean:
+            clean = self._form(redacted_text(name))
+            if len(clean) > LONGEST_NAME:
+                clean = clean[:LONGEST_NAME] + "…"
+            choices = (clean if n == 1 else f"{clean} {n}" for n in range(1, len(self._used) + 2))
+            self._clean[name] = next(choice for choice in choices if choice not in self._used)
+            self._used.add(self._clean[name])
+        return self._clean[name]
+
+
+def folder_label(folder: Path, roots: tuple[Path, ...] = ()) -> str:
+    """Return what a run's folder is called on a page: its place below one of the roots, or its name.
+
+    Folders of users, and those at the root of a disk, have no name that may be told.
+    """
+    place = folder.parent if folder.name == "results" else folder
+    for root in roots:
+        if place != root and place.is_relative_to(root):
+            return "/".join(map(redacted_text, place.relative_to(root).parts))
+    above = place.parent
+    is_private = not place.name or above.parent == above or above.name.lower() in ("home", "users")
+    return "a run" if is_private else redacted_text(place.name)
+
+
+def reason_in(error: Exception, folder: Path | None = None) -> str:
+    """Return the first line of an error for a page: the run's folder is left out of it, other paths cut."""
+    text = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    if folder is not None:
+        text = (
+            text.replace(f"{folder}: ", "")
+            .replace(f"{folder}{os.sep}", "")
+            .replace(str(folder), "the folder")
+        )
+    text = redacted_text(text).rstrip(".")
+    return text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "…"
