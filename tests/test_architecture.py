@@ -55,8 +55,8 @@ OWN = {
     "prediction": "case_table checkpoints datasets errors image_files files inferers locks networks scores",
     "bundle": "checkpoints datasets distributed errors files overrides sessions wiring",
     "report": "evaluation files ids metrics redaction results scores",
-    "benchmark": "case_table checkpoints datasets errors evaluation files ids locks methods metrics redaction "
-    "report results scores wiring",
+    "benchmark": "case_table checkpoints datasets errors evaluation files ids locks methods metrics "
+    "redaction report results scores wiring",
 }
 
 _FILES = ("errors", "files", "ids", "image_files", "locks", "methods", "outputs", "redaction")

@@ -49,7 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--anonymous", action="store_true",
-        help="replace case ids by numbers, leave out columns that could identify a person",
+        help="replace case ids by numbers; leave out the configuration and all columns that are not known to "
+        "be harmless or named with --columns",
+    )  # fmt: skip
+    parser.add_argument(
+        "--columns", nargs="+", metavar="NAME",
+        help="columns of the case table to show, no others (default: all that no page must hold back; with "
+        "--anonymous those of a published dataset that are known to be harmless)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of sampling and map (default: %(default)s)")
     options = parser.parse_args(arguments)

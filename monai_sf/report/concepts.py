@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-from monai_sf.report import privacy, words
+from monai_sf.report import words
+from monai_sf.report.privacy import Privacy
 from monai_sf.report.runs import Run
 
 CLUSTERS = 9
@@ -43,7 +44,7 @@ def typical(points: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
     return np.array(closest, np.int64)[np.argsort(-sizes, kind="stable")]
 
 
-def concepts(run: Run, seed: int, anonymous: bool) -> list[dict[str, Any]]:
+def concepts(run: Run, seed: int, hide: Privacy) -> list[dict[str, Any]]:
     """Typical sampled cases by column and domain, JSON-able; empty without an embedding.
 
     The first column is the class, the others are those of the case table that have 2 to 8 values.
@@ -53,14 +54,14 @@ def concepts(run: Run, seed: int, anonymous: bool) -> list[dict[str, Any]]:
     usable: NDArray[np.bool_] = np.asarray(np.isfinite(run.embedding).all(axis=1))
     domain = np.array([words.domain_title(s, run.results.run) for s in run.sets], object)[run.sample.test_set]
     names = np.array([str(n) for n in run.results.run["class_names"]], object)
-    cases = run.results.cases.iloc[run.rows()]
-    columns = {"class": names[cases["label"].to_numpy()]}
-    for column, values in privacy.shown_columns(cases, anonymous).items():
+    rows = run.rows()
+    columns = [("class", names[run.results.cases["label"].to_numpy()[rows]])]
+    for column, values in hide.table(run.results, rows).items():
         if 2 <= values.nunique() <= MAX_VALUES and column != "group":
-            columns[column] = values.to_numpy(object)
+            columns.append((column, values.to_numpy(object)))
     return [
         {"column": name, "groups": _groups(values, domain, usable, run.embedding, seed)}
-        for name, values in list(columns.items())[:MAX_COLUMNS]
+        for name, values in columns[:MAX_COLUMNS]
     ]
 
 

@@ -1,4 +1,4 @@
-"""Arrays inside a JSON document: the numbers in binary blocks, the JSON holds where they are."""
+"""The page's data as one JSON document: numbers in binary blocks beside it, all text cleaned on its way."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import base64
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from monai_sf.redaction import redacted, redacted_text
 
 #: NumPy's name of a dtype to that of JavaScript's typed array, little-endian.
 TYPES = {
@@ -28,15 +31,29 @@ TYPES = {
 BLOCKS = ("counts", "points")
 
 
+class Place(dict[str, Any]):
+    """Stands in the document for an array: ``{"$array": [type, offset, length, block]}``."""
+
+
+@dataclass(frozen=True)
+class AsText:
+    """Content with keys of others, such as a configuration: it goes into the document as one text.
+
+    So no key of it can be taken for a mark of the document, and JavaScript rounds and reorders nothing.
+    """
+
+    content: Any
+
+
 @dataclass
 class Packer:
     """Collects arrays; what :meth:`add` returns stands for the array in the JSON document."""
 
     _parts: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     _length: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    _known: dict[tuple[str, str, bytes], dict[str, Any]] = field(default_factory=dict)
+    _known: dict[tuple[str, str, bytes], Place] = field(default_factory=dict)
 
-    def add(self, array: ArrayLike, dtype: str, block: str = "points") -> dict[str, Any]:
+    def add(self, array: ArrayLike, dtype: str, block: str = "points") -> Place:
         """Append an array, flattened in C order; one that is there already is not stored again.
 
         Args:
@@ -59,7 +76,7 @@ class Packer:
             offset = self._length[block] + -self._length[block] % 8  # typed arrays need aligned offsets
             self._parts[block] += [b"\0" * (offset - self._length[block]), data]
             self._length[block] = offset + len(data)
-            self._known[key] = {"$array": [TYPES[kind.name], offset, given.size, BLOCKS.index(block)]}
+            self._known[key] = Place({"$array": [TYPES[kind.name], offset, given.size, BLOCKS.index(block)]})
         return self._known[key]
 
     def base64(self) -> list[str]:
@@ -68,11 +85,28 @@ class Packer:
 
 
 def script_json(content: Any) -> str:
-    """JSON for the inside of a ``<script>`` element of an inert type.
+    """JSON for the inside of a ``<script>`` element of an inert type, all text cleaned.
 
     Every ``<``, ``>`` and ``&`` becomes an escape, so that no text of the data can end the element.
+
+    Raises:
+        ValueError: a number is NaN or infinite, or a key is the mark of an array.
     """
-    text = json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(_clean(content), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, Place):
+        return value
+    if isinstance(value, AsText):
+        return json.dumps(redacted(value.content), ensure_ascii=False, indent=2)
+    if isinstance(value, str):
+        return redacted_text(value)
+    if isinstance(value, Mapping):
+        if "$array" in value:
+            raise ValueError("only an array may have the key $array: keys of data go in AsText")
+        return {key: _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,10 +15,12 @@ import jinja2
 from bokeh.resources import Resources
 
 from monai_sf.files import refuse_unwritable, write_text
+from monai_sf.redaction import redacted
 from monai_sf.report import plots, words
-from monai_sf.report.folders import load_runs
+from monai_sf.report.folders import LeftOut, load_runs
 from monai_sf.report.packing import Packer, script_json
 from monai_sf.report.payload import document
+from monai_sf.report.privacy import Privacy, cleaned
 from monai_sf.report.runs import Run, evaluate
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.results import Results, ResultsError
@@ -71,6 +73,7 @@ def build_report(
     max_images: int = 10_000,
     thumbnail_size: int = 64,
     anonymous: bool = False,
+    columns: Iterable[str] | None = None,
     seed: int = 0,
 ) -> Path:
     """Write the report of one or several runs of one dataset: one file that opens without network.
@@ -88,7 +91,12 @@ def build_report(
             seconds for 1,000.
         max_images: how many thumbnails the page holds in all, about 1 kB each; failures come first.
         thumbnail_size: side of a thumbnail in pixels, a multiple of 16.
-        anonymous: replace case ids by numbers and leave out columns that could identify a person.
+        anonymous: replace case ids by numbers, and leave out the configuration, descriptions, names of
+            domains (unless ``columns`` has ``source``), names of classes that hold cases of one group only
+            (unless it has ``label_name``), and all columns of the case table but those of a published dataset
+            that are known to be harmless. The log names what is left out.
+        columns: of the case table, those that the page shows; None for all but paths, labels and DICOM's
+            identifying attributes, and in an anonymous report for the harmless ones.
         seed: of the sampling and the embedding.
 
     Returns:
@@ -97,7 +105,7 @@ def build_report(
     Raises:
         ResultsError: no results, runs of more than one dataset or kind of data, or nothing to show in them.
         FileNotFoundError: the only folder holds no results, or unfinished ones.
-        ValueError: an argument is outside its range.
+        ValueError: an argument is outside its range, or a column is not there or never shown.
         FileExistsError: the output is there and is no report.
         OSError: the file cannot be written.
     """
@@ -112,24 +120,36 @@ def build_report(
         raise ResultsError("results is empty: give at least one run")
     refuse_unwritable(output, _START)
     sheets = Sheets(thumbnail_size)
-    loaded, notes = load_runs(given, anonymous)
+    left_out = LeftOut(anonymous)
+    loaded = load_runs(given, left_out)
+    if not loaded:
+        left_out.refuse()
     kinds = {(str(r.run["dataset"]), str(r.run["data_kind"])) for r, _ in loaded}
     if len(kinds) > 1:
         raise ResultsError(f"a report is about one dataset, got {sorted(kinds)}: make one report for each")
+    columns = None if columns is None else tuple(columns)
+    hide = Privacy.of([r for r, _ in loaded], anonymous, columns)
+    clean = cleaned([r for r, _ in loaded], anonymous, columns)
     runs: list[Run] = []
-    for results_of_run, folder in loaded:
-        about = "{study}, {method}, seed {seed}".format(**results_of_run.run)
-        logger.info("run %d of %d: %s", len(runs) + 1, len(loaded), about)
-        runs.append(evaluate(results_of_run, max_points, seed, folder))
+    for number, (run, (given_run, folder)) in enumerate(zip(clean, loaded, strict=True), 1):
+        about = "{study}, {method}, seed {seed}".format(**given_run.run)
+        logger.info("run %d of %d: %s", number, len(clean), about)
+        try:
+            runs.append(evaluate(run, max_points, seed, folder))
+        except (ValueError, OSError) as error:  # ResultsError, and what the metrics cannot be computed of
+            left_out.add(folder or given_run, error)
+    if not runs:
+        left_out.refuse()
     packer = Packer()
     settings = {
         "coverage": coverage, "max_points": max_points, "max_images": max_images,
         "thumbnail_size": thumbnail_size, "anonymous": anonymous, "seed": seed,
+        "columns": "by default" if columns is None else ", ".join(columns),
     }  # fmt: skip
     content = document(
         runs, packer, sheets,
-        max_images=max_images, anonymous=anonymous, coverage=coverage, seed=seed, settings=settings,
-        notes=notes,
+        max_images=max_images, hide=hide, coverage=coverage, seed=seed, settings=settings,
+        notes=[*left_out.notes, *hide.note([run.results for run in runs])],
     )  # fmt: skip
     first = runs[0].results.run
     html = _render(
@@ -162,7 +182,7 @@ def _render(content: dict[str, Any], packer: Packer, sheets: Sequence[bytes], **
         figures=script_json(plots.items()),
         arrays=packer.base64(),
         sheets=[base64.b64encode(sheet).decode("ascii") for sheet in sheets],
-        **text,
+        **redacted(text),
     )
 
 

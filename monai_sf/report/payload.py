@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sf.evaluation import benchmark_table, preferred_methods
-from monai_sf.report import privacy, words
+from monai_sf.report import words
 from monai_sf.report.concepts import concepts
 from monai_sf.report.disagreement import missed_and_caught
 from monai_sf.report.packing import Packer
+from monai_sf.report.privacy import Privacy
 from monai_sf.report.provenance import provenance
 from monai_sf.report.runs import Run
 from monai_sf.report.sampling import water_fill
@@ -28,36 +27,7 @@ from monai_sf.scores import CSFS, PAPER_CSFS
 
 #: int16 coordinates reach from -FIELD to FIELD; what lies farther out is drawn at the border.
 FIELD = 1.6
-#: Columns of the case table that a case's card has room for.
-MAX_COLUMNS = 12
 MISSING = -32768
-
-
-@dataclass(frozen=True)
-class Privacy:
-    """What is written about single cases.
-
-    Attributes:
-        numbers: case id to the text that stands for it.
-        anonymous: whether ids are replaced, and columns that could identify someone left out.
-    """
-
-    numbers: Mapping[str, str]
-    anonymous: bool
-
-    @classmethod
-    def of(cls, runs: Sequence[Run], anonymous: bool) -> Privacy:
-        """One number for every case id, the same in all runs."""
-        ids = dict.fromkeys(str(i) for run in runs for i in run.results.cases["case_id"])
-        if anonymous:
-            return cls({i: f"case {n}" for n, i in enumerate(ids, 1)}, anonymous)
-        shown = {i: privacy.shown_id(i) for i in ids}
-        # files of the same name in different folders stay different cases
-        often = Counter(shown.values())
-        return cls(
-            {i: s if often[s] == 1 else f"{s} (case {n})" for n, (i, s) in enumerate(shown.items(), 1)},
-            anonymous,
-        )
 
 
 def document(
@@ -66,15 +36,14 @@ def document(
     sheets: Sheets,
     *,
     max_images: int,
-    anonymous: bool,
+    hide: Privacy,
     coverage: int,
     seed: int,
     settings: Mapping[str, Any],
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    """Everything the page shows, JSON-able; arrays go to ``packer``, pictures to ``sheets``."""
+    """What the page shows, for ``script_json``; arrays go to ``packer``, pictures to ``sheets``."""
     first = runs[0].results.run
-    hide = Privacy.of(runs, anonymous)
     table = benchmark_table([run.results for run in runs])
     budgets = water_fill([len(run.sample.position) for run in runs], max_images)
     used = [name for name in CSFS if any(name in run.csfs for run in runs)]
@@ -137,11 +106,11 @@ def _run(
         "csfs": [_csf(run, name, packer) for name in run.csfs],
         "missed": _missed(run, packer),
         "notes": list(run.notes),
-        "concepts": concepts(run, seed, hide.anonymous),
+        "concepts": concepts(run, seed, hide),
         "sweep": sweep(run, packer, sheets, seed, max_images > 0, name_of),
         "cases": {
             "id": [hide.numbers[str(i)] for i in cases["case_id"]],
-            "columns": _columns(cases, packer, hide.anonymous),
+            "columns": _columns(run, used, packer, hide),
         },
         "points": {
             "count": len(rows),
@@ -245,9 +214,9 @@ def _thumbnails(run: Run, sheets: Sheets, budget: int) -> NDArray[np.int64]:
     return numbers
 
 
-def _columns(cases: pd.DataFrame, packer: Packer, anonymous: bool) -> list[dict[str, Any]]:
+def _columns(run: Run, rows: NDArray[np.int64], packer: Packer, hide: Privacy) -> list[dict[str, Any]]:
     columns = []
-    for name, texts in list(privacy.shown_columns(cases, anonymous).items())[:MAX_COLUMNS]:
+    for name, texts in hide.table(run.results, rows).items():
         codes, values = pd.factorize(texts)
         columns.append({"name": name, "values": list(values), "codes": packer.add(codes, "uint32")})
     return columns

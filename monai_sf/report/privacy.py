@@ -1,26 +1,30 @@
-"""What a report must not tell: paths, user names and, on request, case ids."""
+"""What a report must not tell: paths and users, and on request who the cases are.
+
+Every run passes :func:`cleaned` before anything is made of it, and all text of the page passes
+:func:`~monai_sf.redaction.redacted_text` once more where it is written.
+"""
 
 from __future__ import annotations
 
+import copy
+import logging
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-# absolute POSIX paths, home folders, drive letters, UNC shares and file URLs
-_PATH = re.compile(
-    r"""(?:file://\S*)|(?:(?<![A-Za-z])[A-Za-z]:[\\/][^\s"'<>|,;]*)|(?:\\\\[^\s"'<>|,;]+)"""
-    r"""|(?:(?<![\w.:/])~?/[^\s"'<>|,;:)\]}]+)|(?:(?<![\w./])(?:\.\.[\\/])+[^\s"'<>|,;:)\]}]+)"""
-)
-# a text that is a path as a whole may hold spaces
-_WHOLE_PATH = re.compile(r"^(?:file:|~?/|[A-Za-z]:[\\/]|\\\\|\.\.?[\\/])[^\n$@]*$")
-# config entries that hold a folder or file, relative ones too
-_PATH_KEYS = re.compile(r"(?:dir|directory|path|file|folder|root)s?$", re.IGNORECASE)
-_SECRET_KEYS = re.compile(r"user|host|login|e-?mail|password|token|secret|home", re.IGNORECASE)
-#: Columns of the case table that are never shown: they are paths, users, or what DICOM says of a person, of
-#: the place and of the time. Compared without spaces, underscores and apostrophes.
+from monai_sf.redaction import Names, redacted, redacted_text
+from monai_sf.report.published import harmless_columns
+from monai_sf.results import Results
+
+#: Columns of the case table that no page shows: they are paths, users, or what DICOM says of a person, of
+#: the place and of the time; the labels are shown anyway. Compared without spaces, underscores, apostrophes.
 HIDDEN_COLUMNS = re.compile(
     r"^(caseid|label|labelname|images?|split|host|hostname|user|username)$|paths?$|uids?$"
     r"|^(image|img|dicom)?files?(names?)?$"
@@ -31,37 +35,156 @@ HIDDEN_COLUMNS = re.compile(
 )
 #: DICOM keywords of ids, as one word; a dataset's own ``patient_id`` is shown, as ``group`` is.
 _DICOM_IDS = re.compile(r"(patient|study)ids?$", re.IGNORECASE)
-#: Columns that are hidden as well when case ids are replaced by numbers. Compared word by word.
-IDENTIFYING_COLUMNS = re.compile(
-    r"\b(group|ids?|mrn|patients?|dates?|dob|birth|names?|initials|address|e-?mail|phone|telephone|operator|physician|radiologist)\b",
-    re.IGNORECASE,
-)
+#: Names of test sets that say nothing about a place or person.
+_USUAL_SETS = ("iid", "target", "val")
+#: Of run.json, what an anonymous report has; a configuration may hold lists of cases, and what users wrote.
+_ANONYMOUS_KEYS = ("dataset", "study", "method", "seed", "data_kind", "format", "format_version")
+#: Columns that a case's card has room for, when nobody has said which ones to show.
+MAX_COLUMNS = 12
+
+logger = logging.getLogger(__name__)
+
+_Some = TypeVar("_Some")
 
 
-def shown_columns(cases: pd.DataFrame, anonymous: bool) -> dict[str, pd.Series[str]]:
-    """The columns of a case table that a page may show, as text without paths, by their names in words.
+@dataclass(frozen=True)
+class Privacy:
+    """What is written about single cases.
 
-    Args:
-        cases: a case table.
-        anonymous: leave out what could identify a person as well: :data:`IDENTIFYING_COLUMNS`, and columns
-            with nearly one value a case, which are as good as an id.
+    Attributes:
+        anonymous: whether case ids are numbers, and only columns known to be harmless are shown.
+        columns: names of the columns to show; None for those that are shown by default.
+        numbers: case id to the text that stands for it, the same in all runs.
     """
-    columns = {}
-    for name in map(str, cases.columns):
-        if HIDDEN_COLUMNS.search(re.sub(r"[\s_'’]", "", name)) or _DICOM_IDS.search(name):
-            continue
-        if anonymous and IDENTIFYING_COLUMNS.search(_words(name)):
-            continue
-        values = cases[name].map(_cell).astype(str)
-        if anonymous and len(cases) > 20 and values.nunique() > len(cases) / 2:
-            continue
-        columns[name.replace("_", " ")] = values
-    return columns
+
+    anonymous: bool
+    columns: tuple[str, ...] | None
+    numbers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, runs: Sequence[Results], anonymous: bool, columns: Iterable[str] | None) -> Privacy:
+        """Number the cases of all runs.
+
+        Raises:
+            ValueError: a column is in no run's case table, or is one that is never shown.
+        """
+        ids = dict.fromkeys(str(i) for run in runs for i in run.cases["case_id"])
+        chosen = None if columns is None else tuple(dict.fromkeys(columns))
+        _check(runs, chosen or ())
+        if anonymous:
+            return cls(True, chosen, {i: f"case {n}" for n, i in enumerate(ids, 1)})
+        shown = {i: shown_id(i) for i in ids}
+        # files of the same name in different folders stay different cases
+        often = Counter(shown.values())
+        return cls(
+            False,
+            chosen,
+            {i: s if often[s] == 1 else f"{s} (case {n})" for n, (i, s) in enumerate(shown.items(), 1)},
+        )
+
+    def shown(self, results: Results) -> dict[str, str]:
+        """Return the columns of a run's case table that the page shows, with their names in words."""
+        own = [str(name) for name in results.cases.columns if not _is_hidden(str(name))]
+        if self.columns is not None:
+            own = [name for name in own if name in self.columns]
+        else:
+            harmless = harmless_columns(results) if self.anonymous else own
+            own = [name for name in own if name in harmless][:MAX_COLUMNS]
+        names = Names(lambda name: name.replace("_", " "))
+        return {name: names(name) for name in own}
+
+    def table(self, results: Results, rows: NDArray[np.int64]) -> dict[str, pd.Series[str]]:
+        """Return the columns that are shown as clean text of some rows, by their names in words."""
+        cases = results.cases.iloc[rows]
+        return {title: cases[name].map(_cell) for name, title in self.shown(results).items()}
+
+    def note(self, runs: Sequence[Results]) -> list[str]:
+        """Return what the page says of what it leaves out; the log has the names of the columns."""
+        if not self.anonymous:
+            return []
+        there = {str(name) for run in runs for name in run.cases.columns if not _is_hidden(str(name))}
+        left_out = sorted(there - {name for run in runs for name in self.shown(run)})
+        if left_out:
+            logger.info("not in the anonymous report: the columns %s", ", ".join(left_out))
+        return [
+            "This report is anonymous: case ids are numbers, and the configuration of the runs and "
+            f"{len(left_out)} columns of the case table are left out. Text burnt into a picture stays in it."
+        ]
 
 
-def _words(name: str) -> str:
-    """``PatientID`` and ``patient_id`` as ``Patient ID`` and ``patient id``."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("_", " "))
+def _check(runs: Sequence[Results], columns: Sequence[str]) -> None:
+    there = dict.fromkeys(str(name) for run in runs for name in run.cases.columns)
+    # these stand for names that the page shows elsewhere
+    allowed = [name for name in there if not _is_hidden(name) or name == "label_name"]
+    wrong = [name for name in columns if name not in allowed]
+    if wrong:
+        raise ValueError(
+            f"columns must be among {', '.join(allowed)}, which the case tables have and a page may show; "
+            f"got {', '.join(map(repr, wrong))}"
+        )
+
+
+def _is_hidden(name: str) -> bool:
+    return bool(HIDDEN_COLUMNS.search(re.sub(r"[\s_'’]", "", name)) or _DICOM_IDS.search(name))
+
+
+def cleaned(
+    runs: Sequence[Results], anonymous: bool = False, columns: Iterable[str] | None = None
+) -> list[Results]:
+    """Runs whose names and descriptions may be shown; different names stay different.
+
+    In an anonymous report, test sets that somebody named are numbered unless ``source`` is among the columns
+    (a domain is often a place or doctor), and so are, unless ``label_name`` is, classes all of whose cases
+    are of one group: such a class may be a person.
+    """
+    names: defaultdict[str, Names] = defaultdict(Names)
+    numbered: dict[str, str] = {}
+    columns = set(columns or ())
+    if anonymous and "source" not in columns:
+        for name in (s.name for run in runs for s in run.test_sets.values() if s.corruption is None):
+            if name not in _USUAL_SETS and name not in numbered:
+                numbered[name] = f"test set {len(numbered) + 1}"
+        if numbered:
+            told = ", ".join(f"{number} is {name}" for name, number in numbered.items())
+            logger.info("in the anonymous report: %s", told)
+
+    def name_of(kind: str, name: Any) -> str:
+        return names[kind](numbered.get(str(name), str(name)) if kind in ("set", "study") else str(name))
+
+    def clean(results: Results) -> Results:
+        run = dict(results.run)
+        classes = [str(name) for name in run["class_names"]]
+        if anonymous and "label_name" not in columns:
+            classes = _without_persons(results, classes)
+        if anonymous:
+            run = {key: run[key] for key in _ANONYMOUS_KEYS if key in run}
+        run |= {key: name_of(key, results.run[key]) for key in ("dataset", "study", "method")}
+        run["class_names"] = [name_of("class", name) for name in classes]
+        if isinstance(described := run.get("test_set_descriptions"), Mapping):
+            run["test_set_descriptions"] = {name_of("set", k): v for k, v in described.items()}
+        sets = {}
+        for s in results.test_sets.values():
+            corruption = s.corruption and name_of("corruption", s.corruption)
+            sets[name_of("set", s.name)] = _changed(s, name=name_of("set", s.name), corruption=corruption)
+        return _changed(results, run=redacted(run), test_sets=sets)
+
+    return [clean(results) for results in runs]
+
+
+def _without_persons(results: Results, classes: Sequence[str]) -> list[str]:
+    if harmless_columns(results):
+        return list(classes)
+    by = results.cases["group" if "group" in results.cases else "case_id"]
+    groups = by.groupby(results.cases["label"].to_numpy()).nunique()
+    return [name if groups.get(c, 0) > 1 else f"class {c}" for c, name in enumerate(classes)]
+
+
+def _changed(value: _Some, **changes: Any) -> _Some:
+    """A copy with other entries, whose arrays are not read and checked once more."""
+    other = copy.copy(value)
+    for name, change in changes.items():
+        object.__setattr__(other, name, change)
+    return other
 
 
 def shown_id(case_id: str) -> str:
@@ -69,29 +192,11 @@ def shown_id(case_id: str) -> str:
 
     Paths as ids are what many have whose cases have no other name.
     """
-    text = str(without_paths(case_id))
-    return re.split(r"[\\/]", case_id.rstrip("\\/"))[-1] if text == "[path]" else text
+    text = redacted_text(case_id)
+    return redacted_text(re.split(r"[\\/]", case_id.rstrip("\\/"))[-1]) if text == "[path]" else text
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, float):
+    if isinstance(value, (float, np.floating)):
         return "–" if math.isnan(value) else f"{value:.3g}"
-    return str(without_paths(str(value)))
-
-
-def without_paths(value: Any) -> Any:
-    """A copy of JSON-able content in which every absolute path is ``[path]`` and every user name is gone."""
-    if isinstance(value, Mapping):
-        return {
-            str(without_paths(str(key))): "[removed]"
-            if _SECRET_KEYS.search(str(key))
-            else "[path]"
-            if _PATH_KEYS.search(str(key)) and isinstance(item, str) and re.match(r"[^$@%]*[\\/]", item)
-            else without_paths(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [without_paths(item) for item in value]
-    if isinstance(value, str):
-        return "[path]" if _WHOLE_PATH.match(value) else _PATH.sub("[path]", value)
-    return value
+    return redacted_text(str(value))

@@ -9,14 +9,14 @@ from importlib import metadata
 from typing import Any
 
 from monai_sf import __version__
-from monai_sf.report.privacy import without_paths
+from monai_sf.report.packing import AsText
 from monai_sf.report.runs import Run
 
 _PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "bokeh", "pillow")
 
 
 def provenance(runs: Sequence[Run], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON-able content without paths or user names.
+    """Content of the page's document.
 
     Args:
         runs: the evaluated runs.
@@ -36,7 +36,7 @@ def provenance(runs: Sequence[Run], settings: Mapping[str, Any]) -> dict[str, An
                 "cases": [
                     [s.name, len(s), int((run.sample.test_set == i).sum())] for i, s in enumerate(run.sets)
                 ],
-                "run": without_paths(dict(run.results.run)),
+                "run": AsText(dict(run.results.run)),
             }
             for run in runs
         ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai_sf.report.privacy import without_paths
 from monai_sf.results import TestSet
 
 #: Kind of test set, in the order of the page, to its title and what it means.
@@ -70,7 +69,7 @@ def set_description(test_set: TestSet, run: Mapping[str, Any]) -> str | None:
 
 
 def _said(text: Any) -> str | None:
-    return str(without_paths(text)).strip() or None if isinstance(text, str) else None
+    return text.strip() or None if isinstance(text, str) else None
 
 
 def dataset_title(run: Mapping[str, Any]) -> str:

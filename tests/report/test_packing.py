@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from monai_sf.report.packing import Packer, script_json
+from monai_sf.report.packing import AsText, Packer, script_json
 
 
 def test_arrays_are_aligned_and_come_back():
@@ -54,3 +54,25 @@ def test_script_json_cannot_end_its_element():
 def test_nan_is_refused():
     with pytest.raises(ValueError, match="not JSON compliant"):
         script_json({"a": float("nan")})
+
+
+def test_keys_of_data_are_text_and_cannot_be_taken_for_an_array():
+    config = {"$array": ["Uint8Array", 0, 9, 0], "__proto__": {"a": 1}, "x": float("nan"), "big": 2**70}
+    (text,) = json.loads(script_json({"run": AsText(config)})).values()
+    assert json.loads(text)["$array"] == ["Uint8Array", 0, 9, 0]
+    assert '"big": 1180591620717411303424' in text
+    assert '"x": NaN' in text
+    with pytest.raises(ValueError, match="AsText"):
+        script_json({"run": config})
+    assert json.loads(script_json({"a": Packer().add([1], "uint8")})) == {
+        "a": {"$array": ["Uint8Array", 0, 1, 1]}
+    }
+
+
+def test_all_text_is_cleaned_on_its_way_into_the_document():
+    secret = "read /home/jdoe/x"
+    text = script_json(
+        {"a": [secret, (secret,)], "b": {"c": secret}, "d": AsText({secret: secret, "user": "jdoe"})}
+    )
+    assert "jdoe" not in text
+    assert text.count("[path]") == 4

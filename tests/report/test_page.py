@@ -141,7 +141,13 @@ def test_anonymous_pages_hold_no_id_and_no_group(make_run, tmp_path):
     assert "LIDC-" not in html
     assert "patient0" not in html
     assert set(data["runs"][0]["cases"]["id"]) <= {f"case {i}" for i in range(1, 31)}
-    assert [c["name"] for c in data["runs"][0]["cases"]["columns"]] == ["source", "spiculation", "texture"]
+    assert data["runs"][0]["cases"]["columns"] == []
+    data, html = read(
+        build_report(run, tmp_path / "r.html", anonymous=True, columns=["texture"], max_points=20)
+    )
+    assert [c["name"] for c in data["runs"][0]["cases"]["columns"]] == ["texture"]
+    assert [c["column"] for c in data["runs"][0]["concepts"]] == ["class", "texture"]
+    assert "site A" not in html
 
 
 def test_one_case_has_one_number_in_all_runs(make_run, tmp_path):
@@ -222,7 +228,7 @@ def test_one_class_only(make_run, tmp_path):
 
 def test_no_failure_at_all(make_run, tmp_path):
     run = make_run(n=20, corruptions=())
-    perfect = np.eye(2)[run.labels_of("iid")].astype(np.float32)
+    perfect = 5 * np.eye(2)[run.labels_of("iid")].astype(np.float32)
     run = only(run, logits=perfect, mcd_log_softmax=None, mcd_entropy=None)
     shown, text = notes(run, tmp_path)
     assert "made no mistake" in text
@@ -306,6 +312,8 @@ def test_unfinished_runs_are_named_and_the_rest_is_shown(started, tmp_path):
     data, _ = read(build_report(started / "a-done", tmp_path / "r.html"))
     assert data["notes"] == []
     (started / "c-killed" / "results" / "run.json").write_text("{")
+    data, html = read(build_report(started, tmp_path / "r.html"))
+    assert data["notes"][1].startswith("Left out: c-killed, because its results cannot be read: run.json ")
     data, html = read(build_report(started, tmp_path / "r.html", anonymous=True))
     assert data["notes"][1] == "Left out: a run, because its results cannot be read."
     assert "c-killed" not in html

@@ -4,6 +4,7 @@ import pytest
 from monai_sf.report import sweep as sweep_module
 from monai_sf.report.concepts import concepts, typical
 from monai_sf.report.packing import Packer
+from monai_sf.report.privacy import Privacy
 from monai_sf.report.runs import evaluate
 from monai_sf.report.sweep import chosen_cases, sweep
 from monai_sf.report.thumbnails import Sheets
@@ -91,7 +92,7 @@ def test_points_in_one_place():
 
 
 def test_concepts_are_classes_and_columns_by_domain(run):
-    found = {c["column"]: c["groups"] for c in concepts(run, 0, False)}
+    found = {c["column"]: c["groups"] for c in concepts(run, 0, Privacy.of([run.results], False, None))}
     assert list(found) == ["class", "source", "texture"]
     rows = run.rows()
     labels = run.results.cases["label_name"].to_numpy()[rows]

@@ -1,0 +1,95 @@
+"""Columns of the published datasets that tell nothing about who a patient, reader or doctor is.
+
+That a run calls itself after a dataset is no proof: its case ids must be written as those of the dataset, and
+a column must hold what it holds there. Ids, groups, dates and descriptions are on no list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from monai_sf.results import Results
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published dataset.
+
+    Attributes:
+        case_id: how its case ids are written.
+        columns: of its case table that are harmless: the name to how a value, written as text, looks.
+    """
+
+    case_id: str
+    columns: Mapping[str, str]
+
+
+_RATING = r"[0-6](\.\d+)?"
+
+PUBLISHED: Mapping[str, Published] = {
+    "lung_nodule_ct": Published(
+        r"LIDC-IDRI-\d{4}_scan\d+_nodule\d+_slice[+-]\d+",
+        {
+            "source": "ct|rendered",
+            "data_kind": "real|rendered|phantom",
+            "slice_offset": r"-?\d{1,3}",
+            "n_readers": r"\d{1,2}",
+            **dict.fromkeys(
+                ("subtlety", "internal_structure", "calcification", "sphericity", "margin"),
+                _RATING,
+            ),
+            **dict.fromkeys(("lobulation", "spiculation", "texture", "malignancy"), _RATING),
+        },
+    ),
+    "dermoscopy": Published(
+        r"(ham10000|isic_2020)-ISIC_\d+(_downsampled)?|derm7pt-\w+|ph2-IMD\d+",
+        {
+            "source": "ham10000|isic_2020|MSKCC|Barcelona|derm7pt|ph2",
+            "data_kind": "real|phantom",
+            # as published, in lower case: "basal cell carcinoma", "mel", "melanoma (0.76 to 1.5 mm)"
+            "diagnosis": r"[a-z0-9 .,()/<>'-]{1,60}",
+        },
+    ),
+    "chest_xray": Published(
+        r"chexpert-(train|valid)-patient\d+-study\d+-view\d+_(frontal|lateral)|nih14-\d+_\d+"
+        r"|mimic_cxr-[0-9a-f-]+",
+        {
+            "source": "chexpert|nih14|mimic_cxr",
+            "data_kind": "real|phantom",
+            "view": "frontal|lateral|unknown",
+        },
+    ),
+    "fc_microscopy": Published(
+        r"rxrx1-[A-Z0-9]+-\d+_\d+_[A-Z]+\d+_\d+",
+        {
+            "source": "rxrx1",
+            "data_kind": "real|phantom",
+            "experiment": r"[A-Z0-9]+-\d+",
+            "cell_type": r"[A-Z0-9]+",
+            "plate": r"\d+",
+            "well": r"[A-Z]+\d+",
+            "site": r"\d+",
+            "well_type": "treatment|positive_control|negative_control",
+        },
+    ),
+}
+
+
+def harmless_columns(results: Results) -> list[str]:
+    """Return the columns of a run's case table that are a published dataset's; none for other data."""
+    known = PUBLISHED.get(str(results.run["dataset"]))
+    if known is None or not _all_match(results.cases["case_id"], known.case_id):
+        return []
+    return [
+        str(name)
+        for name in results.cases.columns
+        if name in known.columns and _all_match(results.cases[name], known.columns[name])
+    ]
+
+
+def _all_match(values: pd.Series[str], pattern: str) -> bool:
+    return all(re.fullmatch(pattern, str(value)) for value in values.unique())
