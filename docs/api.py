@@ -19,18 +19,17 @@ MODULES = (
     "datasets",
     "datasets.phantom",
     "datasets.lidc",
+    "data",
     "networks",
-    "checkpoints",
-    "backbones",
+    "networks.checkpoints",
     "losses",
     "inferers",
-    "engines",
-    "stages",
     "handlers",
-    "evaluation",
+    "engines",
+    "tables",
     "bundle",
-    "prediction",
     "benchmark",
+    "vocabulary.ids",
 )
 HEAD = """# API reference
 

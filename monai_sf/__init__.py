@@ -4,17 +4,37 @@ The package follows Bungert et al., "Understanding Silent Failures in Medical Im
 MICCAI 2023. See the README for the main job and docs/architecture.md for how the parts fit.
 """
 
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 __version__ = "0.1.0"
 
-# In a source checkout the transforms stand beside this folder (setup.cfg maps them to monai_sf.transforms).
-# Python run from the checkout finds this folder before any installed copy, so it must find the transforms
-# of the same checkout too, not those that some earlier `pip install` copied elsewhere.
-_checkout = Path(__file__).resolve().parent.parent
+
+class _TransformsOfCheckout:
+    """Find ``monai_sf.transforms`` beside this folder, as in a source checkout, and nothing else.
+
+    setup.cfg maps that folder into the package. Python that is run from the checkout finds this folder before
+    any installed copy, so it must find the transforms of the same checkout too.
+    """
+
+    folder = Path(__file__).resolve().parent.parent / "transforms"
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None = None, target: object = None
+    ) -> ModuleSpec | None:
+        if name != "monai_sf.transforms":
+            return None
+        return spec_from_file_location(
+            name, cls.folder / "__init__.py", submodule_search_locations=[str(cls.folder)]
+        )
+
+
 if (
     not (Path(__file__).parent / "transforms").is_dir()
-    and (_checkout / "transforms" / "__init__.py").is_file()
+    and (_TransformsOfCheckout.folder / "__init__.py").is_file()
 ):
-    __path__.append(str(_checkout))
-del _checkout
+    sys.meta_path.insert(0, _TransformsOfCheckout)

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from monai_sf import distributed
-from monai_sf.networks import ClassifierOutput
+from monai_sf.networks import ClassifierOutput, distributed
 
 
 class ClassificationLoss(nn.Module):
@@ -156,6 +155,7 @@ def _learned(output: ClassifierOutput, name: str) -> Tensor:
     value: Tensor | None = getattr(output, name)
     if value is None:
         raise ValueError(
-            f"the network has no {name}: give ConfidenceClassifier a head that learns it (monai_sf.heads)"
+            f"the network has no {name}: give ConfidenceClassifier a head that learns it "
+            "(monai_sf.networks.heads)"
         )
     return value

@@ -8,10 +8,10 @@ import torch
 from monai.networks.nets import DenseNet, EfficientNetBN, resnet18
 from toy import tiny_network
 
-from monai_sf.backbones import BACKBONES, backbone
-from monai_sf.heads import ConfidNetHead, DeVriesHead, ReservationHead
 from monai_sf.inferers import MCDropoutInferer, _keep_mask, case_seed
 from monai_sf.networks import ConfidenceClassifier
+from monai_sf.networks.backbones import BACKBONES, backbone
+from monai_sf.networks.heads import ConfidNetHead, DeVriesHead, ReservationHead
 from monai_sf.scores import CSFS
 
 

@@ -10,13 +10,13 @@ from monai.networks.nets import FullyConnectedNet
 from monai.transforms import Compose, ToTensord
 from test_engines import make_trainer, weights
 
-from monai_sf.heads import ConfidNetHead, DeVriesHead, ReservationHead
+from monai_sf.engines.stages import Stage
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.losses import ClassificationLoss, DeepGamblersLoss, DeVriesLoss, TrueClassProbabilityLoss
 from monai_sf.metrics import failure_auroc
 from monai_sf.networks import ConfidenceClassifier
+from monai_sf.networks.heads import ConfidNetHead, DeVriesHead, ReservationHead
 from monai_sf.scores import CSFS
-from monai_sf.stages import Stage
 
 ALL = ("backbone", "head", "confidence")
 METHODS = {

@@ -12,8 +12,8 @@ import yaml
 
 from monai_sf.benchmark.names import ENGINES, BenchmarkError, Terminated
 from monai_sf.benchmark.status import show_status
-from monai_sf.locks import BusyError
-from monai_sf.methods import PAPER_METHODS
+from monai_sf.files.locks import BusyError
+from monai_sf.vocabulary.methods import PAPER_METHODS
 
 
 def _value(text: str) -> Any:
@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m monai_sf.benchmark",
         description="Train and evaluate classifiers of several datasets, and table their silent failures.",
-        epilog="The table of results that are there already: python -m monai_sf.benchmark.table --help",
+        epilog="The table of results that are there already: python -m monai_sf.tables --help",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser(

@@ -14,8 +14,8 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from monai_sf.benchmark.names import SET_ASIDE
-from monai_sf.wiring import PLACES, TRACKING, with_bases
+from monai_sf.bundle.bases import PLACES, TRACKING, with_bases
+from monai_sf.results.format import SET_ASIDE
 
 #: Keys that the matrix sets itself.
 RESERVED = ("study", "method", "seed", "dataset_name", "dataset_dir", "output_dir", "run_dir")

@@ -18,13 +18,13 @@ from monai_sf.benchmark import grid
 from monai_sf.benchmark.marks import check_unedited, examine, results_digest, set_aside, write_mark
 from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.tasks import Task
-from monai_sf.benchmark.write import write_tables
-from monai_sf.case_table import encode_table
-from monai_sf.errors import root_cause
+from monai_sf.bundle.bases import PATHS, literal
+from monai_sf.data.errors import root_cause
 from monai_sf.files import read_json
-from monai_sf.locks import locked
+from monai_sf.files.locks import locked
 from monai_sf.report import build_report
-from monai_sf.wiring import PATHS, literal
+from monai_sf.results.case_table import encode_table
+from monai_sf.tables.write import write_tables
 
 logger = logging.getLogger(__name__)
 

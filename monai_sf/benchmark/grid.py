@@ -47,7 +47,7 @@ def classifier_stages(config: Mapping[str, Any]) -> dict[str, Any]:
     validation accuracy, and would make a trial two thirds longer.
 
     Args:
-        config: merged config of a training, with a list ``stages`` of :class:`monai_sf.stages.Stage`.
+        config: merged config of a training, with a list ``stages`` of :class:`monai_sf.engines.stages.Stage`.
 
     Returns:
         ``{"stages": ...}``, or nothing where the config has no such list or all of it is needed.

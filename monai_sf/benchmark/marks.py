@@ -13,11 +13,12 @@ from typing import Any
 
 from monai_sf import __version__
 from monai_sf.benchmark.configs import fingerprint, merge
-from monai_sf.benchmark.names import SET_ASIDE, mark_path
+from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.tasks import Task
-from monai_sf.checkpoints import check_checkpoint
 from monai_sf.files import read_json, sha256_of, write_json
+from monai_sf.networks.checkpoints import check_checkpoint
 from monai_sf.results import FORMAT_VERSION
+from monai_sf.results.format import SET_ASIDE
 
 _VERSION = 1
 

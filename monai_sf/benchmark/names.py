@@ -7,9 +7,6 @@ from pathlib import Path
 
 ENGINES = ("local", "ray")
 
-#: Folder of the results that a benchmark has replaced, which no table may take for its own.
-SET_ASIDE = "set_aside"
-
 #: All that a task can be. The first four have still to come to an end.
 STATES = (
     "waiting", "queued", "running", "stopped",

@@ -23,8 +23,8 @@ from monai_sf.benchmark.status import failures
 from monai_sf.benchmark.tasks import Task, build_tasks, studies_of
 from monai_sf.benchmark.worker import Outcome
 from monai_sf.datasets.tree import check_folder
-from monai_sf.locks import locked
-from monai_sf.methods import PAPER_METHODS
+from monai_sf.files.locks import locked
+from monai_sf.vocabulary.methods import PAPER_METHODS
 
 
 def run_benchmark(

@@ -35,7 +35,7 @@ _PRELOADED = (
     "monai_sf.data",
     "monai_sf.datasets",
     "monai_sf.engines",
-    "monai_sf.heads",
+    "monai_sf.networks.heads",
     "monai_sf.losses",
     "tensorboard.summary.writer.event_file_writer",
 )

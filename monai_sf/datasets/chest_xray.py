@@ -15,7 +15,7 @@ import pandas as pd
 from monai_sf.datasets.reading import Reading
 from monai_sf.datasets.tables import TableError, check_unique, read_columns, whole_numbers
 from monai_sf.datasets.tree import TableFile
-from monai_sf.ids import canonical_ids
+from monai_sf.vocabulary.ids import canonical_ids
 
 __all__ = ["LABEL_NAMES", "chest_xray_cases"]
 

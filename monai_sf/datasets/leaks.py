@@ -15,8 +15,8 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from monai_sf.ids import group_cases
-from monai_sf.image_files import named, open_image, read_array, upright
+from monai_sf.files.images import named, open_image, read_array, upright
+from monai_sf.vocabulary.ids import group_cases
 
 __all__ = ["check_leaks", "content_hashes", "find_leaks", "perceptual_hash", "read_prints"]
 
@@ -39,7 +39,8 @@ def check_leaks(
     """Look for what would let a classifier know test cases from training.
 
     With the column ``split`` a leak is a pair of cases in two splits. Without it, it is a pair in two groups,
-    which a split might part. Which ids are one group says :mod:`monai_sf.ids`, whatever their spelling.
+    which a split might part. Which ids are one group says :mod:`monai_sf.vocabulary.ids`, whatever their
+    spelling.
 
     Args:
         cases: Case table, split or not.

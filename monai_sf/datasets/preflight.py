@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from monai_sf.datasets.rendered_files import usable_cores
-from monai_sf.image_files import (
+from monai_sf.files.images import (
     NOT_UTF8,
     is_utf8,
     mode_of,

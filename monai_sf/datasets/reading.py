@@ -17,7 +17,7 @@ import pandas as pd
 from monai_sf.datasets.same_names import choose_files
 from monai_sf.datasets.tables import TableError, find_table
 from monai_sf.datasets.tree import TableFile, Tree, read_tree
-from monai_sf.ids import group_cases
+from monai_sf.vocabulary.ids import group_cases
 
 __all__ = ["MISSING", "MissingImagesError", "Reading", "describe_cases"]
 

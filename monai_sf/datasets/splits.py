@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from monai_sf.datasets.studies import Mask, Study, find_study
-from monai_sf.ids import Groups, case_notes, group_cases, is_absent
+from monai_sf.vocabulary.ids import Groups, case_notes, group_cases, is_absent
 
 __all__ = ["SPLITS", "check_cases", "check_splits", "split_cases"]
 
@@ -30,10 +30,10 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
     target set and its source cases are left out of the returned table, so that no group is in two splits.
 
     Groups are one whatever the spelling of their id, and a case without one is a group of its own, by the
-    rule of :mod:`monai_sf.ids`. They are ordered by the BLAKE2b hash of seed and group name (of several
-    spellings the first by alphabet), within strata of the group's most frequent label (ties: the lowest). So
-    the split depends on neither the order of the rows nor the machine, and a group keeps its place when
-    others are added far away in that order.
+    rule of :mod:`monai_sf.vocabulary.ids`. They are ordered by the BLAKE2b hash of seed and group name (of
+    several spellings the first by alphabet), within strata of the group's most frequent label (ties: the
+    lowest). So the split depends on neither the order of the rows nor the machine, and a group keeps its
+    place when others are added far away in that order.
 
     Args:
         cases: Case table (see :func:`monai_sf.datasets.build_cases`). It is not changed.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_sf.image_files import is_utf8, shown
+from monai_sf.files.images import is_utf8, shown
 
 __all__ = ["TableFile", "Tree", "check_folder", "read_tree"]
 

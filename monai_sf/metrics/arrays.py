@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_sf.outputs import refuse_other_order
+from monai_sf.vocabulary.outputs import refuse_other_order
 
 NumpyArray: TypeAlias = "np.ndarray[Any, Any]"
 ArrayLike: TypeAlias = "Tensor | NumpyArray"

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from monai_sf.ids import Groups, group_cases
 from monai_sf.metrics.areas import augrc, augrc_of, aurc, aurc_of, eaugrc, eaugrc_of, eaurc, eaurc_of
 from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, check_binary, check_cases
 from monai_sf.metrics.curve import Levels, rank_cases
@@ -29,6 +28,7 @@ from monai_sf.metrics.operating import (
     risk_at_coverage,
     risk_at_coverage_of,
 )
+from monai_sf.vocabulary.ids import Groups, group_cases
 
 Metric = Callable[..., Any]
 
@@ -90,11 +90,11 @@ def bootstrap_ci(
         error: (N,) in [0, 1]; only 0 and 1 for the failure metrics.
         n_resamples: How many resamples to draw.
         level: Probability that the interval is to have, in (0, 1).
-        groups: (N,) of numbers or strings, or groups of `monai_sf.ids`. Cases of one group, such as the
-            images of one patient, are drawn together, since they are not independent; as many groups are
-            drawn as there are. Ids are compared as in `monai_sf.ids`: "P1" and "p1 " are one, and so are 1,
-            1.0 and "01"; a case whose id is missing (None, NaN, "unknown", ...) is a group of its own. What
-            was united is logged.
+        groups: (N,) of numbers or strings, or groups of `monai_sf.vocabulary.ids`. Cases of one group, such
+            as the images of one patient, are drawn together, since they are not independent; as many groups
+            are drawn as there are. Ids are compared as in `monai_sf.vocabulary.ids`: "P1" and "p1 " are one,
+            and so are 1, 1.0 and "01"; a case whose id is missing (None, NaN, "unknown", ...) is a group of
+            its own. What was united is logged.
         seed: Of the draws; the same seed gives the same interval.
 
     Returns:

@@ -24,8 +24,8 @@ from monai_sf.metrics.areas import augrc_of, aurc_of, eaugrc_of, eaurc_of
 from monai_sf.metrics.arrays import Array, check_binary, check_cases
 from monai_sf.metrics.curve import Levels, levels_of_ranking, rank_cases
 from monai_sf.metrics.failure import failure_auroc_of
-from monai_sf.outputs import ENOUGH, check_labels, class_logits, kind_of, refuse_what_is_no_logit
 from monai_sf.scores import CSFS
+from monai_sf.vocabulary.outputs import ENOUGH, check_labels, class_logits, kind_of, refuse_what_is_no_logit
 
 
 def _as_it_is(output: Any) -> Any:

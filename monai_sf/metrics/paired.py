@@ -2,11 +2,12 @@
 
 Both are judged on the *same* resampled patients, so that what makes a resample easy or hard for both cancels
 in the difference. Each group (patient) is drawn independently, Poisson(1) times in a resample, from a stream
-of random numbers of its own that its id starts, in canonical spelling (`monai_sf.ids`). That is the bootstrap
-with a random number of draws (Hanley & MacGibbon, "Creating non-parametric bootstrap samples using Poisson
-frequencies", Comput. Methods Programs Biomed. 2006). Why so: a patient then is drawn equally often wherever
-it occurs - in the image with and without corruption, in the runs of all methods and seeds, in two overlapping
-test sets, however its id is spelled there - although no two of these are ever in memory together.
+of random numbers of its own that its id starts, in canonical spelling (`monai_sf.vocabulary.ids`). That is
+the bootstrap with a random number of draws (Hanley & MacGibbon, "Creating non-parametric bootstrap samples
+using Poisson frequencies", Comput. Methods Programs Biomed. 2006). Why so: a patient then is drawn equally
+often wherever it occurs - in the image with and without corruption, in the runs of all methods and seeds, in
+two overlapping test sets, however its id is spelled there - although no two of these are ever in memory
+together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_sf.ids import Groups
 from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, check_binary, check_cases
 from monai_sf.metrics.bootstrap import (
     _BLOCK_CELLS,
@@ -32,6 +32,7 @@ from monai_sf.metrics.bootstrap import (
     groups_of,
 )
 from monai_sf.metrics.curve import Levels, rank_cases
+from monai_sf.vocabulary.ids import Groups
 
 #: P(count <= k) of the Poisson distribution with mean 1; beyond 17 it is 1 in float64.
 _POISSON_STEPS = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(18)])

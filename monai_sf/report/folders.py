@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from monai_sf.redaction import folder_label, reason_in
 from monai_sf.results import Results, ResultsError, load_results
+from monai_sf.tables.redaction import folder_label, reason_in
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from monai_sf.redaction import redacted, redacted_text
+from monai_sf.tables.redaction import redacted, redacted_text
 
 #: NumPy's name of a dtype to that of JavaScript's typed array, little-endian.
 TYPES = {

@@ -15,7 +15,6 @@ import jinja2
 from bokeh.resources import Resources
 
 from monai_sf.files import refuse_unwritable, write_text
-from monai_sf.redaction import redacted
 from monai_sf.report import plots, words
 from monai_sf.report.folders import LeftOut, load_runs
 from monai_sf.report.packing import Packer, script_json
@@ -24,6 +23,7 @@ from monai_sf.report.privacy import Privacy, cleaned
 from monai_sf.report.runs import Run, evaluate
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.results import Results, ResultsError
+from monai_sf.tables.redaction import redacted
 
 #: Results in memory, or the folder of a run.
 RunLike: TypeAlias = "Results | str | os.PathLike[str]"

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monai_sf.evaluation import benchmark_table, preferred_methods
 from monai_sf.report import words
 from monai_sf.report.concepts import concepts
 from monai_sf.report.disagreement import missed_and_caught
@@ -24,6 +23,7 @@ from monai_sf.report.sweep import sweep
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.report.working_points import first_step
 from monai_sf.scores import CSFS, PAPER_CSFS
+from monai_sf.tables.judge import benchmark_table, preferred_methods
 
 #: int16 coordinates reach from -FIELD to FIELD; what lies farther out is drawn at the border.
 FIELD = 1.6

@@ -1,7 +1,7 @@
 """What a report must not tell: paths and users, and on request who the cases are.
 
 Every run passes :func:`cleaned` before anything is made of it, and all text of the page passes
-:func:`~monai_sf.redaction.redacted_text` once more where it is written.
+:func:`~monai_sf.tables.redaction.redacted_text` once more where it is written.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monai_sf.redaction import Names, redacted, redacted_text
 from monai_sf.report.published import harmless_columns
 from monai_sf.results import Results
+from monai_sf.tables.redaction import Names, redacted, redacted_text
 
 #: Columns of the case table that no page shows: they are paths, users, or what DICOM says of a person, of
 #: the place and of the time; the labels are shown anyway. Compared without spaces, underscores, apostrophes.

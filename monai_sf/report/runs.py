@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_sf.evaluation import Detection, available_csfs, failure_detection
-from monai_sf.ids import Groups, group_cases
 from monai_sf.metrics import aurc, bootstrap_ci, risk_coverage_curve
 from monai_sf.report import working_points
 from monai_sf.report.embedding import MIN_CASES, embed
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
 from monai_sf.report.words import GROUPS
 from monai_sf.results import Results, ResultsError, TestSet
+from monai_sf.tables.judge import Detection, available_csfs, failure_detection
+from monai_sf.vocabulary.ids import Groups, group_cases
 
 #: Points of a drawn risk-coverage curve; more cannot be told apart on a screen.
 CURVE_POINTS = 160

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from monai_sf.evaluation import preferred_methods
 from monai_sf.report import words
 from monai_sf.report.runs import Judged, Run
 from monai_sf.scores import CSFS
+from monai_sf.tables.judge import preferred_methods
 
 
 def merged(judged: Sequence[Judged]) -> tuple[float, tuple[float, float] | None]:

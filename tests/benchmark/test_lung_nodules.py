@@ -36,7 +36,7 @@ def predict(configs, folder):
 MINE = """
 +_base_: [devries]
 method: mine
-network_def#confidence#_target_: monai_sf.heads.DeVriesHead
+network_def#confidence#_target_: monai_sf.networks.heads.DeVriesHead
 budget: 0.5
 """
 

@@ -14,7 +14,7 @@ from monai_sf.benchmark import BenchmarkError, engines, execute, worker
 from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.server import gist
 from monai_sf.benchmark.tasks import Task
-from monai_sf.locks import BusyError, locked
+from monai_sf.files.locks import BusyError, locked
 
 MATRIX = [
     "--studies",

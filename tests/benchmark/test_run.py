@@ -15,7 +15,7 @@ import pytest
 from benchmark.toy_bundle import write_bundle
 from monai_sf.benchmark import BenchmarkError, marks
 from monai_sf.benchmark.tasks import Task
-from monai_sf.checkpoints import save_checkpoint, summarise_training
+from monai_sf.networks.checkpoints import save_checkpoint, summarise_training
 
 RUN = "lung_nodule_ct/iid-confidnet-0"
 

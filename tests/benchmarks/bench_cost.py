@@ -20,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from monai_sf.backbones import backbone  # noqa: E402
 from monai_sf.networks import ConfidenceClassifier  # noqa: E402
+from monai_sf.networks.backbones import backbone  # noqa: E402
 
 #: Published images (labelled with one of the classes), studies, and the share of them in a study's training.
 IMAGES = {"dermoscopy": 43_000, "chest_xray": 305_000, "fc_microscopy": 125_510, "lung_nodule_ct": 13_255}

@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from monai_sf.backbones import backbone
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks import ConfidenceClassifier, dropout_layers, to_device
+from monai_sf.networks.backbones import backbone
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 #: Name, image side, batch; the study's image sides on a GPU, a quarter of EfficientNet's on a CPU.

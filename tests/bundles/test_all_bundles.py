@@ -14,13 +14,13 @@ from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_n
 from PIL import Image
 from tiny import TINY_NETWORK, accuracy_and_majority
 
+from monai_sf.bundle.bases import SHARED
+from monai_sf.data.errors import root_cause
 from monai_sf.datasets import STUDIES
 from monai_sf.datasets.phantom import write_phantom
 from monai_sf.datasets.preflight import PreflightError
-from monai_sf.errors import root_cause
 from monai_sf.results import load_results
 from monai_sf.scores import CSFS, csfs_for
-from monai_sf.wiring import SHARED
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 NAMES = ("dermoscopy", "chest_xray", "fc_microscopy", "lung_nodule_ct")

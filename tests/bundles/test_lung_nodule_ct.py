@@ -15,7 +15,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export
 from tiny import accuracy_and_majority, tiny_lung
 
-from monai_sf.errors import root_cause
+from monai_sf.data.errors import root_cause
 from monai_sf.results import load_results
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "lung_nodule_ct"
@@ -135,8 +135,8 @@ def test_another_config_in_the_same_folder_is_refused(trained, folders):
 
 @pytest.mark.e2e
 def test_table_and_report(trained, folders, capsys):
-    from monai_sf.benchmark import write_table
     from monai_sf.report import build_report
+    from monai_sf.tables import write_table
 
     runs = [trained / f"{study}-confidnet-0" / "results" for study in ("iid", "texture")]
     table = write_table(runs, folders / "table.csv")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from pages import settle
 
-from monai_sf.evaluation import failure_detection
 from monai_sf.metrics import aurc
 from monai_sf.report import build_report
 from monai_sf.results import Results
+from monai_sf.tables.judge import failure_detection
 
 pytestmark = pytest.mark.browser
 

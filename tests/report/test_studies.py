@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from monai_sf.evaluation import benchmark_table
 from monai_sf.report.runs import evaluate
 from monai_sf.report.studies import merged, study_table
+from monai_sf.tables.judge import benchmark_table
 
 
 def judged(aurc, interval):

@@ -1,0 +1,153 @@
+"""Whose a run's folder is: the config and the cases it was begun with are those of every later call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from monai_sf.bundle.bases import PLACES
+from monai_sf.bundle.keys import strings
+from monai_sf.bundle.sessions import session_of
+from monai_sf.bundle.workflow import merged_config, running
+from monai_sf.files import read_json, write_json
+from monai_sf.networks import distributed
+from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
+
+#: What a stage leaves behind; a run folder with none of it can be claimed anew.
+_WORK = {"train": ("last.pt", "training.json"), "evaluate": ("results", "validation")}
+
+
+def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
+    """Make the run's folder for this config, or refuse one that another config has begun.
+
+    Until the workflow's run has come to its end, other processes are kept away from the folder.
+
+    Args:
+        run_dir: the run's folder; ``<stage>.config.json`` is written into it.
+        stage: "train" or "evaluate".
+
+    Raises:
+        ValueError: the folder was begun with another config, or its files are damaged or of different
+            trainings; names what differs.
+        BusyError: another process works on the run.
+        OSError: the folder cannot be written to.
+    """
+    if (workflow := running()) is not None and (stack := session_of(workflow).stack) is not None:
+        stack.enter_context(distributed.working_on(run_dir))
+    config = {key: value for key, value in merged_config().items() if key not in PLACES}
+    distributed.from_main(lambda: _claim(Path(run_dir), stage, config))
+
+
+def _claim(run_dir: Path, stage: str, config: Mapping[str, Any]) -> None:
+    path = run_dir / f"{stage}.config.json"
+    check_belongings(run_dir)
+    # a first try that failed before it had computed anything does not hold the folder
+    if not path.exists() or not _has_work(run_dir, stage):
+        write_json(path, config)
+        return
+    begun = read_json(path, "restore it, remove the run's folder, or choose another output_dir")
+    if differences := _differences(begun, config, begun.keys() | config.keys()):
+        raise ValueError(
+            f"{run_dir} was begun with another config ({differences}). Choose another "
+            "output_dir, or remove the folder to start anew"
+        )
+
+
+def _has_work(run_dir: Path, stage: str) -> bool:
+    return any((run_dir / name).exists() for name in _WORK[stage])
+
+
+def _differences(begun: Mapping[str, Any], config: Mapping[str, Any], keys: Iterable[str]) -> str:
+    return "; ".join(
+        f"{key}: {_short(begun.get(key, 'absent'))} there, {_short(config.get(key, 'absent'))} now"
+        for key in sorted(keys)
+        if begun.get(key) != config.get(key)
+    )
+
+
+def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
+    """Refuse to use a network otherwise than it was trained: images of another size, another dropout.
+
+    The weights would fit, and the outputs would be wrong. Compares all that ``network_def`` and
+    ``preprocessing`` are made of with ``train.config.json``; a folder without it is taken as it is.
+
+    Args:
+        run_dir: folder of the run.
+
+    Raises:
+        ValueError: names what differs, or what is damaged.
+    """
+    check_belongings(run_dir)
+    if (best := Path(run_dir) / "best.pt").exists():  # said now, not when all images were looked at
+        check_checkpoint(best)
+    path = Path(run_dir) / "train.config.json"
+    if not path.exists():
+        return
+    trained, config = read_json(path, "restore it, or train again"), merged_config()
+    made_of = [_made_of(one, "network_def", "preprocessing") for one in (trained, config)]
+    if differences := _differences(trained, config, set.union(*made_of)):
+        raise ValueError(
+            f"{run_dir} was trained with another network or other images ({differences}). Give the overlays "
+            "and values of its training here too"
+        )
+
+
+def _made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
+    """Top-level keys that some of them refer to, and these themselves."""
+    found: set[str] = set()
+    todo = list(keys)
+    while todo:
+        if (key := todo.pop()) not in found and key in config:
+            found.add(key)
+            for text in strings([config[key]]):
+                todo += re.findall(r"@([A-Za-z_]\w*)", text)
+    return found
+
+
+def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: str) -> None:
+    """Write down which cases a run is trained on, or refuse other ones.
+
+    Tables that have changed, and another split seed or label rule, move cases between the splits: a resumed
+    training, or an evaluation, would test the network on cases that it has seen.
+
+    Args:
+        run_dir: folder of the run; ``cases.json`` is written into it when the training begins.
+        splits: case table with the column ``split``.
+        stage: "train" or "evaluate".
+
+    Raises:
+        ValueError: the training or validation cases are not those of ``cases.json``, or that is damaged.
+    """
+    seen = splits.loc[splits["split"].isin(["train", "val"]), ["split", "label", "case_id"]].astype(str)
+    lines = sorted("\t".join(row) for row in seen.itertuples(index=False))
+    now = {
+        **{name: int((seen["split"] == name).sum()) for name in ("train", "val")},
+        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+    }
+    distributed.from_main(lambda: _claim_cases(Path(run_dir), now, stage))
+
+
+def _claim_cases(run_dir: Path, now: Mapping[str, Any], stage: str) -> None:
+    path = run_dir / "cases.json"
+    if stage == "train" and not _has_work(run_dir, stage):
+        write_json(path, now)
+    elif path.exists() and (begun := read_json(path, "restore it, or train again")) != now:
+        there = [begun.get(name, "an unknown number") for name in ("train", "val")]
+        raise ValueError(
+            f"{run_dir} was trained on other cases ({there[0]} of them, {there[1]} for validation; "
+            f"now {now['train']} and {now['val']}), so that some could be tested that it has seen. Give "
+            "dataset_dir, split_seed, label_rules and missing as they were then, or train anew in another "
+            "output_dir"
+        )
+
+
+def _short(value: Any, length: int = 80) -> str:
+    text = json.dumps(value) if not isinstance(value, str) else value
+    return text if len(text) <= length else text[: length - 3] + "..."

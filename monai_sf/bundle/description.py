@@ -1,0 +1,60 @@
+"""What run.json says of a run before its results are known."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+
+from monai_sf.bundle.workflow import merged_config
+from monai_sf.datasets import find_study
+
+
+def describe_run(
+    cases: pd.DataFrame,
+    splits: pd.DataFrame,
+    *,
+    dataset: str,
+    study: str,
+    method: str,
+    seed: int,
+    num_classes: int,
+) -> dict[str, Any]:
+    """What run.json says of a run, before its results are known.
+
+    Args:
+        cases: the whole case table.
+        splits: the case table with the column ``split``.
+        dataset: name of the dataset.
+        study: name of the study.
+        method: name of the training method.
+        seed: of the run.
+        num_classes: of the network; a class without a case is named by its number.
+    """
+    known = cases.drop_duplicates("label").set_index("label")["label_name"].to_dict()
+    sources = sorted(set(cases["source"]))
+    # one image that is not real is enough to say so
+    kinds = [kind for kind in ("phantom", "rendered") if kind in set(cases["data_kind"])]
+    packages = ("monai-sf", "monai", "torch", "pytorch-ignite", "numpy", "pandas", "scikit-learn")
+    return {
+        "dataset": dataset,
+        "study": study,
+        "method": method,
+        "seed": seed,
+        "study_description": find_study(study).description,
+        "class_names": [str(known.get(label, f"class {label}")) for label in range(num_classes)],
+        "data_kind": kinds[0] if kinds else "real",
+        "sources": sources,
+        "split_counts": pd.crosstab(splits["label_name"], splits["split"]).to_dict(),
+        "config": merged_config(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ModuleNotFoundError:  # a source checkout that was not installed
+        return "not installed"

@@ -1,0 +1,162 @@
+"""Values that a user gives for config keys, made into what the user has written.
+
+MONAI's command line reads Python's literals and drops ``None``, and its parser reads every text as something
+that may refer to another key: ``2024_06_01`` becomes a number, ``#`` becomes ``::``. A path is a path.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from monai_sf.bundle.bases import PATHS, TRACKING, literal
+
+#: What the command line, which reads Python's literals, hands over as text: ``--weights null``.
+_YAML_WORDS = {"null": None, "true": True, "false": False}
+
+#: Arguments of ``monai.bundle run`` itself, which are no keys.
+_NO_KEYS = {
+    *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
+    *("workflow_name", "workflow_type", "properties_path"),
+}
+
+
+def is_command_line() -> bool:
+    """Whether this process is ``python -m monai.bundle``, so that nothing else is run in it."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return spec is not None and spec.name in ("monai.bundle", "monai.bundle.__main__")
+
+
+def written() -> dict[str, str]:
+    """Key to text, of the command line of this process; empty where it runs more than a config."""
+    if not is_command_line():
+        return {}
+    found: dict[str, str] = {}
+    arguments = sys.argv[1:]
+    for this, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        flag = re.fullmatch(r"--?([A-Za-z_][\w#:.-]*)(?:=(.*))?", this, re.DOTALL)
+        if flag and (flag[2] is not None or not following.startswith("--")):
+            key = flag[1].replace("-", "_")
+            found[key] = flag[2] if flag[2] is not None else following
+    return {key: text for key, text in found.items() if key not in _NO_KEYS}
+
+
+def as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config whose values are what was written.
+
+    - null, true and false for their names, save in lists, which may name classes;
+    - paths as they stand on the command line, with ``~`` for the home folder;
+    - a torch device for the name of one.
+
+    Args:
+        config: the config, as MONAI has read it.
+
+    Raises:
+        ValueError: a path is no text, or a value holds what MONAI reads as something else; names all of them.
+    """
+    given = written()
+    meant = {key: value if key in PATHS else _without_yaml_words(value) for key, value in config.items()}
+    wrong: list[str] = []
+    for key in meant.keys() & PATHS:
+        try:
+            meant[key] = _path(key, meant[key], given.get(key))
+        except ValueError as error:
+            wrong.append(str(error))
+    if "weights" in meant and isinstance(
+        text := _of_the_command_line(meant["weights"], given.get("weights")), str
+    ):
+        meant["weights"] = _literal_where_needed(os.path.expanduser(text))
+    if "device" in meant:
+        try:
+            meant["device"] = _device(meant["device"])
+        except ValueError as error:
+            wrong.append(str(error))
+    for key, text in _plain_texts(meant):
+        if "#" in text or "::" in text:
+            wrong.append(
+                f"{key} is {text!r}: MONAI makes :: of # in the values of a config, so it cannot be told "
+                "what was meant. Use neither"
+            )
+    if wrong:
+        raise ValueError("; ".join(sorted(wrong)))
+    return meant
+
+
+def dropped() -> list[str]:
+    """Keys that the command line sets to None, which MONAI takes for not given."""
+    return [key for key, text in written().items() if text.strip() == "None"]
+
+
+def _of_the_command_line(value: Any, text: str | None) -> Any:
+    """The text that became a value, unless it is one that a config evaluates."""
+    if text is None or text.startswith(("$", "%")) or re.fullmatch(r"@\w+((#|::)\w+)*", text):
+        return value
+    try:
+        read = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None if text == "null" else text
+    return None if read is None else read if isinstance(read, str) else text
+
+
+def _path(key: str, value: Any, text: str | None) -> Any:
+    value = _of_the_command_line(value, text)
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str) or not value.strip() or value == "null":
+        raise ValueError(
+            f"{key} must be a path, got {value!r}: write it as text, such as "
+            f"{f'./{value}' if value else './folder'!r}"
+        )
+    if value.startswith("~"):
+        home = os.path.expanduser(value)
+        if home == value:
+            raise ValueError(f"{key} is {value!r}, and there is no such user: write ./{value} for a folder")
+        value = home
+    if "::" in value and text is not None and not value.startswith("$"):
+        return literal(value)
+    return _literal_where_needed(value)
+
+
+def _literal_where_needed(value: str) -> str:
+    return literal(value) if "#" in value and not value.startswith(("$", "@", "%")) else value
+
+
+def _device(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = f"cuda:{value}"
+    if not isinstance(value, str) or value.startswith(("$", "@", "%")):
+        return value
+    try:
+        device = torch.device(value)
+    except RuntimeError:
+        raise ValueError(f"device must be cpu, cuda or cuda:0, cuda:1, ..., got {value!r}") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device is {value!r}, and there are {torch.cuda.device_count()} GPUs here")
+    return f"$torch.device({value!r})"
+
+
+def _without_yaml_words(config: Any) -> Any:
+    if isinstance(config, Mapping):
+        return {key: _without_yaml_words(value) for key, value in config.items()}
+    return _YAML_WORDS.get(config, config) if isinstance(config, str) else config
+
+
+def _plain_texts(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Id and text of all values that are neither expressions nor references; no metadata, no tracking."""
+    todo: list[tuple[str, Any]] = [
+        (key, value) for key, value in config.items() if key not in TRACKING | {"_meta_"}
+    ]
+    while todo:
+        key, value = todo.pop()
+        if isinstance(value, Mapping):
+            todo += [(f"{key}#{name}", part) for name, part in value.items()]
+        elif isinstance(value, list | tuple):
+            todo += [(f"{key}#{i}", part) for i, part in enumerate(value)]
+        elif isinstance(value, str) and not value.startswith(("$", "@", "%")):
+            yield key, value

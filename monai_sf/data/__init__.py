@@ -1,0 +1,18 @@
+"""From a case table to what a network is given: records, image readers, batches."""
+
+from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
+from monai_sf.data.images import LoadPictured, PictureReader
+from monai_sf.data.records import case_records
+from monai_sf.data.test_batches import TestBatches, TestPass, corruption_name
+
+__all__ = [
+    "LoadPictured",
+    "PictureReader",
+    "SeededCases",
+    "SharedBatches",
+    "TestBatches",
+    "TestPass",
+    "case_records",
+    "corruption_name",
+    "shared_loader",
+]

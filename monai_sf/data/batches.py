@@ -1,0 +1,133 @@
+"""Batches of one run in one or several processes: the same cases, in the same order, augmented alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from monai.data import DataLoader, MetaTensor, list_data_collate
+from monai.transforms import Randomizable
+from torch.utils.data import Dataset, Sampler
+
+from monai_sf.networks import distributed
+
+
+class SharedBatches(Sampler[list[tuple[int, int]]]):
+    """The batches of an epoch, of which every process takes its share.
+
+    The order of an epoch is drawn from (seed, epoch) and known to all; rank r of k takes the r-th part of
+    each batch. So the batches do not depend on the number of processes.
+
+    Args:
+        count: number of cases.
+        batch_size: cases in a batch, of all processes together.
+        seed: of the order; None keeps the cases in theirs.
+
+    Attributes:
+        epoch: the epoch that comes next; set it before its first batch is asked for.
+
+    Raises:
+        ValueError: ``batch_size`` is not positive; or with a seed, as for training, there are fewer cases in
+            a batch, or in all, than processes.
+    """
+
+    def __init__(self, count: int, batch_size: int, *, seed: int | None) -> None:
+        parts = distributed.world_size()
+        if not batch_size > 0:
+            raise ValueError(f"batch_size must be positive, got {batch_size}")
+        if seed is not None and min(count, batch_size) < parts:
+            raise ValueError(
+                f"{count} cases in batches of {batch_size} are not enough for {parts} processes: batch_size "
+                "counts the cases of all processes together"
+            )
+        self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 0
+        # batch norm cannot train on one case alone, and no process can on none
+        rest = count % batch_size
+        self.used = count - rest if seed is not None and rest < max(2, parts) and rest < count else count
+
+    def __len__(self) -> int:
+        return -(-self.used // self.batch_size)
+
+    def size_of(self, batch: int) -> int:
+        """Cases in a batch (0, 1, ...) of all processes together."""
+        return min(self.batch_size, self.used - batch * self.batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """This process's share of each batch, as pairs of epoch and position of the case."""
+        order = np.arange(self.count)
+        if self.seed is not None:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
+        for first in range(0, self.used, self.batch_size):
+            batch = order[first : min(first + self.batch_size, self.used)]
+            mine = batch[distributed.share(len(batch), distributed.rank(), distributed.world_size())]
+            yield [(self.epoch, int(position)) for position in mine]
+
+
+class SeededCases(Dataset[Any]):
+    """A dataset whose random transforms draw from (seed, epoch, case), whichever process reads the case.
+
+    All random transforms share one stream, which is begun anew for each case: that takes 15 microseconds,
+    where MONAI's ``set_random_state`` needs a millisecond. Transforms that draw from torch's random numbers
+    are not covered.
+
+    Args:
+        dataset: with a ``transform``.
+        seed: of the run.
+    """
+
+    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+        self.stream = np.random.RandomState(seed % 2**32)
+        _share_stream(getattr(dataset, "transform", None), self.stream, set())
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def set_random_state(self, seed: int) -> None:
+        """Nothing: MONAI's data loaders call it on every worker's copy to make the copies differ."""
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        """The case at a position in an epoch."""
+        epoch, position = key
+        self.stream.seed((self.seed % 2**32, epoch, position))
+        return self.dataset[position]
+
+
+def _share_stream(part: Any, stream: np.random.RandomState, seen: set[int]) -> None:
+    """Let all random transforms in a transform draw from one stream."""
+    if id(part) in seen:
+        return
+    seen.add(id(part))
+    if isinstance(part, Randomizable):
+        part.R = stream
+    inner = part.values() if isinstance(part, dict) else getattr(part, "__dict__", {}).values()
+    for one in part if isinstance(part, list | tuple) else inner:
+        _share_stream(one, stream, seen)
+
+
+class _Collate:
+    """Stacks the cases of a share; a class, as workers that are spawned cannot be sent a closure."""
+
+    def __init__(self, dataset: Dataset[Any], batches: SharedBatches) -> None:
+        self.dataset, self.batches = dataset, batches
+
+    def __call__(self, cases: Sequence[Any]) -> Any:
+        if cases:
+            return list_data_collate(cases)
+        example = list_data_collate([self.dataset[self.batches.epoch, 0]])
+        plain = {k: v.as_tensor() if isinstance(v, MetaTensor) else v for k, v in example.items()}
+        return {key: value[:0] for key, value in plain.items()}
+
+
+def shared_loader(dataset: Dataset[Any], batches: SharedBatches, num_workers: int) -> DataLoader:
+    """A loader of this process's share of the batches; a share may be empty, but has all keys.
+
+    Args:
+        dataset: indexed by pairs of epoch and position, as :class:`SeededCases` is.
+        batches: which cases.
+        num_workers: processes that read and augment; 0 does it in this one.
+    """
+    return DataLoader(
+        dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=_Collate(dataset, batches)
+    )

@@ -1,0 +1,52 @@
+"""From a case table to the records that MONAI's datasets take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+
+def case_records(
+    splits: pd.DataFrame, split: str | Sequence[str], dataset_dir: str | Path
+) -> list[dict[str, Any]]:
+    """The cases of some splits as the dictionaries that MONAI's datasets and dictionary transforms take.
+
+    Args:
+        splits: a case table with the column ``split``, see :func:`monai_sf.datasets.split_cases`.
+        split: name or names of splits: train, val, iid, target.
+        dataset_dir: the folder that the column ``image`` is relative to.
+
+    Returns:
+        One dictionary a case: ``image`` (path, or list of paths of a case with several channel files),
+        ``label`` (int), ``case_id`` (str), ``split`` (str), in the order of the table.
+
+    Raises:
+        ValueError: no case is in these splits, or an image lies outside ``dataset_dir``.
+    """
+    wanted = [split] if isinstance(split, str) else list(split)
+    chosen = splits[splits["split"].isin(wanted)]
+    if chosen.empty:
+        raise ValueError(f"no case is in {wanted}; the splits are {splits['split'].value_counts().to_dict()}")
+    names = [image if isinstance(image, list) else [image] for image in chosen["image"]]
+    outside = [
+        case_id
+        for case_id, images in zip(chosen["case_id"], names, strict=True)
+        if any(PurePosixPath(i).is_absolute() or ".." in PurePosixPath(i).parts for i in images)
+    ]
+    if outside:
+        raise ValueError(f"{len(outside)} images lie outside of dataset_dir: cases {outside[:10]}")
+    root = str(dataset_dir)
+    return [
+        {
+            "image": f"{root}/{images[0]}" if len(images) == 1 else [f"{root}/{i}" for i in images],
+            "label": int(label),
+            "case_id": str(case_id),
+            "split": part,
+        }
+        for images, label, case_id, part in zip(
+            names, chosen["label"], chosen["case_id"], chosen["split"], strict=True
+        )
+    ]

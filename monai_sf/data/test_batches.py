@@ -1,0 +1,81 @@
+"""The batches of all test sets of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import DataLoader
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Subset
+
+from monai_sf.transforms import CorruptionSweep
+
+
+@dataclass(frozen=True)
+class TestPass:
+    """One walk over the cases of a split, and the test sets that it fills.
+
+    Attributes:
+        name: the test set of the clean images.
+        indices: (n,) positions of the cases in the dataset.
+        sweep: corruptions to evaluate beside the clean images, or None.
+    """
+
+    __test__ = False  # not a pytest class
+
+    name: str
+    indices: NDArray[np.int64]
+    sweep: CorruptionSweep | None
+
+
+def corruption_name(kind: str, severity: int) -> str:
+    """Name of the test set of one corruption."""
+    return f"corruption-{kind}-{severity}"
+
+
+class TestBatches:
+    """All batches of an evaluation: each image is read once and goes through clean and every corruption.
+
+    Args:
+        dataset: gives dictionaries with ``image`` (channels, H, W) in [0, 1], ``label`` and ``case_id``.
+        passes: which cases, under which name, with which corruptions.
+        batch_size: cases in a batch.
+        num_workers: processes that decode; 0 decodes in this one.
+        device: images are moved there before they are corrupted.
+    """
+
+    __test__ = False  # not a pytest class
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        passes: Sequence[TestPass],
+        *,
+        batch_size: int,
+        num_workers: int,
+        device: torch.device,
+    ) -> None:
+        self.dataset, self.passes, self.device = dataset, passes, device
+        make: Callable[[TestPass], DataLoader] = lambda p: DataLoader(  # noqa: E731
+            Subset(dataset, p.indices.tolist()), batch_size=batch_size, num_workers=num_workers, shuffle=False
+        )
+        self.loaders = [make(p) for p in passes if len(p.indices)]
+        self.passes = [p for p in passes if len(p.indices)]
+
+    def __len__(self) -> int:
+        return sum(
+            len(loader) * (1 + (len(p.sweep) if p.sweep else 0))
+            for loader, p in zip(self.loaders, self.passes, strict=True)
+        )
+
+    def __iter__(self) -> Iterator[Mapping[Any, Any]]:
+        for loader, test in zip(self.loaders, self.passes, strict=True):
+            for batch in loader:
+                clean = {**batch, "image": batch["image"].to(self.device, non_blocking=True)}
+                yield {**clean, "test_set": test.name}
+                for kind, severity, corrupted in test.sweep(clean) if test.sweep else ():
+                    yield {**corrupted, "test_set": corruption_name(kind, severity)}

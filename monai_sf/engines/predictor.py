@@ -1,0 +1,366 @@
+"""Predictions for new images: class, and the confidence of every score that the network allows."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from ignite.engine import Events
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.utils import CommonKeys
+from torch import Tensor
+from torch.utils.data import IterableDataset
+from tqdm import tqdm
+
+from monai_sf.data.errors import root_cause
+from monai_sf.datasets.tree import read_tree
+from monai_sf.files import read_json, refuse_unwritable, write_text
+from monai_sf.files.images import NOT_UTF8, is_utf8, reason, shown
+from monai_sf.files.locks import locked
+from monai_sf.inferers import MCDropoutInferer
+from monai_sf.networks import ConfidenceClassifier, load_weights, to_device
+from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
+from monai_sf.results.case_table import csv_text
+from monai_sf.scores import CSFS, csfs_for
+
+logger = logging.getLogger(__name__)
+
+
+def image_records(
+    folder: str | os.PathLike[str], pattern: str | Sequence[str], channel_marks: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """The images of a folder, as the dictionaries that MONAI's datasets take.
+
+    How many other files there are, and with which endings, is logged.
+
+    Args:
+        folder: where to look, with all folders below, linked ones too, but hidden ones and ``__MACOSX``.
+        pattern: of file names, such as ``*.npy``, or several; upper and lower case are the same.
+        channel_marks: for images in one file a channel: what in the files' names tells the channels apart, in
+            their order (``["_w1", "_w2"]``), in upper or lower case; the last place in a name counts.
+            ``pattern`` is to match the first channel's files.
+
+    Returns:
+        One dictionary an image, sorted: ``image`` (path, or the channels' paths) and ``case_id`` (path of the
+        first below ``folder``).
+
+    Raises:
+        FileNotFoundError: the folder is not there, or nothing in it matches.
+    """
+    tree = read_tree(Path(folder))
+    for remark in tree.remarks():
+        logger.warning("%s: %s", shown(folder), shown(remark))
+    everything = sorted([*tree.files, *tree.left_out])  # a link into nowhere is an image, and is to be named
+    patterns = [p.casefold() for p in ([pattern] if isinstance(pattern, str) else pattern)]
+    as_written: dict[str, list[str]] = {}
+    for path in everything:
+        as_written.setdefault(_folded(path), []).append(path)
+    records: list[dict[str, Any]] = []
+    used: set[str] = set()
+    for path in everything:
+        name = path.rpartition("/")[2]
+        if not any(fnmatch.fnmatchcase(name.casefold(), one) for one in patterns):
+            continue
+        if channel_marks and channel_marks[0].lower() not in name.lower():
+            continue
+        files = [path, *(_channel(path, channel_marks[0], mark, as_written) for mark in channel_marks[1:])]
+        used.update(files)
+        full = [str(tree.root / file) for file in files]
+        records.append({"image": full if channel_marks else full[0], "case_id": path})
+    left = Counter(Path(path).suffix.casefold() or "no ending" for path in everything if path not in used)
+    others = shown(": " + ", ".join(f"{count} {end}" for end, count in left.most_common(10))) if left else ""
+    wanted = " or ".join(patterns) + (f" with {channel_marks[0]!r} in its name" if channel_marks else "")
+    if not records:
+        raise FileNotFoundError(f"no file below {shown(folder)} matches {wanted}{others}")
+    if left:
+        logger.warning(
+            "%d of %d files below %s are not classified, since they do not match %s%s",
+            left.total(),
+            len(everything),
+            shown(folder),
+            wanted,
+            others,
+        )
+    return records
+
+
+def _folded(path: str) -> str:
+    """A path whose file name is in one letter case."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + name.casefold()
+
+
+def _channel(first: str, own: str, mark: str, as_written: Mapping[str, Sequence[str]]) -> str:
+    """The file of another channel; if only the letter case differs, the one that is there."""
+    at = first.lower().rindex(own.lower())
+    path = first[:at] + mark + first[at + len(own) :]
+    there = as_written.get(_folded(path), [])
+    return there[0] if len(there) == 1 else path
+
+
+class _Readable(IterableDataset[Any]):
+    """The images of a dataset that can be read, in order; what is wrong with the others is in ``faults``."""
+
+    def __init__(self, dataset: Dataset, unusable: Collection[str] = ()) -> None:
+        self.dataset, self.unusable = dataset, unusable
+        self.faults: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Any]:
+        self.faults.clear()
+        for i, record in enumerate(self.dataset.data):
+            case_id = record["case_id"]
+            if case_id in self.unusable:
+                continue
+            if not is_utf8(case_id):
+                self.faults[case_id] = NOT_UTF8
+                continue
+            try:
+                image = self.dataset[i]
+            except Exception as error:  # one image that fails must not take the answers of the others away
+                cause = root_cause(error)
+                self.faults[case_id] = str(cause) if isinstance(cause, OSError) else reason(cause)
+            else:
+                yield image
+
+
+def _image_batch(
+    batch: dict[str, Any], device: torch.device, non_blocking: bool, **kwargs: Any
+) -> tuple[Tensor, None, tuple[()], dict[str, Any]]:
+    image = batch["image"].to(device=device, non_blocking=non_blocking, **kwargs)
+    return image, None, (), {"case_ids": batch["case_id"]}
+
+
+def stored_threshold(evaluation: str | os.PathLike[str], csf: str) -> float:
+    """The confidence below which a prediction is to be deferred.
+
+    Args:
+        evaluation: run.json of an evaluation, see :func:`monai_sf.tables.judge.thresholds`.
+        csf: name of a confidence score.
+
+    Returns:
+        The threshold on the scale that the CSF computes; infinity where everything is to be deferred.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or has no threshold for this score; names those that it has.
+    """
+    stored = _evaluation(evaluation).get("thresholds", {}).get("csfs", {})
+    if csf not in stored:
+        raise ValueError(f"{evaluation} has no threshold for csf {csf!r}; it has {sorted(stored)}")
+    threshold = stored[csf]["threshold"]
+    return math.inf if threshold is None else float(threshold)
+
+
+def _evaluation(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        return read_json(path, "run the evaluation again")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"no evaluation at {path}, so there is no threshold: run the evaluation first, or set csf "
+            "to null for predictions without a decision"
+        ) from None
+
+
+def check_evaluation(
+    evaluation: str | os.PathLike[str], checkpoint: str | os.PathLike[str], class_names: Sequence[str]
+) -> None:
+    """Refuse thresholds that were chosen for another network, or one with other classes.
+
+    Args:
+        evaluation: run.json of an evaluation.
+        checkpoint: the network's file.
+        class_names: names of the C classes.
+
+    Raises:
+        FileNotFoundError: one of the files is not there.
+        ValueError: they do not belong together, or the checkpoint was damaged or replaced.
+    """
+    run, found = _evaluation(evaluation), check_checkpoint(checkpoint)
+    if (evaluated := run.get("sha256", {}).get("checkpoint")) != found:
+        raise ValueError(
+            f"the thresholds in {evaluation} were chosen for another checkpoint ({str(evaluated)[:12]}...) "
+            f"than {checkpoint} ({found[:12]}...): evaluate this one, "
+            "give the evaluation that belongs to it, or "
+            "set csf to null for predictions without a decision"
+        )
+    known = [str(name) for name in run.get("class_names", class_names)]
+    named = [  # a class without a case or without a name is called by its number
+        (name, there)
+        for i, (name, there) in enumerate(zip(class_names, known, strict=False))
+        if name != there and f"class {i}" not in (name, there)
+    ]
+    if named or len(known) != len(class_names):
+        raise ValueError(
+            f"class_names are {list(class_names)[:10]}, those of {evaluation} {known[:10]}: give them in the "
+            "order of the training"
+        )
+
+
+class ImagePredictor(SupervisedEvaluator):
+    """Classify images that have no label, and write a CSV: one row an image, one column a confidence score.
+
+    The column ``defer`` says which predictions are not to be trusted: those whose confidence lies below the
+    threshold that was chosen on the validation cases, for the target risk of the evaluation.
+
+    Args:
+        device: where to compute.
+        network: of the architecture that was trained.
+        checkpoint: file with the weights, as training writes them (``best.pt``).
+        dataset: dictionaries with ``image`` (channels, H, W) in [0, 1] and ``case_id``.
+        inferer: gives the outputs that the confidence scores need.
+        method: how the network was trained, see :func:`monai_sf.scores.csfs_for`.
+        csf: the confidence score that decides whether to defer, or None for no decision.
+        evaluation: run.json of the network's evaluation, which holds the thresholds; read if a score decides.
+        class_names: names of the C classes.
+        output: the CSV file to write.
+        batch_size: images in a batch.
+        val_handlers: further handlers.
+
+    Raises:
+        FileNotFoundError: there is no evaluation to take the threshold from.
+        ValueError: ``class_names`` do not fit the network, or there is no threshold for ``csf``.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: torch.device,
+        network: ConfidenceClassifier,
+        checkpoint: str | os.PathLike[str],
+        dataset: Dataset,
+        inferer: MCDropoutInferer,
+        method: str,
+        csf: str | None,
+        evaluation: str | os.PathLike[str],
+        class_names: Sequence[str],
+        output: str | os.PathLike[str],
+        batch_size: int = 64,
+        val_handlers: Sequence[Any] = (),
+    ) -> None:
+        if len(class_names) != network.num_classes:
+            raise ValueError(
+                f"class_names has {len(class_names)} names, the network {network.num_classes} classes"
+            )
+        self.checkpoint, self.method, self.class_names = str(checkpoint), method, list(class_names)
+        self.output = Path(output)
+        self.dataset, self.readable = dataset, _Readable(dataset)
+        self.csf, self.evaluation = csf, evaluation
+        self.threshold = stored_threshold(evaluation, csf) if csf is not None else math.nan
+        self.rows: list[pd.DataFrame] = []
+        self.unusable: dict[str, str] = {}  # by case: what is wrong with its image
+        self.failed: list[str] = []
+        super().__init__(
+            device=device,
+            val_data_loader=DataLoader(self.readable, batch_size=batch_size),
+            network=to_device(network, device),
+            inferer=inferer,
+            prepare_batch=_image_batch,
+            val_handlers=val_handlers,
+            decollate=False,
+        )
+        self.add_event_handler(Events.ITERATION_COMPLETED, self._score)
+
+    def _score(self) -> None:
+        state: Any = self.state
+        outputs: dict[str, Tensor] = state.output[CommonKeys.PRED]
+        bad = ~outputs["logits"].isfinite().all(1)
+        if bad.any():  # an argmax of NaN is class 0, and would pass for an answer
+            self.failed += [c for c, b in zip(state.batch["case_id"], bad.tolist(), strict=True) if b]
+        deciding = CSFS[self.csf].prediction if self.csf is not None else "logits"
+        classes = outputs[deciding].argmax(1).tolist()
+        table = pd.DataFrame({"case_id": state.batch["case_id"], "prediction": classes})
+        table["class"] = [self.class_names[c] for c in classes]
+        for name in csfs_for(self.method, outputs):
+            confidence = CSFS[name].confidence(outputs)
+            probability = CSFS[name].scale == "log_probability"
+            table[name] = (confidence.exp() if probability else confidence).cpu().numpy()
+        if self.csf is not None:
+            sure = CSFS[self.csf].confidence(outputs) >= self.threshold
+            table["defer"] = (~sure).cpu().numpy()  # NaN is not sure
+        table = table[~bad.cpu().numpy()]
+        self.rows.append(table)
+        self.bar.update(len(bad))
+
+    def load(self) -> None:
+        """Take the weights of the checkpoint, and find out whether the CSV can be written.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint or, where a score decides, no evaluation.
+            ValueError: the checkpoint is damaged, replaced or of another network, or the thresholds are those
+                of another checkpoint or of other classes.
+            BusyError: another process writes this CSV.
+            OSError: the CSV cannot be written.
+        """
+        if self.csf is not None:
+            check_evaluation(self.evaluation, self.checkpoint, self.class_names)
+        load_weights(self.network, load_checkpoint(self.checkpoint)["network"], self.checkpoint)
+        refuse_unwritable(self.output, "case_id,prediction,class,")
+        with self._alone():
+            pass
+
+    def _alone(self) -> AbstractContextManager[None]:
+        lock = self.output.with_name(f".{self.output.name}.lock")
+        return locked(lock, f"another process writes {self.output}: choose another output", again=True)
+
+    def leave_out(self, faults: Mapping[str, str]) -> None:
+        """Classify all images but those that cannot be used; :meth:`run` names these when it is done.
+
+        Args:
+            faults: path of an unusable image, as the dataset has it, to what is wrong with it.
+        """
+        self.unusable = {}
+        for record in self.dataset.data:
+            image, case_id = record["image"], record["case_id"]
+            if isinstance(image, str):
+                wrong = faults.get(image, "")
+            else:
+                wrong = "; ".join(f"{Path(file).name} {faults[file]}" for file in image if file in faults)
+            if wrong:
+                self.unusable[case_id] = wrong
+        self.readable.unusable = self.unusable
+
+    def run(self) -> None:  # type: ignore[override]
+        """Classify all images with the weights of the checkpoint, and write the CSV.
+
+        Raises:
+            FileNotFoundError, BusyError, OSError: see :meth:`load`.
+            ValueError: see :meth:`load`; or some images cannot be used, or their outputs are NaN or infinite;
+                names them all. The CSV holds the other images.
+        """
+        self.load()
+        with self._alone():
+            self._run()
+
+    def _run(self) -> None:
+        self.rows, self.failed = [], []
+        count = len(self.dataset) - len(self.unusable)
+        if count:
+            with tqdm(total=count, desc="classify", unit="image") as self.bar:
+                super().run()
+        if self.rows:
+            write_text(self.output, csv_text(pd.concat(self.rows)))
+            print(f"{sum(map(len, self.rows))} predictions: {shown(self.output)}")
+        wrong = (
+            self.unusable
+            | self.readable.faults
+            | dict.fromkeys(self.failed, "has no finite output: look for NaN or infinite pixels in it")
+        )
+        if wrong:
+            lines = [f"{shown(case_id)}: {fault}" for case_id, fault in wrong.items()]
+            raise ValueError(
+                f"{len(wrong)} of {len(self.dataset)} images have no answer"
+                + (f" and are not in {shown(self.output)}" if self.rows else "; nothing was written")
+                + ":\n  "
+                + "\n  ".join(lines)
+                + "\nGet these files anew or convert them"
+            )

@@ -1,0 +1,171 @@
+"""The test sets of an evaluation while they are being filled, by one process or by several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_sf.data import TestPass, corruption_name
+from monai_sf.files import read_json, write_json
+from monai_sf.networks import distributed
+from monai_sf.results import ResultsError, ResultsWriter, TestSetWriter
+from monai_sf.transforms import CorruptionSweep
+
+#: The file of a folder of results that says which checkpoint its outputs come from, complete or not.
+MARK = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class PlannedSet:
+    """A test set of clean images, and its corruptions.
+
+    Attributes:
+        split: the cases of which split; also the test set's name for all but the validation cases.
+        kind: of the clean set, see :data:`monai_sf.results.KINDS`.
+        sweep: the corruptions, or None.
+    """
+
+    split: str
+    kind: str
+    sweep: CorruptionSweep | None = None
+
+    def sets(self) -> Iterator[dict[str, Any]]:
+        """Arguments of :meth:`monai_sf.results.ResultsWriter.open`, but for the rows, of each test set."""
+        yield {"name": self.split, "kind": self.kind}
+        for corruption in self.sweep.kinds if self.sweep else ():
+            for severity in self.sweep.severities if self.sweep else ():
+                name = corruption_name(corruption, severity)
+                yield {"name": name, "kind": "corruption", "corruption": corruption, "severity": severity}
+
+    def pictured(self, cases: int, limit: int) -> set[str]:
+        """Names of the test sets whose images are stored: the clean one, and the strongest corruptions.
+
+        Args:
+            cases: their number.
+            limit: of the stored images of corrupted cases.
+        """
+        names = {self.split}
+        if self.sweep:
+            severities = sorted(self.sweep.severities, reverse=True)
+            fit = limit // max(1, cases * len(self.sweep.kinds))
+            names |= {corruption_name(kind, s) for kind in self.sweep.kinds for s in severities[:fit]}
+        return names
+
+
+class OpenSets:
+    """A folder of results that is being filled: its writers, and the cases that this process evaluates.
+
+    Rank 0 finds out which cases have no outputs yet and deals them out. It writes into the final arrays, each
+    other process into a folder of its own (no file system has to cope with two that write to one file), and
+    rank 0 takes these over: at the end, or, after a kill, at the beginning of the next try, whatever the
+    number of processes was and is.
+
+    Args:
+        path: the folder.
+        cases: the case table with all cases of the dataset.
+        records: the dataset's records, with ``case_id`` and ``split``.
+        plan: what is evaluated; splits without cases are left out.
+        checkpoint: SHA-256 of the checkpoint that gives the outputs.
+        picture_limit: see :meth:`PlannedSet.pictured`.
+
+    Attributes:
+        passes: what this process evaluates.
+        writers: test set to this process's writer.
+        row_of: case id to row of the folder's case table.
+        pictured: names of the test sets whose images are stored.
+
+    Raises:
+        ResultsError: the folder holds results of other cases, or of another checkpoint.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        cases: pd.DataFrame,
+        records: Sequence[Mapping[str, Any]],
+        plan: Sequence[PlannedSet],
+        *,
+        checkpoint: str,
+        picture_limit: int,
+    ) -> None:
+        self.path, self.checkpoint = Path(path), checkpoint
+        splits = np.array([record["split"] for record in records])
+        positions = np.flatnonzero(np.isin(splits, [planned.split for planned in plan]))
+        ids = [records[int(position)]["case_id"] for position in positions]
+        self.row_of = {str(case_id): row for row, case_id in enumerate(ids)}
+        rows = {planned.split: np.flatnonzero(splits[positions] == planned.split) for planned in plan}
+        self.plan = [planned for planned in plan if len(rows[planned.split])]
+        self.pictured: set[str] = set()
+        self.pictured.update(*(p.pictured(len(rows[p.split]), picture_limit) for p in self.plan))
+        self.writers: dict[str, TestSetWriter] = {}
+        self.passes: list[TestPass] = []
+        if not self.plan:
+            return
+        self._results: ResultsWriter | None = None
+        table = cases.set_index("case_id").loc[ids].reset_index()
+        left = distributed.from_main(lambda: self._begin(table, rows))
+        for planned, missing in zip(self.plan, left, strict=True):
+            mine = missing[distributed.share(len(missing), distributed.rank(), distributed.world_size())]
+            self.passes.append(TestPass(planned.split, positions[mine], planned.sweep))
+            if not distributed.is_main():
+                for about in planned.sets():
+                    part = ResultsWriter.part_of(self.path, distributed.rank())
+                    self.writers[about["name"]] = TestSetWriter(part, mine, about)
+
+    def _begin(self, table: pd.DataFrame, rows: Mapping[str, NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+        """On rank 0: open everything, and the rows that have no outputs yet, for each planned set."""
+        self._claim()
+        self._results = ResultsWriter(self.path, table)
+        for planned in self.plan:
+            for about in planned.sets():
+                self.writers[about["name"]] = self._results.open(rows=rows[planned.split], **about)
+        self._results.absorb_parts(self.writers)
+        left = []
+        for planned in self.plan:
+            done = [self.writers[about["name"]].done for about in planned.sets()]
+            left.append(rows[planned.split][~np.logical_and.reduce(done)])
+        return left
+
+    def _claim(self) -> None:
+        """Write down whose outputs come into the folder, before the first of them does, or refuse others."""
+        mark = self.path / MARK
+        anew = f"put the former one back, or remove {self.path} to evaluate this one"
+        if mark.exists():
+            if (begun := read_json(mark, f"remove {self.path}").get("checkpoint")) != self.checkpoint:
+                raise ResultsError(
+                    f"{self.path} was begun with another checkpoint ({str(begun)[:12]}... there, "
+                    f"{self.checkpoint[:12]}... now): {anew}"
+                )
+        elif (self.path / "cases.csv").exists():
+            raise ResultsError(
+                f"{self.path} holds outputs, and no {MARK} that says of which checkpoint: remove the folder "
+                "to evaluate again"
+            )
+        else:
+            write_json(mark, {"checkpoint": self.checkpoint})
+
+    def hand_in(self) -> None:
+        """Bring this process's outputs to the disk, and let go of files that rank 0 is to take over."""
+        for writer in self.writers.values():
+            writer.sync()
+            if not distributed.is_main():
+                writer.release()
+
+    def finish(self, description: Mapping[str, Any]) -> None:
+        """On rank 0, after all have handed in: close all test sets and write run.json.
+
+        Raises:
+            ResultsError: cases have no outputs.
+        """
+        assert self._results is not None
+        self._results.absorb_parts(self.writers)
+        for writer in self.writers.values():
+            writer.close()
+        self._results.finish(description)

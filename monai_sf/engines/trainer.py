@@ -1,0 +1,199 @@
+"""Training of a classifier in stages, as a MONAI engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.metrics import Accuracy, Loss
+from monai.data import Dataset
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import TensorBoardStatsHandler, ValidationHandler
+from monai.inferers import Inferer
+from monai.utils import CommonKeys
+from torch import Tensor
+
+from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
+from monai_sf.engines import tracking
+from monai_sf.engines.stages import Stage, StageRunner
+from monai_sf.engines.training_handlers import (
+    AddUp,
+    EpochSeed,
+    StopOnNaN,
+    TrainingCheckpoint,
+    TrainingProgress,
+)
+from monai_sf.inferers import OutputInferer
+from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, distributed, to_device
+from monai_sf.networks.checkpoints import check_checkpoint, summarise_training, trained
+
+logger = logging.getLogger(__name__)
+
+
+class ClassifierTrainer(SupervisedTrainer):
+    """Train a classifier, and its learned confidence, stage by stage; keep the best network of each stage.
+
+    A killed training goes on after its last complete epoch, in whichever stage; one that was completed
+    returns at once.
+
+    Args:
+        device: where to train.
+        max_epochs: number of epochs of all stages together (MONAI asks configs for it).
+        stages: what is trained how long with which loss; the method.
+        network: the classifier; its weights at the end are those of the last epoch, the best are in
+            ``run_dir/best.pt``.
+        dataset: the training cases, dictionaries with ``image`` (channels, H, W) in [0, 1], ``label`` and
+            ``case_id``.
+        validation_dataset: the validation cases, alike.
+        batch_size: cases in a batch, of all processes together.
+        run_dir: folder of the run: checkpoints, TensorBoard scalars, ``training.json`` when complete.
+        seed: of data order, augmentation, dropout and hints; weights come initialised.
+        num_workers: processes that read and augment; 0 does it in this one.
+        inferer: how to call the network; gives a :class:`monai_sf.networks.ClassifierOutput`.
+        amp: automatic mixed precision, for GPUs.
+        train_handlers: further handlers.
+
+    Raises:
+        ValueError: a number is out of range, or ``max_epochs`` is not that of the stages.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: torch.device,
+        max_epochs: int,
+        stages: Sequence[Stage],
+        network: ConfidenceClassifier,
+        dataset: Dataset,
+        validation_dataset: Dataset,
+        batch_size: int,
+        run_dir: str | os.PathLike[str],
+        seed: int,
+        num_workers: int = 0,
+        inferer: Inferer | None = None,
+        amp: bool = False,
+        train_handlers: Sequence[Any] = (),
+    ) -> None:
+        self.run_dir = Path(run_dir)
+        batches = SharedBatches(len(dataset), batch_size, seed=seed)
+        validation = SharedBatches(len(validation_dataset), batch_size, seed=None)
+        distributed.share_batch_norm(network)
+        network = to_device(network, device)
+        for stage in stages:
+            stage.loss.to(device)
+        self.stages = StageRunner(stages, network, self.run_dir)
+        if max_epochs != self.stages.max_epochs:
+            each = " + ".join(f"{stage.epochs} {stage.name}" for stage in self.stages.stages)
+            raise ValueError(
+                f"max_epochs is {max_epochs}, the stages have {self.stages.max_epochs} together ({each}): "
+                "leave it out and set theirs, in the bundles epochs, confidnet_epochs and finetuning_epochs"
+            )
+        inferer = inferer or OutputInferer()
+        accuracy = Accuracy(
+            lambda output: (output[CommonKeys.PRED].logits, output[CommonKeys.LABEL]), device=device
+        )
+        loss = Loss(self._validation_loss, itemgetter(CommonKeys.PRED, CommonKeys.LABEL), device=device)
+        validator = SupervisedEvaluator(
+            device=device,
+            val_data_loader=shared_loader(SeededCases(validation_dataset, seed), validation, num_workers),
+            network=network,
+            inferer=inferer,
+            key_val_metric={"accuracy": accuracy},
+            additional_metrics={"loss": loss},
+            decollate=False,
+            amp=amp,
+        )
+        super().__init__(
+            device=device,
+            max_epochs=max_epochs,
+            train_data_loader=shared_loader(SeededCases(dataset, seed), batches, num_workers),
+            network=network,
+            optimizer=self.stages.optimizer,
+            loss_function=self.stages.current.loss,
+            inferer=inferer,
+            amp=amp,
+            decollate=False,
+            optim_set_to_none=True,
+        )
+        self.checkpoint = TrainingCheckpoint(self.run_dir, self.stages, self.scaler, validator)
+        self.progress = TrainingProgress(validator, f"train {self.run_dir.name}")
+        board = str(self.run_dir / "tensorboard")
+        for handler in (
+            EpochSeed(seed, batches),
+            self.stages,
+            ValidationHandler(interval=1, validator=validator),
+            self.checkpoint,
+            AddUp(batches, network),
+            StopOnNaN(),
+            self.progress,
+        ):
+            handler.attach(self)
+        for handler in train_handlers:
+            tracking.attach(handler, self, self.run_dir, "train", self._epoch_metrics)
+        if distributed.is_main():
+            TensorBoardStatsHandler(log_dir=board, tag_name="train_loss", output_transform=_loss).attach(self)
+            TensorBoardStatsHandler(
+                log_dir=board,
+                output_transform=lambda _: None,
+                global_epoch_transform=lambda _: self.state.epoch,
+            ).attach(validator)
+
+    def _validation_loss(self, output: ClassifierOutput, labels: Tensor) -> Tensor:
+        loss = self.stages.current.loss
+        if not len(labels):  # this process has no share of the last batch
+            return output.logits.sum()
+        loss.eval()  # no hints, and lambda follows the training cases only
+        try:
+            return loss(output, labels)  # type: ignore[no-any-return]
+        finally:
+            loss.train()
+
+    def _epoch_metrics(self) -> dict[str, float]:
+        entry = self.checkpoint.history[-1]
+        return {
+            f"{entry['stage']}/train_loss": self.progress.mean_loss,
+            f"{entry['stage']}/val_loss": entry["loss"],
+            f"{entry['stage']}/val_accuracy": entry["accuracy"],
+            f"{entry['stage']}/learning_rate": self.stages.learning_rate,
+        }
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether this training has been run to its end.
+
+        Raises:
+            ValueError: ``training.json`` is damaged.
+        """
+        return distributed.from_main(lambda: trained(self.run_dir) is not None)
+
+    def run(self) -> None:  # type: ignore[override]
+        """Train, or resume a training that was killed.
+
+        Raises:
+            BusyError: another process works on this run.
+            FileNotFoundError: the best network of a stage is gone.
+            ValueError: a checkpoint was damaged or replaced, or belongs to another network or method.
+            OSError: a checkpoint cannot be written; what was complete before is kept.
+        """
+        if self.is_complete:
+            distributed.from_main(lambda: check_checkpoint(self.run_dir / "best.pt"))
+            logger.info("%s is trained already", self.run_dir)
+            return
+        with distributed.working_on(self.run_dir):
+            try:
+                super().run()
+            finally:
+                self.progress.close()
+            distributed.from_main(self._summarise)
+
+    def _summarise(self) -> None:
+        summarise_training(self.run_dir, {"best": self.checkpoint.best, "history": self.checkpoint.history})
+
+
+def _loss(output: Mapping[str, Tensor]) -> float:
+    return output[CommonKeys.LOSS].item()

@@ -1,0 +1,279 @@
+"""Ignite handlers for training that can be killed, by one process or several."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import IterationEvents
+from monai.utils import CommonKeys
+from torch import nn
+
+from monai_sf.data.batches import SharedBatches
+from monai_sf.engines.stages import StageRunner
+from monai_sf.handlers import progress_bar
+from monai_sf.networks import distributed, load_weights
+from monai_sf.networks.checkpoints import (
+    check_checkpoint,
+    load_checkpoint,
+    refuse_foreign,
+    save_checkpoint,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class EpochSeed:
+    """Seed all that is random in an epoch from (seed, epoch), so that a resumed epoch is the same epoch.
+
+    The order of cases and their augmentation do not depend on the number of processes. What is left, dropout,
+    is seeded by rank as well, or all processes would drop the same units.
+
+    Args:
+        seed: of the run.
+        batches: whose epoch is set.
+    """
+
+    def __init__(self, seed: int, batches: SharedBatches) -> None:
+        self.seed, self.batches = seed, batches
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer; must be attached before handlers that draw random numbers."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed torch, and tell the batches which epoch it is."""
+        self.batches.epoch = engine.state.epoch
+        words = (self.seed, engine.state.epoch, distributed.rank())
+        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
+
+
+class AddUp:
+    """Make one step out of the shares of a batch that several processes have seen.
+
+    Each rank's mean loss is weighted with its share of the batch's cases, and after the backward pass the
+    gradients are summed over all ranks, and the losses with them, so that the engine's loss is that of the
+    batch. Networks must start equal, which is seen to, and stay so.
+
+    Args:
+        batches: that the trainer is given.
+        network: that it trains.
+    """
+
+    def __init__(self, batches: SharedBatches, network: nn.Module) -> None:
+        self.batches, self.network = batches, network
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a MONAI trainer, after the handler that resumes it."""
+        engine.add_event_handler(Events.STARTED, lambda: distributed.broadcast_state(self.network))
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.weigh)
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.sum)
+
+    def weigh(self, engine: Engine) -> None:
+        """Weight the loss, before the backward pass."""
+        state: Any = engine.state
+        if distributed.world_size() > 1:
+            batch = self.batches.size_of((state.iteration - 1) % state.epoch_length)
+            weight = len(state.output[CommonKeys.LABEL]) / batch
+            state.output[CommonKeys.LOSS] = state.output[CommonKeys.LOSS] * weight
+
+    def sum(self, engine: Engine) -> None:
+        """Sum gradients and losses, before the step."""
+        state: Any = engine.state
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        state.output[CommonKeys.LOSS] = distributed.sum_gradients(trained, state.output[CommonKeys.LOSS])
+
+
+class StopOnNaN:
+    """End the training when the loss is NaN or infinite, and say in which cases."""
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a MONAI trainer, whose batches have ``case_id``, after :class:`AddUp`."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Check the loss of this batch, before it changes the network.
+
+        Raises:
+            FloatingPointError: the loss is not finite; names epoch, iteration and the batch's case ids.
+        """
+        state: Any = engine.state
+        loss = state.output[CommonKeys.LOSS].item()
+        if not math.isfinite(loss):
+            cases = [str(case) for ids in distributed.gather(list(state.batch["case_id"])) for case in ids]
+            raise FloatingPointError(
+                f"loss is {loss} in epoch {state.epoch}, iteration {state.iteration}; the batch holds the "
+                f"cases {', '.join(cases)}. Look at their images, or lower the learning rate"
+            )
+
+
+class TrainingProgress:
+    """One progress bar over all epochs, and a log line an epoch.
+
+    Args:
+        validator: the engine whose metric ``accuracy`` is shown.
+        description: in front of the bar.
+
+    Attributes:
+        mean_loss: of the batches of the epoch that has been completed last.
+    """
+
+    def __init__(self, validator: Engine, description: str) -> None:
+        self.validator, self.description = validator, description
+        self.losses: list[float] = []
+        self.mean_loss = math.nan
+        self.bar: Any = None
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a MONAI trainer, after its validation."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.report)
+
+    def start(self, engine: Engine) -> None:
+        """Open the bar, where a resumed training left it."""
+        state: Any = engine.state
+        self.bar = progress_bar(
+            total=state.max_epochs * state.epoch_length, initial=state.iteration, desc=self.description
+        )
+
+    def step(self, engine: Engine) -> None:
+        """Move on by a batch."""
+        output: Any = engine.state.output
+        self.losses.append(output[CommonKeys.LOSS].item())
+        self.bar.update()
+
+    def report(self, engine: Engine) -> None:
+        """Show the epoch's mean loss and the validation accuracy."""
+        state, accuracy = engine.state, self.validator.state.metrics.get("accuracy", math.nan)
+        self.mean_loss = loss = sum(self.losses) / max(1, len(self.losses))
+        self.losses = []
+        self.bar.set_postfix(
+            epoch=f"{state.epoch}/{state.max_epochs}", loss=f"{loss:.3f}", val=f"{accuracy:.3f}"
+        )
+        logger.info(
+            "%s: epoch %d of %d, loss %.4f, validation accuracy %.4f",
+            *(self.description, state.epoch, state.max_epochs, loss, accuracy),
+        )
+
+    def close(self) -> None:
+        """Close the bar, so that what is printed next starts on its own line."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+class TrainingCheckpoint:
+    """Save the whole state of a training after every epoch, the best network apart, and resume from it.
+
+    ``last.pt`` holds network, optimizer, scheduler, loss, scaler, epoch and history; ``best.pt`` the best
+    network of the last stage, and ``best-<stage>.pt`` that of an earlier one (the first of equals; see
+    :class:`monai_sf.engines.stages.Stage`). All are written whole or not at all, and hold tensors and plain
+    values only. Together with :class:`EpochSeed` a resumed training gives the weights of an unbroken one.
+
+    Args:
+        folder: where the files go.
+        stages: what is trained, and when.
+        scaler: of automatic mixed precision, if that is used.
+        validator: the engine whose metrics ``accuracy`` and ``loss`` select.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        stages: StageRunner,
+        scaler: torch.amp.GradScaler | None,
+        validator: Engine,
+    ) -> None:
+        self.folder, self.stages, self.scaler, self.validator = Path(folder), stages, scaler, validator
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The history's entry of the best network so far of the stage that is trained."""
+        stage = self.stages.current
+        entries = [entry for entry in self.history if entry["stage"] == stage.name]
+        if stage.select == "loss":
+            return min(entries, key=lambda entry: (entry["loss"], entry["epoch"]))
+        return max(entries, key=lambda entry: (entry["accuracy"], -entry["epoch"]))
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer, after its validation and its learning-rate schedule."""
+        engine.add_event_handler(Events.STARTED, self.resume)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def _states(self) -> dict[str, Any]:
+        states = self.stages.states()
+        return states if self.scaler is None else {**states, "scaler": self.scaler}
+
+    def resume(self, engine: Engine) -> None:
+        """Go on after the last complete epoch, if there is one.
+
+        Raises:
+            ValueError: ``last.pt`` or a stage's best network is damaged or replaced, or belongs to another
+                network or method.
+        """
+        path = self.folder / "last.pt"
+        checkpoint = distributed.from_main(lambda: load_checkpoint(path) if path.exists() else None)
+        if checkpoint is None:
+            best_files = [self.stages.best_file(index) for index in range(len(self.stages.stages))]
+            for file in filter(None, best_files):
+                distributed.from_main(partial(refuse_foreign, file))
+            return
+        plan = [[stage.name, stage.epochs] for stage in self.stages.stages]
+        if (
+            set(checkpoint) != {"network", "epoch", "history", "stages", *self._states()}
+            or checkpoint["stages"] != plan
+        ):
+            raise ValueError(
+                f"{path} holds {sorted(checkpoint)} of the stages {checkpoint.get('stages')}, here they are "
+                f"{plan}: it belongs to another training; remove it"
+            )
+        load_weights(self.stages.network, checkpoint["network"], str(path))
+        self.stages.enter(self.stages.index_of(checkpoint["epoch"]))
+        for name, target in self._states().items():
+            target.load_state_dict(checkpoint[name])
+        self.history = checkpoint["history"]
+        best = self.stages.best_file(self.stages.index)
+        if best is not None:  # said now, not when the stage has come to its end
+            distributed.from_main(lambda: check_checkpoint(best))
+        engine.state.epoch = checkpoint["epoch"]
+        engine.state.iteration = checkpoint["epoch"] * engine.state.epoch_length
+        logger.info(
+            "resuming after epoch %d of %d from %s", engine.state.epoch, engine.state.max_epochs, path
+        )
+
+    def save(self, engine: Engine) -> None:
+        """Write the best network, if this epoch's is, and then ``last.pt``."""
+        metrics, epoch = self.validator.state.metrics, engine.state.epoch
+        self.history.append(
+            {
+                "epoch": epoch,
+                "stage": self.stages.current.name,
+                **{name: float(metrics[name]) for name in ("accuracy", "loss")},
+            }
+        )
+        weights = self.stages.network.state_dict()
+        best = self.stages.best_file(self.stages.index)
+        if best is not None and self.best["epoch"] == epoch:
+            self._write(best, {"network": weights, **self.history[-1]})
+        self._write(
+            self.folder / "last.pt",
+            {
+                "network": weights,
+                "epoch": epoch,
+                "history": self.history,
+                "stages": [[stage.name, stage.epochs] for stage in self.stages.stages],
+                **{name: target.state_dict() for name, target in self._states().items()},
+            },
+        )
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        if distributed.is_main():
+            save_checkpoint(path, content)

@@ -1,0 +1,25 @@
+"""Files: written whole or not at all, locked, and images opened in one way."""
+
+from monai_sf.files.writing import (
+    atomic_folder,
+    atomic_path,
+    read_json,
+    refuse_unwritable,
+    remove_own,
+    sha256_of,
+    strangers,
+    write_json,
+    write_text,
+)
+
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "read_json",
+    "refuse_unwritable",
+    "remove_own",
+    "sha256_of",
+    "strangers",
+    "write_json",
+    "write_text",
+]

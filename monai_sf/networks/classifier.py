@@ -1,0 +1,233 @@
+"""One interface over MONAI's classifiers: features, logits, and where dropout begins."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from monai.networks.nets import DenseNet, EfficientNet
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from monai_sf.networks.heads import ConfidenceHead
+
+
+class ClassifierOutput(NamedTuple):
+    """What one pass gives.
+
+    Attributes:
+        logits: (N, C) of the classes.
+        features: (N, F), what the head saw.
+        confidence_logit: (N,) learned confidence before its sigmoid, where the network has one.
+        reservation_logit: (N,) logit of the reservation class, where the network has one.
+    """
+
+    logits: Tensor
+    features: Tensor
+    confidence_logit: Tensor | None = None
+    reservation_logit: Tensor | None = None
+
+
+class ConfidenceClassifier(nn.Module):
+    """A MONAI classifier taken apart into backbone and head, so that features and dropout can be reached.
+
+    The backbone's last linear layer becomes the head (with the dropout before it, where the backbone has one,
+    as EfficientNet does); everything before it gives the features. A method's learned confidence sees what
+    the last layer sees, or, as ConfidNet does, the features of a copy of the backbone (``encoder``), which
+    always stays in evaluation mode: without dropout and with the classifier's batch statistics.
+
+    Args:
+        backbone: a MONAI classifier whose last linear layer gives the logits (DenseNet, EfficientNet, ResNet,
+            SENet, ...). It is changed in place.
+        num_classes: number of classes C, at least 2; must be the backbone's number of outputs.
+        confidence: makes the method's head from the number of features (see :mod:`monai_sf.networks.heads`);
+            None for a classifier and nothing else.
+        mean: subtracted from the image, which is in [0, 1].
+        std: the image is divided by this, after the mean was subtracted.
+
+    Raises:
+        ValueError: the backbone has no linear layer or not ``num_classes`` outputs, ``num_classes`` is below
+            2, or ``std`` is not positive.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        *,
+        confidence: Callable[[int], ConfidenceHead] | None = None,
+        mean: float = 0.5,
+        std: float = 0.25,
+    ) -> None:
+        super().__init__()
+        if std <= 0:
+            raise ValueError(f"std must be positive, got {std}")
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, one logit for each class, got {num_classes}")
+        name, last = _last_linear(backbone)
+        if last.out_features != num_classes:
+            raise ValueError(
+                f"backbone {type(backbone).__name__} has {last.out_features} outputs, "
+                f"num_classes is {num_classes}"
+            )
+        dropout = 0.0
+        if isinstance(backbone, EfficientNet):  # features are what stands before the dropout
+            dropout = backbone._dropout.p
+            backbone._dropout = nn.Identity()  # type: ignore[assignment]
+        backbone.set_submodule(name, nn.Identity())
+        self.backbone = backbone
+        self.head = nn.Sequential(nn.Dropout(dropout), last) if dropout else nn.Sequential(last)
+        self.num_classes = num_classes
+        self.num_features = last.in_features
+        self.mean, self.std = mean, std
+        self.confidence = confidence(last.in_features) if confidence is not None else None
+        has_encoder = self.confidence is not None and self.confidence.own_encoder
+        self.encoder = copy.deepcopy(backbone) if has_encoder else None
+        self._frozen: tuple[nn.Module, ...] = ()
+        self._encoder_is_backbone = False  # while it is not trained, a second pass would give the same
+
+    def stem(self, images: Tensor) -> Tensor:
+        """What lies before the first dropout layer, the same for every dropout sample.
+
+        Args:
+            images: (N, channels, H, W) float in [0, 1].
+
+        Returns:
+            (N, ...) float, the input of :meth:`trunk`.
+        """
+        x = (images - self.mean) / self.std
+        if not has_dropout(self.backbone):
+            return self.backbone(x)  # type: ignore[no-any-return]
+        if isinstance(self.backbone, DenseNet):
+            for block in self.backbone.features:
+                if has_dropout(block):
+                    break
+                x = block(x)
+        return x
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """From the output of :meth:`stem` to the features (N, F)."""
+        if not has_dropout(self.backbone):
+            return x
+        if not isinstance(self.backbone, DenseNet):
+            return self.backbone(x)  # type: ignore[no-any-return]
+        below = True
+        for block in self.backbone.features:
+            below = below and not has_dropout(block)
+            if not below:
+                x = block(x)
+        return self.backbone.class_layers(x)  # type: ignore[no-any-return]
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, channels, H, W) images in [0, 1] to (N, F) features."""
+        return self.trunk(self.stem(images))
+
+    def outputs(self, images: Tensor) -> ClassifierOutput:
+        """(N, channels, H, W) images in [0, 1] to everything that one pass gives."""
+        return self.outputs_of(images, self.features(images))
+
+    def outputs_of(self, images: Tensor, features: Tensor) -> ClassifierOutput:
+        """As :meth:`outputs`, where the features (N, F) of the images are known already."""
+        before_last = self.head[:-1](features)
+        output = ClassifierOutput(self.head[-1](before_last), features)
+        if self.confidence is None:
+            return output
+        if self.encoder is not None and not self._encoder_is_backbone:
+            before_last = self.encoder((images - self.mean) / self.std)
+        return output._replace(**{self.confidence.output: self.confidence(before_last)})
+
+    def train_only(self, parts: Sequence[str]) -> list[nn.Parameter]:
+        """Freeze all but some parts: no gradients, and evaluation mode even while the network trains.
+
+        Args:
+            parts: of "backbone", "head", "encoder", "confidence".
+
+        Returns:
+            The parameters of these parts.
+
+        Raises:
+            ValueError: the network has no such part.
+        """
+        known = {name: part for name, part in self.named_children() if part is not None}
+        if not parts or not set(parts) <= set(known):
+            raise ValueError(f"parts to train must be some of {sorted(known)}, got {list(parts)}")
+        for name, part in known.items():
+            part.requires_grad_(name in parts)
+        self._encoder_is_backbone = "encoder" not in parts
+        self._frozen = tuple(part for name, part in known.items() if name not in parts)
+        self.train(self.training)
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def copy_encoder(self) -> None:
+        """Make the encoder that the learned confidence sees a copy of the backbone, if there is one."""
+        if self.encoder is not None:
+            self.encoder.load_state_dict(self.backbone.state_dict())
+
+    def train(self, mode: bool = True) -> ConfidenceClassifier:
+        """Training or evaluation mode; what is frozen, and the encoder, stay in evaluation mode."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        if self.encoder is not None:
+            self.encoder.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, channels, H, W) images in [0, 1] to (N, C) logits, those of :meth:`outputs`.
+
+        In one go, without taking the backbone apart: torch.jit.script can compile this.
+        """
+        logits: Tensor = self.head(self.backbone((images - self.mean) / self.std))
+        return logits
+
+
+def dropout_layers(network: nn.Module) -> list[_DropoutNd]:
+    """The network's dropout layers that drop anything (p > 0), in the order of definition."""
+    return [m for m in network.modules() if isinstance(m, _DropoutNd) and m.p > 0]
+
+
+def has_dropout(network: nn.Module) -> bool:
+    """Whether any layer of the network drops anything."""
+    return bool(dropout_layers(network))
+
+
+def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
+    linear = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Linear) and name]
+    if not linear:
+        raise ValueError(f"backbone {type(network).__name__} has no linear layer that gives logits")
+    return linear[-1]
+
+
+def to_device(network: ConfidenceClassifier, device: torch.device) -> ConfidenceClassifier:
+    """Move a network, in channels-last order: convolutions are twice as fast on a CPU and on tensor cores."""
+    network.to(device)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def load_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load a state dict whole, or say what does not fit.
+
+    Args:
+        network: the network to fill; unchanged when an error is raised.
+        state: parameter and buffer names to tensors.
+        source: the file the state came from, for the message.
+
+    Raises:
+        ValueError: names or shapes differ, as with a checkpoint of another network.
+    """
+    own = network.state_dict()
+    shapes = [
+        f"{k}: {tuple(state[k].shape)} in the file, {tuple(own[k].shape)} in the network"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
+    missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if missing or surplus or shapes:
+        raise ValueError(
+            f"{source} is a checkpoint of another network: {len(missing)} entries missing {missing[:3]}, "
+            f"{len(surplus)} unknown {surplus[:3]}, {len(shapes)} of another shape {shapes[:3]}. Give the "
+            "network_def that it was trained with, or another output folder"
+        )
+    network.load_state_dict(state)

@@ -1,0 +1,278 @@
+"""One run in several processes, as ``torchrun`` starts them; in a single process everything here is a no-op.
+
+Rank 0 writes files and shows progress; the others compute. What all must agree on (a checkpoint, whether a
+run is complete) is read by rank 0 and sent to the others, so that nothing depends on how fast a network file
+system shows one machine what another has written.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from monai_sf.files.locks import locked
+
+T = TypeVar("T")
+
+_host_group: dist.ProcessGroup | None = None
+
+
+def rank() -> int:
+    """Number of this process, 0 to ``world_size() - 1``."""
+    return dist.get_rank() if _is_started() else 0
+
+
+def world_size() -> int:
+    """How many processes share the run; 1 where it was not started by torchrun."""
+    return dist.get_world_size() if _is_started() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and shows progress."""
+    return rank() == 0
+
+
+def _is_started() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def local_device() -> torch.device:
+    """The device of this process: its own GPU, or the CPU where there is none.
+
+    Raises:
+        ValueError: there are fewer GPUs than processes on this machine.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    local, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if local >= count:
+        raise ValueError(
+            f"LOCAL_RANK is {local}, but this machine has {count} GPUs: start torchrun with "
+            f"--nproc_per_node={count}"
+        )
+    return torch.device("cuda", local)
+
+
+def start(timeout_minutes: float = 120.0) -> None:
+    """Join the processes that torchrun has started; without torchrun nothing happens.
+
+    An error needs no clean-up: the process ends, and torchrun ends the others.
+
+    Args:
+        timeout_minutes: how long to wait for another process, e.g. while rank 0 prepares the data.
+    """
+    global _host_group
+    if "WORLD_SIZE" not in os.environ or _is_started():
+        return
+    if "SLURM_JOB_ID" in os.environ:  # Ignite takes SLURM's word for the local rank, which is 0 in torchrun
+        os.environ["SLURM_LOCALID"] = os.environ["LOCAL_RANK"]
+    device, wait = local_device(), timedelta(minutes=timeout_minutes)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=wait)
+    if not is_main():
+        logging.disable(logging.INFO)  # once is enough
+    # what lives in main memory goes from there, also where tensors go from GPU to GPU
+    _host_group = dist.new_group(backend="gloo", timeout=wait) if device.type == "cuda" else None
+
+
+def stop() -> None:
+    """Leave the processes of this run, after all have come here."""
+    global _host_group
+    if _is_started():
+        barrier()
+        dist.destroy_process_group()
+        _host_group = None
+        logging.disable(logging.NOTSET)
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    gather(None)
+
+
+def gather(value: T) -> list[T]:
+    """What each process gives, in the order of ranks; any picklable object."""
+    if world_size() == 1:
+        return [value]
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, value, group=_host_group)
+    return found
+
+
+def from_main(make: Callable[[], T]) -> T:
+    """What ``make`` returns on rank 0, on all ranks; it is called on no other.
+
+    Raises:
+        RuntimeError: ``make`` failed on rank 0, which raises the error itself.
+    """
+    if world_size() == 1:
+        return make()
+    message: list[Any] = [None, None]
+    if is_main():
+        try:
+            message[0] = make()
+        except BaseException as error:
+            message[1] = f"{type(error).__name__}: {error}"
+            dist.broadcast_object_list(message, 0, group=_host_group)
+            raise
+    dist.broadcast_object_list(message, 0, group=_host_group)
+    if message[1] is not None:
+        raise RuntimeError(f"rank 0 failed: {message[1]}")
+    return message[0]  # type: ignore[no-any-return]
+
+
+@contextmanager
+def working_on(run_dir: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other processes away from a run's folder; those of this run count as one.
+
+    Raises:
+        BusyError: another process works on it; names it and its host.
+        RuntimeError: rank 0 has found that.
+        OSError: the folder cannot be written to.
+    """
+    path = os.path.join(run_dir, ".lock")
+    busy = f"another process works on {run_dir}: wait for it or choose another output_dir"
+    with ExitStack() as held:
+        from_main(lambda: held.enter_context(locked(path, busy, again=True)))
+        yield
+
+
+def wait_for_main() -> None:
+    """On rank 0 nothing; the others wait until it says :func:`main_is_ready`."""
+    if not is_main():
+        barrier()
+
+
+def main_is_ready() -> None:
+    """Let the processes go on that wait in :func:`wait_for_main`."""
+    if is_main():
+        barrier()
+
+
+def share(count: int, part: int, parts: int) -> slice:
+    """The part of ``count`` things that one of several processes takes; sizes differ by one at most."""
+    first, last = (-(-count * p // parts) for p in (part, part + 1))
+    return slice(first, last)
+
+
+def random_half(count: int) -> Tensor:
+    """Which of this process's ``count`` cases are in a random half of the batch of all processes.
+
+    Returns:
+        (count,) bool on the CPU. Drawn from torch's random numbers of rank 0, as one process would.
+    """
+    counts = gather(count)
+    order = from_main(lambda: torch.randperm(sum(counts)))
+    chosen = torch.zeros(len(order), dtype=torch.bool)
+    chosen[order[: (len(order) + 1) // 2]] = True
+    first = sum(counts[: rank()])
+    return chosen[first : first + count]
+
+
+def mean_of_all(mean: float, count: int) -> float:
+    """The mean over the batch of all processes, from the mean over each one's ``count`` cases."""
+    found = gather((mean, count))
+    return sum(m * n for m, n in found) / sum(n for _, n in found)
+
+
+def broadcast_state(module: nn.Module) -> None:
+    """Give all processes the parameters and buffers of rank 0."""
+    if world_size() > 1:
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, 0)
+
+
+def sum_gradients(parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
+    """Add up the gradients of all processes, in place, and the losses that they come from.
+
+    One message for all: networks of this size need milliseconds between GPUs of a machine, so that it does
+    not pay to send while the backward pass still runs.
+
+    Args:
+        parameters: whose gradients, the same on all ranks.
+        loss: scalar, this rank's share of the loss of the batch.
+
+    Returns:
+        The loss of the whole batch, a detached scalar.
+    """
+    loss = loss.detach()
+    if world_size() == 1:
+        return loss
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([loss.reshape(1).to(gradients[0].dtype), *(g.reshape(-1) for g in gradients)])
+    flat = flat.as_subclass(Tensor)  # of a MetaTensor, if the images are
+    dist.all_reduce(flat)
+    first = 1
+    for gradient in gradients:
+        gradient.copy_(flat[first : first + gradient.numel()].view_as(gradient))
+        first += gradient.numel()
+    return flat[0].to(loss.dtype)
+
+
+class _SumOfAllRanks(torch.autograd.Function):
+    """The sum over all processes; so is its gradient, as each one's value is part of every one's loss."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+_sum_of_all_ranks: Callable[[Tensor], Tensor] = _SumOfAllRanks.apply
+
+
+class BatchNormOfAllRanks(nn.SyncBatchNorm):
+    """Batch norm over the batch of all processes; PyTorch's own does it on GPUs only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, ...) to the same shape."""
+        if not self.training or x.is_cuda:
+            return super().forward(x)
+        x = x.as_subclass(Tensor)  # statistics have no use for MONAI's metadata
+        over = [d for d in range(x.ndim) if d != 1]
+        shape = [1, -1, *(1,) * (x.ndim - 2)]
+        sums = _sum_of_all_ranks(torch.cat([x.sum(over), x.new_tensor([x.numel() // x.shape[1]])]))
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        centred = x - mean.view(shape)
+        variance = _sum_of_all_ranks(centred.square().sum(over)) / count
+        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                self.num_batches_tracked: Tensor
+                self.num_batches_tracked += 1
+                weight = 1.0 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+                self.running_mean.lerp_(mean, weight)
+                self.running_var.lerp_(variance * (count / (count - 1)), weight)
+        y = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            y = y * self.weight.view(shape) + self.bias.view(shape)
+        return y
+
+
+def share_batch_norm(network: nn.Module) -> None:
+    """Let the batch norms of a network see the batch of all processes; in place, names stay."""
+    if world_size() == 1:
+        return
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
+            shared = BatchNormOfAllRanks(
+                module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
+            )
+            shared.__dict__.update(module.__dict__)  # parameters, buffers, hooks, training mode
+            network.set_submodule(name, shared)

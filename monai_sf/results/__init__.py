@@ -1,0 +1,22 @@
+"""Results of a run: their format on disk, written, read, made from arrays or read from FD-Shifts."""
+
+from monai_sf.results.fd_shifts import read_fd_shifts
+from monai_sf.results.format import ARRAYS, FORMAT, FORMAT_VERSION, KINDS, ResultsError
+from monai_sf.results.reader import load_results
+from monai_sf.results.results import Results
+from monai_sf.results.test_set import TestSet
+from monai_sf.results.writer import ResultsWriter, TestSetWriter
+
+__all__ = [
+    "ARRAYS",
+    "FORMAT",
+    "FORMAT_VERSION",
+    "KINDS",
+    "Results",
+    "ResultsError",
+    "ResultsWriter",
+    "TestSet",
+    "TestSetWriter",
+    "load_results",
+    "read_fd_shifts",
+]

@@ -1,0 +1,141 @@
+"""What a folder of results may hold, known to who writes one and to who reads one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_sf.results.case_table import not_utf8
+
+FORMAT = "monai_sf.results"
+FORMAT_VERSION = 2
+
+#: Kinds of a test set; ``corruption`` sets are the iid cases, corrupted.
+KINDS = ("iid", "corruption", "acquisition", "manifestation")
+
+#: Files of a results folder; the arrays of a test set are in :func:`slug` of its name.
+RUN_FILE, TABLE_FILE, COLUMNS_FILE = "run.json", "cases.csv", "columns.json"
+SET_FILE, ROWS_FILE = "test_set.json", "rows.npy"
+
+#: Keys that run.json always has.
+RUN_KEYS = ("dataset", "study", "method", "seed", "class_names", "data_kind")
+
+#: Per-case arrays that a test set may hold: the shape after the cases' axis, and the meaning.
+ARRAYS: Mapping[str, tuple[str, str]] = {
+    "logits": ("C", "class logits of one pass without dropout"),
+    "features": ("F", "the backbone's features, the latent space"),
+    "mcd_log_softmax": ("C", "log of the mean softmax over T dropout samples"),
+    "mcd_entropy": ("", "mean over T dropout samples of the softmax entropy, in nats"),
+    "confidence_logit": ("", "learned confidence before its sigmoid (ConfidNet, DeVries)"),
+    "reservation_logit": ("", "logit of the reservation class (Deep Gamblers)"),
+    "images": ("H,W[,3]", "uint8 thumbnails, grey or RGB, as the classifier saw the image"),
+}
+
+
+#: Folder of results that were replaced, which no table or report may take for current ones.
+SET_ASIDE = "set_aside"
+
+
+class ResultsError(ValueError):
+    """A results folder is incomplete, damaged, of another version, or holds impossible values."""
+
+
+def slug(name: str) -> str:
+    """Return the folder of a test set: safe on every system, and another one for every name.
+
+    A name of lower-case letters, digits, ``-`` and ``_`` is its own folder; any other one is what is left of
+    it and ten digits of its hash, so that ``Site`` and ``site`` differ where file systems make no difference.
+    """
+    if _PLAIN.fullmatch(name) and not _RESERVED.fullmatch(name):
+        return name
+    left = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "set"
+    return f"{left}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
+
+
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+#: Names of devices on Windows, and what the folder of another name may look like.
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)|.*-[0-9a-f]{10}")
+
+
+def seal(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of run.json with its own hash as ``digest``, which a later change does not fit."""
+    content = {key: value for key, value in run.items() if key != "digest"}
+    plain: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return {**plain, "digest": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def check_run(run: Mapping[str, Any]) -> None:
+    """Refuse a description of a run whose values are of the wrong type; all offenders are named."""
+    wrong = [
+        f"{key} {run[key]!r:.80} (expected {'an integer' if kind is int else 'a text'})"
+        for key, kind in (
+            ("dataset", str),
+            ("study", str),
+            ("method", str),
+            ("data_kind", str),
+            ("seed", int),
+        )
+        if key in run and (not isinstance(run[key], kind) or isinstance(run[key], bool))
+    ]
+    names = run.get("class_names")
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        wrong.append(f"class_names {names!r:.80} (expected a list of texts)")
+    elif halves := not_utf8(names):
+        wrong.append(f"class_names {', '.join(halves)} (not UTF-8)")
+    if wrong:
+        raise ResultsError(f"the run's description has {'; '.join(wrong)}")
+
+
+def check_text(columns: Iterable[tuple[Hashable, Sequence[Any] | pd.Series[Any]]]) -> None:
+    """Refuse text that cannot be written as UTF-8, in names or cells of a case table."""
+    for column, values in columns:
+        if halves := not_utf8([column]) or not_utf8(values):
+            raise ResultsError(
+                f"column {column!a} of the case table has text that is not UTF-8, as names of files in "
+                f"another encoding are: {some(halves)}; rename them"
+            )
+
+
+def check_rank(test_set: str, name: str, array: NDArray[Any]) -> None:
+    """Refuse an array whose shape or dtype is not that of :data:`ARRAYS`."""
+    if array.dtype.kind not in "fiu":
+        raise ResultsError(f"test set {test_set}: {name} has dtype {array.dtype}, expected numbers")
+    ranks = {"": (1,), "C": (2,), "F": (2,), "H,W[,3]": (3, 4)}[ARRAYS[name][0]]
+    if array.ndim not in ranks or (
+        name == "images" and (array.dtype != np.uint8 or array.shape[3:] not in ((), (3,)))
+    ):
+        raise ResultsError(
+            f"test set {test_set}: {name} has shape {array.shape} and dtype {array.dtype}, "
+            f"expected (n{',' + ARRAYS[name][0] if ARRAYS[name][0] else ''}): {ARRAYS[name][1]}"
+        )
+
+
+def some(values: Sequence[Any] | pd.Series[Any], count: int = 10) -> str:
+    """The first values, for an error message."""
+    shown = ", ".join(str(v) for v in list(values)[:count])
+    return shown + (f", ... ({len(values) - count} more)" if len(values) > count else "")
+
+
+def load_array(path: Path) -> NDArray[Any]:
+    """Map an array of plain values, read-only; nothing is unpickled.
+
+    Raises:
+        ValueError: the file is no array, or longer or shorter than its header says.
+        OSError: it cannot be read.
+    """
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (EOFError, SyntaxError, TypeError, OverflowError) as error:  # what a damaged header leads to
+        raise ValueError(f"{path.name} is no array ({error})") from error
+    if not isinstance(array, np.memmap) or path.stat().st_size != array.offset + array.nbytes:
+        raise ValueError(f"{path.name} is longer or shorter than its header says")
+    return array

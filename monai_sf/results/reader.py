@@ -1,0 +1,88 @@
+"""Loading results from disk: every file is compared with the manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from monai_sf.files import sha256_of
+from monai_sf.results.case_table import decode_table
+from monai_sf.results.format import (
+    COLUMNS_FILE,
+    ROWS_FILE,
+    RUN_FILE,
+    SET_FILE,
+    TABLE_FILE,
+    ResultsError,
+    load_array,
+    slug,
+    some,
+)
+from monai_sf.results.results import Results
+from monai_sf.results.run_file import AGAIN, read_run
+from monai_sf.results.test_set import TestSet
+
+
+def load_results(path: str | os.PathLike[str]) -> Results:
+    """Open the results of a run; arrays are memory-mapped and read-only.
+
+    Args:
+        path: the run's folder.
+
+    Raises:
+        FileNotFoundError: there are no finished results there.
+        ResultsError: the folder is damaged (files missing, truncated, changed), of another format version,
+            or holds impossible values (see :class:`Results`).
+    """
+    path = Path(path)
+    if not (path / RUN_FILE).is_file():
+        state = "an evaluation that has not finished" if (path / TABLE_FILE).exists() else "no results"
+        raise FileNotFoundError(
+            f"{path} holds {state} (no {RUN_FILE}): run the bundle's evaluation into it first"
+        )
+    try:
+        run = read_run(path)
+        _compare(path, run["files"])
+        schema = json.loads((path / COLUMNS_FILE).read_text(encoding="utf-8"))
+        cases = decode_table(path / TABLE_FILE, schema)
+        return Results(
+            run, cases, {name: _load_test_set(path, name, run["files"]) for name in run["test_sets"]}
+        )
+    except ResultsError as error:
+        raise ResultsError(f"{path}: {error}") from error
+    except (
+        *(OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError),
+        *(RecursionError, EOFError, MemoryError),
+    ) as error:
+        raise ResultsError(f"{path} is damaged ({type(error).__name__}: {error}): {AGAIN}") from error
+
+
+def _compare(path: Path, files: Mapping[str, str]) -> None:
+    """Compare every file with the manifest; several are read at once, as fast as a disk is."""
+
+    def fault(name: str) -> str:
+        try:
+            return "" if sha256_of(path / name) == files[name] else f"{name} was changed"
+        except FileNotFoundError:
+            return f"{name} is missing"
+
+    with ThreadPoolExecutor() as pool:
+        faults = [found for found in pool.map(fault, files) if found]
+    if faults:
+        raise ResultsError(f"damaged after the evaluation: {some(faults)}; {AGAIN}")
+
+
+def _load_test_set(path: Path, name: str, files: Collection[str]) -> TestSet:
+    folder = path / slug(name)
+    about = json.loads((folder / SET_FILE).read_text(encoding="utf-8"))
+    read = [SET_FILE, ROWS_FILE, *(f"{array}.npy" for array in about["arrays"])]
+    if absent := [file for file in read if f"{folder.name}/{file}" not in files]:
+        raise ResultsError(f"{RUN_FILE} has no hash of {absent} of test set {name}: {AGAIN}")
+    arrays = {array: load_array(folder / f"{array}.npy") for array in about["arrays"]}
+    rows = np.array(load_array(folder / ROWS_FILE))
+    return TestSet(about["name"], about["kind"], rows, arrays, about["corruption"], about["severity"])

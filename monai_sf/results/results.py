@@ -1,0 +1,188 @@
+"""Results of one run on disk: a folder that says what it holds, written whole or not at all.
+
+A run is one (dataset, study, method, seed). Its folder holds::
+
+    run.json        what ran: versions, merged config, seed, counts; and the manifest: a hash of every file
+    cases.csv       the case table of all evaluated cases, one row per case
+    columns.json    the types of its columns, see ``case_table``
+    iid/            one folder per test set (iid, target, corruption-gaussian_noise-3, ...)
+        test_set.json   its name, which may be any text: the folder is called after it as far as that can be
+        rows.npy    (n,) int64, the row of cases.csv of every entry
+        logits.npy  (n, C) float32, and the other arrays of ARRAYS
+
+All arrays are plain ``.npy`` files without pickles and are memory-mapped on loading, so that a hundred
+thousand cases with 2,208 features need no memory. ``run.json`` is written last: a folder without it is an
+evaluation that has not finished. Loading compares every file with its hash.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from monai_sf.files import atomic_folder
+from monai_sf.results.format import (
+    ARRAYS,
+    RUN_FILE,
+    ResultsError,
+    check_run,
+    check_text,
+    some,
+)
+from monai_sf.results.from_arrays import parts_from_arrays
+from monai_sf.results.run_file import read_run
+from monai_sf.results.test_set import TestSet
+from monai_sf.results.writer import ResultsWriter
+from monai_sf.vocabulary.ids import is_absent
+
+#: A report keeps what took it long beside the results.
+_KEPT = re.compile(r"embedding-[0-9a-f]+\.npz")
+
+
+def _own_files(path: Path) -> Collection[str]:
+    """The files of finished results, and what reports have kept there; none where nothing is finished."""
+    try:
+        files = list(read_run(path)["files"])
+    except (OSError, ValueError, TypeError, RecursionError):
+        return ()
+    return {RUN_FILE, *files, *(entry.name for entry in path.iterdir() if _KEPT.fullmatch(entry.name))}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What one run produced on all its test sets.
+
+    Attributes:
+        run: the content of run.json. Keys that always exist: ``dataset``, ``study``, ``method``, ``seed``,
+            ``class_names`` (list of C names), ``data_kind`` ("real", "rendered" or "phantom").
+        cases: the case table of the evaluated cases (``case_id``, ``label``, ``label_name``, ``group``,
+            ``source`` and the dataset's own columns), index 0..n-1.
+        test_sets: name to test set, in the order of evaluation.
+    """
+
+    run: Mapping[str, Any]
+    cases: pd.DataFrame
+    test_sets: Mapping[str, TestSet] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that cases, labels and test sets belong together; all offenders are named at once.
+
+        Raises:
+            ResultsError: fewer than two classes or two of one name, duplicate case ids, labels outside
+                0..C-1, rows beyond the case table, two entries of one case in a test set, NaN or infinite
+                outputs, text that is not UTF-8.
+        """
+        check_run(self.run)
+        for column in ("case_id", "label"):
+            if column not in self.cases:
+                raise ResultsError(f"case table has no column {column!r}; it has {list(self.cases.columns)}")
+        if absent := sum(map(is_absent, self.cases["case_id"].tolist())):
+            raise ResultsError(f"{absent} case ids are empty: name every case, so that it is known again")
+        ids = self.cases["case_id"].astype(str)  # as they are written and read again: 1 and "1" are one
+        repeated = ids[ids.duplicated()]
+        if len(repeated):
+            raise ResultsError(f"{len(repeated)} case ids occur twice: {some(repeated)}")
+        check_text(
+            (name, [] if pd.api.types.is_numeric_dtype(values.dtype) else values)
+            for name, values in self.cases.items()
+        )
+        names = list(self.run["class_names"])
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        if twice:
+            raise ResultsError(f"class_names must differ; these occur twice: {twice}")
+        classes = len(names)
+        if classes < 2:
+            raise ResultsError(f"there must be at least two classes, got class_names {names}")
+        labels = self.cases["label"]
+        wrong = self.cases["case_id"][~labels.isin(range(classes))]
+        if len(wrong):
+            raise ResultsError(
+                f"label must be an integer in 0..{classes - 1}; {len(wrong)} are not: {some(wrong)}"
+            )
+        for name, test_set in self.test_sets.items():
+            if name != test_set.name:
+                raise ResultsError(f"the test set {test_set.name!r} stands under the name {name!r}")
+            self._check(test_set, classes)
+
+    def _check(self, test_set: TestSet, classes: int) -> None:
+        where = f"test set {test_set.name}"
+        rows = test_set.rows
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self.cases)):
+            raise ResultsError(
+                f"{where}: rows must be in 0..{len(self.cases) - 1}, got {rows.min()}..{rows.max()}"
+            )
+        if len(np.unique(rows)) != len(rows):
+            raise ResultsError(f"{where}: {len(rows) - len(np.unique(rows))} cases occur twice")
+        for name, array in test_set.arrays.items():
+            if ARRAYS[name][0] == "C" and array.shape[1] != classes:
+                raise ResultsError(f"{where}: {name} has {array.shape[1]} classes, the run has {classes}")
+            if name == "features":  # a report without a latent space is still a report
+                continue
+            # mcd_log_softmax may be -inf where a class has probability zero
+            bad = np.isnan(array) if name == "mcd_log_softmax" else ~np.isfinite(array)
+            bad = bad.any(axis=tuple(range(1, bad.ndim)))
+            if bad.any():
+                ids = self.cases["case_id"].iloc[rows[bad]]
+                raise ResultsError(f"{where}: {name} is NaN or infinite for {bad.sum()} cases: {some(ids)}")
+
+    @classmethod
+    def from_arrays(
+        cls, logits: ArrayLike | None = None, labels: ArrayLike | None = None, **arrays: Any
+    ) -> Results:
+        """Results of any model from its outputs; the arguments are those of
+        :func:`monai_sf.results.from_arrays.parts_from_arrays`: ``logits`` or ``probabilities``, ``labels``,
+        and optionally ``features``, ``images``, ``mcd_samples``, ``case_ids``, ``domains`` and others.
+
+        Raises:
+            ResultsError: an argument is missing, has a wrong length or holds impossible values.
+
+        Example:
+            >>> import numpy as np
+            >>> Results.from_arrays(np.array([[2.0, 0.0], [0.5, 1.0]]), np.array([0, 0])).labels_of("iid")
+            array([0, 0])
+        """  # noqa: D205
+        return cls(*parts_from_arrays(logits, labels, **arrays))
+
+    def cases_of(self, test_set: str) -> pd.DataFrame:
+        """The case table of one test set, in the order of its arrays, index 0..n-1 (a copy)."""
+        return self.cases.iloc[self.test_sets[test_set].rows].reset_index(drop=True)
+
+    def labels_of(self, test_set: str) -> NDArray[np.int64]:
+        """(n,) int64 labels of one test set, in the order of its arrays."""
+        labels: NDArray[np.int64] = self.cases["label"].to_numpy(np.int64)[self.test_sets[test_set].rows]
+        return labels
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the run's folder, whole or not at all; see the module's text for what it holds.
+
+        Args:
+            path: the folder. Results that are there are replaced.
+
+        Raises:
+            FileExistsError: a file is there, or a folder that holds anything but finished results; nothing
+                was touched.
+            ResultsError: a column holds what cannot be stored.
+            OSError: the folder cannot be written.
+        """
+        with atomic_folder(path, _own_files) as partial:
+            writer = ResultsWriter(partial, self.cases)
+            for test_set in self.test_sets.values():
+                out = writer.open(
+                    test_set.name,
+                    test_set.kind,
+                    test_set.rows,
+                    corruption=test_set.corruption,
+                    severity=test_set.severity,
+                )
+                out.write(test_set.rows, test_set.arrays)
+                out.close()
+            writer.finish(self.run)

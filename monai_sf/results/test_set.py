@@ -1,0 +1,74 @@
+"""The outputs of one run on one test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_sf.results.case_table import not_utf8
+from monai_sf.results.format import (
+    ARRAYS,
+    KINDS,
+    ResultsError,
+    check_rank,
+)
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The outputs of one run on one test set.
+
+    Attributes:
+        name: unique within the run; any text that is not blank.
+        kind: one of :data:`KINDS`.
+        rows: (n,) int64, position of every entry in ``Results.cases``.
+        arrays: name (see :data:`ARRAYS`) to an array of n entries; ``logits`` is always there.
+        corruption: kind of corruption, None for clean images.
+        severity: 1 to 5 for a corruption, 0 for clean images.
+    """
+
+    __test__ = False  # not a pytest class
+
+    name: str
+    kind: str
+    rows: NDArray[np.int64]
+    arrays: Mapping[str, NDArray[Any]]
+    corruption: str | None = None
+    severity: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the case table.
+
+        Raises:
+            ResultsError: unknown kind or array, a blank name, arrays of other lengths.
+        """
+        if not isinstance(self.name, str) or not self.name.strip() or not_utf8([self.name]):
+            raise ResultsError(f"the name of a test set must be a text that is not blank, got {self.name!a}")
+        if self.kind not in KINDS:
+            raise ResultsError(f"test set {self.name}: kind must be one of {KINDS}, got {self.kind!r}")
+        if not (self.kind == "corruption") == (self.corruption is not None) == (self.severity != 0):
+            raise ResultsError(
+                f"test set {self.name}: kind {self.kind!r}, corruption {self.corruption!r} and severity "
+                f"{self.severity} do not fit together"
+            )
+        if self.rows.ndim != 1 or (self.rows.size and self.rows.dtype.kind not in "iu"):
+            raise ResultsError(
+                f"test set {self.name}: rows must be (n,) integers, got {self.rows.dtype} {self.rows.shape}"
+            )
+        if "logits" not in self.arrays:
+            raise ResultsError(f"test set {self.name}: no logits among its arrays {sorted(self.arrays)}")
+        for name, array in self.arrays.items():
+            if name not in ARRAYS:
+                raise ResultsError(f"test set {self.name}: unknown array {name!r}; known: {sorted(ARRAYS)}")
+            check_rank(self.name, name, array)
+            if len(array) != len(self.rows):
+                raise ResultsError(
+                    f"test set {self.name}: {name} has {len(array)} entries, rows has {len(self.rows)}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.rows)

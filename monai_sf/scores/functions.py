@@ -1,0 +1,281 @@
+"""Confidence scores as pure functions of a network's output; `monai_sf.scores` has the list with names."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from monai_sf.vocabulary.outputs import class_logits, kind_of, refuse_what_is_no_log_probability
+
+ArrayLike: TypeAlias = "Tensor | np.ndarray[Any, Any]"
+
+
+def log_softmax(logits: ArrayLike) -> Tensor:
+    """Log-probabilities whose largest entry does not round to 0.
+
+    The usual ``x - logsumexp(x)`` loses the largest entry's distance from 0 once the other classes together
+    hold less than 1e-16. Here that entry is ``-log1p(sum of exp(-gap))`` over the gaps to the other classes.
+
+    Args:
+        logits: (..., C), any real numbers; ``-inf`` for a class that is ruled out.
+
+    Returns:
+        (..., C) float64, natural logarithms, <= 0; C = 2 for one logit, [-z/2, z/2].
+    """
+    return _normalized(logits_of(logits, "logits"))
+
+
+def _normalized(x: Tensor) -> Tensor:
+    top = x.argmax(dim=-1, keepdim=True)
+    gaps = x - x.gather(-1, top)
+    others = gaps.exp().scatter(-1, top, 0.0).sum(dim=-1, keepdim=True)
+    return gaps - others.log1p()
+
+
+def maximum_softmax_response(logits: ArrayLike) -> Tensor:
+    """Probability of the predicted class (MSR).
+
+    Hendrycks & Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples", ICLR 2017.
+    To rank cases, use ``CSFS["MSR"]``: this probability is 1.0 for every logit gap above 37.
+
+    Args:
+        logits: (..., C).
+
+    Returns:
+        (...) float64 in [1/C, 1].
+    """
+    return log_softmax(logits).amax(dim=-1).exp()
+
+
+def predictive_entropy(logits: ArrayLike) -> Tensor:
+    """Entropy of the softmax (PE), ``-sum p log p``.
+
+    Log-probabilities are logits of themselves, so the entropy of the mean of dropout samples (MCD-PE) is
+    ``predictive_entropy(mean_log_softmax(sample_logits))``.
+
+    Args:
+        logits: (..., C).
+
+    Returns:
+        (...) float64 in [0, log C], nats; higher = less sure.
+    """
+    return entropy_of_log_probabilities(log_softmax(logits))
+
+
+def mean_log_softmax(sample_logits: ArrayLike) -> Tensor:
+    """Log of the softmax averaged over dropout samples (MCD), accurate near 0 and near minus infinity.
+
+    Gal & Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016.
+
+    Args:
+        sample_logits: (T, ..., C), one leading entry per stochastic forward pass.
+
+    Returns:
+        (..., C) float64, <= 0. Its largest entry is the log of MCD-MSR, its argmax the MC-dropout prediction.
+    """
+    return _mean_log_probability(_normalized(_samples(sample_logits)))
+
+
+def expected_entropy(sample_logits: ArrayLike) -> Tensor:
+    """Mean over dropout samples of the softmax entropy (MCD-EE), the aleatoric part of the uncertainty.
+
+    Args:
+        sample_logits: (T, ..., C), one leading entry per stochastic forward pass.
+
+    Returns:
+        (...) float64 in [0, log C], nats; higher = less sure.
+    """
+    return entropy_of_log_probabilities(_normalized(_samples(sample_logits))).mean(dim=0)
+
+
+def mutual_information(sample_logits: ArrayLike) -> Tensor:
+    """Entropy of the mean softmax minus the mean entropy (MCD-MI, BALD), the epistemic part.
+
+    Houlsby et al., "Bayesian Active Learning for Classification and Preference Learning", 2011.
+
+    Args:
+        sample_logits: (T, ..., C), one leading entry per stochastic forward pass.
+
+    Returns:
+        (...) float64 in [0, log C], nats; higher = less sure.
+    """
+    log_p = _normalized(_samples(sample_logits))
+    information = entropy_of_log_probabilities(_mean_log_probability(log_p)) - entropy_of_log_probabilities(
+        log_p
+    ).mean(dim=0)
+    return information.clamp(min=0)  # non-negative by Jensen's inequality; only rounding goes below
+
+
+def deep_gamblers_confidence(logits: ArrayLike, reservation_logit: ArrayLike) -> Tensor:
+    """Log of ``1 - p_reservation`` (DG-RES), with the softmax over all C + 1 outputs.
+
+    Liu et al., "Deep Gamblers: Learning to Abstain with Portfolio Theory", NeurIPS 2019.
+
+    Args:
+        logits: (..., C), the class logits.
+        reservation_logit: (...), the logit of the extra output that means "I do not bet".
+
+    Returns:
+        (...) float64, <= 0; its exponential is the probability that the network does not abstain.
+    """
+    classes = logits_of(logits, "logits", binary=False)
+    reservation = as_float64(reservation_logit, "reservation_logit")
+    if classes.shape[:-1] != reservation.shape:
+        raise ValueError(
+            f"reservation_logit must have shape {tuple(classes.shape[:-1])}, that of logits without its last "
+            f"axis, got {tuple(reservation.shape)}"
+        )
+    return logsigmoid(classes.logsumexp(dim=-1) - reservation.to(classes.device))
+
+
+def learned_confidence(confidence_logit: ArrayLike) -> Tensor:
+    """Log of the confidence that a network learned to state (ConfidNet, DeVries): ``log sigmoid``.
+
+    Corbière et al., "Addressing Failure Prediction by Learning Model Confidence", NeurIPS 2019; DeVries &
+    Taylor, "Learning Confidence for Out-of-Distribution Detection in Neural Networks", 2018.
+
+    Args:
+        confidence_logit: (...), the output before its sigmoid.
+
+    Returns:
+        (...) float64, <= 0.
+    """
+    return logsigmoid(as_float64(confidence_logit, "confidence_logit"))
+
+
+def max_logit(logits: ArrayLike) -> Tensor:
+    """Largest logit.
+
+    Hendrycks et al., "Scaling Out-of-Distribution Detection for Real-World Settings", ICML 2022.
+
+    Args:
+        logits: (..., C).
+
+    Returns:
+        (...) float64, unbounded.
+    """
+    return logits_of(logits, "logits").amax(dim=-1)
+
+
+def energy(logits: ArrayLike) -> Tensor:
+    """Negative free energy at temperature 1, ``log sum exp(logits)``, so that higher = more sure.
+
+    Liu et al., "Energy-based Out-of-distribution Detection", NeurIPS 2020.
+
+    Args:
+        logits: (..., C).
+
+    Returns:
+        (...) float64, unbounded.
+    """
+    return logits_of(logits, "logits").logsumexp(dim=-1)
+
+
+def logit_margin(logits: ArrayLike) -> Tensor:
+    """Distance between the two largest logits, the log of the ratio of their probabilities.
+
+    The margin of the logits, not of the probabilities, since the latter is 1.0 for every confident case.
+
+    Args:
+        logits: (..., C).
+
+    Returns:
+        (...) float64, >= 0.
+    """
+    first, second = logits_of(logits, "logits").topk(2, dim=-1).values.unbind(dim=-1)
+    return first - second
+
+
+def max_logit_p_norm(logits: ArrayLike, *, p: float = 5.0) -> Tensor:
+    """Largest centred logit over the p-norm of the centred logits (MaxLogit-pNorm).
+
+    Cattelan & Silva, "How to Fix a Broken Confidence Estimator", UAI 2024. The authors choose p on held-out
+    data among small integers, with the softmax response as a fallback; do so where such data exist. With two
+    classes the centred logits are (d, -d), so the score is the same for every case and tells nothing.
+
+    Args:
+        logits: (..., C).
+        p: Order of the norm, > 0.
+
+    Returns:
+        (...) float64 in [0, 1]; 0 where all logits are equal.
+
+    Raises:
+        ValueError: If p is not positive.
+    """
+    if not p > 0:
+        raise ValueError(f"p must be > 0, got {p}")
+    x = logits_of(logits, "logits")
+    centred = x - x.mean(dim=-1, keepdim=True)
+    # Scaled by the largest magnitude first, so that the powers neither overflow nor vanish.
+    scale = centred.abs().amax(dim=-1, keepdim=True)
+    scaled = centred / torch.where(scale > 0, scale, torch.ones_like(scale))
+    norm = torch.linalg.vector_norm(scaled, ord=p, dim=-1)
+    return scaled.amax(dim=-1) / torch.where(norm > 0, norm, torch.ones_like(norm))
+
+
+def as_float64(values: ArrayLike, name: str) -> Tensor:
+    """The values as a float64 tensor, on the device they are on."""
+    if isinstance(values, Tensor):
+        if values.is_complex():
+            raise ValueError(f"{name} must be real, got {values.dtype}")
+        return values.to(torch.float64)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array, with rows of one length ({error})") from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be real, got {array.dtype}")
+    # A copy, since torch cannot hold a read-only memory map.
+    return torch.from_numpy(np.array(array, dtype=np.float64))
+
+
+def logits_of(values: ArrayLike, name: str, *, binary: bool = True) -> Tensor:
+    """Checked class logits (..., C) in float64, C >= 2; see `monai_sf.vocabulary.outputs.class_logits`."""
+    x = _with_classes(values, name)
+    if not binary and x.shape[-1] < 2:
+        raise ValueError(f"{name} must have at least 2 classes here, got {x.shape[-1]}")
+    checked: Tensor = class_logits(x, name, kind_of(values))
+    return checked
+
+
+def log_probabilities_of(values: ArrayLike, name: str) -> Tensor:
+    """Checked log-probabilities (..., C) in float64, C >= 2."""
+    x = _with_classes(values, name)
+    refuse_what_is_no_log_probability(x, name)
+    return x
+
+
+def _with_classes(values: ArrayLike, name: str) -> Tensor:
+    tensor = as_float64(values, name)
+    if tensor.ndim == 0 or tensor.shape[-1] == 0:
+        raise ValueError(
+            f"{name} must have a last axis of at least one class, got shape {tuple(tensor.shape)}"
+        )
+    return tensor
+
+
+def _samples(sample_logits: ArrayLike) -> Tensor:
+    samples = logits_of(sample_logits, "sample_logits")
+    if samples.ndim < 2 or samples.shape[0] == 0:
+        raise ValueError(
+            f"sample_logits must be (T, ..., C) with at least one sample, got shape {tuple(samples.shape)}"
+        )
+    return samples
+
+
+def entropy_of_log_probabilities(log_p: Tensor) -> Tensor:
+    """Entropy (...) in nats of log-probabilities (..., C)."""
+    # An impossible class adds nothing, whereas 0 * -inf would be NaN.
+    return -torch.where(log_p == -math.inf, 0.0, log_p.exp() * log_p).sum(dim=-1)
+
+
+def _mean_log_probability(log_p: Tensor) -> Tensor:
+    mean = log_p.logsumexp(dim=0) - math.log(log_p.shape[0])
+    near_one = log_p.expm1().mean(dim=0).log1p()
+    return torch.where(mean > -0.5, near_one, mean)

@@ -1,0 +1,98 @@
+"""Table 1 of any collection of runs: ``python -m monai_sf.tables RUNS... -o OUTDIR``.
+
+See docs/table.md; the work is done in :mod:`monai_sf.tables.write` and what that builds on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_sf.results import ResultsError
+from monai_sf.scores import CSFS, PAPER_CSFS
+from monai_sf.tables.aggregate import Table, table_of
+from monai_sf.tables.cells import RESAMPLES, Collection, RunKey, collect
+from monai_sf.tables.measures import DEFAULT_RISK, measures
+from monai_sf.tables.paper import compare_with_paper, paper_table
+from monai_sf.tables.significance import significance
+from monai_sf.tables.write import write_table, write_tables
+
+__all__ = [
+    "Collection",
+    "RunKey",
+    "Table",
+    "collect",
+    "compare_with_paper",
+    "main",
+    "paper_table",
+    "significance",
+    "table_of",
+    "write_table",
+    "write_tables",
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the tables of the runs that the arguments name; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m monai_sf.tables",
+        description="Table 1 of the benchmark, the same per shift, significance and figures, from the "
+        "results of any number of datasets, studies, methods and seeds.",
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUNS", help="folder of a run, or one that holds runs at any depth"
+    )
+    parser.add_argument(
+        "-o", "--output", type=os.path.expanduser, required=True, metavar="OUTDIR", help="folder to write to"
+    )
+    parser.add_argument(
+        "--metric", default="aurc", metavar="NAME", help=f"{', '.join(measures())} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--risk", type=float, default=DEFAULT_RISK,
+        help="share of errors that coverage_at_risk tolerates among trusted cases (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--csfs", nargs="+", default=list(PAPER_CSFS), metavar="CSF",
+        help=f"scores to show, of {', '.join(CSFS)} (default: the paper's nine)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--reference", metavar="CSF", help="compare all scores with this one (default: all pairs)"
+    )
+    parser.add_argument(
+        "--compare-paper", action="store_true", help="put the paper's own Table 1 beside (aurc only)"
+    )
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, metavar="N",
+        help="of the patients, for the significance; 0 leaves it out (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("monai_sf").setLevel(logging.INFO)  # which run it is at: all can take many minutes
+    try:
+        written = write_tables(
+            options.runs,
+            options.output,
+            options.metric,
+            risk=options.risk,
+            csfs=options.csfs,
+            reference=options.reference,
+            compare_paper=options.compare_paper,
+            n_resamples=options.resamples,
+            seed=options.seed,
+        )
+    except (ResultsError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(Path(written["text"]).read_text(encoding="utf-8"))
+    print("\n".join(f"{key}: {path}" for key, path in written.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

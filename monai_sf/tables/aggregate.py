@@ -1,0 +1,307 @@
+"""From tidy cells to Table 1: averages as the paper defines them, and what is missing from them.
+
+Bungert et al., "Understanding Silent Failures in Medical Image Classification", MICCAI 2023, Table 1: "All
+values denote an average of three runs. 'cor' denotes the average over all corruption types and intensities
+levels. Similarly, 'acq'/'man' denote averages over all acquisition/manifestation shifts per dataset."
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_sf.datasets import STUDIES
+from monai_sf.scores import CSFS
+from monai_sf.tables.cells import Collection, RunKey, records
+from monai_sf.tables.judge import GROUPS, preferred_method
+from monai_sf.tables.measures import Measure
+from monai_sf.tables.missing import Gap, describe
+from monai_sf.tables.redaction import folder_label, reason_in
+
+Column = tuple[str, ...]
+
+#: What the reader of a table must know about data that are no images of patients.
+_NOT_REAL = {
+    "phantom": "phantom images, which say nothing about real patients",
+    "rendered": "rendered images, which say nothing about real patients",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A wide table: one row a score, one column a dataset and kind of shift, or each single shift.
+
+    Attributes:
+        measure: the metric.
+        mean: (rows, columns) in per cent, NaN where a score was not run or is not defined. The columns are a
+            MultiIndex ``dataset``, ``group`` (iid, cor, acq, man) and, in a table per shift, ``shift``.
+        spread: standard deviation over seeds of the averaged cell, in percentage points; NaN with fewer than
+            two seeds that have all test sets.
+        cell_notes: (row, column) to what this cell lacks while its neighbours have it. Such a number is not
+            compared: it has no colour, no rank, and is not the best.
+        column_notes: column to what all of its cells lack alike.
+        notes: what concerns whole datasets or the collection.
+        seeds: that any cell is of, or should be.
+    """
+
+    measure: Measure
+    mean: pd.DataFrame
+    spread: pd.DataFrame
+    cell_notes: Mapping[tuple[str, Column], str]
+    column_notes: Mapping[Column, str]
+    notes: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns as tuples."""
+        return [tuple(column) for column in self.mean.columns]
+
+    def comparable(self) -> pd.DataFrame:
+        """The means, NaN where a cell is not of the same runs and test sets as its neighbours."""
+        values = self.mean.copy()
+        for row, column in self.cell_notes:
+            values.loc[row, column] = np.nan
+        return values
+
+    def shades(self) -> pd.DataFrame:
+        """0 for the best of a column to 1 for its worst, as the paper colours it; NaN: not comparable."""
+        values = self.comparable() * (1 if self.measure.lower_is_better else -1)
+        low, high = values.min(), values.max()
+        return (values - low) / (high - low).where(high - low > _rounding(high), 1.0)
+
+    def best(self) -> pd.DataFrame:
+        """True for the best of each column and all that equal it."""
+        values = self.comparable() * (1 if self.measure.lower_is_better else -1)
+        return values.le(values.min() + _rounding(values.min()))
+
+    def ranks(self) -> pd.DataFrame:
+        """1 for the best of a column; equal values share their mean rank; NaN: not comparable."""
+        values = self.comparable().round(9)
+        return values.rank(ascending=self.measure.lower_is_better, method="average")
+
+
+def number_at(frame: pd.DataFrame, row: str, column: Column) -> float:
+    """One entry."""
+    return float(cast(Any, frame.loc[row, column]))
+
+
+def _rounding(values: pd.Series[float]) -> pd.Series[float]:
+    """What the order of additions may change."""
+    return values.abs() * 1e-12 + 1e-12
+
+
+def select(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The cells of one metric that tables compare, with the columns ``row``, ``group``, ``shift``, ``unit``.
+
+    A unit is one shift of the images or cases that an average counts once: a corruption at a severity, or the
+    target of a study. ``iid`` and ``cor`` are those of the study ``iid``, where a dataset has it.
+
+    Args:
+        cells: see :class:`~.collection.Collection`.
+        metric: one of the metrics in the cells.
+
+    Raises:
+        ValueError: the cells hold no such metric.
+    """
+    found = cells[cells["metric"] == metric].copy()
+    if found.empty:
+        known = ", ".join(sorted(cells["metric"].unique()))
+        raise ValueError(f"metric must be one of {known}, which the cells hold, got {metric!r}")
+    with_iid = set(found.loc[found["study"] == "iid", "dataset"])
+    elsewhere = found["dataset"].isin(with_iid) & (found["study"] != "iid")
+    found = found[~(elsewhere & found["kind"].isin(["iid", "corruption"]))].copy()
+    names = {kind: group for group, kind in GROUPS.items()}
+    found["group"] = found["kind"].map(names)
+    targets = found[found["group"].isin(["acq", "man"])]
+    several = targets.groupby(["dataset", "study"])["test_set"].nunique()
+    many = {key for key, count in several.items() if count > 1}
+    found["shift"] = [_shift(row, many) for row in records(found)]
+    found["unit"] = [
+        (row.study, f"{row.corruption} {row.severity}" if row.corruption else row.shift)
+        for row in records(found)
+    ]
+    chosen = {
+        key: preferred_method(set(methods)) for key, methods in found.groupby(["dataset", "csf"])["method"]
+    }
+    found["row"] = [
+        csf if method == chosen[dataset, csf] else f"{csf} ({method})"
+        for dataset, csf, method in zip(found["dataset"], found["csf"], found["method"], strict=True)
+    ]
+    return found
+
+
+def _shift(cell: Any, many: set[Hashable]) -> str:
+    if cell.group == "iid":
+        return "iid"
+    if cell.corruption:
+        return str(cell.corruption)
+    several = (cell.dataset, cell.study) in many
+    return f"{cell.study}: {cell.test_set}" if several else str(cell.study)
+
+
+def row_order(selected: pd.DataFrame) -> list[str]:
+    """The rows: scores in the order of ``CSFS``, each from its usual way of training first."""
+    pairs = selected[["csf", "row"]].drop_duplicates()
+    order = list(CSFS)
+    return [
+        row
+        for _, row in sorted(
+            pairs.itertuples(index=False, name=None),
+            key=lambda pair: (order.index(pair[0]), pair[0] != pair[1], pair[1]),
+        )
+    ]
+
+
+def column_order(selected: pd.DataFrame, per_shift: bool) -> list[Column]:
+    """The columns: datasets by name, groups as in the paper, shifts in the order of their names."""
+    names = ["dataset", "group", "shift"] if per_shift else ["dataset", "group"]
+    pairs = selected[names].drop_duplicates().itertuples(index=False, name=None)
+    order = list(GROUPS)
+    return sorted(pairs, key=lambda c: (c[0], order.index(c[1]), *c[2:]))
+
+
+def table_of(collection: Collection, *, per_shift: bool = False, expected: Iterable[RunKey] = ()) -> Table:
+    """The table of a collection, for the metric it was collected for.
+
+    Args:
+        collection: see :func:`~.collection.collect`.
+        per_shift: one column each corruption kind (over severities) and each study, since averages hide
+            opposite effects; else one a dataset and kind of shift.
+        expected: runs that should be there; those that are not are named, and their seeds looked for.
+    """
+    cells = select(collection.cells, collection.measure.name)
+    missing = sorted(set(expected) - set(collection.runs))
+    seeds = sorted({key.seed for key in [*collection.runs, *missing]})
+    rows, columns = row_order(cells), column_order(cells, per_shift)
+    mean = pd.DataFrame(np.nan, pd.Index(rows, name="CSF"), _multi_index(columns))
+    spread = mean.copy()
+    foreign = _tested_on_other_cases(cells)
+    absent = _absent_studies(cells, missing)
+    cell_notes: dict[tuple[str, Column], str] = {}
+    column_notes: dict[Column, str] = {}
+    for column in columns:
+        own = cells[_in(cells, column)]
+        units = _expected_units(own)
+        gaps: dict[str, Gap] = {}
+        for row in rows:
+            part = own[own["row"] == row]
+            values = np.full((len(units), len(seeds)), np.nan)
+            why: dict[tuple[int, int], str] = {}
+            for cell in records(part):
+                place = units.index(cell.unit), seeds.index(cell.seed)
+                values[place] = cell.value
+                if cell.undefined:
+                    why[place] = str(cell.undefined)
+                elif cell.Index in foreign:
+                    why[place] = "other cases than most"
+            mean.loc[row, column], spread.loc[row, column] = (100 * v for v in average(values))
+            if len(part):
+                gaps[row] = Gap.of(values, why)
+            else:
+                cell_notes[row, column] = "not run"
+        common = Gap.common(list(gaps.values()))
+        labels = [unit[1] for unit in units]
+        if text := "; ".join(filter(None, [describe(common, labels, seeds), absent.get(column, "")])):
+            column_notes[column] = text
+        for row, gap in gaps.items():
+            if gap != common:
+                cell_notes[row, column] = describe(gap, labels, seeds)
+    notes = (*_dataset_notes(cells), *_run_notes(missing, collection))
+    return Table(collection.measure, mean, spread, cell_notes, column_notes, notes, tuple(seeds))
+
+
+def average(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and spread of one cell from its (units, seeds) values, NaN where there is none.
+
+    Seeds are averaged per unit, then units: what is missing does not shift the weight to what is left of its
+    seed. The spread is the standard deviation (n - 1) over the seeds that have all units.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a unit without any value stays NaN
+        mean = float(np.nanmean(np.nanmean(values, axis=1))) if values.size else float("nan")
+    whole = values[:, ~np.isnan(values).any(axis=0)]
+    spread = float(whole.mean(axis=0).std(ddof=1)) if whole.shape[1] > 1 and len(values) else float("nan")
+    return mean, spread
+
+
+def _multi_index(columns: Sequence[Column]) -> pd.MultiIndex:
+    return pd.MultiIndex.from_tuples(columns, names=["dataset", "group", "shift"][: len(columns[0])])
+
+
+def _in(cells: pd.DataFrame, column: Column) -> pd.Series[bool]:
+    wanted = (cells["dataset"] == column[0]) & (cells["group"] == column[1])
+    return wanted & (cells["shift"] == column[2]) if len(column) == 3 else wanted
+
+
+def _expected_units(cells: pd.DataFrame) -> list[tuple[str, str]]:
+    """All units that any score has, and the gaps of the grid of corruptions and severities."""
+    units = set(cells["unit"])
+    corrupted = cells[cells["corruption"] != ""]
+    for study, part in corrupted.groupby("study"):
+        for corruption in part["corruption"].unique():
+            units |= {(str(study), f"{corruption} {severity}") for severity in part["severity"].unique()}
+    return sorted(units)
+
+
+def _absent_studies(cells: pd.DataFrame, missing: Sequence[RunKey]) -> dict[Column, str]:
+    """Columns of averages to what they lack: studies that were expected, and of which there is no run."""
+    there = set(zip(cells["dataset"], cells["study"], strict=True))
+    kinds = {(name, study.name): study.kind for name, own in STUDIES.items() for study in own}
+    absent: dict[Column, list[str]] = {}
+    for key in dict.fromkeys(run[:2] for run in missing):
+        for group, kind in GROUPS.items():
+            if key not in there and kind == kinds.get(key):
+                absent.setdefault((key[0], group), []).append(key[1])
+    return {column: f"{', '.join(studies)} missing" for column, studies in absent.items()}
+
+
+def _tested_on_other_cases(cells: pd.DataFrame) -> set[Hashable]:
+    """Index of the cells whose test set holds other cases than that of most ways of training."""
+    foreign: set[Hashable] = set()
+    for _, part in cells.groupby(["dataset", "unit", "seed"]):
+        votes = part.drop_duplicates("method")["fingerprint"].value_counts()
+        if len(votes) < 2:
+            continue
+        sizes = part.groupby("fingerprint")["cases"].first()
+        usual = max(votes.index, key=lambda f: (votes[f], sizes[f], str(f)))
+        foreign |= set(part.index[part["fingerprint"] != usual])
+    return foreign
+
+
+def _dataset_notes(cells: pd.DataFrame) -> list[str]:
+    notes = []
+    for dataset, part in cells.groupby("dataset"):
+        kinds = sorted(part["data_kind"].unique())
+        if len(kinds) > 1:
+            notes.append(f"{dataset}: runs on different kinds of data are mixed ({', '.join(kinds)})")
+        notes += [f"{dataset}: {_NOT_REAL[kind]}" for kind in kinds if kind in _NOT_REAL]
+        if not (part["study"] == "iid").any() and (part["group"] == "iid").any():
+            studies = ", ".join(sorted(part.loc[part["group"] == "iid", "study"].unique()))
+            notes.append(f"{dataset}: without the study iid; iid and cor are averages over {studies}")
+        for csf, methods in part.groupby("csf")["method"]:
+            if len(names := set(methods)) > 1:
+                notes.append(f"{dataset}: {csf} is that of {preferred_method(names)} where no other is named")
+    return notes
+
+
+def _run_notes(missing: Sequence[RunKey], collection: Collection) -> list[str]:
+    notes = [f"missing run: {key}" for key in missing]
+    notes += collection.notes
+    roots = collection.roots
+    notes += [f"not finished: {folder_label(folder, roots)}" for folder in collection.unfinished]
+    notes += [
+        f"left out: {folder_label(folder, roots)}, its results cannot be read: {reason_in(error, folder)}"
+        for folder, error in collection.left_out.items()
+    ]
+    if len(collection.versions) > 1:
+        found = sorted(collection.versions.items())
+        counts = "; ".join(f"{text} ({n} run{'s' * (n != 1)})" for text, n in found)
+        notes.append(f"the runs were computed by different versions: {counts}")
+    return notes

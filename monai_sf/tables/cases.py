@@ -1,0 +1,132 @@
+"""Which cases of several runs are the same, and which belong to one group (patient).
+
+Runs are compared on the same cases, and their groups are drawn alike. So both are told by canonical ids (see
+:mod:`monai_sf.vocabulary.ids`), and a run without groups takes them from another one of the same dataset that
+was tested on the same cases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_sf.results import Results, ResultsError, TestSet, load_results
+from monai_sf.vocabulary.ids import Objects, case_keys, group_cases
+
+#: Fingerprint of a test set to the groups of its cases, by their keys.
+Known = Mapping[str, Mapping[str, str]]
+
+
+class CasesOfSet(NamedTuple):
+    """The cases of one test set.
+
+    Attributes:
+        ids: (G,) canonical ids of the groups, sorted.
+        of_case: (n,) number of each case's group.
+        fingerprint: equal for test sets of the same cases and labels.
+        group_fingerprint: equal where they belong to the same groups too.
+    """
+
+    ids: Objects
+    of_case: NDArray[np.int64]
+    fingerprint: str
+    group_fingerprint: str
+
+
+class CasesOfRun:
+    """The cases of a run.
+
+    Args:
+        results: the run's results.
+        known: groups of the test sets of other runs, for a run without any.
+
+    Attributes:
+        notes: what is to be said about the groups; no id.
+
+    Raises:
+        ResultsError: a placeholder such as "anonymous" is the group of most cases.
+    """
+
+    def __init__(self, results: Results, known: Known) -> None:
+        self._results, self._known = results, known
+        ids, groups = results.cases["case_id"], results.cases.get("group")
+        self._keys = case_keys(ids)
+        found = group_cases(groups, ids)
+        try:
+            found.check()
+        except ValueError as error:
+            raise ResultsError(str(error)) from error
+        self._groups = found.ids[found.of_case]
+        self._has_groups = groups is not None
+        self._last: tuple[bytes, CasesOfSet] | None = None
+        sets = results.test_sets.values()
+        single = [s.name for s in sets if len(s) > 1 and len(pd.unique(self._groups[s.rows])) == 1]
+        self.notes = list(found.summary)
+        if single:
+            self.notes.append(
+                "no interval and no p-value where all cases are of a single group (patient): "
+                + ", ".join(single)
+            )
+
+    def of(self, test_set: TestSet) -> CasesOfSet:
+        """The cases of one of the run's test sets."""
+        rows = test_set.rows.tobytes()
+        if self._last is None or self._last[0] != rows:  # the corruptions of an image are the same case
+            self._last = rows, self._of(test_set)
+        return self._last[1]
+
+    def _of(self, test_set: TestSet) -> CasesOfSet:
+        keys = self._keys[test_set.rows]
+        print_of_cases = _hash_of(keys, self._results.labels_of(test_set.name))
+        groups = self._groups[test_set.rows]
+        if not self._has_groups and (others := self._known.get(print_of_cases)) is not None:
+            groups = np.array([others[key] for key in keys], object)
+        of_case, ids = pd.factorize(groups, sort=True)
+        return CasesOfSet(ids, of_case.astype(np.int64), print_of_cases, _hash_of(keys, groups))
+
+
+def groups_of_others(runs: Iterable[tuple[str, Path]]) -> dict[str, Known]:
+    """Groups that runs without any may take, by dataset; empty where all runs have some, or none has.
+
+    Args:
+        runs: dataset and folder of each; those that cannot be read are passed over.
+    """
+    having: dict[str, dict[bool, list[Path]]] = {}
+    for dataset, folder in runs:
+        having.setdefault(dataset, {True: [], False: []})["group" in _columns(folder)].append(folder)
+    found: dict[str, Known] = {}
+    for dataset, own in having.items():
+        if not (own[True] and own[False]):
+            continue
+        groups: dict[str, dict[str, str]] = {}
+        for folder in own[True]:
+            try:
+                results = load_results(folder)
+                cases = CasesOfRun(results, {})
+            except (ResultsError, OSError):  # it is left out, and named, when its turn comes
+                continue
+            for test_set in results.test_sets.values():
+                known = cases.of(test_set)
+                if known.fingerprint not in groups:
+                    keys = case_keys(results.cases["case_id"])[test_set.rows]
+                    groups[known.fingerprint] = dict(zip(keys, known.ids[known.of_case], strict=True))
+        found[dataset] = groups
+    return found
+
+
+def _columns(folder: Path) -> list[str]:
+    try:
+        return list(pd.read_csv(folder / "cases.csv", nrows=0).columns)
+    except (OSError, ValueError):
+        return []  # opening the results will say what is wrong
+
+
+def _hash_of(keys: Objects, values: NDArray[np.generic]) -> str:
+    text = "\n".join(sorted(f"{key}\t{value}" for key, value in zip(keys, values, strict=True)))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -1,0 +1,46 @@
+"""Names and notes of a collection as tables may show them; the numbers stay."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from monai_sf.tables.cells import Collection, Judged, RunKey
+from monai_sf.tables.redaction import Names, redacted_text
+
+_Key = TypeVar("_Key", RunKey, Judged)
+_NAMED = ("dataset", "study", "test_set", "corruption", "method")
+
+
+def cleaned(collection: Collection, expected: Iterable[RunKey]) -> tuple[Collection, list[RunKey]]:
+    """Return a collection and expected runs without paths, hosts and users in their names.
+
+    All that tables, notes and figures write comes from these. Names that differ stay different.
+    """
+    names: defaultdict[str, Names] = defaultdict(Names)
+
+    def renamed(key: _Key) -> _Key:
+        changes: dict[str, Any] = {k: names[k](getattr(key, k)) for k in _NAMED if k in key._fields}
+        return key._replace(**changes)
+
+    def note(text: str) -> str:
+        of = next((key.dataset for key in collection.runs if text.startswith(f"{key.dataset}: ")), None)
+        if of is None:
+            return redacted_text(text)
+        return f"{names['dataset'](of)}: {redacted_text(text.removeprefix(of + ': '))}"
+
+    cells = collection.cells.copy()
+    for kind in _NAMED:
+        cells[kind] = cells[kind].map(names[kind])
+    clean = replace(
+        collection,
+        cells=cells,
+        curves={renamed(at): curve for at, curve in collection.curves.items()},
+        resampled={renamed(at): values for at, values in collection.resampled.items()},
+        runs={renamed(key): folder for key, folder in collection.runs.items()},
+        notes=tuple(map(note, collection.notes)),
+        versions={names["versions"](text): count for text, count in collection.versions.items()},
+    )
+    return clean, [renamed(key) for key in expected]

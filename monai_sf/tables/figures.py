@@ -1,0 +1,317 @@
+"""Figures as vector graphics: risk-coverage curves, and the ranks of scores over the shifts.
+
+Equal inputs give equal bytes: no dates, no random ids.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from monai_sf.files import atomic_path, write_text
+from monai_sf.tables.aggregate import Column, Table, column_order, number_at, row_order, select
+from monai_sf.tables.cells import COVERAGES, Collection, Judged, records
+from monai_sf.tables.colours import look
+from monai_sf.tables.format import title
+
+Float = NDArray[np.float64]
+
+INK, QUIET, LINE = "#16202b", "#536170", "#dcdcd6"
+#: Curves begin here: at lower coverage the risk is that of a handful of cases.
+FIRST_COVERAGE = 5
+PANELS_IN_A_ROW = (4, 3)
+
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that widths agree everywhere
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "grid.color": LINE,
+    "grid.linewidth": 0.5,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "monai_sf",
+    "pdf.fonttype": 42,
+}
+
+
+def risk_coverage_figure(collection: Collection, per_shift: Table, dataset: str) -> Figure:
+    """Selective risk against coverage, one panel a shift, one line a score, the mean over seeds.
+
+    A panel of a corruption shows the mean over its severities. The band reaches from the lowest to the
+    highest seed. Of a score that lacks test sets or seeds the line is that of what there is; an asterisk in
+    the legend marks it, and the table says what it lacks.
+
+    Args:
+        collection: see :func:`~.collection.collect`.
+        per_shift: its table of single shifts.
+        dataset: one of its datasets.
+
+    Raises:
+        ValueError: the collection has no such dataset.
+    """
+    cells = select(collection.cells, collection.measure.name)
+    rows = row_order(cells)
+    own = cells[cells["dataset"] == dataset]
+    if own.empty:
+        known = ", ".join(sorted(cells["dataset"].unique()))
+        raise ValueError(f"dataset must be one of {known}, got {dataset!r}")
+    shifts = column_order(own, per_shift=True)
+    # the number that leaves the fewest empty panels
+    across = min(len(shifts), min(PANELS_IN_A_ROW, key=lambda n: -len(shifts) % n))
+    down = math.ceil(len(shifts) / across)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(2.45 * max(across, 2) + 0.3, 2.15 * down + 1.15), layout="constrained")
+        panels = figure.subplots(down, across, squeeze=False, sharex=True)
+        drawn: set[str] = set()
+        for panel, column in zip(panels.flat, shifts, strict=False):
+            part = own[(own["group"] == column[1]) & (own["shift"] == column[2])]
+            for row, curves in _curves(part, collection).items():
+                colour, dashes, _ = look(rows.index(row))
+                drawn.add(row)
+                x, lines = 100 * COVERAGES[FIRST_COVERAGE:], 100 * curves[:, FIRST_COVERAGE:]
+                panel.plot(x, lines.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.3)
+                if len(lines) > 1:
+                    low, high = lines.min(axis=0), lines.max(axis=0)
+                    panel.fill_between(x, low, high, color=colour, alpha=0.06, linewidth=0)
+            panel.set_title(_shift_title(column))
+            panel.set_xlim(0, 100)
+            panel.set_ylim(bottom=0)
+            panel.grid(axis="y")
+            panel.yaxis.set_major_locator(MaxNLocator(4))
+            panel.set_xticks([0, 25, 50, 75, 100])
+        for panel in panels.flat[len(shifts) :]:
+            panel.set_axis_off()
+        for panel in panels.flat[max(0, len(shifts) - across) : len(shifts)]:
+            panel.tick_params(labelbottom=True)
+            panel.set_xlabel("trusted cases [%]")
+        for panel in panels[:, 0]:
+            panel.set_ylabel("errors among them [%]")
+        figure.suptitle(
+            f"Risk-coverage curves, {title(dataset)}", x=0.012, ha="left", weight="bold", fontsize=11
+        )
+        partial = {row for row, at in per_shift.cell_notes if at in shifts}
+        partial |= drawn if any(at in shifts for at in per_shift.column_notes) else set()
+        _legend(figure, [row for row in rows if row in drawn], rows, with_markers=False, partial=partial)
+    return _settled(figure)
+
+
+def _curves(part: pd.DataFrame, collection: Collection) -> dict[str, Float]:
+    """Row to its curves (seeds, 101), each the mean over the test sets of that seed."""
+    found: dict[str, dict[int, list[Float]]] = {}
+    for c in records(part):
+        curve = collection.curves.get(Judged(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed))
+        if curve is not None:
+            found.setdefault(str(c.row), {}).setdefault(int(c.seed), []).append(curve)
+    return {
+        row: np.stack([np.mean(curves, axis=0) for _, curves in sorted(seeds.items())])
+        for row, seeds in sorted(found.items())
+    }
+
+
+def _shift_title(column: Column) -> str:
+    group, shift = column[1], column[2]
+    return "no shift (iid)" if group == "iid" else f"{title(shift)} ({group})"
+
+
+def rank_figure(table: Table) -> Figure:
+    """The rank of every score in every column, best on top; lines join the columns of a dataset.
+
+    Scores of equal value share a rank and are drawn side by side. A gap in a line is a cell that is missing
+    or incomplete: it has no rank, and stands as a hollow mark in the lowest row. A table per shift has one
+    panel a dataset.
+    """
+    ranks = table.ranks()
+    rows, columns = [str(row) for row in ranks.index], table.columns
+    long = len(columns[0]) == 3
+    parts = [columns[a:b] for a, b in _datasets(columns)] if long else [columns]
+    widest = max(_places(part)[-1] for part in parts)
+    with mpl.rc_context(_STYLE):
+        height = (0.29 * len(rows) + (1.15 if long else 0.55)) * len(parts) + 0.85
+        # as narrow as tick labels and names of datasets allow: a page shrinks the text with the figure
+        width = max(6.5, 1.5 + (0.66 if long else 0.45) * (widest + 1), 1.5 + len(list(_datasets(parts[0]))))
+        figure = Figure(figsize=(width, height), layout="constrained")
+        panels = figure.subplots(len(parts), squeeze=False)
+        for panel, part in zip(panels.flat, parts, strict=True):
+            _rank_panel(panel, ranks, rows, part)
+        heading = f"Rank of the confidence scores by {table.measure.title}"
+        figure.suptitle(heading, x=0.012, ha="left", weight="bold", fontsize=11)
+        _legend(figure, rows, rows, with_markers=True)
+    return _settled(figure)
+
+
+def _rank_panel(
+    panel: mpl.axes.Axes, ranks: pd.DataFrame, rows: Sequence[str], columns: Sequence[Column]
+) -> None:
+    x, lowest = _places(columns), len(rows) + 1.2
+    for position, row in enumerate(rows):
+        colour, dashes, marker = look(position)
+        for start, end in _datasets(columns):
+            values = np.array([number_at(ranks, row, column) for column in columns[start:end]])
+            beside = [_beside(ranks, row, column) for column in columns[start:end]]
+            panel.plot(
+                np.array(x[start:end]) + beside, values, color=colour, linestyle=dashes, linewidth=1.4,
+                marker=marker, markersize=9 if marker == "*" else 6, markeredgecolor="white",
+                markeredgewidth=0.7, zorder=3,
+            )  # fmt: skip
+            for i in np.flatnonzero(np.isnan(values)).tolist():
+                unranked = [r for r in rows if np.isnan(number_at(ranks, r, columns[start + i]))]
+                panel.plot(
+                    x[start + i] + _spread(unranked.index(row), len(unranked)), lowest, color=colour,
+                    marker=marker, markersize=5, markerfacecolor="none", markeredgewidth=0.9, zorder=3,
+                )  # fmt: skip
+    with_missing = bool(ranks[list(columns)].isna().to_numpy().any())
+    _decorate(panel, columns, x, len(rows), lowest if with_missing else None)
+
+
+def _decorate(
+    panel: mpl.axes.Axes, columns: Sequence[Column], x: Sequence[float], n_rows: int, lowest: float | None
+) -> None:
+    long = len(columns[0]) == 3
+    names = [title(column[-1]) for column in columns]
+    panel.set_xticks(x, names, rotation=30 if long else 0, ha="right" if long else "center")
+    ticks, labels = [float(n) for n in range(1, n_rows + 1)], [str(n) for n in range(1, n_rows + 1)]
+    if lowest is not None:
+        ticks, labels = [*ticks, lowest], [*labels, "no rank"]
+    panel.set_yticks(ticks, labels)
+    panel.set_ylim((n_rows if lowest is None else lowest) + 0.6, 0.4)
+    panel.set_xlim(x[0] - 0.6, x[-1] + 0.6)
+    panel.grid(axis="y", zorder=0)
+    panel.tick_params(length=0)
+    panel.set_ylabel("rank (1 is best)")
+    for start, end in _datasets(columns):
+        panel.text(
+            (x[start] + x[end - 1]) / 2, 1.01, title(columns[start][0]), ha="center", va="bottom",
+            weight="bold", transform=panel.get_xaxis_transform(),
+        )  # fmt: skip
+        if start:
+            panel.axvline((x[start] + x[start - 1]) / 2, color=LINE, linewidth=1)
+
+
+def _places(columns: Sequence[Column]) -> list[float]:
+    """One step a column, and more room between datasets."""
+    places, at = [], 0.0
+    for i, column in enumerate(columns):
+        at += 0 if i == 0 else 1.0 if column[0] == columns[i - 1][0] else 1.5
+        places.append(at)
+    return places
+
+
+def _datasets(columns: Sequence[Column]) -> Iterator[tuple[int, int]]:
+    """First column and the one after the last of each dataset."""
+    start = 0
+    for i in range(1, len(columns) + 1):
+        if i == len(columns) or columns[i][0] != columns[start][0]:
+            yield start, i
+            start = i
+
+
+def _beside(ranks: pd.DataFrame, row: str, column: Column) -> float:
+    """How far to the side a score is drawn that shares its rank with others."""
+    equal = [str(r) for r in ranks.index if ranks.loc[r, column] == ranks.loc[row, column]]
+    return _spread(equal.index(row), len(equal)) if row in equal else 0.0
+
+
+def _spread(position: int, count: int) -> float:
+    step = min(0.17, 0.8 / max(1, count - 1))
+    return step * (position - (count - 1) / 2)
+
+
+def _legend(
+    figure: Figure,
+    shown: Sequence[str],
+    rows: Sequence[str],
+    *,
+    with_markers: bool,
+    partial: AbstractSet[str] = frozenset(),
+) -> None:
+    handles = []
+    for row in shown:
+        colour, dashes, marker = look(rows.index(row))
+        handles.append(
+            Line2D(
+                [], [], color=colour, linestyle=dashes, linewidth=1.6, marker=marker if with_markers else "",
+                markersize=6, markeredgecolor="white", markeredgewidth=0.7,
+                label=f"{row} *" if row in partial else row,
+            )
+        )  # fmt: skip
+    most = max(1, int(figure.get_size_inches()[0] / 1.25))
+    lines = math.ceil(len(handles) / most)
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=math.ceil(len(handles) / max(1, lines)),
+        frameon=False, handlelength=3, fontsize=8, title_fontsize=7, alignment="left",
+        title="* seeds or test sets are missing: see the table" if partial & set(shown) else None,
+    )  # fmt: skip
+
+
+_NO_DATES: Mapping[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+def _settled(figure: Figure) -> Figure:
+    """The figure with its layout done once, and rounded: the solver's last digits differ from run to run."""
+    with _canvas(figure):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for panel in figure.axes:
+        left, bottom, width, height = (round(float(v), 5) for v in panel.get_position().bounds)
+        panel.set_position((left, bottom, width, height))
+    return figure
+
+
+@contextmanager
+def _canvas(figure: Figure) -> Iterator[None]:
+    FigureCanvasAgg(figure)  # no window system, whatever the user's settings
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def svg_of(figure: Figure) -> str:
+    """The figure as SVG."""
+    buffer = io.StringIO()
+    with _canvas(figure):
+        figure.savefig(buffer, format="svg", metadata=_NO_DATES["svg"])
+    # A hundredth of a point is finer than any printer, and half of the file.
+    return re.sub(r"(?m)(?<=^[ML] ).+$", _hundredths, buffer.getvalue())
+
+
+def _hundredths(line: re.Match[str]) -> str:
+    return re.sub(r"(\d+\.\d\d)\d+", r"\1", line.group())
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write the figure, whole or not at all; the format is that of the name: .svg, .pdf or .png.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    kind = os.fspath(path).rpartition(".")[2]
+    if kind == "svg":
+        write_text(path, svg_of(figure))
+        return
+    with atomic_path(path) as partial, _canvas(figure):
+        figure.savefig(partial, format=kind, metadata=_NO_DATES.get(kind), dpi=150)

@@ -1,0 +1,148 @@
+"""How numbers, names and footnotes are written, alike in text, LaTeX and HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from monai_sf.tables.aggregate import Column, Table, number_at
+
+#: What stands in a cell without a number.
+EMPTY = "–"
+COLUMNS_MEAN = (
+    "iid: no shift. cor: mean over all corruptions and severities of the iid cases. acq, man: mean over the "
+    "acquisition and the manifestation shifts of the dataset."
+)
+_SPELLING = {"ct": "CT", "fc": "FC", "mri": "MRI", "xray": "X-ray", "mskcc": "MSKCC", "nih14": "NIH14"}
+
+
+def title(name: str) -> str:
+    """A technical name as words: ``chest_xray`` becomes "chest X-ray"."""
+    return " ".join(_SPELLING.get(word, word) for word in name.split("_"))
+
+
+def decimals(value: float) -> int:
+    """Digits after the point for three significant ones, at most three: 15.3, 0.544, 0.012."""
+    size = abs(value)
+    if not math.isfinite(size) or size < 1:
+        return 3
+    return max(0, 2 - math.floor(math.log10(float(f"{size:.3g}"))))
+
+
+def number(value: float, like: float | None = None) -> str:
+    """A number in per cent with three significant digits, or as many decimals as another has."""
+    return EMPTY if math.isnan(value) else f"{value:.{decimals(value if like is None else like)}f}"
+
+
+def caption(table: Table) -> str:
+    """What the numbers are, in one sentence."""
+    shown = table.measure
+    return f"{shown.title} in per cent ({shown.meaning}); {shown.direction}. {_of_seeds(table.seeds)}."
+
+
+def _of_seeds(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"Of seed {seeds[0]} alone"
+    return f"Mean over seeds {', '.join(map(str, seeds))} ± their standard deviation (n − 1)"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one cell shows.
+
+    Attributes:
+        text: the number, or :data:`EMPTY`.
+        spread: of the seeds, empty without.
+        note: number of its footnote, 0 without.
+        shade: 0 (best of the column) to 1 (worst); None where it is not compared.
+        is_best: whether no other cell of the column is better.
+    """
+
+    text: str
+    spread: str
+    note: int
+    shade: float | None
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A table laid out for a page.
+
+    Attributes:
+        rows: names of the rows.
+        columns: of the table.
+        cells: by row and column.
+        column_notes: number of a column's footnote, 0 without.
+        footnotes: text of each footnote, the first has number 1.
+    """
+
+    rows: Sequence[str]
+    columns: Sequence[Column]
+    cells: dict[tuple[str, Column], Cell]
+    column_notes: dict[Column, int]
+    footnotes: Sequence[str]
+
+
+def lay_out(table: Table) -> Laid:
+    """Round the numbers and number the footnotes, one for each text."""
+    texts: list[str] = []
+
+    def note_of(text: str) -> int:
+        if not text or text == "not run":
+            return 0
+        if text not in texts:
+            texts.append(text)
+        return texts.index(text) + 1
+
+    in_columns = {column: note_of(table.column_notes.get(column, "")) for column in table.columns}
+    shades, best = table.shades(), table.best()
+    rows = [str(row) for row in table.mean.index]
+    cells = {}
+    for row in rows:
+        for column in table.columns:
+            mean, spread = number_at(table.mean, row, column), number_at(table.spread, row, column)
+            shade = number_at(shades, row, column)
+            cells[row, column] = Cell(
+                number(mean),
+                "" if math.isnan(spread) else number(spread, like=mean),
+                note_of(table.cell_notes.get((row, column), "")),
+                None if math.isnan(shade) else shade,
+                bool(best.loc[row, column]),
+            )
+    return Laid(rows, table.columns, cells, in_columns, texts)
+
+
+def blocks(columns: Sequence[Column], most: int) -> list[list[Column]]:
+    """Columns in blocks of whole datasets, at most so many in each unless a dataset has more."""
+    found: list[list[Column]] = []
+    for dataset in dict.fromkeys(column[0] for column in columns):
+        own = [column for column in columns if column[0] == dataset]
+        if found and len(found[-1]) + len(own) <= most:
+            found[-1] += own
+        else:
+            found.append(own)
+    return found
+
+
+def tidy(table: Table) -> pd.DataFrame:
+    """One row a score and column, for other programs: mean and spread in per cent, and what is missing."""
+    ranks = table.ranks()
+    return pd.DataFrame(
+        [
+            {
+                **dict(zip(table.mean.columns.names, column, strict=True)),
+                "csf": row,
+                "metric": table.measure.name,
+                "mean": table.mean.loc[row, column],
+                "sd": table.spread.loc[row, column],
+                "rank": ranks.loc[row, column],
+                "note": table.cell_notes.get((row, column), table.column_notes.get(column, "")),
+            }
+            for column in table.columns
+            for row in table.mean.index
+        ]
+    )

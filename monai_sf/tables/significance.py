@@ -1,0 +1,221 @@
+"""Which differences between scores are more than the luck of which patients were in the test set.
+
+Paired bootstrap over groups, see :mod:`monai_sf.metrics.paired`. The trained networks are taken as they are:
+a small p-value says that other patients would show the same order, not that another training would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_sf.metrics.paired import difference_of, holm
+from monai_sf.tables.aggregate import Column, column_order, row_order, select
+from monai_sf.tables.cells import Collection, Judged, records
+
+LEVEL = 0.95
+#: Share of resamples without a value, such as those that drew no failure, from which on a note says so.
+UNDEFINED = 0.01
+COLUMNS = (
+    "scope", "dataset", "group", "shift", "first", "second", "difference", "low", "high", "p_value", "p_holm",
+    "better", "pairs", "note",
+)  # fmt: skip
+
+
+class _Scored(NamedTuple):
+    value: float
+    resampled: NDArray[np.float64] | None
+    fingerprint: str
+    group_fingerprint: str
+
+
+_Place = tuple[Any, int]  # unit, seed
+
+
+def significance(collection: Collection, *, reference: str | None = None) -> pd.DataFrame:
+    """Differences between scores with intervals and p-values, per column, per shift and per test set.
+
+    Two scores are compared on what both have: the same cases of the same test sets and seeds. Their metric is
+    averaged as in the table, over seeds and then over test sets, in each resample of the groups. Cases that
+    several test sets share (an image and its corruptions, a patient in two of them) are resampled together.
+
+    Args:
+        collection: with resampled values, see :func:`~.collection.collect`.
+        reference: name of a row to compare all others with; None for all pairs.
+
+    Returns:
+        One row a comparison: ``scope`` (column, shift or test set), ``dataset``, ``group``, ``shift`` (of a
+        test set its unit), ``first``, ``second``, ``difference`` (first minus second) with ``low`` and
+        ``high`` (95 %), in percentage points, ``p_value`` (two-sided), ``p_holm`` (adjusted for all
+        comparisons of the same scope and column), ``better`` (which is, where p_holm < 0.05), ``pairs`` (test
+        sets times seeds that were compared), ``note`` (what could not be). Where a test set has a single
+        group, or the two runs name other groups for the same cases, there is neither interval nor p-value.
+
+    Raises:
+        ValueError: the reference is no row of the table, or the collection was not resampled.
+    """
+    cells = select(collection.cells, collection.measure.name)
+    rows = row_order(cells)
+    if reference is not None and reference not in rows:
+        raise ValueError(f"reference must be one of {', '.join(rows)}, got {reference!r}")
+    if not collection.n_resamples:
+        raise ValueError("the collection holds no resamples: collect with n_resamples of at least 1")
+    pairs = (
+        [(row, reference) for row in rows if row != reference] if reference else list(combinations(rows, 2))
+    )
+    found: list[dict[str, Any]] = []
+    for per_shift, scope in ((False, "column"), (True, "shift")):
+        for column in column_order(cells, per_shift):
+            scores = _scores(cells, collection, column)
+            found += _family(scope, column, scores, pairs, collection)
+            units = sorted({unit for places in scores.values() for unit, _ in places})
+            if per_shift and len(units) > 1:
+                for unit in units:
+                    own = {
+                        row: {place: score for place, score in places.items() if place[0] == unit}
+                        for row, places in scores.items()
+                    }
+                    found += _family("test set", (*column[:2], unit[1]), own, pairs, collection)
+    return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def _scores(cells: pd.DataFrame, collection: Collection, column: Column) -> dict[str, dict[_Place, _Scored]]:
+    """Row to its values at each unit and seed of a column."""
+    wanted = (cells["dataset"] == column[0]) & (cells["group"] == column[1])
+    if len(column) == 3:
+        wanted &= cells["shift"] == column[2]
+    scores: dict[str, dict[_Place, _Scored]] = {}
+    for c in records(cells[wanted]):
+        at = Judged(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed)
+        scores.setdefault(str(c.row), {})[c.unit, c.seed] = _Scored(
+            c.value, collection.resampled.get(at), c.fingerprint, c.group_fingerprint
+        )
+    return scores
+
+
+def _family(
+    scope: str,
+    column: Column,
+    scores: dict[str, dict[_Place, _Scored]],
+    pairs: Sequence[tuple[str, str]],
+    collection: Collection,
+) -> list[dict[str, Any]]:
+    """All comparisons of one column, adjusted together."""
+    places = sorted({place for own in scores.values() for place in own})
+    compared = [
+        {
+            "scope": scope,
+            "dataset": column[0],
+            "group": column[1],
+            "shift": column[2] if len(column) == 3 else "",
+            "first": first,
+            "second": second,
+            **_compare(scores[first], scores[second], places),
+        }
+        for first, second in pairs
+        if first in scores and second in scores
+    ]
+    adjusted = holm([entry["p_value"] for entry in compared])
+    for entry, p_value in zip(compared, adjusted, strict=True):
+        entry["p_holm"] = float(p_value)
+        first_is_less = entry["difference"] < 0
+        wins = entry["first" if first_is_less == collection.measure.lower_is_better else "second"]
+        entry["better"] = wins if p_value < 1 - LEVEL else ""
+    return compared
+
+
+def _compare(
+    first: dict[_Place, _Scored], second: dict[_Place, _Scored], places: Sequence[_Place]
+) -> dict[str, Any]:
+    """Difference, interval and p-value over the places that both have on the same cases."""
+    nothing = {"difference": np.nan, "low": np.nan, "high": np.nan, "p_value": np.nan}
+    both = [place for place in places if place in first and place in second]
+    same = [place for place in both if first[place].fingerprint == second[place].fingerprint]
+    if both and not same:
+        return {**nothing, "pairs": 0, "note": "tested on different cases"}
+    usable = [p for p in same if not np.isnan(first[p].value - second[p].value)]
+    note = "" if len(usable) == len(places) else f"on {len(usable)} of {len(places)} test sets and seeds"
+    if not usable:
+        return {**nothing, "pairs": 0, "note": "nothing in common"}
+    estimate = _mean_of_units((p, np.asarray(first[p].value - second[p].value)) for p in usable)
+    draws = [(p, first[p].resampled, second[p].resampled) for p in usable]
+    alike = all(first[p].group_fingerprint == second[p].group_fingerprint for p in usable)
+    if not alike or any(a is None or b is None for _, a, b in draws):
+        reason = "a test set has a single group" if alike else "the runs name other groups for the same cases"
+        return {
+            **nothing,
+            "difference": 100 * float(estimate),
+            "pairs": len(usable),
+            "note": "; ".join(filter(None, (note, f"no interval: {reason}"))),
+        }
+    resampled = _mean_of_units((p, a - b) for p, a, b in draws if a is not None and b is not None)
+    if np.isnan(resampled).all():
+        return {
+            **nothing,
+            "difference": 100 * float(estimate),
+            "pairs": len(usable),
+            "note": "not defined in any resample",
+        }
+    undefined = float(np.isnan(resampled).mean())
+    if undefined > UNDEFINED:
+        note = "; ".join(filter(None, (note, f"not defined in {undefined:.0%} of the resamples")))
+    found = difference_of(100 * float(estimate), 100 * resampled, LEVEL)
+    return {
+        "difference": found.estimate,
+        "low": found.low,
+        "high": found.high,
+        "p_value": found.p_value,
+        "pairs": len(usable),
+        "note": note,
+    }
+
+
+def _mean_of_units(differences: Iterable[tuple[_Place, NDArray[np.float64]]]) -> NDArray[np.float64]:
+    """Mean over seeds per unit, then over units, as in the table."""
+    units: dict[Any, list[NDArray[np.float64]]] = {}
+    for (unit, _), values in differences:
+        units.setdefault(unit, []).append(values)
+    result: NDArray[np.float64] = np.mean([np.mean(values, axis=0) for values in units.values()], axis=0)
+    return result
+
+
+def wins_and_losses(differences: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+    """How many others each score beats and is beaten by in each column, as text such as "+3 −1".
+
+    Args:
+        differences: see :func:`significance`; only the scope "column" is counted.
+        columns: columns of the table.
+
+    Returns:
+        (rows, columns) of text; empty where a score was not compared.
+    """
+    own = differences[(differences["scope"] == "column") & differences["p_value"].notna()]
+    names = list(dict.fromkeys([*own["first"], *own["second"]]))
+    result = pd.DataFrame("", names, pd.MultiIndex.from_tuples(columns))
+    for column in columns:
+        part = own[(own["dataset"] == column[0]) & (own["group"] == column[1])]
+        for name in {*part["first"], *part["second"]}:
+            meets = part[(part["first"] == name) | (part["second"] == name)]
+            wins = int((meets["better"] == name).sum())
+            losses = int((meets["better"] != "").sum()) - wins
+            result.loc[name, column] = f"+{wins} −{losses}"
+    return result
+
+
+def verdicts(differences: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+    """Which scores are better or worse than the reference in each column; empty where it may be chance.
+
+    Args:
+        differences: see :func:`significance`, made with a reference; only the scope "column" is read.
+        columns: columns of the table.
+    """
+    own = differences[differences["scope"] == "column"]
+    result = pd.DataFrame("", list(dict.fromkeys(own["first"])), pd.MultiIndex.from_tuples(columns))
+    for c in records(own[own["better"] != ""]):
+        result.loc[c.first, (c.dataset, c.group)] = "better" if c.better == c.first else "worse"
+    return result

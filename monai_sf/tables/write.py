@@ -1,0 +1,237 @@
+"""The benchmark's tables and figures as files."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from monai_sf.files import refuse_unwritable, write_json, write_text
+from monai_sf.results import ResultsError, load_results
+from monai_sf.results.case_table import csv_text
+from monai_sf.scores import PAPER_CSFS
+from monai_sf.tables.aggregate import Table, table_of
+from monai_sf.tables.cells import RESAMPLES, RunKey, collect
+from monai_sf.tables.cleaning import cleaned
+from monai_sf.tables.format import tidy
+from monai_sf.tables.html import html_of
+from monai_sf.tables.judge import benchmark_table
+from monai_sf.tables.latex import latex_of
+from monai_sf.tables.measures import DEFAULT_RISK
+from monai_sf.tables.paper import compare_with_paper
+from monai_sf.tables.significance import LEVEL, significance, verdicts, wins_and_losses
+from monai_sf.tables.text import text_of, text_of_comparison
+
+#: The manifest: which files of the folder are ours, to be replaced by the next call.
+MANIFEST = "tables.json"
+_MANIFEST_START = '{\n  "format": "monai_sf.tables",'
+_TABLES = ("table.txt", "table.csv", "table.tex", "table.html", "per_shift.csv", "cells.csv")
+
+
+def write_table(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Print the AURC of several runs' confidence scores, in per cent, and write it as CSV.
+
+    Args:
+        runs: folders with results of one dataset, see :func:`monai_sf.results.load_results`. Those that
+            cannot be read are left out and named, unless there is no other.
+        path: the CSV file to write: one row a CSF, columns iid, cor, acq, man as far as there are such test
+            sets; an empty cell where a score was not run.
+
+    Returns:
+        The table, in per cent.
+
+    Raises:
+        FileNotFoundError: the only folder holds no finished results.
+        FileExistsError: ``path`` is there and is no such table.
+        ResultsError: no folder can be read; all reasons are named.
+        OSError: the file cannot be written.
+    """
+    refuse_unwritable(path, "CSF,")
+    loaded, problems = [], []
+    for run in runs:
+        try:
+            loaded.append(load_results(run))
+        except (ResultsError, OSError) as error:
+            if len(runs) == 1:
+                raise
+            problems.append(f"left out: {run}: {error}")
+    if not loaded:
+        raise ResultsError("no results can be read:\n" + "\n".join(problems))
+    table = 100 * benchmark_table(loaded)
+    table = table.loc[[csf for csf in PAPER_CSFS if csf in table.index]]
+    write_text(path, csv_text(table.round(4).rename_axis("CSF").reset_index()))
+    shown = table.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-")
+    print("\n".join([f"\nAURC in per cent, lower is better\n{shown}\n\ntable: {path}", *problems]))
+    return table
+
+
+def write_tables(
+    runs: Sequence[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    metric: str = "aurc",
+    *,
+    risk: float = DEFAULT_RISK,
+    csfs: Sequence[str] = PAPER_CSFS,
+    reference: str | None = None,
+    compare_paper: bool = False,
+    n_resamples: int = RESAMPLES,
+    seed: int = 0,
+    expected: Iterable[tuple[str, str, str, int]] = (),
+) -> dict[str, Path]:
+    """Write Table 1, the table per shift, the significance and the figures of a collection of runs.
+
+    Args:
+        runs: folders of runs, or folders that hold them at any depth; any datasets, studies, methods, seeds.
+        folder: where to write; made when missing. Files of an earlier call are replaced, those that its
+            ``tables.json`` names.
+        metric: ``aurc``, ``eaurc``, ``augrc``, ``auroc_f``, ``accuracy`` or ``coverage_at_risk``.
+        risk: share of errors among trusted predictions for ``coverage_at_risk``, in [0, 1].
+        csfs: names of the scores to show.
+        reference: row to compare all others with; None compares all pairs.
+        compare_paper: whether to put the paper's numbers beside ours (``aurc`` only).
+        n_resamples: of the groups, for the significance; 0 leaves it out.
+        seed: of the resampling.
+        expected: (dataset, study, method, seed) of runs that should be there; those that are not are named.
+
+    Returns:
+        What was written: ``text``, ``csv``, ``tex``, ``html``, ``per_shift``, ``cells`` (the long table),
+        ``significance`` (unless left out), and each figure as ``<name>.svg`` and ``<name>.pdf``.
+
+    Raises:
+        FileNotFoundError: no finished results.
+        FileExistsError: the folder holds files of the same names that no earlier call has written.
+        ResultsError: all folders are damaged (one among others is left out, and the notes name it with the
+            reason), or two hold the same run.
+        ValueError: an unknown metric, score or reference, or an argument out of range.
+        OSError: a file cannot be written.
+    """
+    # Importing it takes half a second, which only figures are worth.
+    from monai_sf.tables import figures
+
+    folder = Path(folder)
+    # What collecting would take long to get to.
+    if compare_paper and metric != "aurc":
+        raise ValueError(f"the paper's Table 1 is in aurc, so it cannot be compared with {metric}")
+    if reference is not None and reference.partition(" (")[0] not in csfs:
+        raise ValueError(f"reference must be one of {', '.join(csfs)}, got {reference!r}")
+    refuse_unwritable(folder / MANIFEST, _MANIFEST_START)
+    _check_ours(folder, _TABLES)
+    collected = collect(runs, metric=metric, risk=risk, csfs=csfs, n_resamples=n_resamples, seed=seed)
+    collection, wanted = cleaned(collected, [RunKey(*key) for key in expected])
+    table = table_of(collection, expected=wanted)
+    per_shift = table_of(collection, per_shift=True, expected=wanted)
+    comparison = compare_with_paper(table) if compare_paper else None
+    differences = significance(collection, reference=reference) if n_resamples else None
+    if differences is not None:
+        table = with_warning(table, differences, n_resamples)
+    drawn = {
+        "ranks": ("Rank of the scores in Table 1", figures.rank_figure(table)),
+        "ranks_per_shift": ("Rank of the scores per shift", figures.rank_figure(per_shift)),
+    }
+    for dataset in per_shift.mean.columns.unique(0):
+        key = f"risk_coverage_{_plain(dataset)}"
+        while key.casefold() in map(str.casefold, drawn):  # they differ in what a file's name cannot hold
+            key += "_"
+        name = f"Risk-coverage curves, {dataset}"
+        drawn[key] = name, figures.risk_coverage_figure(collection, per_shift, dataset)
+    files = {*_TABLES, *(f"{name}.{kind}" for name in drawn for kind in ("svg", "pdf"))}
+    if differences is not None:
+        files.add("significance.csv")
+    before = _check_ours(folder, files)
+    _write_manifest(folder, before | files)
+    written: dict[str, Path] = {}
+
+    def write(key: str, name: str, text: str) -> None:
+        write_text(folder / name, text)
+        written[key] = folder / name
+
+    write("text", "table.txt", _text(table, per_shift, comparison))
+    write("csv", "table.csv", _csv(tidy(table)))
+    write("tex", "table.tex", latex_of(table))
+    write("per_shift", "per_shift.csv", _csv(tidy(per_shift)))
+    write("cells", "cells.csv", _csv(collection.cells))
+    texts = None
+    if differences is not None:
+        write("significance", "significance.csv", _csv(differences))
+        summary = verdicts if reference else wins_and_losses
+        texts = summary(differences, table.columns)
+    for name, (_, figure) in drawn.items():
+        for kind in ("svg", "pdf"):
+            written[f"{name}.{kind}"] = folder / f"{name}.{kind}"
+            figures.save_figure(figure, written[f"{name}.{kind}"])
+    pictures = {
+        words: written[f"{name}.svg"].read_text(encoding="utf-8") for name, (words, _) in drawn.items()
+    }
+    page = html_of(
+        table, per_shift, significant=texts, reference=reference, comparison=comparison, figures=pictures
+    )
+    write("html", "table.html", page)
+    for old in before - files:  # it would be taken for a part of this call
+        (folder / old).unlink(missing_ok=True)
+    _write_manifest(folder, files)
+    return written
+
+
+def _check_ours(folder: Path, files: Collection[str]) -> set[str]:
+    """What earlier calls have written into a folder; refuses to replace anything else."""
+    ours: set[str] = set()
+    if (folder / MANIFEST).is_file() and (folder / MANIFEST).stat().st_size:
+        try:
+            listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+            ours = {str(name) for name in listed if Path(str(name)).name == name}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder / MANIFEST} is damaged ({error!r}): choose another folder") from error
+    if others := sorted(name for name in files if name not in ours and os.path.lexists(folder / name)):
+        raise FileExistsError(
+            errno.EEXIST,
+            f"will not replace {', '.join(others)} in {folder}, which no earlier call has written: choose "
+            "another folder, or move them away",
+        )
+    return ours
+
+
+def _write_manifest(folder: Path, files: Collection[str]) -> None:
+    write_json(folder / MANIFEST, {"format": "monai_sf.tables", "files": sorted(files)})
+
+
+def _text(table: Table, per_shift: Table, comparison: pd.DataFrame | None) -> str:
+    parts = [text_of(table), "Each shift by itself\n\n" + text_of(per_shift)]
+    if comparison is not None:
+        parts.append(text_of_comparison(comparison, table))
+    return "\n\n".join(parts)
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return csv_text(frame, "%.10g")
+
+
+def _plain(name: str) -> str:
+    """A dataset's name as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:80]
+
+
+def with_warning(table: Table, differences: pd.DataFrame, n_resamples: int) -> Table:
+    """The table, with a note when no p-value can be small enough to survive Holm's correction.
+
+    Args:
+        table: Table 1.
+        differences: see :func:`~.significance.significance`.
+        n_resamples: how many there were.
+    """
+    per_column = differences[differences["scope"] == "column"]
+    sizes = per_column.groupby(["dataset", "group"])["p_value"].count()
+    family = int(sizes.max()) if len(sizes) else 0  # one score alone has nothing to be compared with
+    needed = round(2 * family / (1 - LEVEL), 6)
+    if n_resamples + 1 > needed or not family:
+        return table
+    note = (
+        f"significance: {n_resamples} resamples cannot show any difference among {family} comparisons; "
+        f"take {math.ceil(needed)} or more, or a reference"
+    )
+    return replace(table, notes=(*table.notes, note))

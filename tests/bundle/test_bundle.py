@@ -1,0 +1,332 @@
+"""A config's checks of itself, through MONAI's own workflow."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from monai.bundle import ConfigWorkflow
+
+from monai_sf import bundle
+from monai_sf.benchmark.configs import fingerprint
+from monai_sf.networks.checkpoints import save_checkpoint, summarise_training
+
+BASE = {
+    "imports": ["$import monai_sf", "$import monai_sf.bundle"],
+    "bundle_root": "$monai_sf.bundle.root()",
+    "epochs": 3,
+    "seed": 0,
+    "output_dir": "runs",
+    "run_dir": "$@output_dir + '/a'",
+    "initialize": "$monai_sf.bundle.start()",
+    "run": "$monai_sf.bundle.claim_run_dir(@run_dir, 'train')",
+    "train": {"trainer": {"max_epochs": "@epochs"}},
+}
+
+
+@pytest.fixture
+def workflow(tmp_path):
+    configs = tmp_path / "some bundle" / "configs"
+    configs.mkdir(parents=True)
+
+    def make(**overrides):
+        (configs / "train.yaml").write_text(yaml.safe_dump(BASE))
+        (configs / "evaluate.yaml").write_text("metric: '@threshold'\n")
+        made = ConfigWorkflow(
+            str(configs / "train.yaml"),
+            logging_file=False,
+            **{"output_dir": str(tmp_path / "runs"), **overrides},
+        )
+        made.initialize()
+        return made
+
+    return make
+
+
+def failure(error):
+    """MONAI wraps what an expression raises."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def test_root_is_the_bundles_folder_wherever_it_is_run(workflow, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    made = workflow()
+    assert made.parser.get_parsed_content("bundle_root") == str(tmp_path / "some bundle")
+    assert bundle.root() == "."
+
+
+def test_a_misspelt_key_is_named_with_its_neighbours_and_all_keys(workflow):
+    with pytest.raises(RuntimeError) as caught:
+        workflow(epochz=5)
+    cause = failure(caught.value)
+    assert isinstance(cause, ValueError)
+    assert (
+        "nothing reads the config key 'epochz' (did you mean epochs?). Keys that exist: bundle_root,"
+        in str(cause)
+    )
+
+
+def test_keys_that_another_config_of_the_bundle_reads_are_fine(workflow):
+    workflow(threshold=0.5, epochs=4)
+
+
+@pytest.mark.parametrize("key", ["val_interval", "postprocessing", "train#batch_size", "train#key_metric"])
+def test_keys_that_other_bundles_have_and_nothing_reads_here_are_refused(workflow, key):
+    with pytest.raises(RuntimeError) as caught:
+        workflow(**{key: 2})
+    assert f"nothing reads the config key '{key}'" in str(failure(caught.value))
+
+
+def test_another_config_in_the_same_folder_is_refused_and_the_difference_named(workflow, tmp_path):
+    workflow().run()
+    begun = json.loads((tmp_path / "runs" / "a" / "train.config.json").read_text())
+    assert begun["epochs"] == 3
+    assert "output_dir" not in begun
+    workflow().run()
+    (tmp_path / "runs" / "a" / "last.pt").write_text("")
+    with pytest.raises(RuntimeError) as caught:
+        workflow(epochs=5, seed=1).run()
+    assert "another config (epochs: 3 there, 5 now; seed: 0 there, 1 now). Choose another output_dir" in str(
+        failure(caught.value)
+    )
+
+
+def test_a_network_is_used_as_it_was_trained_or_not_at_all(workflow, tmp_path):
+    images = {"preprocessing": {"size": "@image_size"}, "train": {"trainer": {"x": "@preprocessing"}}}
+    workflow(image_size=[32, 32], network_def={"dropout": 0.1}, **images).run()
+    later = {"run": "$monai_sf.bundle.check_trained_alike(@run_dir)", "epochs": 9, **images}
+    workflow(image_size=[32, 32], network_def={"dropout": 0.1}, **later).run()
+    with pytest.raises(RuntimeError) as caught:
+        workflow(image_size=[64, 64], network_def={"dropout": 0.2}, **later).run()
+    assert str(failure(caught.value)).endswith(
+        "was trained with another network or other images (image_size: [32, 32] there, [64, 64] now; "
+        'network_def: {"dropout": 0.1} there, {"dropout": 0.2} now). Give the overlays and values of its '
+        "training here too"
+    )
+    elsewhere = {"output_dir": str(tmp_path / "elsewhere")}  # a network that came without its run's folder
+    workflow(image_size=[64, 64], network_def={"dropout": 0.2}, **elsewhere, **later).run()
+
+
+def test_no_case_that_was_trained_on_is_tested(tmp_path):
+    splits = pd.DataFrame(
+        {"case_id": list("abcd"), "label": [0, 1, 0, 1], "split": ["train", "train", "val", "iid"]}
+    )
+    bundle.claim_cases(tmp_path, splits[:2], "train")
+    bundle.claim_cases(tmp_path, splits, "train")  # nothing was trained yet
+    (tmp_path / "last.pt").write_text("")
+    for stage in ("train", "evaluate"):
+        bundle.claim_cases(tmp_path, splits[::-1], stage)
+        bundle.claim_cases(tmp_path, splits.assign(split=["train", "train", "val", "target"]), stage)
+        for wrong in (
+            splits.assign(split=["train", "iid", "val", "train"]),
+            splits.assign(label=[1, 1, 0, 1]),
+        ):
+            with pytest.raises(
+                ValueError, match=r"trained on other cases \(2 of them, 1 for validation; now 2"
+            ):
+                bundle.claim_cases(tmp_path, wrong, stage)
+    bundle.claim_cases(tmp_path / "foreign", splits, "evaluate")
+
+
+def test_a_first_try_that_computed_nothing_does_not_hold_the_folder(workflow, tmp_path):
+    workflow(epochs=-1).run()
+    workflow(epochs=4).run()
+    assert json.loads((tmp_path / "runs" / "a" / "train.config.json").read_text())["epochs"] == 4
+
+
+def test_damaged_config_of_a_run(workflow, tmp_path):
+    workflow().run()
+    (tmp_path / "runs" / "a" / "last.pt").write_text("")
+    (tmp_path / "runs" / "a" / "train.config.json").write_text("{")
+    with pytest.raises(RuntimeError) as caught:
+        workflow().run()
+    assert "train.config.json is damaged, it is not JSON" in str(caught.value.__cause__)
+
+
+def test_output_that_cannot_be_written(workflow, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RuntimeError) as caught:
+        workflow(output_dir=str(tmp_path / "file")).run()
+    cause = caught.value
+    while not isinstance(cause, OSError):
+        cause = cause.__cause__
+    assert "cannot write" in str(cause)
+    assert str(tmp_path / "file" / "a") in str(cause)
+
+
+@pytest.mark.parametrize("name", ["cases.json", "train.config.json"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '"text"', "\xff", "[" * 100_000])
+def test_a_damaged_file_of_a_run_is_named(workflow, tmp_path, name, content):
+    splits = pd.DataFrame({"case_id": ["a"], "label": [0], "split": ["train"]})
+    folder = tmp_path / "runs" / "a"
+    workflow().run()
+    bundle.claim_cases(folder, splits, "train")
+    (folder / "last.pt").write_text("")
+    (folder / name).write_text(content, encoding="latin-1")
+    used = {"cases.json": lambda: bundle.claim_cases(folder, splits, "evaluate")}
+    with pytest.raises((RuntimeError, ValueError)) as caught:
+        used.get(name, workflow().run)()
+    chain = [caught.value]
+    while (chain[-1].__cause__) is not None:
+        chain.append(chain[-1].__cause__)
+    assert f"{name} is damaged, it " in " ".join(map(str, chain))
+
+
+def test_a_complete_training_holds_its_folder_without_what_it_would_be_resumed_from(workflow, tmp_path):
+    folder = tmp_path / "runs" / "a"
+    splits = pd.DataFrame({"case_id": ["a", "b"], "label": [0, 1], "split": ["train", "val"]})
+    workflow().run()
+    bundle.claim_cases(folder, splits, "train")
+    save_checkpoint(folder / "best.pt", {"network": {}})
+    summarise_training(folder, {})
+    with pytest.raises(RuntimeError) as caught:
+        workflow(epochs=5).run()
+    assert "another config (epochs: 3 there, 5 now)" in str(failure(caught.value))
+    with pytest.raises(ValueError, match="trained on other cases"):
+        bundle.claim_cases(folder, splits.assign(case_id=["b", "a"]), "train")
+    check = "$monai_sf.bundle.check_trained_alike(@run_dir)"
+    workflow(run=check).run()
+    for name in ("cases.json", "best.pt"):
+        good = (folder / name).read_bytes()
+        (folder / name).write_bytes(b"{}")
+        with pytest.raises(RuntimeError, match="check_trained_alike") as caught:
+            workflow(run=check).run()
+        assert str(folder / name) in str(caught.value.__cause__)
+        (folder / name).write_bytes(good)
+
+
+@pytest.mark.parametrize("function", [bundle.merged_config, bundle.start])
+def test_outside_of_a_workflow(function):
+    with pytest.raises(RuntimeError, match=r"monai\.bundle run"):
+        function()
+
+
+def test_shared_files_lie_under_the_config_and_under_overrides(workflow, monkeypatch, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "wiring.yaml").write_text("epochs: 1\nrounds: $@epochs + 1\nnested: {a: 1, b: '@rounds'}\n")
+    monkeypatch.setattr("monai_sf.bundle.bases.SHARED", shared)
+    monkeypatch.setattr("monai_sf.bundle.keys.SHARED", shared)
+    made = workflow(_base_=["wiring"], nested={"a": 5}, train={"trainer": {"x": "@nested"}})
+    assert made.parser.get_parsed_content("nested") == {"a": 5, "b": 4}
+    assert "_base_" not in made.parser
+
+
+def test_the_command_line_may_write_null_true_and_false_as_a_config_does(workflow):
+    made = workflow(epochs="null", train={"trainer": {"max_epochs": "false", "names": ["null", "true"]}})
+    assert made.parser["epochs"] is None
+    assert made.parser["train"] == {"trainer": {"max_epochs": False, "names": ["null", "true"]}}
+
+
+def prepared(tmp_path, capsys, near=None, last=78, **columns):
+    from PIL import Image
+
+    cases = pd.DataFrame({"case_id": [f"c{i:03d}" for i in range(80)], **columns})
+    cases["image"] = [f"{i}.png" for i in range(80)]
+    for i, image in enumerate(cases["image"]):
+        Image.new("L", (8, 8), min(i, last)).save(tmp_path / image)  # the last two have the same content
+    cases["label"] = [i // 2 % 2 for i in range(80)]
+    cases["label_name"] = [("benign", "malignant")[label] for label in cases["label"]]
+    cases["source"] = "ct"
+    cases.attrs["unavailable"] = {"spiculation": "none", "texture": "none"}
+    bundle.prepare(cases, tmp_path, dataset="lung_nodule_ct", split_seed=0, near_duplicates=near)
+    return capsys.readouterr().out
+
+
+def test_prepare_says_how_studies_split_and_refuses_copies_on_both_sides(tmp_path, capsys):
+    groups = [f"g{i:02d}" for i in range(80)]
+    together = prepared(tmp_path, capsys, group=[*groups[:79], "g78"])
+    assert "study iid (no target domain" in together
+    assert "train 5" in together
+    assert "texture" not in together  # it cannot be run
+    # plain pictures all look alike
+    alike = prepared(tmp_path, capsys, near=0, group=[*groups[:79], "g78"])
+    assert "images that look alike on both sides of a split, look at them: study iid" in alike
+    splits = {}
+    for last in range(100, 130):  # a copy that is by chance on the same side is no leak
+        try:
+            prepared(tmp_path, capsys, group=[*groups[:79], f"g{last}"])
+            splits[last] = True
+        except ValueError as error:
+            assert "study iid: 1 pairs, such as" in str(error)  # noqa: PT017
+            assert "c078" in str(error)  # noqa: PT017
+            splits[last] = False
+    assert set(splits.values()) == {True, False}
+
+
+def test_copies_of_an_image_that_the_study_leaves_out_are_found(tmp_path, capsys, monkeypatch):
+    def without_the_first_copy(cases, study, seed):
+        kept = cases[cases["case_id"] != "c077"]
+        return kept.assign(split=["iid" if case == "c079" else "train" for case in kept["case_id"]])
+
+    monkeypatch.setattr("monai_sf.bundle.preparation.split_cases", without_the_first_copy)
+    with pytest.raises(ValueError, match=r"study iid: 1 pairs, such as\n.*\n.* c078 +c079 "):
+        prepared(tmp_path, capsys, last=77, group=[f"g{i:02d}" for i in range(80)])
+
+
+def test_describe_run(monkeypatch):
+    monkeypatch.setattr("monai_sf.bundle.description.merged_config", lambda: {"epochs": 3})
+    cases = pd.DataFrame(
+        {
+            "label": [1, 0, 1],
+            "label_name": ["bad", "good", "bad"],
+            "source": ["rendered", "ct", "ct"],
+            "data_kind": ["rendered", "real", "real"],
+        }
+    )
+    names = {"dataset": "d", "study": "texture", "method": "m", "seed": 4, "num_classes": 3}
+    about = bundle.describe_run(cases, cases.assign(split=["iid", "train", "train"]), **names)
+    assert about["class_names"] == ["good", "bad", "class 2"]  # one name an output of the network
+    assert about["study_description"] == "target: non-solid nodules, mean texture of the readers < 3"
+    assert about["data_kind"] == "rendered"  # one rendered image is enough to say so
+    assert about["split_counts"] == {"iid": {"bad": 1, "good": 0}, "train": {"bad": 1, "good": 1}}
+    assert about["config"] == {"epochs": 3}
+    assert about["versions"]["torch"]
+    assert json.dumps(about)
+    real = bundle.describe_run(cases.assign(data_kind="real"), cases.assign(split="iid"), **names)
+    assert real["data_kind"] == "real"
+
+
+def test_tracking_is_accepted_and_makes_no_other_run(workflow, tmp_path, monkeypatch):
+    handlers = {"train": {"trainer": {"max_epochs": "@epochs"}, "handlers": []}}
+    workflow(**handlers).run()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "mlflow" else 1)
+    with pytest.raises(RuntimeError) as caught:
+        workflow(tracking="mlflow", **handlers)
+    assert "pip install 'monai-sf[mlflow]'" in str(failure(caught.value))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: 1)
+    tracked = workflow(tracking="mlflow", experiment_name="mine", **handlers)
+    assert tracked.parser["train#handlers"][0]["_target_"] == "MLFlowHandler"
+    (tmp_path / "runs" / "a" / "last.pt").write_text("")
+    tracked.run()
+    begun = json.loads((tmp_path / "runs" / "a" / "train.config.json").read_text())
+    assert begun["train"]["handlers"] == []
+    assert "tracking_uri" not in begun
+    with pytest.raises(RuntimeError) as caught:
+        workflow(experiment_name="mine")
+    assert "nothing reads the config key 'experiment_name'" in str(failure(caught.value))
+    with pytest.raises(RuntimeError) as caught:
+        workflow(tracking="mlflow", experimentname="mine")
+    assert "nothing reads the config key 'experimentname'" in str(failure(caught.value))
+
+
+def test_tracking_of_a_benchmark_is_that_of_its_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: 1)
+    monkeypatch.setattr("monai_sf.benchmark.run_benchmark", lambda **arguments: arguments["overrides"])
+    config = Path(__file__).parents[2] / "bundles" / "chest_xray" / "configs" / "benchmark.yaml"
+
+    def overrides(**tracking):
+        made = ConfigWorkflow(
+            str(config), logging_file=False, output_dir=str(tmp_path), overrides={"epochs": 1}, **tracking
+        )
+        made.initialize()
+        return made.run()[0]
+
+    assert overrides() == {"epochs": 1}
+    found = overrides(tracking="mlflow", experiment_name="mine")
+    assert found.pop("tracking_uri") == f"sqlite:///{tmp_path}/mlruns.db"  # one for all tasks
+    assert found == {"epochs": 1, "tracking": "mlflow", "experiment_name": "mine"}
+    assert fingerprint(found) == fingerprint({"epochs": 1})  # no other runs

@@ -1,0 +1,519 @@
+"""Training and evaluation: learn, resume to the same bits, say which case is at fault."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import Dataset
+from monai_sf.transforms import CorruptionSweep, corrupt
+from monai_sf.transforms.randomness import case_seed
+from toy import tiny_network, toy_cases, toy_dataset, toy_records
+
+from monai_sf.data import case_records
+from monai_sf.engines import ClassifierTrainer, TestSetEvaluator
+from monai_sf.engines.stages import Stage
+from monai_sf.files.locks import BusyError, locked
+from monai_sf.handlers import thumbnails
+from monai_sf.inferers import MCDropoutInferer
+from monai_sf.losses import ClassificationLoss
+from monai_sf.networks.distributed import working_on
+from monai_sf.results import ResultsError, load_results
+from monai_sf.tables import failure_metrics, thresholds
+
+CPU = torch.device("cpu")
+
+
+def make_trainer(run_dir, epochs=3, network=None, dataset=None, stages=None, **changes):
+    cases = toy_cases()
+    stages = stages or [Stage("classifier", epochs, ClassificationLoss(), 0.01)]
+    arguments = {
+        "device": CPU,
+        "max_epochs": sum(stage.epochs for stage in stages),
+        "stages": stages,
+        "network": network or tiny_network(),
+        "dataset": dataset or toy_dataset(cases[:28], "train", augment=True),
+        "validation_dataset": toy_dataset(cases[28:], "val"),
+        "batch_size": 9,
+        "run_dir": run_dir,
+        "seed": 3,
+        **changes,
+    }
+    return ClassifierTrainer(**arguments)
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["network"]
+
+
+def same(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    make_trainer(folder, epochs=6).run()
+    return folder
+
+
+def test_training_learns_and_leaves_its_files(unbroken):
+    summary = json.loads((unbroken / "training.json").read_text())
+    assert summary["best"]["accuracy"] == 1.0
+    assert [entry["epoch"] for entry in summary["history"]] == [1, 2, 3, 4, 5, 6]
+    first = next(e["epoch"] for e in summary["history"] if e["accuracy"] == summary["best"]["accuracy"])
+    assert torch.load(unbroken / "best.pt", weights_only=True)["epoch"] == summary["best"]["epoch"] == first
+    assert list((unbroken / "tensorboard").iterdir())
+
+
+def test_resuming_after_an_error_gives_the_weights_of_an_unbroken_run(unbroken, tmp_path):
+    class StopError(Exception):
+        pass
+
+    def stop(engine):
+        if engine.state.iteration == 9:  # in the middle of the third epoch
+            raise StopError
+
+    broken = make_trainer(tmp_path, epochs=6)
+    broken.add_event_handler(Events.ITERATION_COMPLETED, stop)
+    with pytest.raises(StopError):
+        broken.run()
+    assert not broken.is_complete
+    resumed = make_trainer(tmp_path, epochs=6, network=tiny_network(seed=99))
+    epochs = []
+    resumed.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: epochs.append(engine.state.epoch))
+    resumed.run()
+    assert epochs == [3, 4, 5, 6]
+    for name in ("best.pt", "last.pt"):
+        assert same(weights(tmp_path / name), weights(unbroken / name))
+    assert (tmp_path / "training.json").read_text().split("sha256")[0] == (
+        unbroken / "training.json"
+    ).read_text().split("sha256")[0]
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[2])
+from ignite.engine import Events
+from test_engines import make_trainer
+trainer = make_trainer(sys.argv[1], epochs=6)
+def kill(engine):
+    if engine.state.iteration == 14:
+        os.kill(os.getpid(), signal.SIGKILL)
+trainer.add_event_handler(Events.ITERATION_COMPLETED, kill)
+trainer.run()
+"""
+
+
+def test_resuming_after_kill_minus_nine(unbroken, tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parent)]
+    # sums over two threads round otherwise than over one, and conftest asks for one
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    make_trainer(tmp_path, epochs=6, network=tiny_network(seed=99)).run()
+    assert same(weights(tmp_path / "last.pt"), weights(unbroken / "last.pt"))
+
+
+def test_a_complete_training_is_not_run_again(unbroken):
+    trainer = make_trainer(unbroken, epochs=6)
+    trainer.add_event_handler(Events.STARTED, lambda: pytest.fail("trained again"))
+    trainer.run()
+
+
+def test_another_seed_gives_other_weights(unbroken, tmp_path):
+    make_trainer(tmp_path, epochs=6, seed=4).run()
+    assert not same(weights(tmp_path / "last.pt"), weights(unbroken / "last.pt"))
+
+
+def test_every_epoch_has_its_own_order(tmp_path):
+    seen = {}
+    trainer = make_trainer(tmp_path, epochs=3)
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def remember(engine):
+        seen.setdefault(engine.state.epoch, []).extend(engine.state.batch["case_id"])
+
+    trainer.run()
+    assert seen[1] != seen[2] != seen[3] != seen[1]
+
+
+def test_nan_loss_names_the_cases(tmp_path):
+    records = toy_records(toy_cases()[:28], "train")
+    records[5]["image"] = np.full_like(records[5]["image"], np.nan)
+    broken = Dataset(records, toy_dataset(toy_cases()[:1], "train").transform)
+    with pytest.raises(
+        FloatingPointError, match=r"loss is nan in epoch 1, iteration \d+; .*case05.*learning rate"
+    ):
+        make_trainer(tmp_path, dataset=broken).run()
+
+
+def test_checkpoint_of_another_network_or_a_damaged_one(tmp_path):
+    make_trainer(tmp_path, epochs=1).run()
+    (tmp_path / "training.json").unlink()
+    other = make_trainer(tmp_path, epochs=1, network=tiny_network(filters=8))
+    with pytest.raises(ValueError, match=r"last\.pt is a checkpoint of another network"):
+        other.run()
+    last = tmp_path / "last.pt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"last\.pt is not the file that the training wrote"):
+        make_trainer(tmp_path, epochs=2).run()
+    (tmp_path / "checkpoints.json").unlink()
+    with pytest.raises(ValueError, match=r"last\.pt is no readable checkpoint"):
+        make_trainer(tmp_path, epochs=2).run()
+    torch.save({"network": {}, "epoch": 1}, last)
+    with pytest.raises(ValueError, match="belongs to another training"):
+        make_trainer(tmp_path, epochs=2).run()
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["best.pt", "last.pt"])
+def test_a_flipped_bit_is_no_other_network(tmp_path, name):
+    broken = make_trainer(tmp_path, epochs=2)
+    broken.add_event_handler(Events.EPOCH_COMPLETED(once=2), lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        broken.run()
+    flip_a_bit(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{name} is not the file that the training wrote"):
+        make_trainer(tmp_path, epochs=2).run()
+    assert not (tmp_path / "training.json").exists()
+
+
+def test_the_next_stage_starts_from_the_network_that_the_stage_before_wrote(tmp_path):
+    stages = [Stage(name, 1, ClassificationLoss(), 0.01) for name in ("one", "two")]
+    trainer = make_trainer(tmp_path, stages=stages)
+
+    def damage(engine):
+        if engine.state.epoch == 1:
+            flip_a_bit(tmp_path / "best-one.pt")
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, damage)
+    with pytest.raises(ValueError, match=r"best-one\.pt is not the file that the training wrote"):
+        trainer.run()
+
+
+def test_a_network_from_elsewhere_is_not_trained_over(unbroken, tmp_path):
+    (tmp_path / "best.pt").write_bytes((unbroken / "best.pt").read_bytes())
+    with pytest.raises(ValueError, match=r"best\.pt is there, .* would be overwritten"):
+        make_trainer(tmp_path, epochs=1).run()
+    assert (tmp_path / "best.pt").read_bytes() == (unbroken / "best.pt").read_bytes()
+
+
+def test_two_trainings_of_one_run_are_kept_apart(tmp_path):
+    def refused(engine):
+        with (
+            pytest.raises(BusyError, match=f"busy .*process {os.getpid()} on"),
+            locked(tmp_path / ".lock", "busy"),
+        ):
+            pass
+
+    trainer = make_trainer(tmp_path, epochs=1)
+    trainer.add_event_handler(Events.EPOCH_STARTED, refused)
+    trainer.run()
+    assert not (tmp_path / ".lock").exists()
+
+
+BUSY = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import test_engines
+for make in (test_engines.make_trainer, test_engines.make_evaluator):
+    try:
+        make(sys.argv[1]).run()
+    except test_engines.BusyError as error:
+        print(error)
+"""
+
+
+def test_a_second_process_says_that_the_first_works_on_the_run(unbroken, tmp_path):
+    (tmp_path / "best.pt").write_bytes((unbroken / "best.pt").read_bytes())
+    command = [sys.executable, "-c", BUSY, str(tmp_path), str(Path(__file__).parent)]
+    with working_on(tmp_path):
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = f"another process works on {tmp_path}: wait"
+    assert done.stdout.count(said) == done.stdout.count(f"process {os.getpid()} on") == 2
+    assert not (tmp_path / "results").exists()
+
+
+def test_numbers_that_cannot_be(tmp_path):
+    with pytest.raises(ValueError, match="batch_size must be positive, got 0"):
+        make_trainer(tmp_path, batch_size=0)
+    with pytest.raises(
+        ValueError,
+        match=r"the stages have 3 together \(3 classifier\): leave it out and set theirs, in .* epochs,",
+    ):
+        make_trainer(tmp_path, max_epochs=4)
+
+
+def test_a_last_batch_of_one_case_is_left_out(tmp_path):
+    trainer = make_trainer(tmp_path, epochs=1, dataset=toy_dataset(toy_cases()[:28], "train"))
+    assert len(trainer.data_loader) == 3  # 28 = 3 * 9 + 1
+    sizes = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: sizes.append(len(e.state.batch["label"])))
+    trainer.run()
+    assert sizes == [9, 9, 9]
+
+
+RUN = {
+    "dataset": "toy",
+    "study": "iid",
+    "method": "classifier",
+    "seed": 3,
+    "class_names": ["dark", "bright"],
+    "data_kind": "phantom",
+}
+KINDS = ("brightness_down", "gaussian_noise")
+
+
+def make_evaluator(run_dir, network=None, records_changed=None, samples=2, **changes):
+    cases = toy_cases()[28:].assign(split=["iid"] * 7 + ["target"] * 5)
+    dataset = toy_dataset(cases, "iid")
+    for record, split in zip(dataset.data, cases["split"], strict=True):
+        record["split"] = split
+    if records_changed:
+        records_changed(dataset.data)
+    arguments = {
+        "device": CPU,
+        "network": network or tiny_network(seed=5),
+        "dataset": dataset,
+        "cases": cases,
+        "run_dir": run_dir,
+        "target_kind": "manifestation",
+        "sweep": CorruptionSweep(KINDS, (1, 3)),
+        "inferer": MCDropoutInferer(samples),
+        "thresholds": thresholds,
+        "failure_metrics": failure_metrics,
+        "target_risk": 0.1,
+        "run_description": RUN,
+        "batch_size": 4,
+        **changes,
+    }
+    return TestSetEvaluator(**arguments)
+
+
+@pytest.fixture(scope="module")
+def evaluated(unbroken, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated")
+    (folder / "best.pt").write_bytes((unbroken / "best.pt").read_bytes())
+    make_evaluator(folder).run()
+    return folder
+
+
+def test_results_hold_every_case_of_every_test_set_once(evaluated):
+    results = load_results(evaluated / "results")
+    names = ["iid", *(f"corruption-{k}-{s}" for k in KINDS for s in (1, 3)), "target"]
+    assert list(results.test_sets) == names
+    assert results.run["sha256"]["checkpoint"]
+    for name, test_set in results.test_sets.items():
+        assert len(test_set) == (5 if name == "target" else 7)
+        assert set(test_set.arrays) == {"logits", "features", "mcd_log_softmax", "mcd_entropy", "images"}
+        assert sorted(results.cases_of(name)["case_id"]) == sorted(
+            toy_cases()["case_id"][35:] if name == "target" else toy_cases()["case_id"][28:35]
+        )
+
+
+def test_outputs_are_the_networks_on_the_corrupted_images(evaluated):
+    """Slow and obvious: one image at a time, corrupted alone, through the loaded network."""
+    results = load_results(evaluated / "results")
+    network = tiny_network().eval()
+    network.load_state_dict(weights(evaluated / "best.pt"))
+    images = {r["case_id"]: torch.from_numpy(r["image"]) for r in make_evaluator("unused").dataset.data}
+    for name, test_set in results.test_sets.items():
+        for i, case_id in enumerate(results.cases_of(name)["case_id"]):
+            image = images[case_id]
+            if test_set.corruption:
+                seed = case_seed(0, test_set.corruption, case_id)
+                image = corrupt(image, test_set.corruption, test_set.severity, seeds=seed)
+            with torch.no_grad():
+                expected = network(image[None].float())[0]
+            np.testing.assert_allclose(test_set.arrays["logits"][i], expected, rtol=1e-4, atol=1e-5)
+            shown = (image[0].numpy() * 255).round()
+            np.testing.assert_allclose(test_set.arrays["images"][i], shown, atol=1)
+
+
+def test_evaluating_a_case_over_all_corruptions_reads_it_once(evaluated, tmp_path):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    evaluator = make_evaluator(tmp_path, sweep=CorruptionSweep(), samples=0)
+    reads, read = [], evaluator.dataset.transform
+
+    def counted(record):
+        reads.append(record["case_id"])
+        return read(record)
+
+    evaluator.dataset.transform = counted
+    evaluator.run()
+    assert len(load_results(tmp_path / "results").test_sets) == 1 + 25 + 1
+    assert reads == list(toy_cases()["case_id"][28:])
+
+
+def test_mc_dropout_differs_from_the_plain_pass(evaluated):
+    arrays = load_results(evaluated / "results").test_sets["iid"].arrays
+    plain = torch.from_numpy(np.array(arrays["logits"])).softmax(1).numpy()
+    assert (np.abs(np.exp(arrays["mcd_log_softmax"]) - plain) > 1e-6).all()
+
+
+@pytest.mark.parametrize("after", [1, 4, 7])
+def test_an_interrupted_evaluation_goes_on(evaluated, tmp_path, after):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    broken = make_evaluator(tmp_path)
+
+    def interrupt(engine):
+        if engine.state.iteration == after:
+            raise KeyboardInterrupt
+
+    broken.add_event_handler(Events.ITERATION_COMPLETED, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    with pytest.raises(FileNotFoundError, match="has not finished"):
+        load_results(tmp_path / "results")
+    resumed = make_evaluator(tmp_path)
+    resumed.run()
+    one, two = load_results(evaluated / "results"), load_results(tmp_path / "results")
+    assert list(one.test_sets) == list(two.test_sets)
+    for name, test_set in one.test_sets.items():
+        np.testing.assert_array_equal(test_set.rows, two.test_sets[name].rows)
+        for key, array in test_set.arrays.items():
+            np.testing.assert_array_equal(array, two.test_sets[name].arrays[key])
+
+
+def test_a_complete_evaluation_is_not_run_again(evaluated):
+    evaluator = make_evaluator(evaluated)
+    evaluator.add_event_handler(Events.STARTED, lambda: pytest.fail("evaluated again"))
+    evaluator.run()
+
+
+def interrupted(folder, after=3, **changes):
+    broken = make_evaluator(folder, **changes)
+
+    def interrupt(engine):
+        if engine.state.iteration == after:
+            raise KeyboardInterrupt
+
+    broken.add_event_handler(Events.ITERATION_COMPLETED, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+
+
+def replace_best(path):
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "network": tiny_network(seed=77).state_dict()}, path)
+
+
+def test_an_evaluation_is_of_one_checkpoint(evaluated, tmp_path):
+    best = tmp_path / "best.pt"
+    best.write_bytes((evaluated / "best.pt").read_bytes())
+    interrupted(tmp_path)
+    replace_best(best)
+    with pytest.raises(ResultsError, match=r"results was begun with another checkpoint .* put the former"):
+        make_evaluator(tmp_path).run()
+    best.write_bytes((evaluated / "best.pt").read_bytes())
+    make_evaluator(tmp_path).run()
+    for name, test_set in load_results(evaluated / "results").test_sets.items():
+        logits = load_results(tmp_path / "results").test_sets[name].arrays["logits"]
+        np.testing.assert_array_equal(logits, test_set.arrays["logits"])
+    replace_best(best)
+    with pytest.raises(ResultsError, match=r"results of another checkpoint than .*best\.pt, which was repl"):
+        make_evaluator(tmp_path).run()
+    (tmp_path / "results" / "run.json").unlink()
+    with pytest.raises(ResultsError, match="begun with another checkpoint"):
+        make_evaluator(tmp_path).run()
+    (tmp_path / "results" / "evaluation.json").unlink()
+    with pytest.raises(ResultsError, match=r"no evaluation\.json that says of which checkpoint"):
+        make_evaluator(tmp_path).run()
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_evaluated_is_noticed(evaluated, tmp_path):
+    best = tmp_path / "best.pt"
+    best.write_bytes((evaluated / "best.pt").read_bytes())
+    evaluator = make_evaluator(tmp_path)
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda: replace_best(best))
+    evaluator.run()
+    ran = load_results(tmp_path / "results")
+    assert ran.run["sha256"]["checkpoint"] == load_results(evaluated / "results").run["sha256"]["checkpoint"]
+    with pytest.raises(ResultsError, match="results of another checkpoint"):
+        make_evaluator(tmp_path).run()
+
+
+def test_a_flipped_bit_of_the_checkpoint_is_not_evaluated(unbroken, tmp_path):
+    for name in ("best.pt", "training.json"):
+        (tmp_path / name).write_bytes((unbroken / name).read_bytes())
+    flip_a_bit(tmp_path / "best.pt")
+    with pytest.raises(ValueError, match=r"best\.pt is not the file .*training\.json has"):
+        make_evaluator(tmp_path).run()
+    assert not (tmp_path / "results").exists()
+
+
+def test_evaluation_before_training(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*best\.pt: train first"):
+        make_evaluator(tmp_path).run()
+
+
+def test_nan_image_names_the_case(evaluated, tmp_path):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+
+    def spoil(records):
+        records[8]["image"] = np.full_like(records[8]["image"], np.nan)
+
+    with pytest.raises(FloatingPointError, match="test set target: logits are not finite .* case36"):
+        make_evaluator(tmp_path, records_changed=spoil, sweep=None).run()
+
+
+def test_results_of_other_cases_are_not_overwritten(evaluated, tmp_path):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    make_evaluator(tmp_path).run()
+    (tmp_path / "results" / "run.json").unlink()
+    other = make_evaluator(tmp_path)
+    other.cases = other.cases.assign(brightness=0.0)
+    with pytest.raises(ResultsError, match="results of other cases"):
+        other.run()
+
+
+def test_thumbnails_keep_orientation_range_and_colour():
+    letter = torch.zeros(1, 3, 4, 8)
+    letter[0, 0, 0, :] = 1.0  # red bar at the top
+    letter[0, 2, :, 0] = 1.0  # blue bar at the left
+    picture = thumbnails(letter, 64)
+    assert picture.shape == (1, 4, 8, 3)
+    assert picture[0, 0, 5].tolist() == [255, 0, 0]
+    assert picture[0, 3, 0].tolist() == [0, 0, 255]
+    assert thumbnails(torch.full((2, 1, 128, 64), 0.5), 64).shape == (2, 64, 32)
+    assert (thumbnails(torch.full((2, 1, 128, 64), 0.5), 64) == 128).all()
+    assert thumbnails(torch.rand(1, 6, 8, 8), 64).shape == (1, 8, 8, 3)
+    assert thumbnails(torch.rand(1, 2, 8, 8), 64).shape == (1, 8, 8)
+
+
+def test_images_of_the_weakest_corruptions_are_left_out_where_there_are_too_many(evaluated, tmp_path):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    make_evaluator(tmp_path, thumbnail_limit=2 * 7).run()  # two kinds, seven cases: one severity
+    sets = load_results(tmp_path / "results").test_sets
+    assert {name for name, found in sets.items() if "images" not in found.arrays} == {
+        f"corruption-{kind}-1" for kind in KINDS
+    }
+
+
+def test_case_records():
+    cases = toy_cases(4).assign(split=["train", "val", "train", "iid"])
+    records = case_records(cases, "train", "/data")
+    assert records == [
+        {"image": "/data/0.npy", "label": 0, "case_id": "case00", "split": "train"},
+        {"image": "/data/2.npy", "label": 0, "case_id": "case02", "split": "train"},
+    ]
+    assert [r["split"] for r in case_records(cases, ["iid", "val"], "/data")] == ["val", "iid"]
+    several = cases.assign(image=[["a.png", "b.png"]] * 4)
+    assert case_records(several, "val", "/d")[0]["image"] == ["/d/a.png", "/d/b.png"]
+    with pytest.raises(ValueError, match=r"no case is in \['target'\]; the splits are"):
+        case_records(cases, "target", "/data")
+    for path in ("../x.npy", "/etc/passwd", "a/../../x.npy"):
+        with pytest.raises(ValueError, match=r"1 images lie outside of dataset_dir: cases \['case01'\]"):
+            case_records(cases.assign(image=["a", path, "b", "c"]), ["train", "val"], "/data")

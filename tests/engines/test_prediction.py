@@ -1,0 +1,389 @@
+"""From the evaluation's thresholds to a decision about a new image."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.data import Dataset
+from monai.transforms import Compose, ToTensord, Transform
+from test_engines import CPU, RUN, make_evaluator
+from toy import tiny_network, toy_cases, toy_dataset, toy_records
+
+from monai_sf.engines.predictor import ImagePredictor, image_records, stored_threshold
+from monai_sf.files import sha256_of
+from monai_sf.files.locks import locked
+from monai_sf.inferers import MCDropoutInferer
+from monai_sf.networks.heads import ConfidNetHead, DeVriesHead
+from monai_sf.results import Results, ResultsError, TestSet, load_results
+from monai_sf.tables.judge import thresholds
+
+CSFS = ("MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet")
+
+
+def network(seed=0):
+    return tiny_network(seed, confidence=ConfidNetHead)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """An evaluation with 20 validation cases, some of them wrong, of an untrained network."""
+    folder = tmp_path_factory.mktemp("run")
+    torch.save({"network": network().state_dict()}, folder / "best.pt")
+    evaluator(folder).run()
+    return folder
+
+
+def evaluator(folder, **changes):
+    cases = toy_cases().assign(split=["val"] * 10 + ["iid"] * 12 + ["val"] * 10 + ["target"] * 8)
+    dataset = toy_dataset(cases, "iid")
+    for record, split in zip(dataset.data, cases["split"], strict=True):
+        record["split"] = split
+    changes = {"network": network(1), "target_risk": 0.3, "sweep": None, **changes}
+    return make_evaluator(
+        folder, dataset=dataset, cases=cases, run_description={**RUN, "method": "confidnet"}, **changes
+    )
+
+
+def test_validation_cases_give_thresholds_and_are_not_reported(run_dir):
+    results = load_results(run_dir / "results")
+    validation = load_results(run_dir / "validation")
+    assert list(results.test_sets) == ["iid", "target"]
+    assert set(results.cases["split"]) == {"iid", "target"}
+    assert list(validation.test_sets) == ["val"]
+    expected = toy_cases()["case_id"]
+    assert sorted(validation.cases_of("val")["case_id"]) == [*expected[:10], *expected[22:32]]
+    assert sorted(results.cases_of("target")["case_id"]) == list(expected[32:])
+    stored = results.run["thresholds"]
+    assert stored["target_risk"] == 0.3
+    assert stored["cases"] == 20
+    assert set(CSFS) <= set(stored["csfs"])
+
+
+def test_outputs_are_filed_under_their_own_case(run_dir):
+    plain = network().eval()
+    plain.load_state_dict(torch.load(run_dir / "best.pt", weights_only=True)["network"])
+    images = {r["case_id"]: torch.from_numpy(r["image"]) for r in toy_records(toy_cases(), "")}
+    for folder, name in (("results", "iid"), ("results", "target"), ("validation", "val")):
+        results = load_results(run_dir / folder)
+        for case_id, logits, confidence in zip(
+            results.cases_of(name)["case_id"],
+            results.test_sets[name].arrays["logits"],
+            results.test_sets[name].arrays["confidence_logit"],
+            strict=True,
+        ):
+            with torch.no_grad():
+                expected = plain.outputs(images[case_id][None])
+            np.testing.assert_allclose(logits, expected.logits[0], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(confidence, expected.confidence_logit[0], rtol=1e-4, atol=1e-5)
+
+
+def test_threshold_is_the_lowest_whose_risk_is_at_most_the_target():
+    gaps = np.array([4.0, 3.0, 2.0, 1.0, 0.5])
+    right = np.array([True, True, False, True, False])
+    logits = np.stack([np.where(right, gaps, 0), np.where(right, 0, gaps)], 1).astype(np.float32)
+    cases = pd.DataFrame({"case_id": list("abcde"), "label": 0})
+    results = Results(RUN, cases, {"val": TestSet("val", "iid", np.arange(5), {"logits": logits})})
+    found = thresholds(results, "val", 0.25)["csfs"]["Margin"]
+    assert found == {"threshold": 1.0, "coverage": 0.8, "risk": 0.25}
+    assert thresholds(results, "val", 0.1)["csfs"]["Margin"]["threshold"] == 3.0
+    none = Results(RUN, cases.assign(label=1), results.test_sets)
+    assert thresholds(none, "val", 0.1)["csfs"]["Margin"] == {
+        "threshold": None,
+        "coverage": 0.0,
+        "risk": None,
+    }
+
+
+def predictor(run_dir, csf="MSR", **changes):
+    records = [{k: r[k] for k in ("image", "case_id")} for r in toy_records(toy_cases(), "")]
+    arguments = {
+        "device": CPU,
+        "network": network(2),
+        "checkpoint": run_dir / "best.pt",
+        "dataset": Dataset(records, Compose([ToTensord("image", track_meta=False)])),
+        "inferer": MCDropoutInferer(2),
+        "method": "confidnet",
+        "csf": csf,
+        "evaluation": run_dir / "results" / "run.json",
+        "class_names": ["dark", "bright"],
+        "output": run_dir / "predictions.csv",
+        **changes,
+    }
+    return ImagePredictor(**arguments)
+
+
+@pytest.mark.parametrize("csf", ["MSR", "MCD-PE", "ConfidNet"])
+def test_the_decision_is_that_of_the_evaluation(run_dir, tmp_path, csf):
+    predictor(run_dir, csf, output=tmp_path / "p.csv").run()
+    table = pd.read_csv(tmp_path / "p.csv").set_index("case_id")
+    assert set(CSFS) < set(table.columns)
+    validation = list(load_results(run_dir / "validation").cases_of("val")["case_id"])
+    point = load_results(run_dir / "results").run["thresholds"]["csfs"][csf]
+    deferred = table.loc[validation, "defer"]
+    assert 1 - deferred.mean() == pytest.approx(point["coverage"], abs=0.051)  # rounding at the threshold
+    trusted = table[csf][~table["defer"]]
+    assert trusted.empty or trusted.min() >= table[csf][table["defer"]].max()
+
+
+def test_without_a_deciding_score_nothing_else_is_needed(run_dir, tmp_path):
+    predictor(run_dir, None, evaluation=tmp_path / "none.json", output=tmp_path / "p.csv").run()
+    assert "defer" not in pd.read_csv(tmp_path / "p.csv").columns
+
+
+def test_no_threshold_reached_means_that_all_is_deferred(run_dir, tmp_path):
+    stored = {"thresholds": {"csfs": {"MSR": {"threshold": None}}}}
+    stored["sha256"] = {"checkpoint": sha256_of(run_dir / "best.pt")}
+    (tmp_path / "run.json").write_text(json.dumps(stored))
+    predictor(run_dir, evaluation=tmp_path / "run.json", output=tmp_path / "p.csv").run()
+    assert pd.read_csv(tmp_path / "p.csv")["defer"].all()
+
+
+def test_refusals(run_dir, tmp_path):
+    with pytest.raises(FileNotFoundError, match="run the evaluation first, or set csf to null"):
+        stored_threshold(tmp_path / "run.json", "MSR")
+    with pytest.raises(ValueError, match=r"no threshold for csf 'DG-RES'; it has \['ConfidNet'"):
+        predictor(run_dir, "DG-RES")
+    with pytest.raises(ValueError, match=r"target_risk must lie in \[0, 1\], got 2"):
+        evaluator(tmp_path, target_risk=2)
+    other = tiny_network(confidence=DeVriesHead)
+    with pytest.raises(ValueError, match=r"best\.pt is a checkpoint of another network"):
+        predictor(run_dir, network=other).run()
+
+
+def test_thresholds_are_those_of_the_checkpoint_and_its_classes(run_dir, tmp_path):
+    output = tmp_path / "p.csv"
+    with pytest.raises(ValueError, match=r"class_names are \['bright', 'dark'\], those of .*order of the tr"):
+        predictor(run_dir, output=output, class_names=["bright", "dark"]).load()
+    torch.save({"network": network(9).state_dict()}, tmp_path / "best.pt")
+    other = predictor(run_dir, output=output, checkpoint=tmp_path / "best.pt")
+    with pytest.raises(ValueError, match=r"thresholds in .*run\.json were chosen for another checkpoint"):
+        other.run()
+    assert not output.exists()
+    predictor(run_dir, None, output=output, checkpoint=tmp_path / "best.pt").load()
+    for damaged in ("{", "[]"):
+        (tmp_path / "run.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"run\.json is damaged, .* run the evaluation again"):
+            predictor(run_dir, evaluation=tmp_path / "run.json")
+
+
+def test_validation_and_results_belong_together(run_dir, tmp_path):
+    shutil.copytree(run_dir, tmp_path / "run")
+    evaluator(tmp_path / "run").run()
+    path = tmp_path / "run" / "validation" / "run.json"
+    path.write_text(path.read_text().replace('"seed": 3', '"seed": 4'))
+    with pytest.raises(ResultsError, match="is not what the thresholds in .* were chosen from"):
+        evaluator(tmp_path / "run").run()
+
+
+def test_an_output_that_names_a_folder_or_that_another_process_writes(run_dir, tmp_path):
+    with pytest.raises(OSError, match=r"cannot write .*it is a folder; name a file in it"):
+        predictor(run_dir, output=tmp_path).load()
+    with (
+        locked(tmp_path / ".p.csv.lock", "mine"),
+        subprocess.Popen(
+            [sys.executable, "-c", LOADS, str(Path(__file__).parent), str(run_dir), str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        said = process.communicate()[0]
+    assert f"another process writes {tmp_path / 'p.csv'}" in said
+    assert f"process {os.getpid()} on" in said
+
+
+LOADS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import test_prediction
+try:
+    test_prediction.predictor(Path(sys.argv[2]), output=Path(sys.argv[3]) / "p.csv").load()
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_an_image_with_nan_gets_no_answer_and_the_others_keep_theirs(run_dir, tmp_path):
+    broken = predictor(run_dir, output=tmp_path / "p.csv")
+    for i in (3, 17):
+        broken.dataset.data[i]["image"] = np.full((1, 16, 16), np.nan, np.float32)
+    with pytest.raises(ValueError, match=r"2 of 40 images have no answer and are not in .*:\n  case03: has"):
+        broken.run()
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert list(table["case_id"]) == [c for c in toy_cases()["case_id"] if c not in ("case03", "case17")]
+    assert table["MSR"].notna().all()
+
+
+def test_the_network_can_be_traced_for_export():
+    original = network().eval()
+    traced = torch.jit.trace(original, torch.rand(1, 1, 16, 16))
+    images = torch.rand(5, 1, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(traced(images), original(images))
+
+
+def test_images_of_a_folder_in_any_letter_case_and_with_a_file_a_channel(tmp_path):
+    for name in ("b/B.PNG", "a.jpg", "notes.txt", "b/._B.PNG", ".cache/c.png", "__MACOSX/d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    records = image_records(tmp_path, ["*.jpg", "*.png"])
+    assert [record["case_id"] for record in records] == ["a.jpg", "b/B.PNG", "link.jpg"]
+    assert records[0]["image"] == str(tmp_path / "a.jpg")
+    with pytest.raises(FileNotFoundError, match=r"no file below .* matches \*\.dcm"):
+        image_records(tmp_path, "*.dcm")
+
+
+def test_unusable_images_are_left_out_and_all_named_after_the_others_have_their_answer(run_dir, tmp_path):
+    predictor(run_dir, output=tmp_path / "all.csv").run()
+    names = [f"{case_id}.png" for case_id in toy_cases()["case_id"]]
+    some = predictor(run_dir, output=tmp_path / "p.csv", batch_size=7)
+    pixels = [record["image"] for record in some.dataset.data]
+    for record, name in zip(some.dataset.data, names, strict=True):
+        record["image"] = name
+    some.leave_out({names[0]: "is CMYK", names[21]: "is not there"})
+    for record, image in zip(some.dataset.data, pixels, strict=True):
+        record["image"] = image
+    with pytest.raises(ValueError, match=r"2 of 40 .*\n  case00: is CMYK\n  case21: is not there\nGet"):
+        some.run()
+    everything, left = pd.read_csv(tmp_path / "all.csv"), pd.read_csv(tmp_path / "p.csv")
+    expected = everything[~everything["case_id"].isin(["case00", "case21"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(left, expected, atol=1e-5)
+
+
+def test_images_that_fail_while_they_are_read_do_not_take_the_answers_of_the_others(run_dir, tmp_path):
+    ids = list(toy_cases()["case_id"])
+
+    class Fail(Transform):
+        def __call__(self, record):
+            if record["case_id"] in (ids[0], ids[21]):
+                raise KeyError("x")
+            return record
+
+    some = predictor(run_dir, output=tmp_path / "p.csv", batch_size=7)
+    some.dataset.transform = Compose([Fail(), some.dataset.transform])
+    not_utf8 = os.fsdecode(b"caf\xe9.png")
+    some.dataset.data[39]["case_id"] = not_utf8
+    for _ in range(2):  # what failed once may be mended
+        with pytest.raises(ValueError, match=r"3 of 40 images have no answer and are not in") as caught:
+            some.run()
+        assert f"{ids[0]}: cannot be read: KeyError: 'x'" in str(caught.value)
+        assert f"{ids[21]}: cannot be read: KeyError: 'x'" in str(caught.value)
+        assert r"caf\xe9.png: has bytes in its path that are not UTF-8" in str(caught.value)
+    predictor(run_dir, output=tmp_path / "all.csv").run()
+    everything, left = pd.read_csv(tmp_path / "all.csv"), pd.read_csv(tmp_path / "p.csv")
+    expected = everything[~everything["case_id"].isin([ids[0], ids[21], ids[39]])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(left, expected, atol=1e-5)
+
+
+def test_where_every_image_fails_nothing_is_written(run_dir, tmp_path):
+    class Fail(Transform):
+        def __call__(self, record):
+            raise OSError("broken")
+
+    none = predictor(run_dir, output=tmp_path / "p.csv")
+    none.dataset.transform = Compose([Fail()])
+    with pytest.raises(ValueError, match=r"40 of 40 .*; nothing was written:\n  case00: broken\n"):
+        none.run()
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_linked_folders_are_looked_into_and_pipes_named(tmp_path, caplog):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.png").write_bytes(b"")
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "more").symlink_to(tmp_path / "disk")
+    (here / "loop").symlink_to(here)
+    os.mkfifo(here / "pipe.png")
+    assert [record["case_id"] for record in image_records(here, "*.png")] == ["more/a.png", "pipe.png"]
+    assert f"more to {tmp_path}/disk" in caplog.text
+
+
+def test_files_that_no_pattern_names_are_said(tmp_path, caplog):
+    for name in ("a.jpg", "b.dcm", "c.DCM", "d/e.webp", "d/LICENSE"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    records = image_records(tmp_path, ["*.jpg", "*.webp"])
+    assert [record["case_id"] for record in records] == ["a.jpg", "d/e.webp"]
+    assert "3 of 5 files below" in caplog.text
+    assert "do not match *.jpg or *.webp: 2 .dcm, 1 no ending" in caplog.text
+    with pytest.raises(FileNotFoundError, match=r"matches \*\.png: 2 \.dcm, 1 \.jpg, 1 no ending, 1 \.webp"):
+        image_records(tmp_path, "*.png")
+    caplog.clear()
+    image_records(tmp_path, "*")
+    assert caplog.text == ""
+
+
+def test_where_no_image_can_be_used_nothing_is_written(run_dir, tmp_path):
+    none = predictor(run_dir, output=tmp_path / "p.csv")
+    for record in none.dataset.data:
+        record["image"] = ["a_w1.png", "a_w2.png"]
+    none.leave_out({"a_w2.png": "is L"})
+    with pytest.raises(ValueError, match=r"40 of 40 .*; nothing was written:\n  case00: a_w2\.png is L\n"):
+        none.run()
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_an_output_that_cannot_be_written_is_said_before_any_image_is_read(run_dir, tmp_path):
+    (tmp_path / "file").write_text("")
+    unwritable = predictor(run_dir, output=tmp_path / "file" / "p.csv")
+    with pytest.raises(OSError, match=r"cannot write .*p\.csv"):
+        unwritable.load()
+    predictor(run_dir, output=tmp_path / "p.csv").load()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    (tmp_path / "thesis.tex").write_text("years")
+    for name in ("thesis.tex", "."):
+        with pytest.raises(OSError, match="will not replace|it is a folder"):
+            predictor(run_dir, output=tmp_path / name).load()
+
+
+def test_text_of_predictions_comes_back(run_dir, tmp_path):
+    names = ["a\rb", 'c,"\r\n']
+    predictor(run_dir, None, output=tmp_path / "p.csv", class_names=names).run()
+    predictor(run_dir, None, output=tmp_path / "p.csv", class_names=names).run()  # over its own
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert len(table) == len(toy_cases())
+    assert [names[c] for c in table["prediction"]] == list(table["class"])
+
+
+def test_an_image_with_a_file_a_channel(tmp_path, caplog):
+    for name in ("x_w1.png", "x_w2.png", "y_w1.png", "z_W1.PNG", "z_w2.Png", "a_w1_w1.png", "a_w1_w2.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert image_records(tmp_path, "*_w1.png", ["_w1", "_w2"])[0] == {
+        "image": [str(tmp_path / f"a_w1_w{i}.png") for i in (1, 2)],
+        "case_id": "a_w1_w1.png",
+    }
+    assert caplog.text == ""  # further channels are no files that were left out
+    assert image_records(tmp_path, "z*", ["_w1", "_w2"])[0]["image"] == [
+        str(tmp_path / "z_W1.PNG"),
+        str(tmp_path / "z_w2.Png"),
+    ]
+    (tmp_path / "P").mkdir()
+    (tmp_path / "p").mkdir()
+    for name in ("P/x_w1.png", "p/x_w2.png", "P/y_w1.png", "P/y_w2.png", "P/Y_w2.png"):
+        (tmp_path / name).write_bytes(b"")
+    x, y = (r for r in image_records(tmp_path, "?_w1.png", ["_w1", "_w2"]) if r["case_id"][0] == "P")
+    assert x["image"][1] == str(tmp_path / "P" / "x_w2.png")  # which is not there, and of no other patient
+    assert y["image"][1] == str(tmp_path / "P" / "y_w2.png")
+    shutil.rmtree(tmp_path / "P")
+    shutil.rmtree(tmp_path / "p")
+    for name in ("z_W1.PNG", "z_w2.Png", "a_w1_w1.png", "a_w1_w2.png"):
+        (tmp_path / name).unlink()
+    (tmp_path / "w_w2.png").write_bytes(b"")
+    assert image_records(tmp_path, "*.png", ["_w1", "_w2"]) == [
+        {"image": [str(tmp_path / f"{case}_w{i}.png") for i in (1, 2)], "case_id": f"{case}_w1.png"}
+        for case in "xy"  # the preflight says that a channel of y is not there
+    ]
+    assert "1 of 4 files below" in caplog.text.splitlines()[-1]
+    assert "'_w1' in its name: 1 .png" in caplog.text.splitlines()[-1]
+    with pytest.raises(FileNotFoundError, match="with '_ch0' in its name"):
+        image_records(tmp_path, "*.png", ["_ch0", "_ch1"])

@@ -1,0 +1,550 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from monai_sf.results import Results, ResultsError, load_results, read_fd_shifts
+from monai_sf.tables.judge import available_csfs, failure_detection
+
+RNG = np.random.default_rng(0)
+N, C = 12, 3
+LOGITS = RNG.normal(size=(N, C))
+LABELS = RNG.integers(0, C, N)
+SAMPLES = LOGITS[:, None] + RNG.normal(size=(N, 7, C))
+
+
+def softmax(z):
+    return torch.softmax(torch.from_numpy(np.asarray(z)), dim=-1).numpy()
+
+
+def test_two_arrays_are_enough():
+    run = Results.from_arrays(LOGITS, LABELS)
+    np.testing.assert_array_equal(run.labels_of("iid"), LABELS)
+    found = failure_detection(run, "iid", "MSR")
+    np.testing.assert_array_equal(found.error, (LOGITS.argmax(1) != LABELS) * 1.0)
+    np.testing.assert_allclose(np.exp(found.confidence), softmax(LOGITS).max(1), rtol=1e-6)
+
+
+def test_probabilities_and_logits_give_the_same_scores():
+    from_logits = Results.from_arrays(LOGITS, LABELS, mcd_samples=SAMPLES)
+    from_probabilities = Results.from_arrays(
+        probabilities=softmax(LOGITS), labels=LABELS, mcd_samples=softmax(SAMPLES)
+    )
+    for csf in ("MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE"):
+        a, b = (failure_detection(r, "iid", csf) for r in (from_logits, from_probabilities))
+        np.testing.assert_allclose(a.confidence, b.confidence, rtol=1e-5)
+        np.testing.assert_array_equal(a.prediction, b.prediction)
+
+
+def test_dropout_samples_are_reduced_as_defined():
+    run = Results.from_arrays(LOGITS, LABELS, mcd_samples=SAMPLES)
+    p = softmax(SAMPLES)
+    mean = failure_detection(run, "iid", "MCD-MSR")
+    np.testing.assert_allclose(np.exp(mean.confidence), p.mean(1).max(1), rtol=1e-6)
+    expected = -(-(p * np.log(p)).sum(2)).mean(1)
+    np.testing.assert_allclose(failure_detection(run, "iid", "MCD-EE").confidence, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "csf"), [(None, "ConfidNet"), ("devries", "DeVries"), ("deepgamblers", "DG-RES")]
+)
+def test_learned_confidences_come_back(method, csf):
+    confidence = np.linspace(0.05, 0.95, N)
+    run = Results.from_arrays(LOGITS, LABELS, learned_confidence=confidence, method=method)
+    assert csf in available_csfs(run)
+    np.testing.assert_allclose(np.exp(failure_detection(run, "iid", csf).confidence), confidence, rtol=1e-5)
+
+
+def test_certain_probabilities_and_confidences_stay_finite():
+    certain = np.eye(C)[LABELS]
+    run = Results.from_arrays(
+        probabilities=certain, labels=LABELS, learned_confidence=np.repeat([0.0, 1.0], N // 2)
+    )
+    assert not failure_detection(run, "iid", "MSR").error.any()
+    assert np.isfinite(failure_detection(run, "iid", "ConfidNet").confidence).all()
+
+
+def test_domains_become_test_sets_and_one_case_may_be_in_several():
+    half = N // 2
+    ids = [f"case{i}" for i in range(half)] * 2
+    labels = np.tile(LABELS[:half], 2)
+    domains = ["corruption-gaussian_noise-3"] * half + ["iid"] * half
+    run = Results.from_arrays(LOGITS, labels, case_ids=ids, domains=domains, columns={"group": ids})
+    assert len(run.cases) == half
+    noisy = run.test_sets["corruption-gaussian_noise-3"]
+    assert (noisy.kind, noisy.corruption, noisy.severity) == ("corruption", "gaussian_noise", 3)
+    np.testing.assert_array_equal(noisy.rows, run.test_sets["iid"].rows)
+    np.testing.assert_array_equal(noisy.arrays["logits"], LOGITS[:half].astype(np.float32))
+    assert run.cases["group"].tolist() == run.cases["case_id"].tolist()
+
+
+def test_columns_may_be_a_frame_with_any_index():
+    frame = pd.DataFrame({"view": list("abcabcabcabc")}, index=range(100, 112))
+    run = Results.from_arrays(LOGITS, LABELS, columns=frame)
+    assert run.cases["view"].tolist() == frame["view"].tolist()
+
+
+def test_targets_may_be_of_both_kinds():
+    domains = ["iid"] * 4 + ["clinic-b"] * 4 + ["rare"] * 4
+    run = Results.from_arrays(LOGITS, LABELS, domains=domains, kinds={"rare": "manifestation"})
+    assert [s.kind for s in run.test_sets.values()] == ["iid", "acquisition", "manifestation"]
+    assert run.run["study"] == "clinic-b"
+
+
+def test_domains_may_have_the_names_of_hospitals(tmp_path):
+    domains = ["iid"] * 4 + ["Hospital Clínic (Barcelona)"] * 4 + ["Site A / 2"] * 4
+    Results.from_arrays(LOGITS, LABELS, domains=domains).save(tmp_path / "run")
+    assert list(load_results(tmp_path / "run").test_sets) == list(dict.fromkeys(domains))
+
+
+def test_images_may_be_files(tmp_path):
+    paths = []
+    for i in range(N):
+        picture = np.zeros((10, 20, 3), np.uint8)
+        picture[:, :10] = 20 * i
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+        paths.append(str(tmp_path / f"{i}.png"))
+    images = Results.from_arrays(LOGITS, LABELS, images=paths).test_sets["iid"].arrays["images"]
+    assert images.shape == (N, 64, 64, 3)
+    assert [int(image[32, 10, 0]) for image in images] == [20 * i for i in range(N)]
+    assert (images[5, 20:44, 40:] == 0).all()
+
+
+def test_torch_tensors_and_columns_of_pandas_are_numbers():
+    half = Results.from_arrays(
+        torch.tensor(LOGITS).bfloat16().requires_grad_(),
+        torch.tensor(LABELS),
+        case_ids=torch.arange(N),
+        images=torch.zeros((N, 8, 8), dtype=torch.uint8),
+    )
+    expected = torch.tensor(LOGITS).bfloat16().float().numpy()
+    np.testing.assert_array_equal(half.test_sets["iid"].arrays["logits"], expected)
+    assert half.cases["case_id"].tolist() == [str(i) for i in range(N)]
+    labels = pd.Series(LABELS, index=range(50, 50 + N))
+    run = Results.from_arrays(pd.DataFrame(LOGITS), labels, columns={"age": labels})
+    assert run.cases["age"].tolist() == run.cases["label"].tolist() == LABELS.tolist()
+
+
+def test_images_may_be_arrays_of_different_sizes():
+    pictures = [np.full((20, 10 + i), 250, np.uint8) for i in range(N)]
+    images = Results.from_arrays(LOGITS, LABELS, images=pictures).test_sets["iid"].arrays["images"]
+    assert images.shape == (N, 64, 64, 3)
+    assert images[0, :, 16:48].min() == 250  # 10 by 20 pixels, not 20 by 10
+    assert images[0, :, :15].max() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_wrong_dtype_is_named_as_the_caller_has_it(dtype):
+    said = str(dtype).removeprefix("torch.")
+    with pytest.raises(ResultsError, match=rf"images must be uint8, .* got {said} "):
+        Results.from_arrays(LOGITS, LABELS, images=torch.zeros((N, 8, 8), dtype=dtype))
+    with pytest.raises(ResultsError, match=rf"images\[0\] must be uint8, .* got {said} "):
+        Results.from_arrays(LOGITS, LABELS, images=[torch.zeros((8, 8), dtype=dtype)] * N)
+    with pytest.raises(ResultsError, match=rf"labels must be .* dtype {said}$"):
+        Results.from_arrays(LOGITS, torch.tensor(LABELS).to(dtype))
+
+
+def test_turned_photos_are_upright_and_files_of_several_images_refused(tmp_path):
+    left_bright = np.zeros((8, 8), np.uint8)
+    left_bright[:, :4] = 250
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored so that a turn to the right shows it
+    Image.fromarray(np.rot90(left_bright)).save(tmp_path / "x.png", exif=exif)
+    images = Results.from_arrays(LOGITS, LABELS, images=[tmp_path / "x.png"] * N).test_sets["iid"].arrays
+    assert images["images"][0, :, :28].min() > 240
+    first = Image.fromarray(left_bright)
+    first.save(tmp_path / "x.tif", save_all=True, append_images=[first])
+    with pytest.raises(ResultsError, match=r"images\[0\]: .*x\.tif holds 2 images"):
+        Results.from_arrays(LOGITS, LABELS, images=[tmp_path / "x.tif"] * N)
+    listed = [tmp_path / "x.png", tmp_path / "x.tif", *[tmp_path / "none.png"] * (N - 2)]
+    with pytest.raises(ResultsError, match=rf"(?s)^{N - 1} of {N} images .*\[1\].*\[2\].*and {N - 11} more$"):
+        Results.from_arrays(LOGITS, LABELS, images=listed)
+
+
+def test_one_logit_is_a_binary_classifier():
+    one, label = LOGITS[:, 0], LABELS % 2
+    two = Results.from_arrays(np.column_stack([0 * one, one]), label, mcd_samples=SAMPLES[:, :, :2])
+    for logits in (one, one[:, None]):
+        run = Results.from_arrays(
+            logits, label, mcd_samples=SAMPLES[:, :, 1:2] - SAMPLES[:, :, :1], learned_confidence=label
+        )
+        for csf in ("MSR", "PE", "MCD-MSR", "MCD-EE"):
+            found, expected = (failure_detection(r, "iid", csf) for r in (run, two))
+            np.testing.assert_allclose(found.confidence, expected.confidence, rtol=1e-5)
+            np.testing.assert_array_equal(found.error, expected.error)
+    with pytest.raises(ResultsError, match=r"label must be an integer in 0\.\.1"):
+        Results.from_arrays(one, LABELS)
+
+
+def test_probabilities_add_up_within_the_precision_they_have():
+    exact = softmax(np.random.default_rng(6).normal(size=(60, 8)))
+    label = np.arange(60) % 8
+    for given in (torch.tensor(exact).bfloat16(), torch.tensor(exact).bfloat16().float(), exact.round(2)):
+        run = Results.from_arrays(probabilities=given, labels=label, mcd_samples=given[:, None])
+        stored = run.test_sets["iid"].arrays["logits"].astype(float)
+        np.testing.assert_allclose(softmax(stored), exact, atol=0.02)
+        with pytest.raises(ResultsError, match="they are probabilities"):
+            Results.from_arrays(given, label)
+    with pytest.raises(ResultsError, match="add up to 1; 60 rows do not"):
+        Results.from_arrays(probabilities=exact * 1.02, labels=label)
+
+
+def test_cases_are_told_apart_by_position():
+    index = [3, 3, 1] * 4
+    run = Results.from_arrays(
+        pd.DataFrame(LOGITS, index=index),
+        pd.Series(LABELS, index=range(N)),
+        case_ids=list(torch.arange(N)),
+        columns=pd.DataFrame({"age": LABELS}, index=index),
+        domains=pd.Series(["b"] * N, index=index),
+        kinds=pd.Series({"b": "manifestation"}),
+    )
+    assert run.cases["age"].tolist() == run.cases["label"].tolist() == LABELS.tolist()
+    assert run.cases["case_id"].tolist() == [str(i) for i in range(N)]
+    assert run.test_sets["b"].kind == "manifestation"
+
+
+def test_a_confidence_may_exceed_one_by_rounding():
+    run = Results.from_arrays(LOGITS, LABELS, learned_confidence=np.full(N, 1.0000001))
+    assert np.isfinite(failure_detection(run, "iid", "ConfidNet").confidence).all()
+
+
+def test_pictures_of_16_bits_are_refused_not_cut_off(tmp_path):
+    Image.fromarray(np.full((8, 8), 3000, np.uint16)).save(tmp_path / "x.png")
+    with pytest.raises(ResultsError, match=r"x\.png is I;16, which has more than 8 bits"):
+        Results.from_arrays(LOGITS, LABELS, images=[tmp_path / "x.png"] * N)
+
+
+def test_saved_and_loaded(tmp_path):
+    run = Results.from_arrays(LOGITS, LABELS, features=LOGITS, mcd_samples=SAMPLES)
+    run.save(tmp_path / "run")
+    loaded = load_results(tmp_path / "run")
+    np.testing.assert_array_equal(
+        loaded.test_sets["iid"].arrays["features"], run.test_sets["iid"].arrays["features"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"logits": LOGITS}, "labels are missing"),
+        ({"labels": LABELS}, "either logits or probabilities"),
+        ({"logits": LOGITS, "probabilities": LOGITS, "labels": LABELS}, "either logits or probabilities"),
+        ({"logits": LOGITS[:5], "labels": LABELS}, r"logits must be .* 12 rows .*\(5, 3\)"),
+        ({"logits": LOGITS, "labels": LABELS * 1.0}, "integers, got shape .* float64"),
+        ({"logits": LOGITS, "labels": LABELS + 3}, r"label must be an integer in 0\.\.2"),
+        ({"probabilities": LOGITS, "labels": LABELS}, "add up to 1; .* Are they logits"),
+        ({"logits": LOGITS, "labels": LABELS, "features": LOGITS[:3]}, "features must be .* 12 rows"),
+        ({"logits": LOGITS, "labels": LABELS, "mcd_samples": LOGITS}, "mcd_samples must be"),
+        ({"logits": LOGITS, "labels": LABELS, "learned_confidence": np.full(N, 2)}, "12 values are not"),
+        ({"logits": LOGITS, "labels": LABELS, "images": np.zeros((N, 4, 4))}, "images must be uint8"),
+        (
+            {"logits": LOGITS, "labels": LABELS, "images": ["/none.png"] * N},
+            r"\[0\]: /none.png is not",
+        ),
+        ({"logits": LOGITS, "labels": LABELS, "case_ids": ["a"] * 3}, "case_ids must have 12 entries"),
+        ({"logits": LOGITS, "labels": LABELS, "case_ids": ["a"] * N}, "labels differ .* one case id: a"),
+        ({"logits": LOGITS, "labels": LABELS * 0, "case_ids": ["a"] * N}, "11 cases occur twice"),
+        ({"logits": LOGITS, "labels": LABELS, "class_names": ["a"]}, "class_names must hold 3 names"),
+        ({"logits": LOGITS, "labels": LABELS, "columns": {"g": [1]}}, "column g must have 12"),
+        ({"logits": LOGITS, "labels": LABELS, "kinds": {"a": "b"}}, r"kinds must be among .* \['b'\]"),
+        (
+            {"logits": LOGITS, "labels": LABELS, "kinds": {"b": "corruption"}, "domains": ["b"] * N},
+            r"kinds must be among .* \['corruption'\]",
+        ),
+        (
+            {"logits": LOGITS, "labels": LABELS, "kinds": {"c": "acquisition"}, "domains": ["b"] * N},
+            r"target domains, \['b'\]; \['c'\] are none",
+        ),
+        (
+            {"logits": LOGITS, "labels": LABELS, "domains": ["corruption-blur-6"] * N},
+            r"<1 to 5>\", got \['corruption-blur-6'\]",
+        ),
+        (
+            {"logits": LOGITS, "labels": LABELS, "columns": {"label": LABELS, "case_id": LABELS}},
+            r"columns must not hold \['case_id', 'label'\]",
+        ),
+        (
+            {"logits": LOGITS, "labels": LABELS, "class_names": ["a", "b", "a"]},
+            r"must differ; .* \['a'\]",
+        ),
+        ({"logits": softmax(LOGITS), "labels": LABELS}, "logits are not negative .* they are probabilities"),
+        (
+            {"logits": LOGITS, "labels": LABELS, "mcd_samples": softmax(SAMPLES)},
+            "mcd_samples are not negative .* they are probabilities",
+        ),
+        ({"logits": LOGITS, "labels": LABELS, "mcd_samples": SAMPLES[:, :0]}, "T >= 1"),
+        ({"probabilities": softmax(LOGITS)[:, :1], "labels": LABELS * 0}, "at least two classes"),
+        ({"logits": LABELS, "labels": LABELS}, "logits are whole numbers, one per case"),
+        ({"logits": np.eye(C)[LABELS], "labels": LABELS}, "probabilities or one-hot classes"),
+        (
+            {"logits": LOGITS, "labels": LABELS, "columns": {1: LABELS, "1": LABELS}},
+            r"different names; these occur twice: \['1'\]",
+        ),
+        (
+            {"logits": LOGITS, "labels": LABELS, "learned_confidence": np.full(N, 1.0001)},
+            r"12 values are not: 1\.0001",
+        ),
+        (
+            {"logits": pd.DataFrame(LOGITS), "labels": pd.Series(LABELS)[::-1]},
+            "labels and logits have the same index in another order",
+        ),
+        ({"logits": LOGITS * 1j, "labels": LABELS}, "logits must be real numbers, got dtype complex128"),
+        ({"logits": [[1.0, 2.0], [1.0]], "labels": [0, 1]}, "logits must be real numbers in an array"),
+        ({"logits": LOGITS, "labels": LABELS, "images": [None] * N}, r"images\[0\] must be an array or"),
+        (
+            {"logits": LOGITS, "labels": LABELS, "images": [np.zeros((4, 4 + i)) for i in range(N)]},
+            r"images\[0\] must be uint8",
+        ),
+        (
+            {"logits": LOGITS, "labels": LABELS, "images": [np.zeros(16, np.uint8)] * N},
+            r"images\[0\] must be uint8, .* \(16,\)",
+        ),
+        ({"logits": LOGITS, "labels": LABELS, "method": "ConfidNet"}, "method must be one of .* 'ConfidNet'"),
+        ({"logits": LOGITS, "labels": LABELS, "method": "devries"}, "judged by its learned_confidence"),
+        (
+            {"logits": LOGITS, "labels": LABELS, "learned_confidence": LABELS / N, "method": "classifier"},
+            "has no learned_confidence",
+        ),
+        ({"logits": LOGITS, "labels": LABELS, "data_kind": "Phantom"}, "data_kind must be one of"),
+        ({"logits": LOGITS * np.nan, "labels": LABELS}, "logits is NaN or infinite"),
+    ],
+)
+def test_bad_arrays_are_named(arguments, message):
+    with pytest.raises(ResultsError, match=message):
+        Results.from_arrays(**arguments)
+
+
+CONFIG = """
+data: {dataset: dermoscopyall}
+exp: {global_seed: 7}
+model: {name: confidnet_model_mod, dg_reward: 2.2}
+eval:
+  val_tuning: true
+  ext_confid_name: tcp
+  query_studies:
+    iid_study: dermoscopyall
+    noise_study: []
+    in_class_study: [dermoscopyallcorrbrhigh, dermoscopyallcorrgaunoilowlow, dermoscopyallbarcelona]
+    new_class_study: []
+"""
+
+
+@pytest.fixture(params=["raw_logits", "raw_output"])
+def experiment(request, tmp_path):
+    """12 cases: two of validation, then iid, two corruptions and a target of two or three each."""
+    index = np.array([0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4, 4])
+    outputs = tmp_path / "test_results"
+    outputs.mkdir()
+    (tmp_path / "hydra").mkdir()
+    (tmp_path / "hydra" / "config.yaml").write_text(CONFIG)
+    logits = request.param == "raw_logits"
+    scores, samples = (LOGITS, SAMPLES) if logits else (softmax(LOGITS), softmax(SAMPLES))
+    np.savez(outputs / f"{request.param}.npz", np.column_stack([scores, LABELS, index]))
+    np.savez(outputs / f"{request.param}_dist.npz", samples.transpose(0, 2, 1))
+    np.savez(outputs / "external_confids.npz", np.linspace(0.1, 0.9, N))
+    np.savez(outputs / "encoded_output.npz", np.column_stack([LOGITS[:, :2], index]))
+    for i in range(5):
+        lines = [f"/somewhere/{k}.png" for k in np.flatnonzero(index == i)]
+        (outputs / f"attributions{i}.csv").write_text("filepath\n" + "\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_folders_of_the_papers_code_are_read(experiment):
+    run = read_fd_shifts(experiment)
+    assert {name: len(s) for name, s in run.test_sets.items()} == {
+        "iid": 3,
+        "corruption-brightness_up-1": 2,
+        "corruption-gaussian_noise-2": 2,
+        "dermoscopyallbarcelona": 3,
+    }
+    assert (run.run["method"], run.run["seed"], run.run["dataset"]) == ("confidnet", 7, "dermoscopyall")
+    iid = slice(2, 5)
+    np.testing.assert_array_equal(run.labels_of("iid"), LABELS[iid])
+    found = failure_detection(run, "iid", "MSR")
+    np.testing.assert_allclose(np.exp(found.confidence), softmax(LOGITS)[iid].max(1), rtol=1e-5)
+    mean = softmax(SAMPLES).mean(1)[iid].max(1)
+    np.testing.assert_allclose(np.exp(failure_detection(run, "iid", "MCD-MSR").confidence), mean, rtol=1e-5)
+    learned = failure_detection(run, "dermoscopyallbarcelona", "ConfidNet").confidence
+    np.testing.assert_allclose(np.exp(learned), np.linspace(0.1, 0.9, N)[9:], rtol=1e-5)
+    features = run.test_sets["iid"].arrays["features"]
+    np.testing.assert_array_equal(features, LOGITS[iid, :2].astype(np.float32))
+    assert "images" not in run.test_sets["iid"].arrays
+    # these corrupted sets are shorter than the iid one, so they cannot be copies of its cases
+    assert not set(run.test_sets["iid"].rows) & set(run.test_sets["corruption-brightness_up-1"].rows)
+    assert read_fd_shifts(experiment / "test_results").cases.equals(run.cases)
+
+
+def write_experiment(folder, sizes, config, **arrays):
+    """An experiment whose test sets have these sizes and labels that repeat 0, 1, 2."""
+    index = np.repeat(np.arange(len(sizes)), sizes)
+    labels = np.concatenate([np.arange(size) % C for size in sizes])
+    rng = np.random.default_rng(1)
+    (folder / "hydra").mkdir(parents=True)
+    (folder / "hydra" / "config.yaml").write_text(config)
+    (folder / "test_results").mkdir()
+    scores = arrays.pop("scores", rng.normal(size=(len(index), C)))
+    np.savez(folder / "test_results" / "raw_logits.npz", np.column_stack([scores, labels, index]))
+    for name, values in arrays.items():
+        np.savez(folder / "test_results" / f"{name}.npz", values)
+    return folder
+
+
+STUDIES = """
+data: {{dataset: lidc_idriall}}
+model: {{name: {model}, dg_reward: {reward}}}
+eval:
+  val_tuning: false
+  ext_confid_name: {confidence}
+  query_studies: {studies}
+"""
+
+
+def test_studies_may_be_empty_or_hold_configs_and_new_classes_are_left_out(tmp_path):
+    studies = (
+        "{iid_study: '${data.dataset}', in_class_study: [lidc_idriall_spiculation_ood, clinic b, clinic-b], "
+        "noise_study: {dataset: null}, new_class_study: [{dataset: cifar10}], sub_class_study: null, "
+        "other: {dataset: 'lidc_idriallcorrgaunoilow'}, more: lidc_idriallcorrgaunoihigh}"
+    )
+    config = STUDIES.format(model="confidnet_model", reward=2.2, confidence="tcp", studies=studies)
+    run = read_fd_shifts(write_experiment(tmp_path / "e", [4, 3, 3, 3, 5, 4, 4], config))
+    assert {name: (s.kind, len(s)) for name, s in run.test_sets.items()} == {
+        "iid": ("iid", 4),
+        "lidc_idriall_spiculation_ood": ("manifestation", 3),
+        "clinic-b": ("acquisition", 3),
+        "clinic-b-2": ("acquisition", 3),
+        "corruption-gaussian_noise-1": ("corruption", 4),
+        "corruption-gaussian_noise_high-1": ("corruption", 4),
+    }
+    # corrupted sets of the same labels in the same order are the iid cases
+    np.testing.assert_array_equal(
+        run.test_sets["corruption-gaussian_noise-1"].rows, run.test_sets["iid"].rows
+    )
+    assert len(run.cases) == 4 + 3 + 3 + 3
+
+
+@pytest.mark.parametrize(
+    ("model", "reward", "confidence", "method"),
+    [
+        ("confidnet_model_mod", 2.2, "tcp", "confidnet"),
+        ("devries_model_mod", -1, "devries", "devries"),
+        ("devries_model", 10, "dg", "deepgamblers"),
+        ("vit_model", 0, "maha", "classifier"),
+        ("devries_model", 6, "null", "devries"),
+    ],
+)
+def test_the_learned_confidence_tells_the_way_of_training(tmp_path, model, reward, confidence, method):
+    config = STUDIES.format(model=model, reward=reward, confidence=confidence, studies="{iid_study: a}")
+    run = read_fd_shifts(write_experiment(tmp_path / "e", [9], config, external_confids=np.full((9, 1), 0.5)))
+    assert run.run["method"] == method
+    learned = {"confidence_logit", "reservation_logit"} & set(run.test_sets["iid"].arrays)
+    assert bool(learned) == (method != "classifier")
+
+
+def test_softmax_values_of_deep_gamblers_are_no_logits(tmp_path):
+    # their Deep Gamblers stores the first C of C + 1 softmax values in raw_logits.npz
+    shares = softmax(np.random.default_rng(2).normal(size=(9, C + 1)))
+    config = STUDIES.format(model="devries_model", reward=10, confidence="dg", studies="{iid_study: a}")
+    logits = np.random.default_rng(3).normal(size=(9, C, 4))
+    folder = write_experiment(
+        tmp_path / "e", [9], config, scores=shares[:, :C], external_confids=1 - shares[:, C],
+        raw_logits_dist=logits,
+    )  # fmt: skip
+    run = read_fd_shifts(folder)
+    arrays = run.test_sets["iid"].arrays
+    expected = shares[:, :C] / shares[:, :C].sum(1, keepdims=True)
+    np.testing.assert_allclose(softmax(arrays["logits"].astype(float)), expected, rtol=1e-5)
+    reservation = failure_detection(run, "iid", "DG-RES").confidence
+    np.testing.assert_allclose(np.exp(reservation), 1 - shares[:, C], rtol=1e-5)
+    mean = softmax(logits.transpose(0, 2, 1)).mean(1)
+    np.testing.assert_allclose(np.exp(arrays["mcd_log_softmax"]), mean, rtol=1e-5)
+
+
+def test_half_precision_softmax_is_read(tmp_path):
+    halves = softmax(np.random.default_rng(4).normal(size=(6, C)) * 3).astype(np.float16)
+    np.savez(tmp_path / "raw_output.npz", np.column_stack([halves * 0.99, np.arange(6) % C, np.zeros(6)]))
+    logits = read_fd_shifts(tmp_path).test_sets["iid"].arrays["logits"].astype(float)
+    np.testing.assert_allclose(softmax(logits), halves / halves.sum(1, keepdims=True), atol=2e-3)
+
+
+def test_a_score_that_is_missing_is_named(tmp_path):
+    config = STUDIES.format(model="devries_model", reward=0, confidence="devries", studies="{iid_study: a}")
+    with pytest.raises(ResultsError, match=r"no external_confids\.npz, by which devries is judged"):
+        read_fd_shifts(write_experiment(tmp_path / "e", [9], config))
+
+
+def test_half_precision_logits_keep_their_labels(tmp_path):
+    # their monitor concatenates scores, labels and index in the precision of the scores
+    halves = np.random.default_rng(5).normal(size=(6, 40)).astype(np.float16)
+    labels = np.array([0, 7, 39, 12, 39, 1])
+    stored = np.column_stack([halves, labels.astype(np.float16), np.zeros(6, np.float16)])
+    np.savez(tmp_path / "raw_logits.npz", stored)
+    np.savez(tmp_path / "raw_logits_dist.npz", halves[:, :, None].repeat(3, axis=2))
+    np.savez(tmp_path / "encoded_output.npz", np.column_stack([halves, np.zeros(6, np.float16)]))
+    run = read_fd_shifts(tmp_path)
+    np.testing.assert_array_equal(run.labels_of("iid"), labels)
+    np.testing.assert_array_equal(run.test_sets["iid"].arrays["logits"], halves)
+    np.testing.assert_allclose(
+        np.exp(run.test_sets["iid"].arrays["mcd_log_softmax"]), softmax(halves.astype(float)), rtol=1e-5
+    )
+
+
+def test_files_of_another_length_are_named(tmp_path):
+    config = STUDIES.format(model="m", reward=0, confidence="tcp", studies="{iid_study: a}")
+    folder = write_experiment(tmp_path / "e", [9], config, external_confids=np.full(8, 0.5))
+    with pytest.raises(ResultsError, match=r"external_confids\.npz has 8 entries, .* have 9"):
+        read_fd_shifts(folder)
+    (folder / "hydra" / "config.yaml").write_text("a: [")
+    with pytest.raises(ResultsError, match=r"config\.yaml is not YAML"):
+        read_fd_shifts(folder)
+
+
+def test_cases_of_untrained_classes_are_left_out(tmp_path):
+    labels = np.where(np.arange(N) < 4, 99, LABELS)
+    np.savez(tmp_path / "raw_logits.npz", np.column_stack([LOGITS, labels, np.zeros(N)]))
+    assert len(read_fd_shifts(tmp_path).test_sets["iid"]) == N - 4
+
+
+def test_a_folder_without_outputs(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"neither raw_logits\.npz nor"):
+        read_fd_shifts(tmp_path)
+
+
+def test_a_damaged_file(tmp_path):
+    (tmp_path / "raw_output.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(ResultsError, match=r"raw_output\.npz cannot be read"):
+        read_fd_shifts(tmp_path)
+
+
+def from_groups(groups, **options):
+    label = np.arange(len(groups)) % 2
+    return Results.from_arrays(np.eye(2)[label] * 3, label, columns={"group": groups}, **options)
+
+
+def test_a_placeholder_for_most_patients_is_refused_and_one_patient_is_not():
+    with pytest.raises(ResultsError, match="column group: 20 of 22 cases have the group 'Anonymous', which"):
+        from_groups(["Anonymous"] * 20 + ["p", "q"])
+    assert from_groups(["p"] * 20).cases["group"].tolist() == ["p"] * 20
+
+
+def test_what_was_united_or_is_missing_is_logged(caplog):
+    results = from_groups(["P1", "p1 ", None, "unknown"], case_ids=["a", "A", "b", "c"])
+    assert results.cases["group"].dropna().tolist() == ["P1", "p1 ", "unknown"]  # as given
+    assert "1 groups are spelled in more than one way" in caplog.text
+    assert "2 of 4 cases have no group id" in caplog.text
+    assert "2 case ids differ from another one in spelling only ('A' = 'a')" in caplog.text
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), "", " "])
+def test_a_case_without_a_name_is_refused(nothing):
+    with pytest.raises(ResultsError, match="case_ids: 2 of 4 are empty or NaN"):
+        from_groups(["p"] * 4, case_ids=["a", nothing, nothing, "b"])
+
+
+def test_a_case_and_its_corrupted_version_are_of_one_patient():
+    domains = ["iid", "iid", "corruption-blur-1", "corruption-blur-1"]
+    found = from_groups([None, "q", "P1", "Q "], case_ids=list("abab"), domains=domains)
+    assert found.cases["group"].tolist() == ["P1", "q"]
+    with pytest.raises(ResultsError, match="column group differs between entries of one case id: a"):
+        from_groups(["p", "q", "r", "q"], case_ids=list("abab"), domains=domains)
