@@ -148,7 +148,7 @@ def test_in_a_process_that_runs_more_than_a_config_numbers_and_changed_paths_are
 
 def test_a_run_says_what_was_written(given, monkeypatch):
     made = given("--dataset_dir=a#b", "--run_dir=$'plain'")
-    monkeypatch.setattr("monai_sf.bundle.start.running", lambda: made)
+    monkeypatch.setattr("monai_sf.bundle.workflow.running", lambda: made)
     assert bundle.merged_config()["dataset_dir"] == "a#b"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monai_sf.tables import main
+from monai_sf.tables.__main__ import main
 from monai_sf.tables.aggregate import table_of
 from monai_sf.tables.colours import LOOKS, STEPS, look, shade_rgb
 from monai_sf.tables.format import blocks, caption, decimals, lay_out, number, title
