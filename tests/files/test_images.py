@@ -6,6 +6,7 @@ import io
 import os
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageFile
 
@@ -137,7 +138,12 @@ def test_thumbnails_and_second_views_of_the_same_photo_are_no_further_image(tmp_
                     upright(image)
 
 
-@pytest.mark.parametrize("mode", ["L", "1", "P", "PA", "LA", "RGB", "RGBA", "CMYK", "YCbCr"])
+OLD = int(PIL.__version__.split(".")[0]) < 13
+UNREADABLE = pytest.mark.xfail(OLD, raises=OSError, reason="Pillow cannot read the TIFF that it writes")
+YCBCR = pytest.param("YCbCr", marks=UNREADABLE)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "PA", "LA", "RGB", "RGBA", "CMYK", YCBCR])
 def test_every_8_bit_mode_has_one_meaning(tmp_path, mode):
     black_and_white = np.where(scene()[..., 0] > 100, 255, 0).astype(np.uint8)
     image = Image.fromarray(black_and_white).convert("LA" if mode == "PA" else mode).convert(mode)
