@@ -23,10 +23,10 @@ _SEVERITIES = tuple(range(1, MAX_SEVERITY + 1))
 
 
 class Corrupt(Transform, RandomizableTrait):
-    """Corrupts an image in the same way every time it sees the same seed.
+    """Corrupt an image, identically for the same seed.
 
-    For MONAI's caches it counts as random, although it is not: their keys do not depend on the transforms, so
-    that the first severity's pixels would be given for every other. What stands before it is cached.
+    It is marked as random for MONAI's caches, although it is not: their keys do not depend on the transforms,
+    so the pixels of the first severity would be returned for every other. Transforms before it are cached.
 
     >>> import numpy as np
     >>> image = np.full((1, 8, 8), 0.5, np.float32)
@@ -39,7 +39,7 @@ class Corrupt(Transform, RandomizableTrait):
         modality: one of `MODALITIES` for its presets, or None for the default.
 
     Raises:
-        TypeError: if the severity is no integer.
+        TypeError: if the severity is not an integer.
         ValueError: if kind, severity or modality is unknown.
     """
 
@@ -52,18 +52,18 @@ class Corrupt(Transform, RandomizableTrait):
         self.modality = modality
 
     def __call__(self, img: NdarrayOrTensor, seed: int = 0) -> NdarrayOrTensor:
-        """Corrupts one image.
+        """Corrupt one image.
 
         Args:
             img: (C, H, W), floating point, in [0, 1]; array, tensor or MetaTensor.
-            seed: integer in [0, 2^64); another seed gives another noise, direction or deformation.
+            seed: integer in [0, 2^64); it determines the noise, direction or deformation.
 
         Returns:
             A new image of the same type, dtype and metadata.
 
         Raises:
             TypeError: if the image is not floating point.
-            ValueError: if it is no 2-D image with channels, or has NaN or values outside [0, 1].
+            ValueError: if it is not a 2-D image with channels, or has NaN or values outside [0, 1].
             RuntimeError: if a `CacheNTransDataset` is about to store the result.
         """
         _refuse_to_be_cached()
@@ -85,7 +85,7 @@ class Corrupt(Transform, RandomizableTrait):
 
 
 class RandCorrupt(RandomizableTransform):
-    """Corrupts an image at random: kind, severity and seed are drawn anew at every call, for augmentation.
+    """Corrupt an image at random, for augmentation: every call draws kind, severity and seed.
 
     Args:
         kinds: the kinds to draw from, each equally likely.
@@ -94,7 +94,7 @@ class RandCorrupt(RandomizableTransform):
         modality: one of `MODALITIES` for its presets, or None for the default.
 
     Raises:
-        TypeError: if a severity is no integer.
+        TypeError: if a severity is not an integer.
         ValueError: if kinds or severities are empty, or one of them or the modality is unknown.
     """
 
@@ -114,21 +114,21 @@ class RandCorrupt(RandomizableTransform):
         self._seed = 0
 
     def randomize(self, data: Any = None) -> None:
-        """Draws whether to corrupt, and with which kind, severity and seed."""
+        """Draw whether to corrupt, and with which kind, severity and seed."""
         super().randomize(data)
         if self._do_transform:
             self._choice = self.choices[self.R.randint(len(self.choices))]
             self._seed = int(self.R.randint(2**32, dtype="uint64"))
 
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:
-        """Corrupts one image, or returns it as it is.
+        """Corrupt one image, or return it unchanged.
 
         Args:
             img: (C, H, W), floating point, in [0, 1]; array, tensor or MetaTensor.
             randomize: False repeats the last draw.
 
         Returns:
-            A new image of the same type, dtype and metadata, or, where nothing was drawn, `img` itself.
+            A new image of the same type, dtype and metadata, or `img` itself if no corruption was drawn.
 
         Raises:
             TypeError, ValueError: as `Corrupt`.
@@ -139,10 +139,10 @@ class RandCorrupt(RandomizableTransform):
 
 
 def _refuse_to_be_cached() -> None:
-    """Raises if a MONAI dataset is about to store the result, under a key that does not name the corruption.
+    """Raise if a MONAI dataset is about to cache the result under a key that does not name the corruption.
 
-    Others stop before what counts as random; `CacheNTransDataset` stores the first transforms, whatever they
-    are. On a hit it calls no transform: only while it fills the cache can this be noticed.
+    Other datasets stop before the first random transform; `CacheNTransDataset` stores the first N transforms,
+    random or not. On a cache hit it calls no transform, so this is only detectable while it fills the cache.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -150,7 +150,7 @@ def _refuse_to_be_cached() -> None:
             if frame.f_locals["self"].cache_dir is None:
                 return
             raise RuntimeError(
-                "CacheNTransDataset would give these pixels for every other kind, severity and seed too, as "
+                "CacheNTransDataset would return these pixels for every other kind, severity and seed, as "
                 "its keys do not tell them apart: lower cache_n_trans so that it ends before the corruption"
             )
         frame = frame.f_back
@@ -159,10 +159,10 @@ def _refuse_to_be_cached() -> None:
 def corruption_grid(
     kinds: Sequence[str], severities: Sequence[SupportsIndex], modality: str | None
 ) -> list[Corrupt]:
-    """Returns one `Corrupt` for every kind and severity, kinds outermost.
+    """Return one `Corrupt` for every kind and severity, kinds outermost.
 
     Raises:
-        TypeError: if kinds is one string, or a severity no integer.
+        TypeError: if kinds is a single string, or a severity is not an integer.
         ValueError: if kinds or severities are empty, or one of them or the modality is unknown.
     """
     if isinstance(kinds, str):

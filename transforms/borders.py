@@ -1,4 +1,4 @@
-"""What lies beyond an image's border: its mirror image, the border pixel itself not repeated."""
+"""Mirror padding beyond an image's border; the border pixel itself is not repeated."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import torch.nn.functional as F
 
 
 def pad_mirrored(plane: torch.Tensor, top: int, bottom: int, left: int, right: int) -> torch.Tensor:
-    """Extends images by their mirror images.
+    """Pad images with their mirror images.
 
     >>> pad_mirrored(torch.tensor([[[1.0, 2.0, 3.0]]]), 0, 1, 2, 1).tolist()
     [[[3.0, 2.0, 1.0, 2.0, 3.0, 2.0], [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]]]
 
     Args:
         plane: (B, H, W).
-        top: rows to add above, fewer than H; where H is 1, the only row is repeated. So for the others.
+        top: rows to add above, fewer than H; if H is 1, the only row is repeated. The same holds below.
         bottom: rows to add below.
         left: columns to add before.
-        right: columns to add behind.
+        right: columns to add after.
 
     Returns:
         Tensor (B, top + H + bottom, left + W + right).

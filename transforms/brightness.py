@@ -1,4 +1,4 @@
-"""Brightness: every pixel times one factor, as over- or underexposure."""
+"""Brightness: every pixel multiplied by one factor, like over- or underexposure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from .severities import Level
 
 
 def apply_brightness(images: torch.Tensor, sampled: None, level: Level) -> torch.Tensor:
-    """Multiplies by the factor and clips.
+    """Multiply by the factor and clip.
 
     Args:
         images: (B, C, H, W), floating point, in [0, 1].
-        sampled: nothing; brightness has no randomness.
+        sampled: None; brightness has no randomness.
         level: (factor,); above 1 brightens, below 1 darkens.
 
     Returns:

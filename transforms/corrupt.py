@@ -17,9 +17,9 @@ from .randomness import SEED_LIMIT
 from .severities import check_severity, severity_scale
 
 Seeds = SupportsIndex | Sequence[SupportsIndex] | torch.Tensor
-"""One integer for one image, or one for each case of a batch."""
+"""One integer for one image, or one per case of a batch."""
 
-# Pixels handled at once: on the CPU, few enough to stay in its cache.
+# Pixels per chunk: on the CPU, few enough to stay in its cache.
 _CHUNK_CPU = 2**20
 _CHUNK_GPU = 2**26
 
@@ -28,7 +28,7 @@ _Apply = Callable[[torch.Tensor, Any, tuple[float, ...]], torch.Tensor]
 
 
 def _nothing(images: torch.Tensor, seeds: Sequence[int]) -> None:
-    """Samples for corruptions without randomness."""
+    """Sample nothing, for corruptions without randomness."""
 
 
 _STEPS: dict[str, tuple[_Sample, _Apply]] = {
@@ -48,11 +48,11 @@ def corrupt(
     modality: str | None = None,
     seeds: Seeds,
 ) -> torch.Tensor:
-    """Corrupts one image, or every image of a batch.
+    """Corrupt one image, or every image of a batch.
 
-    The pixels of a case depend on its seed, its pixels, the kind, the severity and the modality: not on the
-    rest of the batch, the device, the number of threads or the processor, since every step is one correctly
-    rounded operation.
+    The pixels of a case depend only on its seed, its pixels, the kind, the severity and the modality, not on
+    the rest of the batch, the device, the number of threads or the processor, since every step is one
+    correctly rounded operation.
 
     >>> batch = torch.full((2, 3, 8, 8), 0.5)
     >>> corrupt(batch, "brightness_up", 3, seeds=[1, 2])[0, 0, 0, 0].item()
@@ -64,16 +64,16 @@ def corrupt(
         kind: one of `CORRUPTIONS`.
         severity: 0 (unchanged) to 5; see `monai_sf.transforms.severities` for what they mean.
         modality: one of `MODALITIES` for its presets, or None for the default.
-        seeds: for a batch one integer for each case, for one image one integer, in [0, 2^64).
+        seeds: integers in [0, 2^64), one per case of a batch, or a single one for one image.
 
     Returns:
         New images in [0, 1] of the same shape, dtype and device, as MetaTensor with the same metadata if the
-        input is one. They never share memory with the input, not at severity 0 either.
+        input is one. They never share memory with the input, even at severity 0.
 
     Raises:
-        TypeError: if the images are no floating-point tensor, or the severity or a seed is no integer.
+        TypeError: if the images are not a floating-point tensor, or the severity or a seed is not an integer.
         ValueError: if kind, severity or modality is unknown, the shape is not that of 2-D images, a pixel is
-            NaN or outside [0, 1], or the number of seeds is not that of the cases.
+            NaN or outside [0, 1], or the numbers of seeds and cases differ.
     """
     (result,) = corrupt_severities(images, kind, (severity,), modality=modality, seeds=seeds)
     return result
@@ -87,10 +87,10 @@ def corrupt_severities(
     modality: str | None = None,
     seeds: Seeds,
 ) -> Iterator[torch.Tensor]:
-    """Corrupts at several severities, and draws the random fields once for all of them.
+    """Corrupt at several severities, drawing the random fields once for all of them.
 
-    Arguments, results and errors are those of `corrupt`; what is wrong is said at once, results come one by
-    one.
+    Arguments, results and errors are those of `corrupt`; errors are raised at the call, results are yielded
+    one by one.
 
     Yields:
         The corrupted images at each of the severities.
@@ -123,7 +123,7 @@ def corrupt_severities(
 
 
 def _check_images(images: torch.Tensor) -> torch.Tensor:
-    """Returns the images as plain tensor without gradient history, or says what is wrong with them."""
+    """Return the images as a plain tensor without gradient history, or raise for invalid ones."""
     if not isinstance(images, torch.Tensor):
         raise TypeError(
             f"images must be a torch.Tensor, got {type(images).__name__}; Corrupt takes NumPy arrays"
@@ -145,7 +145,7 @@ def _check_images(images: torch.Tensor) -> torch.Tensor:
     low, high = (value.item() for value in plain.aminmax())
     if low >= 0 and high <= 1:
         return plain
-    # Scaling rounds: float32 gives 1.0000001 for what is 1.
+    # Scaling rounds: float32 can turn 1 into 1.0000001.
     rounding = max(1e-6, torch.finfo(plain.dtype).eps)
     if low >= -rounding and high <= 1 + rounding:
         return plain.clamp(0, 1)
@@ -173,7 +173,7 @@ def _check_seeds(seeds: Seeds, images: torch.Tensor) -> list[int]:
 
 
 def _like(images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
-    """Gives the result the metadata of the images, if they have any."""
+    """Return the result with the metadata of the images, if they have any."""
     if not isinstance(images, MetaTensor):
         return result
     wrapped = MetaTensor(result)

@@ -18,12 +18,12 @@ from .severities import CORRUPTIONS
 
 
 class Corruptd(MapTransform, RandomizableTrait):
-    """Corrupts images of a case, with the same pixels wherever, whenever and in whatever order it is read.
+    """Corrupt images of a case, reproducibly wherever, whenever and in whatever order it is read.
 
     The randomness of a case is a hash of `seed`, the kind of corruption and the case's id. It depends neither
-    on the key nor on what else the dictionary holds, and all severities of a kind share it.
+    on the key nor on the other entries of the dictionary, and all severities of a kind share it.
 
-    MONAI's caches hold what stands before it, as before a random transform (see `Corrupt`).
+    MONAI's caches end before it, as before any random transform (see `Corrupt`).
 
     Args:
         keys: the images to corrupt.
@@ -31,11 +31,11 @@ class Corruptd(MapTransform, RandomizableTrait):
         severity: 0 (unchanged) to 5.
         modality: one of `MODALITIES` for its presets, or None for the default.
         case_id_key: the entry with the case's unique id, a string or an integer.
-        seed: another seed gives every case another noise, direction or deformation.
-        allow_missing_keys: leave out images that are not there instead of raising.
+        seed: determines each case's noise, direction or deformation, together with its id.
+        allow_missing_keys: skip missing images instead of raising.
 
     Raises:
-        TypeError: if severity or seed is no integer.
+        TypeError: if severity or seed is not an integer.
         ValueError: if kind, severity or modality is unknown.
     """
 
@@ -58,17 +58,17 @@ class Corruptd(MapTransform, RandomizableTrait):
         self.seed = check_run_seed(seed)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Corrupts the images of one case.
+        """Corrupt the images of one case.
 
         Args:
             data: the case; each image (C, H, W), floating point, in [0, 1].
 
         Returns:
-            A shallow copy with new images in place of the keys.
+            A shallow copy with new images under the keys.
 
         Raises:
             KeyError: if the case's id or, unless allowed, an image is missing.
-            TypeError, ValueError: if the id is neither string nor integer, or as `Corrupt`.
+            TypeError, ValueError: if the id is neither a string nor an integer, or as `Corrupt`.
         """
         result = dict(data)
         seed = case_seed(self.seed, self.corrupt.kind, read_case_id(data, self.case_id_key))
@@ -78,7 +78,7 @@ class Corruptd(MapTransform, RandomizableTrait):
 
 
 class RandCorruptd(RandomizableTransform, MapTransform):
-    """Corrupts images of a case at random, all keys alike, for augmentation; see `RandCorrupt`.
+    """Corrupt images of a case at random, all keys alike, for augmentation; see `RandCorrupt`.
 
     Args:
         keys: the images to corrupt.
@@ -86,10 +86,10 @@ class RandCorruptd(RandomizableTransform, MapTransform):
         severities: the severities to draw from, each equally likely.
         prob: probability of corrupting at all.
         modality: one of `MODALITIES` for its presets, or None for the default.
-        allow_missing_keys: leave out images that are not there instead of raising.
+        allow_missing_keys: skip missing images instead of raising.
 
     Raises:
-        TypeError: if a severity is no integer.
+        TypeError: if a severity is not an integer.
         ValueError: if kinds or severities are empty, or one of them or the modality is unknown.
     """
 
@@ -113,13 +113,13 @@ class RandCorruptd(RandomizableTransform, MapTransform):
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None
     ) -> RandCorruptd:
-        """Sets the generator that the draws come from."""
+        """Set the generator of the draws."""
         super().set_random_state(seed, state)
         self.rand_corrupt.set_random_state(seed, state)
         return self
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        """Corrupts the images of one case, or returns a shallow copy of it.
+        """Corrupt the images of one case, or return a shallow copy of it.
 
         Raises:
             KeyError: if an image is missing, unless allowed.
@@ -133,14 +133,14 @@ class RandCorruptd(RandomizableTransform, MapTransform):
 
 
 def check_run_seed(seed: SupportsIndex) -> int:
-    """Returns the seed as an int, or raises TypeError if it is no integer."""
+    """Return the seed as an int, or raise TypeError if it is not an integer."""
     if not isinstance(seed, SupportsIndex):
         raise TypeError(f"seed must be an integer, got {seed!r}")
     return operator.index(seed)
 
 
 def read_case_id(data: Mapping[Hashable, Any], key: Hashable) -> str | int:
-    """Returns the id of the one case in `data`.
+    """Return the id of the one case in `data`.
 
     Raises:
         KeyError: if there is none.
@@ -155,7 +155,7 @@ def read_case_id(data: Mapping[Hashable, Any], key: Hashable) -> str | int:
 
 
 def check_case_id(case_id: Any) -> str | int:
-    """Returns a case's id as plain string or integer, as data loaders may have made a tensor of it."""
+    """Return a case's id as a plain string or integer; data loaders may have turned it into a tensor."""
     if isinstance(case_id, str):
         return case_id
     if isinstance(case_id, torch.Tensor | np.generic) and case_id.ndim == 0:

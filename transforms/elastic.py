@@ -1,8 +1,8 @@
-"""Elastic deformation: the image bent by a smooth random field, as by soft tissue, pressure or posture.
+"""Elastic deformation by a smooth random field, as from soft tissue, pressure or posture.
 
 The field is a uniform cubic B-spline with random control points (free-form deformation; Rueckert et al.,
 "Nonrigid registration using free-form deformations", IEEE TMI 1999). It is as smooth as the Gaussian-filtered
-noise of ImageNet-C at a small part of the cost, and its slope stays so small that it does not fold.
+noise of ImageNet-C at a fraction of the cost, and its slope is too small for it to fold.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ CONTROL_POINTS = 12
 
 _Knots = npt.NDArray[np.int64]
 
-# Mean square of a cubic B-spline's weights, so the root mean square of a field over two axes.
+# Mean square of a cubic B-spline's weights, hence the root mean square of a field over two axes.
 _SPLINE_POWER = 151 / 315
 
-# Pixels handled at once on the CPU: few enough for the fields, indices and corners to stay in its cache.
+# Pixels per chunk on the CPU: few enough for the fields, indices and corners to stay in its cache.
 _BAND = 2**17
 
 
 def sample_elastic(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
-    """Draws the control points of displacement fields whose root mean square is 1.
+    """Draw the control points of displacement fields whose root mean square is 1.
 
-    Images of one shape and different size get the same field, stretched.
+    Images of the same aspect ratio but different size get the same field, stretched.
 
     Returns:
         Tensor (B, 2, rows, columns) in the dtype of `images`: displacements along rows and columns.
@@ -47,7 +47,7 @@ def sample_elastic(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
 
 
 def apply_elastic(images: torch.Tensor, points: torch.Tensor, level: Level) -> torch.Tensor:
-    """Moves every pixel of all channels by one field, with bilinear interpolation and mirrored borders.
+    """Move every pixel of all channels by one field, with bilinear interpolation and mirrored borders.
 
     Args:
         images: (B, C, H, W), floating point, in [0, 1].
@@ -81,14 +81,14 @@ def apply_elastic(images: torch.Tensor, points: torch.Tensor, level: Level) -> t
 def _bend(
     planes: list[torch.Tensor], field: torch.Tensor, margin: int, band: slice, bent: torch.Tensor
 ) -> None:
-    """Fills a band of rows of `bent` from padded planes, moved by the field of that band (B, 2, rows, W)."""
+    """Fill a band of rows of `bent` from padded planes, moved by the field of that band (B, 2, rows, W)."""
     stride = planes[0].shape[2]
     whole = field.floor()
     part_y, part_x = field.sub_(whole).unbind(1)
     whole_y, whole_x = whole.unbind(1)
     rows = torch.arange(band.start + margin, band.stop + margin, device=field.device) * stride
     columns = torch.arange(margin, margin + field.shape[3], device=field.device)
-    # In floating point, as it is exact below 2^24: moves of 15 % in an image of 10,000 × 10,000 pixels.
+    # Floating point is exact below 2^24: displacements of 15 % in an image of 10,000 × 10,000 pixels.
     index = whole_y.mul_(stride).add_(whole_x).to(torch.int64).add_(rows[:, None]).add_(columns).flatten(1)
     for channel, plane in enumerate(planes):
         pixels = plane.flatten(1)
@@ -105,18 +105,18 @@ def _bend(
 
 
 def _between(start: torch.Tensor, end: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-    """Linear interpolation, in the memory of `end`; torch.lerp fuses steps on some processors only."""
+    """Interpolate linearly, in the memory of `end`; torch.lerp fuses steps on some processors only."""
     return end.sub_(start).mul_(part).add_(start)
 
 
 def _knots(size: int, spacing: float) -> _Knots:
-    """For the centre of every pixel the first of the four control points that it depends on."""
+    """Return, per pixel centre, the first of the four control points that it depends on."""
     first: _Knots = np.floor((np.arange(size) + 0.5) / spacing).astype(np.int64)
     return first
 
 
 def _weights(size: int, spacing: float, like: torch.Tensor) -> torch.Tensor:
-    """For the centre of every pixel the weights of its four control points, (4, size)."""
+    """Return, per pixel centre, the weights of its four control points, (4, size)."""
     position = (np.arange(size) + 0.5) / spacing
     t = position - np.floor(position)
     s = 1 - t
@@ -125,7 +125,7 @@ def _weights(size: int, spacing: float, like: torch.Tensor) -> torch.Tensor:
 
 
 def _blend(points: torch.Tensor, axis: int, knots: _Knots, weights: torch.Tensor) -> torch.Tensor:
-    """Evaluates the spline along one axis; the weights (4, ...) broadcast against the result."""
+    """Evaluate the spline along one axis; the weights (4, ...) broadcast against the result."""
     first = torch.from_numpy(knots).to(points.device)
     total = points.index_select(axis, first).mul_(weights[0])
     for k in range(1, 4):

@@ -28,7 +28,7 @@ _TITLES = {
 
 
 def tiles(modality: str, size: int = 160) -> npt.NDArray[np.float32]:
-    """Tiles every kind and severity on a drawn image of a modality.
+    """Tile every kind and severity on a drawn image of a modality.
 
     Args:
         modality: one of `MODALITIES`.
@@ -52,7 +52,7 @@ def _framed(tile: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes the gallery as a picture."""
+    """Write the gallery as a picture."""
     parser = argparse.ArgumentParser(description="Draw every corruption on an image of each modality.")
     parser.add_argument("output", type=Path, help="the picture to write")
     parser.add_argument("--size", type=int, default=160, help="pixels of one tile")

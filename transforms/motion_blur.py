@@ -1,7 +1,7 @@
 """Motion blur: the image smeared along a line, as when camera or patient move during the exposure.
 
-The weights along the line fall as one half of a Gaussian, and the direction is uniform within ±45° of the
-rows, as in ImageNet-C and MedMNIST-C, which leave both to ImageMagick's motion blur. A position on the line
+The weights along the line follow one half of a Gaussian, and the direction is uniform within ±45° of the
+rows, as in ImageNet-C and MedMNIST-C, which use ImageMagick's motion blur for both. Each position on the line
 takes the nearest pixel.
 """
 
@@ -18,15 +18,15 @@ from .randomness import uniform_bits
 from .severities import REFERENCE_SIDE, Level
 
 MAX_ANGLE = 45.0
-"""Directions are drawn from ± this many degrees; 0 is along the rows."""
+"""Directions are drawn within ± this many degrees; 0 is along the rows."""
 
 
 @dataclass(frozen=True)
 class MotionKernel:
-    """Weights along a line, as blocks of equal weight.
+    """Weights along a line, in blocks of equal weight.
 
     Position i on the line has weight `weights[i // block]`. A kernel of n positions in blocks of b costs b
-    additions for the sum over one block, taken once for the whole image, and n / b for the blocks, not n.
+    additions for the sums over a block, computed once for the whole image, and n / b for the blocks, not n.
     """
 
     block: int
@@ -34,7 +34,7 @@ class MotionKernel:
 
 
 def motion_kernel(radius: float, sigma: float, side: int) -> MotionKernel:
-    """Returns the kernel for images of a size.
+    """Return the kernel for images of a size.
 
     The weight at i pixels along the line is proportional to exp(−i²/2σ²) for i < 2·radius + 1, lengths scaled
     by side / `REFERENCE_SIDE`, and averaged over blocks of a quarter of the scaled σ.
@@ -58,12 +58,12 @@ def motion_kernel(radius: float, sigma: float, side: int) -> MotionKernel:
 
 
 def sample_motion(images: torch.Tensor, seeds: Sequence[int]) -> list[float]:
-    """Draws the directions, in degrees in [−45, 45), one for each seed."""
+    """Draw the directions, in degrees in [−45, 45), one per seed."""
     return [(int(bits) / 2**16 * 2 - 1) * MAX_ANGLE for bits in uniform_bits(seeds, 1)[:, 0]]
 
 
 def apply_motion(images: torch.Tensor, angles: Sequence[float], level: Level) -> torch.Tensor:
-    """Blurs every case along its own direction, all channels alike, with mirrored borders.
+    """Blur every case along its own direction, all channels alike, with mirrored borders.
 
     Args:
         images: (B, C, H, W), floating point, in [0, 1].
@@ -77,7 +77,7 @@ def apply_motion(images: torch.Tensor, angles: Sequence[float], level: Level) ->
     kernel = motion_kernel(radius, sigma, min(images.shape[-2:]))
     blurred = torch.empty_like(images)
     for case, angle in enumerate(angles):
-        # Channel by channel, so that what is in between stays in the processor's cache.
+        # Channel by channel, so that intermediate results stay in the processor's cache.
         for channel in range(images.shape[1]):
             blurred[case, channel] = _blur(images[case, channel], angle, kernel)
     return blurred.clamp_(0, 1)
@@ -111,12 +111,12 @@ def _blur(plane: torch.Tensor, angle: float, kernel: MotionKernel) -> torch.Tens
 def _shifted(
     plane: torch.Tensor, offset: tuple[int, int], farthest: tuple[int, int], size: tuple[int, int]
 ) -> torch.Tensor:
-    """The part of a padded plane that lies `offset` away from the unpadded one."""
+    """Return the part of a padded plane that lies `offset` away from the unpadded one."""
     top = offset[0] - min(farthest[0], 0)
     return plane[top : top + size[0], offset[1] : offset[1] + size[1]]
 
 
 def _offset(distance: float, angle: float) -> tuple[int, int]:
-    """The pixel (row, column) nearest to a point on the line; rows count downwards."""
+    """Return the pixel (row, column) nearest to a point on the line; rows count downwards."""
     radians = math.radians(angle)
     return round(distance * math.sin(radians)), round(distance * math.cos(radians))

@@ -1,4 +1,4 @@
-"""From a volume and the mask of a nodule to the few 2-D slices that show it best."""
+"""Extraction of the few 2-D slices that show a nodule best, from a volume and the nodule's mask."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["ExtractNoduleSlices", "ExtractNoduleSlicesd"]
 
 
 class ExtractNoduleSlices(Transform):
-    """The slices around the one where a nodule is largest, cut out around its centre.
+    """Extract the slices around the one where a nodule is largest, cropped around its centre.
 
     The middle slice is the one with the largest annotated area: the sum of the mask, so a mask that counts
     readers weighs them; of equal ones the lowest. At the border of the volume the slices are shifted inwards,
-    so that they are slices that exist. The centre is that of the whole mask, for all slices alike.
+    so that all of them exist. The centre is that of the whole mask, the same for all slices.
 
     Args:
-        axis: The spatial axis (0, 1, 2, or negative from the last) that the slices are across.
-        slices: How many, an odd number.
-        size: Height and width of the cut in voxels, or None for whole slices.
-        padding: What stands in a cut where it leaves the volume, in the volume's unit.
+        axis: The spatial axis (0, 1, 2, or negative from the last) perpendicular to the slices.
+        slices: Number of slices, odd.
+        size: Height and width of the crop in voxels, or None for whole slices.
+        padding: Value of a crop outside the volume, in the volume's unit.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -50,18 +50,18 @@ class ExtractNoduleSlices(Transform):
     def __call__(  # type: ignore[override]  # two inputs
         self, volume: NdarrayOrTensor, mask: NdarrayOrTensor
     ) -> NdarrayOrTensor:
-        """Cut the slices out.
+        """Crop the slices.
 
         Args:
             volume: (C, X, Y, Z), for example in Hounsfield units.
-            mask: (1, X, Y, Z) of the same X, Y, Z: 0 outside of the nodule, above inside.
+            mask: (1, X, Y, Z) of the same X, Y, Z: 0 outside the nodule, above 0 inside.
 
         Returns:
             (slices, C, H, W) of the volume's type; H and W are ``size``, or the other two axes in order. Of a
-            MetaTensor's metadata the file's name stays: the affine is the volume's, not that of 2-D slices.
+            MetaTensor's metadata only the file name is kept: its affine describes the volume, not 2-D slices.
 
         Raises:
-            ValueError: If shapes or affines do not fit, the mask is empty or not finite, the volume has too
+            ValueError: If shapes or affines do not match, the mask is empty or not finite, the volume has too
                 few slices, or its type cannot hold ``padding``.
         """
         values = convert_to_tensor(volume, track_meta=False)
@@ -77,14 +77,14 @@ class ExtractNoduleSlices(Transform):
                 f"{tuple(values.shape)} and {tuple(weight.shape)}"
             )
         if not torch.isfinite(weight).all():
-            raise ValueError("mask holds NaN or infinity: its largest slice and its centre have no meaning")
+            raise ValueError("mask holds NaN or infinity: its largest slice and its centre are undefined")
         _check_same_place(volume, mask)
         if self.size is not None:
             _check_padding(self.padding, volume)
         values = values.movedim(1 + self.axis, 0)
         weight = weight[0].movedim(self.axis, 0).to(torch.float64)
         if not (weight > 0).any():
-            raise ValueError("mask is empty: no voxel is above 0, so there is no nodule to cut out")
+            raise ValueError("mask is empty: no voxel is above 0, so there is no nodule to extract")
         if len(weight) < self.slices:
             raise ValueError(
                 f"volume has {len(weight)} slices along axis {self.axis}, and {self.slices} are wanted"
@@ -128,13 +128,13 @@ def _check_padding(padding: float, volume: NdarrayOrTensor) -> None:
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     if not (low <= padding <= high and padding.is_integer()):
         raise ValueError(
-            f"padding {padding:g} is no value of the volume, which is {dtype} ({low} to {high}): give "
+            f"padding {padding:g} cannot be stored in the volume's {dtype} ({low} to {high}): give "
             "padding in the volume's unit, the value of air"
         )
 
 
 def _check_same_place(volume: NdarrayOrTensor, mask: NdarrayOrTensor) -> None:
-    """Refuse a mask of the same shape whose voxels lie elsewhere; the identity is no affine that was read."""
+    """Refuse a mask of the same shape at another place; an identity affine means that none was read."""
     if not (isinstance(volume, MetaTensor) and isinstance(mask, MetaTensor)):
         return
     one, other = (
@@ -153,16 +153,16 @@ def _check_same_place(volume: NdarrayOrTensor, mask: NdarrayOrTensor) -> None:
 
 
 class ExtractNoduleSlicesd(MapTransform):
-    """:class:`ExtractNoduleSlices` for some entries of a case, all cut at the same place.
+    """:class:`ExtractNoduleSlices` for some entries of a case, all cropped at the same place.
 
     Args:
-        keys: The volumes to cut; may hold the mask itself, which is padded with 0.
+        keys: The volumes to crop; may include the mask itself, which is padded with 0.
         mask_key: The entry with the nodule's mask.
         axis: See :class:`ExtractNoduleSlices`.
         slices: See there.
         size: See there.
         padding: See there.
-        allow_missing_keys: Leave out volumes that are not there instead of raising.
+        allow_missing_keys: Skip missing volumes instead of raising.
     """
 
     backend = ExtractNoduleSlices.backend
@@ -184,7 +184,7 @@ class ExtractNoduleSlicesd(MapTransform):
         self.extract_mask = ExtractNoduleSlices(axis, slices=slices, size=size, padding=0.0)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Cut the volumes of one case; a shallow copy with new arrays in place of the keys.
+        """Crop the volumes of one case; return a shallow copy with new arrays under the keys.
 
         Raises:
             KeyError: If the mask or, unless allowed, a volume is missing.

@@ -11,13 +11,13 @@ from .severities import Level
 
 
 def sample_noise(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
-    """Draws the noise as random bits, (B, C, H, W) of uint16, one case for each seed."""
+    """Draw the noise as random bits, (B, C, H, W) of uint16, one case per seed."""
     bits = torch.from_numpy(uniform_bits(seeds, images[0].numel()))
     return bits.to(images.device).view(images.shape)
 
 
 def apply_noise(images: torch.Tensor, bits: torch.Tensor, level: Level) -> torch.Tensor:
-    """Adds normal noise and clips.
+    """Add normal noise and clip.
 
     Args:
         images: (B, C, H, W), floating point, in [0, 1].
@@ -29,10 +29,10 @@ def apply_noise(images: torch.Tensor, bits: torch.Tensor, level: Level) -> torch
     """
     (sigma,) = level
     noisy = torch.empty_like(images)
-    # Channel by channel, so that what is in between stays in the processor's cache.
+    # Channel by channel, so that intermediate results stay in the processor's cache.
     for channel in range(images.shape[1]):
         noise = to_normal(bits[:, channel]).to(images.dtype)
-        # Two steps, each rounded: add(alpha=σ) would fuse them on some processors and not on others.
+        # Two steps, each rounded: add(alpha=σ) would fuse them on some processors only.
         noise.mul_(sigma).add_(images[:, channel])
         torch.clamp(noise, 0, 1, out=noisy[:, channel])
     return noisy

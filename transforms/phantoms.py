@@ -1,7 +1,7 @@
 """Drawn images that look roughly like each modality, for the gallery, the benchmarks and the tests.
 
 They have what matters to a corruption: smooth shading, edges, fine texture and a natural share of dark and
-bright pixels. They show nobody and need no download.
+bright pixels. They show no patient and need no download.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COMPOSITE_COLOURS = np.array(
 
 
 def phantom(modality: str, size: int = 256) -> Image:
-    """Draws an image of a modality.
+    """Draw an image of a modality.
 
     Args:
         modality: one of `MODALITIES`.
@@ -44,7 +44,7 @@ def phantom(modality: str, size: int = 256) -> Image:
 
 
 def composite(image: Image) -> Image:
-    """Turns (C, H, W) with 1, 3 or 6 channels into red, green and blue, (H, W, 3) in [0, 1]."""
+    """Convert (C, H, W) with 1, 3 or 6 channels to red, green and blue, (H, W, 3) in [0, 1]."""
     if image.shape[0] == 6:
         coloured = np.einsum("chw,cr->hwr", image, COMPOSITE_COLOURS)
     else:
@@ -60,7 +60,7 @@ def _axes(size: int) -> tuple[_Plane, _Plane]:
 
 
 def _texture(size: int, rng: np.random.Generator, coarsest: int = 4) -> _Plane:
-    """Noise with about as much contrast in every octave, as in natural images; mean 0, deviation 1."""
+    """Draw noise with about equal contrast in every octave, as in natural images; mean 0, deviation 1."""
     total = np.zeros((size, size))
     cells = coarsest
     while cells <= size:
@@ -73,13 +73,13 @@ def _texture(size: int, rng: np.random.Generator, coarsest: int = 4) -> _Plane:
 
 
 def _inside(distance: _Plane, softness: float) -> _Plane:
-    """1 where the distance is negative, 0 where it is positive, with a soft edge."""
+    """Return 1 where the distance is negative, 0 where it is positive, with a soft edge."""
     inside: _Plane = 0.5 - 0.5 * np.tanh(distance / softness)
     return inside
 
 
 def _ellipse(y: _Plane, x: _Plane, centre: tuple[float, float], radii: tuple[float, float]) -> _Plane:
-    """Roughly the signed distance to an ellipse."""
+    """Return roughly the signed distance to an ellipse."""
     scaled = np.hypot((y - centre[0]) / radii[0], (x - centre[1]) / radii[1])
     distance: _Plane = (scaled - 1) * min(radii)
     return distance

@@ -1,4 +1,4 @@
-"""Random numbers that belong to a case: the same bits on every machine, device and batch.
+"""Random numbers per case: the same bits on every machine and device and in every batch.
 
 Every case draws from its own counter-based generator (Philox 4×64, Salmon et al., "Parallel random numbers:
 as easy as 1, 2, 3", SC 2011), whose integers NumPy keeps fixed across versions and platforms. They become
@@ -18,15 +18,15 @@ import torch
 from scipy.special import ndtri
 
 SEED_LIMIT = 2**64
-"""Seeds are integers from 0 up to, not including, this."""
+"""Seeds are integers from 0 up to this, excluded."""
 
 
 def case_seed(seed: int, kind: str, case_id: str | int) -> int:
-    """Returns the seed of one case: a stable hash of the run's seed, the kind and the case's id.
+    """Return the seed of one case: a stable hash of the run's seed, the kind and the case's id.
 
-    The severity is no part of it: all severities of a case share one field or direction, so that a sweep over
-    severities shows strength alone. Integers and their decimal strings are the same id, as data loaders turn
-    one into the other.
+    The severity is not part of it: all severities of a case share one field or direction, so that a sweep
+    over severities varies strength alone. Integers and their decimal strings are the same id, as data loaders
+    turn one into the other.
 
     Returns:
         An integer in [0, 2^63), so that it also fits a signed 64-bit tensor.
@@ -36,7 +36,7 @@ def case_seed(seed: int, kind: str, case_id: str | int) -> int:
 
 
 def uniform_bits(seeds: Sequence[int], count: int) -> npt.NDArray[np.uint16]:
-    """Draws uniform 16-bit integers, `count` for each seed.
+    """Draw uniform 16-bit integers, `count` per seed.
 
     The first n numbers of a seed do not depend on `count`.
 
@@ -52,7 +52,7 @@ def uniform_bits(seeds: Sequence[int], count: int) -> npt.NDArray[np.uint16]:
 
 @functools.lru_cache(maxsize=8)
 def _normal_quantiles(device: torch.device) -> torch.Tensor:
-    """The standard normal distribution as its 2^16 equally likely values, (65536,) float32."""
+    """Return the standard normal distribution as 2^16 equally likely values, (65536,) float32."""
     values = ndtri((np.arange(2**15, 2**16) + 0.5) / 2**16)
     values /= np.sqrt(np.mean(values**2))
     # Fixed point, since another build of SciPy may differ in the last bit of a double.
@@ -61,7 +61,7 @@ def _normal_quantiles(device: torch.device) -> torch.Tensor:
 
 
 def to_normal(bits: torch.Tensor) -> torch.Tensor:
-    """Turns uniform 16-bit integers into standard normal numbers.
+    """Convert uniform 16-bit integers to standard normal numbers.
 
     Every number is one of 2^16 equally likely values (mean 0, variance 1, largest 4.3), which is far finer
     than 8-bit pixels can show.

@@ -1,7 +1,7 @@
-"""What a severity means: the one table of corruption strengths, with the source of every number.
+"""The table of corruption strengths per severity, with the source of every number.
 
-Severity 0 changes nothing; 1 to 5 rise. Lengths belong to an image whose shorter side has
-`REFERENCE_SIDE` pixels, or are fractions of the shorter side; either way they grow with the image.
+Severity 0 changes nothing; 1 to 5 rise. Lengths refer to an image whose shorter side has
+`REFERENCE_SIDE` pixels, or are fractions of the shorter side; either way they scale with the image.
 
 Sources:
     MedMNIST-C: Di Salvo, Doerrich, Ledig, "MedMNIST-C: Comprehensive benchmark and improved classifier
@@ -21,14 +21,14 @@ CORRUPTIONS = ("brightness_up", "brightness_down", "motion_blur", "elastic", "ga
 """The five kinds of corruption, by name."""
 
 MODALITIES = ("dermoscopy", "xray", "fluorescence", "ct")
-"""The kinds of images with presets of their own; every other image takes the default."""
+"""The modalities with their own presets; every other image takes the default."""
 
 MAX_SEVERITY = 5
 REFERENCE_SIDE = 224
 """Shorter side, in pixels, of the images for which lengths in pixels were published."""
 
 Level = tuple[float, ...]
-"""The numbers of one severity; see `Scale` for what they are."""
+"""The numbers of one severity; see `Scale` for their meaning."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Scale:
             units of the image's range [0, 1],). Motion blur: (radius, σ) in pixels at `REFERENCE_SIDE`; the
             exposure covers 2·radius + 1 pixels. Elastic: (root mean square displacement along each axis as
             a fraction of the shorter side,).
-        source: where the levels come from, and why where they are ours.
+        source: where the levels come from, and the reason for those that are ours.
     """
 
     levels: tuple[Level, Level, Level, Level, Level]
@@ -110,14 +110,14 @@ _TABLE: dict[str, dict[str | None, Scale]] = {
 
 
 def severity_scale(kind: str, modality: str | None = None) -> Scale:
-    """Returns the five strengths of a corruption for a modality.
+    """Return the five strengths of a corruption for a modality.
 
     Args:
         kind: one of `CORRUPTIONS`.
         modality: one of `MODALITIES`, or None for the default.
 
     Raises:
-        ValueError: if kind or modality is unknown; the message lists those that exist.
+        ValueError: if kind or modality is unknown; the message lists the known ones.
     """
     check_kind(kind)
     if modality is not None and modality not in MODALITIES:
@@ -127,13 +127,13 @@ def severity_scale(kind: str, modality: str | None = None) -> Scale:
 
 
 def check_kind(kind: str) -> None:
-    """Raises ValueError, listing the kinds there are, unless `kind` is one of `CORRUPTIONS`."""
+    """Raise ValueError, listing the known kinds, unless `kind` is one of `CORRUPTIONS`."""
     if kind not in CORRUPTIONS:
         raise ValueError(f"kind must be one of {', '.join(CORRUPTIONS)}, got {kind!r}")
 
 
 def check_severity(severity: SupportsIndex) -> int:
-    """Returns the severity as an int.
+    """Return the severity as an int.
 
     Raises:
         TypeError: if it is not an integer.

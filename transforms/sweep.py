@@ -18,7 +18,7 @@ Case = dict[Hashable, Any]
 
 
 class CorruptionSweep:
-    """Yields a batch once for every kind and severity, corrupted on the device where it lies.
+    """Yield a batch once per kind and severity, corrupted on its own device.
 
     The pixels are those of `Corruptd` with the same `seed`, case by case.
 
@@ -28,15 +28,15 @@ class CorruptionSweep:
     [('brightness_up', 1), ('brightness_up', 5), ('elastic', 1), ('elastic', 5)]
 
     Args:
-        kinds: of `CORRUPTIONS`, in the order wanted.
-        severities: 0 (unchanged) to 5, in the order wanted.
+        kinds: of `CORRUPTIONS`, in the order of the results.
+        severities: 0 (unchanged) to 5, in the order of the results.
         modality: one of `MODALITIES` for its presets, or None for the default.
         image_key: the entry with the images.
         case_id_key: the entry with the cases' unique ids, strings or integers.
-        seed: another seed gives every case another noise, direction or deformation.
+        seed: determines each case's noise, direction or deformation, together with its id.
 
     Raises:
-        TypeError: if a severity or the seed is no integer.
+        TypeError: if a severity or the seed is not an integer.
         ValueError: if kinds or severities are empty, or one of them or the modality is unknown.
     """
 
@@ -59,22 +59,22 @@ class CorruptionSweep:
         self.seed = check_run_seed(seed)
 
     def __len__(self) -> int:
-        """The number of corrupted copies of each batch."""
+        """Return the number of corrupted copies of each batch."""
         return len(self.kinds) * len(self.severities)
 
     def __call__(self, batch: Mapping[Hashable, Any]) -> Iterator[tuple[str, int, Case]]:
-        """Corrupts one batch, or one case, in every way, one copy in memory at a time.
+        """Corrupt one batch, or one case, in every way, with one copy in memory at a time.
 
         Args:
             batch: images (B, C, H, W) with a list or tensor of B ids, or one image (C, H, W) with its id;
-                floating point, in [0, 1]; and anything else.
+                floating point, in [0, 1]. Other entries are passed on.
 
         Yields:
             Kind, severity, and a shallow copy of the batch with new images.
 
         Raises:
             KeyError: if images or ids are missing.
-            TypeError, ValueError: if an id is neither string nor integer, or as `corrupt`.
+            TypeError, ValueError: if an id is neither a string nor an integer, or as `corrupt`.
         """
         images = batch[self.image_key]
         ids = self._case_ids(batch)
@@ -94,12 +94,12 @@ class CorruptionSweep:
 
 
 class SweepLoader:
-    """A data loader that gives every batch of another one in all its corruptions, each file read once.
+    """A data loader that yields every batch of another one in all corruptions, reading each file once.
 
-    Batches carry what was done to them, for each case: the entries `corruption` (kinds) and `severity`.
+    Batches state what was done to each case in the entries `corruption` (kinds) and `severity`.
 
     Args:
-        loader: gives batches of dictionaries, for example a `monai.data.DataLoader`.
+        loader: yields batches of dictionaries, for example a `monai.data.DataLoader`.
         sweep: the corruptions.
     """
 
@@ -108,7 +108,7 @@ class SweepLoader:
         self.sweep = sweep
 
     def __len__(self) -> int:
-        """The number of batches; needs a loader that knows its own."""
+        """Return the number of batches; the loader must know its own."""
         return len(self.sweep) * operator.length_hint(self.loader)
 
     def __iter__(self) -> Iterator[Case]:

@@ -99,7 +99,7 @@ def test_types_stay() -> None:
 )
 def test_padding_that_the_volume_cannot_hold(volume: NdarrayOrTensor, padding: float, allowed: str) -> None:
     mask = np.ones((1, 8, 8, 8))
-    with pytest.raises(ValueError, match=rf"padding {padding} is no value of the volume, which is {allowed}"):
+    with pytest.raises(ValueError, match=rf"padding {padding} cannot be stored in the volume's {allowed}"):
         ExtractNoduleSlices(size=4, padding=padding)(volume, mask)
     assert ExtractNoduleSlices(size=None, padding=padding)(volume, mask).shape == (5, 1, 8, 8)
     assert ExtractNoduleSlices(size=12, padding=1)(volume, mask).max() == 1
