@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ ROAD = {
     "tables": "datasets files metrics results scores vocabulary",
     "report": "files metrics results scores tables vocabulary",
     "bundle": "data datasets engines files networks results scores vocabulary",
-    "benchmark": "bundle data datasets files networks report results tables vocabulary",
+    "benchmark": "bundle data datasets engines files networks report results tables vocabulary",
 }
 
 _LIGHT = {"files", "vocabulary", "datasets", "results"}
@@ -159,3 +160,37 @@ def test_every_module_can_be_imported():
     for module in pkgutil.walk_packages(monai_sf.__path__, "monai_sf."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is a module, or something in one."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[end:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
+
+
+def test_names_that_configs_and_docs_spell_exist():
+    """A config's names are looked up only when it is run, and that of several GPUs is run seldom."""
+    root = Path(__file__).parents[1]
+    files = [
+        *(PACKAGE / "bundle" / "configs").iterdir(),
+        *root.glob("bundles/*/configs/*"),
+        *root.glob("bundles/*/docs/*"),
+        *root.glob("docs/*.md"),
+        *root.glob("*.md"),
+    ]
+    spelt = {
+        (file.name, name)
+        for file in files
+        if file.is_file()
+        for name in re.findall(r"monai_sf(?:\.[A-Za-z_]\w*)+", file.read_text(encoding="utf-8"))
+    }
+    assert len(spelt) > 50
+    assert sorted(pair for pair in spelt if not exists(pair[1])) == []

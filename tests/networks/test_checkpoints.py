@@ -96,7 +96,7 @@ def test_a_kill_between_record_and_file_loses_neither(tmp_path, monkeypatch):
     for place, killer in (("fsync", kill), ("replace", kill_before_the_second)) * 2:
         calls.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(f"monai_sf.files.os.{place}", killer)
+            patch.setattr(f"monai_sf.files.writing.os.{place}", killer)
             with pytest.raises(KeyboardInterrupt):
                 save_checkpoint(path, content(len(place)))
         assert load_checkpoint(path)["epoch"] == 1
