@@ -15,7 +15,7 @@ import pandas as pd
 from monai.bundle import ConfigWorkflow
 
 from monai_sf.benchmark import grid
-from monai_sf.benchmark.marks import check_unedited, examine, results_digest, set_aside, write_mark
+from monai_sf.benchmark.marks import check_unedited, digest_of, examine, set_aside, write_mark
 from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.tasks import Task
 from monai_sf.bundle.bases import PATHS, literal
@@ -122,7 +122,7 @@ def _train(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
 def _evaluate(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
     """Evaluate; what was written is noted, so that it is seen when a part of it is lost."""
     _train(task, want)
-    return {"results": results_digest(Path(task.folder) / "results")}
+    return {"results": digest_of(Path(task.folder) / "results")}
 
 
 def _trial(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -15,10 +14,11 @@ from monai_sf import __version__
 from monai_sf.benchmark.configs import fingerprint, merge
 from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.tasks import Task
-from monai_sf.files import read_json, sha256_of, write_json
+from monai_sf.engines.evaluator import evaluated
+from monai_sf.files import read_json, write_json
 from monai_sf.networks.checkpoints import check_checkpoint
-from monai_sf.results import FORMAT_VERSION
-from monai_sf.results.format import SET_ASIDE
+from monai_sf.results.format import RUN_FILE, SET_ASIDE
+from monai_sf.results.run_file import read_run
 
 _VERSION = 1
 
@@ -63,23 +63,22 @@ def wanted(task: Task, output_dir: str | os.PathLike[str]) -> dict[str, Any]:
         inputs = {name: result_of(output_dir, name, "accuracy") for name in task.needs}
     if task.kind in ("table", "report"):
         results = task.options["results"]
-        inputs = {name: results_digest(results[name]) for name in task.needs if name in results}
+        inputs = {name: digest_of(results[name]) for name in task.needs if name in results}
     plain: dict[str, Any] = json.loads(json.dumps({"config": config, "inputs": inputs}))
     return plain
 
 
-def results_digest(folder: str | os.PathLike[str]) -> str:
-    """One hash of a folder of results: ``run.json``, which has the hashes of what made it, and the sizes.
+def digest_of(results: str | os.PathLike[str]) -> str:
+    """Return the digest of a folder of results: the hash of its manifest, which has that of every file.
+
+    The files are not compared with it: :func:`examine` does so, and whoever loads them.
 
     Raises:
-        OSError: it is not complete.
+        OSError: the results are not complete.
+        ValueError: run.json is damaged.
     """
-    digest = hashlib.sha256(sha256_of(Path(folder) / "run.json").encode())
-    for path in sorted(Path(folder).rglob("*")):
-        # reports keep their maps there too, and another report must not make the table anew
-        if path.suffix in (".npy", ".csv", ".json") and path.name != "run.json":
-            digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()
+    digest: str = read_run(Path(results) / RUN_FILE)["digest"]
+    return digest
 
 
 def read_mark(output_dir: str | os.PathLike[str], task: str) -> dict[str, Any]:
@@ -134,18 +133,14 @@ def examine(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[s
     diverged = task.kind == "trial" and result["accuracy"] is None
     if not diverged and not all(path.is_file() for path in task.outputs()):
         return Finding("begun")
-    if task.kind == "evaluate" and (version := _format_version(task)) != FORMAT_VERSION:
-        return Finding("stale", f"results of format version {version}, this monai_sf has {FORMAT_VERSION}")
-    if "results" in result and result["results"] != results_digest(Path(task.folder) / "results"):
-        return Finding("stale", "the results are not those that it has written")
+    if task.kind == "evaluate":
+        try:
+            run = evaluated(task.folder)
+        except ValueError as error:
+            return Finding("stale", str(error))
+        if run is None or run["digest"] != result["results"]:
+            return Finding("stale", "the results are not those that it has written")
     return Finding("complete", result=result)
-
-
-def _format_version(task: Task) -> Any:
-    try:
-        return json.loads(task.outputs()[0].read_text(encoding="utf-8"))["format_version"]
-    except (ValueError, KeyError, TypeError):
-        return "unreadable"
 
 
 def _differences(mark: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:

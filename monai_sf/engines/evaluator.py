@@ -18,12 +18,13 @@ from torch import Tensor
 from monai_sf.data import TestBatches
 from monai_sf.engines import tracking
 from monai_sf.engines.test_sets import OpenSets, PlannedSet
-from monai_sf.files import read_json, sha256_of
+from monai_sf.files import sha256_of
 from monai_sf.handlers import CollectOutputs, progress_bar
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks import ConfidenceClassifier, distributed, load_weights, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
-from monai_sf.results import Results, ResultsError, load_results
+from monai_sf.results import Results, ResultsError, check_results, load_results
+from monai_sf.results.format import RUN_FILE, VALIDATION
 from monai_sf.transforms import CorruptionSweep
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,41 @@ def _case_batch(
         batch[k].to(device=device, non_blocking=non_blocking, **kwargs) for k in ("image", "label")
     )
     return image, label, (), {"case_ids": batch["case_id"]}
+
+
+def evaluated(run_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return run.json of a complete evaluation, after a comparison of every file with its hash.
+
+    Args:
+        run_dir: folder of the run, with ``results`` and, where there were validation cases, ``validation``.
+
+    Returns:
+        The content of run.json; None where no evaluation was run to its end.
+
+    Raises:
+        ResultsError: a file is missing or was changed, or the thresholds were chosen from other outputs than
+            those in ``validation``; says what to remove.
+    """
+    results, validation = Path(run_dir) / "results", Path(run_dir) / "validation"
+    if not (results / RUN_FILE).exists():
+        return None
+    run = check_results(results)
+    chosen_from = run.get("sha256", {}).get("validation")
+    if chosen_from is not None and (validation / RUN_FILE).exists():
+        try:
+            check_results(validation)
+        except ResultsError as error:
+            raise ResultsError(f"{error}; {_anew(run_dir)}") from error
+        if sha256_of(validation / RUN_FILE) != chosen_from:
+            raise ResultsError(
+                f"{validation} is not what the thresholds in {results / RUN_FILE} were chosen from: restore "
+                f"it, or {_anew(run_dir)}"
+            )
+    return run
+
+
+def _anew(run_dir: str | os.PathLike[str]) -> str:
+    return f"remove {Path(run_dir) / 'results'} and {Path(run_dir) / 'validation'} to evaluate again"
 
 
 class TestSetEvaluator(SupervisedEvaluator):
@@ -122,7 +158,7 @@ class TestSetEvaluator(SupervisedEvaluator):
             BusyError: another process works on this run.
             FileNotFoundError: the training has not been run.
             ValueError: the checkpoint is damaged or of another network; outputs are not finite; or what is
-                there of the evaluation comes from another checkpoint.
+                there of the evaluation is damaged or comes from another checkpoint.
             OSError: the results cannot be written; what was complete before is kept.
         """
         if distributed.from_main(self._is_complete):
@@ -135,22 +171,14 @@ class TestSetEvaluator(SupervisedEvaluator):
             self._evaluate()
 
     def _is_complete(self) -> bool:
-        """Whether the results are there, after a look at whether they are those of the checkpoint."""
-        mark, best = self.run_dir / "results" / "run.json", self.run_dir / "best.pt"
-        if not mark.is_file():
+        """Whether the results are there, whole, and those of the checkpoint."""
+        best = self.run_dir / "best.pt"
+        if (run := evaluated(self.run_dir)) is None:
             return False
-        validation = self.run_dir / "validation"
-        anew = f"remove {mark.parent} and {validation} to evaluate again"
-        hashes = read_json(mark, anew).get("sha256", {})
-        if best.exists() and check_checkpoint(best) != hashes.get("checkpoint"):
+        if best.exists() and check_checkpoint(best) != run.get("sha256", {}).get("checkpoint"):
             raise ResultsError(
-                f"{mark.parent} holds the results of another checkpoint than {best}, which was replaced "
-                f"after the evaluation: put the former one back, or {anew}"
-            )
-        run = validation / "run.json"
-        if run.exists() and "validation" in hashes and sha256_of(run) != hashes["validation"]:
-            raise ResultsError(
-                f"{validation} is not what the thresholds in {mark} were chosen from: restore it, or {anew}"
+                f"{self.run_dir / 'results'} holds the results of another checkpoint than {best}, which was "
+                f"replaced after the evaluation: put the former one back, or {_anew(self.run_dir)}"
             )
         return True
 
@@ -196,7 +224,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         hashes = {"checkpoint": self.checkpoint}
         description = {**self.run_description, "sha256": hashes}
         if validation.writers:
-            validation.finish(description)
+            validation.finish({**description, "role": VALIDATION})
             found = load_results(self.run_dir / "validation")
             description["thresholds"] = self.thresholds(found, "val", self.target_risk)
             hashes["validation"] = sha256_of(self.run_dir / "validation" / "run.json")

@@ -24,13 +24,15 @@ from tqdm import tqdm
 
 from monai_sf.data.errors import root_cause
 from monai_sf.datasets.tree import read_tree
-from monai_sf.files import read_json, refuse_unwritable, write_text
+from monai_sf.files import refuse_unwritable, write_text
 from monai_sf.files.images import NOT_UTF8, is_utf8, reason, shown
 from monai_sf.files.locks import locked
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks import ConfidenceClassifier, load_weights, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
+from monai_sf.results import ResultsError
 from monai_sf.results.case_table import csv_text
+from monai_sf.results.run_file import read_run
 from monai_sf.scores import CSFS, csfs_for
 
 logger = logging.getLogger(__name__)
@@ -152,7 +154,7 @@ def stored_threshold(evaluation: str | os.PathLike[str], csf: str) -> float:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or has no threshold for this score; names those that it has.
+        ValueError: it was changed or damaged, or has no threshold for this score; names those that it has.
     """
     stored = _evaluation(evaluation).get("thresholds", {}).get("csfs", {})
     if csf not in stored:
@@ -163,7 +165,9 @@ def stored_threshold(evaluation: str | os.PathLike[str], csf: str) -> float:
 
 def _evaluation(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
-        return read_json(path, "run the evaluation again")
+        return read_run(Path(path))
+    except ResultsError as error:
+        raise ResultsError(f"{path}: {error}") from error
     except FileNotFoundError:
         raise FileNotFoundError(
             f"no evaluation at {path}, so there is no threshold: run the evaluation first, or set csf "

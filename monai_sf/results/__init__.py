@@ -2,7 +2,7 @@
 
 from monai_sf.results.fd_shifts import read_fd_shifts
 from monai_sf.results.format import ARRAYS, FORMAT, FORMAT_VERSION, KINDS, ResultsError
-from monai_sf.results.reader import load_results
+from monai_sf.results.reader import check_results, load_results
 from monai_sf.results.results import Results
 from monai_sf.results.test_set import TestSet
 from monai_sf.results.writer import ResultsWriter, TestSetWriter
@@ -17,6 +17,7 @@ __all__ = [
     "ResultsWriter",
     "TestSet",
     "TestSetWriter",
+    "check_results",
     "load_results",
     "read_fd_shifts",
 ]

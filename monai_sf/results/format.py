@@ -25,6 +25,9 @@ KINDS = ("iid", "corruption", "acquisition", "manifestation")
 RUN_FILE, TABLE_FILE, COLUMNS_FILE = "run.json", "cases.csv", "columns.json"
 SET_FILE, ROWS_FILE = "test_set.json", "rows.npy"
 
+#: Value of the key ``role`` of run.json: outputs on the validation cases, which are not to be reported.
+VALIDATION = "validation"
+
 #: Keys that run.json always has.
 RUN_KEYS = ("dataset", "study", "method", "seed", "class_names", "data_kind")
 

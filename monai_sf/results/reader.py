@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,19 +42,39 @@ def load_results(path: str | os.PathLike[str]) -> Results:
             or holds impossible values (see :class:`Results`).
     """
     path = Path(path)
-    if not (path / RUN_FILE).is_file():
-        state = "an evaluation that has not finished" if (path / TABLE_FILE).exists() else "no results"
-        raise FileNotFoundError(
-            f"{path} holds {state} (no {RUN_FILE}): run the bundle's evaluation into it first"
-        )
-    try:
-        run = read_run(path)
-        _compare(path, run["files"])
+    run = check_results(path)
+    with _damage_named(path):
         schema = json.loads((path / COLUMNS_FILE).read_text(encoding="utf-8"))
         cases = decode_table(path / TABLE_FILE, schema)
         return Results(
             run, cases, {name: _load_test_set(path, name, run["files"]) for name in run["test_sets"]}
         )
+
+
+def check_results(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the content of run.json, after a comparison of every file with the manifest.
+
+    Raises:
+        FileNotFoundError: there are no finished results there.
+        ResultsError: the folder is damaged (files missing, truncated, changed) or of another format version.
+    """
+    path = Path(path)
+    if not (path / RUN_FILE).is_file():
+        state = "an evaluation that has not finished" if (path / TABLE_FILE).exists() else "no results"
+        raise FileNotFoundError(
+            f"{path} holds {state} (no {RUN_FILE}): run the bundle's evaluation into it first"
+        )
+    with _damage_named(path):
+        run = read_run(path / RUN_FILE)
+        _compare(path, run["files"])
+    return run
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Whatever a damaged folder leads to is a ResultsError that names it."""
+    try:
+        yield
     except ResultsError as error:
         raise ResultsError(f"{path}: {error}") from error
     except (

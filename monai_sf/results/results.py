@@ -51,7 +51,7 @@ _KEPT = re.compile(r"embedding-[0-9a-f]+\.npz")
 def _own_files(path: Path) -> Collection[str]:
     """The files of finished results, and what reports have kept there; none where nothing is finished."""
     try:
-        files = list(read_run(path)["files"])
+        files = list(read_run(path / RUN_FILE)["files"])
     except (OSError, ValueError, TypeError, RecursionError):
         return ()
     return {RUN_FILE, *files, *(entry.name for entry in path.iterdir() if _KEPT.fullmatch(entry.name))}

@@ -18,16 +18,16 @@ from monai_sf.results.format import (
 AGAIN = "remove the folder and run the evaluation again"
 
 
-def read_run(path: Path) -> dict[str, Any]:
-    """Return the content of a run's run.json, once it is known to be what the evaluation wrote.
+def read_run(file: Path) -> dict[str, Any]:
+    """Return the content of a run.json, once it is known to be what the evaluation wrote.
 
     Raises:
         FileNotFoundError: there is none.
         ResultsError: it is damaged, was changed, or is of another format version.
     """
     try:
-        run = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-    except ValueError as error:
+        run = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ResultsError(f"{RUN_FILE} is not JSON ({error}): {AGAIN}") from error
     if not isinstance(run, dict) or run.get("format") != FORMAT:
         raise ResultsError(f"{RUN_FILE} is not a results file of monai_sf")

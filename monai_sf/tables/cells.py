@@ -22,7 +22,7 @@ from monai_sf.files import read_json
 from monai_sf.metrics.curve import Levels, levels_of
 from monai_sf.metrics.paired import group_counts, resampled_values
 from monai_sf.results import Results, ResultsError, TestSet, load_results
-from monai_sf.results.format import SET_ASIDE
+from monai_sf.results.format import SET_ASIDE, VALIDATION
 from monai_sf.scores import CSFS, PAPER_CSFS
 from monai_sf.tables.cases import CasesOfRun, groups_of_others
 from monai_sf.tables.judge import available_csfs, failure_detection
@@ -134,9 +134,10 @@ def find_runs(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list
                 below.clear()
     kept = sorted(folder for folder in finished if not _is_validation(folder))
     if not kept:
+        only = f"; {len(finished)} of validation cases, which are not to be reported" if finished else ""
         waiting = f"; not finished: {', '.join(map(str, sorted(unfinished)))}" if unfinished else ""
         raise FileNotFoundError(
-            f"no finished results (run.json) at or below {', '.join(map(str, paths))}{waiting}: "
+            f"no finished results (run.json) at or below {', '.join(map(str, paths))}{only}{waiting}: "
             "run the evaluation first"
         )
     return kept, sorted(unfinished)
@@ -334,7 +335,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _is_validation(folder: Path) -> bool:
     try:
-        return _read(folder).get("test_sets") == ["val"]
+        return _read(folder).get("role") == VALIDATION
     except (ValueError, RecursionError, OSError):
         return False  # opening it will say what is wrong
 

@@ -98,12 +98,19 @@ def shorten(path):
     path.write_bytes(path.read_bytes()[:-8])
 
 
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
 def test_damaged_results_are_evaluated_anew(toy, capsys):
     toy.run(methods=["confidnet"])
     run, logits = (toy.out / RUN / "results" / name for name in ("run.json", "iid/logits.npy"))
     damages = {
-        "format version unreadable": [partial(run.write_text, text) for text in ("[]", "null", "{")],
-        "the results are not those that it has written": [logits.unlink, partial(shorten, logits)],
+        "run.json is not": [partial(run.write_text, text) for text in ("[]", "{")],
+        "logits.npy was changed": [partial(shorten, logits), partial(flip, logits)],
+        "logits.npy is missing": [logits.unlink],
     }
     for reason, ways in damages.items():
         for damage in ways:

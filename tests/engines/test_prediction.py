@@ -17,11 +17,11 @@ from test_engines import CPU, RUN, make_evaluator
 from toy import tiny_network, toy_cases, toy_dataset, toy_records
 
 from monai_sf.engines.predictor import ImagePredictor, image_records, stored_threshold
-from monai_sf.files import sha256_of
 from monai_sf.files.locks import locked
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks.heads import ConfidNetHead, DeVriesHead
 from monai_sf.results import Results, ResultsError, TestSet, load_results
+from monai_sf.results.format import seal
 from monai_sf.tables.judge import thresholds
 
 CSFS = ("MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet")
@@ -138,9 +138,9 @@ def test_without_a_deciding_score_nothing_else_is_needed(run_dir, tmp_path):
 
 
 def test_no_threshold_reached_means_that_all_is_deferred(run_dir, tmp_path):
-    stored = {"thresholds": {"csfs": {"MSR": {"threshold": None}}}}
-    stored["sha256"] = {"checkpoint": sha256_of(run_dir / "best.pt")}
-    (tmp_path / "run.json").write_text(json.dumps(stored))
+    stored = json.loads((run_dir / "results" / "run.json").read_text())
+    stored["thresholds"]["csfs"]["MSR"]["threshold"] = None
+    (tmp_path / "run.json").write_text(json.dumps(seal(stored)))
     predictor(run_dir, evaluation=tmp_path / "run.json", output=tmp_path / "p.csv").run()
     assert pd.read_csv(tmp_path / "p.csv")["defer"].all()
 
@@ -169,15 +169,44 @@ def test_thresholds_are_those_of_the_checkpoint_and_its_classes(run_dir, tmp_pat
     predictor(run_dir, None, output=output, checkpoint=tmp_path / "best.pt").load()
     for damaged in ("{", "[]"):
         (tmp_path / "run.json").write_text(damaged)
-        with pytest.raises(ValueError, match=r"run\.json is damaged, .* run the evaluation again"):
+        with pytest.raises(ValueError, match=r"run\.json is not (JSON|a results file)"):
             predictor(run_dir, evaluation=tmp_path / "run.json")
+
+
+def test_a_threshold_that_was_changed_is_not_used(run_dir, tmp_path):
+    stored = json.loads((run_dir / "results" / "run.json").read_text())
+    stored["thresholds"]["csfs"]["MSR"]["threshold"] = 1e-9
+    (tmp_path / "run.json").write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=r"run\.json was changed after the evaluation"):
+        stored_threshold(tmp_path / "run.json", "MSR")
+
+
+def test_a_damaged_evaluation_does_not_pass_for_a_complete_one(run_dir, tmp_path):
+    """A flipped bit in an array, and what the message asks for."""
+    for part in ("results", "validation"):
+        run = tmp_path / part
+        shutil.copytree(run_dir, run)
+        evaluator(run).run()
+        path = next((run / part).glob("*/logits.npy"))
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(ResultsError, match=rf"{part}.*logits\.npy was changed; remove") as caught:
+            evaluator(run).run()
+        assert part == "results" or f"remove {run / 'results'} and {run / 'validation'}" in str(caught.value)
+        shutil.rmtree(run / part)
+        if part == "validation":
+            shutil.rmtree(run / "results")
+        evaluator(run).run()
+        again = load_results(run / "results")
+        assert again.run["thresholds"] == load_results(run_dir / "results").run["thresholds"]
 
 
 def test_validation_and_results_belong_together(run_dir, tmp_path):
     shutil.copytree(run_dir, tmp_path / "run")
     evaluator(tmp_path / "run").run()
     path = tmp_path / "run" / "validation" / "run.json"
-    path.write_text(path.read_text().replace('"seed": 3', '"seed": 4'))
+    path.write_text(json.dumps(seal({**json.loads(path.read_text()), "seed": 4})))
     with pytest.raises(ResultsError, match="is not what the thresholds in .* were chosen from"):
         evaluator(tmp_path / "run").run()
 

@@ -296,10 +296,20 @@ def test_validation_results_are_no_test_set(runs):
     make = runs.results[0]
     val = make.test_sets["iid"]
     renamed = type(val)("val", "iid", val.rows, val.arrays)
-    type(make)(make.run, make.cases, {"val": renamed}).save(
-        runs.root / "chest_xray/iid-confidnet-0/validation"
-    )
+    validation = runs.root / "chest_xray/iid-confidnet-0/validation"
+    type(make)({**make.run, "role": "validation"}, make.cases, {"val": renamed}).save(validation)
     assert [f.name for f in find_runs([runs.root])[0]] == ["results"]
+    with pytest.raises(FileNotFoundError, match="1 of validation cases, which are not to be reported"):
+        find_runs([validation])
+
+
+def test_a_test_set_may_be_called_val(runs):
+    runs.add()
+    make = runs.results[0]
+    own = make.test_sets["iid"]
+    renamed = type(own)("val", "iid", own.rows, own.arrays)
+    type(make)({**make.run, "seed": 9}, make.cases, {"val": renamed}).save(runs.root / "mine")
+    assert [f.name for f in find_runs([runs.root])[0]] == ["results", "mine"]
 
 
 def test_a_folder_and_the_one_above_it_are_one(runs):
