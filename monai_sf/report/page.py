@@ -17,6 +17,7 @@ from bokeh.resources import Resources
 from monai_sf.files import refuse_unwritable, write_text
 from monai_sf.report import plots, words
 from monai_sf.report.folders import LeftOut, load_runs
+from monai_sf.report.linker import link
 from monai_sf.report.packing import Packer, script_json
 from monai_sf.report.payload import document
 from monai_sf.report.privacy import Privacy, cleaned
@@ -29,30 +30,6 @@ from monai_sf.tables.redaction import redacted
 RunLike: TypeAlias = "Results | str | os.PathLike[str]"
 
 logger = logging.getLogger(__name__)
-
-#: The page's own scripts, in the order in which they build on each other.
-SCRIPTS = (
-    "core.js",
-    "state.js",
-    "look.js",
-    "cards.js",
-    "summary.js",
-    "tables.js",
-    "curves.js",
-    "gallery.js",
-    "camera.js",
-    "splats.js",
-    "schemes.js",
-    "latent.js",
-    "handling.js",
-    "selection.js",
-    "concepts.js",
-    "disagreement.js",
-    "sweep.js",
-    "provenance.js",
-    "main.js",
-)
-
 
 #: How ``page.html`` begins.
 _START = """<!DOCTYPE html>
@@ -168,8 +145,7 @@ def build_report(
 
 def _render(content: dict[str, Any], packer: Packer, sheets: Sequence[bytes], **text: Any) -> str:
     files = resources.files("monai_sf.report")
-    parts = "\n".join((files / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    own = f'(() => {{\n"use strict";\n{parts}\n}})();'
+    own = link({f.name: f.read_text(encoding="utf-8") for f in (files / "scripts").iterdir()}, "main.js")
     library = "\n".join(Resources(mode="inline", components=["bokeh"], log_level="error").js_raw)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((files / "page.html").read_text(encoding="utf-8"))

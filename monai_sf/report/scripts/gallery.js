@@ -1,16 +1,12 @@
 // The most confident mistakes, as pictures: two of each group at first, more on request.
 
-const FIRST = 2, MORE = 6;
+import { caseCard, mapButton } from "./cards.js";
+import { failuresOf, groupsOf, tally } from "./counts.js";
+import { byId, el, fill } from "./elements.js";
+import { number } from "./numbers.js";
 
-/** Sampled failures of some test sets, the most confident first. */
-function failuresOf(run, csf, sets) {
-  const wanted = new Set(sets);
-  const found = [];
-  for (let i = 0; i < run.points.count; i++) {
-    if (wanted.has(run.points.set[i]) && csf.prediction[i] !== run.points.label[i]) found.push(i);
-  }
-  return found.sort((a, b) => csf.confidence[b] - csf.confidence[a] || a - b);
-}
+export const FIRST = 2;
+export const MORE = 6;
 
 function galleryColumn(page, kind, sets, unfolded) {
   const { state, data } = page;
@@ -42,7 +38,7 @@ function galleryColumn(page, kind, sets, unfolded) {
     grid, more);
 }
 
-function setUpGallery(page) {
+export function setUpGallery(page) {
   const { state } = page;
   const chooser = byId("gallery-set");
   const unfolded = new Map();

@@ -1,14 +1,16 @@
 // Colours with a second cue: every category has a shape too. The palette is Okabe and Ito's (2008),
 // which people with any colour vision tell apart; in greyscale the shapes do it.
 
-const SHAPES = ["circle", "diamond", "square", "triangle", "cross", "plus", "ring", "down"];
+import { el } from "./elements.js";
 
-const PALETTE = {
+export const SHAPES = ["circle", "diamond", "square", "triangle", "cross", "plus", "ring", "down"];
+
+export const PALETTE = {
   light: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#444444", "#8B5A2B"],
   dark: ["#4FA8E0", "#FF8A3D", "#2CC79A", "#E39CC4", "#E8B93C", "#9AD4F5", "#C8C8C8", "#C99866"],
 };
 
-const OUTCOMES = [
+export const OUTCOMES = [
   { name: "Trusted, correct", short: "correct", light: "#9AA3AE", dark: "#66707D", shape: "circle", size: 0.75 },
   { name: "False alarm", short: "false alarm", light: "#B8860B", dark: "#E8B93C", shape: "ring", size: 0.95 },
   { name: "Detected failure", short: "detected", light: "#0072B2", dark: "#4FA8E0", shape: "diamond", size: 1.25 },
@@ -16,20 +18,21 @@ const OUTCOMES = [
 ];
 
 // cividis, sampled: rising in lightness, safe for all colour vision
-const CIVIDIS = ["#00224E", "#1A386F", "#434E6C", "#61656F", "#7D7C78", "#9B9476", "#BCAE6C", "#DEC958", "#FEE838"];
+export const CIVIDIS = ["#00224E", "#1A386F", "#434E6C", "#61656F", "#7D7C78", "#9B9476", "#BCAE6C", "#DEC958", "#FEE838"];
 
-const DARK = window.matchMedia("(prefers-color-scheme: dark)");
 let printing = false;
-const theme = () => (DARK.matches && !printing ? "dark" : "light");
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+export const setPrinting = (on) => { printing = on; };
+export const darkScheme = () => window.matchMedia("(prefers-color-scheme: dark)");
+export const theme = () => (darkScheme().matches && !printing ? "dark" : "light");
+export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function hexToRgb(hex) {
+export function hexToRgb(hex) {
   const value = parseInt(hex.slice(1), 16);
   return [value >> 16, (value >> 8) & 255, value & 255];
 }
 
 /** Colour at t in [0, 1] of a list of colours, as [r, g, b]. */
-function ramp(colours, t) {
+export function ramp(colours, t) {
   const at = Math.min(Math.max(t, 0), 1) * (colours.length - 1);
   const i = Math.min(Math.floor(at), colours.length - 2);
   const [a, b] = [hexToRgb(colours[i]), hexToRgb(colours[i + 1])];
@@ -47,7 +50,7 @@ const PATHS = {
   plus: "M6.3 1.5h3.4v4.8h4.8v3.4H9.7v4.8H6.3V9.7H1.5V6.3h4.8z",
 };
 
-function shapeIcon(shape, colour) {
+export function shapeIcon(shape, colour) {
   return el("svg:svg", { viewBox: "0 0 16 16", class: "shape", "aria-hidden": "true" },
     el("svg:path", { d: PATHS[shape], fill: colour, "fill-rule": "evenodd" }));
 }
@@ -55,13 +58,26 @@ function shapeIcon(shape, colour) {
 /** Dash patterns, the second cue of the curves. */
 const DASHES = ["solid", [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [14, 4], [1, 2], [10, 2, 2, 2, 2, 2], [4, 2]];
 
-function csfStyle(names, name) {
+export function csfStyle(names, name) {
   const i = names.indexOf(name);
   return { colour: PALETTE[theme()][i % 8], dash: DASHES[i % DASHES.length] };
 }
 
-function dashIcon({ colour, dash }) {
+export function dashIcon({ colour, dash }) {
   return el("svg:svg", { viewBox: "0 0 28 8", class: "dash", "aria-hidden": "true" },
     el("svg:path", { d: "M1 4h26", stroke: colour, "stroke-width": 3, fill: "none",
       "stroke-dasharray": dash === "solid" ? null : dash.join(" ") }));
+}
+
+/** Give a plot the colours of the page. */
+export function restyle(plot) {
+  const ink = css("--ink-2");
+  const size = `${0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize)}px`;
+  for (const axis of [...plot.below, ...plot.left]) {
+    axis.setv({ axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: css("--line"),
+      axis_label_text_font_size: size, major_label_text_font_size: size });
+  }
+  for (const grid of plot.center) {
+    if (grid.type === "Grid") grid.setv({ grid_line_color: css("--line"), grid_line_alpha: 0.6 });
+  }
 }

@@ -1,6 +1,7 @@
 // Where the viewer stands: a rotation, a zoom and a shift; and the projection of all points at once.
 
-const DISTANCE = 3.4, FILLED = 0.88, MAX_HOME = 6;
+export const DISTANCE = 3.4;
+const FILLED = 0.88, MAX_HOME = 6;
 
 function turned(m, dx, dy) {
   const [cx, sx, cy, sy] = [Math.cos(dx), Math.sin(dx), Math.cos(dy), Math.sin(dy)];
@@ -12,7 +13,7 @@ function turned(m, dx, dy) {
   return [...x, ...y.map((v, i) => cy * v - sy * z[i]), ...y.map((v, i) => sy * v + cy * z[i])];
 }
 
-class Camera {
+export class Camera {
   constructor() {
     this.reset();
   }

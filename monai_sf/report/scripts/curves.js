@@ -1,19 +1,10 @@
 // Risk-coverage curves of all scores of the run on one test set; the dots are the working point.
 
-/** Give a plot the colours of the page. */
-function restyle(plot) {
-  const ink = css("--ink-2");
-  const size = `${0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize)}px`;
-  for (const axis of [...plot.below, ...plot.left]) {
-    axis.setv({ axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: css("--line"),
-      axis_label_text_font_size: size, major_label_text_font_size: size });
-  }
-  for (const grid of plot.center) {
-    if (grid.type === "Grid") grid.setv({ grid_line_color: css("--line"), grid_line_alpha: 0.6 });
-  }
-}
+import { byId, el, fill } from "./elements.js";
+import { csfStyle, dashIcon, restyle } from "./look.js";
+import { number, percent } from "./numbers.js";
 
-function setUpCurves(page, plot) {
+export function setUpCurves(page, plot) {
   const { state } = page;
   const lines = plot.document.get_model_by_name("curves");
   const dots = plot.document.get_model_by_name("points");

@@ -1,5 +1,23 @@
 // Putting the page together.
 
+import { setUpConcepts } from "./concepts.js";
+import { setUpCurves } from "./curves.js";
+import { setUpDisagreement } from "./disagreement.js";
+import { breath, byId, el, fill, parsed } from "./elements.js";
+import { setUpGallery } from "./gallery.js";
+import { setUpHandling } from "./handling.js";
+import { latentMap } from "./latent.js";
+import { darkScheme, setPrinting, theme } from "./look.js";
+import { percent } from "./numbers.js";
+import { readPayload } from "./payload.js";
+import { Pictures } from "./pictures.js";
+import { setUpProvenance } from "./provenance.js";
+import { setUpSelection } from "./selection.js";
+import { State } from "./state.js";
+import { setUpSummary } from "./summary.js";
+import { setUpSweep } from "./sweep.js";
+import { setUpBenchmark, setUpCounts, setUpIntervals } from "./tables.js";
+
 function setUpControls({ state, data }) {
   const [study, seed, score, slider] = ["study", "seed", "csf", "coverage"].map(byId);
   const studies = [...new Map(data.runs.map((run) => [run.study, run.studyTitle]))];
@@ -70,7 +88,7 @@ async function plots() {
 }
 
 async function start() {
-  const data = readData();
+  const data = readPayload();
   const page = { data, state: new State(data), pictures: new Pictures(data.tile) };
   const mapped = new Promise((done) => { page.mapReady = done; });
   page.showOnMap = async (i) => {
@@ -81,7 +99,7 @@ async function start() {
   };
   setUpControls(page);
   setUpSummary(page);
-  await parsed;
+  await parsed();
   // from the top of the page to its end, one piece at a time
   for (const setUp of [setUpGallery, setUpConcepts, setUpBenchmark, setUpIntervals, setUpCounts, setUpDisagreement, setUpProvenance]) {
     await breath();
@@ -101,12 +119,11 @@ async function start() {
     for (const link of document.querySelectorAll("nav a")) link.hidden = document.querySelector(link.hash).hidden;
   });
   const repaint = () => page.state.set({ theme: theme() });
-  DARK.addEventListener("change", repaint);
-  window.addEventListener("beforeprint", () => { printing = true; repaint(); map.draw(true); fitPaper(true); });
-  window.addEventListener("afterprint", () => { printing = false; fitPaper(false); repaint(); });
+  darkScheme().addEventListener("change", repaint);
+  window.addEventListener("beforeprint", () => { setPrinting(true); repaint(); map.draw(true); fitPaper(true); });
+  window.addEventListener("afterprint", () => { setPrinting(false); fitPaper(false); repaint(); });
   document.documentElement.dataset.ready = "yes";
 }
-
 
 start().catch((error) => {
   byId("failed").hidden = false;

@@ -1,8 +1,14 @@
 // Failures that one score lets pass and another one catches, side by side.
 
+import { caseCard, mapButton } from "./cards.js";
+import { DETECTED, outcome, SILENT } from "./counts.js";
+import { byId, el, fill } from "./elements.js";
+import { FIRST, MORE } from "./gallery.js";
+import { number } from "./numbers.js";
+
 const STEPS = 100;
 
-function setUpDisagreement(page) {
+export function setUpDisagreement(page) {
   const { state } = page;
   const chooser = byId("other-csf");
 

@@ -1,6 +1,9 @@
 // Where the numbers come from.
 
-function setUpProvenance(page) {
+import { el, fill } from "./elements.js";
+import { number } from "./numbers.js";
+
+export function setUpProvenance(page) {
   const { report, runs } = page.data.provenance;
   const facts = [["made", report.made], ["monai_sf", report.monai_sf], ["Python", report.python],
     ...Object.entries(report.packages), ...Object.entries(report.settings).map(([k, v]) => [k.replaceAll("_", " "), String(v)])];

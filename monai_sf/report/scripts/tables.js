@@ -1,5 +1,9 @@
 // The benchmark table, coloured by column as in the paper, and the counts behind every sentence.
 
+import { ALL_CASES, pooled, tally } from "./counts.js";
+import { byId, el, fill } from "./elements.js";
+import { bounds, ends, hundredfold, interval, number, percent } from "./numbers.js";
+
 const COLUMN_TITLES = {
   iid: ["iid", "ordinary cases"], cor: ["cor", "mean of all disturbed images"],
   acq: ["acq", "mean of other places or devices"], man: ["man", "mean of unseen kinds of disease"],
@@ -32,16 +36,6 @@ function ofColumn(data, name, column) {
   });
 }
 
-/** Sum of the counts of several runs. */
-function pooled(parts, step) {
-  const sum = { count: 0, errors: 0, trusted: 0, silent: 0 };
-  for (const [run, csf, sets] of parts) {
-    const part = tally(csf, run, sets, step);
-    for (const key of Object.keys(sum)) sum[key] += part[key];
-  }
-  return sum;
-}
-
 /** Cells with a background from light (best of the column) to strong (worst); numbers always readable. */
 function shaded(values, column, row, text, rising) {
   const others = values.map((line) => line[column]).filter((v) => v !== null);
@@ -52,13 +46,6 @@ function shaded(values, column, row, text, rising) {
   const worse = rising ? 1 - t : t;
   return el("td", { style: `--t:${high > low ? worse.toFixed(3) : 0}` }, text(value),
     value === (rising ? high : low) && others.length > 1 ? el("span", { class: "best", title: "best of this column" }, " ★") : null);
-}
-
-const hundredfold = (v, digits = 2) => (100 * v).toFixed(digits);
-
-/** An interval of shares, in per cent, behind its estimate. */
-function bounds(interval) {
-  return interval ? ` (${interval.map((v) => hundredfold(v)).join(" – ")})` : "";
 }
 
 /** [value, low, high] of a score on a test set of a study, merged over its seeds; null where it was not run. */
@@ -78,7 +65,7 @@ function studyCell(data, metric, name, column, k, step) {
 }
 
 /** One column a study and test set, whatever the number of seeds and ways of training behind it. */
-function setUpIntervals(page) {
+export function setUpIntervals(page) {
   const { state, data } = page;
   const { columns } = data.studies;
   chooseMetric(state, "study-metric");
@@ -104,7 +91,7 @@ function setUpIntervals(page) {
   state.watch(["csf", "more", "step", "metric"], draw);
 }
 
-function setUpBenchmark(page) {
+export function setUpBenchmark(page) {
   const { state, data } = page;
   chooseMetric(state, "table-metric");
   const draw = () => {
@@ -131,7 +118,7 @@ function setUpBenchmark(page) {
   state.watch(["csf", "step", "more", "metric"], draw);
 }
 
-function setUpCounts(page) {
+export function setUpCounts(page) {
   const { state } = page;
   state.watch(["run", "csf", "step"], () => {
     const run = state.currentRun;

@@ -1,6 +1,11 @@
 // One image over all corruptions and severities: pictures, predictions, and how sure every score is.
 
-function setUpSweep(page, plot) {
+import { confidenceText, picture } from "./cards.js";
+import { ALARM, DETECTED, SILENT, TRUSTED } from "./counts.js";
+import { byId, el, fill } from "./elements.js";
+import { csfStyle, css, OUTCOMES, restyle, shapeIcon } from "./look.js";
+
+export function setUpSweep(page, plot) {
   const { state, data, pictures } = page;
   const lines = plot.document.get_model_by_name("sweep-curves");
   const marks = plot.document.get_model_by_name("sweep-marks");

@@ -1,5 +1,9 @@
 // What the colours and shapes of the map mean: one scheme for each question to the data.
 
+import { outcome } from "./counts.js";
+import { CIVIDIS, hexToRgb, OUTCOMES, PALETTE, ramp, SHAPES, theme } from "./look.js";
+import { number } from "./numbers.js";
+
 const OTHER = { light: "#9AA3AE", dark: "#66707D" };
 
 /** Categories of the codes; where there are too many for the palette, those of `first`, then the frequent ones. */
@@ -33,7 +37,7 @@ function confusions(run, csf) {
   return { categories, code: Uint8Array.from({ length: run.points.count }, (_, i) => place.get(pair(i)) ?? categories.length - 1) };
 }
 
-const SCHEMES = {
+export const SCHEMES = {
   outcome: ["Trusted or not (score's confusion)", (run, csf, step) => ({
     categories: OUTCOMES.map((o, i) => ({ ...o, colour: o[theme()], tier: [0, 1, 2, 3][i] })),
     code: Uint8Array.from({ length: run.points.count }, (_, i) => outcome(run, csf, step, i)),
@@ -62,7 +66,7 @@ const SCHEMES = {
 };
 
 /** Categories (name, rgb, shape, size, tier, count) and the code of every point for the chosen question. */
-function schemeOf(mode, run, csf, step, chosen) {
+export function schemeOf(mode, run, csf, step, chosen) {
   const { categories, code } = SCHEMES[mode][1](run, csf, step, chosen);
   for (const c of categories) {
     c.rgb = c.rgb || hexToRgb(c.colour);

@@ -1,8 +1,17 @@
 // The map of the latent space: what is drawn when, and the legend, the filters and the pinned cases beside it.
 
+import { Camera } from "./camera.js";
+import { caseCard } from "./cards.js";
+import { groupsOf } from "./counts.js";
+import { byId, el, fill } from "./elements.js";
+import { css, hexToRgb, shapeIcon } from "./look.js";
+import { number } from "./numbers.js";
+import { schemeOf, SCHEMES } from "./schemes.js";
+import { Canvas3D } from "./splats.js";
+
 const FIELD = 1.6, MISSING = -32768, MAX_PINS = 4, MANY = 15000, SOME = 5000, INKED = 0.022;
 
-function latentMap(page, plot) {
+export function latentMap(page, plot) {
   const { state } = page;
   const doc = plot.document;
   const marks = doc.get_model_by_name("marks");

@@ -1,5 +1,7 @@
 // Thousands of small shapes painted back to front into one picture, with a second picture of who is where.
 
+import { DISTANCE } from "./camera.js";
+
 const DEPTH_BUCKETS = 1024, FOG_LEVELS = 24;
 
 /** Distance of (x, y) to the outline of a shape of radius 1, negative inside. */
@@ -59,7 +61,7 @@ function mixed(word, colour, alpha) {
   return 0xff000000 | redBlue | green;
 }
 
-class Canvas3D {
+export class Canvas3D {
   resize(width, height) {
     this.width = width;
     this.height = height;

@@ -1,6 +1,6 @@
 // What the reader has chosen, and who wants to know when it changes.
 
-class State {
+export class State {
   constructor(data) {
     this.data = data;
     this.listeners = [];
@@ -72,35 +72,4 @@ class State {
     runs.forEach((run, i) => { if (value(run) > value(runs[best])) best = i; });
     return best;
   }
-}
-
-/** Failure detection outcome of a sampled case; "positive" means that the score says failure. */
-const TRUSTED = 0, ALARM = 1, DETECTED = 2, SILENT = 3;
-
-function outcome(run, csf, step, i) {
-  const wrong = csf.prediction[i] !== run.points.label[i];
-  const trusted = csf.step[i] <= step;
-  return wrong ? (trusted ? SILENT : DETECTED) : (trusted ? TRUSTED : ALARM);
-}
-
-/** Where the list of effective sizes has that of all cases, trusted or not. */
-const ALL_CASES = 100;
-
-/** Counts of a group of test sets (indices) at a working point, over all cases, not the sample. */
-function tally(csf, run, sets, step) {
-  const sum = { count: 0, errors: 0, trusted: 0, silent: 0 };
-  for (const i of sets) {
-    sum.count += run.sets[i].count;
-    sum.errors += csf.sets[i].errors;
-    sum.trusted += csf.sets[i].trusted[step - 1];
-    sum.silent += csf.sets[i].silent[step - 1];
-  }
-  return sum;
-}
-
-/** Test sets of a run by kind, in the order of the page: [kind, indices][]. */
-function groupsOf(run) {
-  const kinds = new Map();
-  run.sets.forEach((set, i) => kinds.set(set.kind, [...(kinds.get(set.kind) || []), i]));
-  return [...kinds];
 }

@@ -1,6 +1,10 @@
 // Mouse, touch and keyboard on the map.
 
-function setUpHandling(page, map) {
+import { caseCard, confidenceText } from "./cards.js";
+import { failuresOf } from "./counts.js";
+import { byId } from "./elements.js";
+
+export function setUpHandling(page, map) {
   const { state } = page;
   const { stage, camera } = map;
   const pointers = new Map();

@@ -1,7 +1,12 @@
 // A case as a card: its picture, what it is, what the classifier said and how sure it was.
 
+import { outcome } from "./counts.js";
+import { el } from "./elements.js";
+import { OUTCOMES, shapeIcon } from "./look.js";
+import { percent, precisePercent } from "./numbers.js";
+
 /** The confidence of a sampled case in the words of its score's scale. */
-function confidenceText(data, csf, i) {
+export function confidenceText(data, csf, i) {
   const value = csf.confidence[i];
   const scale = data.csfs[csf.name].scale;
   if (scale === "log_probability") return precisePercent(value);
@@ -10,21 +15,13 @@ function confidenceText(data, csf, i) {
   return value.toPrecision(4);
 }
 
-/** exp(value) as per cent, with as many nines as it takes to tell it from 100 %. */
-function precisePercent(logarithm) {
-  const doubt = -100 * Math.expm1(logarithm);
-  if (doubt <= 0 || doubt < 1e-9) return "100\u00a0%";
-  const digits = Math.min(Math.max(1, Math.ceil(-Math.log10(doubt)) + 1), 10);
-  return `${(100 - doubt).toFixed(doubt > 1 ? 1 : digits)}\u00a0%`;
-}
-
 function rankText(csf, i) {
   const step = csf.step[i];
   return step > 100 ? "less sure than of any ordinary case" : `among the surest ${step}\u00a0% of ordinary cases`;
 }
 
 /** A thumbnail; without a label it is decoration inside something that has one. */
-function picture(pictures, thumb, label) {
+export function picture(pictures, thumb, label) {
   if (thumb < 0) return el("div", { class: "picture none" }, "no image");
   const canvas = el("canvas", { class: "picture", "data-thumb": thumb,
     ...(label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" }) });
@@ -42,12 +39,12 @@ function pairs(entries) {
   return el("dl", { class: "pairs" }, entries.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 
-function outcomeBadge(kind) {
+export function outcomeBadge(kind) {
   const { name, shape } = OUTCOMES[kind];
   return el("span", { class: `badge outcome-${kind}` }, shapeIcon(shape, "currentColor"), name);
 }
 
-function mapButton(page, i) {
+export function mapButton(page, i) {
   const run = page.state.currentRun;
   if (!run.points.xyz) return [];
   return [el("button", { type: "button", "aria-label": `Show ${run.cases.id[run.points.case[i]]} on the map`,
@@ -58,7 +55,7 @@ function mapButton(page, i) {
  * Card of sampled case i. Options: buttons, whether to list the case table's columns, a number as heading,
  * the scores whose confidence is told (the chosen one by default).
  */
-function caseCard(page, i, { buttons = [], details = true, mark = null, scores = null } = {}) {
+export function caseCard(page, i, { buttons = [], details = true, mark = null, scores = null } = {}) {
   const { state, data, pictures } = page;
   const run = state.currentRun;
   const csf = scores ? scores[0] : state.currentCsf;

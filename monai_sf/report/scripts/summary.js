@@ -1,16 +1,8 @@
 // The answer in ten seconds: of 100 cases that the system is sure of, how many are wrong?
 
-function ofHundred(silent, trusted) {
-  const share = (100 * silent) / trusted;
-  if (silent === 0) return "none";
-  if (share < 0.5) return "fewer than 1";
-  return String(Math.round(share));
-}
-
-/** The same where there is room for a number only. */
-function ofHundredShort(silent, trusted) {
-  return { none: "0", "fewer than 1": "< 1" }[ofHundred(silent, trusted)] || ofHundred(silent, trusted);
-}
+import { ALL_CASES, groupsOf, tally } from "./counts.js";
+import { byId, el, fill } from "./elements.js";
+import { interval, listed, number, ofHundred, ofHundredShort, percent, rangeText } from "./numbers.js";
 
 /** Share of silent failures from which a cell of the breakdown is as dark as it gets. */
 const MOST_SHADED = 0.5;
@@ -130,8 +122,6 @@ function answerOf(page, tiles) {
       : " There is no interval for the cases of a single patient, so the difference may be chance.")];
 }
 
-const listed = (names) => [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and on ");
-
 /** What a tile is about, within a sentence. */
 function nameOf({ data }, { kind, run }) {
   const title = data.groups[kind][0];
@@ -160,7 +150,7 @@ function drawOverview(page) {
   })));
 }
 
-function setUpSummary(page) {
+export function setUpSummary(page) {
   const { state } = page;
   state.watch(["run", "csf", "step"], () => drawOverview(page));
   state.watch(["run", "csf", "step"], () => {

@@ -1,8 +1,12 @@
 // Typical images of every class (or other sub-class) in every domain, source beside target.
 
+import { picture } from "./cards.js";
+import { byId, el, fill } from "./elements.js";
+import { number } from "./numbers.js";
+
 const MOST = 8;
 
-function setUpConcepts(page) {
+export function setUpConcepts(page) {
   const { state, pictures } = page;
   const chooser = byId("concept-column");
 

@@ -1,5 +1,10 @@
 // Cases selected on the map with a box or a lasso, as a gallery with counts.
 
+import { caseCard, outcomeBadge } from "./cards.js";
+import { ALARM, DETECTED, outcome, SILENT, TRUSTED } from "./counts.js";
+import { byId, el, fill } from "./elements.js";
+import { number } from "./numbers.js";
+
 const SELECTED = 24;
 
 /** Whether (x, y) lies inside a polygon, by crossings. */
@@ -11,7 +16,7 @@ function inside(x, y, xs, ys) {
   return odd;
 }
 
-function setUpSelection(page, map) {
+export function setUpSelection(page, map) {
   const { state } = page;
   const modes = ["turn", "box", "lasso"].map((mode) => byId(`latent-${mode}`));
   let start = null;

@@ -1,0 +1,51 @@
+// Numbers as text, and the interval around a share.
+
+export const number = (value) => value.toLocaleString("en-US");
+
+export function percent(value, digits = 1) {
+  return value === null || Number.isNaN(value) ? "–" : `${(100 * value).toFixed(digits)}\u00a0%`;
+}
+
+/** An interval in words; cases of a single patient have none. */
+export const rangeText = ([low, high], digits = 1) => (Number.isNaN(low) ? "no interval" : `95 % interval ${percent(low, digits)} to ${percent(high, digits)}`);
+
+export const ends = ([low, high]) => (Number.isNaN(low) ? "no interval" : `${percent(low)} – ${percent(high)}`);
+
+/** Wilson's 95 % interval of a share p of n independent cases, [low, high]; NaN where there is none. */
+export function interval(p, n) {
+  if (!n) return [NaN, NaN];
+  const z = 1.959963984540054;
+  const middle = p + (z * z) / (2 * n);
+  const half = z * Math.sqrt((p * (1 - p)) / n + (z * z) / (4 * n * n));
+  const scale = 1 + (z * z) / n;
+  return [Math.max(0, (middle - half) / scale), Math.min(1, (middle + half) / scale)];
+}
+
+export function ofHundred(silent, trusted) {
+  const share = (100 * silent) / trusted;
+  if (silent === 0) return "none";
+  if (share < 0.5) return "fewer than 1";
+  return String(Math.round(share));
+}
+
+/** The same where there is room for a number only. */
+export function ofHundredShort(silent, trusted) {
+  return { none: "0", "fewer than 1": "< 1" }[ofHundred(silent, trusted)] || ofHundred(silent, trusted);
+}
+
+/** exp(value) as per cent, with as many nines as it takes to tell it from 100 %. */
+export function precisePercent(logarithm) {
+  const doubt = -100 * Math.expm1(logarithm);
+  if (doubt <= 0 || doubt < 1e-9) return "100\u00a0%";
+  const digits = Math.min(Math.max(1, Math.ceil(-Math.log10(doubt)) + 1), 10);
+  return `${(100 - doubt).toFixed(doubt > 1 ? 1 : digits)}\u00a0%`;
+}
+
+export const hundredfold = (v, digits = 2) => (100 * v).toFixed(digits);
+
+/** An interval of shares, in per cent, behind its estimate. */
+export function bounds(range) {
+  return range ? ` (${range.map((v) => hundredfold(v)).join(" – ")})` : "";
+}
+
+export const listed = (names) => [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and on ");
