@@ -1,4 +1,4 @@
-"""Risk-coverage and failure-detection metrics; docs/metrics.md tells how to use them and why they are so."""
+"""Risk-coverage and failure-detection metrics; docs/metrics.md explains their use and choices."""
 
 from monai_sf.metrics.areas import augrc, aurc, eaugrc, eaurc
 from monai_sf.metrics.bootstrap import Interval, bootstrap_ci

@@ -9,7 +9,7 @@ from monai_sf.metrics.curve import Levels, levels_of
 
 
 def aurc(confidence: ArrayLike, error: ArrayLike) -> float:
-    """Area under the selective risk-coverage curve, by trapezoids over its points.
+    """Return the area under the selective risk-coverage curve, by trapezoids over its points.
 
     Geifman, Uziel & El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019.
 
@@ -31,11 +31,11 @@ def aurc(confidence: ArrayLike, error: ArrayLike) -> float:
 
 
 def eaurc(confidence: ArrayLike, error: ArrayLike) -> float:
-    """Excess AURC: AURC - [e + (1 - e) ln(1 - e)], with the error rate e.
+    """Return the excess AURC: AURC - [e + (1 - e) ln(1 - e)], with the error rate e.
 
-    What is taken off is the area of a perfect ranking of binary errors in the limit of many cases (Geifman et
-    al., ICLR 2019). The trapezoids of few cases lie below that limit, so a perfect ranking can come out
-    slightly negative.
+    The area that is subtracted is that of a perfect ranking of binary errors in the limit of many cases
+    (Geifman et al., ICLR 2019). With few cases the trapezoids lie below that limit, so a perfect ranking can
+    come out slightly negative.
 
     Args:
         confidence: (N,) finite real numbers, higher = more sure.
@@ -51,7 +51,7 @@ def eaurc(confidence: ArrayLike, error: ArrayLike) -> float:
 
 
 def augrc(confidence: ArrayLike, error: ArrayLike) -> float:
-    """Area under the generalized risk-coverage curve: the average risk of silent failures.
+    """Return the area under the generalized risk-coverage curve: the average risk of silent failures.
 
     Traub et al., "Overcoming Common Flaws in the Evaluation of Selective Classification", NeurIPS 2024.
     For binary errors it equals e^2/2 + (1 - AUROC_f) e (1 - e), with the error rate e.
@@ -70,9 +70,9 @@ def augrc(confidence: ArrayLike, error: ArrayLike) -> float:
 
 
 def eaugrc(confidence: ArrayLike, error: ArrayLike) -> float:
-    """Excess AUGRC: AUGRC - e^2/2, with the error rate e.
+    """Return the excess AUGRC: AUGRC - e^2/2, with the error rate e.
 
-    What is taken off is the exact area of a perfect ranking of binary errors.
+    The area that is subtracted is exactly that of a perfect ranking of binary errors.
 
     Args:
         confidence: (N,) finite real numbers, higher = more sure.
@@ -88,20 +88,20 @@ def eaugrc(confidence: ArrayLike, error: ArrayLike) -> float:
 
 
 def error_rate_of(levels: Levels) -> Array:
-    """Mean error of all cases (...), the risk at full coverage."""
+    """Return the mean error of all cases (...), the risk at full coverage."""
     return levels.wrong[..., -1] / levels.kept[..., -1]
 
 
 def aurc_of(levels: Levels) -> Array:
-    """AURC (...) of cumulated counts (..., K)."""
+    """Return the AURC (...) of cumulated counts (..., K)."""
     kept, wrong = levels
-    # The curve is level from coverage 0 to its first point, a triangle that the weighted sum leaves out.
+    # The curve is flat from coverage 0 to its first point, a triangle that the weighted sum leaves out.
     first_wrong = pick(wrong, (kept == 0).sum(-1))
     return (_weighted_sum(wrong / kept.clip(min=1), kept) + first_wrong) / (2 * kept[..., -1])
 
 
 def eaurc_of(levels: Levels) -> Array:
-    """Excess AURC (...) of cumulated counts (..., K)."""
+    """Return the excess AURC (...) of cumulated counts (..., K)."""
     error_rate = error_rate_of(levels)
     accuracy = 1 - error_rate
     # 0 ln 0 = 0 when every case is wrong; the smallest positive number stands in for 0 in the logarithm.
@@ -110,20 +110,20 @@ def eaurc_of(levels: Levels) -> Array:
 
 
 def augrc_of(levels: Levels) -> Array:
-    """AUGRC (...) of cumulated counts (..., K)."""
+    """Return the AUGRC (...) of cumulated counts (..., K)."""
     return _weighted_sum(levels.wrong, levels.kept) / (2 * levels.kept[..., -1] ** 2)
 
 
 def eaugrc_of(levels: Levels) -> Array:
-    """Excess AUGRC (...) of cumulated counts (..., K)."""
-    # Never negative for residuals in [0, 1]; only rounding goes below.
+    """Return the excess AUGRC (...) of cumulated counts (..., K)."""
+    # Never negative for residuals in [0, 1], except by rounding.
     return (augrc_of(levels) - error_rate_of(levels) ** 2 / 2).clip(min=0)
 
 
 def _weighted_sum(height: Array, kept: Array) -> Array:
-    """Twice the trapezoids between (0, 0) and the points (kept, height), summed over the points.
+    """Return twice the sum of the trapezoids between (0, 0) and the points (kept, height).
 
-    A point counts with the distance between its two neighbours; the last has itself for its right one.
+    Each point is weighted by the distance between its two neighbours; the last is its own right neighbour.
     """
     width = namespace(kept).empty_like(kept)
     width[..., :-1] = kept[..., 1:]

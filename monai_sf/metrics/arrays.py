@@ -1,8 +1,8 @@
-"""What the metrics accept, checked and brought to float64: NumPy on the CPU, torch on an accelerator.
+"""Checks of the metrics' input and its conversion to float64: NumPy on the CPU, torch on an accelerator.
 
-NumPy does the work on the CPU because it sorts with vector instructions, some three times as fast as torch,
-and starts no threads that would fight with data loaders over the cores. The metrics use only what both
-libraries spell alike, through `namespace`.
+NumPy does the work on the CPU because it sorts with vector instructions, about three times as fast as torch,
+and starts no threads that would compete with data loaders for the cores. The metrics use only functions that
+both libraries spell alike, through `namespace`.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ Array: TypeAlias = Any
 
 
 def namespace(array: Array) -> Any:
-    """The library whose functions the array takes: torch or numpy."""
+    """Return the library whose functions accept the array: torch or numpy."""
     return torch if isinstance(array, Tensor) else np
 
 
 def pick(values: Array, index: Array) -> Array:
-    """From every row of values (..., K) the entry at its index (...)."""
+    """Return, from every row of values (..., K), the entry at its index (...)."""
     take = torch.take_along_dim if isinstance(values, Tensor) else np.take_along_axis
     return take(values, index[..., None], -1)[..., 0]
 
 
 def check_cases(confidence: ArrayLike, error: ArrayLike) -> tuple[Array, Array]:
-    """Both as float64 vectors (N,) where the confidence is: NumPy for the CPU, tensors for an accelerator.
+    """Return both as float64 vectors (N,) on the device of the confidence: NumPy on the CPU, else tensors.
 
-    Whether the confidence is finite shows for free once it is sorted, so that is checked there.
+    Whether the confidence is finite shows for free once it is sorted, so it is checked there.
 
     Raises:
         ValueError: For other shapes, unequal lengths, no cases, errors that are NaN or outside [0, 1], and
-            columns of pandas that hold the same index in another order.
+            pandas columns that hold the same index in another order.
     """
     refuse_other_order({"confidence": confidence, "error": error})
     values = as_float64(confidence, "confidence")
@@ -76,7 +76,7 @@ def check_binary(error: Array) -> None:
 
 
 def as_float64(values: ArrayLike, name: str) -> Array:
-    """The values in float64, without a copy where possible.
+    """Return the values in float64, without a copy where possible.
 
     Raises:
         ValueError: For anything but real numbers, and for integers that float64 cannot tell apart.
@@ -86,14 +86,14 @@ def as_float64(values: ArrayLike, name: str) -> Array:
         if values.is_complex():
             raise ValueError(f"{name} must hold real numbers, got dtype {values.dtype}")
         is_integer = not values.is_floating_point() and values.dtype != torch.bool
-        # MONAI's MetaTensor would otherwise carry its bookkeeping through every step.
+        # MONAI's MetaTensor would otherwise carry its metadata through every step.
         tensor = values.detach().as_subclass(Tensor).to(torch.float64)
         array = tensor.numpy() if tensor.device.type == "cpu" else tensor
     else:
         try:
             raw = np.asarray(values)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} must be one array, with rows of one length ({error})") from error
+            raise ValueError(f"{name} must be one array, with rows of equal length ({error})") from error
         if raw.dtype.kind not in "biuf":
             raise ValueError(f"{name} must hold real numbers, got dtype {raw.dtype}")
         is_integer = raw.dtype.kind in "iu"
@@ -102,13 +102,13 @@ def as_float64(values: ArrayLike, name: str) -> Array:
         bad = int((abs(array) >= 2**53).sum())
         if bad:
             raise ValueError(
-                f"{name} must hold integers below 2**53, the last that float64 tells apart; {bad} are not"
+                f"{name} must hold integers below 2**53, up to which float64 is exact; {bad} are not"
             )
     return array
 
 
 def _beside(array: Array, other: Array) -> Array:
-    """The array in the library and on the device of the other."""
+    """Return the array in the library and on the device of the other."""
     if isinstance(other, Tensor):
         return torch.as_tensor(array).to(other.device)
     return array.cpu().numpy() if isinstance(array, Tensor) else array

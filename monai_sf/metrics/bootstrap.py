@@ -46,7 +46,7 @@ _OF_LEVELS: MappingProxyType[Metric, Callable[..., Array]] = MappingProxyType(
     }
 )
 _NEEDS_BINARY = (failure_auroc, failure_fpr, failure_average_precision)
-# Resamples that are worked on together: few enough that their counts stay in the processor's cache.
+# Counts of the resamples that are processed together: few enough to stay in the processor's cache.
 _BLOCK_CELLS = 2**16
 
 _log = logging.getLogger(__name__)
@@ -74,36 +74,36 @@ def bootstrap_ci(
     groups: ArrayLike | Sequence[Any] | Groups | None = None,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap interval of a metric.
+    """Return the percentile bootstrap interval of a metric.
 
     Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
 
-    The cases are sorted once. A resample is then how often each of them was drawn, multinomial counts in the
-    order of the confidence, of which only cumulated sums are needed. The draws are made on the CPU, so a seed
-    gives the same interval on every device.
+    The cases are sorted once. A resample is then how often each of them was drawn: multinomial counts in the
+    order of the confidence, of which only cumulative sums are needed. The draws are made on the CPU, so a
+    seed gives the same interval on every device.
 
     Args:
         metric: One of this package's functions `aurc`, `eaurc`, `augrc`, `eaugrc`, `failure_auroc`,
             `failure_fpr`, `failure_average_precision`, `risk_at_coverage` (its risk), `coverage_at_risk` (its
-            coverage); with options as ``functools.partial(risk_at_coverage, coverage=0.8)``.
+            coverage); options are given by ``functools.partial(risk_at_coverage, coverage=0.8)``.
         confidence: (N,) finite real numbers, higher = more sure.
         error: (N,) in [0, 1]; only 0 and 1 for the failure metrics.
-        n_resamples: How many resamples to draw.
-        level: Probability that the interval is to have, in (0, 1).
+        n_resamples: Number of resamples.
+        level: Nominal coverage of the interval, in (0, 1).
         groups: (N,) of numbers or strings, or groups of `monai_sf.vocabulary.ids`. Cases of one group, such
-            as the images of one patient, are drawn together, since they are not independent; as many groups
-            are drawn as there are. Ids are compared as in `monai_sf.vocabulary.ids`: "P1" and "p1 " are one,
-            and so are 1, 1.0 and "01"; a case whose id is missing (None, NaN, "unknown", ...) is a group of
-            its own. What was united is logged.
+            as the images of one patient, are drawn together, since they are not independent; each resample
+            draws as many groups as there are. Ids are compared as in `monai_sf.vocabulary.ids`: "P1" and
+            "p1 " are one, and so are 1, 1.0 and "01"; a case whose id is missing (None, NaN, "unknown", ...)
+            is its own group. Merged spellings are logged.
         seed: Of the draws; the same seed gives the same interval.
 
     Returns:
-        (low, high). Resamples in which the metric is not defined (no failure was drawn, say) are left out.
-        (NaN, NaN) where there is a single group (or case): it says nothing about how much others differ.
+        (low, high). Resamples in which the metric is undefined (without a failure, say) are left out.
+        (NaN, NaN) for a single group (or case), which says nothing about the variation between groups.
 
     Raises:
         ValueError: If metric is not one of those, an argument is out of range, a placeholder such as
-            "anonymous" is the group of most cases, the metric is not defined in any resample, and as in
+            "anonymous" is the group of most cases, the metric is undefined in every resample, and as in
             `risk_coverage_curve`.
     """
     of_levels = _metric_of_levels(metric)
@@ -154,7 +154,7 @@ def _on_cpu(array: Array) -> NumpyArray:
 
 
 def check_draws(n_resamples: int, level: float) -> None:
-    """Raise ValueError unless there are resamples and the level is one."""
+    """Raise ValueError unless there are resamples and the level lies in (0, 1)."""
     if n_resamples < 1:
         raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
     if not 0 < level < 1:
@@ -162,10 +162,10 @@ def check_draws(n_resamples: int, level: float) -> None:
 
 
 def groups_of(groups: Any, n_cases: int) -> Groups:
-    """The groups of the cases, by the rule for ids.
+    """Return the groups of the cases, by the rule for ids.
 
     Raises:
-        ValueError: If there are not as many entries as cases, or a placeholder is the group of most of them.
+        ValueError: If the numbers of entries and cases differ, or a placeholder is the group of most cases.
     """
     if isinstance(groups, Groups) and groups.of_case.shape == (n_cases,):
         return groups
@@ -184,9 +184,9 @@ def groups_of(groups: Any, n_cases: int) -> Groups:
 def _resampled_levels(
     error: NumpyArray, ends: NumpyArray, groups: NumpyArray | None, n_resamples: int, rng: np.random.Generator
 ) -> Iterator[Levels]:
-    """Levels (R, K) of R resamples at a time; error and groups (N,) are in ranked order."""
+    """Yield levels (R, K) of R resamples at a time; error and groups (N,) are in ranked order."""
     n_units = len(error) if groups is None else int(groups.max()) + 1
-    # Most cases are right and add nothing, so only the others are added up.
+    # Most cases are right and contribute nothing, so only the others are summed.
     faulty = np.flatnonzero(error)
     n_faulty = np.searchsorted(faulty, ends, side="right")
     wrong_sums = np.zeros(len(faulty) + 1)

@@ -1,4 +1,4 @@
-"""The risk-coverage curve: one sort of the cases, from which every metric of this package is read."""
+"""The risk-coverage curve: one sort of the cases, from which this package derives every metric."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _ArrayT = TypeVar("_ArrayT", Tensor, NumpyArray)
 class Levels(NamedTuple):
     """The cases at or above each distinct confidence, from the highest confidence down.
 
-    Ties are one level, so nothing that is read from here depends on the order of rows. A level may repeat the
-    counts of the one before, and the first may be 0: in a bootstrap sample nobody may have drawn their cases.
+    Ties form one level, so no metric depends on the order of rows. A level may repeat the counts of the
+    previous one, and the first may be 0: a bootstrap sample may contain none of its cases.
 
     Attributes:
-        kept: (..., K) float64, how many cases have at least this confidence; the last is N.
+        kept: (..., K) float64, number of cases with at least this confidence; the last is N.
         wrong: (..., K) float64, the sum of their errors.
     """
 
@@ -30,11 +30,11 @@ class Levels(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """Cases by falling confidence.
+    """Cases by decreasing confidence.
 
     Attributes:
         order: (N,) int64, the row of each case.
-        ends: (K,) int64, position in this order of the last case of every distinct confidence.
+        ends: (K,) int64, position in this order of the last case of each distinct confidence.
     """
 
     order: Array
@@ -43,13 +43,13 @@ class Ranking(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RiskCoverageCurve(Generic[_ArrayT]):
-    """The risk-coverage curve by rising coverage: coverage 0, then K distinct confidences.
+    """The risk-coverage curve by increasing coverage: coverage 0, then K distinct confidences.
 
     Attributes:
         coverages: (K + 1,) share of the cases that are kept, from 0 to 1.
         selective_risks: (K + 1,) mean error of the kept cases; at coverage 0 that of the first level.
         generalized_risks: (K + 1,) sum of the errors of the kept cases over the number of all cases.
-        thresholds: (K + 1,) lowest confidence that is kept, falling; infinity at coverage 0.
+        thresholds: (K + 1,) lowest confidence that is kept, decreasing; infinity at coverage 0.
     """
 
     coverages: _ArrayT
@@ -65,7 +65,7 @@ def risk_coverage_curve(confidence: NumpyArray, error: ArrayLike) -> RiskCoverag
 def risk_coverage_curve(
     confidence: ArrayLike, error: ArrayLike
 ) -> RiskCoverageCurve[Tensor] | RiskCoverageCurve[NumpyArray]:
-    """Risk against coverage at every distinct confidence.
+    """Return risk against coverage at every distinct confidence.
 
     Geifman & El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017 (selective risk);
     Traub et al., "Overcoming Common Flaws in the Evaluation of Selective Classification", NeurIPS 2024
@@ -111,7 +111,7 @@ def levels_of(confidence: ArrayLike, error: ArrayLike) -> Levels:
 
 
 def levels_of_ranking(ranking: Ranking, error: Array) -> Levels:
-    """One level for each distinct confidence (K,)."""
+    """Return one level per distinct confidence (K,)."""
     xp = namespace(error)
     # In place, here and below: at ten million cases, fetching memory takes as long as the arithmetic.
     wrong = error[ranking.order]
@@ -122,12 +122,12 @@ def levels_of_ranking(ranking: Ranking, error: Array) -> Levels:
 
 
 def thresholds_of(ranking: Ranking, confidence: Array) -> Array:
-    """The distinct confidences (K,), highest first."""
+    """Return the distinct confidences (K,), highest first."""
     return confidence[ranking.order[ranking.ends]]
 
 
 def rank_cases(confidence: Array) -> Ranking:
-    """Sort a checked float64 vector (N,), of NumPy or torch.
+    """Sort a checked float64 vector (N,) of NumPy or torch.
 
     Raises:
         ValueError: If a confidence is NaN or infinite.
@@ -139,7 +139,7 @@ def rank_cases(confidence: Array) -> Ranking:
     else:
         order = np.argsort(confidence)[::-1]
         ranked = confidence[order]
-    # Sorting puts NaN at one of the ends, and infinity too unless it hides behind NaN.
+    # Sorting puts NaN at one of the ends, and infinity too unless NaN is beyond it.
     if not (abs(ranked[0]) < np.inf and abs(ranked[-1]) < np.inf):
         bad = int((~namespace(ranked).isfinite(ranked)).sum())
         raise ValueError(

@@ -1,7 +1,7 @@
 """Failure detection as a two-class problem: the positive class is "the prediction is wrong".
 
-The detector calls a failure what has *low* confidence, so a true positive is a detected failure, a false
-positive a false alarm on a correct prediction, and a false negative a silent failure.
+The detector flags *low* confidence as a failure, so a true positive is a detected failure, a false positive a
+false alarm on a correct prediction, and a false negative a silent failure.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from monai_sf.metrics.curve import Levels, levels_of_ranking, rank_cases
 
 
 def failure_auroc(confidence: ArrayLike, error: ArrayLike) -> float:
-    """Probability that a random wrong case has a lower confidence than a random correct one; ties count half.
+    """Return the probability that a random wrong case has a lower confidence than a correct one (ties: 1/2).
 
     Args:
         confidence: (N,) finite real numbers, higher = more sure.
         error: (N,) of 0 and 1, 1 where the prediction is wrong.
 
     Returns:
-        A float in [0, 1], higher = better, 0.5 for a confidence that knows nothing.
+        A float in [0, 1], higher = better, 0.5 for an uninformative confidence.
 
     Raises:
         ValueError: If all cases are correct or all are wrong, if an error is neither 0 nor 1, and as in
@@ -30,10 +30,10 @@ def failure_auroc(confidence: ArrayLike, error: ArrayLike) -> float:
 
 
 def failure_fpr(confidence: ArrayLike, error: ArrayLike, *, tpr: float = 0.95) -> float:
-    """Share of the correct cases that are flagged when at least `tpr` of the wrong ones are.
+    """Return the share of correct cases that are flagged when at least `tpr` of the wrong ones are.
 
-    Among the thresholds that reach the true-positive rate it is the one with the fewest false alarms; nothing
-    is interpolated between thresholds.
+    Of the thresholds that reach the true-positive rate, the one with the fewest false alarms is taken;
+    nothing is interpolated between thresholds.
 
     Args:
         confidence: (N,) finite real numbers, higher = more sure.
@@ -50,16 +50,16 @@ def failure_fpr(confidence: ArrayLike, error: ArrayLike, *, tpr: float = 0.95) -
 
 
 def failure_average_precision(confidence: ArrayLike, error: ArrayLike) -> float:
-    """Average precision of finding the wrong cases by low confidence (errors as positives).
+    """Return the average precision of finding the wrong cases by low confidence (errors as positives).
 
-    The sum over the thresholds of precision times the gain in recall, as in scikit-learn.
+    It is the sum over thresholds of precision times the gain in recall, as in scikit-learn.
 
     Args:
         confidence: (N,) finite real numbers, higher = more sure.
         error: (N,) of 0 and 1, 1 where the prediction is wrong.
 
     Returns:
-        A float in (0, 1], higher = better; the error rate for a confidence that knows nothing.
+        A float in (0, 1], higher = better; the error rate for an uninformative confidence.
 
     Raises:
         ValueError: If no case is wrong, if an error is neither 0 nor 1, and as in `risk_coverage_curve`.
@@ -73,7 +73,7 @@ def failure_average_precision(confidence: ArrayLike, error: ArrayLike) -> float:
 
 
 def failure_auroc_of(levels: Levels) -> Array:
-    """AUROC (...) of cumulated counts (..., K); NaN where there are no failures or no successes."""
+    """Return the AUROC (...) of cumulated counts (..., K); NaN without failures or without successes."""
     wrong, correct = levels.wrong, levels.kept - levels.wrong
     n_wrong, n_correct = wrong[..., -1], correct[..., -1]
     # The correct cases of a level win against the failures below it and draw with those beside them.
@@ -83,7 +83,7 @@ def failure_auroc_of(levels: Levels) -> Array:
 
 
 def failure_fpr_of(levels: Levels, *, tpr: float = 0.95) -> Array:
-    """False-positive rate (...) of cumulated counts (..., K); NaN without failures or without successes."""
+    """Return the false-positive rate (...) of cumulated counts (..., K); NaN as :func:`failure_auroc_of`."""
     if not 0 < tpr <= 1:
         raise ValueError(f"tpr must lie in (0, 1], got {tpr}")
     wrong, correct = levels.wrong, levels.kept - levels.wrong
@@ -96,7 +96,7 @@ def failure_fpr_of(levels: Levels, *, tpr: float = 0.95) -> Array:
 
 
 def failure_average_precision_of(levels: Levels) -> Array:
-    """Average precision (...) of cumulated counts (..., K); NaN where there are no failures."""
+    """Return the average precision (...) of cumulated counts (..., K); NaN without failures."""
     kept, wrong = levels
     above = _level_above(wrong)
     n_flagged = kept[..., -1:] - _level_above(kept)
@@ -127,5 +127,5 @@ def _level_above(cumulated: Array) -> Array:
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
-    """The quotient of counts, NaN over 0."""
+    """Return the quotient of counts, NaN over 0."""
     return namespace(denominator).where(denominator > 0, numerator / denominator.clip(min=1), np.nan)

@@ -1,4 +1,4 @@
-"""A threshold with a guarantee about the cases to come."""
+"""A threshold with a guarantee for future cases."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class SelectiveThreshold(NamedTuple):
         threshold: Accept a case when its confidence is at least this.
         coverage: Share of the given cases that are accepted, in (0, 1].
         empirical_risk: Error rate of the accepted ones among the given cases, in [0, 1].
-        risk_bound: What the true error rate of accepted cases does not exceed, with probability 1 - delta; at
-            most the target risk.
+        risk_bound: Upper bound on the true error rate of accepted cases, with probability 1 - delta; at most
+            the target risk.
     """
 
     threshold: float
@@ -30,7 +30,7 @@ class SelectiveThreshold(NamedTuple):
 def selective_threshold(
     confidence: ArrayLike, error: ArrayLike, *, target_risk: float, delta: float
 ) -> SelectiveThreshold | None:
-    """Lowest threshold found whose true selective risk is at most the target with probability 1 - delta.
+    """Return the lowest threshold found whose true risk meets the target with probability 1 - delta.
 
     Selection with guaranteed risk: Geifman & El-Yaniv, "Selective Classification for Deep Neural Networks",
     NeurIPS 2017, Algorithm 1. A binary search over the thresholds tests at most ceil(log2(N + 1)) of them.
@@ -38,8 +38,8 @@ def selective_threshold(
     error rate of the accepted cases.
 
     The guarantee holds for cases drawn independently from the *same distribution* as the given ones. It does
-    not survive a shift to another clinic, scanner or disease, and several cases of one patient are not
-    independent. Take validation cases that neither trained the network nor chose the confidence.
+    not hold after a shift to another clinic, scanner or disease, and several cases of one patient are not
+    independent. Use validation cases that were not used to train the network or to choose the confidence.
 
     Args:
         confidence: (N,) finite real numbers, higher = more sure.
@@ -48,8 +48,8 @@ def selective_threshold(
         delta: Probability with which the guarantee may fail, in (0, 1).
 
     Returns:
-        The threshold and what is known about it, or None if none exists: no threshold that was tested has a
-        bound at or below the target. More cases, a higher target or a better confidence can change that.
+        The threshold and its risk bound, or None if no tested threshold has a bound at or below the target.
+        More cases, a higher target or a better confidence can change that.
 
     Raises:
         ValueError: If target_risk or delta is out of range, an error is neither 0 nor 1, and as in
@@ -63,7 +63,7 @@ def selective_threshold(
     ranking = rank_cases(values)
     levels, thresholds = levels_of_ranking(ranking, errors), thresholds_of(ranking, values)
     n_cases, n_levels = len(values), len(thresholds)
-    # From the number of cases, not of thresholds: the latter depends on the draw that is being judged.
+    # From the number of cases, not of thresholds: the latter depends on the sample that is being judged.
     delta_per_test = delta / n_cases.bit_length()
 
     best: SelectiveThreshold | None = None
@@ -82,5 +82,5 @@ def selective_threshold(
 
 
 def _binomial_upper_bound(wrong: int, kept: int, delta: float) -> float:
-    """Largest error rate under which at most `wrong` of `kept` still has probability delta or more."""
+    """Return the largest error rate under which at most `wrong` of `kept` has probability >= delta."""
     return 1.0 if wrong == kept else float(beta.ppf(1 - delta, wrong + 1, kept - wrong))

@@ -1,8 +1,7 @@
 """The metrics for PyTorch-Ignite engines, and so for MONAI's trainers, evaluators and bundles.
 
-Ignite's own `EpochMetric` needs equally many cases on every process and counts those twice that
-`DistributedSampler` repeats to get there. Here the shards may have any size, and with case ids a repeated
-case counts once.
+Ignite's own `EpochMetric` needs shards of equal size, and counts cases twice that `DistributedSampler`
+repeats to equalise them. Here shards may have any size, and with case ids a repeated case counts once.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ def _as_it_is(output: Any) -> Any:
 class RiskCoverageMetric(Metric):
     """Base of the metrics below: collects confidence and error of every case and computes once at the end.
 
-    Works in float64 throughout. `compute` gives the same value on every process, and the one that a single
-    process would give: the shards may differ in size or be empty, and cases with the same id count once.
+    Works in float64 throughout. `compute` returns the same value on every process, equal to that of a single
+    process: shards may differ in size or be empty, and cases with the same id count once.
 
     Args:
-        output_transform: From ``engine.state.output`` to what `update` takes; `ConfidenceAndError` makes it
+        output_transform: From ``engine.state.output`` to the input of `update`; `ConfidenceAndError` makes it
             from logits and labels.
         case_id: Key of the case ids in ``engine.state.batch`` (a dict, or a list of dicts once MONAI has
-            decollated it). Give it, or ids to `update`, when a sampler repeats cases to fill up the last
+            decollated it). Give it, or ids to `update`, when a sampler repeats cases to fill the last
             batches, as `torch.utils.data.DistributedSampler` does.
-        device: Where the cases are kept and the value is computed.
+        device: Device on which cases are kept and the value is computed.
 
     Raises:
         ignite.exceptions.NotComputableError: From `compute`, when no process has seen a case.
@@ -65,7 +64,7 @@ class RiskCoverageMetric(Metric):
     def reset(self) -> None:
         """Forget all cases."""
         # (n, 4): the bits of confidence and error, whether there is a case id, and the id. One integer tensor
-        # is one collective call, whatever a process has seen.
+        # needs one collective call, whatever a process has seen.
         self._cases = torch.empty((0, 4), dtype=torch.int64, device=self._device)
         self._batches: list[Tensor] = []
 
@@ -78,8 +77,8 @@ class RiskCoverageMetric(Metric):
                 are integers or strings.
 
         Raises:
-            ValueError: For another number of items, other shapes, unequal lengths, whole numbers in place of
-                confidences, or ids of another type.
+            ValueError: For another number of items, other shapes, unequal lengths, integers as confidences,
+                or ids of another type.
         """
         if not isinstance(output, Sequence) or len(output) not in (2, 3):
             raise ValueError(
@@ -100,7 +99,7 @@ class RiskCoverageMetric(Metric):
 
     @torch.no_grad()
     def iteration_completed(self, engine: Engine) -> None:
-        """Add the batch that the engine has just worked on."""
+        """Add the batch that the engine has just processed."""
         if self._case_id is None:
             super().iteration_completed(engine)
             return
@@ -112,7 +111,7 @@ class RiskCoverageMetric(Metric):
         self.update((*output, ids))
 
     def compute(self) -> float:
-        """The metric over the cases of all processes."""
+        """Return the metric over the cases of all processes."""
         cases = _gather(self._merged())
         if len(cases) == 0:
             raise NotComputableError(
@@ -123,12 +122,12 @@ class RiskCoverageMetric(Metric):
         return self._value(*check_cases(confidence.view(torch.float64), error.view(torch.float64)))
 
     def state_dict(self) -> Any:
-        """The cases of every process, to go on from after an interruption."""
+        """Return the cases of every process, from which an interrupted run is resumed."""
         self._merged()
         return super().state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Put the cases of `state_dict` in the place of those seen so far."""
+        """Replace the cases seen so far by those of `state_dict`."""
         self._batches = []
         super().load_state_dict(state_dict)
 
@@ -172,8 +171,8 @@ class EAUGRC(RiskCoverageMetric):
 class FailureAUROC(RiskCoverageMetric):
     """AUROC of finding the wrong predictions by low confidence; see `monai_sf.metrics.failure_auroc`.
 
-    Higher = better. Where all cases are correct or all are wrong it is not defined, and `compute` warns and
-    gives NaN, so that a training run outlives an epoch without errors.
+    Higher = better. Where all cases are correct or all are wrong it is undefined, and `compute` warns and
+    returns NaN, so that an epoch without errors does not end the training.
     """
 
     _of_levels = staticmethod(failure_auroc_of)
@@ -193,19 +192,19 @@ class FailureAUROC(RiskCoverageMetric):
 class ConfidenceAndError:
     """An `output_transform`: from network outputs and labels to (confidence, error).
 
-    Takes the engine's output as a dict, as the list of dicts that MONAI makes of it, or as Ignite's
+    Takes the engine's output as a dict, as a list of dicts (decollated by MONAI), or as Ignite's
     ``(logits, labels)``.
 
     Args:
         csf: Abbreviation of the confidence scoring function, a key of `monai_sf.scores.CSFS`.
-        logits: Key of the class logits (n, C); or of the one logit (n, 1) or (n,) of a binary classifier, how
-            much speaks for class 1.
+        logits: Key of the class logits (n, C); or of the single logit (n, 1) or (n,) of a binary classifier,
+            that of class 1.
         label: Key of the true class (n,) or (n, 1), 0..C-1. Other arrays that the CSF needs are looked up
-            under the names that `CSFS` has for them.
+            under their names in `CSFS`.
 
     Raises:
-        ValueError: If csf is unknown. When called: for labels that are no class of the logits, and for
-            classes, decisions or probabilities in the place of logits, as far as that can be told.
+        ValueError: If csf is unknown. When called: for labels that are not a class of the logits, and for
+            classes, decisions or probabilities in place of logits, as far as that can be detected.
     """
 
     def __init__(self, csf: str = "MSR", *, logits: str = "pred", label: str = "label") -> None:
@@ -216,7 +215,7 @@ class ConfidenceAndError:
         self._before: Tensor | None = None
 
     def __call__(self, output: Any) -> tuple[Tensor, Tensor]:
-        """Confidence (n,) float64 and error (n,) bool of a batch."""
+        """Return confidence (n,) float64 and error (n,) bool of a batch."""
         csf = CSFS[self._csf]
         if isinstance(output, tuple):
             output = {self._logits: output[0], self._label: output[1]}
@@ -236,7 +235,7 @@ class ConfidenceAndError:
         kind, wide = kind_of(logits), logits.double()
         if logits.ndim != 2 or wide.shape[1] < (1 if binary else 2):
             raise ValueError(f"{self._logits} must be logits (n, C), got shape {tuple(logits.shape)}")
-        # A batch of one tells little, so the cases before it are looked at too.
+        # A batch of one tells little, so earlier cases are considered too.
         rows = wide
         if self._before is not None and self._before.shape[1:] == wide.shape[1:]:
             rows = torch.cat([self._before.to(wide.device), wide])
@@ -301,15 +300,15 @@ def _id_of(value: Any) -> int:
 
 
 def _id_of_name(name: str) -> int:
-    """64 bits of a hash: among a million names any two share them with a probability of 3e-8."""
+    """Return 64 bits of a hash: among a million names, a collision has a probability of 3e-8."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def _gather(cases: Tensor) -> Tensor:
-    """The rows of all processes, of which each may have another number."""
+    """Return the rows of all processes, whose numbers may differ."""
     if idist.get_world_size() == 1:
         return cases
-    # Not MONAI's evenly_divisible_all_gather, whose import takes seconds that every user would pay.
+    # Not MONAI's evenly_divisible_all_gather, whose import would cost every user seconds.
     n_rows = cast(Tensor, idist.all_gather(torch.tensor([len(cases)], device=cases.device))).tolist()
     longest = max(n_rows)
     if longest == 0:

@@ -1,4 +1,4 @@
-"""Operating points: what a clinic gets when it sets a threshold on the confidence."""
+"""Operating points: coverage and risk at a threshold on the confidence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monai_sf.metrics.curve import Levels, levels_of_ranking, rank_cases, thresh
 
 
 class OperatingPoint(NamedTuple):
-    """A threshold and what it does to the given cases.
+    """A threshold and its effect on the given cases.
 
     Attributes:
         threshold: Lowest confidence that is accepted; infinity when nothing is.
@@ -24,10 +24,10 @@ class OperatingPoint(NamedTuple):
 
 
 def risk_at_coverage(confidence: ArrayLike, error: ArrayLike, *, coverage: float) -> OperatingPoint:
-    """Selective risk when at least this share of the cases is to be accepted.
+    """Return the selective risk when at least this share of the cases is accepted.
 
-    The threshold is the highest one that accepts enough cases. Ties can make it accept more, so the coverage
-    that it really has is returned with it.
+    The threshold is the highest one that accepts enough cases. Ties can make it accept more, so its actual
+    coverage is returned with it.
 
     Args:
         confidence: (N,) finite real numbers, higher = more sure.
@@ -48,9 +48,9 @@ def risk_at_coverage(confidence: ArrayLike, error: ArrayLike, *, coverage: float
 
 
 def coverage_at_risk(confidence: ArrayLike, error: ArrayLike, *, risk: float) -> OperatingPoint:
-    """Largest coverage whose selective risk on these cases is at most the given one.
+    """Return the largest coverage whose selective risk on these cases is at most the given one.
 
-    It is a statement about the given cases only; `selective_threshold` gives one about the cases to come.
+    This holds for the given cases only; `selective_threshold` gives a guarantee for future ones.
 
     Args:
         confidence: (N,) finite real numbers, higher = more sure.
@@ -71,13 +71,13 @@ def coverage_at_risk(confidence: ArrayLike, error: ArrayLike, *, risk: float) ->
 
 
 def risk_at_coverage_of(levels: Levels, *, coverage: float) -> Array:
-    """Selective risk (...) of cumulated counts (..., K)."""
+    """Return the selective risk (...) of cumulated counts (..., K)."""
     level = _level_at_coverage(levels, coverage)
     return pick(levels.wrong, level) / pick(levels.kept, level)
 
 
 def coverage_at_risk_of(levels: Levels, *, risk: float) -> Array:
-    """Coverage (...) of cumulated counts (..., K); 0 where no level qualifies."""
+    """Return the coverage (...) of cumulated counts (..., K); 0 where no level qualifies."""
     level = _last_level_at_risk(levels, risk)
     return pick(levels.kept, level.clip(min=0)) * (level >= 0) / levels.kept[..., -1]
 
@@ -89,12 +89,12 @@ def _level_at_coverage(levels: Levels, coverage: float) -> Array:
 
 
 def _last_level_at_risk(levels: Levels, risk: float) -> Array:
-    """Index (...) of the lowest level whose selective risk is at most `risk`, -1 where there is none."""
+    """Return the index (...) of the lowest level whose selective risk is at most `risk`, -1 without one."""
     if not 0 <= risk <= 1:
         raise ValueError(f"risk must lie in [0, 1], got {risk}")
     kept, wrong = levels
     qualifies = (kept > 0) & (wrong / kept.clip(min=1) <= risk)
-    # How many levels have this one or another that qualifies at or below them.
+    # For each level: whether it or a lower one qualifies; their number is the index plus one.
     return namespace(kept).flip(qualifies, (-1,)).cumsum(-1).clip(max=1).sum(-1) - 1
 
 

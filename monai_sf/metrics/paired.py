@@ -1,10 +1,10 @@
 """Paired bootstrap over groups: is one confidence better than another on the same patients?
 
 Both are judged on the *same* resampled patients, so that what makes a resample easy or hard for both cancels
-in the difference. Each group (patient) is drawn independently, Poisson(1) times in a resample, from a stream
-of random numbers of its own that its id starts, in canonical spelling (`monai_sf.vocabulary.ids`). That is
-the bootstrap with a random number of draws (Hanley & MacGibbon, "Creating non-parametric bootstrap samples
-using Poisson frequencies", Comput. Methods Programs Biomed. 2006). Why so: a patient then is drawn equally
+in the difference. Each group (patient) is drawn independently, Poisson(1) times per resample, from its own
+stream of random numbers, seeded by its id in canonical spelling (`monai_sf.vocabulary.ids`). This is the
+bootstrap with a random number of draws (Hanley & MacGibbon, "Creating non-parametric bootstrap samples using
+Poisson frequencies", Comput. Methods Programs Biomed. 2006). The reason: a patient is then drawn equally
 often wherever it occurs - in the image with and without corruption, in the runs of all methods and seeds, in
 two overlapping test sets, however its id is spelled there - although no two of these are ever in memory
 together.
@@ -45,7 +45,7 @@ class Difference(NamedTuple):
         estimate: On all cases, in the metric's unit.
         low: Lower end of the percentile interval; NaN where there is none.
         high: Upper end; NaN where there is none.
-        p_value: Two-sided, in [2 / (resamples + 1), 1]; below 1 - level where the interval leaves out 0. NaN
+        p_value: Two-sided, in [2 / (resamples + 1), 1]; below 1 - level where the interval excludes 0. NaN
             where there is no interval.
     """
 
@@ -65,25 +65,25 @@ def paired_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Difference:
-    """Difference of a metric between two confidences on the same cases, by resampling groups.
+    """Estimate the difference of a metric between two confidences on the same cases, by resampling groups.
 
     Args:
         metric: As for `bootstrap_ci`.
-        first: Confidence (N,) and error (N,), which may be those of another prediction than the second's.
-        second: The same of the other, case by case.
+        first: Confidence (N,) and error (N,); its predictions may differ from the second's.
+        second: The same of the other, for the same cases.
         groups: (N,) names or numbers, as for `bootstrap_ci`; cases of one group are drawn together. By
-            default each case is one.
-        n_resamples: How many resamples to draw; no p-value is smaller than 2 / (n_resamples + 1).
-        level: Probability that the interval is to have, in (0, 1).
+            default each case is its own group.
+        n_resamples: Number of resamples; no p-value is smaller than 2 / (n_resamples + 1).
+        level: Nominal coverage of the interval, in (0, 1).
         seed: Of the draws.
 
     Returns:
-        The difference, first minus second. Resamples in which the metric is not defined are left out. With a
-            single group there is neither interval nor p-value: they are NaN.
+        The difference, first minus second. Resamples in which the metric is undefined are left out. With a
+            single group, interval and p-value are NaN.
 
     Raises:
-        ValueError: If the two have another number of cases, a placeholder such as "anonymous" is the group of
-            most of them, an argument is out of range, the metric is not defined in any resample, and as in
+        ValueError: If the two differ in the number of cases, a placeholder such as "anonymous" is the group
+            of most of them, an argument is out of range, the metric is undefined in every resample, and as in
             `risk_coverage_curve`.
     """
     of_levels = _metric_of_levels(metric)
@@ -91,7 +91,7 @@ def paired_bootstrap(
     n_cases = len(pairs[0][0])
     if len(pairs[1][0]) != n_cases:
         raise ValueError(
-            f"first and second must be the same cases, got {n_cases} and {len(pairs[1][0])} of them"
+            f"first and second must hold the same cases, got {n_cases} and {len(pairs[1][0])} of them"
         )
     if _base(metric) in _NEEDS_BINARY:
         for _, error in pairs:
@@ -107,7 +107,7 @@ def paired_bootstrap(
 
 
 def group_counts(names: Sequence[Any] | NumpyArray, n_resamples: int, seed: int) -> NDArray[np.uint8]:
-    """How often each group is drawn in each resample; a group's numbers depend on its name and the seed only.
+    """Draw how often each group is in each resample; a group's counts depend on its name and the seed only.
 
     Args:
         names: (G,) distinct ids of groups in canonical spelling, at least two.
@@ -140,7 +140,7 @@ def resampled_values(
     counts: NDArray[np.uint8],
     group_of_case: NumpyArray,
 ) -> NDArray[np.float64]:
-    """A metric in every resample.
+    """Return a metric in every resample.
 
     Args:
         of_levels: The metric of cumulated counts (..., K), such as `monai_sf.metrics.areas.aurc_of`.
@@ -150,7 +150,7 @@ def resampled_values(
         group_of_case: (N,) index of each case's group in 0..G-1.
 
     Returns:
-        (R,) values, NaN where the metric is not defined or nobody was drawn.
+        (R,) values, NaN where the metric is undefined or no group was drawn.
     """
     values, errors = check_cases(confidence, error)
     order, ends = (_on_cpu(part) for part in rank_cases(values))
@@ -165,7 +165,7 @@ def resampled_values(
     for start in range(0, len(drawn), block):
         rows = drawn[start : start + block]
         of_case = counts[rows].take(ranked_group, axis=1)
-        # NumPy cumulates integers eight times as fast as floats, which wait for each addition.
+        # NumPy cumulates integers eight times as fast as floats, whose additions wait for each other.
         kept = of_case.cumsum(axis=1, dtype=np.int64)
         if len(ends) < len(order):
             kept = kept.take(ends, axis=1)
@@ -180,7 +180,7 @@ def resampled_values(
 
 
 def difference_of(estimate: float, resampled: NDArray[np.float64], level: float = 0.95) -> Difference:
-    """Interval and p-value of a difference from its resampled values (R,), of which NaN are left out.
+    """Return interval and p-value of a difference from its resampled values (R,), leaving out NaN.
 
     Raises:
         ValueError: If level is out of range or every resampled value is NaN.
@@ -193,18 +193,18 @@ def difference_of(estimate: float, resampled: NDArray[np.float64], level: float 
     tail = (1 - level) / 2
     low, high = np.quantile(defined, (tail, 1 - tail))
     rarer = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    # One is added since the data are one of the possible samples: a p-value is never 0.
+    # One is added since the data are themselves a possible sample: a p-value is never 0.
     p_value = min(1.0, 2 * (rarer + 1) / (len(defined) + 1))
     return Difference(estimate, float(low), float(high), p_value)
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """P-values adjusted so that the probability of any false positive in the family stays below the level.
+    """Adjust p-values to bound the probability of any false positive in the family (Holm's correction).
 
     Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 1979.
 
     Args:
-        p_values: (n,) in [0, 1]; NaN for a comparison that was not made, which the family does not count.
+        p_values: (n,) in [0, 1]; NaN for a comparison that was not made, which the family does not include.
 
     Returns:
         (n,) adjusted, at least as large; NaN where the input is.

@@ -1,4 +1,4 @@
-"""Every metric of the curve from one sort, for one confidence or a whole table of them."""
+"""All metrics of the curve from one sort, for one confidence or a whole table of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ValueT = TypeVar("_ValueT", float, Tensor, NumpyArray)
 class RiskCoverageMetrics(Generic[_ValueT]):
     """All metrics of one confidence (floats) or of B confidences ((B,) float64 each).
 
-    What is not defined is NaN here, so that one row of a table does not spoil the others: the three failure
+    Undefined metrics are NaN here, so that one row of a table does not spoil the others: the three failure
     metrics where all cases are correct or all are wrong (the average precision only where all are correct),
     or where an error is neither 0 nor 1.
 
@@ -47,7 +47,7 @@ class RiskCoverageMetrics(Generic[_ValueT]):
 
 
 def risk_coverage_metrics(confidence: ArrayLike, error: ArrayLike) -> RiskCoverageMetrics[float]:
-    """Every metric of the curve from one sort.
+    """Return every metric of the curve from one sort.
 
     Args:
         confidence: (N,) finite real numbers, higher = more sure.
@@ -69,7 +69,7 @@ def risk_coverage_table(confidence: NumpyArray, error: ArrayLike) -> RiskCoverag
 def risk_coverage_table(
     confidence: ArrayLike, error: ArrayLike
 ) -> RiskCoverageMetrics[Tensor] | RiskCoverageMetrics[NumpyArray]:
-    """Every metric of B confidences over the same N cases, one sort each.
+    """Return every metric of B confidences over the same N cases, one sort each.
 
     Args:
         confidence: (B, N) finite real numbers, higher = more sure.
@@ -89,7 +89,7 @@ def risk_coverage_table(
     if errors.ndim == 2 and len(errors) != len(rows):
         raise ValueError(f"error must have one row for each confidence, got {len(errors)} and {len(rows)}")
     check_lengths(rows.shape[1], errors.shape[-1])
-    # Row by row: a row's own arrays are then all the memory it takes, and sorting dominates anyway.
+    # Row by row: it needs memory for one row's arrays only, and sorting dominates anyway.
     values = [_metrics(row, errors if errors.ndim == 1 else errors[i]) for i, row in enumerate(rows)]
     if isinstance(confidence, Tensor):
         columns = torch.as_tensor(np.array(values)) if isinstance(rows, np.ndarray) else _stack(values)
