@@ -18,6 +18,7 @@ from monai_sf.files import refuse_unwritable, write_text
 from monai_sf.report import plots, words
 from monai_sf.report.folders import LeftOut, load_runs
 from monai_sf.report.linker import link
+from monai_sf.report.notes import Note
 from monai_sf.report.packing import Packer, script_json
 from monai_sf.report.payload import document
 from monai_sf.report.privacy import Privacy, cleaned
@@ -123,10 +124,11 @@ def build_report(
         "thumbnail_size": thumbnail_size, "anonymous": anonymous, "seed": seed,
         "columns": "by default" if columns is None else ", ".join(columns),
     }  # fmt: skip
+    texts = [*left_out.notes, *hide.note([run.results for run in runs])]
     content = document(
         runs, packer, sheets,
         max_images=max_images, hide=hide, coverage=coverage, seed=seed, settings=settings,
-        notes=[*left_out.notes, *hide.note([run.results for run in runs])],
+        notes=[Note("report", text) for text in texts],
     )  # fmt: skip
     first = runs[0].results.run
     html = _render(

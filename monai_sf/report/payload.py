@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from monai_sf.report import words
 from monai_sf.report.concepts import concepts
 from monai_sf.report.disagreement import missed_and_caught
+from monai_sf.report.notes import Note
 from monai_sf.report.packing import Packer
 from monai_sf.report.privacy import Privacy
 from monai_sf.report.provenance import provenance
@@ -40,7 +41,7 @@ def document(
     coverage: int,
     seed: int,
     settings: Mapping[str, Any],
-    notes: Sequence[str],
+    notes: Sequence[Note],
 ) -> dict[str, Any]:
     """What the page shows, for ``script_json``; arrays go to ``packer``, pictures to ``sheets``."""
     first = runs[0].results.run
@@ -63,7 +64,7 @@ def document(
             "values": [[None if math.isnan(v) else float(v) for v in row] for row in table.to_numpy()],
         },
         "studies": study_table(runs),
-        "notes": list(notes),
+        "notes": [note._asdict() for note in notes],
         "runs": [
             _run(run, packer, sheets, budget, hide, seed) for run, budget in zip(runs, budgets, strict=True)
         ],
@@ -97,7 +98,7 @@ def _run(
                 "description": words.set_description(s, description),
                 "kind": s.kind,
                 "domain": words.domain_title(s, description),
-                "corruption": s.corruption and words.plain(s.corruption),
+                "corruption": s.corruption,
                 "severity": s.severity,
                 "count": len(s),
             }
@@ -105,7 +106,7 @@ def _run(
         ],
         "csfs": [_csf(run, name, packer) for name in run.csfs],
         "missed": _missed(run, packer),
-        "notes": list(run.notes),
+        "notes": [note._asdict() for note in run.notes],
         "concepts": concepts(run, seed, hide),
         "sweep": sweep(run, packer, sheets, seed, max_images > 0, name_of),
         "cases": {

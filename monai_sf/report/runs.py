@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from monai_sf.metrics import aurc, bootstrap_ci, risk_coverage_curve
 from monai_sf.report import working_points
 from monai_sf.report.embedding import MIN_CASES, embed
+from monai_sf.report.notes import Note
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
 from monai_sf.report.words import GROUPS
 from monai_sf.results import Results, ResultsError, TestSet
@@ -67,7 +68,7 @@ class Run:
             kind, and at last all of its cases, are worth, see ``working_points.effective_sizes``.
         sample: the cases shown one by one; ``test_set`` counts in ``sets``.
         embedding: (m, 3) float32 of the sample, NaN where a case has no usable features; None without.
-        notes: what is missing, in words for the page.
+        notes: what is missing.
     """
 
     results: Results
@@ -78,7 +79,7 @@ class Run:
     effective: Mapping[tuple[str, str], Float]
     sample: Sample
     embedding: NDArray[np.float32] | None
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     def sampled(self, csf: str) -> Detection:
         """Confidence, prediction and error of the sampled cases."""
@@ -134,9 +135,14 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
         for c in csfs
     }
     sample = sample_cases([_outcome(results, s, csfs, judged) for s in sets], max_points, seed)
-    notes = [*_missing(results, sets, judged), *_told(sets, groups)]
+    numbers = [*_missing(results, sets, judged), *_told(sets, groups)]
     embedding, problems = _embedding(sets, sample, seed, cache)
-    return Run(results, sets, csfs, levels, judged, effective, sample, embedding, (*notes, *problems))
+    notes = (
+        *(Note("numbers", text) for text in numbers),
+        *(Note("pictures", text) for text in _without_images(sets)),
+        *(Note("map", text) for text in problems),
+    )
+    return Run(results, sets, csfs, levels, judged, effective, sample, embedding, notes)
 
 
 def _name(results: Results) -> str:
@@ -233,11 +239,13 @@ def _missing(
         notes.append(f"All cases are of one class ({only}): mistakes in the other direction cannot show.")
     if not any(j.detection.error.any() for j in judged.values()):
         notes.append("The classifier made no mistake on any case, so there is no failure to show.")
-    without = [s.name for s in sets if "images" not in s.arrays]
-    if without:
-        which = "the test sets" if len(without) == len(sets) else ", ".join(without)
-        notes.append(f"No images are stored for {which}: cases are shown without pictures.")
     return notes
+
+
+def _without_images(sets: tuple[TestSet, ...]) -> list[str]:
+    without = [s.name for s in sets if "images" not in s.arrays]
+    which = "the test sets" if len(without) == len(sets) else ", ".join(without)
+    return [f"No images are stored for {which}: cases are shown without pictures."] if without else []
 
 
 def _embedding(

@@ -3,6 +3,9 @@
 import pytest
 from pages import settle
 
+from monai_sf.report import build_report
+from monai_sf.results import Results
+
 pytestmark = pytest.mark.browser
 
 DRAWN = """
@@ -181,3 +184,14 @@ def test_typical_images_lead_to_the_map(report, open_page):
     for value in page.locator("#concept-column option").evaluate_all("o => o.map(e => e.value)"):
         page.select_option("#concept-column", value)
     watched.check()
+
+
+def test_the_map_says_why_it_is_missing_and_nothing_else(make_run, open_page, tmp_path):
+    run = make_run(n=12, width=0, corruptions=())
+    named = {**run.run, "class_names": ["Nottingham map", "malignant"]}
+    run = Results(named, run.cases.assign(label=0), run.test_sets)
+    page = open_page(build_report(run, tmp_path / "r.html")).page
+    assert "All cases are of one class (Nottingham map)" in page.locator("#notes").inner_text()
+    assert page.locator("#latent-text").inner_text() == (
+        "No features are stored, so there is no map of the latent space."
+    )

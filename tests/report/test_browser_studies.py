@@ -191,3 +191,13 @@ def test_disagreement_sides_are_caught_by_the_other_score(report, browser_runs, 
     assert 0 < shown < sum(counts)
     assert sum(counts) > 0
     watched.check()
+
+
+def test_corruptions_that_are_called_the_same_stay_two(make_run, open_page, tmp_path):
+    run = make_run(n=20, corruptions=("gaussian_noise", "gaussian-noise"))
+    watched = open_page(build_report(run, tmp_path / "r.html"))
+    for table in ("#cards [data-kind=corruption] .breakdown", "#sweep-grid"):
+        rows = watched.page.locator(f"{table} tbody tr")
+        assert rows.locator("th").all_inner_texts() == ["gaussian noise"] * 2
+        assert [row.locator("td").count() for row in rows.all()] == [2 if "cards" in table else 3] * 2
+    watched.check()

@@ -176,7 +176,7 @@ def test_thumbnails_beyond_the_budget_are_left_out_failures_first(make_run, tmp_
 
 def notes(results, tmp_path, **options):
     data, _ = read(build_report(results, tmp_path / "r.html", **options))
-    return data["runs"][0], " ".join(data["runs"][0]["notes"])
+    return data["runs"][0], " ".join(note["text"] for note in data["runs"][0]["notes"])
 
 
 def test_without_features(make_run, tmp_path):
@@ -307,15 +307,17 @@ def test_unfinished_runs_are_named_and_the_rest_is_shown(started, tmp_path):
     data, _ = read(build_report(started, tmp_path / "r.html"))
     assert [run["study"] for run in data["runs"]] == ["iid"]
     assert data["notes"] == [
-        f"Left out: {name}, because its evaluation has not finished." for name in ("b-trained", "c-killed")
+        {"about": "report", "text": f"Left out: {name}, because its evaluation has not finished."}
+        for name in ("b-trained", "c-killed")
     ]
     data, _ = read(build_report(started / "a-done", tmp_path / "r.html"))
     assert data["notes"] == []
     (started / "c-killed" / "results" / "run.json").write_text("{")
     data, html = read(build_report(started, tmp_path / "r.html"))
-    assert data["notes"][1].startswith("Left out: c-killed, because its results cannot be read: run.json ")
+    said = "Left out: c-killed, because its results cannot be read: run.json "
+    assert data["notes"][1]["text"].startswith(said)
     data, html = read(build_report(started, tmp_path / "r.html", anonymous=True))
-    assert data["notes"][1] == "Left out: a run, because its results cannot be read."
+    assert data["notes"][1]["text"] == "Left out: a run, because its results cannot be read."
     assert "c-killed" not in html
 
 

@@ -26,7 +26,7 @@ def test_the_spelling_of_a_patient_does_not_matter_and_is_told_without_an_id(run
     patient = np.arange(len(run.cases)) // 3
     spelled = [(p, f"{p:03d}", f"{p}.0")[i % 3] for i, p in enumerate(patient)]
     assert intervals(with_groups(run, spelled)) == intervals(with_groups(run, patient))
-    notes = evaluate(with_groups(run, spelled), 10, 0, None).notes
+    notes = [note.text for note in evaluate(with_groups(run, spelled), 10, 0, None).notes]
     assert "groups (patients) are spelled in more than one way and count as one each." in " ".join(notes)
     assert "003" not in " ".join(notes)
 
@@ -35,7 +35,7 @@ def test_unknown_patients_are_not_one(run):
     alone = Results(run.run, run.cases.drop(columns="group", errors="ignore"), run.test_sets)
     unknown = with_groups(run, [None, "unknown", np.nan, ""] * (len(run.cases) // 4))
     judged, notes = evaluate(unknown, 10, 0, None).judged, evaluate(unknown, 10, 0, None).notes
-    assert any("cases have no group (patient): each is one of its own." in note for note in notes)
+    assert any("cases have no group (patient): each is one of its own." in note.text for note in notes)
     for at, expected in evaluate(alone, 10, 0, None).judged.items():
         assert judged[at].aurc_interval == expected.aurc_interval
         np.testing.assert_array_equal(judged[at].effective, expected.effective)
@@ -46,7 +46,7 @@ def test_one_patient_has_no_interval_and_the_page_says_so(run):
     assert {judged.aurc_interval for judged in found.judged.values()} == {None}
     assert not any(judged.effective.any() for judged in found.judged.values())
     assert not any(sizes.any() for sizes in found.effective.values())
-    assert any("All cases are of one group (patient) in iid" in note for note in found.notes)
+    assert any("All cases are of one group (patient) in iid" in note.text for note in found.notes)
 
 
 def test_a_placeholder_is_refused(run):

@@ -63,7 +63,7 @@ def test_a_second_set_of_ordinary_cases_is_no_severity(make_run):
     assert [found.sets[i].name for i in sweep(found, Packer(), Sheets(16), 0, True, str)["sets"]] == [
         "iid", "corruption-gaussian_noise-1", "corruption-gaussian_noise-5",
     ]  # fmt: skip
-    assert any("working point is set on iid" in note for note in found.notes)
+    assert any("working point is set on iid" in note.text for note in found.notes)
 
 
 def test_typical_points_are_nearest_to_the_centres_of_their_clusters():

@@ -133,7 +133,7 @@ export function latentMap(page, plot) {
         + `shown one by one: ${points.parts.map(([name, shown, total]) => `${number(shown)} of ${number(total)} ${name}`).join(", ")}.`
         + `${points.images < points.count ? ` ${number(points.images)} of them have a picture${points.images ? ": wrong answers first, the others spread evenly" : ""}.` : ""}`
         + `${place < points.count ? ` ${number(place)} of them have a place on the map.` : ""}`)]
-      : notes.find((note) => note.includes("map")) || "There is no map of the latent space for this run.");
+      : notes.filter(({ about }) => about === "map").map(({ text }) => text).join(" ") || "There is no map of the latent space for this run.");
   };
 
   const pins = () => {

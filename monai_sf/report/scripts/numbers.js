@@ -21,16 +21,13 @@ export function interval(p, n) {
   return [Math.max(0, (middle - half) / scale), Math.min(1, (middle + half) / scale)];
 }
 
+/** How many of 100 trusted cases are silent failures: in words, in digits, and the verb that goes with it. */
 export function ofHundred(silent, trusted) {
   const share = (100 * silent) / trusted;
-  if (silent === 0) return "none";
-  if (share < 0.5) return "fewer than 1";
-  return String(Math.round(share));
-}
-
-/** The same where there is room for a number only. */
-export function ofHundredShort(silent, trusted) {
-  return { none: "0", "fewer than 1": "< 1" }[ofHundred(silent, trusted)] || ofHundred(silent, trusted);
+  if (silent === 0) return { words: "none", digits: "0", verb: "were" };
+  if (share < 0.5) return { words: "fewer than 1", digits: "< 1", verb: "was" };
+  const many = Math.round(share);
+  return { words: String(many), digits: String(many), verb: many === 1 ? "was" : "were" };
 }
 
 /** exp(value) as per cent, with as many nines as it takes to tell it from 100 %. */

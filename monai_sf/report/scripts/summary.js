@@ -2,7 +2,7 @@
 
 import { ALL_CASES, groupsOf, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
-import { interval, listed, number, ofHundred, ofHundredShort, percent, rangeText } from "./numbers.js";
+import { interval, listed, number, ofHundred, percent, rangeText } from "./numbers.js";
 
 /** Share of silent failures from which a cell of the breakdown is as dark as it gets. */
 const MOST_SHADED = 0.5;
@@ -34,20 +34,21 @@ function fate(sum) {
 function breakdown(page, sets) {
   const { state } = page;
   const run = state.currentRun;
-  const rows = [...new Set(sets.map((i) => run.sets[i].corruption ? run.sets[i].domain : run.sets[i].title))];
+  const rowOf = (set) => set.corruption ?? set.name;
+  const rows = [...new Map(sets.map((i) => [rowOf(run.sets[i]), run.sets[i].corruption ? run.sets[i].domain : run.sets[i].title]))];
   const columns = [...new Set(sets.map((i) => run.sets[i].severity))].sort((a, b) => a - b);
   if (sets.length < 2) return null;
   const cell = (row, severity) => {
-    const found = sets.find((i) => run.sets[i].severity === severity && row === (run.sets[i].corruption ? run.sets[i].domain : run.sets[i].title));
+    const found = sets.find((i) => run.sets[i].severity === severity && rowOf(run.sets[i]) === row);
     if (found === undefined) return el("td", {}, "");
     const { silent, trusted } = tally(state.currentCsf, run, [found], state.step);
     return el("td", { style: `--t:${trusted ? Math.min(silent / trusted / MOST_SHADED, 1).toFixed(3) : 0}`, title: `${number(silent)} of ${number(trusted)}` },
-      trusted ? ofHundredShort(silent, trusted) : "–");
+      trusted ? ofHundred(silent, trusted).digits : "–");
   };
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Wrong of 100 sure, by test set" }, el("table", { class: "breakdown" },
     el("caption", {}, "Wrong of 100 the system was sure of"),
     columns.some(Boolean) ? el("thead", {}, el("tr", {}, el("th", {}, "severity"), columns.map((s) => el("th", { scope: "col" }, String(s))))) : null,
-    el("tbody", {}, rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row), columns.map((s) => cell(row, s)))))));
+    el("tbody", {}, rows.map(([row, title]) => el("tr", {}, el("th", { scope: "row" }, title), columns.map((s) => cell(row, s)))))));
 }
 
 function groupCard(page, kind, sets) {
@@ -61,10 +62,10 @@ function groupCard(page, kind, sets) {
   const whole = interval(right, state.currentCsf.effective[kind][ALL_CASES]);
   const handed = sum.count - sum.trusted;
   const caught = sum.errors - sum.silent;
-  const many = sum.trusted ? ofHundred(sum.silent, sum.trusted) : null;
+  const many = ofHundred(sum.silent, sum.trusted);
   const headline = sum.trusted
     ? el("p", { class: "headline" }, "Of 100 cases the system was sure of, ",
-      el("strong", {}, many), ["1", "fewer than 1"].includes(many) ? " was wrong." : " were wrong.")
+      el("strong", {}, many.words), ` ${many.verb} wrong.`)
     : el("p", { class: "headline" }, "The system was sure of none of these cases.");
   return el("article", { class: "group-card", "data-kind": kind },
     el("h3", {}, title),
@@ -98,8 +99,9 @@ const rateOf = ({ silent, trusted }) => (trusted ? silent / trusted : 0);
 /** What the tiles say, in one sentence: is it worse anywhere than on the ordinary cases? */
 function answerOf(page, tiles) {
   const { state } = page;
-  const text = ({ sum }) => ofHundredShort(sum.silent, sum.trusted);
-  const told = (tile) => [el("strong", {}, text(tile)), text(tile) === "1" ? " was wrong" : " were wrong"];
+  const many = ({ sum }) => ofHundred(sum.silent, sum.trusted);
+  const text = (tile) => many(tile).digits;
+  const told = (tile) => [el("strong", {}, text(tile)), ` ${many(tile).verb} wrong`];
   const sure = tiles.filter(({ sum }) => sum.trusted);
   const [ordinary] = sure.filter(({ kind }) => kind === "iid");
   const others = sure.filter((tile) => tile !== ordinary);
@@ -144,7 +146,7 @@ function drawOverview(page) {
     return el("button", { type: "button", class: "tile", "data-kind": kind, "aria-pressed": String(run.study === state.currentRun.study),
       title: `${rangeText(range)}; ${number(sum.silent)} of ${number(sum.trusted)}`,
       onclick: () => state.goTo(index) },
-    el("strong", {}, sum.trusted ? ofHundredShort(sum.silent, sum.trusted) : "–"),
+    el("strong", {}, sum.trusted ? ofHundred(sum.silent, sum.trusted).digits : "–"),
     el("span", {}, data.groups[kind][0], own ? el("span", { class: "quiet" }, run.studyTitle) : null),
     el("span", { class: "bar", style: `width:${(100 * rateOf(sum)) / most}%`, "aria-hidden": "true" }));
   })));
@@ -159,7 +161,7 @@ export function setUpSummary(page) {
     fill("study-text", run.description ? [el("b", {}, run.studyTitle), `: ${run.description}`] : "");
     byId("study-text").hidden = !run.description;
     const notes = [...page.data.notes, ...run.notes];
-    fill("notes", notes.map((note) => el("li", {}, note)));
+    fill("notes", notes.map(({ text }) => el("li", {}, text)));
     byId("notes-box").hidden = !notes.length;
   });
 }

@@ -34,20 +34,21 @@ export function setUpSweep(page, plot) {
       el("span", { class: "quiet" }, sure));
   };
 
-  const kinds = (run) => [...new Set(run.sweep.sets.map((s) => run.sets[s].corruption).filter(Boolean))];
+  /** Corruptions and what they are called. */
+  const kinds = (run) => [...new Map(run.sweep.sets.map((s) => run.sets[s]).filter((set) => set.corruption).map((set) => [set.corruption, set.domain]))];
 
   const drawGrid = () => {
     const run = state.currentRun;
     byId("sweep").hidden = !run.sweep;
     if (!run.sweep) return;
     const image = Number(caseChooser.value);
-    const rows = kinds(run).map((kind) => [kind, series(run, kind)]);
+    const rows = kinds(run).map(([kind, title]) => [title, series(run, kind)]);
     const severities = Math.max(...rows.map(([, cells]) => cells.length));
     fill("sweep-grid", el("table", {},
       el("caption", {}, `This image is ${run.classes[run.sweep.label[image]]}. Under each picture: what it was called and the confidence of ${state.currentCsf.name}.`),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Disturbance"),
         Array.from({ length: severities }, (_, s) => el("th", { scope: "col" }, s ? `severity ${rows[0][1][s]?.[0].severity ?? s}` : "clean")))),
-      el("tbody", {}, rows.map(([kind, cells]) => el("tr", {}, el("th", { scope: "row" }, kind), cells.map((c) => cell(run, image, c)))))));
+      el("tbody", {}, rows.map(([title, cells]) => el("tr", {}, el("th", { scope: "row" }, title), cells.map((c) => cell(run, image, c)))))));
   };
 
   const drawCurves = () => {
@@ -78,7 +79,7 @@ export function setUpSweep(page, plot) {
     const run = state.currentRun;
     if (!run.sweep) return;
     caseChooser.replaceChildren(...run.sweep.ids.map((id, i) => el("option", { value: i }, `${id} (${run.classes[run.sweep.label[i]]})`)));
-    kindChooser.replaceChildren(...kinds(run).map((kind) => el("option", { value: kind }, kind)));
+    kindChooser.replaceChildren(...kinds(run).map(([kind, title]) => el("option", { value: kind }, title)));
   });
   caseChooser.addEventListener("change", () => { drawGrid(); drawCurves(); });
   kindChooser.addEventListener("change", drawCurves);
