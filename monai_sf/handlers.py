@@ -1,4 +1,4 @@
-"""Ignite handlers that collect what confidence scores need, and show how far an engine is."""
+"""Ignite handlers that collect the outputs that confidence scores need, and show an engine's progress."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from monai_sf.results import TestSetWriter
 
 
 def progress_bar(**arguments: Any) -> Any:
-    """A bar that rank 0 shows; none where TQDM_DISABLE is set, also after tqdm was imported."""
+    """Return a progress bar for rank 0; none if TQDM_DISABLE is set, even after tqdm was imported."""
     hidden = not distributed.is_main() or bool(os.environ.get("TQDM_DISABLE"))
     return tqdm(unit="batch", mininterval=1.0, disable=hidden, **arguments)
 
 
 class CollectOutputs:
-    """Write what an evaluator's inferer gives for each test set, as it comes.
+    """Write the outputs of an evaluator's inferer for each test set as they arrive.
 
     Each batch names its test set (``test_set``) and cases (``case_id``); the engine's prediction is a
     dictionary of per-case tensors (see :data:`monai_sf.results.ARRAYS`).
@@ -36,7 +36,7 @@ class CollectOutputs:
         row_of: case id to row of the case table.
         pictured: names of the test sets whose images are stored.
         thumbnail_size: the longer side of the stored images, in pixels; 0 stores none.
-        sync_seconds: what is older than this is safe from a power cut.
+        sync_seconds: outputs older than this survive a power cut.
     """
 
     def __init__(
@@ -79,18 +79,18 @@ class CollectOutputs:
             self.sync()
 
     def sync(self) -> None:
-        """Bring everything to the disk."""
+        """Flush everything to disk."""
         for writer in self.writers.values():
             writer.sync()
         self.last_sync = time.monotonic()
 
 
 def thumbnails(images: torch.Tensor, size: int) -> NDArray[np.uint8]:
-    """Small pictures of a batch.
+    """Return small pictures of a batch.
 
     Args:
         images: (N, channels, H, W) float in [0, 1]; one channel is grey, the first three of more are RGB.
-        size: the longer side is at most this, in pixels; smaller images stay as they are.
+        size: maximum of the longer side, in pixels; smaller images are not enlarged.
 
     Returns:
         (N, h, w) or (N, h, w, 3) uint8.

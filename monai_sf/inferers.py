@@ -1,4 +1,4 @@
-"""Monte-Carlo dropout as a MONAI inferer: seeded per case, reduced while streaming."""
+"""Monte Carlo dropout as a MONAI inferer: seeded per case, reduced while streaming."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _MIX_2 = 0x94D049BB133111EB - (1 << 64)
 
 
 def case_seed(case_id: str, seed: int = 0) -> int:
-    """A 63-bit seed of a case, the same on every machine."""
+    """Return a 63-bit seed of a case, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{case_id}".encode(), digest_size=8).digest(), "big") >> 1
 
 
 def _mix(x: Tensor) -> Tensor:
-    """The finalizer of SplitMix64 on int64 tensors; integers wrap alike on every device."""
+    """Apply the finalizer of SplitMix64 to int64 tensors; integers wrap alike on every device."""
     x = (x ^ ((x >> 30) & ((1 << 34) - 1))) * _MIX_1
     x = (x ^ ((x >> 27) & ((1 << 37) - 1))) * _MIX_2
     return x ^ ((x >> 31) & ((1 << 33) - 1))
 
 
 def _keep_mask(streams: Tensor, layer: int, shape: Sequence[int], p: float) -> Tensor:
-    """(M, ...) booleans, true with probability 1 - p: a pure function of stream, layer and position."""
+    """Return (M, ...) booleans, true with probability 1 - p, as a function of stream, layer and position."""
     count = 1
     for size in shape:
         count *= size
@@ -45,7 +45,7 @@ def _keep_mask(streams: Tensor, layer: int, shape: Sequence[int], p: float) -> T
 
 @contextmanager
 def _sampling(layers: Sequence[nn.Module], streams: Sequence[Tensor]) -> Iterator[None]:
-    """Let the dropout layers drop, in evaluation mode, what the streams say; ``streams[0]`` is (M,) int64."""
+    """Activate the dropout layers in evaluation mode, seeded by the streams; ``streams[0]`` is (M,) int64."""
 
     def hook(layer: int, p: float, channels: bool, x: Tensor) -> Tensor:
         shape = (x.shape[1], *(1,) * (x.ndim - 2)) if channels else x.shape[1:]
@@ -65,12 +65,12 @@ def _sampling(layers: Sequence[nn.Module], streams: Sequence[Tensor]) -> Iterato
 
 
 class OutputInferer(Inferer):
-    """One pass that gives everything that the network has to say, as training needs it."""
+    """One pass that returns all outputs of the network, as training needs them."""
 
     def __call__(  # type: ignore[override]
         self, inputs: Tensor, network: ConfidenceClassifier
     ) -> ClassifierOutput:
-        """(N, channels, H, W) float images in [0, 1] to logits, features and learned confidence."""
+        """Compute logits, features and learned confidence of float images (N, channels, H, W) in [0, 1]."""
         return network.outputs(inputs)
 
 
@@ -78,13 +78,13 @@ class MCDropoutInferer(Inferer):
     """One pass without dropout, and T passes with it, reduced to mean softmax and mean entropy.
 
     Gal & Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016. Only dropout layers sample; batch norm
-    and drop-connect stay in evaluation mode. What lies before the first dropout layer is computed once. Every
-    case has its own random stream, so its outputs do not depend on the batch it is in, and the samples are
-    reduced as they come: memory is N x C, never N x C x T.
+    and drop-connect stay in evaluation mode. The part before the first dropout layer is computed once. Every
+    case has its own random stream, so its outputs do not depend on the rest of the batch, and samples are
+    reduced as they are drawn: memory is N x C, never N x C x T.
 
     Args:
         samples: number T of dropout samples (the paper: 50); 0 gives no MC-dropout outputs.
-        max_batch: images in one pass at most; T samples of a batch are tiled up to this many.
+        max_batch: maximum number of images per pass; T samples of a batch are tiled up to this many.
         seed: the same seed gives the same samples.
 
     Raises:
@@ -103,18 +103,18 @@ class MCDropoutInferer(Inferer):
     def __call__(  # type: ignore[override]
         self, inputs: Tensor, network: ConfidenceClassifier, case_ids: Sequence[str] | None = None
     ) -> dict[str, Tensor]:
-        """Outputs of a batch.
+        """Return the outputs of a batch.
 
         Args:
             inputs: (N, channels, H, W) float images in [0, 1].
-            network: in evaluation mode; with dropout, if samples are asked for.
+            network: in evaluation mode; with dropout, if samples are requested.
             case_ids: N names that seed the cases' streams; by default the images' own bytes do.
 
         Returns:
             ``logits`` (N, C) and ``features`` (N, F), where the network has them ``confidence_logit`` (N,)
             or ``reservation_logit`` (N,), all float32, and with T > 0 ``mcd_log_softmax`` (N, C) float32, log
             of the mean softmax, and ``mcd_entropy`` (N,) float64, mean of the samples' entropies in nats.
-            The softmax is over the C classes; a reservation class has no part in it.
+            The softmax is over the C classes, without a reservation class.
 
         Raises:
             ValueError: the network is in training mode, or has no dropout: all samples would be equal.

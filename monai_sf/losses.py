@@ -1,7 +1,7 @@
-"""The losses of the training methods, from logits and in log space, so that nothing has to be clamped.
+"""The losses of the training methods, computed from logits in log space, so that nothing is clamped.
 
-Each takes what the network puts out for a batch (:class:`monai_sf.networks.ClassifierOutput`) and the labels,
-so that one trainer serves all methods.
+Each takes the network's output for a batch (:class:`monai_sf.networks.ClassifierOutput`) and the labels, so
+that one trainer serves all methods.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class ClassificationLoss(nn.Module):
     """Cross-entropy of the class logits; nothing else is learned."""
 
     def forward(self, output: ClassifierOutput, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of a batch, in nats.
+        """Return the mean cross-entropy of a batch, in nats.
 
         Args:
             output: ``logits`` (N, C) float.
@@ -29,14 +29,14 @@ class ClassificationLoss(nn.Module):
 
 
 class TrueClassProbabilityLoss(nn.Module):
-    """Squared distance of the learned confidence to the probability that the classifier gives to the truth.
+    """Squared distance of the learned confidence to the classifier's probability of the true class.
 
     Corbière et al., "Addressing Failure Prediction by Learning Model Confidence", NeurIPS 2019:
     the mean of (sigmoid(confidence_logit) - p_y)^2. The classifier is the teacher: no gradient reaches it.
     """
 
     def forward(self, output: ClassifierOutput, labels: Tensor) -> Tensor:
-        """Mean loss of a batch, in [0, 1].
+        """Return the mean loss of a batch, in [0, 1].
 
         Args:
             output: ``logits`` (N, C) and ``confidence_logit`` (N,), float.
@@ -57,8 +57,8 @@ class DeepGamblersLoss(nn.Module):
     softmax is over the C classes and the reservation together.
 
     Args:
-        reward: what a right answer pays for each unit of the stake, > 0; whoever abstains keeps the stake.
-            At 1 and below it is best to abstain always; the higher, the less is abstaining worth.
+        reward: payoff of a right answer per unit of the stake, > 0; abstaining keeps the stake. At 1 and
+            below it is best always to abstain; the higher, the less abstaining is worth.
 
     Raises:
         ValueError: ``reward`` is not a positive number.
@@ -69,7 +69,7 @@ class DeepGamblersLoss(nn.Module):
         self.log_reward = math.log(_positive("reward", reward))
 
     def forward(self, output: ClassifierOutput, labels: Tensor) -> Tensor:
-        """Mean loss of a batch, in nats.
+        """Return the mean loss of a batch, in nats.
 
         Args:
             output: ``logits`` (N, C) and ``reservation_logit`` (N,), float.
@@ -88,15 +88,15 @@ class DeVriesLoss(nn.Module):
     """Cross-entropy in which the network may buy hints, at a price that follows a budget.
 
     DeVries & Taylor, "Learning Confidence for Out-of-Distribution Detection in Neural Networks", 2018:
-    with confidence c the probabilities become c p + (1 - c) y, and -log c is charged,
-    weighted by lambda. A random half of each batch gets hints, or the network would learn to live on them.
-    Where several processes share a batch, it is the batch of all that is halved and charged.
-    After every batch lambda falls (is divided by 1.01) while the mean charge is below the budget, and rises
-    (is divided by 0.99) otherwise. In evaluation mode there are no hints, and lambda stays.
+    with confidence c the probabilities become c p + (1 - c) y, at a charge of -log c, weighted by lambda. A
+    random half of each batch gets hints, or the network would come to rely on them. With several processes,
+    this is half of the global batch. After every batch lambda falls (is divided by 1.01) if the mean charge
+    is below the budget, and rises (is divided by 0.99) otherwise. In evaluation mode there are no hints, and
+    lambda is constant.
 
     Args:
-        lambda_: weight of the charge at first, > 0.
-        budget: mean charge that lambda steers to, > 0, in nats.
+        lambda_: initial weight of the charge, > 0.
+        budget: target of the mean charge, > 0, in nats.
 
     Raises:
         ValueError: a number is not positive.
@@ -108,15 +108,16 @@ class DeVriesLoss(nn.Module):
         super().__init__()
         self.budget = _positive("budget", budget)
         start = torch.tensor(_positive("lambda_", lambda_), dtype=torch.float64)
-        self.register_buffer("lambda_", start)  # in the state dict: a resumed training goes on with it
+        self.register_buffer("lambda_", start)  # in the state dict, from which training is resumed
 
     def forward(self, output: ClassifierOutput, labels: Tensor, hinted: Tensor | None = None) -> Tensor:
-        """Mean loss of a batch, in nats.
+        """Return the mean loss of a batch, in nats.
 
         Args:
             output: ``logits`` (N, C) and ``confidence_logit`` (N,), float.
             labels: (N,) int64 in 0..C-1.
-            hinted: (N,) booleans, who gets a hint; by default a random half in training mode, else nobody.
+            hinted: (N,) booleans, the cases with a hint; by default a random half in training mode, else
+                none.
 
         Raises:
             ValueError: the network has no learned confidence.
@@ -143,7 +144,7 @@ def _positive(name: str, value: float) -> float:
 
 
 def _wide(x: Tensor) -> Tensor:
-    """Half precision has no room for logarithms of small probabilities."""
+    """Return half precision as float32, since it cannot represent logarithms of small probabilities."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 

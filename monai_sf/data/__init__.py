@@ -1,4 +1,4 @@
-"""From a case table to what a network is given: records, image readers, batches."""
+"""From a case table to the input of a network: records, image readers, batches."""
 
 from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
 from monai_sf.data.images import LoadPictured, PictureReader

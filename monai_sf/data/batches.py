@@ -1,4 +1,4 @@
-"""Batches of one run in one or several processes: the same cases, in the same order, augmented alike."""
+"""Batches of a run: the same cases, order and augmentation in one process as in several."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from monai_sf.networks import distributed
 
 
 class SharedBatches(Sampler[list[tuple[int, int]]]):
-    """The batches of an epoch, of which every process takes its share.
+    """The batches of an epoch, sharded over the processes.
 
-    The order of an epoch is drawn from (seed, epoch) and known to all; rank r of k takes the r-th part of
-    each batch. So the batches do not depend on the number of processes.
+    The order of an epoch is drawn from (seed, epoch) and the same in all processes; rank r of k takes the
+    r-th shard of each batch. So the batches do not depend on the number of processes.
 
     Args:
         count: number of cases.
-        batch_size: cases in a batch, of all processes together.
-        seed: of the order; None keeps the cases in theirs.
+        batch_size: cases per batch, over all processes.
+        seed: of the order; None keeps the order of the cases.
 
     Attributes:
-        epoch: the epoch that comes next; set it before its first batch is asked for.
+        epoch: the next epoch; set it before its first batch is requested.
 
     Raises:
-        ValueError: ``batch_size`` is not positive; or with a seed, as for training, there are fewer cases in
-            a batch, or in all, than processes.
+        ValueError: ``batch_size`` is not positive; or with a seed, as for training, a batch, or the whole
+            dataset, has fewer cases than there are processes.
     """
 
     def __init__(self, count: int, batch_size: int, *, seed: int | None) -> None:
@@ -42,7 +42,7 @@ class SharedBatches(Sampler[list[tuple[int, int]]]):
                 "counts the cases of all processes together"
             )
         self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 0
-        # batch norm cannot train on one case alone, and no process can on none
+        # batch norm cannot train on a single case, and no process can train on none
         rest = count % batch_size
         self.used = count - rest if seed is not None and rest < max(2, parts) and rest < count else count
 
@@ -50,11 +50,11 @@ class SharedBatches(Sampler[list[tuple[int, int]]]):
         return -(-self.used // self.batch_size)
 
     def size_of(self, batch: int) -> int:
-        """Cases in a batch (0, 1, ...) of all processes together."""
+        """Return the size of a batch (0, 1, ...) over all processes."""
         return min(self.batch_size, self.used - batch * self.batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """This process's share of each batch, as pairs of epoch and position of the case."""
+        """Yield this process's shard of each batch, as pairs of epoch and position of the case."""
         order = np.arange(self.count)
         if self.seed is not None:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
@@ -65,11 +65,11 @@ class SharedBatches(Sampler[list[tuple[int, int]]]):
 
 
 class SeededCases(Dataset[Any]):
-    """A dataset whose random transforms draw from (seed, epoch, case), whichever process reads the case.
+    """A dataset whose random transforms are seeded by (seed, epoch, case), whichever process reads the case.
 
-    All random transforms share one stream, which is begun anew for each case: that takes 15 microseconds,
-    where MONAI's ``set_random_state`` needs a millisecond. Transforms that draw from torch's random numbers
-    are not covered.
+    All random transforms share one stream, which is reseeded for each case: that takes 15 microseconds, where
+    MONAI's ``set_random_state`` needs a millisecond. Transforms that draw from torch's generator are not
+    covered.
 
     Args:
         dataset: with a ``transform``.
@@ -85,10 +85,10 @@ class SeededCases(Dataset[Any]):
         return len(self.dataset)  # type: ignore[arg-type]
 
     def set_random_state(self, seed: int) -> None:
-        """Nothing: MONAI's data loaders call it on every worker's copy to make the copies differ."""
+        """Do nothing: MONAI's data loaders call it in every worker to make the copies differ."""
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
-        """The case at a position in an epoch."""
+        """Return the case at a position in an epoch."""
         epoch, position = key
         self.stream.seed((self.seed % 2**32, epoch, position))
         return self.dataset[position]
@@ -107,7 +107,7 @@ def _share_stream(part: Any, stream: np.random.RandomState, seen: set[int]) -> N
 
 
 class _Collate:
-    """Stacks the cases of a share; a class, as workers that are spawned cannot be sent a closure."""
+    """Collate function of a shard; a class, as closures cannot be sent to spawned workers."""
 
     def __init__(self, dataset: Dataset[Any], batches: SharedBatches) -> None:
         self.dataset, self.batches = dataset, batches
@@ -121,12 +121,12 @@ class _Collate:
 
 
 def shared_loader(dataset: Dataset[Any], batches: SharedBatches, num_workers: int) -> DataLoader:
-    """A loader of this process's share of the batches; a share may be empty, but has all keys.
+    """Return a loader of this process's shard of the batches; a shard may be empty, but has all keys.
 
     Args:
         dataset: indexed by pairs of epoch and position, as :class:`SeededCases` is.
-        batches: which cases.
-        num_workers: processes that read and augment; 0 does it in this one.
+        batches: the batches to load.
+        num_workers: processes that read and augment; 0 for this one.
     """
     return DataLoader(
         dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=_Collate(dataset, batches)

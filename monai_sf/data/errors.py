@@ -1,4 +1,4 @@
-"""The error that a user should read, out of those that were raised on its way up."""
+"""The root cause among chained errors, which is the one that a user should read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import TracebackType
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What went wrong, without the errors that MONAI puts around it."""
+    """Return the original error, without those that MONAI wraps around it."""
     wrapped = ("Failed to evaluate", "Failed to instantiate", "applying transform")
     while isinstance(error, RuntimeError) and str(error).startswith(wrapped) and error.__cause__ is not None:
         error = error.__cause__
@@ -15,7 +15,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def say_the_cause_last() -> None:
-    """Let an uncaught error end with its cause, which MONAI's traceback hides some fifty lines above."""
+    """Print the root cause after the traceback of an uncaught error, where MONAI would bury it."""
     show = sys.excepthook
     if getattr(show, "_says_the_cause_last", False):
         return

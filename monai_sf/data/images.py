@@ -14,14 +14,14 @@ from monai_sf.files.images import named, open_image, open_picture
 
 
 class PictureReader(PILReader):
-    """Read picture files in 8 bits a channel, (height, width) or (height, width, 3), upright.
+    """Read picture files with 8 bits per channel, (height, width) or (height, width, 3), upright.
 
     Args:
         mode: "RGB" or "L", see :func:`monai_sf.files.images.open_picture`.
-        size: (height, width) in pixels that every picture is brought to; None keeps its own.
+        size: (height, width) in pixels to which every picture is resized; None keeps its own.
 
     Raises:
-        ValueError: ``mode`` is none of the two.
+        ValueError: ``mode`` is neither.
     """
 
     def __init__(self, *, mode: str, size: Sequence[int] | None = None) -> None:
@@ -31,7 +31,7 @@ class PictureReader(PILReader):
         self.mode, self.size = mode, size
 
     def read(self, data: Sequence[PathLike] | PathLike | Any, **kwargs: Any) -> Any:
-        """Return the decoded picture of one file, or the list of those of several, which are channels."""
+        """Return the decoded picture of one file, or a list of pictures, the channels in several files."""
         pictures = []
         for path in ensure_tuple(data):
             with open_image(path) as image:
@@ -40,14 +40,14 @@ class PictureReader(PILReader):
 
 
 class LoadPictured(LoadImaged):
-    """Load image files with the reader that is given and no other, with errors that name the file.
+    """Load image files with the given reader only, with errors that name the file.
 
-    Where a reader fails, ``LoadImaged`` tries all others that it knows: a picture that is refused would come
-    in its own size, transposed, without a word.
+    Where a reader fails, ``LoadImaged`` tries all others that it knows: a refused picture would silently be
+    loaded in its own size, transposed.
 
     Args:
         keys: As of ``LoadImaged``.
-        reader: The only one: a :class:`PictureReader`, or MONAI's ``NumpyReader`` for ``.npy`` files.
+        reader: A :class:`PictureReader`, or MONAI's ``NumpyReader`` for ``.npy`` files.
         **kwargs: As of ``LoadImaged``.
     """
 

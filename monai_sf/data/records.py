@@ -1,4 +1,4 @@
-"""From a case table to the records that MONAI's datasets take."""
+"""From a case table to the records of MONAI's datasets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 def case_records(
     splits: pd.DataFrame, split: str | Sequence[str], dataset_dir: str | Path
 ) -> list[dict[str, Any]]:
-    """The cases of some splits as the dictionaries that MONAI's datasets and dictionary transforms take.
+    """Return the cases of some splits as dictionaries for MONAI's datasets and dictionary transforms.
 
     Args:
         splits: a case table with the column ``split``, see :func:`monai_sf.datasets.split_cases`.
@@ -20,7 +20,7 @@ def case_records(
         dataset_dir: the folder that the column ``image`` is relative to.
 
     Returns:
-        One dictionary a case: ``image`` (path, or list of paths of a case with several channel files),
+        One dictionary per case: ``image`` (path, or list of paths of a case with several channel files),
         ``label`` (int), ``case_id`` (str), ``split`` (str), in the order of the table.
 
     Raises:

@@ -17,7 +17,7 @@ from monai_sf.transforms import CorruptionSweep
 
 @dataclass(frozen=True)
 class TestPass:
-    """One walk over the cases of a split, and the test sets that it fills.
+    """One pass over the cases of a split, and the test sets that it fills.
 
     Attributes:
         name: the test set of the clean images.
@@ -33,19 +33,19 @@ class TestPass:
 
 
 def corruption_name(kind: str, severity: int) -> str:
-    """Name of the test set of one corruption."""
+    """Return the name of the test set of one corruption."""
     return f"corruption-{kind}-{severity}"
 
 
 class TestBatches:
-    """All batches of an evaluation: each image is read once and goes through clean and every corruption.
+    """All batches of an evaluation: each image is read once, and yielded clean and in every corruption.
 
     Args:
-        dataset: gives dictionaries with ``image`` (channels, H, W) in [0, 1], ``label`` and ``case_id``.
-        passes: which cases, under which name, with which corruptions.
-        batch_size: cases in a batch.
-        num_workers: processes that decode; 0 decodes in this one.
-        device: images are moved there before they are corrupted.
+        dataset: of dictionaries with ``image`` (channels, H, W) in [0, 1], ``label`` and ``case_id``.
+        passes: the cases, with the names of their test sets and their corruptions.
+        batch_size: cases per batch.
+        num_workers: processes that decode; 0 for this one.
+        device: device on which the images are corrupted.
     """
 
     __test__ = False  # not a pytest class

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, locked, and images opened in one way."""
+"""Files: atomic writing, locks, and the one way to open images."""
 
 from monai_sf.files.writing import (
     atomic_folder,

@@ -1,4 +1,4 @@
-"""How every image file is opened: one image, upright, and errors that name the file."""
+"""The one way to open image files: a single image, upright, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, JpegImagePlugin, MpoImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-#: Pillow knows more, of which some start other programs (EPS) or hide more than 8 bits (JPEG 2000).
+#: Pillow reads more, some of which start other programs (EPS) or hide more than 8 bits (JPEG 2000).
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 NOT_UTF8 = "has bytes in its path that are not UTF-8, which no table can hold: rename it"
@@ -22,17 +22,17 @@ NOT_UTF8 = "has bytes in its path that are not UTF-8, which no table can hold: r
 _ORIENTATION = 0x0112
 _TURNED_TO_THE_SIDE = (5, 6, 7, 8)
 _TIFF_SUBFILE, _TIFF_REDUCED = 254, 1
-#: What the further images of a camera's file may be: they show what the first one shows.
+#: Further images in a camera's file that show the same as the first one.
 _SAME_PHOTO = ("Large Thumbnail", "Multi-Frame Image: (Disparity)")
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    r"""Return a path as text that can be written anywhere: bytes that are not UTF-8 as ``\xe9``."""
+    r"""Return a path as text that can be written anywhere, with bytes that are not UTF-8 as ``\xe9``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def is_utf8(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is UTF-8, so that it can be a case id and stand in a table."""
+    """Return whether a path is UTF-8, so that it can be a case id and be written to a table."""
     try:
         os.fspath(path).encode("utf-8")
     except UnicodeEncodeError:
@@ -41,7 +41,7 @@ def is_utf8(path: str | os.PathLike[str]) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """Return in one sentence why a file cannot be read; decoders raise errors of many kinds."""
+    """Return one sentence on why a file cannot be read; decoders raise errors of many kinds."""
     if isinstance(error, FileNotFoundError):
         return "is not there"
     if isinstance(error, UnidentifiedImageError):
@@ -53,12 +53,12 @@ def reason(error: BaseException) -> str:
 
 
 class RefusedImageError(ValueError):
-    """An image file is whole, and cannot be used as it is; says what to do."""
+    """An intact image file cannot be used as it is; the message tells the remedy."""
 
 
 @contextmanager
 def named(*paths: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn whatever is raised while image files are read into an error that names them.
+    """Turn any exception raised while reading image files into an error that names them.
 
     Raises:
         OSError: The block raised any exception.
@@ -70,21 +70,21 @@ def named(*paths: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Open an image file of one of :data:`FORMATS`; close it, or use it as a context.
+    """Open an image file of one of :data:`FORMATS`; close it, or use it as a context manager.
 
     Raises:
-        RefusedImageError: It is no file, but a folder, pipe or device.
+        RefusedImageError: It is not a file, but a folder, pipe or device.
         Exception: Of many kinds, see :func:`named`.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise RefusedImageError("is no file, but a folder, pipe or device")  # a pipe would be waited for
+        raise RefusedImageError("is not a file, but a folder, pipe or device")  # a pipe would block
     return Image.open(path, formats=FORMATS)
 
 
 def mode_of(image: Image.Image) -> str:
-    """Return Pillow's mode of an opened file, with ";16" behind it where a channel of colour has 16 bits.
+    """Return Pillow's mode of an opened file, followed by ";16" where a colour channel has 16 bits.
 
-    Of these Pillow says "RGB", and reads the upper 8 bits.
+    Pillow reports "RGB" for these, and reads the upper 8 bits.
     """
     deep = re.search(r";16[BLN]", str([one.args for one in getattr(image, "tile", ())]))
     return f"{image.mode};16" if deep and image.mode.isalpha() else image.mode
@@ -93,16 +93,16 @@ def mode_of(image: Image.Image) -> str:
 def upright(
     image: Image.Image, size: Sequence[int] | None = None, *, draft_mode: str | None = None
 ) -> Image.Image:
-    """Decode the one image of an opened file, turned as its EXIF orientation says.
+    """Decode the single image of an opened file, rotated by its EXIF orientation.
 
     Args:
         image: As opened, not decoded yet.
-        size: (height, width) in pixels that are needed, of the upright image: a JPEG that is much larger is
-            decoded at a half, a quarter or an eighth, which takes a fraction of the time. None decodes all.
+        size: (height, width) in pixels that are needed of the upright image: a much larger JPEG is decoded at
+            a half, a quarter or an eighth, which takes a fraction of the time. None decodes in full.
         draft_mode: "L" decodes only the luminance of a colour JPEG.
 
     Returns:
-        ``image`` itself, decoded; it stays usable when its file is closed.
+        ``image`` itself, decoded; it remains usable after its file is closed.
 
     Raises:
         RefusedImageError: The file holds several images, or more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``.
@@ -119,23 +119,23 @@ def upright(
             f"holds {count} images (pages or frames), and only one can be classified: save the one that is "
             "meant as a file of its own"
         )
-    if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):  # others have no draft
+    if size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):  # other formats have no draft
         height, width = size
         sideways = image.getexif().get(_ORIENTATION) in _TURNED_TO_THE_SIDE
         image.draft(draft_mode, (height, width) if sideways else (width, height))
     image.load()
     try:
-        Image.Exif().load(image.info.get("exif", b""))  # Pillow takes damaged ones of a JPEG for none
-        ImageOps.exif_transpose(image, in_place=True)  # the other way is a copy even where nothing is turned
+        Image.Exif().load(image.info.get("exif", b""))  # Pillow ignores a JPEG's damaged EXIF data
+        ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies even without a rotation
     except Exception as error:
         raise RefusedImageError(
-            f"has damaged EXIF data ({error}), and nothing else says which side is up: save it without them"
+            f"has damaged EXIF data ({error}), so its orientation is unknown: save it without them"
         ) from error
     return image
 
 
 def _images_in(image: Image.Image) -> int:
-    """How many different images a file holds: thumbnails and a second view of the first one do not count."""
+    """Return the number of different images in a file; thumbnails and further views of one do not count."""
     if not getattr(image, "is_animated", False):
         return 1
     count: int = getattr(image, "n_frames", 1)
@@ -153,26 +153,26 @@ def _images_in(image: Image.Image) -> int:
 
 
 def open_picture(image: Image.Image, *, mode: str, size: Sequence[int] | None = None) -> Image.Image:
-    """Decode an opened picture upright, in 8 bits a channel, of one mode and size.
+    """Decode an opened picture upright, with 8 bits per channel, in one mode and size.
 
-    A JPEG that is much larger than ``size`` is decoded at a half, a quarter or an eighth of it, which takes a
-    fraction of the time; the rest is done by bilinear interpolation over the covered area (no aliasing).
+    A JPEG much larger than ``size`` is decoded at a half, a quarter or an eighth, which takes a fraction of
+    the time; the rest is bilinear interpolation over the covered area (no aliasing).
 
     Args:
         image: An opened file.
         mode: "RGB" or "L". Transparency is dropped, colour becomes grey by its luminance (ITU-R 601-2), grey
-            becomes colour by three equal channels; which modes a file may have is for
-            :func:`monai_sf.datasets.preflight.check_images`.
+            becomes colour by three equal channels; :func:`monai_sf.datasets.preflight.check_images` checks
+            which modes a file may have.
         size: (height, width) in pixels; None keeps the image's own. The aspect ratio is not kept.
 
     Raises:
         OSError: The file is truncated or damaged.
-        ValueError: ``mode`` is none of the two, or the image has more than 8 bits a channel, or is refused by
+        ValueError: ``mode`` is neither, or the image has more than 8 bits per channel, or is refused by
             :func:`upright`.
     """
     if mode not in ("RGB", "L"):
         raise ValueError(f'mode must be "RGB" or "L", got {mode!r}')
-    if (own := mode_of(image)).startswith(("I", "F")) or own.endswith(";16"):  # Pillow would cut bits off
+    if (own := mode_of(image)).startswith(("I", "F")) or own.endswith(";16"):  # Pillow would truncate
         raise RefusedImageError(f"is {own}, which has more than 8 bits: convert it first")
     picture = upright(image, size).convert(mode)
     if size is not None and picture.size != (size[1], size[0]):
@@ -181,7 +181,7 @@ def open_picture(image: Image.Image, *, mode: str, size: Sequence[int] | None = 
 
 
 def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read an ``.npy`` file; objects in it, which could run code, are refused.
+    """Read an ``.npy`` file; refuse one with objects, which could run code.
 
     Raises:
         Exception: Of many kinds, see :func:`named`.

@@ -1,4 +1,4 @@
-"""A lock on a place that only one process may write to; it ends with the process that holds it."""
+"""A lock on a place that only one process may write to, released when its process ends."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import IO
 
 try:
     import fcntl
-except ImportError:  # Windows: two processes in one place are not kept apart there
+except ImportError:  # Windows: no locking there
     fcntl = None  # type: ignore[assignment]
 
 _held: dict[Path, IO[str]] = {}
 
 
 class BusyError(RuntimeError):
-    """Another process works in the same place."""
+    """Another process is working in the same place."""
 
 
 def _let_go() -> None:
@@ -29,7 +29,7 @@ def _let_go() -> None:
     _held.clear()
 
 
-if hasattr(os, "register_at_fork"):  # a worker that outlives a killed process must not keep its locks
+if hasattr(os, "register_at_fork"):  # a worker that survives its parent must not keep the parent's locks
     os.register_at_fork(after_in_child=_let_go)
 
 
@@ -40,14 +40,14 @@ def locked(
     """Hold a lock file, which the system releases when the process ends, however it ends.
 
     Args:
-        path: the lock file; it says who holds it, and is removed at the end.
-        what: whom the lock keeps out, for the error.
+        path: the lock file; it names its holder, and is removed at the end.
+        what: the beginning of the error message.
         seconds: how long to wait for it.
-        again: whether a process that holds it already may come in once more.
+        again: whether the process that holds it may enter again.
 
     Raises:
         BusyError: another process holds it; names process and host.
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
     path = Path(os.path.abspath(path))
     if again and path in _held:
@@ -60,7 +60,7 @@ def locked(
             raise OSError(
                 error.errno, f"cannot write {path.parent}: {error.strerror}. Choose another output folder"
             ) from error
-        file = None  # where nothing can be written, there is nothing to keep apart
+        file = None  # where nothing can be written, nothing needs a lock
     if file is None:
         yield
         return
@@ -68,7 +68,7 @@ def locked(
     try:
         yield
     finally:
-        if _held.pop(path, None) is not None:  # a forked process has let go of it
+        if _held.pop(path, None) is not None:  # a forked process has released it
             with suppress(OSError):
                 path.unlink()
             file.close()
@@ -83,7 +83,7 @@ def _opened(path: Path, what: str, deadline: float) -> IO[str]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
                 break
-        except FileNotFoundError:  # whoever held it has removed it meanwhile
+        except FileNotFoundError:  # its holder has removed it meanwhile
             pass
         except BlockingIOError:
             if time.monotonic() >= deadline:
@@ -96,7 +96,7 @@ def _opened(path: Path, what: str, deadline: float) -> IO[str]:
             file.close()
             raise
         file.close()
-    with suppress(OSError):  # on a full disk the lock is nameless
+    with suppress(OSError):  # on a full disk the lock does not name its holder
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%F %T')}\n")
         file.flush()

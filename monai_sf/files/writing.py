@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, over nothing that somebody else has written."""
+"""Atomic writing of files and folders, which never replaces what another program has written."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 
 
 def _temporary_beside(path: Path) -> Path:
-    """A name in the same folder (a rename is atomic only within one file system), hidden from globs."""
+    """Return a name in the same folder (renames are atomic only within a file system), hidden from globs."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
 
 
 @contextmanager
 def _clean_up(path: Path, partial: Path) -> Iterator[None]:
-    """Remove what was half written when the block fails, and say which file and what to do."""
+    """Remove the partial file when the block fails, with an error that names the file and the remedy."""
     try:
         yield
     except BaseException as error:
@@ -40,12 +40,12 @@ def _clean_up(path: Path, partial: Path) -> Iterator[None]:
 
 
 def _file_place(path: str | os.PathLike[str]) -> Path:
-    """Where a file is to be written: links are followed, or a rename would replace the link."""
+    """Return the place to write a file to: links are followed, or a rename would replace the link."""
     place = Path(os.path.realpath(path))
     if place.is_dir():
         raise IsADirectoryError(errno.EISDIR, f"cannot write {place}: it is a folder; name a file in it")
     if place.exists() and not place.is_file():  # a device or pipe would be replaced by a file
-        raise FileExistsError(errno.EEXIST, f"cannot write {place}: it is no ordinary file; name another")
+        raise FileExistsError(errno.EEXIST, f"cannot write {place}: it is not a regular file; name another")
     return place
 
 
@@ -54,12 +54,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and rename it to ``path`` when the block ends without an error.
 
     Args:
-        path: the file to write; missing parent folders are made, an existing file is replaced. A link is
-            followed and stays.
+        path: the file to write; missing parent folders are created, an existing file is replaced. A link is
+            followed and kept.
 
     Raises:
-        OSError: there is a folder or a device, the folder cannot be written to, or the disk is full; the
-            message names the file. Nothing half-written stays behind, and an older ``path`` stays as it was.
+        OSError: ``path`` is a folder or a device, the folder cannot be written to, or the disk is full; the
+            message names the file. No partial file remains, and an older ``path`` is left unchanged.
     """
     path = _file_place(path)
     partial = _temporary_beside(path)
@@ -72,12 +72,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def strangers(folder: Path, own: Collection[str], at_most: int = 5) -> list[str]:
-    """Return what a folder holds that is not in ``own``, as relative paths; no more than ``at_most``.
+    """Return what a folder holds that is not in ``own``, as relative paths; at most ``at_most``.
 
     Args:
-        folder: an existing folder. Links are not followed, and are strangers always, as are empty folders.
+        folder: an existing folder. Links are not followed, and always strangers, as are empty folders.
         own: relative paths of files, with ``/``.
-        at_most: a home folder can be large.
+        at_most: limits the search, as a home folder can be large.
     """
     found: list[str] = []
 
@@ -99,11 +99,11 @@ def strangers(folder: Path, own: Collection[str], at_most: int = 5) -> list[str]
 
 
 def remove_own(folder: Path, own: Callable[[str], bool]) -> None:
-    """Remove the files of a folder that are ours, and the folders that this leaves empty; nothing else.
+    """Remove only our files of a folder, and the folders that this leaves empty.
 
     Args:
         folder: may be missing; a link to a folder is left alone.
-        own: says of a relative path, with ``/``, whether this program wrote it.
+        own: returns whether this program wrote the file at a relative path, with ``/``.
     """
     if folder.is_symlink():
         return
@@ -111,7 +111,7 @@ def remove_own(folder: Path, own: Callable[[str], bool]) -> None:
         for name in files:
             if own((Path(place) / name).relative_to(folder).as_posix()):
                 (Path(place) / name).unlink(missing_ok=True)
-        with suppress(OSError):  # others' files are in it
+        with suppress(OSError):  # it holds files of others
             os.rmdir(place)
 
 
@@ -120,12 +120,12 @@ def _nothing(folder: Path) -> Collection[str]:
 
 
 def _check_replaceable(path: Path, own: Callable[[Path], Collection[str]]) -> None:
-    """Refuse a place where something is that this program did not write."""
+    """Refuse a place that holds something that this program did not write."""
     if not os.path.lexists(path):
         return
     if not path.is_dir():
         raise FileExistsError(errno.EEXIST, f"cannot write the folder {path}: a file of this name is there")
-    with suppress(FileNotFoundError):  # a working folder that is gone
+    with suppress(FileNotFoundError):  # the working folder was removed
         if path in (here := Path.cwd(), *here.parents):
             raise FileExistsError(
                 errno.EEXIST,
@@ -146,12 +146,12 @@ def atomic_folder(
     """Yield a temporary folder beside ``path``, renamed to ``path`` when the block ends without an error.
 
     Args:
-        path: the folder to write. One that is there is replaced only when it is empty or all its files are
-            ours; a link to a folder is followed and stays.
-        own: gives the relative paths of the files in an existing folder that this program wrote.
+        path: the folder to write. An existing one is replaced only if it is empty or all its files are ours;
+            a link to a folder is followed and kept.
+        own: returns the relative paths of the files in an existing folder that this program wrote.
 
     Raises:
-        FileExistsError: a file is there, the working folder, or a folder that holds other files. It is raised
+        FileExistsError: ``path`` is a file, the working folder, or a folder with other files. It is raised
             before anything is written.
         OSError: as :func:`atomic_path`.
     """
@@ -161,7 +161,7 @@ def atomic_folder(
     with _clean_up(path, partial):
         partial.mkdir(parents=True)
         yield partial
-        _check_replaceable(path, own)  # somebody may have written there since
+        _check_replaceable(path, own)  # another program may have written there since
         if not path.exists():
             os.replace(partial, path)
             return
@@ -176,15 +176,15 @@ def atomic_folder(
 
 
 def refuse_unwritable(path: str | os.PathLike[str], start: str = "") -> None:
-    """Find out before a long computation whether the file ``path`` can be written after it.
+    """Check before a long computation whether the file ``path`` can be written after it.
 
     Args:
         path: the file.
-        start: how such a file of ours begins. A file that is there and begins otherwise is somebody else's
-            and is not to be replaced; an empty one is nobody's.
+        start: the beginning of our files of this kind. An existing file with another beginning is not ours
+            and must not be replaced; an empty one may be.
 
     Raises:
-        FileExistsError: there is a file that is not ours.
+        FileExistsError: ``path`` is a file that is not ours.
         OSError: as :func:`atomic_path`.
     """
     path = _file_place(path)
@@ -199,7 +199,7 @@ def refuse_unwritable(path: str | os.PathLike[str], start: str = "") -> None:
                 "or remove it",
             )
     folder = path.parent
-    while not os.path.lexists(folder):  # it is made when there is something to write
+    while not os.path.lexists(folder):  # it is created when there is something to write
         folder = folder.parent
     partial = _temporary_beside(folder / path.name)
     with _clean_up(path, partial):
@@ -208,13 +208,13 @@ def refuse_unwritable(path: str | os.PathLike[str], start: str = "") -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` as UTF-8, whole or not at all (see :func:`atomic_path`)."""
+    """Write ``text`` as UTF-8, atomically (see :func:`atomic_path`)."""
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write ``content`` as strict JSON (no NaN), whole or not at all (see :func:`atomic_path`)."""
+    """Write ``content`` as strict JSON (no NaN), atomically (see :func:`atomic_path`)."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -223,18 +223,18 @@ def read_json(path: str | os.PathLike[str], advice: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        advice: what to do where it is damaged, for the error.
+        advice: the remedy if it is damaged, for the error.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not JSON, or no object; names the file and says what to do.
+        ValueError: it is not JSON, or not an object; names the file and tells the remedy.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, it is not JSON ({error}): {advice}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged, it holds no object but {str(content)[:40]!r}: {advice}")
+        raise ValueError(f"{path} is damaged, it holds not an object but {str(content)[:40]!r}: {advice}")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Classifiers with features, logits and learned confidence, and what several processes share of them."""
+"""Classifiers with features, logits and learned confidence, their checkpoints, and multi-process training."""
 
 from monai_sf.networks.backbones import BACKBONES, backbone, start_from
 from monai_sf.networks.classifier import (

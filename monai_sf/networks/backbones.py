@@ -1,4 +1,4 @@
-"""The study's three backbones as MONAI networks, with ImageNet weights as they are published."""
+"""The study's three backbones as MONAI networks, with the published ImageNet weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from monai_sf.networks.checkpoints import load_checkpoint
 from monai_sf.networks.classifier import ConfidenceClassifier
 
-#: torchvision's file; MONAI's own loader knows DenseNet121, 169 and 201 only.
+#: torchvision's file; MONAI's own loader has DenseNet121, 169 and 201 only.
 _DENSENET161_URL = "https://download.pytorch.org/models/densenet161-8d451a50.pth"
 _DENSENET161 = {"init_features": 96, "growth_rate": 48, "block_config": (6, 12, 36, 24)}
 _EFFICIENTNET = "efficientnet-b4"
@@ -37,23 +37,23 @@ def backbone(
     dropout: float,
     weights: str | os.PathLike[str] | None = None,
 ) -> nn.Module:
-    """A backbone for :class:`monai_sf.networks.ConfidenceClassifier`.
+    """Build a backbone for :class:`monai_sf.networks.ConfidenceClassifier`.
 
     Args:
         name: one of :data:`BACKBONES`.
         in_channels: channels of the image; 1 or a multiple of 3 with ImageNet weights, whose first
-            convolution is made to fit (see :func:`inflate`).
+            convolution is adapted (see :func:`inflate`).
         num_classes: number of outputs.
         dropout: probability, in every dense layer of a DenseNet, or before EfficientNet's last layer.
-        weights: None for random ones; "imagenet" downloads those of ImageNet, by MONAI's loader where it has
-            one; else a file with them, in torchvision's layout of a DenseNet or in that of
-            EfficientNet-PyTorch. Everything but the last layer is taken.
+        weights: None for random weights; "imagenet" downloads those of ImageNet, with MONAI's loader where it
+            has one; else a file, in torchvision's layout of a DenseNet or in that of EfficientNet-PyTorch.
+            All but the last layer is loaded.
 
     Returns:
         The network on the CPU.
 
     Raises:
-        ValueError: there is no such backbone, or the file does not hold its weights.
+        ValueError: the backbone is unknown, or the file does not hold its weights.
         FileNotFoundError: there is no such file.
         ConnectionError: the weights cannot be downloaded.
     """
@@ -70,15 +70,15 @@ def backbone(
 def start_from(
     network: ConfidenceClassifier, weights: str | os.PathLike[str] | None, run_dir: str | os.PathLike[str]
 ) -> None:
-    """Load published weights into a classifier whose training has not begun; one that has begun resumes.
+    """Load published weights into a classifier whose training has not started; a started one resumes.
 
-    Apart from the network's construction, so that a config can be checked, exported and evaluated without a
-    download.
+    Separate from the network's construction, so that a config can be checked, exported and evaluated without
+    a download.
 
     Args:
-        network: its backbone was made by :func:`backbone`; changed in place.
+        network: its backbone was made by :func:`backbone`; modified in place.
         weights: as for :func:`backbone`.
-        run_dir: folder of the run; with ``last.pt`` in it nothing is loaded.
+        run_dir: folder of the run; if it contains ``last.pt``, nothing is loaded.
 
     Raises:
         ValueError: no weights are published for the network, or the file does not hold them.
@@ -96,7 +96,7 @@ def _load_published(network: nn.Module, weights: str | os.PathLike[str] | None) 
     if name not in BACKBONES or name == "densenet-small":
         raise ValueError(
             f"no published weights are known for {name or type(network).__name__}: set weights to null, or "
-            f"take one of {BACKBONES[:3]}"
+            f"use one of {BACKBONES[:3]}"
         )
     in_channels = next(p for p in network.parameters() if p.ndim == 4).shape[1]
     if weights == "imagenet":
@@ -106,14 +106,14 @@ def _load_published(network: nn.Module, weights: str | os.PathLike[str] | None) 
 
 
 def convert(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names of a published state dict as MONAI's network of that name has them.
+    """Rename the entries of a published state dict to those of MONAI's network of that name.
 
     Args:
         name: one of :data:`BACKBONES`.
         state: in torchvision's layout (``features.denseblock1.denselayer1.norm1.weight``, or the older
             ``norm.1.weight`` of the files), or in that of EfficientNet-PyTorch, whose blocks are numbered
-            throughout (``_blocks.5._bn0.weight``) where MONAI numbers them by stack; names that MONAI has
-            already are kept.
+            consecutively (``_blocks.5._bn0.weight``) where MONAI numbers them by stack. MONAI's own names
+            are kept.
     """
     if name == _EFFICIENTNET:
         own = EfficientNetBN(_EFFICIENTNET, pretrained=False, num_classes=_CLASSES).state_dict()
@@ -127,27 +127,27 @@ def convert(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def inflate(weight: Tensor, channels: int) -> Tensor:
-    """A first convolution for RGB made to fit another number of channels.
+    """Adapt a first convolution for RGB to another number of channels.
 
-    One channel gets the sum over RGB; a multiple of three gets RGB repeated, scaled by 3 / channels. To an
-    image of equal channels both answer as the original does.
+    One channel gets the sum over RGB; a multiple of three gets RGB repeated, scaled by 3 / channels. For an
+    image of equal channels both give the response of the original.
 
     Args:
         weight: (filters, 3, kh, kw).
-        channels: wanted number, 1 or a multiple of 3.
+        channels: 1 or a multiple of 3.
 
     Returns:
         (filters, channels, kh, kw).
 
     Raises:
-        ValueError: the weight is not one for three channels, or the wanted number is another one.
+        ValueError: the weight is not for three channels, or ``channels`` is neither 1 nor a multiple of 3.
     """
     if weight.ndim != 4 or weight.shape[1] != 3:
         raise ValueError(f"weight must be (filters, 3, kh, kw), got {tuple(weight.shape)}")
     if channels == 1:
         return weight.sum(1, keepdim=True)
     if channels < 1 or channels % 3:
-        raise ValueError(f"channels must be 1 or a multiple of 3 for weights made for RGB, got {channels}")
+        raise ValueError(f"channels must be 1 or a multiple of 3 for RGB weights, got {channels}")
     return weight.repeat(1, channels // 3, 1, 1) * (3 / channels)
 
 
@@ -179,7 +179,7 @@ def _online(name: str) -> dict[str, Tensor]:
     except (URLError, TimeoutError, ConnectionError) as error:
         raise ConnectionError(
             f"cannot download the ImageNet weights of {name} ({error}). Fetch them on a machine with a "
-            "network and give the file as weights, or set weights to null to start from random ones"
+            "network connection and give the file as weights, or set weights to null for random ones"
         ) from error
 
 
@@ -187,7 +187,7 @@ def _fill(network: nn.Module, state: Mapping[str, Tensor], in_channels: int, sou
     own = network.state_dict()
     last = tuple(key for key in own if key.startswith(("class_layers.out.", "_fc.")))
     first = next(key for key in own if key.startswith(("features.conv0.", "_conv_stem.")))
-    # the counters of batch norm are missing in the oldest files, and nothing reads them
+    # the oldest files lack the counters of batch norm, which nothing reads
     wanted = [key for key in own if key not in last and not key.endswith("num_batches_tracked")]
     missing = [key for key in wanted if key not in state]
     if missing:

@@ -1,10 +1,9 @@
-"""Checkpoints that are written with a record of their hash, and compared with it whenever they are read.
+"""Checkpoints with a record of their hash, verified whenever they are read.
 
-Two files beside the checkpoints hold what is known of them. ``checkpoints.json`` is written before each
-checkpoint and names the file that is there and the one that comes, so that a kill in between leaves a pair
-that fits.
-``training.json``, the mark of a complete training, names the final ``best.pt``, and the files that say
-what it was trained on.
+Two files beside the checkpoints describe them. ``checkpoints.json`` is written before each checkpoint and
+holds the hashes of the current file and of the next one, so that a kill in between leaves a consistent pair.
+``training.json``, the manifest of a complete training, holds the hashes of the final ``best.pt`` and of the
+files that state what it was trained on.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from monai_sf.files import atomic_path, read_json, sha256_of, write_json
 RECORD = "checkpoints.json"
 TRAINING = "training.json"
 
-#: What a training leaves beside its checkpoints to say what it was run on and with.
+#: Files beside the checkpoints that state the cases and the config of the training.
 BELONGINGS = ("train.config.json", "cases.json")
 
 
 def save_checkpoint(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values, whole or not at all, and record the file's hash.
+    """Write tensors and plain values atomically, and record the file's hash.
 
     Raises:
-        OSError: the file cannot be written, as on a full disk; names it. An older file stays as it was.
+        OSError: the file cannot be written, as on a full disk; names it. An older file is left unchanged.
     """
     path = Path(path)
     with atomic_path(path) as partial:
-        # given a path, torch writes the file's name into the file: equal weights would have unequal hashes
+        # given a path, torch stores the file's name in the file: equal weights would have different hashes
         with _full_disk_is_an_os_error(), open(partial, "wb") as file:
             torch.save(dict(content), file)
         record = _record_of(path.parent)
@@ -46,7 +45,7 @@ def save_checkpoint(path: str | os.PathLike[str], content: Mapping[str, Any]) ->
 
 @contextmanager
 def _full_disk_is_an_os_error() -> Iterator[None]:
-    """Torch loses the system's error on its way, and complains of a position in the file instead."""
+    """Raise the system's error, which torch replaces by one about a position in the file."""
     try:
         yield
     except RuntimeError as error:
@@ -55,7 +54,7 @@ def _full_disk_is_an_os_error() -> Iterator[None]:
             cause = cause.__cause__ or cause.__context__
         if isinstance(cause, OSError):
             raise OSError(cause.errno, cause.strerror) from error
-        raise OSError(errno.EIO, f"the disk does not take it ({str(error).splitlines()[0]})") from error
+        raise OSError(errno.EIO, f"writing failed ({str(error).splitlines()[0]})") from error
 
 
 def _record_of(folder: Path) -> dict[str, Any]:
@@ -65,11 +64,11 @@ def _record_of(folder: Path) -> dict[str, Any]:
 
 
 def summarise_training(run_dir: str | os.PathLike[str], summary: Mapping[str, Any]) -> None:
-    """Write ``training.json``, the mark of a complete training, with the hashes of what belongs to it.
+    """Write ``training.json``, the manifest of a complete training, with the hashes of its files.
 
     Raises:
         FileNotFoundError: there is no ``best.pt``.
-        ValueError: ``best.pt`` is not what was written.
+        ValueError: ``best.pt`` is not the file that the training wrote.
         OSError: the file cannot be written.
     """
     folder = Path(run_dir)
@@ -79,7 +78,7 @@ def summarise_training(run_dir: str | os.PathLike[str], summary: Mapping[str, An
 
 
 def trained(run_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """What ``training.json`` says; None where no training was run to its end.
+    """Return the content of ``training.json``; None if no training was completed.
 
     Raises:
         ValueError: the file is damaged.
@@ -94,7 +93,7 @@ def check_belongings(run_dir: str | os.PathLike[str]) -> None:
     """Refuse a run whose files come from different trainings.
 
     Raises:
-        ValueError: a file that says what the run was trained on is not the one that it had; names them all.
+        ValueError: files that state what the run was trained on differ from those of the training; names all.
     """
     folder = Path(run_dir)
     there: Mapping[str, str] = (trained(folder) or {}).get("belongings", {})
@@ -108,14 +107,14 @@ def check_belongings(run_dir: str | os.PathLike[str]) -> None:
 
 
 def check_checkpoint(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a checkpoint, after a comparison with what the training recorded of it.
+    """Return the SHA-256 of a checkpoint, verified against the record of its training.
 
     Args:
-        path: the file. Where nothing beside it tells of it, as of a file from elsewhere, it is taken as is.
+        path: the file. Without a record beside it, as for a file from elsewhere, it is accepted as is.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not the file that the training wrote; says what to do.
+        ValueError: it is not the file that the training wrote; tells the remedy.
     """
     path = Path(path)
     record, known = path.parent / RECORD, _record_of(path.parent).get(path.name, [])
@@ -125,7 +124,7 @@ def check_checkpoint(path: str | os.PathLike[str]) -> str:
     try:
         found = sha256_of(path)
     except FileNotFoundError:
-        gone = f", though {record} knows of it: restore it, or remove {path.parent} and train again"
+        gone = f", though {record} lists it: restore it, or remove {path.parent} and train again"
         raise FileNotFoundError(f"no checkpoint at {path}{gone if known else ': train first'}") from None
     if known and found not in known:
         raise ValueError(
@@ -137,7 +136,7 @@ def check_checkpoint(path: str | os.PathLike[str]) -> str:
 
 
 def refuse_foreign(path: str | os.PathLike[str]) -> None:
-    """Refuse to train over a checkpoint that no training here has written.
+    """Refuse to overwrite a checkpoint that no training in this folder has written.
 
     Raises:
         ValueError: there is such a file.
@@ -145,13 +144,13 @@ def refuse_foreign(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.exists() and path.name not in _record_of(path.parent):
         raise ValueError(
-            f"{path} is there, without anything to resume its training from, and would be overwritten: move "
-            "it away, or choose another output_dir"
+            f"{path} exists, without a checkpoint to resume its training from, and would be overwritten: "
+            "move it away, or choose another output_dir"
         )
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint of tensors and plain values (never a pickle) onto the CPU.
+    """Read a checkpoint of tensors and plain values (never a pickle) to the CPU.
 
     Raises:
         FileNotFoundError: there is no such file.

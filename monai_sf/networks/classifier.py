@@ -1,4 +1,4 @@
-"""One interface over MONAI's classifiers: features, logits, and where dropout begins."""
+"""One interface to MONAI's classifiers: features, logits, and the part before the first dropout layer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from monai_sf.networks.heads import ConfidenceHead
 
 
 class ClassifierOutput(NamedTuple):
-    """What one pass gives.
+    """The outputs of one forward pass.
 
     Attributes:
         logits: (N, C) of the classes.
-        features: (N, F), what the head saw.
+        features: (N, F), the input of the head.
         confidence_logit: (N,) learned confidence before its sigmoid, where the network has one.
         reservation_logit: (N,) logit of the reservation class, where the network has one.
     """
@@ -31,21 +31,22 @@ class ClassifierOutput(NamedTuple):
 
 
 class ConfidenceClassifier(nn.Module):
-    """A MONAI classifier taken apart into backbone and head, so that features and dropout can be reached.
+    """A MONAI classifier split into backbone and head, to give access to features and dropout.
 
     The backbone's last linear layer becomes the head (with the dropout before it, where the backbone has one,
-    as EfficientNet does); everything before it gives the features. A method's learned confidence sees what
-    the last layer sees, or, as ConfidNet does, the features of a copy of the backbone (``encoder``), which
-    always stays in evaluation mode: without dropout and with the classifier's batch statistics.
+    as EfficientNet does); everything before it computes the features. The input of a method's learned
+    confidence is that of the last layer, or, for ConfidNet, the features of a copy of the backbone
+    (``encoder``), which always stays in evaluation mode: without dropout and with the classifier's batch
+    statistics.
 
     Args:
         backbone: a MONAI classifier whose last linear layer gives the logits (DenseNet, EfficientNet, ResNet,
-            SENet, ...). It is changed in place.
+            SENet, ...). It is modified in place.
         num_classes: number of classes C, at least 2; must be the backbone's number of outputs.
         confidence: makes the method's head from the number of features (see :mod:`monai_sf.networks.heads`);
-            None for a classifier and nothing else.
+            None for a plain classifier.
         mean: subtracted from the image, which is in [0, 1].
-        std: the image is divided by this, after the mean was subtracted.
+        std: divisor of the image, after the mean was subtracted.
 
     Raises:
         ValueError: the backbone has no linear layer or not ``num_classes`` outputs, ``num_classes`` is below
@@ -65,7 +66,7 @@ class ConfidenceClassifier(nn.Module):
         if std <= 0:
             raise ValueError(f"std must be positive, got {std}")
         if num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2, one logit for each class, got {num_classes}")
+            raise ValueError(f"num_classes must be at least 2, one logit per class, got {num_classes}")
         name, last = _last_linear(backbone)
         if last.out_features != num_classes:
             raise ValueError(
@@ -73,7 +74,7 @@ class ConfidenceClassifier(nn.Module):
                 f"num_classes is {num_classes}"
             )
         dropout = 0.0
-        if isinstance(backbone, EfficientNet):  # features are what stands before the dropout
+        if isinstance(backbone, EfficientNet):  # features are taken before the dropout
             dropout = backbone._dropout.p
             backbone._dropout = nn.Identity()  # type: ignore[assignment]
         backbone.set_submodule(name, nn.Identity())
@@ -86,10 +87,10 @@ class ConfidenceClassifier(nn.Module):
         has_encoder = self.confidence is not None and self.confidence.own_encoder
         self.encoder = copy.deepcopy(backbone) if has_encoder else None
         self._frozen: tuple[nn.Module, ...] = ()
-        self._encoder_is_backbone = False  # while it is not trained, a second pass would give the same
+        self._encoder_is_backbone = False  # while it is not trained, a second pass would be redundant
 
     def stem(self, images: Tensor) -> Tensor:
-        """What lies before the first dropout layer, the same for every dropout sample.
+        """Compute the part before the first dropout layer, the same for every dropout sample.
 
         Args:
             images: (N, channels, H, W) float in [0, 1].
@@ -108,7 +109,7 @@ class ConfidenceClassifier(nn.Module):
         return x
 
     def trunk(self, x: Tensor) -> Tensor:
-        """From the output of :meth:`stem` to the features (N, F)."""
+        """Compute the features (N, F) from the output of :meth:`stem`."""
         if not has_dropout(self.backbone):
             return x
         if not isinstance(self.backbone, DenseNet):
@@ -121,15 +122,15 @@ class ConfidenceClassifier(nn.Module):
         return self.backbone.class_layers(x)  # type: ignore[no-any-return]
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, channels, H, W) images in [0, 1] to (N, F) features."""
+        """Compute the features (N, F) of images (N, channels, H, W) in [0, 1]."""
         return self.trunk(self.stem(images))
 
     def outputs(self, images: Tensor) -> ClassifierOutput:
-        """(N, channels, H, W) images in [0, 1] to everything that one pass gives."""
+        """Compute all outputs of one pass over images (N, channels, H, W) in [0, 1]."""
         return self.outputs_of(images, self.features(images))
 
     def outputs_of(self, images: Tensor, features: Tensor) -> ClassifierOutput:
-        """As :meth:`outputs`, where the features (N, F) of the images are known already."""
+        """Compute :meth:`outputs` from images and their known features (N, F)."""
         before_last = self.head[:-1](features)
         output = ClassifierOutput(self.head[-1](before_last), features)
         if self.confidence is None:
@@ -139,7 +140,7 @@ class ConfidenceClassifier(nn.Module):
         return output._replace(**{self.confidence.output: self.confidence(before_last)})
 
     def train_only(self, parts: Sequence[str]) -> list[nn.Parameter]:
-        """Freeze all but some parts: no gradients, and evaluation mode even while the network trains.
+        """Freeze all but some parts: no gradients, and evaluation mode even during training.
 
         Args:
             parts: of "backbone", "head", "encoder", "confidence".
@@ -161,12 +162,12 @@ class ConfidenceClassifier(nn.Module):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def copy_encoder(self) -> None:
-        """Make the encoder that the learned confidence sees a copy of the backbone, if there is one."""
+        """Copy the backbone into the encoder of the learned confidence, if there is one."""
         if self.encoder is not None:
             self.encoder.load_state_dict(self.backbone.state_dict())
 
     def train(self, mode: bool = True) -> ConfidenceClassifier:
-        """Training or evaluation mode; what is frozen, and the encoder, stay in evaluation mode."""
+        """Set training or evaluation mode; frozen parts and the encoder stay in evaluation mode."""
         super().train(mode)
         for part in self._frozen:
             part.eval()
@@ -175,21 +176,21 @@ class ConfidenceClassifier(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, channels, H, W) images in [0, 1] to (N, C) logits, those of :meth:`outputs`.
+        """Compute the logits (N, C) of :meth:`outputs` from images (N, channels, H, W) in [0, 1].
 
-        In one go, without taking the backbone apart: torch.jit.script can compile this.
+        Uses the backbone as a whole, so that torch.jit.script can compile it.
         """
         logits: Tensor = self.head(self.backbone((images - self.mean) / self.std))
         return logits
 
 
 def dropout_layers(network: nn.Module) -> list[_DropoutNd]:
-    """The network's dropout layers that drop anything (p > 0), in the order of definition."""
+    """Return the network's active dropout layers (p > 0), in the order of definition."""
     return [m for m in network.modules() if isinstance(m, _DropoutNd) and m.p > 0]
 
 
 def has_dropout(network: nn.Module) -> bool:
-    """Whether any layer of the network drops anything."""
+    """Return whether the network has an active dropout layer."""
     return bool(dropout_layers(network))
 
 
@@ -201,18 +202,18 @@ def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
 
 
 def to_device(network: ConfidenceClassifier, device: torch.device) -> ConfidenceClassifier:
-    """Move a network, in channels-last order: convolutions are twice as fast on a CPU and on tensor cores."""
+    """Move a network in channels-last layout: convolutions are twice as fast on CPU and tensor cores."""
     network.to(device)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def load_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Load a state dict whole, or say what does not fit.
+    """Load a complete state dict, or raise an error that lists the differences.
 
     Args:
         network: the network to fill; unchanged when an error is raised.
         state: parameter and buffer names to tensors.
-        source: the file the state came from, for the message.
+        source: the file of the state, for the message.
 
     Raises:
         ValueError: names or shapes differ, as with a checkpoint of another network.

@@ -1,8 +1,8 @@
-"""One run in several processes, as ``torchrun`` starts them; in a single process everything here is a no-op.
+"""One run in several processes, as started by ``torchrun``; in a single process everything here is a no-op.
 
-Rank 0 writes files and shows progress; the others compute. What all must agree on (a checkpoint, whether a
-run is complete) is read by rank 0 and sent to the others, so that nothing depends on how fast a network file
-system shows one machine what another has written.
+Rank 0 writes files and shows progress; the others compute. Shared decisions (the checkpoint, whether a run is
+complete) are read by rank 0 and broadcast, so that nothing depends on how fast a network file system shows
+one machine what another has written.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _host_group: dist.ProcessGroup | None = None
 
 
 def rank() -> int:
-    """Number of this process, 0 to ``world_size() - 1``."""
+    """Return the number of this process, 0 to ``world_size() - 1``."""
     return dist.get_rank() if _is_started() else 0
 
 
 def world_size() -> int:
-    """How many processes share the run; 1 where it was not started by torchrun."""
+    """Return the number of processes of the run; 1 if it was not started by torchrun."""
     return dist.get_world_size() if _is_started() else 1
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes files and shows progress."""
+    """Return whether this is the process that writes files and shows progress."""
     return rank() == 0
 
 
@@ -45,7 +45,7 @@ def _is_started() -> bool:
 
 
 def local_device() -> torch.device:
-    """The device of this process: its own GPU, or the CPU where there is none.
+    """Return the device of this process: its own GPU, or the CPU if there is none.
 
     Raises:
         ValueError: there are fewer GPUs than processes on this machine.
@@ -62,30 +62,30 @@ def local_device() -> torch.device:
 
 
 def start(timeout_minutes: float = 120.0) -> None:
-    """Join the processes that torchrun has started; without torchrun nothing happens.
+    """Join the process group of torchrun; without torchrun do nothing.
 
     An error needs no clean-up: the process ends, and torchrun ends the others.
 
     Args:
-        timeout_minutes: how long to wait for another process, e.g. while rank 0 prepares the data.
+        timeout_minutes: longest wait for another process, e.g. while rank 0 prepares the data.
     """
     global _host_group
     if "WORLD_SIZE" not in os.environ or _is_started():
         return
-    if "SLURM_JOB_ID" in os.environ:  # Ignite takes SLURM's word for the local rank, which is 0 in torchrun
+    if "SLURM_JOB_ID" in os.environ:  # Ignite would use SLURM's local rank, which is 0 under torchrun
         os.environ["SLURM_LOCALID"] = os.environ["LOCAL_RANK"]
     device, wait = local_device(), timedelta(minutes=timeout_minutes)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=wait)
     if not is_main():
-        logging.disable(logging.INFO)  # once is enough
-    # what lives in main memory goes from there, also where tensors go from GPU to GPU
+        logging.disable(logging.INFO)  # only rank 0 logs
+    # CPU tensors are sent from main memory, even where GPU tensors go from GPU to GPU
     _host_group = dist.new_group(backend="gloo", timeout=wait) if device.type == "cuda" else None
 
 
 def stop() -> None:
-    """Leave the processes of this run, after all have come here."""
+    """Leave the process group, after all processes have arrived."""
     global _host_group
     if _is_started():
         barrier()
@@ -100,7 +100,7 @@ def barrier() -> None:
 
 
 def gather(value: T) -> list[T]:
-    """What each process gives, in the order of ranks; any picklable object."""
+    """Return the values of all processes, in the order of ranks; any picklable objects."""
     if world_size() == 1:
         return [value]
     found: list[Any] = [None] * world_size()
@@ -109,10 +109,10 @@ def gather(value: T) -> list[T]:
 
 
 def from_main(make: Callable[[], T]) -> T:
-    """What ``make`` returns on rank 0, on all ranks; it is called on no other.
+    """Call ``make`` on rank 0 only and return its result on all ranks.
 
     Raises:
-        RuntimeError: ``make`` failed on rank 0, which raises the error itself.
+        RuntimeError: ``make`` failed on rank 0, which raises the original error.
     """
     if world_size() == 1:
         return make()
@@ -132,11 +132,11 @@ def from_main(make: Callable[[], T]) -> T:
 
 @contextmanager
 def working_on(run_dir: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep other processes away from a run's folder; those of this run count as one.
+    """Lock a run's folder; the processes of this run count as one.
 
     Raises:
         BusyError: another process works on it; names it and its host.
-        RuntimeError: rank 0 has found that.
+        RuntimeError: on the other ranks, if rank 0 has raised it.
         OSError: the folder cannot be written to.
     """
     path = os.path.join(run_dir, ".lock")
@@ -147,28 +147,28 @@ def working_on(run_dir: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def wait_for_main() -> None:
-    """On rank 0 nothing; the others wait until it says :func:`main_is_ready`."""
+    """Wait, on all ranks but 0, until rank 0 calls :func:`main_is_ready`."""
     if not is_main():
         barrier()
 
 
 def main_is_ready() -> None:
-    """Let the processes go on that wait in :func:`wait_for_main`."""
+    """Release the processes that wait in :func:`wait_for_main`."""
     if is_main():
         barrier()
 
 
 def share(count: int, part: int, parts: int) -> slice:
-    """The part of ``count`` things that one of several processes takes; sizes differ by one at most."""
+    """Return one process's shard of ``count`` items; sizes differ by at most one."""
     first, last = (-(-count * p // parts) for p in (part, part + 1))
     return slice(first, last)
 
 
 def random_half(count: int) -> Tensor:
-    """Which of this process's ``count`` cases are in a random half of the batch of all processes.
+    """Draw which of this process's ``count`` cases are in a random half of the global batch.
 
     Returns:
-        (count,) bool on the CPU. Drawn from torch's random numbers of rank 0, as one process would.
+        (count,) bool on the CPU, drawn from the torch generator of rank 0, as in a single process.
     """
     counts = gather(count)
     order = from_main(lambda: torch.randperm(sum(counts)))
@@ -179,23 +179,23 @@ def random_half(count: int) -> Tensor:
 
 
 def mean_of_all(mean: float, count: int) -> float:
-    """The mean over the batch of all processes, from the mean over each one's ``count`` cases."""
+    """Return the mean over the global batch, from each process's mean over its ``count`` cases."""
     found = gather((mean, count))
     return sum(m * n for m, n in found) / sum(n for _, n in found)
 
 
 def broadcast_state(module: nn.Module) -> None:
-    """Give all processes the parameters and buffers of rank 0."""
+    """Broadcast the parameters and buffers of rank 0 to all processes."""
     if world_size() > 1:
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, 0)
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
-    """Add up the gradients of all processes, in place, and the losses that they come from.
+    """Sum the gradients of all processes, in place, and their losses.
 
-    One message for all: networks of this size need milliseconds between GPUs of a machine, so that it does
-    not pay to send while the backward pass still runs.
+    All gradients are sent in one message: for networks of this size it takes milliseconds between GPUs of a
+    machine, so overlapping it with the backward pass does not pay.
 
     Args:
         parameters: whose gradients, the same on all ranks.
@@ -219,7 +219,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
 
 
 class _SumOfAllRanks(torch.autograd.Function):
-    """The sum over all processes; so is its gradient, as each one's value is part of every one's loss."""
+    """The sum over all processes, as is its gradient: each value is part of every process's loss."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -241,10 +241,10 @@ class BatchNormOfAllRanks(nn.SyncBatchNorm):
     """Batch norm over the batch of all processes; PyTorch's own does it on GPUs only."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, ...) to the same shape."""
+        """Normalise (N, channels, ...) over the global batch."""
         if not self.training or x.is_cuda:
             return super().forward(x)
-        x = x.as_subclass(Tensor)  # statistics have no use for MONAI's metadata
+        x = x.as_subclass(Tensor)  # statistics do not need MONAI's metadata
         over = [d for d in range(x.ndim) if d != 1]
         shape = [1, -1, *(1,) * (x.ndim - 2)]
         sums = _sum_of_all_ranks(torch.cat([x.sum(over), x.new_tensor([x.numel() // x.shape[1]])]))
@@ -266,7 +266,7 @@ class BatchNormOfAllRanks(nn.SyncBatchNorm):
 
 
 def share_batch_norm(network: nn.Module) -> None:
-    """Let the batch norms of a network see the batch of all processes; in place, names stay."""
+    """Synchronise the batch norms of a network over all processes; in place, names are kept."""
     if world_size() == 1:
         return
     for name, module in network.named_modules():

@@ -1,8 +1,8 @@
-"""What a training method adds to a classifier: a small network from its features to one number a case.
+"""The heads that training methods add to a classifier: small networks from features to one number per case.
 
 Each head names the array that it gives (``output``, a field of
-:class:`monai_sf.networks.ClassifierOutput` and a name of :data:`monai_sf.results.ARRAYS`), and says whether
-it comes with an encoder of its own.
+:class:`monai_sf.networks.ClassifierOutput` and a name of :data:`monai_sf.results.ARRAYS`), and states whether
+it has its own encoder.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 
 class ConfidenceHead(nn.Module):
-    """From features (N, F) to (N,), by ``self.layers``.
+    """A network ``self.layers`` from features (N, F) to one value per case (N,).
 
     Args:
-        layers: gives (N, 1).
+        layers: from (N, F) to (N, 1).
     """
 
     output: ClassVar[str]
@@ -27,7 +27,7 @@ class ConfidenceHead(nn.Module):
         self.layers = layers
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, F) features to (N,) logits."""
+        """Compute logits (N,) from features (N, F)."""
         return self.layers(features).flatten()  # type: ignore[no-any-return]
 
 
@@ -56,8 +56,8 @@ class ConfidNetHead(ConfidenceHead):
 class ReservationHead(ConfidenceHead):
     """Deep Gamblers: the logit of the class C + 1, which means "I do not bet".
 
-    Liu et al., "Deep Gamblers: Learning to Abstain with Portfolio Theory", NeurIPS 2019. Apart from the C
-    class logits, so that nothing that speaks of classes can take it for one.
+    Liu et al., "Deep Gamblers: Learning to Abstain with Portfolio Theory", NeurIPS 2019. It is kept separate
+    from the C class logits, so that it cannot be mistaken for a class.
 
     Args:
         num_features: number F of features.

@@ -226,7 +226,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     (tmp_path / "b.png").mkdir()
     for name in ("a.png", "b.png"):
-        with pytest.raises(OSError, match=rf"{name} is no file, but a folder, pipe or device"):
+        with pytest.raises(OSError, match=rf"{name} is not a file, but a folder, pipe or device"):
             perceptual_hash(tmp_path / name)
 
 

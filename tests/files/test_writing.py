@@ -190,7 +190,7 @@ def test_an_output_is_refused_before_the_work(tmp_path):
         ("thesis.tex", "a,b\n", "not written by this command"),
         ("thesis.tex/x", "", "cannot write"),
         (".", "", "it is a folder"),
-        ("pipe", "", "no ordinary file"),
+        ("pipe", "", "not a regular file"),
     ):
         with pytest.raises(OSError, match=reason):
             refuse_unwritable(tmp_path / name, start)

@@ -64,7 +64,7 @@ def test_a_flipped_bit_or_another_file_is_an_error_that_names_it(tmp_path, name)
     path.write_bytes(good)
     assert check_checkpoint(path) == sha256_of(path)
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"checkpoints\.json knows of it: restore it"):
+    with pytest.raises(FileNotFoundError, match=r"checkpoints\.json lists it: restore it"):
         load_checkpoint(path)
 
 
@@ -74,7 +74,7 @@ def test_what_no_training_has_written_is_not_trained_over(tmp_path):
     save_checkpoint(path, content(1))
     refuse_foreign(path)
     (tmp_path / "checkpoints.json").unlink()
-    with pytest.raises(ValueError, match=r"best\.pt is there, .* would be overwritten: move it away"):
+    with pytest.raises(ValueError, match=r"best\.pt exists, .* would be overwritten: move it away"):
         refuse_foreign(path)
 
 

@@ -77,7 +77,7 @@ def test_normalisation_is_part_of_the_network():
 def test_construction_refuses():
     with pytest.raises(ValueError, match="DenseNet has 3 outputs, num_classes is 2"):
         ConfidenceClassifier(densenet(), 2)
-    with pytest.raises(ValueError, match="num_classes must be at least 2, one logit for each class, got 1"):
+    with pytest.raises(ValueError, match="num_classes must be at least 2, one logit per class, got 1"):
         ConfidenceClassifier(nn.Linear(4, 1), 1)
     with pytest.raises(ValueError, match="Conv2d has no linear layer"):
         ConfidenceClassifier(nn.Conv2d(1, 1, 1), 2)
