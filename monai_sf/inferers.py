@@ -111,9 +111,10 @@ class MCDropoutInferer(Inferer):
             case_ids: N names that seed the cases' streams; by default the images' own bytes do.
 
         Returns:
-            ``logits`` (N, C) and ``features`` (N, F), where the network has them ``confidence_logit`` (N,)
-            or ``reservation_logit`` (N,), all float32, and with T > 0 ``mcd_log_softmax`` (N, C) float32, log
-            of the mean softmax, and ``mcd_entropy`` (N,) float64, mean of the samples' entropies in nats.
+            ``logits`` (N, C) and ``features`` (N, F), what the network's head gives (``confidence_logit``
+            (N,), ``reservation_logit`` (N,), or what it names), all float32, and with T > 0
+            ``mcd_log_softmax`` (N, C) float32, log of the mean softmax, and ``mcd_entropy`` (N,) float64,
+            mean of the samples' entropies in nats.
             The softmax is over the C classes, without a reservation class.
 
         Raises:
@@ -130,7 +131,7 @@ class MCDropoutInferer(Inferer):
         stem = network.stem(inputs)
         plain = network.outputs_of(inputs, network.trunk(stem))
         logits = plain.logits
-        outputs = {name: array.float() for name, array in plain._asdict().items() if array is not None}
+        outputs = {name: array.float() for name, array in plain.arrays().items()}
         if not self.samples:
             return outputs
 

@@ -27,7 +27,7 @@ ROAD = {
     "networks": "files",
     "losses": "networks",
     "inferers": "networks",
-    "data": "files networks transforms",
+    "data": "files networks transforms vocabulary",
     "handlers": "networks results",
     "engines": "data datasets files handlers inferers networks results scores transforms vocabulary",
     "tables": "datasets files metrics results scores vocabulary",

@@ -16,6 +16,7 @@ from monai.bundle import ConfigParser
 
 from monai_sf.bundle.bases import PLACES, TRACKING, with_bases
 from monai_sf.results.format import SET_ASIDE
+from monai_sf.vocabulary.methods import METHODS
 
 #: Keys that the matrix sets itself.
 RESERVED = ("study", "method", "seed", "dataset_name", "dataset_dir", "output_dir", "run_dir")
@@ -96,18 +97,22 @@ class Bundle:
         return cls(configs.parent, dataset, files, {**overrides, **own})
 
     def training_files(self, method: str) -> tuple[str, ...]:
-        """The config files of a training, the overlays last.
+        """Return the config files of a training, the overlays last.
+
+        A file ``<method>.yaml`` of the bundle's own takes the place of the method's registered overlay.
 
         Raises:
             ValueError: there is no such method.
         """
         configs = self.folder / "configs"
         own = configs / f"{method}.yaml"
-        files = [str(configs / "train.yaml"), *([str(own)] if own.is_file() else [])]
+        registered = METHODS[method].overlay if method in METHODS else None
+        overlay = own if own.is_file() or registered is None else Path(registered).absolute()
+        files = [str(configs / "train.yaml"), *([str(overlay)] if overlay.is_file() else [])]
         if (found := merge(files, {}).get("method")) != method:
             raise ValueError(
                 f"{self.folder} has no method {method!r}: train.yaml has {found!r}, and there is no "
-                f"{own.name} that sets it"
+                f"{overlay} that sets it; registered are {', '.join(METHODS)}"
             )
         return (*files, *self.overlays)
 

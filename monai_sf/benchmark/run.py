@@ -55,7 +55,8 @@ def run_benchmark(
         output_dir: where everything goes. A dataset's runs go to ``<dataset>/<study>-<method>-<seed>``,
             ``table.csv`` and ``report.html`` to ``<dataset>``, what tasks print to ``logs``.
         studies: names of studies; a dataset that does not have one leaves it out. None for all of them.
-        methods: names of methods: that of ``train.yaml``, and those with a file ``<method>.yaml``.
+        methods: names of methods: that of ``train.yaml``, those with a file ``<method>.yaml``, and those that
+            are registered with an overlay.
         seeds: of the runs.
         dataset_dirs: dataset to the folder of its files, where that is not the config's own.
         overlays: config files that are laid over all others: names of files that every bundle has in its

@@ -3,7 +3,7 @@
 from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
 from monai_sf.data.images import LoadPictured, PictureReader
 from monai_sf.data.records import case_records
-from monai_sf.data.test_batches import TestBatches, TestPass, corruption_name
+from monai_sf.data.test_batches import TestBatches, TestPass
 
 __all__ = [
     "LoadPictured",
@@ -13,6 +13,5 @@ __all__ = [
     "TestBatches",
     "TestPass",
     "case_records",
-    "corruption_name",
     "shared_loader",
 ]

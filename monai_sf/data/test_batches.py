@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Subset
 
 from monai_sf.transforms import CorruptionSweep
+from monai_sf.vocabulary.shifts import corruption_name
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,6 @@ class TestPass:
     name: str
     indices: NDArray[np.int64]
     sweep: CorruptionSweep | None
-
-
-def corruption_name(kind: str, severity: int) -> str:
-    """Return the name of the test set of one corruption."""
-    return f"corruption-{kind}-{severity}"
 
 
 class TestBatches:

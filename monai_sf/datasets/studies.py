@@ -12,10 +12,11 @@ import pandas as pd
 
 from monai_sf.datasets.dermoscopy import KERATOSES
 from monai_sf.datasets.fc_microscopy import TARGET_EXPERIMENTS
+from monai_sf.vocabulary.shifts import TARGET_KINDS
 
-__all__ = ["KINDS", "STUDIES", "Study", "find_study", "unavailable_studies"]
+__all__ = ["STUDIES", "STUDY_KINDS", "Study", "find_study", "unavailable_studies"]
 
-KINDS = ("iid", "acquisition", "manifestation")
+STUDY_KINDS = ("iid", *TARGET_KINDS)
 """Corruptions are no study of their own: they are applied to the iid test set of the study ``iid``."""
 
 Mask = npt.NDArray[np.bool_]
@@ -27,8 +28,8 @@ class Study:
 
     Attributes:
         name: Unique among all datasets, save that all share the study ``iid``.
-        kind: One of :data:`KINDS`: ``acquisition`` is another camera, hospital or batch, ``manifestation``
-            another sub-type of the disease.
+        kind: One of :data:`STUDY_KINDS`: ``acquisition`` is another camera, hospital or batch,
+            ``manifestation`` another sub-type of the disease.
         description: The rule in words, for tables and reports.
         target: The rule: case table in, one bool a case out, True in the target domain.
         columns: The columns of the case table that the rule reads; they may hold no missing value.
@@ -43,9 +44,9 @@ class Study:
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in STUDY_KINDS:
             raise ValueError(
-                f"study {self.name!r}: kind must be one of {', '.join(KINDS)}, got {self.kind!r}"
+                f"study {self.name!r}: kind must be one of {', '.join(STUDY_KINDS)}, got {self.kind!r}"
             )
 
 

@@ -285,11 +285,11 @@ class ImagePredictor(SupervisedEvaluator):
         table = pd.DataFrame({"case_id": state.batch["case_id"], "prediction": classes})
         table["class"] = [self.class_names[c] for c in classes]
         for name in csfs_for(self.method, outputs):
-            confidence = CSFS[name].confidence(outputs)
+            confidence = CSFS[name](outputs)
             probability = CSFS[name].scale == "log_probability"
             table[name] = (confidence.exp() if probability else confidence).cpu().numpy()
         if self.csf is not None:
-            sure = CSFS[self.csf].confidence(outputs) >= self.threshold
+            sure = CSFS[self.csf](outputs) >= self.threshold
             table["defer"] = (~sure).cpu().numpy()  # NaN is not sure
         table = table[~bad.cpu().numpy()]
         self.rows.append(table)

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monai_sf.data import TestPass, corruption_name
+from monai_sf.data import TestPass
 from monai_sf.files import read_json, write_json
 from monai_sf.networks import distributed
 from monai_sf.results import ResultsError, ResultsWriter, TestSetWriter
 from monai_sf.transforms import CorruptionSweep
+from monai_sf.vocabulary.shifts import corruption_name
 
 #: The file of a folder of results that says which checkpoint its outputs come from, complete or not.
 MARK = "evaluation.json"

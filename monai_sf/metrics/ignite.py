@@ -228,7 +228,7 @@ class ConfidenceAndError:
             raise ValueError(f"{csf.prediction} must be (n, C), got shape {tuple(scores.shape)}")
         predicted = scores.argmax(dim=-1)
         labels = check_labels(_column(output, self._label), len(scores), scores.shape[1], self._label)
-        return csf.confidence(arrays), predicted != labels.to(predicted.device)
+        return csf(arrays), predicted != labels.to(predicted.device)
 
     def _checked(self, logits: Tensor, *, binary: bool) -> Tensor:
         logits = logits[:, None] if logits.ndim == 1 else logits

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -22,12 +23,19 @@ class ClassifierOutput(NamedTuple):
         features: (N, F), the input of the head.
         confidence_logit: (N,) learned confidence before its sigmoid, where the network has one.
         reservation_logit: (N,) logit of the reservation class, where the network has one.
+        others: what a head gives that names another array, by that name, (N, ...).
     """
 
     logits: Tensor
     features: Tensor
     confidence_logit: Tensor | None = None
     reservation_logit: Tensor | None = None
+    others: Mapping[str, Tensor] = MappingProxyType({})
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Return everything that is there by the name under which results store it."""
+        named = {name: value for name, value in self._asdict().items() if isinstance(value, Tensor)}
+        return {**named, **self.others}
 
 
 class ConfidenceClassifier(nn.Module):
@@ -137,7 +145,9 @@ class ConfidenceClassifier(nn.Module):
             return output
         if self.encoder is not None and not self._encoder_is_backbone:
             before_last = self.encoder((images - self.mean) / self.std)
-        return output._replace(**{self.confidence.output: self.confidence(before_last)})
+        name, learned = self.confidence.output, self.confidence(before_last)
+        known = name in ("confidence_logit", "reservation_logit")
+        return output._replace(**({name: learned} if known else {"others": {name: learned}}))
 
     def train_only(self, parts: Sequence[str]) -> list[nn.Parameter]:
         """Freeze all but some parts: no gradients, and evaluation mode even during training.

@@ -1,8 +1,9 @@
 """The heads that training methods add to a classifier: small networks from features to one number per case.
 
-Each head names the array that it gives (``output``, a field of
-:class:`monai_sf.networks.ClassifierOutput` and a name of :data:`monai_sf.results.ARRAYS`), and states whether
-it has its own encoder.
+Each head names the array that it gives (``output``), under which results store it and scores ask for it, and
+states whether it has its own encoder. Any name that no other output has will do:
+``confidence_logit`` and ``reservation_logit`` are fields of :class:`monai_sf.networks.ClassifierOutput`,
+others are in its ``others``.
 """
 
 from __future__ import annotations

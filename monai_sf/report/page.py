@@ -26,6 +26,7 @@ from monai_sf.report.runs import Run, evaluate
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.results import Results, ResultsError
 from monai_sf.tables.redaction import redacted
+from monai_sf.vocabulary.titles import title as title_of
 
 #: Results in memory, or the folder of a run.
 RunLike: TypeAlias = "Results | str | os.PathLike[str]"
@@ -135,7 +136,7 @@ def build_report(
         content,
         packer,
         sheets.finish(),
-        title=title or f"Where {words.dataset_title(first)} classification fails silently",
+        title=title or f"Where {title_of(str(first['dataset']))} classification fails silently",
         question=words.question(first["class_names"]),
         tested=words.tested([run.results.run for run in runs], [run.sets for run in runs]),
         banner=words.BANNERS.get(str(first["data_kind"]), words.BANNERS["phantom"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,8 +24,9 @@ from monai_sf.report.studies import study_table
 from monai_sf.report.sweep import sweep
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.report.working_points import first_step
-from monai_sf.scores import CSFS, PAPER_CSFS
+from monai_sf.scores import CSFS, usual_csfs
 from monai_sf.tables.judge import benchmark_table, preferred_methods
+from monai_sf.vocabulary.titles import title
 
 #: int16 coordinates reach from -FIELD to FIELD; what lies farther out is drawn at the border.
 FIELD = 1.6
@@ -49,12 +51,12 @@ def document(
     budgets = water_fill([len(run.sample.position) for run in runs], max_images)
     used = [name for name in CSFS if any(name in run.csfs for run in runs)]
     return {
-        "dataset": words.dataset_title(first),
+        "dataset": title(str(first["dataset"])),
         "coverage": coverage,
         "tile": sheets.size,
-        "groups": {kind: list(text) for kind, text in words.GROUPS.items()},
+        "groups": {shift.kind: dataclasses.asdict(shift) for shift in words.KINDS},
         "csfs": {
-            n: {"scale": CSFS[n].scale, "description": CSFS[n].description, "paper": n in PAPER_CSFS}
+            n: {"scale": CSFS[n].scale, "description": CSFS[n].description, "usual": n in usual_csfs()}
             for n in used
         },
         "table": {

@@ -14,10 +14,11 @@ from monai_sf.report import working_points
 from monai_sf.report.embedding import MIN_CASES, embed
 from monai_sf.report.notes import Note
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
-from monai_sf.report.words import GROUPS
+from monai_sf.report.words import KINDS
 from monai_sf.results import Results, ResultsError, TestSet
 from monai_sf.tables.judge import Detection, available_csfs, failure_detection
 from monai_sf.vocabulary.ids import Groups, group_cases
+from monai_sf.vocabulary.shifts import SHIFT_OF
 
 #: Points of a drawn risk-coverage curve; more cannot be told apart on a screen.
 CURVE_POINTS = 160
@@ -109,7 +110,7 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
     Raises:
         ResultsError: no test set holds a case, or no CSF can be computed from the arrays.
     """
-    order = sorted(results.test_sets.values(), key=lambda s: list(GROUPS).index(s.kind))  # stable
+    order = sorted(results.test_sets.values(), key=lambda s: KINDS.index(SHIFT_OF[s.kind]))  # stable
     sets = tuple(s for s in order if len(s))
     if not sets:
         raise ResultsError(f"{_name(results)} has no test set with a case: evaluate the run first")

@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai_sf.results import TestSet
+from monai_sf.vocabulary.shifts import SHIFT_OF, SHIFTS
+from monai_sf.vocabulary.titles import title
 
-#: Kind of test set, in the order of the page, to its title and what it means.
-GROUPS: Mapping[str, tuple[str, str]] = {
-    "iid": ("Ordinary cases", "the same kind of cases as in training, from other patients"),
-    "manifestation": ("An unseen kind of disease", "variants that were kept out of training"),
-    "acquisition": ("Another place or device", "images from a source that was kept out of training"),
-    "corruption": ("Disturbed images", "the ordinary cases with brightness, noise or blur added"),
-}
+#: Kinds of test sets in the order of the page: images as they are first.
+KINDS = sorted(SHIFTS, key=lambda shift: shift.kind == "corruption")
 
 #: ``data_kind`` of a run to the banner, None where there is nothing to warn of.
 BANNERS: Mapping[str, tuple[str, str] | None] = {
@@ -30,31 +27,26 @@ BANNERS: Mapping[str, tuple[str, str] | None] = {
 }
 
 
-def plain(name: str) -> str:
-    """A technical name as words: ``gaussian_noise`` becomes "gaussian noise"."""
-    return name.replace("_", " ").replace("-", " ").strip()
-
-
 def set_title(test_set: TestSet) -> str:
     """What a test set is called on the page."""
     if test_set.corruption is not None:
-        return f"{plain(test_set.corruption)}, severity {test_set.severity}"
-    title = GROUPS[test_set.kind][0]
-    usual = {"iid": ("iid",), "acquisition": ("target",), "manifestation": ("target",)}[test_set.kind]
-    return title if test_set.name in usual else f"{title}: {plain(test_set.name)}"
+        return f"{title(test_set.corruption)}, severity {test_set.severity}"
+    shift = SHIFT_OF[test_set.kind]
+    is_usual = test_set.name == ("target" if shift.has_target else "iid")
+    return shift.title if is_usual else f"{shift.title}: {title(test_set.name)}"
 
 
 def domain_title(test_set: TestSet, run: Mapping[str, Any]) -> str:
     """Which domain the cases of a test set belong to."""
     if test_set.corruption is not None:
-        return plain(test_set.corruption)
+        return title(test_set.corruption)
     return "source" if test_set.kind == "iid" else f"target: {study_title(run)}"
 
 
 def study_title(run: Mapping[str, Any]) -> str:
     """What a study is called on the page."""
     study = str(run["study"])
-    return "ordinary cases" if study == "iid" else plain(study)
+    return "ordinary cases" if study == "iid" else title(study)
 
 
 def study_description(run: Mapping[str, Any]) -> str | None:
@@ -72,15 +64,9 @@ def _said(text: Any) -> str | None:
     return text.strip() or None if isinstance(text, str) else None
 
 
-def dataset_title(run: Mapping[str, Any]) -> str:
-    """What a dataset is called on the page."""
-    words = plain(str(run["dataset"]))
-    return " ".join({"ct": "CT", "fc": "FC", "mri": "MRI"}.get(w, w) for w in words.split())
-
-
 def question(class_names: Sequence[str]) -> str:
     """What the classifier decides, as a question."""
-    names = [plain(str(n)) for n in class_names]
+    names = [title(str(n)) for n in class_names]
     if len(names) <= 3:
         return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) + "?"
     return f"which of {len(names):,} classes?"
@@ -95,7 +81,7 @@ def tested(runs: Sequence[Mapping[str, Any]], sets: Sequence[Sequence[TestSet]])
         (str(run["study"]), s.name): len(s)
         for run, group in zip(runs, sets, strict=True)
         for s in group
-        if s.kind in ("acquisition", "manifestation")
+        if SHIFT_OF[s.kind].has_target
     }
     unseen = sum(targets.values())
     corruptions = {(s.corruption, s.severity) for s in all_sets if s.corruption}

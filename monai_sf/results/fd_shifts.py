@@ -22,9 +22,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monai_sf.results.fd_shifts_config import METHODS, Experiment, Named, read_config
+from monai_sf.results.fd_shifts_config import Experiment, Named, read_config
 from monai_sf.results.format import ResultsError, some
 from monai_sf.results.results import Results
+from monai_sf.vocabulary.methods import METHODS
+from monai_sf.vocabulary.shifts import is_corruption_name
 
 #: Rows of softmax values may add up to this, rounded to half precision.
 _WHOLE = 1.02
@@ -68,7 +70,8 @@ def read_fd_shifts(path: str | os.PathLike[str]) -> Results:
     features = _array(outputs / "encoded_output.npz", n, None)
     confidence = _array(outputs / "external_confids.npz", n)
     method = experiment.method
-    if confidence is None and method in ("devries", "deepgamblers"):
+    trained = METHODS[method]
+    if confidence is None and trained.scores is not None:
         raise ResultsError(f"{outputs} has no external_confids.npz, by which {method} is judged")
     if features is not None and not np.array_equal(features[:, -1], index):
         raise ResultsError(
@@ -89,9 +92,7 @@ def read_fd_shifts(path: str | os.PathLike[str]) -> Results:
             else _as_logits(samples[keep], is_logits, f"{outputs / stem}_dist.npz").transpose(0, 2, 1)
         ),
         features=None if features is None else features[keep, :-1],
-        learned_confidence=confidence[keep]
-        if confidence is not None and method in METHODS.values()
-        else None,
+        learned_confidence=confidence[keep] if confidence is not None and trained.heads else None,
         case_ids=_case_ids(domains, labels[keep]),
         domains=domains,
         kinds={s.name: s.kind for s in sets if s.name in domains and s.kind},
@@ -233,7 +234,7 @@ def _case_ids(domains: list[str], labels: NDArray[np.int64]) -> list[str]:
     ids = np.empty(len(domains), object)
     for domain in dict.fromkeys(domains):
         members = np.flatnonzero(where == domain)
-        copies = domain.startswith("corruption-") and np.array_equal(labels[members], source)
+        copies = is_corruption_name(domain) and np.array_equal(labels[members], source)
         ids[members] = [f"{'iid' if copies else domain}-{k}" for k in range(len(members))]
     return [str(i) for i in ids]
 

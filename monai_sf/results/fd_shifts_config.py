@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from monai_sf.results.format import ResultsError
+from monai_sf.vocabulary.shifts import corruption_name
 
 #: Their name of a corruption, and of its direction, to ours. Severity is how often the direction is written.
 _CORRUPTION = re.compile(r"corr(?P<kind>br|motblr|gaunoi|elastic|letter)(?P<steps>(?:high)+|(?:low)+)?$")
@@ -32,7 +33,7 @@ _KINDS = {
 #: Targets that are unseen kinds of disease, not other places: sub-classes of lesions, nodules and cells.
 _MANIFESTATION = re.compile(r"sub(small|big|class)|spiculation|texture|calcification")
 #: Their name of a learned confidence to the way of training that brings it.
-METHODS = {"tcp": "confidnet", "devries": "devries", "dg": "deepgamblers"}
+_METHODS = {"tcp": "confidnet", "devries": "devries", "dg": "deepgamblers"}
 
 
 class Named(NamedTuple):
@@ -174,7 +175,7 @@ def _name(theirs: str, corruption: re.Match[str] | None, taken: set[str | None])
             _KINDS.get(corruption["kind"]) or {"high": "brightness_up", "low": "brightness_down"}[direction]
         )
         severity = min(len(steps) // len(direction), 5)
-        names = [f"corruption-{kind}-{severity}", f"corruption-{kind}_{direction}-{severity}"]
+        names = [corruption_name(kind, severity), corruption_name(f"{kind}_{direction}", severity)]
     else:
         plain = re.sub(r"[^A-Za-z0-9_.-]", "-", theirs).lstrip("-_.") or "target"
         names = [plain, *(f"{plain}-{i}" for i in range(2, len(taken) + 3))]
@@ -187,10 +188,10 @@ def _method(config: Mapping[str, Any]) -> str:
     if "${" in confidence:
         raise ResultsError(
             f"eval.ext_confid_name is {confidence!r}: write down the learned confidence, such as "
-            f"{', '.join(METHODS)}"
+            f"{', '.join(_METHODS)}"
         )
     if confidence:
-        return METHODS.get(confidence, "classifier")
+        return _METHODS.get(confidence, "classifier")
     model = str(_at(config, "model", "name") or "").lower()
     return next((name for name in ("confidnet", "devries") if name in model), "classifier")
 

@@ -18,9 +18,6 @@ from monai_sf.results.case_table import not_utf8
 FORMAT = "monai_sf.results"
 FORMAT_VERSION = 2
 
-#: Kinds of a test set; ``corruption`` sets are the iid cases, corrupted.
-KINDS = ("iid", "corruption", "acquisition", "manifestation")
-
 #: Files of a results folder; the arrays of a test set are in :func:`slug` of its name.
 RUN_FILE, TABLE_FILE, COLUMNS_FILE = "run.json", "cases.csv", "columns.json"
 SET_FILE, ROWS_FILE = "test_set.json", "rows.npy"
@@ -31,7 +28,8 @@ VALIDATION = "validation"
 #: Keys that run.json always has.
 RUN_KEYS = ("dataset", "study", "method", "seed", "class_names", "data_kind")
 
-#: Per-case arrays that a test set may hold: the shape after the cases' axis, and the meaning.
+#: Per-case arrays that a test set may hold: the shape after the cases' axis, and the meaning. Heads and
+#: scores of other packages may have further ones, numbers of any shape.
 ARRAYS: Mapping[str, tuple[str, str]] = {
     "logits": ("C", "class logits of one pass without dropout"),
     "features": ("F", "the backbone's features, the latent space"),
@@ -41,7 +39,9 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
     "reservation_logit": ("", "logit of the reservation class (Deep Gamblers)"),
     "images": ("H,W[,3]", "uint8 thumbnails, grey or RGB, as the classifier saw the image"),
 }
-
+ARRAY_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+#: Files of a test set that are no array of it.
+_TAKEN = ("rows", "done")
 
 #: Folder of results that were replaced, which no table or report may take for current ones.
 SET_ASIDE = "set_aside"
@@ -109,9 +109,16 @@ def check_text(columns: Iterable[tuple[Hashable, Sequence[Any] | pd.Series[Any]]
 
 
 def check_rank(test_set: str, name: str, array: NDArray[Any]) -> None:
-    """Refuse an array whose shape or dtype is not that of :data:`ARRAYS`."""
-    if array.dtype.kind not in "fiu":
+    """Refuse an array whose name is impossible, or whose shape or dtype is not that of :data:`ARRAYS`."""
+    if not isinstance(name, str) or not ARRAY_NAME.fullmatch(name) or name in _TAKEN:
+        raise ResultsError(
+            f"test set {test_set}: an array must be one of {', '.join(ARRAYS)}, or have another name of "
+            f"lower-case letters, digits and _, got {name!r:.80}"
+        )
+    if array.dtype.kind not in "fiu" or not array.ndim:
         raise ResultsError(f"test set {test_set}: {name} has dtype {array.dtype}, expected numbers")
+    if name not in ARRAYS:
+        return
     ranks = {"": (1,), "C": (2,), "F": (2,), "H,W[,3]": (3, 4)}[ARRAYS[name][0]]
     if array.ndim not in ranks or (
         name == "images" and (array.dtype != np.uint8 or array.shape[3:] not in ((), (3,)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
 from monai_sf.files.images import named, open_image, open_picture
-from monai_sf.results.format import ResultsError, check_run, check_text, some
+from monai_sf.results.format import ARRAYS, ResultsError, check_run, check_text, some
 from monai_sf.results.test_set import TestSet
 from monai_sf.vocabulary.ids import canonical_ids, case_notes, group_cases, is_absent
-from monai_sf.vocabulary.methods import METHODS, PAPER_METHODS
+from monai_sf.vocabulary.methods import METHODS, Method
 from monai_sf.vocabulary.outputs import class_logits, kind_of, refuse_other_order, share_tolerance
+from monai_sf.vocabulary.shifts import TARGET_KINDS, corruption_of, is_corruption_name
 
 Float = NDArray[np.float64]
 
@@ -30,12 +30,10 @@ SMALLEST = 1e-37
 #: What a confidence may exceed 0 or 1 by.
 ROUNDING = 1e-6
 THUMBNAIL = 64
-_CORRUPTION = re.compile(r"corruption-(?P<kind>.+)-(?P<severity>[1-5])")
 #: Columns of the case table that are made of the other arguments.
 _OWN_COLUMNS = ("case_id", "label", "label_name")
 #: What some arguments must be one of.
 _DATA_KINDS = ("real", "rendered", "phantom")
-_TARGET_KINDS = ("acquisition", "manifestation")
 
 
 def parts_from_arrays(
@@ -47,6 +45,7 @@ def parts_from_arrays(
     images: ArrayLike | Sequence[str] | None = None,
     mcd_samples: ArrayLike | None = None,
     learned_confidence: ArrayLike | None = None,
+    arrays: Mapping[str, ArrayLike] | None = None,
     case_ids: Sequence[str] | None = None,
     domains: Sequence[str] | None = None,
     kinds: Mapping[str, str] | None = None,
@@ -76,6 +75,7 @@ def parts_from_arrays(
             those are given.
         learned_confidence: (N,) in [0, 1], of ConfidNet or DeVries, or one minus the reservation of Deep
             Gamblers; say which with ``method``.
+        arrays: what registered scores of other packages need beside these, by name, (N, ...) numbers.
         case_ids: N ids. One id may occur once in every domain: a case and its corrupted versions.
         domains: N names of test sets: "iid" for the domain of training, "corruption-<kind>-<1 to 5>" for a
             corrupted one, any other text for a target domain. By default all are "iid".
@@ -86,8 +86,9 @@ def parts_from_arrays(
         class_names: C different names, by default "class 0" and so on.
         dataset: name of the data, for the reader.
         study: name of the study, by default that of the target domain, or "iid" without one.
-        method: "classifier", "confidnet", "deepgamblers" or "devries"; by default "confidnet" with a learned
-            confidence and else "classifier".
+        method: "classifier", "confidnet", "deepgamblers", "devries" or another one that is registered
+            (:func:`monai_sf.scores.register_method`); by default "confidnet" with a learned confidence and
+            else "classifier".
         seed: of the training, to tell runs apart.
         data_kind: "real", "rendered" or "phantom".
 
@@ -98,12 +99,10 @@ def parts_from_arrays(
         raise ResultsError("labels are missing: give (N,) integers")
     if (logits is None) == (probabilities is None):
         raise ResultsError("give either logits or probabilities")
-    _among("method", method, (None, *METHODS))
+    method = method or ("confidnet" if learned_confidence is not None else "classifier")
+    _among("method", method, tuple(METHODS))
     _among("data_kind", data_kind, _DATA_KINDS)
-    if learned_confidence is None and method in ("deepgamblers", "devries"):
-        raise ResultsError(f"method {method!r} is judged by its learned_confidence, which is missing")
-    if learned_confidence is not None and method == "classifier":
-        raise ResultsError(f"method 'classifier' has no learned_confidence: name one of {PAPER_METHODS}")
+    trained = METHODS[method]
     _check_order(
         columns,
         labels=labels,
@@ -113,6 +112,7 @@ def parts_from_arrays(
         learned_confidence=learned_confidence,
         case_ids=case_ids,
         domains=domains,
+        **{f"arrays[{name!r}]": values for name, values in ({} if arrays is None else arrays).items()},
     )
     truth = np.asarray(_plain(labels))
     if truth.ndim != 1 or not np.issubdtype(truth.dtype, np.integer):
@@ -122,20 +122,18 @@ def parts_from_arrays(
     n = len(truth)
     given_probabilities = probabilities is not None
     scores = _scores(logits, probabilities, n)
-    arrays: dict[str, NDArray[Any]] = {"logits": scores.astype(np.float32)}
+    outputs: dict[str, NDArray[Any]] = {"logits": scores.astype(np.float32)}
     if features is not None:
-        arrays["features"] = _matrix("features", features, n).astype(np.float32)
+        outputs["features"] = _matrix("features", features, n).astype(np.float32)
     if images is not None:
-        arrays["images"] = _images(images, n)
+        outputs["images"] = _images(images, n)
     if mcd_samples is not None:
-        arrays |= _reduced(_samples(mcd_samples, scores.shape, given_probabilities))
+        outputs |= _reduced(_samples(mcd_samples, scores.shape, given_probabilities))
     if learned_confidence is not None:
         sure = _logit(_numbers("learned_confidence", learned_confidence), n)
-        if method == "deepgamblers":  # odds of the reservation against all classes together
-            classes = np.logaddexp.reduce(arrays["logits"].astype(np.float64), axis=1)
-            arrays["reservation_logit"] = (classes - sure).astype(np.float32)
-        else:
-            arrays["confidence_logit"] = sure.astype(np.float32)
+        outputs |= _learned(sure, outputs["logits"], trained)
+    outputs |= _others({} if arrays is None else arrays, n)
+    _check_heads(trained, outputs)
     names = list(class_names) if class_names is not None else [f"class {c}" for c in range(scores.shape[1])]
     check_run({"class_names": [str(name) for name in names]})
     if len(names) != scores.shape[1]:
@@ -152,16 +150,16 @@ def parts_from_arrays(
             f"columns must not hold {own}: case_ids, labels and class_names say that; rename or drop them"
         )
     cases, rows = _cases(ids, truth, names, extra, n)
-    targets = [d for d in dict.fromkeys(where) if d != "iid" and not _CORRUPTION.fullmatch(d)]
+    targets = [d for d in dict.fromkeys(where) if d != "iid" and corruption_of(d) is None]
     run = {
         "dataset": dataset,
         "study": study or (targets[0] if targets else "iid"),
-        "method": method or ("confidnet" if learned_confidence is not None else "classifier"),
+        "method": method,
         "seed": seed,
         "class_names": [str(name) for name in names],
         "data_kind": data_kind,
     }
-    return run, cases, _test_sets(where, rows, arrays, dict({} if kinds is None else kinds))
+    return run, cases, _test_sets(where, rows, outputs, dict({} if kinds is None else kinds))
 
 
 def _among(name: str, value: str | None, known: Sequence[str | None]) -> None:
@@ -315,6 +313,38 @@ def _logit(confidence: Float, n: int) -> Float:
     return logits
 
 
+def _learned(sure: Float, logits: NDArray[np.float32], method: Method) -> dict[str, NDArray[np.float32]]:
+    """What a head of the method would have given for a learned confidence, from its log-odds (N,)."""
+    if "reservation_logit" in method.heads:  # odds of the reservation against all classes together
+        classes = np.logaddexp.reduce(logits.astype(np.float64), axis=1)
+        return {"reservation_logit": (classes - sure).astype(np.float32)}
+    if "confidence_logit" in method.heads:
+        return {"confidence_logit": sure.astype(np.float32)}
+    able = [
+        one.name for one in METHODS.values() if {"confidence_logit", "reservation_logit"} & set(one.heads)
+    ]
+    raise ResultsError(f"method {method.name!r} has no learned_confidence: name one of {able}")
+
+
+def _others(given: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[Any]]:
+    """Arrays that scores of other packages need, float32."""
+    if own := [name for name in given if name in ARRAYS]:
+        raise ResultsError(f"arrays must not hold {own}: other arguments say that")
+    found = {name: _numbers(f"arrays[{name!r}]", values).astype(np.float32) for name, values in given.items()}
+    if short := {name: values.shape for name, values in found.items() if values.shape[:1] != (n,)}:
+        raise ResultsError(f"arrays must have {n} entries (as labels), got the shapes {short}")
+    return found
+
+
+def _check_heads(method: Method, there: Mapping[str, Any]) -> None:
+    """Refuse a run that its own scores cannot judge, where those of any network do not."""
+    if method.scores is None or not (missing := [head for head in method.heads if head not in there]):
+        return
+    if set(missing) <= ARRAYS.keys():
+        raise ResultsError(f"method {method.name!r} is judged by its learned_confidence, which is missing")
+    raise ResultsError(f"method {method.name!r} is judged by its arrays {missing}, which are missing")
+
+
 def _images(images: ArrayLike | Sequence[Any], n: int) -> NDArray[np.uint8]:
     plain = _plain(images)
     if isinstance(plain, np.ndarray) and plain.dtype.kind not in "OUS":
@@ -408,28 +438,27 @@ def _check_ids(case_ids: Sequence[str], groups: Sequence[Any] | None) -> None:
 def _test_sets(
     where: list[str], rows: NDArray[np.int64], arrays: Mapping[str, NDArray[Any]], kinds: dict[str, str]
 ) -> dict[str, TestSet]:
-    unknown = sorted({kind for kind in kinds.values() if kind not in _TARGET_KINDS})
+    unknown = sorted({kind for kind in kinds.values() if kind not in TARGET_KINDS})
     if unknown:
-        raise ResultsError(f"kinds must be among {_TARGET_KINDS}, got {unknown}")
-    targets = {d for d in where if d != "iid" and not _CORRUPTION.fullmatch(d)}
+        raise ResultsError(f"kinds must be among {TARGET_KINDS}, got {unknown}")
+    targets = {d for d in where if d != "iid" and corruption_of(d) is None}
     absent = sorted(set(kinds) - targets)
     if absent:
         raise ResultsError(f"kinds must name target domains, {sorted(targets)}; {absent} are none")
-    odd = sorted(d for d in targets if d.startswith("corruption-"))
+    odd = sorted(d for d in targets if is_corruption_name(d))
     if odd:
         raise ResultsError(f'corrupted domains must be "corruption-<kind>-<1 to 5>", got {odd}')
     domain = np.array(where, object)
     sets = {}
     for name in dict.fromkeys(where):
         members = np.flatnonzero(domain == name)
-        corrupted = _CORRUPTION.fullmatch(name)
+        corrupted = corruption_of(name)
         kind = "iid" if name == "iid" else "corruption" if corrupted else kinds.get(name, "acquisition")
         sets[name] = TestSet(
             name,
             kind,
             rows[members],
             {key: values[members] for key, values in arrays.items()},
-            corrupted["kind"] if corrupted else None,
-            int(corrupted["severity"]) if corrupted else 0,
+            *(corrupted or (None, 0)),
         )
     return sets

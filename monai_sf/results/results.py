@@ -123,7 +123,7 @@ class Results:
         if len(np.unique(rows)) != len(rows):
             raise ResultsError(f"{where}: {len(rows) - len(np.unique(rows))} cases occur twice")
         for name, array in test_set.arrays.items():
-            if ARRAYS[name][0] == "C" and array.shape[1] != classes:
+            if ARRAYS.get(name, ("",))[0] == "C" and array.shape[1] != classes:
                 raise ResultsError(f"{where}: {name} has {array.shape[1]} classes, the run has {classes}")
             if name == "features":  # a report without a latent space is still a report
                 continue

@@ -10,12 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_sf.results.case_table import not_utf8
-from monai_sf.results.format import (
-    ARRAYS,
-    KINDS,
-    ResultsError,
-    check_rank,
-)
+from monai_sf.results.format import ResultsError, check_rank
+from monai_sf.vocabulary.shifts import KINDS
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,7 @@ class TestSet:
         name: unique within the run; any text that is not blank.
         kind: one of :data:`KINDS`.
         rows: (n,) int64, position of every entry in ``Results.cases``.
-        arrays: name (see :data:`ARRAYS`) to an array of n entries; ``logits`` is always there.
+        arrays: name (see :data:`ARRAYS`, or another) to an array of n entries; ``logits`` is always there.
         corruption: kind of corruption, None for clean images.
         severity: 1 to 5 for a corruption, 0 for clean images.
     """
@@ -44,7 +40,7 @@ class TestSet:
         """Check what can be checked without the case table.
 
         Raises:
-            ResultsError: unknown kind or array, a blank name, arrays of other lengths.
+            ResultsError: unknown kind, a blank name, arrays of impossible names or other lengths.
         """
         if not isinstance(self.name, str) or not self.name.strip() or not_utf8([self.name]):
             raise ResultsError(f"the name of a test set must be a text that is not blank, got {self.name!a}")
@@ -62,8 +58,6 @@ class TestSet:
         if "logits" not in self.arrays:
             raise ResultsError(f"test set {self.name}: no logits among its arrays {sorted(self.arrays)}")
         for name, array in self.arrays.items():
-            if name not in ARRAYS:
-                raise ResultsError(f"test set {self.name}: unknown array {name!r}; known: {sorted(ARRAYS)}")
             check_rank(self.name, name, array)
             if len(array) != len(self.rows):
                 raise ResultsError(

@@ -16,11 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from monai_sf.files import remove_own, sha256_of, write_json, write_text
 from monai_sf.results.case_table import encode_table
 from monai_sf.results.format import (
-    ARRAYS,
+    ARRAY_NAME,
     COLUMNS_FILE,
     FORMAT,
     FORMAT_VERSION,
-    KINDS,
     ROWS_FILE,
     RUN_FILE,
     SET_FILE,
@@ -32,10 +31,11 @@ from monai_sf.results.format import (
     slug,
     some,
 )
+from monai_sf.vocabulary.shifts import KINDS
 
 #: While a test set is being filled: which entries are complete, and the shapes of its arrays.
 _DONE_FILE, _SHAPES_FILE = "done.npy", "arrays.json"
-_OWN_FILES = frozenset((SET_FILE, ROWS_FILE, _DONE_FILE, _SHAPES_FILE, *(f"{name}.npy" for name in ARRAYS)))
+_OWN_FILES = frozenset((SET_FILE, ROWS_FILE, _DONE_FILE, _SHAPES_FILE))
 
 
 _AGAIN = "Run the evaluation again: this test set is begun anew, the others are kept"
@@ -43,7 +43,9 @@ _ELSEWHERE = "choose another folder or remove this one"
 
 
 def _is_own(path: str) -> bool:
-    return path.rpartition("/")[2] in _OWN_FILES
+    """Whether a file of a working folder, which nobody else knows, is one that a writer makes."""
+    name = path.rpartition("/")[2]
+    return name in _OWN_FILES or (name.endswith(".npy") and bool(ARRAY_NAME.fullmatch(name[:-4])))
 
 
 def _partial_of(path: Path) -> Path:
@@ -185,12 +187,12 @@ class TestSetWriter:
 
         Args:
             rows: (b,) integers, the entries' rows in the case table.
-            arrays: name (see :data:`ARRAYS`) to (b, ...) values; every call gives the same names.
+            arrays: name (see :data:`ARRAYS`, or another) to (b, ...) values; every call gives the same names.
 
         Raises:
-            ResultsError: a name is unknown or was not given before, a row is not of this test set, a shape or
-                dtype is not that of :data:`ARRAYS` and of the earlier calls, the test set is closed, or its
-                files were removed or changed by somebody else.
+            ResultsError: a name is impossible or was not given before, a row is not of this test set, a shape
+                or dtype is not that of :data:`ARRAYS` and of the earlier calls, the test set is closed, or
+                its files were removed or changed by somebody else.
             OSError: the disk is full; what was written before is kept.
         """
         self._check_watched()
@@ -201,9 +203,6 @@ class TestSetWriter:
         except KeyError as error:
             raise ResultsError(f"test set {self.name}: row {error} is not one of its cases") from None
         values = {name: np.asarray(given) for name, given in arrays.items()}
-        unknown = [name for name in values if name not in ARRAYS]
-        if unknown:
-            raise ResultsError(f"test set {self.name}: unknown array {unknown[0]!r}; known: {sorted(ARRAYS)}")
         if self.arrays and self.arrays.keys() != values.keys():
             raise ResultsError(
                 f"test set {self.name}: got the arrays {sorted(values)}, before they were "
@@ -311,7 +310,8 @@ class TestSetWriter:
             "files": {name: sha256_of(self.partial / name) for name in written},
         }
         write_json(self.partial / SET_FILE, content)
-        remove_own(self.partial, (_OWN_FILES - {SET_FILE, *written}).__contains__)
+        kept = (SET_FILE, *written)
+        remove_own(self.partial, lambda name: _is_own(name) and "/" not in name and name not in kept)
         os.replace(self.partial, self.path)
         self.closed = True
         self._stamps = {}

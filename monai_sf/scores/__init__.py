@@ -14,13 +14,27 @@ from monai_sf.scores.functions import (
     mutual_information,
     predictive_entropy,
 )
-from monai_sf.scores.registry import CSF, CSFS, PAPER_CSFS, csfs_for, needs_dropout_samples
+from monai_sf.scores.registry import (
+    CSF,
+    CSFS,
+    PAPER_CSFS,
+    csfs_for,
+    deciding_csf,
+    needs_dropout_samples,
+    register_csf,
+    usual_csfs,
+)
+from monai_sf.vocabulary.methods import METHODS, PAPER_METHODS, Method, register_method
 
 __all__ = [
     "CSF",
     "CSFS",
+    "METHODS",
     "PAPER_CSFS",
+    "PAPER_METHODS",
+    "Method",
     "csfs_for",
+    "deciding_csf",
     "deep_gamblers_confidence",
     "energy",
     "expected_entropy",
@@ -34,4 +48,7 @@ __all__ = [
     "mutual_information",
     "needs_dropout_samples",
     "predictive_entropy",
+    "register_csf",
+    "register_method",
+    "usual_csfs",
 ]

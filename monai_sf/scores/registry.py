@@ -8,7 +8,7 @@ up to 745, where float64 ends.
 
 The nine scores of the benchmark follow Bungert et al., "Understanding Silent Failures in Medical Image
 Classification", MICCAI 2023. `CSFS` holds them in that paper's order, followed by post-hoc scores that need
-nothing but the logits or the dropout samples.
+nothing but the logits or the dropout samples, and by those that other packages register.
 
 The functions take torch tensors or NumPy arrays of any real type (read-only memory maps included) and return
 float64 tensors on the device of their input. A NaN in a case's logits gives a NaN for that case.
@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
 from monai_sf.scores.functions import (
@@ -29,40 +29,27 @@ from monai_sf.scores.functions import (
     deep_gamblers_confidence,
     energy,
     entropy_of_log_probabilities,
-    expected_entropy,
     learned_confidence,
     log_probabilities_of,
     log_softmax,
     logit_margin,
     max_logit,
     max_logit_p_norm,
-    maximum_softmax_response,
-    mean_log_softmax,
-    mutual_information,
     predictive_entropy,
 )
 from monai_sf.vocabulary.methods import METHODS
+from monai_sf.vocabulary.registry import Registry
 
 __all__ = [
     "CSF",
     "CSFS",
     "PAPER_CSFS",
     "csfs_for",
-    "deep_gamblers_confidence",
-    "energy",
-    "expected_entropy",
-    "learned_confidence",
-    "log_softmax",
-    "logit_margin",
-    "max_logit",
-    "max_logit_p_norm",
-    "maximum_softmax_response",
-    "mean_log_softmax",
-    "mutual_information",
+    "deciding_csf",
     "needs_dropout_samples",
-    "predictive_entropy",
+    "register_csf",
+    "usual_csfs",
 ]
-
 
 Arrays: TypeAlias = Mapping[str, ArrayLike]
 Scale: TypeAlias = Literal["log_probability", "nats", "raw"]
@@ -74,11 +61,12 @@ class CSF:
 
     Attributes:
         name: The abbreviation, also the column name in tables and reports.
-        needs: Names of the stored arrays that `confidence` reads.
+        needs: Names of the stored arrays that `confidence` reads: those of `monai_sf.results.ARRAYS`, or that
+            a method's heads give.
         confidence: From a mapping that holds those arrays, each with N cases, to (N,) float64; higher = more
             sure.
         prediction: The array whose argmax is the predicted class that this confidence speaks of.
-        method: The way of training that a network must have had for this score; None for any network.
+        method: Name of the method that a network must be trained by for this score; None for any network.
         scale: How to show the number: "log_probability" (show its exponential), "nats" or "raw".
         description: One line for the reader of a report.
     """
@@ -86,13 +74,34 @@ class CSF:
     name: str
     needs: tuple[str, ...]
     confidence: Callable[[Arrays], Tensor]
-    prediction: Literal["logits", "mcd_log_softmax"]
-    method: Literal["confidnet", "deepgamblers", "devries"] | None
-    scale: Scale
-    description: str
+    prediction: Literal["logits", "mcd_log_softmax"] = "logits"
+    method: str | None = None
+    scale: Scale = "raw"
+    description: str = ""
+
+    def __call__(self, arrays: Arrays) -> Tensor:
+        """Return the confidence of every case, checked.
+
+        Args:
+            arrays: Those of `needs` at least, of N cases each.
+
+        Returns:
+            (N,) float64, higher = more sure.
+
+        Raises:
+            ValueError: The score's function returned anything but one number per case.
+        """
+        confidence = torch.as_tensor(self.confidence(arrays), dtype=torch.float64)
+        count = len(arrays[self.needs[0]])
+        if confidence.shape != (count,):
+            raise ValueError(
+                f"the score {self.name} must give one number per case, ({count},), got shape "
+                f"{tuple(confidence.shape)}"
+            )
+        return confidence
 
     def __reduce__(self) -> Any:
-        """Pickle the scores of `CSFS` by their name, since their functions have none."""
+        """Pickle a registered score by its name, since its function may have none."""
         return (_csf, (self.name,)) if CSFS.get(self.name) is self else super().__reduce__()
 
 
@@ -245,15 +254,39 @@ _ENTRIES = (
     ),
 )
 
-CSFS: Mapping[str, CSF] = MappingProxyType({csf.name: csf for csf in _ENTRIES})
-"""Every confidence scoring function by its abbreviation: the paper's nine in its order, then the others."""
+CSFS = Registry(
+    CSF,
+    "monai_sf.scores",
+    _ENTRIES,
+    taken=("case_id", "prediction", "class", "defer"),  # the other columns of a table of predictions
+)
+"""Every registered score by its abbreviation: the paper's nine in its order, the others, those of others."""
 
-PAPER_CSFS: tuple[str, ...] = tuple(CSFS)[:9]
+PAPER_CSFS: tuple[str, ...] = tuple(csf.name for csf in _ENTRIES[:9])
 """The scores of the paper, in the order of its table."""
 
 
+def register_csf(csf: CSF) -> CSF:
+    """Make a score known to evaluation, tables, reports, inference and ``Results.from_arrays``.
+
+    This holds for the running process. An entry point of the group ``monai_sf.scores`` that names the object
+    does so in every process, those of the benchmark's tasks included.
+
+    Raises:
+        TypeError: It is no `CSF`.
+        ValueError: Another score has its name, or the name cannot be that of a column.
+    """
+    return CSFS.register(csf)
+
+
+def usual_csfs() -> tuple[str, ...]:
+    """Return the scores that tables show unless told otherwise: the paper's and other packages'."""
+    extras = {csf.name for csf in _ENTRIES[9:]}
+    return tuple(name for name in CSFS if name not in extras)
+
+
 def csfs_for(method: str | None, available: Iterable[str]) -> tuple[str, ...]:
-    """Names of the CSFs that a run can be judged by, in the order of `CSFS`.
+    """Return the names of the CSFs that a run can be judged by, in the order of `CSFS`.
 
     As in the paper, a Deep Gamblers or DeVries network is judged by its own scores only, and the scores that
     any network has are taken from the classifier of the ConfidNet run.
@@ -264,16 +297,35 @@ def csfs_for(method: str | None, available: Iterable[str]) -> tuple[str, ...]:
         available: Names of the arrays that are there.
     """
     there = set(available)
-    judges = METHODS.get(method or "", (None, *METHODS))
-    return tuple(name for name, csf in CSFS.items() if csf.method in judges and there.issuperset(csf.needs))
+    known = METHODS.get(method or "")
+
+    def judges(csf: CSF) -> bool:
+        if known is None or csf.method == known.name:
+            return True
+        return csf.method is None if known.scores is None else csf.name in known.scores
+
+    return tuple(name for name, csf in CSFS.items() if judges(csf) and there.issuperset(csf.needs))
 
 
 def needs_dropout_samples(method: str | None) -> bool:
-    """Whether any score of this way of training reads MC-dropout outputs; if none does, they can be spared.
+    """Return whether a network trained this way is to be sampled by MC dropout: a score of it reads samples.
 
     Args:
         method: As for `csfs_for`.
     """
+    known = METHODS.get(method or "")
+    if known is not None and not known.dropout_samples:
+        return False
     everything = {array for csf in CSFS.values() for array in csf.needs}
     scores = csfs_for(method, everything)
     return any(array.startswith("mcd_") for name in scores for array in CSFS[name].needs)
+
+
+def deciding_csf(method: str | None) -> str:
+    """Return the name of the CSF by which an inference defers cases, unless its config names one.
+
+    Args:
+        method: As for `csfs_for`.
+    """
+    known = METHODS.get(method or "")
+    return "MSR" if known is None else known.decides

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_sf.results import ResultsError
-from monai_sf.scores import CSFS, PAPER_CSFS
+from monai_sf.scores import CSFS
 from monai_sf.tables.aggregate import Table, table_of
 from monai_sf.tables.cells import RESAMPLES, Collection, RunKey, collect
 from monai_sf.tables.measures import DEFAULT_RISK, measures
@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="share of errors that coverage_at_risk tolerates among trusted cases (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--csfs", nargs="+", default=list(PAPER_CSFS), metavar="CSF",
-        help=f"scores to show, of {', '.join(CSFS)} (default: the paper's nine)",
+        "--csfs", nargs="+", metavar="CSF",
+        help=f"scores to show, of {', '.join(CSFS)} (default: the paper's nine and other packages')",
     )  # fmt: skip
     parser.add_argument(
         "--reference", metavar="CSF", help="compare all scores with this one (default: all pairs)"

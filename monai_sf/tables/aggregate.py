@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from monai_sf.datasets import STUDIES
 from monai_sf.scores import CSFS
 from monai_sf.tables.cells import Collection, RunKey, records
-from monai_sf.tables.judge import GROUPS, preferred_method
+from monai_sf.tables.judge import preferred_method
 from monai_sf.tables.measures import Measure
 from monai_sf.tables.missing import Gap, describe
 from monai_sf.tables.redaction import folder_label, reason_in
+from monai_sf.vocabulary.shifts import SHIFT_OF, SHIFTS, TARGET_KINDS
 
 Column = tuple[str, ...]
 
@@ -116,10 +117,9 @@ def select(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
         raise ValueError(f"metric must be one of {known}, which the cells hold, got {metric!r}")
     with_iid = set(found.loc[found["study"] == "iid", "dataset"])
     elsewhere = found["dataset"].isin(with_iid) & (found["study"] != "iid")
-    found = found[~(elsewhere & found["kind"].isin(["iid", "corruption"]))].copy()
-    names = {kind: group for group, kind in GROUPS.items()}
-    found["group"] = found["kind"].map(names)
-    targets = found[found["group"].isin(["acq", "man"])]
+    found = found[~elsewhere | found["kind"].isin(TARGET_KINDS)].copy()
+    found["group"] = [SHIFT_OF[kind].column for kind in found["kind"]]
+    targets = found[found["kind"].isin(TARGET_KINDS)]
     several = targets.groupby(["dataset", "study"])["test_set"].nunique()
     many = {key for key, count in several.items() if count > 1}
     found["shift"] = [_shift(row, many) for row in records(found)]
@@ -163,7 +163,7 @@ def column_order(selected: pd.DataFrame, per_shift: bool) -> list[Column]:
     """The columns: datasets by name, groups as in the paper, shifts in the order of their names."""
     names = ["dataset", "group", "shift"] if per_shift else ["dataset", "group"]
     pairs = selected[names].drop_duplicates().itertuples(index=False, name=None)
-    order = list(GROUPS)
+    order = [shift.column for shift in SHIFTS]
     return sorted(pairs, key=lambda c: (c[0], order.index(c[1]), *c[2:]))
 
 
@@ -256,9 +256,8 @@ def _absent_studies(cells: pd.DataFrame, missing: Sequence[RunKey]) -> dict[Colu
     kinds = {(name, study.name): study.kind for name, own in STUDIES.items() for study in own}
     absent: dict[Column, list[str]] = {}
     for key in dict.fromkeys(run[:2] for run in missing):
-        for group, kind in GROUPS.items():
-            if key not in there and kind == kinds.get(key):
-                absent.setdefault((key[0], group), []).append(key[1])
+        if key not in there and key in kinds:
+            absent.setdefault((key[0], SHIFT_OF[kinds[key]].column), []).append(key[1])
     return {column: f"{', '.join(studies)} missing" for column, studies in absent.items()}
 
 

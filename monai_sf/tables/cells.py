@@ -23,7 +23,7 @@ from monai_sf.metrics.curve import Levels, levels_of
 from monai_sf.metrics.paired import group_counts, resampled_values
 from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.results.format import SET_ASIDE, VALIDATION
-from monai_sf.scores import CSFS, PAPER_CSFS
+from monai_sf.scores import CSFS, usual_csfs
 from monai_sf.tables.cases import CasesOfRun, groups_of_others
 from monai_sf.tables.judge import available_csfs, failure_detection
 from monai_sf.tables.measures import DEFAULT_RISK, Measure, measure, measures
@@ -148,7 +148,7 @@ def collect(
     *,
     metric: str = "aurc",
     risk: float = DEFAULT_RISK,
-    csfs: Sequence[str] = PAPER_CSFS,
+    csfs: Sequence[str] | None = None,
     n_resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Collection:
@@ -159,7 +159,7 @@ def collect(
         metric: the metric to resample for the significance; one of :func:`~.measures.measures`. The cells
             hold all of them.
         risk: for the metric ``coverage_at_risk``.
-        csfs: names of the scores to judge.
+        csfs: names of the scores to judge; None for :func:`monai_sf.scores.usual_csfs`.
         n_resamples: how many times to resample the groups; 0 for none, then there is no significance.
         seed: of the resampling.
 
@@ -170,6 +170,7 @@ def collect(
         ValueError: unknown metric or score, or a risk out of range.
     """
     shown = measure(metric, risk)
+    csfs = usual_csfs() if csfs is None else csfs
     unknown = [name for name in csfs if name not in CSFS]
     if unknown:
         raise ValueError(f"csfs must be among {', '.join(CSFS)}, got {', '.join(unknown)}")

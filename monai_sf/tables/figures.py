@@ -27,7 +27,7 @@ from monai_sf.files import atomic_path, write_text
 from monai_sf.tables.aggregate import Column, Table, column_order, number_at, row_order, select
 from monai_sf.tables.cells import COVERAGES, Collection, Judged, records
 from monai_sf.tables.colours import look
-from monai_sf.tables.format import title
+from monai_sf.vocabulary.titles import title
 
 Float = NDArray[np.float64]
 

@@ -16,12 +16,6 @@ COLUMNS_MEAN = (
     "iid: no shift. cor: mean over all corruptions and severities of the iid cases. acq, man: mean over the "
     "acquisition and the manifestation shifts of the dataset."
 )
-_SPELLING = {"ct": "CT", "fc": "FC", "mri": "MRI", "xray": "X-ray", "mskcc": "MSKCC", "nih14": "NIH14"}
-
-
-def title(name: str) -> str:
-    """A technical name as words: ``chest_xray`` becomes "chest X-ray"."""
-    return " ".join(_SPELLING.get(word, word) for word in name.split("_"))
 
 
 def decimals(value: float) -> int:

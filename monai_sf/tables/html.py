@@ -14,17 +14,9 @@ import pandas as pd
 
 from monai_sf.tables.aggregate import Column, Table
 from monai_sf.tables.colours import STEPS, shade_rgb
-from monai_sf.tables.format import (
-    COLUMNS_MEAN,
-    EMPTY,
-    Cell,
-    blocks,
-    caption,
-    lay_out,
-    number,
-    title,
-)
+from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, blocks, caption, lay_out, number
 from monai_sf.tables.paper import CAVEAT
+from monai_sf.vocabulary.titles import title
 
 _SIGNIFICANCE = (
     "In each column the scores are compared on the same resampled groups (patients). Counted are the "

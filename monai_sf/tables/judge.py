@@ -21,9 +21,7 @@ from monai_sf.metrics import aurc, coverage_at_risk
 from monai_sf.results import Results, ResultsError
 from monai_sf.scores import CSFS, csfs_for
 from monai_sf.vocabulary.methods import METHODS
-
-#: Column of the benchmark table to the kind of test set that is averaged in it.
-GROUPS = {"iid": "iid", "cor": "corruption", "acq": "acquisition", "man": "manifestation"}
+from monai_sf.vocabulary.shifts import SHIFT_OF, SHIFTS
 
 #: ``metric(confidence, error) -> value``, both (n,) float64; see ``monai_sf.metrics``.
 Metric = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
@@ -78,7 +76,7 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
     missing = [name for name in (*score.needs, score.prediction) if name not in arrays]
     if missing:
         raise ResultsError(f"{csf} needs the arrays {missing}, which test set {test_set} does not have")
-    confidence = score.confidence(arrays)
+    confidence = score(arrays)
     undefined = int((~torch.isfinite(confidence)).sum())
     if undefined:
         raise ResultsError(f"{csf} is NaN or infinite for {undefined} cases of test set {test_set}")
@@ -168,8 +166,8 @@ def benchmark_table(runs: Sequence[Results], metric: Metric = aurc) -> pd.DataFr
     for results in runs:
         study = str(results.run["study"])
         for test_set in results.test_sets.values():
-            group = next(g for g, kind in GROUPS.items() if kind == test_set.kind)
-            if group in ("iid", "cor") and has_iid_study and study != "iid":
+            shift = SHIFT_OF[test_set.kind]
+            if not shift.has_target and has_iid_study and study != "iid":
                 continue
             if not len(test_set):
                 continue
@@ -177,12 +175,14 @@ def benchmark_table(runs: Sequence[Results], metric: Metric = aurc) -> pd.DataFr
                 if preferred[csf] != results.run["method"]:
                     continue
                 found = failure_detection(results, test_set.name, csf)
-                seeds[csf, group, study, test_set.name].append(float(metric(found.confidence, found.error)))
+                seeds[csf, shift.column, study, test_set.name].append(
+                    float(metric(found.confidence, found.error))
+                )
     cells: dict[tuple[str, str], list[float]] = defaultdict(list)
     for (csf, group, _, _), values in seeds.items():
         cells[csf, group].append(float(np.mean(values)))
     rows = [name for name in CSFS if any(csf == name for csf, _ in cells)]
-    columns = [g for g in GROUPS if any(group == g for _, group in cells)]
+    columns = [shift.column for shift in SHIFTS if any(group == shift.column for _, group in cells)]
     table = [[float(np.mean(cells.get((csf, g), [np.nan]))) for g in columns] for csf in rows]
     return pd.DataFrame(table, pd.Index(rows, name="CSF"), columns, dtype=np.float64)
 

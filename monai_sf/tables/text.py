@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from monai_sf.tables.aggregate import Column, Table
-from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, blocks, caption, lay_out, number, title
+from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, blocks, caption, lay_out, number
 from monai_sf.tables.paper import CAVEAT
+from monai_sf.vocabulary.titles import title
 
 #: Columns beside each other; wider lines wrap in a terminal.
 WIDEST = 8

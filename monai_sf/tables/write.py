@@ -15,7 +15,7 @@ import pandas as pd
 from monai_sf.files import refuse_unwritable, write_json, write_text
 from monai_sf.results import ResultsError, load_results
 from monai_sf.results.case_table import csv_text
-from monai_sf.scores import PAPER_CSFS
+from monai_sf.scores import usual_csfs
 from monai_sf.tables.aggregate import Table, table_of
 from monai_sf.tables.cells import RESAMPLES, RunKey, collect
 from monai_sf.tables.cleaning import cleaned
@@ -64,7 +64,7 @@ def write_table(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[
     if not loaded:
         raise ResultsError("no results can be read:\n" + "\n".join(problems))
     table = 100 * benchmark_table(loaded)
-    table = table.loc[[csf for csf in PAPER_CSFS if csf in table.index]]
+    table = table.loc[[csf for csf in usual_csfs() if csf in table.index]]
     write_text(path, csv_text(table.round(4).rename_axis("CSF").reset_index()))
     shown = table.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-")
     print("\n".join([f"\nAURC in per cent, lower is better\n{shown}\n\ntable: {path}", *problems]))
@@ -77,7 +77,7 @@ def write_tables(
     metric: str = "aurc",
     *,
     risk: float = DEFAULT_RISK,
-    csfs: Sequence[str] = PAPER_CSFS,
+    csfs: Sequence[str] | None = None,
     reference: str | None = None,
     compare_paper: bool = False,
     n_resamples: int = RESAMPLES,
@@ -92,7 +92,7 @@ def write_tables(
             ``tables.json`` names.
         metric: ``aurc``, ``eaurc``, ``augrc``, ``auroc_f``, ``accuracy`` or ``coverage_at_risk``.
         risk: share of errors among trusted predictions for ``coverage_at_risk``, in [0, 1].
-        csfs: names of the scores to show.
+        csfs: names of the scores to show; None for :func:`monai_sf.scores.usual_csfs`.
         reference: row to compare all others with; None compares all pairs.
         compare_paper: whether to put the paper's numbers beside ours (``aurc`` only).
         n_resamples: of the groups, for the significance; 0 leaves it out.
@@ -115,6 +115,7 @@ def write_tables(
     from monai_sf.tables import figures
 
     folder = Path(folder)
+    csfs = usual_csfs() if csfs is None else csfs
     # What collecting would take long to get to.
     if compare_paper and metric != "aurc":
         raise ValueError(f"the paper's Table 1 is in aurc, so it cannot be compared with {metric}")

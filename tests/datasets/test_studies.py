@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from monai_sf.datasets import STUDIES, Study
-from monai_sf.datasets.studies import KINDS, find_study
+from monai_sf.datasets.studies import STUDY_KINDS, find_study
 
 
 def test_studies_of_lung_nodules() -> None:
@@ -44,7 +44,7 @@ def test_unknown_name_lists_the_known_ones() -> None:
 
 
 def test_unknown_kind() -> None:
-    with pytest.raises(ValueError, match=f"kind must be one of {', '.join(KINDS)}, got 'corruption'"):
+    with pytest.raises(ValueError, match=f"kind must be one of {', '.join(STUDY_KINDS)}, got 'corruption'"):
         Study("noise", "corruption", "", STUDIES["lung_nodule_ct"][0].target)
 
 

@@ -107,7 +107,10 @@ def test_no_pickles_in_the_folder(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a: {**a, "extra": a["logits"]}, "unknown array 'extra'"),
+        (lambda a: {**a, "../extra": a["logits"]}, r"an array must be one of .*, got '../extra'"),
+        (lambda a: {**a, "rows": a["logits"]}, r"an array must be one of .*, got 'rows'"),
+        (lambda a: {**a, "extra": a["logits"].astype(str)}, "extra has dtype <U"),
+        (lambda a: {**a, "extra": a["logits"][:2]}, "extra has 2 entries, rows has 3"),
         (lambda a: {k: v for k, v in a.items() if k != "logits"}, "no logits"),
         (lambda a: {**a, "logits": a["logits"][:2]}, "logits has 2 entries, rows has 3"),
         (lambda a: {**a, "mcd_entropy": a["logits"]}, "mcd_entropy has shape"),
@@ -578,8 +581,8 @@ def test_writer_refuses(tmp_path):
     arrays = make_arrays([0])
     with pytest.raises(ResultsError, match="row 5 is not one of its cases"):
         out.write([5], arrays)
-    with pytest.raises(ResultsError, match="unknown array 'x'"):
-        out.write([0], {"x": arrays["logits"]})
+    with pytest.raises(ResultsError, match="got '../x'"):
+        out.write([0], {"../x": arrays["logits"]})
     out.write([0], arrays)
     with pytest.raises(ResultsError, match=r"logits has shape \(1, 3\), expected \(1, 2\)"):
         out.write([1], {**arrays, "logits": np.zeros((1, 3), np.float32)})

@@ -31,7 +31,7 @@ function galleryColumn(page, kind, sets, unfolded) {
   show(unfolded.get(kind) || FIRST);
   const shownText = failures.length < sum.errors ? ` ${number(failures.length)} can be shown: the most confident of every test set and score.` : "";
   return el("section", { class: "gallery-group", "data-kind": kind },
-    el("h3", {}, data.groups[kind][0]),
+    el("h3", {}, data.groups[kind].title),
     el("p", { class: "quiet" }, sum.errors
       ? `${number(sum.errors)} wrong of ${number(sum.count)}; ${number(sum.silent)} of them silent at this working point.${shownText}`
       : `No mistake among ${number(sum.count)} cases.`),

@@ -153,7 +153,7 @@ export function latentMap(page, plot) {
   const chooseSets = () => {
     const run = state.currentRun;
     controls.show.replaceChildren(el("option", { value: "all" }, "all test sets"),
-      ...groupsOf(run).map(([kind]) => el("option", { value: kind }, page.data.groups[kind][0])),
+      ...groupsOf(run).map(([kind]) => el("option", { value: kind }, page.data.groups[kind].title)),
       ...run.sets.map((set, i) => el("option", { value: `set-${i}` }, set.title)));
   };
   const adder = byId("latent-class");

@@ -27,7 +27,7 @@ function setUpControls({ state, data }) {
   score.addEventListener("change", () => go(study.value, score.value, state.currentRun.seed));
   seed.addEventListener("change", () => state.goTo(Number(seed.value)));
   const more = byId("more-scores");
-  byId("more-scores-box").hidden = Object.values(data.csfs).every((csf) => csf.paper);
+  byId("more-scores-box").hidden = Object.values(data.csfs).every((csf) => csf.usual);
   more.addEventListener("change", () => state.offerMore(more.checked));
   slider.addEventListener("input", () => state.set({ step: Number(slider.value) }));
   state.watch(["run", "csf", "more"], () => {

@@ -40,7 +40,7 @@ export class State {
 
   /** Whether a score of that name is offered: the paper's are, the others on request. */
   offers(name) {
-    return this.more || this.data.csfs[name].paper;
+    return this.more || this.data.csfs[name].usual;
   }
 
   /** The scores of the run that are offered. */
@@ -50,8 +50,8 @@ export class State {
 
   /** Offer all scores, or the paper's only; the chosen one is always among the offered. */
   offerMore(more) {
-    const fallback = this.currentRun.csfs.find((csf) => this.data.csfs[csf.name].paper).name;
-    this.set({ more, csf: more || this.data.csfs[this.csf].paper ? this.csf : fallback });
+    const fallback = this.currentRun.csfs.find((csf) => this.data.csfs[csf.name].usual).name;
+    this.set({ more, csf: more || this.data.csfs[this.csf].usual ? this.csf : fallback });
   }
 
   /** Go to a run; keeps the score where the run has it. */

@@ -55,7 +55,7 @@ function groupCard(page, kind, sets) {
   const { state, data } = page;
   const run = state.currentRun;
   const sum = tally(state.currentCsf, run, sets, state.step);
-  const [title, meaning] = data.groups[kind];
+  const { title, meaning, has_target: isTarget } = data.groups[kind];
   const described = [...new Set(sets.map((i) => run.sets[i].description).filter(Boolean))].slice(0, 3);
   const silent = interval(sum.silent / sum.trusted, state.currentCsf.effective[kind][state.step - 1]);
   const right = 1 - sum.errors / sum.count;
@@ -69,7 +69,7 @@ function groupCard(page, kind, sets) {
     : el("p", { class: "headline" }, "The system was sure of none of these cases.");
   return el("article", { class: "group-card", "data-kind": kind },
     el("h3", {}, title),
-    el("p", { class: "quiet" }, described.length ? described.join(" ") : kind === "iid" || kind === "corruption" ? meaning : `${meaning}: ${run.studyTitle}`),
+    el("p", { class: "quiet" }, described.length ? described.join(" ") : isTarget ? `${meaning}: ${run.studyTitle}` : meaning),
     headline,
     sum.trusted ? hundred(Math.round((100 * sum.silent) / sum.trusted)) : null,
     fate(sum),
@@ -89,7 +89,7 @@ function overviewOf({ state, data }) {
     const run = data.runs[index];
     const csf = run.csfs.find((entry) => entry.name === state.csf);
     if (!csf) return [];
-    return groupsOf(run).filter(([kind]) => study === home || kind === "acquisition" || kind === "manifestation")
+    return groupsOf(run).filter(([kind]) => study === home || data.groups[kind].has_target)
       .map(([kind, sets]) => ({ index, run, csf, kind, sets }));
   });
 }
@@ -126,8 +126,7 @@ function answerOf(page, tiles) {
 
 /** What a tile is about, within a sentence. */
 function nameOf({ data }, { kind, run }) {
-  const title = data.groups[kind][0];
-  const own = kind === "acquisition" || kind === "manifestation";
+  const { title, has_target: own } = data.groups[kind];
   return `${title[0].toLowerCase()}${title.slice(1)}${own ? ` (${run.studyTitle})` : ""}`;
 }
 
@@ -141,13 +140,13 @@ function drawOverview(page) {
   if (!several) return;
   const most = Math.max(...tiles.map(({ sum }) => rateOf(sum)), 0.01);
   fill("overview", el("div", { class: "tiles" }, tiles.map(({ index, run, csf, kind, sum }) => {
-    const own = kind === "acquisition" || kind === "manifestation";
+    const { title, has_target: own } = data.groups[kind];
     const range = interval(rateOf(sum), csf.effective[kind][state.step - 1]);
     return el("button", { type: "button", class: "tile", "data-kind": kind, "aria-pressed": String(run.study === state.currentRun.study),
       title: `${rangeText(range)}; ${number(sum.silent)} of ${number(sum.trusted)}`,
       onclick: () => state.goTo(index) },
     el("strong", {}, sum.trusted ? ofHundred(sum.silent, sum.trusted).digits : "–"),
-    el("span", {}, data.groups[kind][0], own ? el("span", { class: "quiet" }, run.studyTitle) : null),
+    el("span", {}, title, own ? el("span", { class: "quiet" }, run.studyTitle) : null),
     el("span", { class: "bar", style: `width:${(100 * rateOf(sum)) / most}%`, "aria-hidden": "true" }));
   })));
 }

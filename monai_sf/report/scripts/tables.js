@@ -4,10 +4,8 @@ import { ALL_CASES, pooled, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { bounds, ends, hundredfold, interval, number, percent } from "./numbers.js";
 
-const COLUMN_TITLES = {
-  iid: ["iid", "ordinary cases"], cor: ["cor", "mean of all disturbed images"],
-  acq: ["acq", "mean of other places or devices"], man: ["man", "mean of unseen kinds of disease"],
-};
+/** The kind of shift that a column of the benchmark table averages. */
+const shiftOf = (data, column) => Object.values(data.groups).find((shift) => shift.column === column);
 
 /** What the tables show: its name, what it means, whether more is better, and what is counted of a tally. */
 const METRICS = {
@@ -27,12 +25,12 @@ function chooseMetric(state, id) {
 
 /** Test sets that a column of the benchmark is about, of the runs that the score is read from: [run, csf, indices][]. */
 function ofColumn(data, name, column) {
-  const kinds = { iid: "iid", cor: "corruption", acq: "acquisition", man: "manifestation" };
+  const shift = shiftOf(data, column);
   const hasIid = data.runs.some((run) => run.study === "iid");
   return data.runs.flatMap((run) => {
     const csf = run.csfs.find((entry) => entry.name === name);
-    if (!csf || run.method !== data.table.methods[name] || (hasIid && run.study !== "iid" && (column === "iid" || column === "cor"))) return [];
-    return [[run, csf, [...run.sets.keys()].filter((i) => run.sets[i].kind === kinds[column])]];
+    if (!csf || run.method !== data.table.methods[name] || (hasIid && run.study !== "iid" && !shift.has_target)) return [];
+    return [[run, csf, [...run.sets.keys()].filter((i) => run.sets[i].kind === shift.kind)]];
   });
 }
 
@@ -103,8 +101,8 @@ export function setUpBenchmark(page) {
       ? columns.map((column) => { const parts = ofColumn(data, name, column); return parts.some(([, , sets]) => sets.length) ? share(pooled(parts, state.step)) : null; })
       : data.table.values[data.table.rows.indexOf(name)]));
     const head = el("tr", {}, el("th", { scope: "col" }, "Confidence score"),
-      columns.map((c) => el("th", { scope: "col" }, el("abbr", { title: COLUMN_TITLES[c][1] }, COLUMN_TITLES[c][0]),
-        el("span", { class: "quiet" }, COLUMN_TITLES[c][1]))));
+      columns.map((c) => el("th", { scope: "col" }, el("abbr", { title: shiftOf(data, c).average }, c),
+        el("span", { class: "quiet" }, shiftOf(data, c).average))));
     const body = rows.map((name, r) => el("tr", { class: name === state.csf ? "current" : null },
       el("th", { scope: "row" }, el("button", {
         class: "link", type: "button", title: data.csfs[name].description,

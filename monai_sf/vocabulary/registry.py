@@ -1,0 +1,105 @@
+"""Methods and scores by name: those of this package, and those of others, which entry points announce."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, Protocol, TypeVar
+
+#: A name is part of the names of folders, files, columns and config keys.
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
+
+
+class Named(Protocol):
+    """What can be registered."""
+
+    @property
+    def name(self) -> str:
+        """What it is called everywhere."""
+
+
+Entry = TypeVar("Entry", bound=Named)
+
+
+class Registry(Mapping[str, Entry], Generic[Entry]):
+    """Read-only mapping from a name to what is registered under it, in the order of registration.
+
+    What other packages announce as entry points is loaded when the mapping is first read, in every process.
+
+    Args:
+        kind: type of the entries.
+        group: of the entry points, each of which names one entry.
+        entries: the package's own, which come first.
+        taken: names that mean something else where an entry's name stands.
+    """
+
+    def __init__(
+        self, kind: type[Entry], group: str, entries: Iterable[Entry], taken: Collection[str] = ()
+    ) -> None:
+        self._kind, self.group, self._taken = kind, group, taken
+        self._entries = {entry.name: entry for entry in entries}
+        self._is_loaded = False
+        self._loading = threading.local()
+
+    def register(self, entry: Entry) -> Entry:
+        """Add an entry; the same object again changes nothing.
+
+        Returns:
+            The entry.
+
+        Raises:
+            TypeError: it is not of the kind that is registered here.
+            ValueError: another one has its name, or the name is not one of letters, digits and ``_ . + -``.
+        """
+        if not isinstance(entry, self._kind):
+            raise TypeError(f"expected a {self._kind.__name__}, got {entry!r:.80}")
+        if not _NAME.fullmatch(entry.name) or entry.name in self._taken:
+            raise ValueError(
+                f"the name of a {self._kind.__name__} must begin with a letter or digit, hold nothing but "
+                f"letters, digits and _.+-, and be none of {', '.join(self._taken)}, got {entry.name!r}"
+            )
+        if self._entries.setdefault(entry.name, entry) is not entry:
+            raise ValueError(f"another {self._kind.__name__} is registered as {entry.name!r}")
+        return entry
+
+    def _all(self) -> dict[str, Entry]:
+        # A package that is being loaded may read what there is so far.
+        if not self._is_loaded and not getattr(self._loading, "now", False):
+            self._loading.now = True
+            try:
+                for point in announced(self.group):
+                    _load(point, self.register)
+                self._is_loaded = True
+            finally:
+                self._loading.now = False
+        return self._entries
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._all()))
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+def announced(group: str) -> list[EntryPoint]:
+    """Return the entry points of a group, in the same order in every process."""
+    return sorted(entry_points(group=group), key=lambda point: (_distribution(point), point.name))
+
+
+def _load(point: EntryPoint, register: Callable[[Entry], Entry]) -> None:
+    try:
+        register(point.load())
+    except Exception as error:
+        raise ImportError(
+            f"the entry point {point.name} = {point.value} ({point.group}) of the distribution "
+            f"{_distribution(point)} cannot be used: {type(error).__name__}: {error}. Mend or uninstall it"
+        ) from error
+
+
+def _distribution(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "unknown"

@@ -1,0 +1,97 @@
+"""Kinds of shift between training and test, and the names of the test sets of corrupted images."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = [
+    "KINDS",
+    "SHIFTS",
+    "SHIFT_OF",
+    "TARGET_KINDS",
+    "Shift",
+    "corruption_name",
+    "corruption_of",
+    "is_corruption_name",
+]
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One kind of test set.
+
+    Attributes:
+        kind: as results and studies name it.
+        column: as tables name it.
+        title: as a clinician would call its cases.
+        meaning: what these cases are, for the same reader.
+        average: what a table's column of this kind holds, for the same reader.
+        has_target: whether a study has a target domain of this kind: cases that are only tested on.
+    """
+
+    kind: str
+    column: str
+    title: str
+    meaning: str
+    average: str
+    has_target: bool = False
+
+
+#: In the order of the paper's table.
+SHIFTS = (
+    Shift(
+        "iid",
+        "iid",
+        "Ordinary cases",
+        "the same kind of cases as in training, from other patients",
+        "ordinary cases",
+    ),
+    Shift(
+        "corruption",
+        "cor",
+        "Disturbed images",
+        "the ordinary cases with brightness, noise or blur added",
+        "mean of all disturbed images",
+    ),
+    Shift(
+        "acquisition",
+        "acq",
+        "Another place or device",
+        "images from a source that was kept out of training",
+        "mean of other places or devices",
+        has_target=True,
+    ),
+    Shift(
+        "manifestation",
+        "man",
+        "An unseen kind of disease",
+        "variants that were kept out of training",
+        "mean of unseen kinds of disease",
+        has_target=True,
+    ),
+)
+
+#: Kinds of a test set; ``corruption`` sets are the iid cases, corrupted.
+KINDS = tuple(shift.kind for shift in SHIFTS)
+SHIFT_OF = {shift.kind: shift for shift in SHIFTS}
+TARGET_KINDS = tuple(shift.kind for shift in SHIFTS if shift.has_target)
+
+_PREFIX = "corruption-"
+_CORRUPTED = re.compile(_PREFIX + r"(.+)-([1-5])")
+
+
+def corruption_name(kind: str, severity: int) -> str:
+    """Return the name of the test set of one corruption, ``corruption-<kind>-<severity>``."""
+    return f"{_PREFIX}{kind}-{severity}"
+
+
+def corruption_of(test_set: str) -> tuple[str, int] | None:
+    """Return kind and severity (1 to 5) of a name that :func:`corruption_name` gives, None for any other."""
+    found = _CORRUPTED.fullmatch(test_set)
+    return (found[1], int(found[2])) if found else None
+
+
+def is_corruption_name(test_set: str) -> bool:
+    """Return whether a name begins as those of corrupted test sets do, well formed or not."""
+    return test_set.startswith(_PREFIX)

@@ -1,0 +1,10 @@
+"""Technical names as words, alike in tables, figures and reports."""
+
+from __future__ import annotations
+
+_SPELLING = {"ct": "CT", "fc": "FC", "mri": "MRI", "xray": "X-ray", "mskcc": "MSKCC", "nih14": "NIH14"}
+
+
+def title(name: str) -> str:
+    """Return the name of a dataset, study, corruption or class as words: ``chest_xray`` is "chest X-ray"."""
+    return " ".join(_SPELLING.get(word, word) for word in name.replace("_", " ").split())
