@@ -30,6 +30,8 @@ MODULES = (
     "bundle",
     "benchmark",
     "vocabulary.ids",
+    "vocabulary.shifts",
+    "vocabulary.titles",
 )
 HEAD = """# API reference
 
