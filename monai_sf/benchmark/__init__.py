@@ -10,8 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monai_sf.benchmark.engines import default_workers, open_engine
+    from monai_sf.benchmark.engine import open_engine
     from monai_sf.benchmark.grid import GRID
+    from monai_sf.benchmark.local_engine import default_workers
     from monai_sf.benchmark.names import BenchmarkError
     from monai_sf.benchmark.run import run_benchmark
 
@@ -26,8 +27,8 @@ __all__ = [
 _MODULES = {
     "GRID": "monai_sf.benchmark.grid",
     "BenchmarkError": "monai_sf.benchmark.names",
-    "default_workers": "monai_sf.benchmark.engines",
-    "open_engine": "monai_sf.benchmark.engines",
+    "default_workers": "monai_sf.benchmark.local_engine",
+    "open_engine": "monai_sf.benchmark.engine",
     "run_benchmark": "monai_sf.benchmark.run",
 }
 

@@ -1,8 +1,6 @@
-"""The engine for a cluster: Ray tasks for the matrix, Ray Tune for the grid search.
+"""The engine for a cluster: a Ray task per task, in a process of its own.
 
-Ray decides where and when a task runs, and keeps GPUs apart. The process that Ray starts hands the task to a
-:class:`monai_sf.benchmark.worker.Worker`, so a task means the same as on the local engine: a process of its
-own, a log, and a reason when it is killed.
+Ray decides where and when a task runs, and keeps GPUs apart. Each task imports torch and MONAI anew.
 """
 
 from __future__ import annotations
@@ -12,21 +10,17 @@ import os
 import re
 import signal
 import socket
-import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from monai_sf.benchmark import ray_worker
-from monai_sf.benchmark.engines import request, threads_of
 from monai_sf.benchmark.names import log_path, one_line
+from monai_sf.benchmark.process import GRACE_S, Outcome, request, run, threads_of
 from monai_sf.benchmark.tasks import Task
-from monai_sf.benchmark.worker import Outcome
 
 try:
     import ray
-    from ray import tune
 except ImportError as error:
     raise ModuleNotFoundError(
         f"the engine ray needs Ray ({error}): pip install 'monai-sf[ray]', or choose the engine local"
@@ -70,63 +64,26 @@ class RayEngine:
         self.slots = workers or gpus or cores
         self._cores = max(1, cores // self.slots)
         self._gpus = 1 if gpus else 0
-        self._remote = ray.remote(max_retries=0)(ray_worker.run)
+        self._remote = ray.remote(max_retries=0, max_calls=1)(run)
         self._references: list[Any] = []
-        self._tuning = threading.Lock()
         self._logged: dict[str, int] = {}
 
-    def _resources(self, task: Task) -> dict[str, float]:
-        on_gpu = task.kind in _ON_GPU
-        return {"cpu": self._cores if on_gpu else 1, "gpu": self._gpus if on_gpu else 0}
-
     def submit(self, tasks: Sequence[tuple[Task, Any]]) -> list[Future[Outcome]]:
-        """See :class:`monai_sf.benchmark.engines.Engine`; trials go to Ray Tune, those given together as one
-        search.
-        """  # noqa: D205
-        futures: list[Future[Outcome]] = []
-        search: dict[str, tuple[dict[str, Any], Future[Outcome]]] = {}
-        for task, want in tasks:
-            self._logged[task.name] = self._log_size(task)
-            resources = self._resources(task)
-            content = request(task, want, self.output_dir, threads_of_share(int(resources["cpu"])))
-            if task.kind == "trial":
-                future: Future[Outcome] = Future()
-                search[task.name] = (content, future)
-            else:
-                reference = self._remote.options(
-                    num_cpus=resources["cpu"], num_gpus=resources["gpu"], name=task.name
-                ).remote(content)
-                self._references.append(reference)
-                future = reference.future()
-            futures.append(future)
-        if search:
-            threading.Thread(target=self._search, args=(search,), daemon=True).start()
-        return futures
+        """See :class:`monai_sf.benchmark.engine.Engine`."""
+        return [self._submit(task, want) for task, want in tasks]
 
-    def _search(self, search: Mapping[str, tuple[dict[str, Any], Future[Outcome]]]) -> None:
-        resources = {"cpu": self._cores, "gpu": self._gpus}
-        try:
-            with self._tuning, tempfile.TemporaryDirectory(prefix="monai_sf-tune-") as folder:
-                tuner = tune.Tuner(
-                    tune.with_resources(ray_worker.trial, resources),
-                    param_space={"request": tune.grid_search([content for content, _ in search.values()])},
-                    tune_config=tune.TuneConfig(metric="accuracy", mode="max"),
-                    run_config=tune.RunConfig(storage_path=folder, verbose=0),
-                )
-                found = tuner.fit()
-            for trial in found:
-                about = trial.metrics or {}
-                if "name" in about:
-                    search[about["name"]][1].set_result(Outcome(about["result"], about["error"]))
-            reason = "; ".join(one_line(error, -1) for error in found.errors)
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-        for _, future in search.values():
-            if not future.done():
-                future.set_result(Outcome(None, reason or "Ray Tune gave no result"))
+    def _submit(self, task: Task, want: Any) -> Future[Outcome]:
+        cores, gpus = (self._cores, self._gpus) if task.kind in _ON_GPU else (1, 0)
+        self._logged[task.name] = self._log_size(task)
+        remote = self._remote.options(num_cpus=cores, num_gpus=gpus, name=task.name)
+        reference = remote.remote(request(task, want, self.output_dir, threads_of(cores)))
+        self._references.append(reference)
+        future: Future[Outcome] = Future()
+        reference.future().add_done_callback(lambda ended: future.set_result(_outcome(ended)))
+        return future
 
     def is_running(self, task: Task, future: Future[Outcome]) -> bool:
-        """See :class:`monai_sf.benchmark.engines.Engine`: Ray does not say, the task's log does."""
+        """See :class:`monai_sf.benchmark.engine.Engine`: Ray does not say, the task's log does."""
         return self._log_size(task) > self._logged[task.name]
 
     def _log_size(self, task: Task) -> int:
@@ -135,15 +92,29 @@ class RayEngine:
 
     def close(self) -> None:
         """End all tasks; a cluster that was there before stays."""
-        for reference in self._references:
+        for reference in self._unfinished(0.0):
+            ray.cancel(reference)  # politely first, so that it can store what it has
+        for reference in self._unfinished(GRACE_S):
             ray.cancel(reference, force=True)
         if self._started:
             ray.shutdown()
 
+    def _unfinished(self, seconds: float) -> list[Any]:
+        """Return the tasks that have not ended after so many seconds."""
+        if self._references:
+            count = len(self._references)
+            _, self._references = ray.wait(self._references, num_returns=count, timeout=seconds)
+        return self._references
 
-def threads_of_share(cores: int) -> int:
-    """Threads of a task that has so many cores: ``OMP_NUM_THREADS`` where it is set, else as many."""
-    return threads_of(1) if os.environ.get("OMP_NUM_THREADS", "").isdecimal() else cores
+
+def _outcome(ended: Future[Outcome]) -> Outcome:
+    """Return what a task has answered, or why there is no answer."""
+    try:
+        return ended.result()
+    except ray.exceptions.WorkerCrashedError:  # whose text names files of Ray
+        return Outcome(None, "the process was killed or crashed (out of memory?)")
+    except Exception as error:
+        return Outcome(None, f"{type(error).__name__}: {one_line(error)}")
 
 
 def _start() -> None:

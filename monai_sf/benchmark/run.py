@@ -15,13 +15,13 @@ from typing import Any
 
 from monai_sf.benchmark import grid
 from monai_sf.benchmark.configs import Bundle
-from monai_sf.benchmark.engines import Engine, open_engine
+from monai_sf.benchmark.engine import Engine, open_engine
 from monai_sf.benchmark.marks import examine, read_mark, wanted
 from monai_sf.benchmark.names import BenchmarkError, Terminated, one_line
 from monai_sf.benchmark.overview import Overview
+from monai_sf.benchmark.process import Outcome
 from monai_sf.benchmark.status import failures
 from monai_sf.benchmark.tasks import Task, build_tasks, studies_of
-from monai_sf.benchmark.worker import Outcome
 from monai_sf.datasets.tree import check_folder
 from monai_sf.files.locks import locked
 from monai_sf.vocabulary.methods import PAPER_METHODS
@@ -64,7 +64,7 @@ def run_benchmark(
         overrides: config keys and values, laid over all files.
         search: whether to choose learning rate and weight decay before, by validation accuracy
             (:data:`monai_sf.benchmark.grid.GRID`), or config keys to the values to try.
-        engine: ``local`` or ``ray``, see :func:`monai_sf.benchmark.engines.open_engine`.
+        engine: ``local`` or ``ray``, see :func:`monai_sf.benchmark.engine.open_engine`.
         workers: tasks side by side; None for what the machine has GPUs, or cores and memory for.
         address: of an existing Ray cluster.
         report_points: cases of a run that a report shows one by one.
@@ -228,16 +228,11 @@ class Scheduler:
 
         An engine runs first what it is given first. If it had all trainings at once, the first evaluation
         would wait for the last training, and with it the first result and a time left that can be known.
-        Trials are one search, and given together.
         """
         order = {name: position for position, name in enumerate(self.tasks)}
         self._ready.sort(key=lambda pair: order[pair[0].name])
-        room = 2 * self.engine.slots - len(self.futures)
-        given: list[tuple[Task, Any]] = []
-        later: list[tuple[Task, Any]] = []
-        for task, want in self._ready:
-            (given if len(given) < room or task.kind == "trial" else later).append((task, want))
-        self._ready = later
+        room = max(0, 2 * self.engine.slots - len(self.futures))
+        given, self._ready = self._ready[:room], self._ready[room:]
         return given
 
     def _examine(self, task: Task, needed: Mapping[str, str]) -> list[tuple[Task, Any]]:

@@ -1,4 +1,4 @@
-"""A bundle that takes no time, and workers that start at once."""
+"""A bundle that takes no time, and benchmarks that start at once."""
 
 import subprocess
 import sys
@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmark.toy_bundle import write_bundle
-from benchmark.zygote import Popen
-from monai_sf.benchmark import run_benchmark, worker
+from monai_sf.benchmark import run_benchmark
 
 
 @pytest.fixture(scope="session")
@@ -23,12 +22,10 @@ def zygote(tmp_path_factory):
 
 
 @pytest.fixture
-def toy(tmp_path, monkeypatch, zygote):
+def toy(tmp_path, monkeypatch):
     """The toy bundle, and how to benchmark it."""
     monkeypatch.setenv("TOY_NOTES", str(tmp_path / "notes"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("ZYGOTE", zygote)
-    monkeypatch.setattr(worker, "subprocess", SimpleNamespace(Popen=Popen, PIPE=subprocess.PIPE))
     bundle = write_bundle(tmp_path / "bundle")
     notes, out = tmp_path / "notes", tmp_path / "out"
     notes.write_text("")

@@ -4,17 +4,20 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from benchmark.zygote import Process
-from monai_sf.benchmark import BenchmarkError, engines, execute, worker
+from monai_sf.benchmark import execute, local_engine, process
 from monai_sf.benchmark.names import mark_path
-from monai_sf.benchmark.server import gist
 from monai_sf.benchmark.tasks import Task
 from monai_sf.files.locks import BusyError, locked
+
+ROOT = Path(__file__).parents[2]
 
 MATRIX = [
     "--studies",
@@ -30,20 +33,16 @@ MATRIX = [
 ]
 
 
-def start(toy, out, *more):
+@pytest.fixture
+def start(toy, zygote):
     """The command in a process of its own."""
-    files = ["--bundles", str(toy.bundle), "--dataset-dir", f"lung_nodule_ct={toy.data}"]
-    command = ["run", *files, "--output-dir", str(out), *MATRIX, *more]
-    with open(toy.bundle / "printed", "ab") as printed, open(os.devnull, "rb") as nothing:
-        return Process(
-            os.environ["ZYGOTE"],
-            "benchmark.zygote:benchmark",
-            [command],
-            nothing.fileno(),
-            printed.fileno(),
-            printed.fileno(),
-            os.environ,
-        )
+
+    def start(out, *more):
+        files = ["--bundles", str(toy.bundle), "--dataset-dir", f"lung_nodule_ct={toy.data}"]
+        command = ["run", *files, "--output-dir", str(out), *MATRIX, *more]
+        return Process(zygote, command, toy.bundle / "printed", os.environ)
+
+    return start
 
 
 def printed(toy):
@@ -57,6 +56,13 @@ def wait_for(condition, seconds=30.0):
         time.sleep(0.01)
 
 
+def has_ended(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 def everything(out):
     """What a benchmark has measured: its table, and all arrays of all results."""
     root = out / "lung_nodule_ct"
@@ -65,25 +71,25 @@ def everything(out):
     return (root / "tables" / "table.csv").read_text(), arrays
 
 
-def test_killed_at_random_five_times_it_ends_with_the_table_of_an_unbroken_run(toy, tmp_path):
-    assert start(toy, tmp_path / "whole").wait() == 0
+def test_killed_at_random_five_times_it_ends_with_the_table_of_an_unbroken_run(toy, start, tmp_path):
+    assert start(tmp_path / "whole").wait() == 0
     draw = random.Random(20)
     (tmp_path / "notes").write_text("")
     for _ in range(5):
-        process = start(toy, toy.out, "--set", "pause=0.08")
+        process = start(toy.out, "--set", "pause=0.08")
         time.sleep(draw.uniform(0.1, 0.9))
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert not (toy.out / "lung_nodule_ct" / "tables" / "table.csv").exists()
-    assert start(toy, toy.out, "--set", "pause=0.08").wait() == 0, printed(toy)
+    assert start(toy.out, "--set", "pause=0.08").wait() == 0, printed(toy)
     assert everything(toy.out) == everything(tmp_path / "whole")
     # of 4 trainings with 3 epochs each kill costs each of two workers one epoch at most
     epochs = [note for note in toy.notes() if "epoch" in note]
     assert 12 <= len(epochs) <= 12 + 5 * 2
 
 
-def test_a_killed_benchmark_takes_its_tasks_with_it(toy):
-    process = start(toy, toy.out, "--set", "pause=0.2")
+def test_a_killed_benchmark_takes_its_tasks_with_it(toy, start):
+    process = start(toy.out, "--set", "pause=0.2")
     wait_for(lambda: [note for note in toy.notes() if "epoch" in note])
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -96,8 +102,8 @@ def test_a_killed_benchmark_takes_its_tasks_with_it(toy):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_benchmark_ends_its_tasks_says_so_and_goes_on(toy, number, code):
-    process = start(toy, toy.out, "--set", "pause=0.2")
+def test_a_stopped_benchmark_ends_its_tasks_says_so_and_goes_on(toy, start, number, code):
+    process = start(toy.out, "--set", "pause=0.2")
     wait_for(lambda: [note for note in toy.notes() if "epoch" in note])
     os.kill(process.pid, number)
     assert process.wait() == code
@@ -109,48 +115,109 @@ def test_a_stopped_benchmark_ends_its_tasks_says_so_and_goes_on(toy, number, cod
     assert status["counts"]["stopped"] in (1, 2)
     time.sleep(0.4)
     assert toy.notes() == noted
-    assert start(toy, toy.out, "--set", "pause=0.2").wait() == 0
+    assert start(toy.out, "--set", "pause=0.2").wait() == 0
 
 
-def test_a_killed_server_fails_its_task_only(toy):
-    with pytest.raises(
-        BenchmarkError, match="iid-confidnet-0/train: the worker's own process failed, the pro"
-    ):
-        toy.run(overrides={"fail": "iid-confidnet-0:server"}, workers=1)
-    assert (toy.out / "lung_nodule_ct" / "iid-devries-0" / "results" / "run.json").is_file()
-    assert "outlived its server" not in toy.notes()
+def test_a_killed_group_takes_tasks_and_what_they_have_started_with_it(toy, start):
+    process = start(toy.out, "--set", "pause=0.2", "fail=iid-confidnet-0:children")
+    wait_for(lambda: [note for note in toy.notes() if "child" in note])
+    (child,) = [int(note.split()[1]) for note in toy.notes() if "child" in note]
+    os.killpg(process.pid, signal.SIGKILL)  # with the fork server
+    process.wait()
+    wait_for(lambda: has_ended(child))
 
 
-def test_a_process_that_does_not_fork_runs_one_task(toy, monkeypatch):
-    monkeypatch.setattr(worker, "FORK", False)
-    states, _ = toy.run()
-    assert set(states.values()) == {"done"}
-    with pytest.raises(BenchmarkError, match="1 of 7 tasks failed"):
-        toy.run(overrides={"fail": "iid-confidnet-0:kill"})
+@pytest.fixture
+def outcome(tmp_path, monkeypatch):
+    """How a task ends that does what the expression says."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(local_engine, "gpus", lambda: ["7"])
+    engine = local_engine.LocalEngine(1, tmp_path)
+
+    def outcome(expression):
+        modules = "ctypes", "os", "signal", "subprocess", "torch", "threadpoolctl", "time"
+        imports = "".join(f"- $import {module}\n" for module in modules)
+        (tmp_path / "c.yaml").write_text(f"imports:\n{imports}prepare: |-\n  ${expression}\n")
+        task = Task("d/prepare", "prepare", "d", (), str(tmp_path), files=(str(tmp_path / "c.yaml"),))
+        (future,) = engine.submit([(task, {"config": {}, "inputs": {}})])
+        return future.result()
+
+    yield outcome
+    engine.close()
 
 
-def test_the_real_command_runs_a_task_and_a_broken_import_says_where_to_look(tmp_path, monkeypatch):
-    """Without the tests' fork server."""
-    log = tmp_path / "logs" / "worker.log"
-    whole = worker.Worker({"TASK": "here"}, 1, log)
-    task = Task("d/prepare", "prepare", "d", (), str(tmp_path), files=(str(tmp_path / "c.yaml"),))
-    said = tmp_path / "said"
-    prepare = f"$open({str(said)!r}, 'w').write(os.environ['TASK'])"
-    (tmp_path / "c.yaml").write_text(f"imports: ['$import os']\nprepare: {prepare}\n")
-    want = {"config": {}, "inputs": {}}
-    outcome = whole.run(engines.request(task, want, tmp_path, 1))
-    whole.stop()
-    whole.join()
-    assert outcome.error == ""
-    assert outcome.result["cases"] == 0
-    assert said.read_text() == "here"
-    assert whole.run(engines.request(task, want, tmp_path, 1)).error == "stopped"
-    (tmp_path / "monai_sf").mkdir()
-    (tmp_path / "monai_sf" / "__init__.py").write_text("raise ImportError('half of it is installed')\n")
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    broken = worker.Worker({}, 1, log).run(engines.request(task, want, tmp_path, 1))
-    assert f"the worker's own process failed, the process ended with the status 1; {log} may" in broken.error
-    assert "ImportError: half of it is installed" in log.read_text()
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "the process was killed by SIGKILL (out of memory?)"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", "the process was killed by SIGTERM"),
+        ("os.kill(os.getpid(), 40)", "the process was killed by signal 40"),
+        ("ctypes.string_at(0)", "the process was killed by SIGSEGV"),
+        ("os._exit(0)", "the process ended with the status 0"),
+        ("exit(3)", "SystemExit: 3"),
+        ("bytearray(1 << 60)", "MemoryError"),
+    ],
+)
+def test_an_engine_survives_its_tasks_and_says_how_they_ended(outcome, expression, reason):
+    assert outcome(expression).error == reason
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "None"])
+def test_a_task_takes_what_it_has_started_with_it(outcome, tmp_path, end):
+    start = f"open({str(tmp_path / 'child')!r}, 'w').write(str(subprocess.Popen(['sleep', '100']).pid))"
+    outcome(f"[{start}, {end}]")
+    wait_for(lambda: has_ended(int((tmp_path / "child").read_text())))
+
+
+def test_a_killed_fork_server_fails_the_task_and_there_is_another(outcome, tmp_path):
+    beyond = f"open({str(tmp_path / 'beyond')!r}, 'w')"
+    failed = outcome(f"[os.kill(os.getppid(), 9), time.sleep(1), {beyond}]")
+    assert failed.error == "the process ended with the status 255, or its fork server was killed"
+    assert outcome("None").result["cases"] == 0
+    assert not (tmp_path / "beyond").exists()
+
+
+def test_a_task_has_its_threads_and_its_gpu(outcome, tmp_path):
+    seen = "[torch.get_num_threads(), os.environ['OMP_NUM_THREADS'], os.environ.get('CUDA_VISIBLE_DEVICES'), "
+    seen += "sorted({pool['num_threads'] for pool in threadpoolctl.threadpool_info()})]"
+    assert outcome(f"open({str(tmp_path / 'said')!r}, 'w').write(repr({seen}))").error == ""
+    assert (tmp_path / "said").read_text() == "[3, '3', '7', [3]]"
+
+
+def test_a_script_is_not_run_once_more_and_tasks_run_where_it_does(tmp_path):
+    """A script as users write it, which guards nothing, and has changed its folder, path and environment."""
+    mine, said = tmp_path / "mine", tmp_path / "said"
+    mine.mkdir()
+    (mine / "my_module.py").write_text("")
+    what = (
+        f"open({str(said)!r}, 'a').write(f'{{os.getcwd()}} {{os.environ[\"HERE\"]}} {{my_module.__name__}}|')"
+    )
+    (mine / "c.yaml").write_text(f"imports: ['$import os', '$import my_module']\nprepare: ${what}\n")
+    (tmp_path / "script.py").write_text(
+        f"""
+import os, sys
+print("begins")
+from monai_sf.benchmark import local_engine
+from monai_sf.benchmark.tasks import Task
+
+os.chdir("mine")
+sys.path.append(os.getcwd())
+for method in ("forkserver", "spawn"):
+    os.environ["HERE"] = local_engine.METHOD = method
+    engine = local_engine.LocalEngine(1, {str(tmp_path)!r})
+    task = Task("d/prepare", "prepare", "d", (), {str(tmp_path)!r}, files=({str(mine / "c.yaml")!r},))
+    (future,) = engine.submit([(task, {{"config": {{}}, "inputs": {{}}}})])
+    print(future.result())
+    engine.close()
+"""
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "script.py"]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.stdout.count("begins") == 1, ran
+    assert ran.stdout.count("'cases': 0") == 2, ran
+    assert said.read_text() == "".join(f"{mine} {method} my_module|" for method in ("forkserver", "spawn"))
+    assert ran.stderr == ""
 
 
 def test_two_benchmarks_in_one_folder_are_kept_apart(toy):
@@ -174,41 +241,28 @@ def test_a_task_waits_for_the_process_that_works_on_it(tmp_path, monkeypatch):
 
 
 def test_a_gpu_for_each_worker(monkeypatch, tmp_path):
-    monkeypatch.setattr(engines.torch.cuda, "device_count", lambda: 2)
+    def pinned(workers):
+        engine = local_engine.LocalEngine(workers, tmp_path)
+        engine.close()
+        return [engine._devices.get_nowait().get("CUDA_VISIBLE_DEVICES") for _ in range(workers)]
+
+    monkeypatch.setattr(local_engine.torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert engines.default_workers() == 2
-    engine = engines.LocalEngine(3, tmp_path)
-    assert [w.environment["CUDA_VISIBLE_DEVICES"] for w in engine._workers] == ["0", "1", "0"]
-    engine.close()
+    assert local_engine.default_workers() == 2
+    assert pinned(3) == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 3")
-    assert engines.gpus() == ["5", "3"]
-    monkeypatch.setattr(engines.torch.cuda, "device_count", lambda: 0)
-    assert engines.gpus() == []
-    assert "CUDA_VISIBLE_DEVICES" not in engines.LocalEngine(1, tmp_path)._workers[0].environment
+    assert pinned(2) == ["5", "3"]
+    monkeypatch.setattr(local_engine.torch.cuda, "device_count", lambda: 0)
+    assert pinned(1) == [None]
 
 
-def test_workers_share_the_cores_unless_told_otherwise(monkeypatch):
+def test_workers_share_the_cores_unless_told_otherwise(monkeypatch, tmp_path):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 128)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))  # what a batch system has left of them
-    assert [engines.threads_of(n) for n in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    assert [local_engine.LocalEngine(n, tmp_path).threads for n in (1, 2, 3, 16)] == [8, 4, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert engines.threads_of(2) == 3
-
-
-def test_a_worker_whose_process_has_died_between_two_tasks_gets_another(toy, tmp_path):
-    engine = engines.LocalEngine(1, tmp_path / "out")
-    try:
-        task = Task("lung_nodule_ct/nothing", "report", "lung_nodule_ct", (), str(tmp_path / "nothing"))
-        (first,) = engine.submit([(task, {"config": {}, "inputs": {}})])
-        assert "KeyError" in first.result().error
-        (worker,) = engine._workers
-        os.kill(worker._process.pid, signal.SIGKILL)
-        worker._process.wait()
-        (second,) = engine.submit([(task, {"config": {}, "inputs": {}})])
-        assert "KeyError" in second.result().error
-    finally:
-        engine.close()
+    assert local_engine.LocalEngine(2, tmp_path).threads == 3
 
 
 @pytest.mark.parametrize(
@@ -229,4 +283,4 @@ def test_a_worker_whose_process_has_died_between_two_tasks_gets_another(toy, tmp
     ],
 )
 def test_the_line_of_an_error_that_is_shown_says_what_is_wrong(text, line):
-    assert gist(text) == line
+    assert process.gist(text) == line

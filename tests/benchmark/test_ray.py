@@ -15,21 +15,19 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
+from benchmark.zygote import Process
 from monai_sf.benchmark import open_engine, ray_engine
+from monai_sf.benchmark.tasks import Task
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory, zygote):
+def cluster(tmp_path_factory):
     """An existing cluster, whose machines have the tests' modules, and what was run on it."""
-    root = tmp_path_factory.mktemp("cluster")
-    notes = root / "notes"
-    # each of its processes runs this when it starts
-    (root / "sitecustomize.py").write_text("from benchmark.zygote import install\ninstall()\n")
+    notes = tmp_path_factory.mktemp("cluster") / "notes"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [root, ROOT, ROOT / "tests"])))
-        patch.setenv("ZYGOTE", zygote)
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [ROOT, ROOT / "tests"])))
         patch.setenv("TOY_NOTES", str(notes))
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         made.add_node(num_cpus=1)
@@ -40,16 +38,12 @@ def cluster(tmp_path_factory, zygote):
 def measured(out):
     root = out / "lung_nodule_ct"
     arrays = {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.glob("*/results/*/*.npy"))}
-    assert len(arrays) == 3 + 6
+    assert len(arrays) == 6
     return (root / "tables" / "table.csv").read_text(), arrays
 
 
 def test_the_same_matrix_gives_the_same_table_on_a_cluster(toy, cluster, tmp_path):
-    matrix = {
-        "studies": ["iid", "texture"],
-        "methods": ["confidnet"],
-        "search": {"learning_rate": [0.9, 1e-4]},
-    }
+    matrix = {"studies": ["texture"], "methods": ["confidnet"]}
     local, _ = toy.run(**matrix)
     ran = sorted(toy.notes())
     there = tmp_path / "ray"
@@ -59,12 +53,67 @@ def test_the_same_matrix_gives_the_same_table_on_a_cluster(toy, cluster, tmp_pat
     assert states == local
     assert sorted(cluster.notes.read_text().splitlines()) == ran
     assert measured(there) == measured(toy.out)
-    for ending in ("yaml", "csv"):
-        name = f"grid/lung_nodule_ct-confidnet.{ending}"
-        assert (there / name).read_text() == (toy.out / name).read_text()
+    log = (there / "logs" / "lung_nodule_ct" / "texture-confidnet-0" / "train.log").read_text()
+    assert "lung_nodule_ct/texture-confidnet-0/train" in log
     # the marks are the same too, and either engine goes on where the other one was
     states, ran_again = toy.run(**matrix, output_dir=there)
     assert ran_again == ["prepare"]
+
+
+def test_an_engine_survives_its_tasks_and_ends_those_that_run(cluster, tmp_path):
+    engine = open_engine("ray", workers=None, output_dir=tmp_path, address=cluster.address)
+    try:
+        for name, does in (
+            ("kill", "os.kill(os.getpid(), 9)"),
+            ("wait", "[time.sleep(0.1) for _ in range(600)]"),
+        ):
+            path = tmp_path / f"{name}.yaml"
+            path.write_text(f"imports:\n- $import os\n- $import time\nprepare: ${does}\n")
+        tasks = [
+            Task(f"d/{name}", "prepare", "d", (), str(tmp_path), files=(str(tmp_path / f"{name}.yaml"),))
+            for name in ("kill", "wait", "wait")
+        ]
+        killed, running, _ = engine.submit([(task, {"config": {}, "inputs": {}}) for task in tasks])
+        assert killed.result().error == "the process was killed or crashed (out of memory?)"
+        log = tmp_path / "logs" / "d" / "wait.log"
+        deadline = time.monotonic() + 60
+        while not (log.is_file() and "==== " in log.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert engine.is_running(tasks[1], running)
+    finally:
+        before = time.monotonic()
+        engine.close()
+    assert time.monotonic() - before < 20
+    assert "KeyboardInterrupt" in log.read_text()
+
+
+def test_a_killed_benchmark_takes_its_tasks_with_it(toy, cluster, zygote):
+    files = ["--bundles", str(toy.bundle), "--dataset-dir", f"lung_nodule_ct={toy.data}"]
+    matrix = [
+        "--studies",
+        "iid",
+        "--methods",
+        "confidnet",
+        "--seeds",
+        "0",
+        "--set",
+        "pause=0.5",
+        "epochs=200",
+    ]
+    where = ["--output-dir", str(toy.out), "--engine", "ray", "--address", cluster.address]
+    cluster.notes.write_text("")
+    process = Process(zygote, ["run", *files, *matrix, *where], toy.bundle / "printed", os.environ)
+    deadline = time.monotonic() + 90
+    while "epoch" not in cluster.notes.read_text():
+        assert time.monotonic() < deadline, (toy.bundle / "printed").read_text()
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(3)
+    noted = cluster.notes.read_text()
+    time.sleep(2)
+    assert cluster.notes.read_text() == noted
 
 
 def test_a_cluster_that_does_not_answer(tmp_path, monkeypatch):

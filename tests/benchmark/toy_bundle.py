@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -115,10 +116,9 @@ def _fail(how):
     print(f"about to fail: {how}")
     if how == "kill":
         os.kill(os.getpid(), 9)
-    if how == "server":
-        os.kill(os.getppid(), 9)
+    if how == "children":
+        note(f"child {subprocess.Popen(['sleep', '100']).pid}")
         time.sleep(10)
-        note("outlived its server")
     if how == "full":
         with open("/dev/full", "w") as file:
             file.write("x" * 100_000)

@@ -1,9 +1,9 @@
-"""Processes without the seconds of importing torch: forked from one that has imported everything.
+"""Benchmarks that a test may kill, without the seconds of importing torch.
 
-The engine under test starts its processes with ``subprocess.Popen``. :class:`Popen` does the same, but lets a
-process that has imported all modules fork, so that a test may start (and kill) dozens.
+They are forked from a process that has imported everything, and their fork server is forked from them.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -11,16 +11,15 @@ import signal
 import socket
 import struct
 import sys
-from types import SimpleNamespace
+from multiprocessing import forkserver, util
 
 
 def serve(path):
     """Fork a process for each connection, which brings a request and its standard streams."""
-    for name in ("monai_sf.benchmark", "monai_sf.benchmark.server", "benchmark.toy_bundle"):
-        importlib.import_module(name)
-    from monai_sf.benchmark import server
+    importlib.import_module("benchmark.toy_bundle")
+    from monai_sf.benchmark.local_engine import _PRELOADED
 
-    for name in server._PRELOADED:
+    for name in ("monai_sf.benchmark.run", *_PRELOADED):
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
@@ -49,10 +48,9 @@ def _attend(connection, request, fds):
         connection.close()
         os.environ.clear()
         os.environ.update(request["environment"])
-        module, _, function = request["target"].partition(":")
         status = 1
         try:
-            status = getattr(importlib.import_module(module), function)(*request["arguments"]) or 0
+            status = _benchmark(request["arguments"])
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -65,15 +63,42 @@ def _attend(connection, request, fds):
     os._exit(0)
 
 
-class Process:
-    """A process that the zygote has forked."""
+def _benchmark(arguments):
+    from monai_sf.benchmark.__main__ import main
 
-    def __init__(self, path, target, arguments, stdin, stdout, stderr, environment):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    util.spawnv_passfds = _fork
+    forkserver.set_forkserver_preload([])
+    forkserver.ensure_running()  # while there is no other thread
+    return main(arguments)
+
+
+def _fork(path, arguments, fds):
+    """In place of starting Python anew: the code that it would run, in a fork."""
+    child = os.fork()
+    if child == 0:
+        kept = {0, 1, 2, *fds}
+        for fd in {*map(int, os.listdir("/proc/self/fd"))} - kept:
+            with contextlib.suppress(OSError):  # of the listing itself
+                os.close(fd)
+        try:
+            exec(arguments[-1], {})
+        finally:
+            os._exit(0)
+    return child
+
+
+class Process:
+    """The command ``python -m monai_sf.benchmark``, forked from the zygote, in a session of its own."""
+
+    def __init__(self, path, arguments, output, environment):
         self.connection = socket.socket(socket.AF_UNIX)
         self.connection.connect(path)
-        request = {"target": target, "arguments": arguments, "environment": dict(environment)}
-        socket.send_fds(self.connection, [json.dumps(request).encode()], [stdin, stdout, stderr])
-        (self.pid,) = struct.unpack("i", self.connection.recv(4))
+        request = {"arguments": arguments, "environment": dict(environment)}
+        with open(output, "ab") as printed, open(os.devnull, "rb") as nothing:
+            streams = [nothing.fileno(), printed.fileno(), printed.fileno()]
+            socket.send_fds(self.connection, [json.dumps(request).encode()], streams)
+            (self.pid,) = struct.unpack("i", self.connection.recv(4))
         self.returncode = None
 
     def wait(self):
@@ -81,33 +106,3 @@ class Process:
             (self.returncode,) = struct.unpack("i", self.connection.recv(4))
             self.connection.close()
         return self.returncode
-
-
-class Popen(Process):
-    """In place of ``subprocess.Popen`` where a worker starts its server."""
-
-    def __init__(self, command, stdin, stdout, stderr, env, start_new_session):
-        requests, answers = os.pipe(), os.pipe()
-        path = os.environ["ZYGOTE"]
-        target = "monai_sf.benchmark.server:serve"
-        fork = "fork=True" in command[-1]
-        super().__init__(path, target, [fork], requests[0], answers[1], stderr.fileno(), env)
-        os.close(requests[0])
-        os.close(answers[1])
-        self.stdin, self.stdout = os.fdopen(requests[1], "wb"), os.fdopen(answers[0], "rb")
-
-
-def install():
-    """Let the workers of this process start at once."""
-    from monai_sf.benchmark import worker
-
-    worker.subprocess = SimpleNamespace(Popen=Popen, PIPE=-1)
-
-
-def benchmark(arguments):
-    """The command, in a forked process."""
-    from monai_sf.benchmark.__main__ import main
-
-    install()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    return main(arguments)
