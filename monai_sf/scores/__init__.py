@@ -1,6 +1,7 @@
 """Confidence scoring functions (CSFs): as functions, and by name with what each needs."""
 
 from monai_sf.scores.functions import (
+    as_float64,
     deep_gamblers_confidence,
     energy,
     expected_entropy,
@@ -33,6 +34,7 @@ __all__ = [
     "PAPER_CSFS",
     "PAPER_METHODS",
     "Method",
+    "as_float64",
     "csfs_for",
     "deciding_csf",
     "deep_gamblers_confidence",
