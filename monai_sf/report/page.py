@@ -26,6 +26,7 @@ from monai_sf.report.runs import Run, evaluate
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.results import Results, ResultsError
 from monai_sf.tables.redaction import redacted
+from monai_sf.vocabulary.colours import page_style
 from monai_sf.vocabulary.titles import title as title_of
 
 #: Results in memory, or the folder of a run.
@@ -153,7 +154,7 @@ def _render(content: dict[str, Any], packer: Packer, sheets: Sequence[bytes], **
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((files / "page.html").read_text(encoding="utf-8"))
     return template.render(
-        style=(files / "style.css").read_text(encoding="utf-8"),
+        style=page_style() + (files / "style.css").read_text(encoding="utf-8"),
         script=own,
         library=library,
         policy=_policy([own, library]),

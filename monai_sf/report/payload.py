@@ -26,6 +26,7 @@ from monai_sf.report.thumbnails import Sheets
 from monai_sf.report.working_points import first_step
 from monai_sf.scores import CSFS, usual_csfs
 from monai_sf.tables.judge import benchmark_table, preferred_methods
+from monai_sf.vocabulary.colours import REPORT
 from monai_sf.vocabulary.titles import title
 
 #: int16 coordinates reach from -FIELD to FIELD; what lies farther out is drawn at the border.
@@ -55,6 +56,7 @@ def document(
         "coverage": coverage,
         "tile": sheets.size,
         "groups": {shift.kind: dataclasses.asdict(shift) for shift in words.KINDS},
+        "colours": REPORT,
         "csfs": {
             n: {"scale": CSFS[n].scale, "description": CSFS[n].description, "usual": n in usual_csfs()}
             for n in used

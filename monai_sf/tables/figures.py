@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from monai_sf.files import atomic_path, write_text
 from monai_sf.tables.aggregate import Column, Table, column_order, number_at, row_order, select
 from monai_sf.tables.cells import COVERAGES, Collection, Judged, records
-from monai_sf.tables.colours import look
+from monai_sf.vocabulary.colours import PAGE, look
 from monai_sf.vocabulary.titles import title
 
 Float = NDArray[np.float64]
 
-INK, QUIET, LINE = "#16202b", "#536170", "#dcdcd6"
+INK, QUIET, LINE = (PAGE["light"][name] for name in ("ink", "ink-2", "line"))
 #: Curves begin here: at lower coverage the risk is that of a handful of cases.
 FIRST_COVERAGE = 5
 PANELS_IN_A_ROW = (4, 3)

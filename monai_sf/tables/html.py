@@ -13,9 +13,9 @@ from importlib import resources
 import pandas as pd
 
 from monai_sf.tables.aggregate import Column, Table
-from monai_sf.tables.colours import STEPS, shade_rgb
 from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, blocks, caption, lay_out, number
 from monai_sf.tables.paper import CAVEAT
+from monai_sf.vocabulary.colours import STEPS, page_style, shade_rgb
 from monai_sf.vocabulary.titles import title
 
 _SIGNIFICANCE = (
@@ -93,7 +93,7 @@ def _style() -> str:
         for step in range(STEPS + 1)
     )
     sheet = (resources.files("monai_sf.tables") / "table.css").read_text(encoding="utf-8")
-    return f"\n{sheet}{shades}\n"
+    return f"\n{page_style()}{sheet}{shades}\n"
 
 
 def _key() -> str:

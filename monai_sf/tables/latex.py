@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monai_sf.tables.aggregate import Column, Table
-from monai_sf.tables.colours import shade_rgb
 from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, Laid, blocks, caption, lay_out
+from monai_sf.vocabulary.colours import shade_rgb
 from monai_sf.vocabulary.titles import title
 
 #: Columns beside each other on a page; a table per shift is split into several tabulars.

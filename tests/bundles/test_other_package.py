@@ -1,4 +1,4 @@
-"""A package that is not ours, with a method and a score, on a shipped bundle: nothing here knows their names."""
+"""A package that is not ours, with a method and a score, on a shipped bundle."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).parents[2] / "bundles" / "dermoscopy" / "configs"
 
 #: The files of the package as they are installed, with its entry points.
 PACKAGE = {
-    "otherlab/__init__.py": '''
+    "otherlab/__init__.py": """
 from pathlib import Path
 
 from torch import nn
@@ -55,7 +55,7 @@ EVIDENCE = CSF(
     method="evidential",
     description="What the other lab makes of the evidence.",
 )
-''',
+""",
     "otherlab/evidential.yaml": """
 method: evidential
 network_def#confidence#_target_: otherlab.EvidenceHead
@@ -70,7 +70,8 @@ stages:
 """,
     "otherlab-2.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: otherlab\nVersion: 2.1\n",
     "otherlab-2.1.dist-info/entry_points.txt": (
-        "[monai_sf.methods]\nevidential = otherlab:EVIDENTIAL\n[monai_sf.scores]\nevidence = otherlab:EVIDENCE\n"
+        "[monai_sf.methods]\nevidential = otherlab:EVIDENTIAL\n"
+        "[monai_sf.scores]\nevidence = otherlab:EVIDENCE\n"
     ),
 }
 
@@ -91,7 +92,7 @@ from monai.bundle import ConfigWorkflow
 
 from monai_sf.benchmark.__main__ import main
 from monai_sf.results import Results, load_results
-from monai_sf.scores import METHODS, csfs_for, needs_dropout_samples
+from monai_sf.scores import METHODS
 from monai_sf.tables import write_table
 
 if __name__ == "__main__":
@@ -102,9 +103,9 @@ if __name__ == "__main__":
         "--dataset-dir", f"dermoscopy={root / 'data'}", "--studies", "iid", "--methods", "evidential",
         "--seeds", "0", "--overlay", "small.yaml", str(root / "tiny.yaml"),
     ]) == 0
-    files = [configs / "inference.json", METHODS["evidential"].overlay, configs / "small.yaml", root / "tiny.yaml"]
+    overlays = METHODS["evidential"].overlay, configs / "small.yaml", root / "tiny.yaml"
     workflow = ConfigWorkflow(
-        [str(file) for file in files], workflow_type="infer", logging_file=False,
+        [str(configs / "inference.json"), *map(str, overlays)], workflow_type="infer", logging_file=False,
         dataset_dir=str(root / "data" / "ph2"), run_dir=str(run), output=str(root / "predictions.csv"),
     )
     workflow.initialize()
@@ -112,7 +113,7 @@ if __name__ == "__main__":
     workflow.finalize()
     found = load_results(run / "results")
     arrays = found.test_sets["iid"].arrays
-    assert not needs_dropout_samples("evidential") and set(arrays) == {"logits", "features", "evidence", "images"}
+    assert set(arrays) == {"logits", "features", "evidence", "images"}
     results = Results.from_arrays(
         np.array(arrays["logits"]), found.labels_of("iid"), method="evidential",
         arrays={"evidence": arrays["evidence"]},
@@ -147,7 +148,7 @@ def test_a_method_and_a_score_of_another_package_work_like_ours(tmp_path):
     assert "evidential" in page
     predictions = pd.read_csv(tmp_path / "predictions.csv")
     assert {"MSR", "Evidence", "defer"} <= set(predictions)
-    assert predictions["Evidence"].nunique() > 1
+    assert predictions["Evidence"].std() > 0
     own = pd.read_csv(tmp_path / "own.csv", index_col="CSF")
-    iid = table[(table["group"] == "iid")].set_index("csf")
-    assert own.loc["Evidence", "iid"] == pytest.approx(iid.loc["Evidence"].filter(like="mean").iloc[0], abs=1e-3)
+    iid = table[table["group"] == "iid"].set_index("csf")["mean"]
+    assert own["iid"].to_dict() == pytest.approx(iid.to_dict(), abs=1e-3)

@@ -5,7 +5,6 @@ import pytest
 
 from monai_sf.tables.aggregate import table_of
 from monai_sf.tables.cells import COVERAGES, RunKey
-from monai_sf.tables.colours import look
 from monai_sf.tables.figures import (
     FIRST_COVERAGE,
     rank_figure,
@@ -13,6 +12,7 @@ from monai_sf.tables.figures import (
     save_figure,
     svg_of,
 )
+from monai_sf.vocabulary.colours import look
 
 
 def drawn(collection, dataset="chest_xray"):

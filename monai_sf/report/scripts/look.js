@@ -5,20 +5,16 @@ import { el } from "./elements.js";
 
 export const SHAPES = ["circle", "diamond", "square", "triangle", "cross", "plus", "ring", "down"];
 
-export const PALETTE = {
-  light: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#444444", "#8B5A2B"],
-  dark: ["#4FA8E0", "#FF8A3D", "#2CC79A", "#E39CC4", "#E8B93C", "#9AD4F5", "#C8C8C8", "#C99866"],
-};
+export const PALETTE = { light: [], dark: [] };
+export const OUTCOMES = [];
+export const CIVIDIS = [];
 
-export const OUTCOMES = [
-  { name: "Trusted, correct", short: "correct", light: "#9AA3AE", dark: "#66707D", shape: "circle", size: 0.75 },
-  { name: "False alarm", short: "false alarm", light: "#B8860B", dark: "#E8B93C", shape: "ring", size: 0.95 },
-  { name: "Detected failure", short: "detected", light: "#0072B2", dark: "#4FA8E0", shape: "diamond", size: 1.25 },
-  { name: "Silent failure", short: "silent failure", light: "#D1330A", dark: "#FF6B3D", shape: "cross", size: 1.7 },
-];
-
-// cividis, sampled: rising in lightness, safe for all colour vision
-export const CIVIDIS = ["#00224E", "#1A386F", "#434E6C", "#61656F", "#7D7C78", "#9B9476", "#BCAE6C", "#DEC958", "#FEE838"];
+/** Take the colours of the payload (monai_sf/vocabulary/colours.py), before anything is drawn. */
+export function setColours({ categories, outcomes, levels }) {
+  Object.assign(PALETTE, categories);
+  OUTCOMES.splice(0, OUTCOMES.length, ...outcomes);
+  CIVIDIS.splice(0, CIVIDIS.length, ...levels);
+}
 
 let printing = false;
 export const setPrinting = (on) => { printing = on; };

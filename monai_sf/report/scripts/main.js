@@ -7,7 +7,7 @@ import { breath, byId, el, fill, parsed } from "./elements.js";
 import { setUpGallery } from "./gallery.js";
 import { setUpHandling } from "./handling.js";
 import { latentMap } from "./latent.js";
-import { darkScheme, setPrinting, theme } from "./look.js";
+import { darkScheme, setColours, setPrinting, theme } from "./look.js";
 import { percent } from "./numbers.js";
 import { readPayload } from "./payload.js";
 import { Pictures } from "./pictures.js";
@@ -89,6 +89,7 @@ async function plots() {
 
 async function start() {
   const data = readPayload();
+  setColours(data.colours);
   const page = { data, state: new State(data), pictures: new Pictures(data.tile) };
   const mapped = new Promise((done) => { page.mapReady = done; });
   page.showOnMap = async (i) => {

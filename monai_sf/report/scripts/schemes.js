@@ -4,7 +4,7 @@ import { outcome } from "./counts.js";
 import { CIVIDIS, hexToRgb, OUTCOMES, PALETTE, ramp, SHAPES, theme } from "./look.js";
 import { number } from "./numbers.js";
 
-const OTHER = { light: "#9AA3AE", dark: "#66707D" };
+const grey = () => OUTCOMES[0][theme()];
 
 /** Categories of the codes; where there are too many for the palette, those of `first`, then the frequent ones. */
 function categorical(names, codes, first = new Set(), sizes = null) {
@@ -17,7 +17,7 @@ function categorical(names, codes, first = new Set(), sizes = null) {
   order.forEach((name, rank) => { place[name] = few ? rank : Math.min(rank, 7); });
   const categories = order.slice(0, few ? 8 : 7).map((name, rank) => (
     { name: names[name], colour: colours[rank], shape: SHAPES[rank], size: sizes?.[name] ?? 1, tier: 0 }));
-  if (!few) categories.push({ name: `${number(names.length - 7)} others`, colour: OTHER[theme()], shape: "circle", size: 0.8, tier: 0 });
+  if (!few) categories.push({ name: `${number(names.length - 7)} others`, colour: grey(), shape: "circle", size: 0.8, tier: 0 });
   return { categories, code: Uint8Array.from(codes, (c) => place[c]) };
 }
 
@@ -31,7 +31,7 @@ function confusions(run, csf) {
   const common = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a)).slice(0, 6);
   const place = new Map([[-1, 0], ...common.map((p, k) => [p, k + 1])]);
   const colours = PALETTE[theme()];
-  const categories = [{ name: "correct", colour: OTHER[theme()], shape: "circle", size: 0.8, tier: 0 },
+  const categories = [{ name: "correct", colour: grey(), shape: "circle", size: 0.8, tier: 0 },
     ...common.map((p, k) => ({ name: `${run.classes[Math.floor(p / C)]}, called ${run.classes[p % C]}`, colour: colours[k], shape: SHAPES[k + 1], size: 1.4, tier: 1 })),
     { name: "other mistakes", colour: colours[6], shape: "down", size: 1.2, tier: 1 }];
   return { categories, code: Uint8Array.from({ length: run.points.count }, (_, i) => place.get(pair(i)) ?? categories.length - 1) };
