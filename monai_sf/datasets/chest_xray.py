@@ -1,4 +1,4 @@
-"""Case table of chest_xray: CheXpert, NIH ChestX-ray14 and MIMIC-CXR; eight findings they have in common.
+"""Case table of chest_xray: CheXpert, NIH ChestX-ray14 and MIMIC-CXR, with their eight common findings.
 
 Sources: Irvin et al., AAAI (2019); Wang et al., CVPR (2017); Johnson et al., Scientific Data 6 (2019).
 """
@@ -45,27 +45,27 @@ def chest_xray_cases(
     views: str = "all",
     several: str = "drop",
 ) -> pd.DataFrame:
-    """The case table from those of the three sources that are below the folder.
+    """Build the case table from those of the three sources that are below the folder.
 
-    A case is kept where exactly one of the eight labels is positive (1). Where none is, the image is left
-    out: it is not "No Finding", since another finding, or none that the report spoke of, may be there.
+    A case is kept if exactly one of the eight labels is positive (1). If none is, the image is left out: it
+    is not "No Finding", since it may show another finding, or one that the report does not mention.
 
     Args:
         dataset_dir: Folder with the downloads.
         missing: See :func:`monai_sf.datasets.build_cases`.
-        uncertain: Images with an uncertain (-1) one of the eight labels: ``negative`` takes it for not
-            positive, ``drop`` leaves the image out.
+        uncertain: Images of which one of the eight labels is uncertain (-1): ``negative`` treats it as
+            negative, ``drop`` leaves the image out.
         views: ``all``, ``frontal`` or ``lateral``. NIH's are all frontal. MIMIC-CXR's are in its metadata
-            table, which is needed for anything but ``all``.
-        several: Images with more than one positive label: ``drop`` leaves them out, ``first`` takes the
-            first finding in the order of :data:`LABEL_NAMES`, "No Finding" last.
+            table, which only ``all`` does without.
+        several: Images with more than one positive label: ``drop`` leaves them out, ``first`` uses the first
+            finding in the order of :data:`LABEL_NAMES`, "No Finding" last.
 
     Returns:
         The case table with ``source`` (chexpert, nih14, mimic_cxr) and ``view`` (frontal, lateral, unknown).
 
     Raises:
         ValueError: If a rule is unknown.
-        TableError: If a table lacks columns, names an image twice, or holds a label that is not known.
+        TableError: If a table lacks columns, names an image twice, or holds an unknown label.
         FileNotFoundError, MissingImagesError: See :func:`monai_sf.datasets.build_cases`.
     """
     for name, value, known in (
@@ -88,12 +88,12 @@ class _Rules:
         self.reading, self.uncertain, self.views, self.several = reading, uncertain, views, several
 
     def label(self, source: str, frame: pd.DataFrame, values: Labels) -> pd.DataFrame:
-        """The rows that the rules keep, with their label.
+        """Return the rows that the rules keep, with their label.
 
         Args:
             source: Name in the report.
             frame: Rows with ``view``.
-            values: (rows, 8) 1 positive, 0 negative, -1 uncertain, NaN not spoken of.
+            values: (rows, 8) 1 positive, 0 negative, -1 uncertain, NaN not mentioned.
         """
         keep = self.reading.keep
         frame = frame.assign(_row=np.arange(len(frame)))
@@ -109,7 +109,7 @@ class _Rules:
             frame = keep(
                 frame, count[frame["_row"]] == 1, f"{source}: several of the eight labels are positive"
             )
-        # "No Finding" is column 0, and last in turn.
+        # "No Finding" is column 0, but last in priority.
         label = (np.roll(positive, -1, axis=1).argmax(axis=1) + 1) % len(LABEL_NAMES)
         frame = frame.assign(label=label[frame.pop("_row").to_numpy()], source=source)
         names = np.array(LABEL_NAMES, dtype=object)[frame["label"].to_numpy()]
@@ -140,7 +140,7 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
     frames: list[tuple[TableFile, pd.DataFrame, Labels]] = []
     for table in tables:
         raw = read_columns(reading.tree, table, columns[:2], numbers=LABEL_NAMES)
-        # The first folder is CheXpert-v1.0 or CheXpert-v1.0-small; the four parts below it tell the images.
+        # The first folder is CheXpert-v1.0 or CheXpert-v1.0-small; the four parts below it identify an image.
         places = [str(path).rsplit("/", 4)[-4:] for path in raw["Path"]]
         wrong = [len(one) < 4 or not one[1].lower().startswith("patient") for one in places]
         if any(wrong):
@@ -162,7 +162,7 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
         )
         frames.append((table, frame, _check_values(table, raw[list(LABEL_NAMES)].to_numpy(np.float64))))
     # The full-size download has no folder train: its patients lie in "CheXpert-v1.0 batch 2 (train 1)" to 4.
-    # No patient is in both tables as published; if one is, the folder has to tell whose image it is.
+    # No patient is in both published tables; if one is, the folder must tell them apart.
     patients = [set(frame["group"]) for _, frame, _ in frames]
     parts = 4 if len(patients) == 2 and patients[0] & patients[1] else 3
     for table, frame, values in frames:
@@ -207,13 +207,13 @@ def _nih14(reading: Reading, rules: _Rules) -> None:
 
 
 def _nih_patients(reading: Reading, table: TableFile, raw: pd.DataFrame) -> pd.Series:
-    """The patients: 13 of 00000013_005.png, whatever the table says; it is noted where they differ."""
+    """Return the patients, 13 of 00000013_005.png; differences from the table's ids are noted."""
     image, written = raw["Image Index"], raw["Patient ID"]
     named = image.str.extract(r"^0*(\d+)_\d+\.", expand=False)
     said = pd.Series(canonical_ids(written), index=raw.index)
     if (other := named.notna() & said.notna() & (named != said)).any():
         reading.note(
-            f"{table}: {int(other.sum())} images are of another patient by their name than by Patient ID "
+            f"{table}: {int(other.sum())} images have another patient in their name than in Patient ID "
             f"(first: {image[other].iloc[0]}, {written[other].iloc[0]}); the name counts"
         )
     return reading.groups(table, "Patient ID", named.fillna(written), image)

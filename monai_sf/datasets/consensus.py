@@ -1,4 +1,4 @@
-"""How many of a nodule's readers have each pixel of a slice inside their contours."""
+"""The share of a nodule's readers whose contours include each pixel of a slice."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from monai_sf.datasets.lidc_database import Contours, Floats, Integers
 __all__ = ["consensus"]
 
 _LINES = 4
-"""Scan lines a pixel row; along a line coverage is exact."""
+"""Scan lines per pixel row; along a line coverage is exact."""
 
 
 def consensus(
     contours: Contours, annotation_ids: Sequence[int], slice_index: int, *, top: int, left: int, size: int
 ) -> Floats:
-    """Mean over the readers of the share of each pixel that lies inside their contours in one slice.
+    """Return, per pixel of one slice, the share inside a reader's contours, averaged over the readers.
 
-    A reader's area is the polygons of the inclusion contours less those of the exclusion contours. Contour
+    A reader's area is the polygons of the inclusion contours minus those of the exclusion contours. Contour
     points are pixel centres. A reader without a contour in the slice counts as 0 everywhere.
 
     Args:
-        contours: Contours that hold those of ``annotation_ids``.
-        annotation_ids: One annotation a reader.
+        contours: Contours, including those of ``annotation_ids``.
+        annotation_ids: One annotation per reader.
         slice_index: Slice of the scan.
         top: Row of the window's first pixel in the slice; may be negative.
         left: Column of the window's first pixel.
@@ -37,7 +37,7 @@ def consensus(
     reader, edges = _edges(contours, annotation_ids, slice_index)
     if not len(reader):
         return share
-    # Only the part of the window that the contours can reach.
+    # Only the part of the window within reach of the contours.
     first = np.maximum((edges[0].min() - top, edges[1].min() - left), 0).astype(np.int64)
     last = np.minimum((edges[0].max() - top, edges[1].max() - left), size - 1).astype(np.int64) + 1
     if np.all(first < last):
@@ -50,7 +50,7 @@ def consensus(
 
 def _inside(edges: Floats, reader: Integers, readers: int, height: int, width: int) -> Floats:
     row, column, next_row, next_column, sign = edges
-    # Lines lie at odd eighths of a pixel, points at whole pixels: no line passes through a point.
+    # Lines are at odd eighths of a pixel, points at whole pixels: no line passes through a point.
     lines = height * _LINES
     line_row = (np.arange(lines) + 0.5) / _LINES - 0.5
     edge, line = np.nonzero((row[:, None] < line_row) != (next_row[:, None] < line_row))
@@ -61,7 +61,7 @@ def _inside(edges: Floats, reader: Integers, readers: int, height: int, width: i
     behind = crossing - pixel
     turn = sign[edge] * np.sign(down)
 
-    # All to the right of a crossing is inside (or outside again): a cumulative sum along the line.
+    # Everything right of a crossing is inside (or outside again): a cumulative sum along the line.
     cell = (reader[edge] * lines + line) * (width + 2) + pixel
     cells = readers * lines * (width + 2)
     change = np.bincount(cell, turn * (1 - behind), cells) + np.bincount(cell + 1, turn * behind, cells)
@@ -72,9 +72,9 @@ def _inside(edges: Floats, reader: Integers, readers: int, height: int, width: i
 
 
 def _edges(contours: Contours, annotation_ids: Sequence[int], slice_index: int) -> tuple[Integers, Floats]:
-    """Reader and (5, E) row, column, next row, next column and sign of every edge in one slice.
+    """Return reader and (5, E) row, column, next row, next column and sign of every edge in one slice.
 
-    The sign makes the inside of an inclusion +1 and that of an exclusion -1, whichever way it was drawn.
+    The sign makes the inside of an inclusion +1 and that of an exclusion -1, in either drawing direction.
     """
     own = [contours.of(annotation) for annotation in annotation_ids]
     chosen = [np.flatnonzero(contours.slice_index[one] == slice_index) + one.start for one in own]
@@ -89,7 +89,7 @@ def _edges(contours: Contours, annotation_ids: Sequence[int], slice_index: int) 
     following = np.arange(1, end[-1] + 1)
     following[end - 1] = begin
     next_row, next_column = row[following], column[following]
-    # Positive where growing rows have the inside on their right.
+    # Positive where the inside is on the right of increasing rows.
     turning = np.sign(np.add.reduceat(row * next_column - next_row * column, begin))
     sign = np.repeat(np.where(contours.inclusion[contour], turning, -turning), length)
     reader = np.repeat(np.repeat(np.arange(len(own)), [len(one) for one in chosen]), length)

@@ -34,35 +34,35 @@ _MOST_LISTED = 10
 
 
 def write_nodule_slices(cases: pd.DataFrame, dataset_dir: str | Path) -> int:
-    """Make the images of all cases of lung_nodule_ct that are not on disk yet, from CT or rendered.
+    """Write the images of all cases of lung_nodule_ct that are not on disk yet, from CT or rendered.
 
-    See :func:`write_ct_slices` and :func:`monai_sf.datasets.write_rendered_slices`, which this calls for the
-    cases of their source.
+    Calls :func:`write_ct_slices` and :func:`monai_sf.datasets.write_rendered_slices` for the cases of their
+    source.
 
     Returns:
-        How many files were written.
+        Number of files written.
     """
     return write_ct_slices(cases, dataset_dir) + write_rendered_slices(cases, dataset_dir)
 
 
 def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: int | None = None) -> int:
-    """Cut the patches of all cases whose ``source`` is "ct" out of DICOM files below the folder.
+    """Crop the patches of all cases whose ``source`` is "ct" from DICOM files below the folder.
 
-    Of a series all headers are read, and the pixels of the slices that are needed only. Every image is an
-    ``.npy`` file, (64, 64) int16 in Hounsfield units, at ``dataset_dir / image``, whole or not at all; files
-    that are there already are kept.
+    All headers of a series are read, but only the pixels of the slices that are needed. Every image is an
+    ``.npy`` file, (64, 64) int16 in Hounsfield units, at ``dataset_dir / image``, written atomically;
+    existing files are kept.
 
     Args:
         cases: Case table of lung_nodule_ct.
-        dataset_dir: Folder that the DICOM files lie below, in any layout.
-        workers: Threads. Default: one for each usable core, up to 8.
+        dataset_dir: Folder with the DICOM files, in any layout.
+        workers: Threads. Default: one per usable core, up to 8.
 
     Returns:
-        How many files were written.
+        Number of files written.
 
     Raises:
         ValueError: If columns are missing, or an image path leaves ``dataset_dir``.
-        DicomError: Names all slices that are not there or cannot be read; the others are written.
+        DicomError: Names all slices that are missing or unreadable; the others are written.
         OSError: If the folder cannot be written.
     """
     from monai_sf.datasets.lidc_dicom import DicomError, NoDecoderError, find_series
@@ -83,7 +83,7 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
     faults: list[DicomError] = []
     with (
         ThreadPoolExecutor(workers or usable_cores()) as pool,
-        tqdm(total=len(todo), desc="cutting CT slices", unit="slice") as bar,
+        tqdm(total=len(todo), desc="cropping CT slices", unit="slice") as bar,
         explained(root, "CT slices"),
     ):
         for own_faults, count in pool.map(lambda job: _write_series(job, files, root), jobs.items()):
@@ -92,11 +92,11 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
     if faults:
         listed = "\n  ".join(map(str, faults[:_MOST_LISTED]))
         undecoded = sum(isinstance(fault, NoDecoderError) for fault in faults)
-        installing = f"Install what decodes {undecoded} of them and run again. " if undecoded else ""
-        anew = "Get these series anew. " if undecoded < len(faults) else ""
+        installing = f"Install a decoder for {undecoded} of them and run again. " if undecoded else ""
+        anew = "Download these series again. " if undecoded < len(faults) else ""
         raise DicomError(
             f"{len(faults)} of {len(todo)} CT slices cannot be made:\n  {listed}\n{installing}{anew}To "
-            'go on without them, move them out of the folder and set missing="drop"'
+            'continue without them, move them out of the folder and set missing="drop"'
         )
     return len(todo)
 
@@ -120,8 +120,8 @@ def _write_series(
             )
             if different := [k for k, other in enumerate(others) if not np.array_equal(patch, other)]:
                 raise DicomError(
-                    f"{one.path} and {one.others[different[0]]} are one slice of one series and show "
-                    "different things: keep the one that is meant"
+                    f"{one.path} and {one.others[different[0]]} are the same slice of the same series, but "
+                    "their pixels differ: keep the right one"
                 )
         except DicomError as error:
             faults.append(error)

@@ -43,11 +43,11 @@ KERATOSES = (
 )
 """Diagnoses of keratosis-like lesions (bkl and its three parts) and of actinic keratosis.
 
-The last two are what the ISIC archive has called lichenoid and actinic keratosis since 2024.
+The last two are the ISIC archive's names for lichenoid and actinic keratosis since 2024.
 """
 
 CENTRES = ("MSKCC", "Barcelona")
-"""The centres of ISIC 2020 that are a source of their own."""
+"""The centres of ISIC 2020 that are sources of their own."""
 
 _HAM10000 = {"mel": 1, "bcc": 1, "akiec": 1, "nv": 0, "bkl": 0, "df": 0, "vasc": 0}
 _DERM7PT = {
@@ -84,19 +84,20 @@ _ISIC_DIAGNOSES = (
     *("sebaceous adenoma", "sebaceous hyperplasia", "seborrheic keratosis", "solar lentigo"),
     *("squamous cell carcinoma", "vascular lesion", "verruca"),
 )
-"""All that the archive called a diagnosis until 2024; its hundreds of names since then are not listed."""
+"""All diagnoses of the archive until 2024; its hundreds of names since then are not listed."""
 _MOST_COPIES = 8
 _PH2 = {"Common Nevus": 0, "Atypical Nevus": 0, "Melanoma": 1}
 
 
 def dermoscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> pd.DataFrame:
-    """The case table from those of the four sources that are below the folder.
+    """Build the case table from those of the four sources that are below the folder.
 
-    Malignant are in HAM10000 melanoma, basal cell carcinoma and actinic keratosis (mel, bcc, akiec), in
-    derm7pt every melanoma and basal cell carcinoma, in PH2 melanoma, and in ISIC 2020 what its column
-    ``benign_malignant`` says. An image that is in both HAM10000 and ISIC 2020 is one case, that of HAM10000;
-    its lesion is in the group of the patient. Files with the same content under different names stay cases,
-    but of one group: the archive holds images twice. For that the files of equal size are read.
+    Malignant are, in HAM10000, melanoma, basal cell carcinoma and actinic keratosis (mel, bcc, akiec), in
+    derm7pt every melanoma and basal cell carcinoma, in PH2 melanoma, and in ISIC 2020 the images with
+    ``benign_malignant`` malignant. An image that is in both HAM10000 and ISIC 2020 is one case, that of
+    HAM10000; its lesion is in the group of the patient. Files with the same content under different names
+    remain separate cases, but form one group, since the archive holds images twice. To find them, files of
+    equal size are read.
 
     Args:
         dataset_dir: Folder with the downloads.
@@ -108,7 +109,7 @@ def dermoscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> pd.D
         lower case; "unknown" where there is none) and ``attribution`` (ISIC 2020's, otherwise empty).
 
     Raises:
-        TableError: If a table lacks columns, names an image twice, or holds a diagnosis that is not known.
+        TableError: If a table lacks columns, names an image twice, or holds an unknown diagnosis.
         FileNotFoundError, MissingImagesError: See :func:`monai_sf.datasets.build_cases`.
     """
     reading = Reading.of("dermoscopy", dataset_dir)
@@ -147,7 +148,7 @@ def _ham10000(reading: Reading) -> _Part | None:
 
 
 def _isic_2020(reading: Reading) -> _Part | None:
-    # Of two names the second is that of the archive since 2024, where diagnosis_1 is Benign or Malignant.
+    # Of two names the second is the archive's since 2024, where diagnosis_1 is Benign or Malignant.
     names = (("isic_id", "image_name"), ("diagnosis", "diagnosis_3"), ("benign_malignant", "diagnosis_1"))
     columns = (*map("|".join, names), "patient_id")
     table = reading.find_table(
@@ -187,7 +188,7 @@ def _isic_2020(reading: Reading) -> _Part | None:
 
 
 def _refuse_unknown_isic(table: TableFile, diagnosis: pd.Series) -> None:
-    if diagnosis.name != "diagnosis":  # of the names since 2024 those must be known that decide on a study
+    if diagnosis.name != "diagnosis":  # since 2024, only names that a study's rule reads must be known
         diagnosis = diagnosis[diagnosis.str.contains("keratosis") & (diagnosis != "porokeratosis")]
     _refuse_unknown(table, diagnosis, dict.fromkeys((*_ISIC_DIAGNOSES, *KERATOSES[-2:]), 0))
 
@@ -207,7 +208,7 @@ def _join_listed_copies(reading: Reading, frame: pd.DataFrame) -> None:
 
 
 def _centre(attribution: str) -> str:
-    """Source of an attribution; how the accent is encoded does not matter."""
+    """Return the source of an attribution, however its accent is encoded."""
     plain = unicodedata.normalize("NFKD", attribution).encode("ascii", "ignore").decode()
     plain = plain.lower().replace("-", " ").strip()
     if plain == "mskcc" or plain.startswith("memorial sloan kettering"):
@@ -230,10 +231,10 @@ def _derm7pt(reading: Reading) -> _Part | None:
     _refuse_unknown(table, diagnosis, _DERM7PT)
     of_image = raw.groupby(raw["derm"].str.lower())
     if shared := int((of_image["derm"].transform("size") > 1).sum()):
-        reading.note(f"{shared} cases of {table} name an image of another case: those of one are one group")
+        reading.note(f"{shared} cases of {table} share an image with another case: these form one group")
     group = of_image["case_num"].transform("min")  # whatever the order of rows
     frame = _frame("derm7pt", raw["case_num"], group, diagnosis, diagnosis.map(_DERM7PT))
-    # meta/meta.csv stands beside images/
+    # meta/meta.csv is beside images/
     return _Part("derm7pt", table, frame.assign(image="../images/" + raw["derm"]), parts=2)
 
 
@@ -267,7 +268,7 @@ def _ph2(reading: Reading) -> _Part | None:
 
 
 def _read_ph2(reading: Reading, table: TableFile) -> pd.DataFrame:
-    """The rows below the one that holds "Image Name"."""
+    """Read the rows below the one that holds "Image Name"."""
     try:
         content = table_content(reading.tree, table)
         _check_size(table, content)
@@ -275,7 +276,7 @@ def _read_ph2(reading: Reading, table: TableFile) -> pd.DataFrame:
     except TableError:
         raise
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise TableError(f"{table} is no Excel table ({error}). Get the file anew") from error
+        raise TableError(f"{table} is not an Excel table ({error}). Download it again") from error
     holds = (sheet == "Image Name").any(axis=1).to_numpy()
     if not holds.any():
         raise TableError(f'{table}: no row holds "Image Name"')
@@ -289,19 +290,19 @@ def _read_ph2(reading: Reading, table: TableFile) -> pd.DataFrame:
     named = max(k for k, cell in enumerate(sheet.iloc[row].notna(), start=1) if cell)
     if (beyond := rows.iloc[:, named:].notna().any(axis=1)).any():
         listed = ", ".join(str(k + 1) for k in rows.index[beyond])
-        raise TableError(f"{table}: rows have cells behind the last column: {listed}. They may be shifted")
+        raise TableError(f"{table}: rows have cells beyond the last column: {listed}. They may be shifted")
     rows = rows.set_axis(header, axis=1)[["Image Name", *_PH2]]
     rows = rows[rows["Image Name"].notna()]
     if rows.empty:
-        raise TableError(f"{table} holds no row. Get the file anew, or move it out of the folder")
+        raise TableError(f"{table} holds no row. Download it again, or move it out of the folder")
     return rows.assign(**{"Image Name": rows["Image Name"].str.strip()})
 
 
 def _check_size(table: TableFile, content: bytes) -> None:
-    """Raise TableError where an Excel file would unpack to more than a table can be."""
+    """Raise TableError if an Excel file would unpack to more than the largest table."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if (size := sum(one.file_size for one in archive.infolist())) > LARGEST_TABLE:
-            raise TableError(f"{table} unpacks to {size:,} bytes: it is none of the published tables")
+            raise TableError(f"{table} unpacks to {size:,} bytes: it is not one of the published tables")
 
 
 def _frame(
@@ -328,7 +329,7 @@ def _refuse_unknown(table: TableFile, values: pd.Series, known: Mapping[str, int
 
 
 def _unite(reading: Reading, ham: _Part, isic: _Part) -> None:
-    """Keep an image of both sources once, and join the groups that it links."""
+    """Keep an image of both sources once, and merge the groups that it links."""
     ham_id = ham.frame["case_id"].str.removeprefix("ham10000-").str.lower()
     isic_id = isic.frame["case_id"].str.removeprefix("isic_2020-").str.lower()
     both = isic_id.isin(ham_id)
@@ -341,15 +342,15 @@ def _unite(reading: Reading, ham: _Part, isic: _Part) -> None:
     label = ham.frame["label"].set_axis(ham_id)[isic_id[both]].to_numpy()
     if differing := int((label != isic.frame["label"][both].to_numpy()).sum()):
         reading.note(
-            f"{differing} images are in ham10000 and isic_2020 with different labels; ham10000's stand"
+            f"{differing} images are in ham10000 and isic_2020 with different labels; ham10000's are used"
         )
-    isic.frame = reading.keep(isic.frame, ~both, "isic_2020: the image is one of ham10000 too")
+    isic.frame = reading.keep(isic.frame, ~both, "isic_2020: the image is also in ham10000")
 
 
 def _join_copies(cases: pd.DataFrame, root: Path) -> None:
-    """Give cases whose files have the same content one group, so that no split parts them.
+    """Give cases whose files have the same content one group, so that no split separates them.
 
-    A content under many names is a placeholder and says nothing about who is on it.
+    Content under many names is a placeholder, which does not identify a patient.
     """
     there = cases.loc[[_is_filled(root / image) for image in cases["image"]], ["image", "group"]]
     there["content"] = content_hashes([root / image for image in there["image"]])
@@ -358,7 +359,7 @@ def _join_copies(cases: pd.DataFrame, root: Path) -> None:
     if (names > _MOST_COPIES).any():
         cases.attrs["reading"]["notes"].append(
             f"{int((names > _MOST_COPIES).sum())} images have the content of more than {_MOST_COPIES - 1} "
-            "others: placeholders? Their groups stay as they are"
+            "others: placeholders? Their groups are kept"
         )
     first = copies.groupby("content")["group"].transform("first")
     links = [(a, b) for a, b in zip(first, copies["group"], strict=True) if a != b]
@@ -367,7 +368,7 @@ def _join_copies(cases: pd.DataFrame, root: Path) -> None:
         cases["group"] = cases["group"].map(lambda group: name.get(group, group))
         cases.attrs["reading"]["notes"].append(
             f"{len(copies)} images are {copies['content'].nunique()} files under several names; the groups "
-            "of each are one"
+            "of each were merged"
         )
 
 
@@ -379,7 +380,7 @@ def _is_filled(path: Path) -> bool:
 
 
 def _joined(links: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The name of the connected component of every linked group: the last one by alphabet."""
+    """Return the name of every linked group's connected component: the last in alphabetical order."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Case table of fc_microscopy: RxRx1, six fluorescence channels of a site of a well; 1,139 treatments.
+"""Case table of fc_microscopy: RxRx1, six fluorescence channels per site of a well; 1,139 treatments.
 
 Source: Sypetkowski et al., "RxRx1: A Dataset for Evaluating Experimental Batch Correction Methods",
 CVPR Workshops (2023).
@@ -24,7 +24,7 @@ TARGET_EXPERIMENTS = (
 )
 """Ten of the 51 experiments: the first by the BLAKE2b hash (16 bytes) of "0:" and their name.
 
-Drawn once and written down, so that part of a download has the same target. Every cell type stays in the
+Drawn once and listed here, so that a partial download has the same target. Every cell type remains in the
 source domain: 9 of 11 HEPG2, 20 of 24 HUVEC, 7 of 11 RPE and all 5 U2OS experiments.
 """
 _COLUMNS = (
@@ -34,7 +34,7 @@ _COLUMNS = (
 
 
 def fc_microscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> pd.DataFrame:
-    """The case table from RxRx1's ``metadata.csv``, one row a site.
+    """Build the case table from RxRx1's ``metadata.csv``, one row per site.
 
     Args:
         dataset_dir: Folder with the download.
@@ -46,7 +46,7 @@ def fc_microscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> p
         ``source`` (rxrx1), ``experiment``, ``cell_type``, ``plate``, ``well``, ``site`` and ``well_type``.
 
     Raises:
-        TableError: If the table lacks columns, names a site twice, or a ``sirna_id`` is no whole number.
+        TableError: If the table lacks columns, names a site twice, or a ``sirna_id`` is not an integer.
         FileNotFoundError, MissingImagesError: See :func:`monai_sf.datasets.build_cases`.
     """
     reading = Reading.of("fc_microscopy", dataset_dir)

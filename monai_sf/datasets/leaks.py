@@ -36,30 +36,30 @@ def check_leaks(
     near_duplicates: int | None = None,
     workers: int = 4,
 ) -> pd.DataFrame:
-    """Look for what would let a classifier know test cases from training.
+    """Find leaks, through which a classifier would have seen test cases in training.
 
-    With the column ``split`` a leak is a pair of cases in two splits. Without it, it is a pair in two groups,
-    which a split might part. Which ids are one group says :mod:`monai_sf.vocabulary.ids`, whatever their
-    spelling.
+    With the column ``split``, a leak is a pair of cases in two splits. Without it, it is a pair in two
+    groups, which a split might separate. Ids of groups are compared by the rule of
+    :mod:`monai_sf.vocabulary.ids`, whatever their spelling.
 
     Args:
-        cases: Case table, split or not.
-        dataset_dir: The folder that ``image`` is relative to; None looks at groups only.
-        hashes: Whether to look for files with the same content. Only files of one size are read.
-        near_duplicates: Largest number of the 64 bits in which the perceptual hashes of two images of a leak
-            differ (0 to 8; 4 finds scaled and recompressed copies), or None not to look for any.
+        cases: Case table, with or without splits.
+        dataset_dir: The folder that ``image`` is relative to; None checks groups only.
+        hashes: Whether to look for files with the same content. Only files of equal size are read.
+        near_duplicates: Maximum number of the 64 bits in which the perceptual hashes of two images of a leak
+            differ (0 to 8; 4 finds scaled and recompressed copies), or None to skip this check.
         workers: Threads that read files.
 
     Returns:
-        One row a pair: ``kind`` (group, identical, near), ``value`` (the group, the hash, the number of
-        bits), ``case_a`` and ``case_b``, ``side_a`` and ``side_b`` (their splits, or else groups). Empty if
-        there is no leak. Of many copies only the pairs with the first one are listed.
+        One row per pair: ``kind`` (group, identical, near), ``value`` (the group, the hash, the number of
+        bits), ``case_a`` and ``case_b``, ``side_a`` and ``side_b`` (their splits, or else groups). Empty
+        without a leak. Of many copies only the pairs with the first one are listed.
 
     Raises:
         ValueError: If columns are missing, ``near_duplicates`` is out of range, or images are to be compared
             without a ``dataset_dir``.
-        FileNotFoundError: If images are not on disk; says how many, and names the first ten.
-        OSError: If images cannot be read; says how many, and names the first ten.
+        FileNotFoundError: If images are not on disk; gives their number and the first ten.
+        OSError: If images cannot be read; gives their number and the first ten.
     """
     absent = [name for name in ("case_id", "image", "group") if name not in cases.columns]
     if absent:
@@ -67,7 +67,7 @@ def check_leaks(
     if near_duplicates is not None and not 0 <= near_duplicates <= 8:
         raise ValueError(f"near_duplicates must be from 0 to 8 bits, or None, got {near_duplicates}")
     if near_duplicates is not None and dataset_dir is None:
-        raise ValueError("near_duplicates needs dataset_dir, the folder that the images lie in")
+        raise ValueError("near_duplicates needs dataset_dir, the folder of the images")
     prints = None
     if dataset_dir is not None:
         prints = read_prints(cases, dataset_dir, hashes, near_duplicates is not None, workers)
@@ -77,10 +77,10 @@ def check_leaks(
 def read_prints(
     cases: pd.DataFrame, dataset_dir: str | Path, hashes: bool, looks: bool, workers: int = 4
 ) -> pd.DataFrame:
-    """What tells copies: of each case's (first) file the content's and the perceptual hash, as asked for.
+    """Return fingerprints of each case's (first) file: content hash and perceptual hash, as requested.
 
     Returns:
-        A table with the index of ``cases``: ``content`` (None where no other file is as large) and ``look``.
+        A table with the index of ``cases``: ``content`` (None if no other file has the size) and ``look``.
 
     Raises:
         FileNotFoundError, OSError: See :func:`check_leaks`.
@@ -105,7 +105,7 @@ def read_prints(
 def find_leaks(
     cases: pd.DataFrame, prints: pd.DataFrame | None, near_duplicates: int | None = None
 ) -> pd.DataFrame:
-    """The leaks of :func:`check_leaks`, from prints of these cases (same rows) that are at hand."""
+    """Find the leaks of :func:`check_leaks` from known fingerprints of these cases (same rows)."""
     groups = group_cases(cases["group"], cases["case_id"])
     group = groups.names[groups.of_case]
     split = "split" in cases.columns
@@ -140,7 +140,7 @@ def _refuse_absent(files: list[Path], root: Path, workers: int) -> None:
 
 
 def _pairs(value: npt.NDArray[np.object_], side: npt.NDArray[np.object_]) -> Iterator[tuple[str, int, int]]:
-    """For each value that stands on several sides, the first case and the first on each other side."""
+    """Yield, for each value on several sides, the first case and the first on each other side."""
     frame = pd.DataFrame({"value": value, "side": side, "row": np.arange(len(value))})
     frame = frame[frame["value"].notna()].drop_duplicates(["value", "side"])
     frame = frame[frame["value"].duplicated(keep=False)]
@@ -153,12 +153,12 @@ def _pairs(value: npt.NDArray[np.object_], side: npt.NDArray[np.object_]) -> Ite
 def _look(path: Path) -> int | OSError:
     try:
         return perceptual_hash(path)
-    except OSError as error:  # one must not hide the others
+    except OSError as error:  # all faults are reported together
         return error
 
 
 def content_hashes(files: list[Path], workers: int = 4) -> npt.NDArray[np.object_]:
-    """Hash of each file that another one is as large as; None for the others, which are not read."""
+    """Hash each file that shares its size with another; None for the others, which are not read."""
     size = np.array(list(_threads(lambda path: path.stat().st_size, files, workers, None)), np.int64)
     several = pd.Series(size).duplicated(keep=False).to_numpy()
     result = np.full(len(files), None, dtype=object)
@@ -179,17 +179,17 @@ def _threads(function: Callable[[Path], T], files: list[Path], workers: int, nam
 
 
 def perceptual_hash(path: str | Path) -> int:
-    """64 bits of how an image looks: which of its lowest 8 × 8 cosine frequencies are above their median.
+    """Return a 64-bit hash of an image: which of its lowest 8 × 8 cosine frequencies exceed their median.
 
-    The image is turned upright (EXIF orientation), made grey and 32 × 32 pixels first (the method is known as
-    pHash; Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010). The mean
-    (frequency 0) is not looked at.
+    The image is first turned upright (EXIF orientation), converted to grey and resized to 32 × 32 pixels
+    (pHash; Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010). The mean
+    (frequency 0) is ignored.
 
     Args:
         path: Image file, or a ``.npy`` file of one channel.
 
     Raises:
-        OSError: If the file is no image, or holds several; names it.
+        OSError: If the file is not an image, or holds several; names it.
     """
     with named(path):
         if str(path).lower().endswith(".npy"):
@@ -197,7 +197,7 @@ def perceptual_hash(path: str | Path) -> int:
         else:
             with open_image(path) as image:
                 seen = upright(image, (4 * _SIDE, 4 * _SIDE), draft_mode="L")
-            deep = seen.mode.startswith(("I", "F"))  # of which Pillow would cut off what exceeds 255
+            deep = seen.mode.startswith(("I", "F"))  # Pillow would clip these at 255
             grey = Image.fromarray(np.asarray(seen).astype(np.float32)) if deep else seen.convert("L")
         small = grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)
     pixels = np.asarray(small, dtype=np.float64)
@@ -211,10 +211,10 @@ _COSINES = np.cos(np.pi / _SIDE * np.outer(np.arange(_LOW), np.arange(_SIDE) + 0
 
 
 def _near_pairs(prints: npt.NDArray[np.uint64], most: int) -> Iterator[tuple[int, int, int]]:
-    """Pairs of rows whose hashes differ in at most ``most`` bits, each once, by rising row.
+    """Yield pairs of rows whose hashes differ in at most ``most`` bits, each once, in order of rows.
 
-    Of ``most + 1`` bands of bits, two such hashes agree in one at least: only rows with an equal band are
-    compared. Of equal hashes only the pairs with the first row are given.
+    Of ``most + 1`` bands of bits, two such hashes agree in at least one, so only rows with an equal band are
+    compared. Of equal hashes only the pairs with the first row are yielded.
     """
     unique, first, inverse = np.unique(prints, return_index=True, return_inverse=True)
     for row, own in enumerate(first[inverse]):

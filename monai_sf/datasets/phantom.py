@@ -1,4 +1,4 @@
-"""Phantoms: small data sets of made-up images, in the layouts and with the oddities of the published ones."""
+"""Phantoms: small datasets of synthetic images, with the layouts and oddities of the published ones."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from monai_sf.files import atomic_folder
 
 __all__ = ["ensure_phantom", "write_phantom"]
 
-_ABOUT = "The images in this folder are made up by monai_sf.datasets.phantom. They show nobody and nothing.\n"
+_ABOUT = "The images in this folder are synthetic, made by monai_sf.datasets.phantom. They show no patient.\n"
 _MARKER = "PHANTOM"
 _FEWEST = 128
 
 
 def write_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: int = 64) -> Path:
-    """Write a small data set of made-up images as it would be published: same folders, tables and columns.
+    """Write a small dataset of synthetic images as it would be published: same folders, tables and columns.
 
-    The look of an image depends on its class and its domain, so that a network can learn the first and is
-    tested by the second. The same arguments give the same files. A file ``PHANTOM`` marks the folder;
-    :func:`monai_sf.datasets.build_cases` reads it, and the column ``data_kind`` says "phantom".
+    The appearance of an image depends on its class and its domain, so that a network can learn the one and is
+    tested by the other. The same arguments give the same files. A file ``PHANTOM`` marks the folder;
+    :func:`monai_sf.datasets.build_cases` reads it, and the column ``data_kind`` is "phantom".
 
     Args:
         dataset: dermoscopy, chest_xray, fc_microscopy, or lung_nodule_ct: DICOM files with the geometry of
-            LIDC-IDRI and rendered pixels. (Without any, the images of that one are rendered anyway.)
-        folder: Where to write; empty, missing, or a phantom already.
+            LIDC-IDRI and rendered pixels. (That dataset's images can also be rendered without any files.)
+        folder: The folder to write; empty, missing, or already a phantom.
         cases: Images of each source, at least 128 (fewer leave classes out of a validation set); of
             fc_microscopy: sites; of lung_nodule_ct: slices.
         size: Height and width in pixels, at least 32; of lung_nodule_ct always 512.
@@ -43,8 +43,8 @@ def write_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: i
         The folder.
 
     Raises:
-        ValueError: If the dataset is unknown, a number too small, or the folder holds other files: its images
-            would be taken for phantoms.
+        ValueError: If the dataset is unknown, a number too small, or the folder holds other files, whose
+            images would be treated as phantoms.
     """
     if dataset not in _WRITERS:
         raise ValueError(f"no phantom of {dataset!r}; there are {', '.join(_WRITERS)}")
@@ -62,7 +62,7 @@ def write_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: i
 
 
 def ensure_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: int = 64) -> Path:
-    """As :func:`write_phantom`, once: a phantom that is there is left as it is, whole or not at all."""
+    """Write a phantom as :func:`write_phantom`, atomically, unless it exists already."""
     folder = Path(folder)
     if not (folder / _MARKER).exists():
         if folder.exists() and any(folder.iterdir()):
@@ -92,7 +92,7 @@ def _dermoscopy(folder: Path, cases: int, size: int) -> None:
 
 
 def _ham10000(folder: Path, cases: int, size: int) -> None:
-    # Two images a lesion; the classes alternate with the lesion.
+    # Two images per lesion; the classes alternate with the lesion.
     dx = ("nv", "mel", "df", "bcc", "nv", "mel", "bkl", "akiec")
     rows = [
         {
@@ -189,7 +189,7 @@ def _chest_xray(folder: Path, cases: int, size: int) -> None:
 
 
 def _label_of(i: int) -> int:
-    """Two images a patient, the class changes with the patient."""
+    """Return the class of an image: two images per patient, whose classes alternate."""
     return i // 2 % len(FINDINGS)
 
 
@@ -221,7 +221,7 @@ def _chexpert(folder: Path, cases: int, size: int) -> None:
             }
         )
         _save(folder / path, chest(f"chexpert{i}", _label_of(i), 8, "chexpert", size))
-    # One with nothing positive: neither a finding nor "No Finding".
+    # One without a positive label: neither a finding nor "No Finding".
     nothing = dict.fromkeys(FINDINGS)
     rows["train"].append(
         {
@@ -301,7 +301,7 @@ def _fc_microscopy(folder: Path, cases: int, size: int) -> None:
 
 
 def _lung_nodule_ct(folder: Path, cases: int, size: int) -> None:
-    # The size is that of CT. Only here, so that the others do not wait for pydicom.
+    # The size is that of CT. Imported here, so that the others do not pay for pydicom.
     from monai_sf.datasets.phantom_dicom import write_lung_nodule_ct
 
     del size

@@ -1,4 +1,4 @@
-"""A phantom of LIDC-IDRI's download: the real geometry of its nodules, and rendered slices in DICOM files."""
+"""A phantom of LIDC-IDRI's download: its nodules' real geometry, and rendered slices in DICOM files."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _AIR_HU, _INTERCEPT = -850, -1024
 
 
 def write_lung_nodule_ct(folder: Path, cases: int) -> None:
-    """Write five DICOM slices of each of some nodules, the only ones of their patients, as many cases in all.
+    """Write five DICOM slices per nodule, ``cases`` in all, of patients with a single nodule.
 
-    Most are ordinary, as many benign as malignant, and some are of each study's target, so that all studies
+    Most are ordinary, as many benign as malignant, and some are in each study's target, so that all studies
     can be run. Series, positions and centres are those of LIDC-IDRI, folders those of a download; the pixels
-    are rendered, with nothing but air around the patch of 64 x 64.
+    are rendered, with air around the patch of 64 x 64.
     """
     tables = read_tables()
     nodules = _mixed(index_nodules(tables)).head(-(-cases // 5))
@@ -45,7 +45,7 @@ def write_lung_nodule_ct(folder: Path, cases: int) -> None:
 
 
 def _mixed(nodules: pd.DataFrame) -> pd.DataFrame:
-    """Patients with one nodule; of each class in 13, nine are ordinary, and two of each study's target."""
+    """Return patients with one nodule; of 13 per class, nine are ordinary and two in each study's target."""
     alone = nodules[~nodules["patient_id"].duplicated(keep=False)]
     target = np.select([alone["texture"] < 3, alone["spiculation"] > 2], ["texture", "spiculation"], "none")
     share = pd.Series(target, alone.index).map({"none": 9, "texture": 2, "spiculation": 2})

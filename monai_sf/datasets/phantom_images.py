@@ -1,4 +1,4 @@
-"""Made-up pictures whose look depends on class and domain: a network can learn the one and meet the other."""
+"""Synthetic images that depend on class, which a network can learn, and domain, which tests it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Field = npt.NDArray[np.float64]
 
 
 def lesion(key: str, malignant: bool, domain: str, size: int) -> Pixels:
-    """A spot on skin: rather round and light, or lobed, dark and patchy; the domain tints the skin.
+    """Draw a spot on skin: rather round and light, or lobed, dark and patchy; the domain tints the skin.
 
     Returns:
         (size, size, 3) uint8.
@@ -22,7 +22,7 @@ def lesion(key: str, malignant: bool, domain: str, size: int) -> Pixels:
     stream, tint = Stream("lesion", key), Stream("skin", domain).uniform(-0.12, 0.12, (3,))
     y, x = _grid(size, stream)
     lobes = 6 * np.arctan2(y, x) + stream.uniform(0, 6, (1,))
-    # The two overlap: without errors there would be no failure to look at.
+    # The two classes overlap: without errors there would be no failures to study.
     strength = stream.uniform(0.3, 1.0, (1,)) if malignant else stream.uniform(0.0, 0.5, (1,))
     edge = 0.45 + 0.16 * strength * np.sin(lobes)
     inside = _soft(edge - np.hypot(y, x))
@@ -34,7 +34,7 @@ def lesion(key: str, malignant: bool, domain: str, size: int) -> Pixels:
 
 
 def chest(key: str, label: int, classes: int, domain: str, size: int) -> Pixels:
-    """Two lungs with bright spots, whose height and number tell the class; grey and contrast by domain.
+    """Draw two lungs with bright spots, by class in height and number; grey and contrast by domain.
 
     Returns:
         (size, size) uint8.
@@ -52,7 +52,7 @@ def chest(key: str, label: int, classes: int, domain: str, size: int) -> Pixels:
 
 
 def cells(key: str, label: int, channel: int, domain: str, size: int) -> Pixels:
-    """Bright cells; the class sets their number and the glow of each channel, the domain the haze.
+    """Draw bright cells; the class sets their number and the glow of each channel, the domain the haze.
 
     Returns:
         (size, size) uint8.
@@ -76,7 +76,7 @@ def _grid(size: int, stream: Stream) -> tuple[_Field, _Field]:
 
 
 def _soft(depth: _Field, width: float = 0.08) -> _Field:
-    """0 outside, 1 inside, a ramp between."""
+    """Return 0 outside, 1 inside, a ramp between."""
     return np.clip(depth / width + 0.5, 0, 1)
 
 

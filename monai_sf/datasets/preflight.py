@@ -1,4 +1,4 @@
-"""Before training: whether every image of the run is there, opens, and is of the kind the network takes."""
+"""Checks before training: every image of the run exists, can be read, and has the mode the network takes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PreflightError(ValueError):
     """Images of the run cannot be used.
 
     Attributes:
-        faults: Path of each image, relative to the dataset's folder, to what is wrong with it.
+        faults: Path of each image, relative to the dataset's folder, to its fault.
     """
 
     def __init__(self, message: str, faults: dict[str, str]) -> None:
@@ -44,7 +44,7 @@ class PreflightError(ValueError):
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a file holds, upright: Pillow's name of its mode ("RGB", "L", …), of ``.npy`` the dtype's."""
+    """Mode and size of an upright image: Pillow's name of the mode ("RGB", "L", …), of ``.npy`` the dtype."""
 
     mode: str = ""
     height: int = 0
@@ -64,31 +64,29 @@ def check_images(
 ) -> int:
     """Decode every image of a case table once, in parallel.
 
-    An image must be there, be whole, be the only one in its file, hold finite numbers only, and be of a mode
-    and size that is asked for, as it stands upright (EXIF orientation). Its path must be UTF-8, since it goes
-    into tables.
+    An image must exist, be intact, be the only one in its file, hold finite numbers only, and have an allowed
+    mode and size when upright (EXIF orientation). Its path must be UTF-8, since it is written to tables.
     Files are not changed, and none is left out: outputs must line up with cases.
 
     Args:
         cases: Case table.
         dataset_dir: The folder that ``image`` is relative to.
-        modes: What images may be: Pillow's modes, so ``["RGB"]`` for 8-bit colour and ``["L", "RGB"]`` for
-            grey too; 16-bit ("I;16", in colour "RGB;16"), alpha ("RGBA"), printers' colours ("CMYK") and
-            palettes ("P") only if named. For ``.npy`` files of one channel the dtype, like ``["int16"]``.
-        shape: Height and width that every image has, or None for any.
+        modes: Allowed modes: Pillow's, so ``["RGB"]`` for 8-bit colour and ``["L", "RGB"]`` for grey too;
+            16-bit ("I;16", in colour "RGB;16"), alpha ("RGBA"), printers' colours ("CMYK") and palettes ("P")
+            only if named. For ``.npy`` files of one channel the dtype, like ``["int16"]``.
+        shape: Required height and width, or None for any.
         smallest: Smallest height and width.
-        cache: File that remembers what the images hold by path, size and time of modification (SQLite), so
-            that only new and changed files, and those that could not be read, are decoded. None remembers
-            nothing.
-        workers: Threads. Default: one for each usable core, up to 8.
+        cache: SQLite file that stores mode and size of the images by path, file size and modification time,
+            so that only new, changed and previously unreadable files are decoded. None stores nothing.
+        workers: Threads. Default: one per usable core, up to 8.
 
     Returns:
-        How many files were decoded.
+        Number of files decoded.
 
     Raises:
-        PreflightError: Names all images that cannot be used, the first 20 of them in the message.
-        ValueError: If ``modes`` is one string, or the cache is another file.
-        OSError: If the cache cannot be made.
+        PreflightError: Lists all unusable images, the first 20 of them in the message.
+        ValueError: If ``modes`` is a single string, or the cache is another file.
+        OSError: If the cache cannot be created.
     """
     images, faults, decoded = _look(cases["image"], Path(dataset_dir), modes, shape, smallest, cache, workers)
     if faults:
@@ -98,7 +96,7 @@ def check_images(
             f"{len(faults)} of {images} images below {shown(dataset_dir)} cannot be used:\n  "
             + "\n  ".join(lines[:_MOST_LISTED])
             + more
-            + "\nGet these files anew or convert them; none was left out",
+            + "\nDownload these files again or convert them; none was left out",
             faults,
         )
     return decoded
@@ -113,21 +111,21 @@ def image_faults(
     smallest: int = 1,
     workers: int | None = None,
 ) -> dict[str, str]:
-    """What is wrong with images that need not all be usable; looked at as by :func:`check_images`.
+    """Return the faults of images that need not all be usable; the checks are those of :func:`check_images`.
 
     Args:
         images: Path of each image, or the paths of its channels.
         dataset_dir: The folder that they are relative to.
-        modes: What images may be.
-        shape: Height and width that every image has, or None for any.
+        modes: Allowed modes.
+        shape: Required height and width, or None for any.
         smallest: Smallest height and width.
         workers: Threads.
 
     Returns:
-        Path of each file that cannot be used, as it stands in ``images``, to what is wrong with it.
+        Path of each unusable file, as in ``images``, to its fault.
 
     Raises:
-        ValueError: If ``modes`` is one string.
+        ValueError: If ``modes`` is a single string.
     """
     return _look(images, Path(dataset_dir), modes, shape, smallest, None, workers)[1]
 
@@ -141,7 +139,7 @@ def _look(
     cache: str | Path | None,
     workers: int | None,
 ) -> tuple[int, dict[str, str], int]:
-    """How many images there are, what is wrong with which, and how many of them were decoded to know it."""
+    """Return the number of images, the faults by image, and the number of images decoded."""
     if isinstance(modes, str):
         raise ValueError(f"modes must be a list of names, got the string {modes!r}")
     images = list(dict.fromkeys(name for one in listed for name in ([one] if isinstance(one, str) else one)))
@@ -154,7 +152,7 @@ def _look(
         read = pool.map(lambda name: _read(root / name), todo)
         bar = tqdm(zip(todo, read, strict=True), total=len(todo), desc="checking images", unit="image")
         fresh = dict(bar)
-        # an error may be one of access or of a network drive, which mending leaves the file's stamp as it is
+        # an error may come from permissions or a network drive, whose repair does not change the file's time
         memory.remember(root, {name: (stamps[name], one) for name, one in fresh.items() if not one.error})
     facts |= fresh
     faults = {name: fault for name in images if (fault := _fault(facts[name], modes, shape, smallest))}
@@ -162,20 +160,20 @@ def _look(
 
 
 def check_labels(cases: pd.DataFrame, num_classes: int) -> None:
-    """Whether a network of that many classes can be trained on these cases.
+    """Check that a network of that many classes can be trained on these cases.
 
     Args:
         cases: Case table with the column ``split``.
         num_classes: Classes of the network.
 
     Raises:
-        ValueError: If a label is not in 0..num_classes - 1, or no training case has the class of a case of
-            the splits val and iid; names labels and cases.
+        ValueError: If a label is not in 0..num_classes - 1, or the class of a case of the splits val and iid
+            has no training case; names labels and cases.
     """
     wrong = cases[~cases["label"].isin(range(num_classes))]
     if len(wrong):
         raise ValueError(
-            f"{len(wrong)} cases have labels outside of 0..{num_classes - 1}: labels "
+            f"{len(wrong)} cases have labels outside 0..{num_classes - 1}: labels "
             f"{sorted(set(wrong['label']))[:10]}, cases {wrong['case_id'].tolist()[:10]}. Set num_classes to "
             "the number of classes of the case table"
         )
@@ -192,7 +190,7 @@ def check_labels(cases: pd.DataFrame, num_classes: int) -> None:
 def _stamp(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
-    except (OSError, ValueError):  # ValueError of a NUL in the name
+    except (OSError, ValueError):  # ValueError for a NUL in the name
         return None
     return status.st_size, status.st_mtime_ns
 
@@ -202,7 +200,7 @@ def _read(path: Path) -> _Facts:
         if path.suffix.lower() == ".npy":
             values = read_array(path)
             if values.ndim != 2:
-                return _Facts(error=f"is of the shape {values.shape}, not of one channel")
+                return _Facts(error=f"has the shape {values.shape}, which is not one channel")
             finite = bool(np.isfinite(values).all())
             height, width = values.shape
             return _Facts(str(values.dtype), height, width, "" if finite else "holds NaN or infinity")
@@ -211,7 +209,7 @@ def _read(path: Path) -> _Facts:
             picture = upright(image)
             finite = picture.mode != "F" or bool(np.isfinite(np.asarray(picture)).all())
             return _Facts(mode, picture.height, picture.width, "" if finite else "holds NaN or infinity")
-    except Exception as error:  # one must not hide the others
+    except Exception as error:  # all faults are reported together
         return _Facts(error=reason(error))
 
 
@@ -224,7 +222,7 @@ def _fault(facts: _Facts, modes: Collection[str], shape: Sequence[int] | None, s
     if shape is not None and size != tuple(shape):
         return f"is {facts.height} x {facts.width}, and must be {shape[0]} x {shape[1]}"
     if min(size) < smallest:
-        return f"is {facts.height} x {facts.width}, and must be {smallest} x {smallest} at least"
+        return f"is {facts.height} x {facts.width}, and must be at least {smallest} x {smallest}"
     return ""
 
 
@@ -243,7 +241,7 @@ class _Memory:
         return {image: ((size, modified), _Facts(*rest)) for _, image, size, modified, *rest in rows}
 
     def remember(self, root: Path, facts: dict[str, tuple[tuple[int, int] | None, _Facts]]) -> None:
-        if not facts:  # runs side by side share the file, and need not wait for each other to write nothing
+        if not facts:  # concurrent runs share the file, and should not wait for each other for nothing
             return
         name = shown(root.resolve())
         sql = "INSERT OR REPLACE INTO upright VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -261,10 +259,10 @@ def _remembered(cache: str | Path | None) -> Iterator[_Memory]:
         opened = sqlite3.connect(file, timeout=600)
     except (OSError, sqlite3.OperationalError) as error:
         raise OSError(
-            f"cannot write the memory of checked images to {cache} ({error}): choose another folder"
+            f"cannot write the cache of checked images to {cache} ({error}): choose another folder"
         ) from error
     with contextlib.closing(opened) as connection:
         try:
             yield _Memory(connection)
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"cache {cache} is no memory of checked images ({error}): remove it") from error
+            raise ValueError(f"{cache} is not a cache of checked images ({error}): remove it") from error

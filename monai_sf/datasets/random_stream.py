@@ -1,4 +1,4 @@
-"""Random numbers that are the same on every machine and with every NumPy."""
+"""Random numbers that are the same on every machine and with every version of NumPy."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Stream"]
 
 
 class Stream:
-    """Random numbers from a key of words, through the raw output of Philox.
+    """Random numbers from a key of words, from the raw output of Philox.
 
-    NumPy promises that a bit generator's raw output stays the same, but not what ``Generator`` makes of it.
+    NumPy guarantees a bit generator's raw output across versions, but not that of ``Generator``.
 
     Args:
-        key: What the stream belongs to, for example a series UID and a nodule number.
+        key: Identifies the stream, for example a series UID and a nodule number.
     """
 
     def __init__(self, *key: object) -> None:
@@ -26,12 +26,12 @@ class Stream:
         self._philox = np.random.Philox(key=int.from_bytes(digest, "big"))
 
     def uniform(self, low: float, high: float, shape: tuple[int, ...]) -> Floats:
-        """Uniform in [low, high)."""
+        """Draw uniform numbers in [low, high)."""
         raw = np.asarray(self._philox.random_raw(math.prod(shape)), dtype=np.uint64)
         return low + (high - low) * ((raw >> np.uint64(11)).astype(np.float64) * 2.0**-53).reshape(shape)
 
     def centred(self, shape: tuple[int, ...]) -> Floats:
-        """Mean 0, variance 1, triangular: each the sum of two uniform numbers of 16 bits, so within ±2.45."""
+        """Draw triangular numbers, mean 0, variance 1: sums of two uniform 16-bit numbers, within ±2.45."""
         count = math.prod(shape)
         # "<": the same halves in the same order on big-endian machines.
         words = (

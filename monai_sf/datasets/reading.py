@@ -1,4 +1,4 @@
-"""What was read from a folder of downloads, what was left out and why; and the case table at its end."""
+"""The assembly of a case table from downloads, with a report of what was read or left out and why."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ class MissingImagesError(FileNotFoundError):
 
 @dataclass
 class Reading:
-    """Gathers the parts of a case table and what there is to say about them.
+    """Collects the parts of a case table and remarks about them.
 
     Attributes:
         dataset: Name of the dataset.
         tree: The folder's files.
         tables: Source to the table it was read from.
-        absent: Source to why it has no case.
+        absent: Source to the reason why it has no case.
         dropped: Rule to the number of cases it left out.
-        notes: What else the reader of a report should know.
+        notes: Further remarks for the report.
     """
 
     dataset: str
@@ -81,46 +81,46 @@ class Reading:
 
     @classmethod
     def of(cls, dataset: str, dataset_dir: str | os.PathLike[str]) -> Reading:
-        """Walk over the folder."""
+        """Walk the folder."""
         reading = cls(dataset, read_tree(os.fspath(dataset_dir)))
         for remark in reading.tree.remarks():
             reading.note(remark)
         return reading
 
     def note(self, text: str) -> None:
-        """Keep a remark for the report, and log it."""
+        """Record a remark for the report, and log it."""
         self.notes.append(text)
         _log.warning("%s: %s", self.dataset, text)
 
     def lacks(self, source: str, why: str) -> None:
-        """Keep why a source has no case, and log it."""
+        """Record why a source has no case, and log it."""
         self.absent[source] = why
         _log.warning("%s: no cases of %s: %s", self.dataset, source, why)
 
     def find_table(
         self, name: str, columns: Sequence[str], wanted: Sequence[str] = (), *, telling: bool = False
     ) -> TableFile | None:
-        """As :func:`monai_sf.datasets.tables.find_table`; which of several is taken stands in the report."""
+        """Call :func:`monai_sf.datasets.tables.find_table`, and record in the report which table it chose."""
         return find_table(self.tree, name, columns, wanted, telling=telling, note=self.note)
 
     def keep(self, frame: pd.DataFrame, mask: pd.Series | npt.NDArray[np.bool_], rule: str) -> pd.DataFrame:
-        """The rows where the mask is true; the others are counted under the rule."""
+        """Return the rows where the mask is true; the others are counted under the rule."""
         mask = np.asarray(mask, dtype=np.bool_)
         if count := int((~mask).sum()):
             self.dropped[rule] = self.dropped.get(rule, 0) + count
         return frame[mask]
 
     def groups(self, table: TableFile, what: str, ids: pd.Series, images: pd.Series) -> pd.Series:
-        """The groups of a table's cases, one spelling each; what was united or is missing is noted.
+        """Return the groups of a table's cases, one spelling each; merged and missing ids are noted.
 
         Args:
-            table: Where the ids are from.
-            what: What an id is called in the table, such as ``patient_id``.
+            table: The table of the ids.
+            what: The name of the ids in the table, such as ``patient_id``.
             ids: Of the patients, as published.
-            images: Of the cases; one without an id is the group "image <its own>".
+            images: Of the cases; one without an id becomes the group "image <its own>".
 
         Raises:
-            TableError: If most cases have a placeholder such as "anonymous" for an id.
+            TableError: If most cases have a placeholder such as "anonymous" as id.
         """
         groups = group_cases(ids, images)
         try:
@@ -134,31 +134,31 @@ class Reading:
         return pd.Series(names, index=ids.index, dtype="str")
 
     def add(self, source: str, table: TableFile, frame: pd.DataFrame, *, parts: int) -> None:
-        """Add a source's cases, with the images where they lie.
+        """Add a source's cases, with the actual paths of their images.
 
         Args:
             source: Name of the source in messages.
-            table: Where the rows are from.
+            table: The table of the rows.
             frame: The rows, with the case table's columns; ``image`` as published, relative to the table's
                 folder.
-            parts: How many of that path's last parts tell the image from all others.
+            parts: Number of that path's last parts that identify an image.
         """
         paths, there = self.locate(source, table, frame["image"].tolist(), parts=parts)
         frame = frame.assign(image=pd.Series(paths, index=frame.index, dtype="str"))
         self.add_located(table, frame, there)
 
     def add_located(self, table: TableFile, frame: pd.DataFrame, there: npt.NDArray[np.bool_]) -> None:
-        """Add a table's cases whose column ``image`` is made already."""
+        """Add a table's cases whose column ``image`` holds the actual paths."""
         self.tables.update(dict.fromkeys(frame["source"].unique(), str(table)))
         self._parts.append(frame.assign(_there=there))
 
     def locate(
         self, source: str, table: TableFile, images: list[str], *, parts: int
     ) -> tuple[list[str], npt.NDArray[np.bool_]]:
-        """Where the images lie; for those that are nowhere, where they would be as published.
+        """Return the paths of the images; for missing ones the published path.
 
         Raises:
-            AmbiguousImagesError: If several files could be an image, and their content differs.
+            AmbiguousImagesError: If several files match an image, and their content differs.
         """
         names = ["/".join(image.rsplit("/", parts)[-parts:]) for image in images]
         found = self.tree.find_images(names)
@@ -174,11 +174,11 @@ class Reading:
         return paths, np.array([bool(own) for own in found], dtype=np.bool_)
 
     def finish(self, missing: str) -> pd.DataFrame:
-        """The case table of all sources.
+        """Return the case table of all sources.
 
         Raises:
             FileNotFoundError: If no source has a case.
-            ValueError: If the rules leave none; names them.
+            ValueError: If the rules leave out all cases; names the rules.
             MissingImagesError: If images are missing and ``missing`` is "raise".
         """
         if not self._parts:
@@ -212,7 +212,7 @@ class Reading:
         if missing == "drop" and there.any():
             by_source = cases.loc[~there, "source"].value_counts().to_dict()
             self.dropped["image not on disk"] = count
-            self.note(f"{count} cases left out, since their image is not on disk: {by_source}")
+            self.note(f"{count} cases left out because their image is not on disk: {by_source}")
             for source in sorted(set(cases["source"]) - set(cases.loc[there, "source"])):
                 self.lacks(source, f"none of the images that {self.tables[source]} names is on disk")
             return cases[there].reset_index(drop=True)
@@ -241,11 +241,11 @@ def _published(folder: str, image: str) -> str:
 
 
 def describe_cases(cases: pd.DataFrame) -> str:
-    """A report of what a case table was read from: counts, what was left out by which rule, what is absent.
+    """Report how a case table was read: counts, cases left out by each rule, and missing sources.
 
     Args:
-        cases: Case table of :func:`monai_sf.datasets.build_cases`. Where its ``attrs`` got lost on the way
-            (in a CSV file, say), only the counts are reported.
+        cases: Case table of :func:`monai_sf.datasets.build_cases`. If its ``attrs`` were lost (in a CSV file,
+            say), only the counts are reported.
     """
     reading: dict[str, Any] = cases.attrs.get("reading", {})
     by_class = cases.groupby(["source", "label_name"]).size().reset_index(name="cases")

@@ -1,4 +1,4 @@
-"""Write the rendered slices of a case table to disk, in parallel, each file whole or not at all."""
+"""Write the rendered slices of a case table to disk, in parallel, each file atomically."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ Job = tuple[dict[str, Any], int, Path]
 def write_rendered_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: int | None = None) -> int:
     """Render the images of all cases whose ``source`` is "rendered" and that are not on disk yet.
 
-    Every image is an ``.npy`` file, (64, 64) int16 in Hounsfield units, at ``dataset_dir / image``. A file is
-    written beside its place and moved there, so an interrupted run leaves only whole files and the next one
-    goes on; truncated files are made again, and all are when the renderer has changed since
-    (``rendered/about.json`` says which one it was).
+    Every image is an ``.npy`` file, (64, 64) int16 in Hounsfield units, at ``dataset_dir / image``. Files are
+    written atomically, so an interrupted run leaves only complete files, and the next one resumes; truncated
+    files are rendered again, and so are all if the renderer has changed (``rendered/about.json`` holds its
+    version).
 
     Args:
         cases: Case table of lung_nodule_ct.
-        dataset_dir: Folder of the data set.
-        workers: Processes. Default: one for each usable core, up to 8, and none for a few slices.
+        dataset_dir: Folder of the dataset.
+        workers: Processes. Default: one per usable core, up to 8, and none for a few slices.
 
     Returns:
-        How many files were written.
+        Number of files written.
 
     Raises:
         ValueError: If columns are missing, an image path leaves ``dataset_dir``, ``workers`` is not positive,
             or a case names a nodule that the database lacks.
-        FileNotFoundError: If the folder is not there: one that is misspelt is not made.
-        FileExistsError: If files lie there that were not rendered, so that nothing is written over them.
+        FileNotFoundError: If the folder does not exist: a misspelt one is not created.
+        FileExistsError: If it holds files that were not rendered, which are not overwritten.
         OSError: If the folder cannot be written (PermissionError) or the disk is full; names the folder.
     """
     absent = [name for name in _COLUMNS if name not in cases.columns]
@@ -88,7 +88,7 @@ def write_rendered_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, worke
 
 
 def check_paths(images: pd.Series) -> None:
-    """Raise ValueError where a path leaves the folder it is relative to."""
+    """Raise ValueError if a path leaves the folder that it is relative to."""
     for image in images:
         path = PurePosixPath(image)
         if path.is_absolute() or ".." in path.parts:
@@ -96,7 +96,7 @@ def check_paths(images: pd.Series) -> None:
 
 
 def _check_ours(images: pd.Series, root: Path) -> None:
-    """Raise FileExistsError where files lie in the images' places that nothing says were rendered."""
+    """Raise FileExistsError if files at the images' paths are not known to be rendered."""
     ours, folder = (root / _ABOUT).is_file(), PurePosixPath(_ABOUT).parts[:1]
     others = [
         one
@@ -105,8 +105,8 @@ def _check_ours(images: pd.Series, root: Path) -> None:
     ]
     if others:
         raise FileExistsError(
-            f"{len(others)} images lie below dataset_dir {root} without the {_ABOUT} beside them that says "
-            f"they were rendered (first: {', '.join(others[:5])}): move them out of the folder, or choose "
+            f"{len(others)} images are below dataset_dir {root} without the {_ABOUT} that marks them as "
+            f"rendered (first: {', '.join(others[:5])}): move them out of the folder, or choose "
             "another"
         )
 
@@ -116,14 +116,14 @@ def _start_over_if_renderer_changed(images: pd.Series, root: Path) -> None:
     text = json.dumps({"about": _ABOUT_TEXT, "renderer": RENDERER_VERSION}, indent=1)
     if about.is_file() and about.read_text(encoding="utf-8") == text:
         return
-    # Delete first, note the version last: an interruption in between ends here again.
+    # Delete first, write the version last: after an interruption in between, this is repeated.
     for image in images:
         (root / image).unlink(missing_ok=True)
     write_whole(about, text.encode())
 
 
 def _jobs(todo: pd.DataFrame, nodules: pd.DataFrame, root: Path) -> list[list[Job]]:
-    """The work, one list a patient."""
+    """Return the jobs, one list per patient."""
     record = {
         (int(row["scan_id"]), int(row["nodule"])): {str(name): value for name, value in row.items()}
         for row in nodules.to_dict("records")
@@ -139,12 +139,12 @@ def _jobs(todo: pd.DataFrame, nodules: pd.DataFrame, root: Path) -> list[list[Jo
 
 
 def _run(jobs: list[list[Job]], contours: Contours, workers: int) -> Iterator[int]:
-    """Number of files after each patient."""
+    """Run the jobs and yield the number of files after each patient."""
     if workers == 1:
         for one in jobs:
             yield _render_patient(one, contours)
         return
-    # Spawned, not forked: the caller may hold threads (torch, TensorBoard) that do not survive a fork.
+    # Spawned, not forked: the caller may have threads (torch, TensorBoard) that do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _set_contours, (contours,)) as pool:
         futures: list[Future[int]] = [pool.submit(_render_patient, one) for one in jobs]
@@ -172,7 +172,7 @@ def _render_patient(jobs: list[Job], contours: Contours | None = None) -> int:
 
 
 def image_bytes(image: np.ndarray[Any, np.dtype[np.int16]]) -> bytes:
-    """An ``.npy`` file."""
+    """Return the content of an ``.npy`` file."""
     buffer = io.BytesIO()
     np.save(buffer, image, allow_pickle=False)
     return buffer.getvalue()
@@ -183,8 +183,8 @@ _HEADER = _EMPTY_FILE[: -PATCH_SIZE * PATCH_SIZE * 2]
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the file is there with the header and the length of a slice."""
-    if not path.is_file():  # opening a pipe would wait for ever
+    """Return whether the file exists with the header and the length of a slice."""
+    if not path.is_file():  # opening a pipe would block
         return False
     try:
         with path.open("rb") as file:
@@ -194,7 +194,7 @@ def is_whole(path: Path) -> bool:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there."""
+    """Write a file under a temporary name and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -207,7 +207,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def explained(root: Path, what: str = "rendered slices") -> Iterator[None]:
-    """Say which folder it is that cannot be written."""
+    """Turn an error of writing into one that names the folder."""
     try:
         yield
     except OSError as error:
@@ -220,6 +220,6 @@ def explained(root: Path, what: str = "rendered slices") -> Iterator[None]:
 
 
 def usable_cores(at_most: int | None = 8) -> int:
-    """Cores this process may use, as a batch system may have limited them; at most so many."""
+    """Return the number of cores this process may use, within a batch system's limit and ``at_most``."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return usable if at_most is None else min(usable, at_most)

@@ -1,13 +1,13 @@
-"""Rendered slices: what a CT patch of a nodule might look like, drawn from its contours and ratings.
+"""Rendered slices: synthetic patches that resemble CT of a nodule, drawn from its contours and ratings.
 
-These pictures are *rendered*, they are not CT. Real are the outlines (the readers' contours in that slice),
-the pixel spacing, and the ratings that steer the look: ``texture`` the density, ``margin`` the edge,
+These images are *rendered*, they are not CT. Real are the outlines (the readers' contours in that slice), the
+pixel spacing, and the ratings that control the appearance: ``texture`` the density, ``margin`` the edge,
 ``calcification`` the flecks. Invented are lung, vessels, chest wall and noise. The label comes from the
-rating ``malignancy``, which is no input here: what a classifier finds it must find in shape, size, density,
-edge and flecks, as a reader would.
+rating ``malignancy``, which is not an input here: a classifier has to rely on shape, size, density, edge and
+flecks, as a reader would.
 
 The same nodule and slice give the same pixels on every machine: random numbers come from a hash of series
-UID, nodule and slice, and the result is rounded to whole HU, as in CT.
+UID, nodule and slice, and the result is rounded to integer HU, as in CT.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["PATCH_SIZE", "RENDERER_VERSION", "render_slice"]
 Pixels = npt.NDArray[np.floating[Any]]
 
 RENDERER_VERSION = 1
-"""Rises whenever the pixels change, so that files of an older renderer are not mixed with newer ones."""
+"""Incremented whenever the pixels change, so that files of different renderers are not mixed."""
 
 PATCH_SIZE = 64
 """Default height and width in pixels."""
@@ -44,19 +44,19 @@ def render_slice(
 ) -> npt.NDArray[np.float32]:
     """Render one slice of one nodule as a patch at the scan's own pixel spacing, centred on the nodule.
 
-    Vessels and chest wall run through the slices of a nodule in 3-D, so neighbouring slices fit each other.
-    A slice in which no reader drew a contour shows only the lung beside the nodule.
+    Vessels and chest wall are 3-D, so neighbouring slices of a nodule are consistent. A slice without a
+    contour shows only the lung beside the nodule.
 
     Args:
         nodule: Row of :func:`monai_sf.datasets.lidc.nodule_index`. Only ``series_instance_uid``, ``nodule``,
             ``annotation_ids``, ``slice_index``, ``centroid_row``, ``centroid_column``, ``pixel_spacing``,
             ``slice_thickness``, ``texture``, ``margin`` and ``calcification`` are read.
-        slice_index: Which slice of the scan.
-        contours: Contours that hold the nodule's (:func:`monai_sf.datasets.lidc.load_contours`).
+        slice_index: Position of the slice in the scan.
+        contours: Contours, including the nodule's (:func:`monai_sf.datasets.lidc.load_contours`).
         size: Height and width in pixels.
 
     Returns:
-        (size, size) float32, whole Hounsfield units from -1024 to 3071.
+        (size, size) float32, integer Hounsfield units from -1024 to 3071.
     """
     spacing = float(nodule["pixel_spacing"])
     top, left = (int(np.floor(nodule[f"centroid_{axis}"] + 0.5)) - size // 2 for axis in ("row", "column"))
@@ -83,7 +83,7 @@ def render_slice(
 
 
 def _lung(stream: Stream, size: int, spacing: float) -> Pixels:
-    """Parenchyma: slow changes of density, fine grain of small vessels and airways, more blood below."""
+    """Draw parenchyma: slow changes of density, fine grain of small vessels and airways, more blood below."""
     slow = 22 * _waves(stream, size, 24.0 / spacing)
     grain = 26 * _field(stream, size, 0.9 / spacing)
     slope = stream.uniform(0, 0.6, (1,)) * _axis(size, spacing)[:, None]
@@ -91,7 +91,7 @@ def _lung(stream: Stream, size: int, spacing: float) -> Pixels:
 
 
 def _add_anatomy(image: Pixels, stream: Stream, height: float, spacing: float) -> Pixels:
-    """Vessels as bent, tapering tubes in 3-D, and in some patches the chest wall; ``height`` in mm."""
+    """Add vessels as bent, tapering tubes in 3-D, and in some patches the chest wall; ``height`` in mm."""
     size = len(image)
     bend_row, bend_column = (2.0 * _waves(stream, size, 30.0 / spacing) for _ in range(2))
     axis = _axis(size, spacing)
@@ -136,10 +136,10 @@ def _add_nodule(
     of_nodule: Stream,
     of_slice: Stream,
 ) -> Pixels:
-    """Draw the nodule where ``share`` of the readers, its edge blurred by ``edge`` pixels, have it."""
+    """Draw the nodule by the ``share`` of its readers per pixel, the edge blurred by ``edge`` pixels."""
     size, spacing, texture = len(image), float(nodule["pixel_spacing"]), float(nodule["texture"])
     present = _smooth(share, edge)
-    # Steeper about one half: where most readers agree the nodule is whole, where few do it fades.
+    # Steeper around one half: solid where most readers agree, fading where few do.
     present = present**2 * (3 - 2 * present)
     chance = of_nodule.uniform(0, 1, (2,))
     density = np.interp(texture, *_DENSITY_HU) + 40 * chance[0] - 20
@@ -153,7 +153,7 @@ def _add_nodule(
 
 
 def _flecks(present: Pixels, category: int, stream: Stream) -> Pixels:
-    """Share of calcium, 0 to 1, by LIDC's categories: popcorn, laminated, solid, non-central, central."""
+    """Return the share of calcium, 0 to 1, by LIDC's categories (popcorn, laminated, solid, ...)."""
     if category == 3:
         return np.ones_like(present)
     row, column = np.indices(present.shape)
@@ -184,7 +184,7 @@ def _brighten(image: Pixels, present: Pixels, hu: Pixels | np.floating[Any] | fl
 
 
 def _ramp(depth: Pixels) -> Pixels:
-    """0 outside, 1 inside, even in between over a depth of one."""
+    """Return 0 outside, 1 inside, linear in between over a depth of one."""
     ramp: Pixels = np.minimum(np.maximum(depth + 0.5, 0), 1)
     return ramp
 
@@ -194,14 +194,14 @@ def _axis(size: int, spacing: float) -> Pixels:
 
 
 def _field(stream: Stream, size: int, sigma: float) -> Pixels:
-    """(size, size) noise, mean 0 and variance 1, correlated as by a Gaussian of ``sigma`` pixels."""
+    """Draw noise (size, size), mean 0 and variance 1, correlated by a Gaussian of ``sigma`` pixels."""
     wide = size + 2 * _reach(sigma)
     kernel = _kernel(sigma)
     return _smooth(stream.centred((wide, wide)), sigma) / float((kernel**2).sum())
 
 
 def _waves(stream: Stream, size: int, shortest: float) -> Pixels:
-    """(size, size) slow random waves, mean about 0 and variance about 1, wavelengths from ``shortest`` px."""
+    """Draw slow waves (size, size), mean about 0 and variance about 1, wavelengths from ``shortest`` px."""
     chance = stream.uniform(0, 2 * np.pi, (2, 2, 8, 1))
     rows, columns = np.cos(chance[0] / shortest * np.arange(size) + chance[1])
     waves: Pixels = np.einsum("ki,kj->ij", rows, columns) * (2 / np.sqrt(8))
@@ -222,11 +222,11 @@ def _kernel(sigma: float) -> Pixels:
 
 
 def _smooth(padded: Pixels, sigma: float) -> Pixels:
-    """Gaussian filter; the result is smaller than ``padded`` by the kernel's reach on each side."""
+    """Apply a Gaussian filter; the result is smaller than ``padded`` by the kernel's reach on each side."""
     reach, kernel = _reach(sigma), _kernel(sigma)
     smooth = padded
     for _ in range(2):
-        # One convolution over all rows end to end; what runs over from row to row is cut off.
+        # One convolution over all rows end to end; the overlap between rows is cut off.
         rows = np.convolve(smooth.ravel(), kernel, "same").reshape(smooth.shape)
         smooth = np.ascontiguousarray(rows[:, reach : smooth.shape[1] - reach].T)
     return smooth

@@ -1,4 +1,4 @@
-"""Which of several files of one name is the image that a table names."""
+"""The choice of an image among several files of its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_LISTED = 10
 
 
 class AmbiguousImagesError(ValueError):
-    """Several files could be the image that a table names, and their content differs.
+    """Several files match an image of a table, and their content differs.
 
     Attributes:
         images: The files of each such image, as paths relative to the folder.
@@ -28,11 +28,11 @@ class AmbiguousImagesError(ValueError):
 
 @dataclass(frozen=True)
 class Choice:
-    """What was decided.
+    """The chosen files.
 
     Attributes:
         files: The chosen file of each name.
-        notes: How, for the report.
+        notes: How it was chosen, for the report.
     """
 
     files: dict[str, str]
@@ -42,19 +42,19 @@ class Choice:
 def choose_files(root: Path, candidates: Mapping[str, Sequence[str]], folder: str) -> Choice:
     """Choose one of several files for each image.
 
-    The file is taken that is at least as near to what is published as all others in three respects: it lies
-    below the table's folder, shares most folders with the published path (``images/i.png`` rather than
-    ``masks/i.png``), and has its ending. Where these leave several, or contradict each other, the content
-    must be the same. Sizes are compared of all; what is in the files of all, or of a share that is spread
-    over them and has two gigabytes, which the notes say.
+    The file is chosen that is at least as close to the published layout as all others in three respects: it
+    is below the table's folder, shares most folders with the published path (``images/i.png`` rather than
+    ``masks/i.png``), and has its extension. If these leave several, or contradict each other, the content
+    must be equal. The sizes of all files are compared, and the content of all, or of an evenly spread subset
+    of two gigabytes, which is noted.
 
     Args:
-        root: What paths are relative to.
-        candidates: The path of each image as published, to its two or more files.
-        folder: Of the table, relative to the root.
+        root: The folder that paths are relative to.
+        candidates: The published path of each image to its two or more files.
+        folder: The table's folder, relative to the root.
 
     Raises:
-        AmbiguousImagesError: If files that could be meant differ; names the folders, with an example of each.
+        AmbiguousImagesError: If possible files differ; names the folders, with an example of each.
     """
     chosen: dict[str, str] = {}
     alike: dict[str, tuple[str, ...]] = {}
@@ -81,7 +81,7 @@ def _shortest(file: str) -> tuple[int, str]:
 
 
 def _signs(file: str, published: str, folder: str) -> tuple[bool, int, bool]:
-    """Whether it lies below the table's folder, how many folders are as published, and its ending."""
+    """Return whether a file is below the table's folder, how many folders match, and its extension."""
     mine, its = file.lower().split("/"), published.lower().split("/")
     below = not folder or file.startswith(f"{folder}/")
     shared = 0
@@ -95,25 +95,25 @@ def _signs(file: str, published: str, folder: str) -> tuple[bool, int, bool]:
 def _say(told: Sequence[tuple[str, str]]) -> str:
     taken, other = told[0]
     return (
-        f"{len(told)} images lie in several folders; those where the table and its published layout put them "
+        f"{len(told)} images are in several folders; those that fit the table's place and published layout "
         f"are used (first: {taken}, not {other})"
     )
 
 
 def _check_alike(root: Path, groups: Sequence[tuple[str, ...]]) -> str:
-    """Raise AmbiguousImagesError unless the files of each group are copies; say how that was seen."""
+    """Raise AmbiguousImagesError unless the files of each group are copies; return a note on the check."""
     sizes = [[os.stat(root / file).st_size for file in files] for files in groups]
     different = {k for k, own in enumerate(sizes) if len(set(own)) > 1}
     same = [k for k in range(len(groups)) if k not in different]
     total = sum(sum(sizes[k]) for k in same)
-    step = max(1, -(-total // _MOST_COMPARED))  # every step-th, so that the share is spread over all folders
+    step = max(1, -(-total // _MOST_COMPARED))  # every step-th, to spread the subset over all folders
     compared = same[::step]
     different |= {k for k in compared if not _same_content(root, groups[k])}
     if different:
         raise _error([groups[k] for k in sorted(different)])
     first = " and ".join(groups[0])
-    share = "" if step == 1 else f" (their sizes; of {len(compared)} all that is in them was compared)"
-    return f"{len(groups)} images lie in several folders with the same content{share} (first: {first})"
+    share = "" if step == 1 else f" (by size; by full content for {len(compared)})"
+    return f"{len(groups)} images are in several folders with the same content{share} (first: {first})"
 
 
 def _same_content(root: Path, files: Sequence[str]) -> bool:
@@ -131,9 +131,9 @@ def _error(groups: list[tuple[str, ...]]) -> AmbiguousImagesError:
     lines = [f"{len(own)} like {' and '.join(own[0])}" for own in by_folders.values()]
     more = f"\n  and {len(lines) - _MOST_LISTED} more pairs of folders" if len(lines) > _MOST_LISTED else ""
     return AmbiguousImagesError(
-        f"{len(groups)} images that a table names could be several files, whose content differs:\n  "
+        f"{len(groups)} images of a table match several files, whose content differs:\n  "
         + "\n  ".join(lines[:_MOST_LISTED])
         + more
-        + "\nMove those that are not meant out of the folder",
+        + "\nMove the wrong ones out of the folder",
         groups,
     )

@@ -1,4 +1,4 @@
-"""Train, validation and test sets without a leak: no group on two sides, and the function proves it."""
+"""Train, validation and test sets without leaks: no group is in two of them, which is checked."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ _log = logging.getLogger(__name__)
 def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFrame:
     """Split a case table by group: 70 % of the source domain's groups train, 10 % val, 20 % iid test.
 
-    The target domain is tested on only. Where a group has cases in both domains, its target cases are in the
+    The target domain is only tested on. If a group has cases in both domains, its target cases are in the
     target set and its source cases are left out of the returned table, so that no group is in two splits.
 
-    Groups are one whatever the spelling of their id, and a case without one is a group of its own, by the
-    rule of :mod:`monai_sf.vocabulary.ids`. They are ordered by the BLAKE2b hash of seed and group name (of
-    several spellings the first by alphabet), within strata of the group's most frequent label (ties: the
-    lowest). So the split depends on neither the order of the rows nor the machine, and a group keeps its
-    place when others are added far away in that order.
+    Ids of groups are compared regardless of spelling, and a case without one is its own group, by the rule of
+    :mod:`monai_sf.vocabulary.ids`. Groups are ordered by the BLAKE2b hash of seed and name (of several
+    spellings the first in alphabetical order), within strata of the group's most frequent label (ties: the
+    lowest). So the split depends neither on the order of the rows nor on the machine, and a group keeps its
+    split when others are added far away in that order.
 
     Args:
-        cases: Case table (see :func:`monai_sf.datasets.build_cases`). It is not changed.
+        cases: Case table (see :func:`monai_sf.datasets.build_cases`), left unchanged.
         study: A study, or the name of one.
         seed: Non-negative integer.
 
     Returns:
         A copy, rows and index in the same order, with the column ``split``: train, val, iid or target.
-        ``attrs`` holds ``study`` (name), ``seed`` and ``dropped``, the number of source cases left out; and
-        the notes in ``attrs["reading"]`` say which spellings were united and how many cases have no group.
+        ``attrs`` holds ``study`` (name), ``seed`` and ``dropped``, the number of source cases left out; the
+        notes in ``attrs["reading"]`` state which spellings were merged and how many cases have no group.
 
     Raises:
-        ValueError: If the table or the result is not sound (see :func:`check_cases`, :func:`check_splits`),
-            a placeholder such as "anonymous" is the group of most cases, the study is unknown, or the cases
+        ValueError: If the table or the result is invalid (see :func:`check_cases`, :func:`check_splits`), a
+            placeholder such as "anonymous" is the group of most cases, the study is unknown, or the cases
             lack what it needs (with the reason).
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
@@ -74,7 +74,7 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
             _log.warning("study %s: %s", study.name, note)
     if left_out.any():
         _log.info(
-            "study %s: %d source cases of %d groups left out, since these groups have target cases too",
+            "study %s: %d source cases of %d groups left out, since these groups also have target cases",
             *(study.name, left_out.sum(), len(np.unique(group[left_out]))),
         )
     check_splits(result, expect_target=study.kind != "iid")
@@ -95,7 +95,7 @@ def _target_mask(study: Study, cases: pd.DataFrame) -> Mask:
     target = np.asarray(study.target(cases))
     if target.shape != (len(cases),) or target.dtype != np.bool_:
         raise ValueError(
-            f"study {study.name!r}: target must give one bool for each of {len(cases)} cases, "
+            f"study {study.name!r}: target must return one bool per case, {len(cases)} in all, "
             f"got shape {target.shape} of {target.dtype}"
         )
     return target
@@ -108,7 +108,7 @@ def _groups(cases: pd.DataFrame) -> Groups:
 def _place_groups(
     group: npt.NDArray[np.int64], names: npt.NDArray[np.object_], label: npt.NDArray[Any], seed: int
 ) -> npt.NDArray[np.object_]:
-    """The split of each group that has a case."""
+    """Return the split of each group that has a case."""
     place = np.full(len(names), None, object)
     if not len(group):
         return place
@@ -136,11 +136,11 @@ def check_cases(cases: pd.DataFrame, needed: Sequence[str] = ()) -> None:
 
     Args:
         cases: Case table.
-        needed: Further columns that must be there without a missing value.
+        needed: Further columns that are required, without missing values.
 
     Raises:
-        ValueError: Names what is wrong: missing columns (all of them), no rows, missing values, duplicate
-            ``case_id``, a label that is no integer from 0, or labels and label names that do not match.
+        ValueError: Names the fault: missing columns (all of them), no rows, missing values, duplicate
+            ``case_id``, a label that is not an integer from 0, or labels and label names that do not match.
     """
     absent = [name for name in (*_COLUMNS, *needed) if name not in cases.columns]
     if absent:
@@ -160,7 +160,7 @@ def check_cases(cases: pd.DataFrame, needed: Sequence[str] = ()) -> None:
 def _check_unique(case_id: pd.Series) -> None:
     if absent := sum(map(is_absent, case_id.tolist())):
         raise ValueError(f"{absent} case_id are empty")
-    text = case_id.astype(str)  # as it will be written and read again: 1 and "1" are one
+    text = case_id.astype(str)  # as it will be written and read again: 1 and "1" are the same
     twice = text[text.duplicated()].unique()
     if len(twice):
         raise ValueError(f"{len(twice)} case_id are not unique (first: {', '.join(map(str, twice[:5]))})")
@@ -182,20 +182,19 @@ def _check_labels(label: pd.Series, label_name: pd.Series) -> None:
         if len(twice):
             value = twice[column].iloc[0]
             others = pairs[other][pairs[column] == value].tolist()
-            raise ValueError(f"{column} {value} stands beside more than one {other}: {others}")
+            raise ValueError(f"{column} {value} has more than one {other}: {others}")
 
 
 def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> None:
-    """Check a case table with the column ``split`` for leaks and for sets that no study can use.
+    """Check a case table with the column ``split`` for leaks and unusable sets.
 
     Args:
         splits: Case table with ``case_id``, ``label``, ``group`` and ``split``.
-        expect_target: Whether there must be a target set. Default: only what is there is checked.
+        expect_target: Whether there must be a target set. Default: it is checked if there is one.
 
     Raises:
         ValueError: If a group (in any spelling) is in two splits, a ``case_id`` is not unique, a split has an
-            unknown name, or
-            train, val, iid (and target) are empty or hold fewer than two classes.
+            unknown name, or train, val, iid (and target) are empty or hold fewer than two classes.
     """
     absent = [name for name in ("case_id", "label", "group", "split") if name not in splits.columns]
     if absent:

@@ -1,4 +1,4 @@
-"""Studies: which cases a classifier is trained on, and which it only meets in a test."""
+"""Studies: which cases a classifier is trained on, and which it is only tested on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monai_sf.vocabulary.shifts import TARGET_KINDS
 __all__ = ["STUDIES", "STUDY_KINDS", "Study", "find_study", "unavailable_studies"]
 
 STUDY_KINDS = ("iid", *TARGET_KINDS)
-"""Corruptions are no study of their own: they are applied to the iid test set of the study ``iid``."""
+"""Corruptions are not a study: they are applied to the iid test set of the study ``iid``."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -27,12 +27,12 @@ class Study:
     """One train/test question: the source domain is trained on, the target domain only tested on.
 
     Attributes:
-        name: Unique among all datasets, save that all share the study ``iid``.
+        name: Unique among all datasets, except for ``iid``, which all have.
         kind: One of :data:`STUDY_KINDS`: ``acquisition`` is another camera, hospital or batch,
             ``manifestation`` another sub-type of the disease.
         description: The rule in words, for tables and reports.
-        target: The rule: case table in, one bool a case out, True in the target domain.
-        columns: The columns of the case table that the rule reads; they may hold no missing value.
+        target: The rule, from a case table to one bool per case, True in the target domain.
+        columns: The columns of the case table that the rule reads; they must not have missing values.
         sources: The sources without which there is no target domain.
     """
 
@@ -135,11 +135,11 @@ STUDIES: Mapping[str, tuple[Study, ...]] = MappingProxyType(
 
 
 def find_study(name: str, dataset: str | None = None) -> Study:
-    """The study of that name; names are unique over all datasets.
+    """Return the study of that name; names are unique over all datasets.
 
     Args:
         name: Of the study.
-        dataset: The dataset that it must be a study of; None, or one of your own, for any.
+        dataset: The dataset that the study must belong to; None, or one of your own, for any.
 
     Raises:
         ValueError: If there is none; the message lists the known ones.
@@ -154,12 +154,12 @@ def find_study(name: str, dataset: str | None = None) -> Study:
 
 
 def unavailable_studies(cases: pd.DataFrame, dataset: str, absent: Mapping[str, str]) -> dict[str, str]:
-    """Why each study of the dataset cannot be run on these cases; those that can be are not in it.
+    """Return the studies of the dataset that cannot be run on these cases, with the reason.
 
     Args:
         cases: Case table.
         dataset: Name of the dataset.
-        absent: Source to why it has no case.
+        absent: Source to the reason why it has no case.
     """
     reasons: dict[str, str] = {}
     for study in STUDIES[dataset]:

@@ -16,53 +16,53 @@ MISSING_CELLS = frozenset(
         *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
     )
 )
-"""What stands for nothing in a cell; pandas' list."""
+"""Texts that denote an empty cell; pandas' list."""
 
 _MOST_LISTED = 50
 
 
 class TableError(ValueError):
-    """A published table is not as it should be; names the file and what is wrong in it."""
+    """A published table is faulty; the message names the file and the fault."""
 
 
 def split_header(line: str) -> list[str]:
-    """Names of the columns in a table's first line; none where it is no text."""
+    """Return the names of the columns in a table's first line; none if it is not text."""
     try:
         return _names(next(csv.reader([line], delimiter=_delimiter(line)), []))
-    except csv.Error:  # a binary file under a table's name
+    except csv.Error:  # a binary file with a table's name
         return []
 
 
 def check_not_repeated(table: object, header: Sequence[str], columns: Sequence[str]) -> None:
-    """Raise TableError where a needed column stands in several places; letter case does not count."""
+    """Raise TableError if a needed column occurs more than once, in any letter case."""
     plain = [name.casefold() for name in header]
     names = [name for column in columns for name in column.split("|")]
     places = {name: [k for k, one in enumerate(plain, start=1) if one == name.casefold()] for name in names}
     if repeated := {name: where for name, where in places.items() if len(where) > 1}:
         listed = "; ".join(f"{name} (columns {', '.join(map(str, k))})" for name, k in repeated.items())
         raise TableError(
-            f"{table} names columns more than once: {listed}. Which is meant cannot be told: keep one of each"
+            f"{table} names columns more than once: {listed}. They are ambiguous: keep one of each"
         )
 
 
 def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list[str | None]]:
-    """The cells of some columns, without blanks around them; None where one is empty.
+    """Return the cells of some columns, stripped; None where one is empty.
 
-    Every row must have as many cells as the first line has names. That of a published table has commas
-    inside of names without quotes, and a cell below each part. A delimiter too many behind the header or
-    behind all rows is no column; behind some rows it is a fault, since these may have been shifted.
+    Every row must have as many cells as the first line has names. One published table has unquoted commas in
+    its names, and a cell below each part. A trailing delimiter of the header or of all rows is not a column;
+    in some rows only it is a fault, since these may have been shifted.
 
     Args:
-        table: What messages call it.
-        content: Its text; lines may end as on Unix, Windows or old Macs. Empty lines are passed over.
+        table: Its name in messages.
+        content: Its text; lines may end as on Unix, Windows or old Macs. Empty lines are skipped.
         columns: Names of columns.
 
     Returns:
-        One list a column, of one length.
+        One list per column, all of the same length.
 
     Raises:
-        TableError: If columns are missing or stand twice, there is no row, rows have another number of cells
-            than the header (names all), a quote never closes, or the last row is cut off.
+        TableError: If columns are missing or repeated, there is no row, the numbers of cells in rows and
+            header differ (names all), a quote never closes, or the last row is truncated.
     """
     lines = _rows(table, content)
     _, first = next(lines, (1, []))
@@ -76,7 +76,7 @@ def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list
     places = [header.index(name) for name in columns]
     pick = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
     picked: list[Sequence[str]] = []
-    odd: list[tuple[int, int, bool]] = []  # line, cells, whether only empty ones are too many
+    odd: list[tuple[int, int, bool]] = []  # line, cells, whether only empty cells are surplus
     last = 0
     for last, row in lines:
         if len(row) != width or named < width:
@@ -86,12 +86,12 @@ def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list
                 if not spare:
                     continue
         picked.append(pick(row))
-    # a delimiter too many, or too few, behind every row alike
+    # a delimiter too many, or too few, at the end of every row
     alike = len(odd) == len(picked) and all(spare for *_, spare in odd) and len({n for _, n, _ in odd}) == 1
     if odd and not alike:
         raise TableError(_uneven(table, content, header, odd, last))
     if not picked:
-        raise TableError(f"{table} holds no row. Get the file anew, or move it out of the folder")
+        raise TableError(f"{table} holds no row. Download it again, or move it out of the folder")
     return [
         [None if (cell := text.strip()) in MISSING_CELLS else cell for text in column]
         for column in zip(*picked, strict=True)
@@ -99,10 +99,10 @@ def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list
 
 
 def _rows(table: object, content: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not empty, each with the number of its last line."""
+    """Yield the rows that are not empty, each with the number of its last line."""
     first = re.search("[^\r\n]+", content)
     delimiter = _delimiter(first[0] if first else "")
-    # strict: a quote that never closes, or text behind a closing one, could swallow rows without a word
+    # strict: a quote that never closes, or text after a closing one, could silently swallow rows
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     width, before = 0, 0
     try:
@@ -117,13 +117,13 @@ def _rows(table: object, content: str) -> Iterator[tuple[int, list[str]]]:
             ):
                 raise TableError(
                     f"{table}, line {line - lines + 1}: a quote opens a cell that holds whole rows, up to "
-                    f"line {line}: it may never have been closed. Get the file anew, or mend it"
+                    f"line {line}: it may never have been closed. Download it again, or repair it"
                 )
             yield line, row
     except csv.Error as error:
         raise TableError(
             f"{table}, line {before + 1}: cannot be read ({error}): is there a quote that never closes? "
-            "Get the file anew, or mend it"
+            "Download it again, or repair it"
         ) from error
 
 
@@ -132,13 +132,13 @@ def _uneven(
 ) -> str:
     line, cells, _ = odd[0]
     if len(odd) == 1 and line == last and cells < len(header) and not content.endswith(("\n", "\r")):
-        return f"{table} ends in the middle of a row. Get the file anew"
+        return f"{table} ends in the middle of a row. Download it again"
     listed = ", ".join(f"line {line} ({cells} cells)" for line, cells, _ in odd[:_MOST_LISTED])
     more = f" and {len(odd) - _MOST_LISTED} more" if len(odd) > _MOST_LISTED else ""
-    spare = "" if header[-1] else ", and there is text below those without a name"
+    spare = "" if header[-1] else ", and there is text below cells without a name"
     return (
-        f"{table}: the header has {len(header)} cells, and {len(odd)} rows do not fit to it{spare}: "
-        f"{listed}{more}. A cell too few or too many shifts those behind it: get the file anew, or mend it"
+        f"{table}: the header has {len(header)} cells, and {len(odd)} rows do not fit it{spare}: "
+        f"{listed}{more}. A missing or surplus cell shifts those after it: download it again, or repair it"
     )
 
 

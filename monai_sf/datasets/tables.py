@@ -1,4 +1,4 @@
-"""Published tables: find them by name and columns, read the columns that are needed, say what is wrong."""
+"""Published tables: found by name and columns, read in part, with errors that name the fault."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 LARGEST_TABLE = 2**29
-"""Bytes; an archive of a few megabytes can hold a thousand times as many."""
+"""Bytes; an archive of a few megabytes can unpack to a thousand times as many."""
 
 _LONGEST_LINE = 2**20
 _ENCRYPTED = 1
@@ -47,26 +47,26 @@ def find_table(
     telling: bool = False,
     note: Callable[[str], None] | None = None,
 ) -> TableFile | None:
-    """The table of that name with these columns.
+    """Find the table of that name with these columns.
 
     Args:
-        tree: Where to look.
-        name: Regular expression that the whole file name matches, in lower case and without ``.gz``. Excel
-            files are not looked at.
-        columns: What it must hold; "a|b" stands for a column of either name.
-        wanted: What it may hold: of several tables the one with most of these is taken. Of equal ones that
-            hold the same rows in these columns, in any order, the first is.
-        telling: Whether the name alone tells what the table is, so that whatever it lacks is a fault. Of
-            other names, like train.csv, there may be tables of something else.
-        note: Is told which of several tables is taken.
+        tree: The files to search.
+        name: Regular expression for the whole file name, in lower case and without ``.gz``. Excel files are
+            ignored.
+        columns: Required columns; "a|b" stands for a column of either name.
+        wanted: Optional columns: of several tables the one with most of these is chosen, of equal ones with
+            the same rows in these columns, in any order, the first.
+        telling: Whether the name alone identifies the table, so that a missing column is a fault. Other
+            names, like train.csv, may belong to other tables.
+        note: Called with a remark on which of several tables was chosen.
 
     Returns:
-        The table, or None if no file of that name has half of the columns, in letters of any case.
+        The table, or None if no file of that name has half of the columns, in any letter case.
 
     Raises:
-        TableError: If a file of that name has half of the columns but not all, has one twice, is empty or
-            cannot be read (names all); or if several differ and none holds more of the wanted columns than
-            the others.
+        TableError: If a file of that name has half of the columns but not all, repeats one, is empty or
+            cannot be read (names all); or if several differ and none has more of the wanted columns than the
+            others.
     """
     candidates = [
         table for table in tree.tables if re.fullmatch(name, table.name) and not table.name.endswith(".xlsx")
@@ -93,7 +93,7 @@ def find_table(
         raise TableError("; ".join(broken))
     if not whole:
         if faulty:
-            raise TableError("; ".join(faulty) + ". Get the file anew, or move it out of the folder")
+            raise TableError("; ".join(faulty) + ". Download it again, or move it out of the folder")
         return None
     best = [table for count, table in whole if count == max(count for count, _ in whole)]
     if len(best) > 1:
@@ -105,12 +105,12 @@ def find_table(
 def check_same_rows(
     tables: Sequence[TableFile], rows: Sequence[pd.DataFrame], note: Callable[[str], None] | None = None
 ) -> None:
-    """Raise TableError where tables that could be meant alike differ in more than the order of rows."""
+    """Raise TableError if equally suitable tables differ in more than the order of rows."""
     listed = ", ".join(map(str, tables))
     first, *others = (frame.sort_values(frame.columns.tolist(), ignore_index=True) for frame in rows)
     if not all(first.equals(other) for other in others):
         raise TableError(
-            f"several tables could be meant, and their rows differ: {listed}. Keep one of them in the folder"
+            f"several tables match, and their rows differ: {listed}. Keep one of them in the folder"
         )
     if note is not None:
         note(f"{listed} hold the same rows; the first is read")
@@ -126,7 +126,7 @@ def _absent(columns: Sequence[str], header: Sequence[str]) -> list[str]:
 
 
 def read_header(tree: Tree, table: TableFile) -> list[str]:
-    """Names of the columns as they stand in the first line; none where the file is empty."""
+    """Return the names of the columns as in the first line; none if the file is empty."""
     with _open(tree, table) as file:
         content = file.read(_LONGEST_LINE)
     cut = len(content) == _LONGEST_LINE
@@ -134,7 +134,7 @@ def read_header(tree: Tree, table: TableFile) -> list[str]:
     line = re.split("[\r\n]", text, maxsplit=1)[0]
     if cut and line == text:
         raise TableError(
-            f"the first line of {table} is longer than {_LONGEST_LINE:,} bytes: it is no table. "
+            f"the first line of {table} is longer than {_LONGEST_LINE:,} bytes: it is not a table. "
             "Move it out of the folder"
         )
     return split_header(line)
@@ -143,26 +143,26 @@ def read_header(tree: Tree, table: TableFile) -> list[str]:
 def read_columns(
     tree: Tree, table: TableFile, columns: Sequence[str], *, numbers: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Some columns of a table, by their place in the header.
+    """Read some columns of a table, by their place in the header.
 
-    See :func:`monai_sf.datasets.table_rows.read_cells` for what is checked.
+    See :func:`monai_sf.datasets.table_rows.read_cells` for the checks.
 
     Args:
-        tree: Where the table lies.
+        tree: The files that include the table.
         table: The table.
         columns: Columns to read as text, empty cells as NaN.
         numbers: Columns to read as numbers, empty cells as NaN.
 
     Raises:
-        TableError: If columns are missing or stand twice, there is no row, rows have another number of cells
-            than the header, a quote never closes, the last row is cut off, or a number is none.
+        TableError: If columns are missing or repeated, there is no row, the numbers of cells in rows and
+            header differ, a quote never closes, the last row is truncated, or a number is invalid.
     """
     names = (*columns, *numbers)
     cells = read_cells(table, _text(table, table_content(tree, table)), names)
     frame = {name: pd.Series(own, dtype="str") for name, own in zip(columns, cells, strict=False)}
     strange: list[str] = []
     for name, own in zip(numbers, cells[len(columns) :], strict=True):
-        # labels are a few texts in very many rows: each is read once
+        # labels are few texts in very many rows: each is parsed once
         texts = pd.Series(list({*own} - {None}), dtype=object)
         values = pd.to_numeric(texts, errors="coerce").astype(np.float64)
         if wrong := set(texts[values.isna()]):
@@ -177,10 +177,10 @@ def read_columns(
 
 
 def whole_numbers(table: TableFile, values: pd.Series, column: str) -> pd.Series:
-    """Ids that are whole numbers, as digits; other programs write "10000032.0" for 10000032.
+    """Return integer ids as digits; other programs write "10000032.0" for 10000032.
 
     Raises:
-        TableError: If an id is missing or no whole number; names the rows.
+        TableError: If an id is missing or not an integer; names the rows.
     """
     digits = values.str.replace(r"\.0*$", "", regex=True)
     wrong = ~digits.str.fullmatch(r"[0-9]+").fillna(False).to_numpy(np.bool_)
@@ -192,19 +192,19 @@ def whole_numbers(table: TableFile, values: pd.Series, column: str) -> pd.Series
 
 
 def check_unique(table: TableFile, values: pd.Series, column: str) -> None:
-    """Raise TableError where an id is missing or stands in two rows; letter case does not count."""
+    """Raise TableError if an id is missing or occurs in two rows, in any letter case."""
     if values.isna().any():
         raise TableError(f"{table}: {int(values.isna().sum())} rows have no {column}")
     twice = values[values.str.lower().duplicated()].unique()
     if len(twice):
         raise TableError(
-            f"{table}: {len(twice)} {column} stand in more than one row (first: {', '.join(twice[:5])})"
+            f"{table}: {len(twice)} {column} occur in more than one row (first: {', '.join(twice[:5])})"
         )
 
 
 @contextmanager
 def _open(tree: Tree, table: TableFile) -> Iterator[IO[bytes]]:
-    """The unpacked bytes of a table; nothing is read that is not asked for."""
+    """Open the unpacked bytes of a table, which are read on demand."""
     path = tree.root / table.path
     packed = (table.member or table.path).lower().endswith(".gz")
     with ExitStack() as stack:
@@ -220,35 +220,35 @@ def _open(tree: Tree, table: TableFile) -> Iterator[IO[bytes]]:
             if packed:
                 file = cast(IO[bytes], stack.enter_context(gzip.open(file)))
             yield file
-        except NotImplementedError as error:  # a kind of compression
+        except NotImplementedError as error:  # an unsupported compression
             raise TableError(f"{table} cannot be unpacked here ({error}): unpack it by hand") from error
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
-            raise TableError(f"{table} is damaged ({error}). Get the file anew") from error
+            raise TableError(f"{table} is damaged ({error}). Download it again") from error
 
 
 def table_content(tree: Tree, table: TableFile) -> bytes:
-    """The unpacked bytes of a table.
+    """Return the unpacked bytes of a table.
 
     Raises:
-        TableError: If they are more than any published table has, as those of a small archive can be.
+        TableError: If they exceed the size of any published table, as a small archive can.
     """
     with _open(tree, table) as file:
         content = file.read(LARGEST_TABLE + 1)
     if len(content) > LARGEST_TABLE:
         raise TableError(
-            f"{table} unpacks to more than {LARGEST_TABLE:,} bytes: it is none of the published tables. "
+            f"{table} unpacks to more than {LARGEST_TABLE:,} bytes: it is not one of the published tables. "
             "Move it out of the folder"
         )
     return content
 
 
 def _text(table: TableFile, content: bytes, *, cut: bool = False) -> str:
-    """UTF-8, UTF-16, or what programs of Windows write; its last character may be cut."""
+    """Decode UTF-8, UTF-16, or a Windows encoding; the last character may be truncated."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             return codecs.getincrementaldecoder("utf-16")().decode(content, final=not cut)
         except UnicodeDecodeError as error:
-            raise TableError(f"{table} is no whole UTF-16 text ({error}). Get the file anew") from error
+            raise TableError(f"{table} is not complete UTF-16 text ({error}). Download it again") from error
     try:
         return codecs.getincrementaldecoder("utf-8-sig")().decode(content, final=not cut)
     except UnicodeDecodeError:

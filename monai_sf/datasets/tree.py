@@ -1,4 +1,4 @@
-"""One walk over a folder of downloads, and the files in it by name, wherever they lie."""
+"""One walk over a folder of downloads, and its files by name, in any layout."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NOT_UTF8 = "images have bytes in their paths that are not UTF-8, which no table
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table, or one inside of a zip file.
+    """A table, or one inside a zip file.
 
     Attributes:
         path: Of the file, relative to the tree's root.
-        member: Its name inside of the zip file; None where it is a file of its own.
+        member: Its name inside the zip file; None for a plain file.
     """
 
     path: str
@@ -32,13 +32,13 @@ class TableFile:
 
     @property
     def name(self) -> str:
-        """File name in lower case, without ``.gz``."""
+        """The file name in lower case, without ``.gz``."""
         name = (self.member or self.path).rsplit("/", 1)[-1].lower()
         return name.removesuffix(".gz")
 
     @property
     def folder(self) -> str:
-        """The folder it lies in, relative to the tree's root; empty for the root."""
+        """The folder of the file, relative to the tree's root; empty for the root."""
         return self.path.rpartition("/")[0]
 
     def __str__(self) -> str:
@@ -52,10 +52,10 @@ class Tree:
     Attributes:
         root: The folder.
         files: Sorted.
-        tables: Files that may be tables, and the ones in zip files.
-        links: Links that lead out of the folder, and were followed, to where they lead.
-        left_out: What is not in ``files``, to why: links that lead nowhere or to a folder above them, pipes,
-            sockets and devices.
+        tables: Files that may be tables, including those in zip files.
+        links: Followed links out of the folder to their targets.
+        left_out: Entries that are not in ``files`` to the reason: broken links or links to a folder above
+            them, pipes, sockets and devices.
         unreadable: Zip files, and folders with a "/", that cannot be opened.
     """
 
@@ -68,7 +68,7 @@ class Tree:
 
     @property
     def is_phantom(self) -> bool:
-        """Whether this folder, one above or below it, or one above a link's goal is marked as made up."""
+        """Whether this folder, one above or below it, or one above a link's target is marked as a phantom."""
         above = set(self.root.resolve().parents)
         for goal in {os.path.dirname(goal) for goal in self.links.values()}:
             above |= {Path(goal), *Path(goal).parents}
@@ -77,7 +77,7 @@ class Tree:
         )
 
     def remarks(self) -> list[str]:
-        """What the reader of a report should know of the walk."""
+        """Return remarks on the walk, for the report."""
         remarks = []
         if self.links:
             first = shown("; ".join(f"{link} to {goal}" for link, goal in list(self.links.items())[:5]))
@@ -94,21 +94,22 @@ class Tree:
         return remarks
 
     def dicom_files(self) -> Iterator[str]:
-        """Files that end with ``.dcm``, and those with no ending, or a number for it, that begin as DICOM."""
+        """Yield files with extension ``.dcm``, and those with none, or a number, that begin as DICOM."""
         for path in self.files:
             _, dot, ending = path.rpartition("/")[2].lower().rpartition(".")
             if ending == "dcm" or ((not dot or ending.isdigit()) and _begins_as_dicom(self.root / path)):
                 yield path
 
     def find_images(self, names: Sequence[str]) -> list[tuple[str, ...]]:
-        """The image files of each name; neither letter case nor the kind of image file matters.
+        """Find the image files of each name, in any letter case and image format.
 
         Args:
-            names: The last parts of the paths, all with as many folders: ``train/p1/study1/view1.jpg``.
+            names: The last parts of the paths, all with the same number of folders, such as
+                ``train/p1/study1/view1.jpg``.
 
         Returns:
-            For each name the paths of all files that have it, relative to the root; which of several is meant
-            :func:`monai_sf.datasets.same_names.choose_files` decides.
+            For each name the paths of all files that have it, relative to the root;
+            :func:`monai_sf.datasets.same_names.choose_files` chooses among several.
         """
         parts = names[0].count("/") + 1 if len(names) else 1
         found: dict[str, tuple[str, ...]] = {}
@@ -132,17 +133,17 @@ def _begins_as_dicom(path: Path) -> bool:
 
 
 def check_folder(root: str | os.PathLike[str]) -> Path:
-    """Raise where a dataset's folder is not there: one that is misspelt is never made.
+    """Raise if a dataset's folder does not exist: a misspelt one is never created.
 
     Raises:
-        FileNotFoundError: If the folder is not there.
+        FileNotFoundError: If the folder does not exist.
         NotADirectoryError: If it is a file.
     """
     root = Path(root)
     if not root.exists():
         raise FileNotFoundError(
-            f"dataset_dir {root} is not there: give the folder with the downloaded files, or make the one "
-            "that images are to be rendered into"
+            f"dataset_dir {root} is not there: give the folder with the downloaded files, or create the one "
+            "to render images into"
         )
     if not root.is_dir():
         raise NotADirectoryError(f"dataset_dir {root} is not a folder: unpack it, or give its parent folder")
@@ -150,19 +151,19 @@ def check_folder(root: str | os.PathLike[str]) -> Path:
 
 
 def read_tree(root: str | Path) -> Tree:
-    """Walk over a folder once.
+    """Walk a folder once.
 
-    Hidden files, and the ``__MACOSX`` folders of unpacked archives, are left out, and what is no file: pipes,
-    sockets, devices. Links are followed, out of the folder too, but each folder is walked once, and none that
-    a link lies in: neither loops nor two links to one folder give a file twice.
+    Hidden files, the ``__MACOSX`` folders of unpacked archives, and pipes, sockets and devices are left out.
+    Links are followed, even out of the folder, but each folder is walked once, and none that contains a link
+    to it: neither loops nor two links to one folder list a file twice.
 
     Raises:
-        FileNotFoundError: If the folder is not there.
+        FileNotFoundError: If the folder does not exist.
         NotADirectoryError: If it is a file.
     """
     root = check_folder(root)
     files, links, left_out, unreadable = _walk(root)
-    # paths of images go into the case table, those of CT do not
+    # paths of images are written to the case table, those of CT are not
     left_out |= {path: _NOT_UTF8 for path in files if _is_image(path) and not is_utf8(path)}
     files = [path for path in files if path not in left_out]
     files.sort()
@@ -200,17 +201,17 @@ def _may_be_table(path: str) -> bool:
 
 
 def _walk(root: Path) -> tuple[list[str], dict[str, str], dict[str, str], list[str]]:
-    """Files, links that lead out, what is left out and why, folders that may not be opened."""
+    """Return files, links out of the folder, what is left out and why, and unreadable folders."""
     home = os.path.realpath(root)
     files: list[str] = []
     links: dict[str, str] = {}
     left_out: dict[str, str] = {}
     closed: list[str] = []
     walked = {home}
-    todo = [("", str(root), home)]  # path below the root, path to open, where that really is
+    todo = [("", str(root), home)]  # path below the root, path to open, its real path
     linked: list[tuple[str, str, str]] = []
     while todo or linked:
-        if not todo:  # all that is inside of a folder comes before what is linked into it
+        if not todo:  # the content of a folder comes before what is linked into it
             linked.sort(reverse=True)
             prefix, folder, goal = linked.pop()
             if goal in walked:

@@ -260,7 +260,7 @@ def test_absent_sources_are_reported_and_their_studies_raise(tmp_path: Path, cap
         (lambda t: "", r"train\.csv is empty"),
         (lambda t: t.splitlines()[0] + "\n", r"train\.csv holds no row"),
         (lambda t: t[:-5], r"train\.csv ends in the middle of a row"),
-        (lambda t: t + t.splitlines()[1] + "\n", r"1 Path stand in more than one row"),
+        (lambda t: t + t.splitlines()[1] + "\n", r"1 Path occur in more than one row"),
         (
             lambda t: t.replace("1.0,", "x,"),
             r"must be numbers: .* has 1 other values \(first: 'x'\)",
@@ -321,8 +321,7 @@ def test_the_name_of_nihs_files_tells_the_patient(tmp_path: Path) -> None:
     ]
     notes = "\n".join(cases.attrs["reading"]["notes"])
     assert (
-        "1 images are of another patient by their name than by Patient ID (first: 00000013_006.png, 7)"
-        in notes
+        "1 images have another patient in their name than in Patient ID (first: 00000013_006.png, 7)" in notes
     )
     assert "1 groups are spelled in more than one way and count as one each ('013' = '13')" in notes
     assert "2 of 6 cases have no group id" in notes

@@ -190,7 +190,7 @@ def test_two_files_of_one_slice_must_show_the_same(two: pd.DataFrame, tmp_path: 
     shutil.rmtree(tmp_path / "ct")
     series, z = two["series_instance_uid"][0], two["slice_zs"][0][1]
     other = dicom(filtered / files[1].name, series, z, 4, pixels(9))
-    with pytest.raises(DicomError, match=r"1 of 5 CT slices .*\n.* show different things: keep") as caught:
+    with pytest.raises(DicomError, match=r"1 of 5 CT slices .*\n.* but their pixels differ: keep") as caught:
         write_nodule_slices(cases, tmp_path)
     assert str(other) in str(caught.value)
     assert str(files[1]) in str(caught.value)
@@ -297,12 +297,12 @@ def test_a_missing_decoder_is_named_and_no_new_download_asked_for(two: pd.DataFr
     assert "1-005.dcm is compressed as JPEG Lossless" in said
     assert "(1.2.840.10008.1.2.4.70), which no installed package decodes: install python-gdcm>=" in said
     assert "pylibjpeg-libjpeg>=" in said
-    assert "Install what decodes 2 of them and run again. To go on" in said
-    assert "anew" not in said
+    assert "Install a decoder for 2 of them and run again. To continue" in said
+    assert "Download" not in said
     files[4].unlink()
     for image in (tmp_path / "ct").rglob("*.npy"):
         image.unlink()
-    with pytest.raises(DicomError, match=r"Install what decodes 2 of .*\. Get these series anew\. To go"):
+    with pytest.raises(DicomError, match=r"Install a decoder for 2 of .*\. Download these series again"):
         write_nodule_slices(cases, tmp_path)
 
 

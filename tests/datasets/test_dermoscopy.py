@@ -156,7 +156,7 @@ def test_an_image_of_both_archives_is_one_case_and_joins_the_groups(tmp_path: Pa
     assert group["ham10000-ISIC_1"] == group["ham10000-ISIC_2"] == group["isic_2020-ISIC_8"]
     assert group["ham10000-ISIC_3"] not in (group["ham10000-ISIC_1"], "ham10000-L2")
     reading = cases.attrs["reading"]
-    assert reading["dropped"] == {"isic_2020: the image is one of ham10000 too": 2}
+    assert reading["dropped"] == {"isic_2020: the image is also in ham10000": 2}
     assert any(
         "1 images are in ham10000 and isic_2020 with different labels" in note for note in reading["notes"]
     )
@@ -176,7 +176,7 @@ def test_one_file_under_two_names_is_one_group_and_a_placeholder_is_not(tmp_path
     assert group["ham10000-ISIC_1"] == group["isic_2020-ISIC_10"]
     assert group.nunique() == len(cases) - 1
     notes = cases.attrs["reading"]["notes"]
-    assert "2 images are 1 files under several names; the groups of each are one" in notes
+    assert "2 images are 1 files under several names; the groups of each were merged" in notes
     assert any(note.startswith("10 images have the content of more than 7 others") for note in notes)
 
 
@@ -230,7 +230,7 @@ def test_two_tables_of_ph2_must_hold_the_same(tmp_path: Path) -> None:
 
 def test_ph2_rows_that_are_shifted(tmp_path: Path) -> None:
     ph2(tmp_path, [["IMD001", None, "X", None, None, "X"], ["IMD002", None, "x", None, None]])
-    with pytest.raises(TableError, match="rows have cells behind the last column"):
+    with pytest.raises(TableError, match="rows have cells beyond the last column"):
         build_cases("dermoscopy", tmp_path)
     ph2(tmp_path, [["IMD001", None, None, "X", "0"], ["IMD002", None, "x", None, None]])
     with pytest.raises(TableError, match="must be X or empty, and are not for IMD001"):
@@ -260,7 +260,7 @@ def test_ph2_faults(tmp_path: Path) -> None:
     with pytest.raises(TableError, match='no row holds "Image Name"'):
         build(tmp_path)
     (tmp_path / "ph2/PH2_dataset.xlsx").write_bytes(b"not a zip file")
-    with pytest.raises(TableError, match="is no Excel table"):
+    with pytest.raises(TableError, match="is not an Excel table"):
         build(tmp_path)
 
 
@@ -281,13 +281,13 @@ def test_unknown_diagnoses_are_named(tmp_path: Path) -> None:
 
 def test_duplicate_ids_are_named(tmp_path: Path) -> None:
     ham10000(tmp_path, [("L1", "ISIC_1", "nv"), ("L2", "ISIC_1", "mel")])
-    with pytest.raises(TableError, match=r"1 image_id stand in more than one row \(first: ISIC_1\)"):
+    with pytest.raises(TableError, match=r"1 image_id occur in more than one row \(first: ISIC_1\)"):
         build(tmp_path)
 
 
 def test_ids_that_differ_in_letter_case_only_are_one_image(tmp_path: Path) -> None:
     path = ham10000(tmp_path, [("L1", "ISIC_1", "nv"), ("L2", "isic_1", "mel")])
-    with pytest.raises(TableError, match=r"1 image_id stand in more than one row \(first: isic_1\)"):
+    with pytest.raises(TableError, match=r"1 image_id occur in more than one row \(first: isic_1\)"):
         build(tmp_path)
     path.unlink()
     ham10000(tmp_path, [("L1", "ISIC_1", "nv")])

@@ -86,7 +86,7 @@ def test_batches(tmp_path: Path) -> None:
     [
         (lambda f: f.assign(sirna_id="a"), "sirna_id must be whole numbers, 1 are not .*'a'"),
         (lambda f: f.assign(experiment=None), r"has empty cells \(rows\): experiment \(1\)"),
-        (lambda f: pd.concat([f, f]), "1 site_id stand in more than one row"),
+        (lambda f: pd.concat([f, f]), "1 site_id occur in more than one row"),
         (lambda f: f.drop(columns="well"), "lacks the columns well; it has site_id"),
     ],
 )

@@ -72,7 +72,7 @@ def test_all_offenders_are_in_one_error(folder: Path) -> None:
     assert found["colour16.png"] == "is RGB;16, and must be RGB"
     assert found["print.jpg"] == "is CMYK, and must be RGB"
     assert found["palette.png"] == "is P, and must be RGB"
-    assert found["small.png"] == "is 20 x 30, and must be 30 x 30 at least"
+    assert found["small.png"] == "is 20 x 30, and must be at least 30 x 30"
     assert "truncated" in found["cut.jpg"]
     assert "cannot be read" in found["empty.png"]
     assert found["none.png"] == "is not there"
@@ -99,7 +99,7 @@ def test_arrays(tmp_path: Path) -> None:
     assert found == {
         "float.npy": "is float64, and must be int16",
         "nan.npy": "holds NaN or infinity",
-        "volume.npy": "is of the shape (5, 64, 64), not of one channel",
+        "volume.npy": "has the shape (5, 64, 64), which is not one channel",
         "wide.npy": "is 64 x 65, and must be 64 x 64",
     }
 
@@ -124,7 +124,7 @@ def test_only_new_and_changed_files_are_decoded_again(folder: Path, tmp_path: Pa
     with pytest.raises(PreflightError, match="is not there"):
         check()
     cache.write_bytes(b"x" * 4096)
-    with pytest.raises(ValueError, match="is no memory of checked images .*: remove it"):
+    with pytest.raises(ValueError, match="is not a cache of checked images .*: remove it"):
         check()
 
 
@@ -140,7 +140,7 @@ def test_what_could_not_be_read_is_tried_again(folder: Path, monkeypatch: pytest
 
 def test_a_cache_that_cannot_be_made(folder: Path) -> None:
     for cache in (folder / "good.png/cache.sqlite", folder):
-        with pytest.raises(OSError, match=r"cannot write the memory of checked images to .*: choose another"):
+        with pytest.raises(OSError, match=r"cannot write the cache of checked images to .*: choose another"):
             check_images(table("good.png"), folder, modes=["RGB"], cache=cache)
 
 
@@ -170,9 +170,7 @@ def split_table(labels: list[int], splits: list[str]) -> pd.DataFrame:
 
 def test_labels_fit_the_network() -> None:
     check_labels(split_table([0, 1, 0, 1, 2], ["train", "train", "val", "iid", "target"]), 3)
-    with pytest.raises(
-        ValueError, match=r"2 cases have labels outside of 0\.\.1: labels \[2, 7\], cases \['c1"
-    ):
+    with pytest.raises(ValueError, match=r"2 cases have labels outside 0\.\.1: labels \[2, 7\], cases \['c1"):
         check_labels(split_table([0, 2, 7], ["train", "train", "iid"]), 2)
 
 

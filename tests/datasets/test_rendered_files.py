@@ -150,7 +150,7 @@ def test_files_that_were_not_rendered_are_left_as_they_are(few: pd.DataFrame, tm
     own = tmp_path / few["image"].iloc[3]
     own.parent.mkdir(parents=True)
     own.write_bytes(b"somebody's")
-    with pytest.raises(FileExistsError, match=r"1 images lie below .* without the rendered/about\.json"):
+    with pytest.raises(FileExistsError, match=r"1 images are below .* without the rendered/about\.json"):
         write_rendered_slices(few, tmp_path)
     assert own.read_bytes() == b"somebody's"
     assert files(tmp_path) == [few["image"].iloc[3]]

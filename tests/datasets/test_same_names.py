@@ -60,7 +60,9 @@ def test_what_cannot_be_told_is_refused_unless_the_content_is_the_same(
 ) -> None:
     for contents in ((b"abc", b"abcd"), (b"abc", b"abd")):
         fill(tmp_path, dict(zip(files, contents, strict=True)))
-        with pytest.raises(AmbiguousImagesError, match="(?s)1 images .*1 like .* and .*Move those") as caught:
+        with pytest.raises(
+            AmbiguousImagesError, match="(?s)1 images .*1 like .* and .*Move the wrong"
+        ) as caught:
             choose_files(tmp_path, {published: files}, folder)
         assert {*caught.value.images[0]} == {*files}
         assert all(name in str(caught.value) for name in files)
@@ -88,7 +90,7 @@ def test_of_very_much_a_share_is_compared_and_that_is_said(
     fill(tmp_path, {f"{folder}/{name}": b"ten bytes." for folder in "ab" for name in names})
     candidates = {name: (f"a/{name}", f"b/{name}") for name in names}
     note = choose_files(tmp_path, candidates, "").notes[0]
-    assert "(their sizes; of 5 all that is in them was compared)" in note
+    assert "(by size; by full content for 5)" in note
     fill(tmp_path, {f"b/{name}": b"10 bytes.." for name in names})
     with pytest.raises(AmbiguousImagesError, match="5 images"):
         choose_files(tmp_path, candidates, "")

@@ -172,8 +172,8 @@ def test_own_study() -> None:
         ),
         (lambda c: c.assign(label=c["label"] + 0.5), "label must be an integer from 0"),
         (lambda c: c.assign(label=c["label"].map({0: "a", 1: "b"})), "label must be an integer from 0"),
-        (lambda c: c.assign(label_name="one"), r"label_name one stands beside more than one label: \[0, 1\]"),
-        (lambda c: c.assign(label=0), r"label 0 stands beside more than one label_name"),
+        (lambda c: c.assign(label_name="one"), r"label_name one has more than one label: \[0, 1\]"),
+        (lambda c: c.assign(label=0), r"label 0 has more than one label_name"),
         (
             lambda c: c.assign(label=0, label_name="a"),
             "split 'train' needs .* two classes, it has only class 0",
@@ -281,7 +281,7 @@ def test_bad_arguments() -> None:
             split_cases(plain(), "iid", seed)  # type: ignore[arg-type]
     wrong = Study("wrong", "acquisition", "", lambda cases: np.zeros(3, bool))
     with pytest.raises(
-        ValueError, match=r"study 'wrong': target must give one bool .* 80 cases, got shape \(3,\)"
+        ValueError, match=r"study 'wrong': target must return one bool per case, 80 in all, got shape \(3,\)"
     ):
         split_cases(plain(), wrong, 0)
     labels = Study("labels", "acquisition", "", lambda cases: cases["label"].to_numpy())

@@ -33,7 +33,7 @@ def test_the_right_cells_whatever_ends_the_lines(end: str) -> None:
 def test_a_cell_too_few_or_too_many_is_refused_with_all_lines(row: str, count: int) -> None:
     with pytest.raises(TableError) as caught:
         cells(*GOOD, row, "d,1,0,z", row)
-    assert f"2 rows do not fit to it: line 5 ({count} cells), line 7 ({count} cells)" in str(caught.value)
+    assert f"2 rows do not fit it: line 5 ({count} cells), line 7 ({count} cells)" in str(caught.value)
 
 
 def test_a_delimiter_too_many_behind_all_rows_is_no_column() -> None:
@@ -44,7 +44,7 @@ def test_a_delimiter_too_many_behind_all_rows_is_no_column() -> None:
     assert cells(header + ",", *(row + "," for row in rows)) == expected
     with pytest.raises(TableError, match=r"2 rows do not fit .*line 2 \(5 cells\), line 4"):
         cells(header, rows[0] + ",", rows[1], rows[2] + ",")
-    with pytest.raises(TableError, match=r"text below those without a name: line 3 \(5 cells\)"):
+    with pytest.raises(TableError, match=r"text below cells without a name: line 3 \(5 cells\)"):
         cells(header + ",", rows[0] + ",", "b,0,0,1,x", rows[2] + ",")
 
 
@@ -125,7 +125,7 @@ def test_small_files_that_hold_huge_tables(tmp_path: Path, monkeypatch: pytest.M
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("t.csv", "x" * (1 << 24))
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"x" * (1 << 24)))
-    with pytest.raises(TableError, match=r"first line of t\.csv\.gz .* is no table.*first line of a\.zip"):
+    with pytest.raises(TableError, match=r"first line of t\.csv\.gz .* is not a table.*first line of a\.zip"):
         find_table(read_tree(tmp_path), r"t\.csv", ["x"])
     monkeypatch.setattr(tables_module, "LARGEST_TABLE", 1000)
     write(tmp_path, "big.csv", "x,y", *["1,2"] * 1000)

@@ -205,7 +205,7 @@ def test_the_next_stage_starts_from_the_network_that_the_stage_before_wrote(tmp_
 
 def test_a_network_from_elsewhere_is_not_trained_over(unbroken, tmp_path):
     (tmp_path / "best.pt").write_bytes((unbroken / "best.pt").read_bytes())
-    with pytest.raises(ValueError, match=r"best\.pt is there, .* would be overwritten"):
+    with pytest.raises(ValueError, match=r"best\.pt exists, .* would be overwritten"):
         make_trainer(tmp_path, epochs=1).run()
     assert (tmp_path / "best.pt").read_bytes() == (unbroken / "best.pt").read_bytes()
 
