@@ -19,8 +19,8 @@ _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX_2 = 0x94D049BB133111EB - (1 << 64)
 
 
-def case_seed(case_id: str, seed: int = 0) -> int:
-    """Return a 63-bit seed of a case, the same on every machine."""
+def dropout_stream(case_id: str, seed: int = 0) -> int:
+    """Return the 63-bit number of a case's own dropout stream, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{case_id}".encode(), digest_size=8).digest(), "big") >> 1
 
 
@@ -138,7 +138,7 @@ class MCDropoutInferer(Inferer):
         names = case_ids if case_ids is not None else [_content_name(image) for image in inputs]
         if len(names) != len(inputs):
             raise ValueError(f"case_ids has {len(names)} names for {len(inputs)} images")
-        seeds = torch.tensor([case_seed(name, self.seed) for name in names], device=inputs.device)
+        seeds = torch.tensor([dropout_stream(name, self.seed) for name in names], device=inputs.device)
         log_sum = torch.full(logits.shape, -torch.inf, dtype=torch.float64, device=inputs.device)
         entropy_sum = torch.zeros(len(inputs), dtype=torch.float64, device=inputs.device)
         streams = [seeds]

@@ -30,7 +30,7 @@ ROAD = {
     "data": "files networks transforms vocabulary",
     "handlers": "networks results",
     "engines": "data datasets files handlers inferers networks results scores transforms vocabulary",
-    "tables": "datasets files metrics results scores vocabulary",
+    "tables": "files metrics results scores vocabulary",
     "report": "files metrics results scores tables vocabulary",
     "bundle": "data datasets engines files networks results scores vocabulary",
     "benchmark": "bundle data datasets engines files networks report results tables vocabulary",

@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import DenseNet, EfficientNetBN, resnet18
 from toy import tiny_network
 
-from monai_sf.inferers import MCDropoutInferer, _keep_mask, case_seed
+from monai_sf.inferers import MCDropoutInferer, _keep_mask, dropout_stream
 from monai_sf.networks import ConfidenceClassifier
 from monai_sf.networks.backbones import BACKBONES, backbone
 from monai_sf.networks.heads import ConfidNetHead, DeVriesHead, ReservationHead
@@ -219,9 +219,9 @@ def test_network_stays_as_it_was(network):
     assert not network.training
 
 
-def test_case_seed_is_fixed_for_all_time():
-    assert case_seed("LIDC-IDRI-0001") == 4346933998169977866
-    assert case_seed("LIDC-IDRI-0001", 1) != case_seed("LIDC-IDRI-0001")
+def test_dropout_stream_is_fixed_for_all_time():
+    assert dropout_stream("LIDC-IDRI-0001") == 4346933998169977866
+    assert dropout_stream("LIDC-IDRI-0001", 1) != dropout_stream("LIDC-IDRI-0001")
 
 
 def test_refusals():

@@ -20,11 +20,12 @@ from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.tasks import Task
 from monai_sf.bundle.bases import PATHS, literal
 from monai_sf.data.errors import root_cause
+from monai_sf.datasets import STUDIES
 from monai_sf.files import read_json
 from monai_sf.files.locks import locked
 from monai_sf.report import build_report
 from monai_sf.results.case_table import encode_table
-from monai_sf.tables.write import write_tables
+from monai_sf.tables import RunKey, write_tables
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,9 @@ def _results(task: Task, want: Mapping[str, Any]) -> list[str]:
 
 def _table(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
     """Tables that name the runs that failed as missing."""
-    expected = [tuple(run) for run in task.expected()]
+    kinds = {(name, study.name): study.kind for name, own in STUDIES.items() for study in own}
+    runs = [RunKey(*run) for run in task.expected()]
+    expected = {run: kinds.get((run.dataset, run.study), "") for run in runs}
     paths = write_tables(_results(task, want), task.folder, expected=expected)
     print(paths["text"].read_text(encoding="utf-8"))
     return {}

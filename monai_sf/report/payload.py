@@ -25,7 +25,8 @@ from monai_sf.report.sweep import sweep
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.report.working_points import first_step
 from monai_sf.scores import CSFS, usual_csfs
-from monai_sf.tables.judge import benchmark_table, preferred_methods
+from monai_sf.tables.aggregate import table_of_cells
+from monai_sf.tables.judge import preferred_methods
 from monai_sf.vocabulary.colours import REPORT
 from monai_sf.vocabulary.titles import title
 
@@ -48,7 +49,7 @@ def document(
 ) -> dict[str, Any]:
     """What the page shows, for ``script_json``; arrays go to ``packer``, pictures to ``sheets``."""
     first = runs[0].results.run
-    table = benchmark_table([run.results for run in runs])
+    table = table_of_cells(pd.concat([run.cells for run in runs], ignore_index=True))
     budgets = water_fill([len(run.sample.position) for run in runs], max_images)
     used = [name for name in CSFS if any(name in run.csfs for run in runs)]
     return {
@@ -136,7 +137,7 @@ def _parts(run: Run) -> list[list[str | int]]:
     shown = np.zeros((2, 2), np.int64)  # [disturbed, wrong by any score's prediction]
     total = np.zeros((2, 2), np.int64)
     for i, s in enumerate(run.sets):
-        wrong = np.any([run.judged[s.name, c].detection.error > 0 for c in run.csfs], axis=0)
+        wrong = np.any([run.shown[s.name, c].detection.error > 0 for c in run.csfs], axis=0)
         disturbed = int(s.corruption is not None)
         total[disturbed] += np.bincount(wrong, minlength=2)
         mine = run.sample.position[run.sample.test_set == i]
@@ -152,7 +153,7 @@ def _parts(run: Run) -> list[list[str | int]]:
 
 def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
     found = run.sampled(name)
-    judged = [run.judged[s.name, name] for s in run.sets]
+    scores = [run.shown[s.name, name] for s in run.sets]
     return {
         "name": name,
         "thresholds": packer.add(run.thresholds[name], "float64"),
@@ -168,21 +169,21 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
             {
                 "aurc": j.aurc,
                 "aurcInterval": j.aurc_interval and list(j.aurc_interval),
-                "errors": int(j.detection.error.sum()),
+                "errors": j.errors,
                 "trusted": packer.add(j.trusted, "uint32", "counts"),
                 "silent": packer.add(j.silent, "uint32", "counts"),
                 "effective": packer.add(j.effective, "float32", "counts"),
                 "coverage": packer.add(j.coverage, "float32"),
                 "risk": packer.add(j.risk, "float32"),
             }
-            for j in judged
+            for j in scores
         ],
     }
 
 
 def _missed(run: Run, packer: Packer) -> dict[str, Any]:
     """Failures that one score lets pass and another catches; all cases of all test sets are counted."""
-    found = [[run.judged[s.name, c].detection for s in run.sets] for c in run.csfs]
+    found = [[run.shown[s.name, c].detection for s in run.sets] for c in run.csfs]
     wrong = np.stack([np.concatenate([d.error for d in sets]) > 0 for sets in found], axis=1)
     steps = np.stack(
         [

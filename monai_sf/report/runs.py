@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from monai_sf.metrics import aurc, bootstrap_ci, risk_coverage_curve
+from monai_sf.metrics import aurc, bootstrap_ci
 from monai_sf.report import working_points
 from monai_sf.report.embedding import MIN_CASES, embed
 from monai_sf.report.notes import Note
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
 from monai_sf.report.words import KINDS
 from monai_sf.results import Results, ResultsError, TestSet
-from monai_sf.tables.judge import Detection, available_csfs, failure_detection
-from monai_sf.vocabulary.ids import Groups, group_cases
+from monai_sf.tables.cases import CasesOfRun
+from monai_sf.tables.cells import Judged, judge_run
+from monai_sf.tables.judge import Detection, available_csfs
+from monai_sf.vocabulary.ids import Groups
 from monai_sf.vocabulary.shifts import SHIFT_OF
 
 #: Points of a drawn risk-coverage curve; more cannot be told apart on a screen.
@@ -29,8 +33,8 @@ Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One CSF on one test set of n cases, all of them, not the sample.
+class ShownScore:
+    """What the page says of one CSF on one test set of n cases, all of them, not the sample.
 
     Attributes:
         detection: confidence, prediction and error of every case.
@@ -38,6 +42,7 @@ class Judged:
         silent: (100,) how many of these are wrong.
         effective: (101,) how many independent cases the trusted ones are worth; the last entry is for all
             cases, trusted or not.
+        errors: number of cases that are wrong.
         aurc: area under the risk-coverage curve, in [0, 1].
         aurc_interval: its 95 % interval by bootstrap over groups; None for corrupted sets, and where a single
             group leaves none.
@@ -49,6 +54,7 @@ class Judged:
     trusted: NDArray[np.int64]
     silent: NDArray[np.int64]
     effective: Float
+    errors: int
     aurc: float
     aurc_interval: tuple[float, float] | None
     coverage: Float
@@ -64,7 +70,8 @@ class Run:
         sets: its test sets that hold at least one case: iid, which is the reference, targets, corruptions.
         csfs: names of the CSFs it can be judged by.
         thresholds: CSF name to (100,) thresholds, see ``working_points``.
-        judged: (test set name, CSF name) to what came out.
+        cells: what Table 1 is made of, see :class:`monai_sf.tables.Collection`.
+        shown: (test set name, CSF name) to what came out.
         effective: (kind of test set, CSF name) to (101,) independent cases that all trusted cases of this
             kind, and at last all of its cases, are worth, see ``working_points.effective_sizes``.
         sample: the cases shown one by one; ``test_set`` counts in ``sets``.
@@ -76,7 +83,8 @@ class Run:
     sets: tuple[TestSet, ...]
     csfs: tuple[str, ...]
     thresholds: Mapping[str, Float]
-    judged: Mapping[tuple[str, str], Judged]
+    cells: pd.DataFrame
+    shown: Mapping[tuple[str, str], ShownScore]
     effective: Mapping[tuple[str, str], Float]
     sample: Sample
     embedding: NDArray[np.float32] | None
@@ -84,7 +92,7 @@ class Run:
 
     def sampled(self, csf: str) -> Detection:
         """Confidence, prediction and error of the sampled cases."""
-        parts = [self.judged[s.name, csf].detection for s in self.sets]
+        parts = [self.shown[s.name, csf].detection for s in self.sets]
         chosen = [
             [values[self.sample.position[self.sample.test_set == i]] for values in part]
             for i, part in enumerate(parts)
@@ -117,33 +125,36 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
     csfs = available_csfs(results)
     if not csfs:
         raise ResultsError(f"{_name(results)}: no confidence score can be computed from its arrays")
-    detections = {(s.name, c): failure_detection(results, s.name, c) for s in sets for c in csfs}
-    levels = {c: working_points.thresholds(detections[sets[0].name, c].confidence) for c in csfs}
-    groups = group_cases(results.cases.get("group"), results.cases["case_id"])
     try:
-        groups.check()
-    except ValueError as error:
+        cases = CasesOfRun(results, {})
+    except ResultsError as error:
         raise ResultsError(f"{_name(results)}: {error}") from error
-    judged = {
-        (s, c): _judge(
-            found, levels[c], groups.at(results.test_sets[s].rows), _drawn(results.test_sets[s]), seed
-        )
-        for (s, c), found in detections.items()
-    }
+    groups = cases.groups
+    levels: dict[str, Float] = {}
+    cells: list[dict[str, Any]] = []
+    shown: dict[tuple[str, str], ShownScore] = {}
+    for judged in judge_run(results, cases, csfs, sets):
+        csf = judged.key.csf
+        if csf not in levels:  # the first test set is the reference
+            levels[csf] = working_points.thresholds(judged.detection.confidence)
+        own = judged.cells(str(results.run["data_kind"]))
+        cells += own
+        shown[judged.test_set.name, csf] = _shown(judged, own, levels[csf], groups, seed)
     effective = {
-        (kind, c): _pooled([s for s in sets if s.kind == kind], c, detections, levels[c], groups)
-        for kind in {s.kind for s in sets}
+        (kind, c): _pooled([s for s in sets if s.kind == kind], c, shown, levels[c], groups)
+        for kind in dict.fromkeys(s.kind for s in sets)  # not a set: its order differs between processes
         for c in csfs
     }
-    sample = sample_cases([_outcome(results, s, csfs, judged) for s in sets], max_points, seed)
-    numbers = [*_missing(results, sets, judged), *_told(sets, groups)]
+    sample = sample_cases([_outcome(results, s, csfs, shown) for s in sets], max_points, seed)
+    numbers = [*_missing(results, sets, shown), *_told(sets, groups)]
     embedding, problems = _embedding(sets, sample, seed, cache)
     notes = (
         *(Note("numbers", text) for text in numbers),
         *(Note("pictures", text) for text in _without_images(sets)),
         *(Note("map", text) for text in problems),
     )
-    return Run(results, sets, csfs, levels, judged, effective, sample, embedding, notes)
+    table = pd.DataFrame(cells)
+    return Run(results, sets, csfs, levels, table, shown, effective, sample, embedding, notes)
 
 
 def _name(results: Results) -> str:
@@ -165,11 +176,11 @@ def _told(sets: Sequence[TestSet], groups: Groups) -> list[str]:
 def _pooled(
     sets: Sequence[TestSet],
     csf: str,
-    detections: Mapping[tuple[str, str], Detection],
+    shown: Mapping[tuple[str, str], ShownScore],
     levels: Float,
     groups: Groups,
 ) -> Float:
-    found = [detections[s.name, csf] for s in sets]
+    found = [shown[s.name, csf].detection for s in sets]
     return working_points.effective_sizes(
         np.concatenate([f.confidence for f in found]),
         np.concatenate([f.error for f in found]),
@@ -185,32 +196,41 @@ def _drawn(test_set: TestSet) -> int:
     return min(max(RESAMPLED_CASES // len(test_set), MIN_RESAMPLES), RESAMPLES)
 
 
-def _judge(found: Detection, levels: Float, groups: Groups, resamples: int, seed: int) -> Judged:
-    trusted, silent = working_points.counts(found.confidence, found.error, levels)
-    effective = working_points.effective_sizes(
-        found.confidence, found.error, np.append(levels, -np.inf), groups.of_case
-    )
-    curve = risk_coverage_curve(found.confidence, found.error)
-    coverage, risk = curve.coverages, curve.selective_risks
+def _shown(
+    judged: Judged, cells: Sequence[Mapping[str, Any]], levels: Float, groups: Groups, seed: int
+) -> ShownScore:
+    confidence, _, error = judged.detection
+    trusted, silent = working_points.counts(confidence, error, levels)
+    groups = groups.at(judged.test_set.rows)
+    effective = working_points.effective_sizes(confidence, error, np.append(levels, -np.inf), groups.of_case)
+    coverage, risk = judged.curve
     # evenly spaced in coverage, first and last included
     wanted = np.searchsorted(coverage, np.linspace(coverage[0], coverage[-1], CURVE_POINTS))
     drawn = np.unique(np.minimum(wanted, len(coverage) - 1))
-    area = aurc(found.confidence, found.error)
-    interval = None
+    cell = next(cell for cell in cells if cell["metric"] == "aurc")
+    resamples, interval = _drawn(judged.test_set), None
     if resamples and len(groups) > 1:
-        interval = bootstrap_ci(
-            aurc, found.confidence, found.error, n_resamples=resamples, groups=groups, seed=seed
-        )
-    return Judged(found, trusted, silent, effective, area, interval, coverage[drawn], risk[drawn])
+        interval = bootstrap_ci(aurc, confidence, error, n_resamples=resamples, groups=groups, seed=seed)
+    return ShownScore(
+        judged.detection,
+        trusted,
+        silent,
+        effective,
+        cell["errors"],
+        cell["value"],
+        interval,
+        coverage[drawn],
+        risk[drawn],
+    )
 
 
 def _outcome(
     results: Results,
     test_set: TestSet,
     csfs: tuple[str, ...],
-    judged: Mapping[tuple[str, str], Judged],
+    shown: Mapping[tuple[str, str], ShownScore],
 ) -> Outcome:
-    found = [judged[test_set.name, c].detection for c in csfs]
+    found = [shown[test_set.name, c].detection for c in csfs]
     return Outcome(
         results.labels_of(test_set.name),
         np.stack([d.error > 0 for d in found], axis=1),
@@ -220,7 +240,7 @@ def _outcome(
 
 
 def _missing(
-    results: Results, sets: tuple[TestSet, ...], judged: Mapping[tuple[str, str], Judged]
+    results: Results, sets: tuple[TestSet, ...], shown: Mapping[tuple[str, str], ShownScore]
 ) -> list[str]:
     notes = []
     empty = [s.name for s in results.test_sets.values() if not len(s)]
@@ -238,7 +258,7 @@ def _missing(
     if len(np.unique(labels)) == 1:
         only = results.run["class_names"][int(labels[0])]
         notes.append(f"All cases are of one class ({only}): mistakes in the other direction cannot show.")
-    if not any(j.detection.error.any() for j in judged.values()):
+    if not any(score.errors for score in shown.values()):
         notes.append("The classifier made no mistake on any case, so there is no failure to show.")
     return notes
 

@@ -10,12 +10,12 @@ import numpy as np
 from scipy import stats
 
 from monai_sf.report import words
-from monai_sf.report.runs import Judged, Run
+from monai_sf.report.runs import Run, ShownScore
 from monai_sf.scores import CSFS
 from monai_sf.tables.judge import preferred_methods
 
 
-def merged(judged: Sequence[Judged]) -> tuple[float, tuple[float, float] | None]:
+def merged(scores: Sequence[ShownScore]) -> tuple[float, tuple[float, float] | None]:
     """Mean AURC of several trainings, and its 95 % interval.
 
     Two things may come out otherwise: other cases and another training. The trainings are tested on the same
@@ -24,15 +24,15 @@ def merged(judged: Sequence[Judged]) -> tuple[float, tuple[float, float] | None]
     interval of the mean over runs. The halves of the interval are the roots of the sums of squares.
 
     Args:
-        judged: one entry a run, at least one.
+        scores: one entry per run, at least one.
 
     Returns:
         The mean, and (low, high) in [0, 1]; None where a run has no interval, since its cases are of a single
         group: what other cases would say is not known then.
     """
-    areas = np.array([j.aurc for j in judged])
+    areas = np.array([j.aurc for j in scores])
     mean = float(areas.mean())
-    intervals = [(j.aurc, j.aurc_interval) for j in judged if j.aurc_interval]
+    intervals = [(j.aurc, j.aurc_interval) for j in scores if j.aurc_interval]
     if len(intervals) < len(areas):
         return mean, None
     training = 0.0
@@ -89,12 +89,12 @@ def study_table(runs: Sequence[Run]) -> dict[str, Any]:
 def _cell(
     runs: Sequence[Run], test_set: str, csf: str, methods: Mapping[str, str]
 ) -> list[float | None] | None:
-    judged = [
-        run.judged[test_set, csf]
+    scores = [
+        run.shown[test_set, csf]
         for run in runs
         if csf in run.csfs and str(run.results.run["method"]) == methods[csf]
     ]
-    if not judged:
+    if not scores:
         return None
-    mean, interval = merged(judged)
+    mean, interval = merged(scores)
     return [mean, *(interval or (None, None))]

@@ -38,10 +38,10 @@ def chosen_cases(run: Run, seed: int) -> NDArray[np.int64]:
     for test_set in corrupted:
         common = np.intersect1d(common, test_set.rows)
     csf = run.csfs[0]
-    clean = run.judged[run.sets[0].name, csf].detection.error[_positions(run.sets[0].rows, common)]
+    clean = run.shown[run.sets[0].name, csf].detection.error[_positions(run.sets[0].rows, common)]
     worst = np.full(len(common), -np.inf)
     for test_set in corrupted:
-        found = run.judged[test_set.name, csf].detection
+        found = run.shown[test_set.name, csf].detection
         where = _positions(test_set.rows, common)
         wrong = (found.error[where] > 0) & (clean == 0)
         worst[wrong] = np.maximum(worst[wrong], found.confidence[where][wrong])
@@ -85,8 +85,8 @@ def sweep(
 
 
 def _csf(run: Run, name: str, where: dict[int, NDArray[np.int64]], packer: Packer) -> dict[str, Any]:
-    reference = np.sort(run.judged[run.sets[0].name, name].detection.confidence)
-    found = {i: run.judged[run.sets[i].name, name].detection for i in where}
+    reference = np.sort(run.shown[run.sets[0].name, name].detection.confidence)
+    found = {i: run.shown[run.sets[i].name, name].detection for i in where}
     confidence = np.stack([found[i].confidence[at] for i, at in where.items()], axis=1)
     prediction = np.stack([found[i].prediction[at] for i, at in where.items()], axis=1)
     rank = np.searchsorted(reference, confidence, side="right") / len(reference)

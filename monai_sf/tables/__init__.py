@@ -1,19 +1,17 @@
 """From results to Table 1: judged scores, averages, significance, figures and files."""
 
-from monai_sf.tables.aggregate import Table, table_of
+from monai_sf.tables.aggregate import Table, benchmark_table, failure_metrics, table_of
 from monai_sf.tables.cells import Collection, RunKey, collect
 from monai_sf.tables.judge import (
     Detection,
     available_csfs,
-    benchmark_table,
     failure_detection,
-    failure_metrics,
     preferred_methods,
     thresholds,
 )
 from monai_sf.tables.paper import compare_with_paper, paper_table
 from monai_sf.tables.significance import significance
-from monai_sf.tables.write import write_table, write_tables
+from monai_sf.tables.write import write_tables
 
 __all__ = [
     "Collection",
@@ -31,6 +29,5 @@ __all__ = [
     "significance",
     "table_of",
     "thresholds",
-    "write_table",
     "write_tables",
 ]

@@ -14,26 +14,9 @@ from pathlib import Path
 
 from monai_sf.results import ResultsError
 from monai_sf.scores import CSFS
-from monai_sf.tables.aggregate import Table, table_of
-from monai_sf.tables.cells import RESAMPLES, Collection, RunKey, collect
+from monai_sf.tables.cells import RESAMPLES
 from monai_sf.tables.measures import DEFAULT_RISK, measures
-from monai_sf.tables.paper import compare_with_paper, paper_table
-from monai_sf.tables.significance import significance
-from monai_sf.tables.write import write_table, write_tables
-
-__all__ = [
-    "Collection",
-    "RunKey",
-    "Table",
-    "collect",
-    "compare_with_paper",
-    "main",
-    "paper_table",
-    "significance",
-    "table_of",
-    "write_table",
-    "write_tables",
-]
+from monai_sf.tables.write import write_tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

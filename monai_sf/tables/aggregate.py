@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monai_sf.datasets import STUDIES
+from monai_sf.results import Results, ResultsError
 from monai_sf.scores import CSFS
-from monai_sf.tables.cells import Collection, RunKey, records
-from monai_sf.tables.judge import preferred_method
-from monai_sf.tables.measures import Measure
+from monai_sf.tables.cases import CasesOfRun
+from monai_sf.tables.cells import Collection, RunKey, judge_run, records
+from monai_sf.tables.judge import available_csfs, preferred_method
+from monai_sf.tables.measures import Measure, measure
 from monai_sf.tables.missing import Gap, describe
 from monai_sf.tables.redaction import folder_label, reason_in
 from monai_sf.vocabulary.shifts import SHIFT_OF, SHIFTS, TARGET_KINDS
@@ -110,6 +111,7 @@ def select(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     Raises:
         ValueError: the cells hold no such metric.
+        ResultsError: a run is among them twice.
     """
     found = cells[cells["metric"] == metric].copy()
     if found.empty:
@@ -119,14 +121,11 @@ def select(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
     elsewhere = found["dataset"].isin(with_iid) & (found["study"] != "iid")
     found = found[~elsewhere | found["kind"].isin(TARGET_KINDS)].copy()
     found["group"] = [SHIFT_OF[kind].column for kind in found["kind"]]
-    targets = found[found["kind"].isin(TARGET_KINDS)]
-    several = targets.groupby(["dataset", "study"])["test_set"].nunique()
+    clean = found[found["corruption"] == ""]
+    several = clean.groupby(["dataset", "study", clean["group"] == "iid"])["test_set"].nunique()
     many = {key for key, count in several.items() if count > 1}
     found["shift"] = [_shift(row, many) for row in records(found)]
-    found["unit"] = [
-        (row.study, f"{row.corruption} {row.severity}" if row.corruption else row.shift)
-        for row in records(found)
-    ]
+    found["unit"] = [_unit(row, many) for row in records(found)]
     chosen = {
         key: preferred_method(set(methods)) for key, methods in found.groupby(["dataset", "csf"])["method"]
     }
@@ -134,6 +133,10 @@ def select(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
         csf if method == chosen[dataset, csf] else f"{csf} ({method})"
         for dataset, csf, method in zip(found["dataset"], found["csf"], found["method"], strict=True)
     ]
+    if len(twice := found[found.duplicated(["dataset", "unit", "row", "seed"])]):
+        at = next(records(twice))
+        run = RunKey(at.dataset, at.study, at.method, at.seed)
+        raise ResultsError(f"the run {run} occurs twice, with the test set {at.test_set}: leave one out")
     return found
 
 
@@ -142,8 +145,15 @@ def _shift(cell: Any, many: set[Hashable]) -> str:
         return "iid"
     if cell.corruption:
         return str(cell.corruption)
-    several = (cell.dataset, cell.study) in many
+    several = (cell.dataset, cell.study, False) in many
     return f"{cell.study}: {cell.test_set}" if several else str(cell.study)
+
+
+def _unit(cell: Any, many: set[Hashable]) -> tuple[str, str]:
+    if cell.corruption:
+        return cell.study, f"{cell.corruption} {cell.severity}"
+    several = cell.group == "iid" and (cell.dataset, cell.study, True) in many
+    return cell.study, str(cell.test_set if several else cell.shift)
 
 
 def row_order(selected: pd.DataFrame) -> list[str]:
@@ -167,17 +177,20 @@ def column_order(selected: pd.DataFrame, per_shift: bool) -> list[Column]:
     return sorted(pairs, key=lambda c: (c[0], order.index(c[1]), *c[2:]))
 
 
-def table_of(collection: Collection, *, per_shift: bool = False, expected: Iterable[RunKey] = ()) -> Table:
+def table_of(
+    collection: Collection, *, per_shift: bool = False, expected: Mapping[RunKey, str] | None = None
+) -> Table:
     """The table of a collection, for the metric it was collected for.
 
     Args:
         collection: see :func:`~.collection.collect`.
         per_shift: one column each corruption kind (over severities) and each study, since averages hide
             opposite effects; else one a dataset and kind of shift.
-        expected: runs that should be there; those that are not are named, and their seeds looked for.
+        expected: runs that should be there, and the kind of their study; those that are not there are named,
+            and their seeds looked for.
     """
     cells = select(collection.cells, collection.measure.name)
-    missing = sorted(set(expected) - set(collection.runs))
+    missing = {key: kind for key, kind in sorted((expected or {}).items()) if key not in collection.runs}
     seeds = sorted({key.seed for key in [*collection.runs, *missing]})
     rows, columns = row_order(cells), column_order(cells, per_shift)
     mean = pd.DataFrame(np.nan, pd.Index(rows, name="CSF"), _multi_index(columns))
@@ -217,6 +230,56 @@ def table_of(collection: Collection, *, per_shift: bool = False, expected: Itera
     return Table(collection.measure, mean, spread, cell_notes, column_notes, notes, tuple(seeds))
 
 
+def table_of_cells(cells: pd.DataFrame, metric: str = "aurc") -> pd.DataFrame:
+    """Return Table 1 of the cells of one dataset, without what is missing: see :func:`benchmark_table`."""
+    if len(datasets := sorted(cells["dataset"].unique())) != 1:
+        raise ResultsError(f"runs must be the results of one dataset, got {datasets}")
+    keys = cells[[*RunKey._fields]].drop_duplicates().itertuples(index=False, name=None)
+    table = table_of(Collection(cells, measure(metric), dict.fromkeys(map(RunKey._make, keys))))
+    own = table.mean[datasets[0]]
+    return (own.loc[own.index.isin(list(CSFS))] / 100).dropna(how="all").dropna(axis=1, how="all")
+
+
+def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFrame:
+    """Return Table 1 of runs in memory: one row per CSF, one column per kind of shift.
+
+    The numbers are those of :func:`table_of`, of every score; a score that several ways of training have is
+    that of :func:`~.judge.preferred_method`.
+
+    Args:
+        runs: results of one dataset, any studies, methods and seeds.
+        metric: one of :func:`~.measures.measures`.
+
+    Returns:
+        DataFrame with index ``CSF`` in the order of ``CSFS``, columns those of ``iid``, ``cor``, ``acq`` and
+        ``man`` that occur, values of the metric in [0, 1], NaN where a CSF was not run.
+
+    Raises:
+        ResultsError: no runs, runs of more than one dataset, or the same run twice.
+        ValueError: unknown metric.
+    """
+    rows = [
+        row
+        for results in runs
+        for judged in judge_run(
+            results, CasesOfRun(results, {}), available_csfs(results), results.test_sets.values()
+        )
+        for row in judged.cells(str(results.run["data_kind"]))
+    ]
+    if not rows:
+        raise ResultsError(f"runs must hold a score to be judged, got {len(runs)} runs without any")
+    return table_of_cells(pd.DataFrame(rows), metric)
+
+
+def failure_metrics(results: Results) -> dict[str, float]:
+    """Return what is logged of one run: its AURC, as ``AURC/<group of test sets>/<score>``, in [0, 1]."""
+    return {
+        f"AURC/{group}/{csf}": value
+        for group, column in benchmark_table([results]).items()
+        for csf, value in column.dropna().to_dict().items()
+    }
+
+
 def average(values: NDArray[np.float64]) -> tuple[float, float]:
     """Mean and spread of one cell from its (units, seeds) values, NaN where there is none.
 
@@ -250,14 +313,13 @@ def _expected_units(cells: pd.DataFrame) -> list[tuple[str, str]]:
     return sorted(units)
 
 
-def _absent_studies(cells: pd.DataFrame, missing: Sequence[RunKey]) -> dict[Column, str]:
+def _absent_studies(cells: pd.DataFrame, missing: Mapping[RunKey, str]) -> dict[Column, str]:
     """Columns of averages to what they lack: studies that were expected, and of which there is no run."""
     there = set(zip(cells["dataset"], cells["study"], strict=True))
-    kinds = {(name, study.name): study.kind for name, own in STUDIES.items() for study in own}
-    absent: dict[Column, list[str]] = {}
-    for key in dict.fromkeys(run[:2] for run in missing):
-        if key not in there and key in kinds:
-            absent.setdefault((key[0], SHIFT_OF[kinds[key]].column), []).append(key[1])
+    absent: dict[Column, dict[str, None]] = {}
+    for run, kind in missing.items():
+        if (run.dataset, run.study) not in there and kind in SHIFT_OF:
+            absent.setdefault((run.dataset, SHIFT_OF[kind].column), {})[run.study] = None
     return {column: f"{', '.join(studies)} missing" for column, studies in absent.items()}
 
 
@@ -290,7 +352,7 @@ def _dataset_notes(cells: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _run_notes(missing: Sequence[RunKey], collection: Collection) -> list[str]:
+def _run_notes(missing: Iterable[RunKey], collection: Collection) -> list[str]:
     notes = [f"missing run: {key}" for key in missing]
     notes += collection.notes
     roots = collection.roots

@@ -47,6 +47,7 @@ class CasesOfRun:
         known: groups of the test sets of other runs, for a run without any.
 
     Attributes:
+        groups: of all cases of the run.
         notes: what is to be said about the groups; no id.
 
     Raises:
@@ -57,7 +58,7 @@ class CasesOfRun:
         self._results, self._known = results, known
         ids, groups = results.cases["case_id"], results.cases.get("group")
         self._keys = case_keys(ids)
-        found = group_cases(groups, ids)
+        self.groups = found = group_cases(groups, ids)
         try:
             found.check()
         except ValueError as error:

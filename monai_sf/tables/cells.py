@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +24,10 @@ from monai_sf.metrics.paired import group_counts, resampled_values
 from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.results.format import SET_ASIDE, VALIDATION
 from monai_sf.scores import CSFS, usual_csfs
-from monai_sf.tables.cases import CasesOfRun, groups_of_others
-from monai_sf.tables.judge import available_csfs, failure_detection
+from monai_sf.tables.cases import CasesOfRun, CasesOfSet, groups_of_others
+from monai_sf.tables.judge import Detection, available_csfs, failure_detection
 from monai_sf.tables.measures import DEFAULT_RISK, Measure, measure, measures
+from monai_sf.vocabulary.ids import Objects
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,8 @@ def records(cells: pd.DataFrame) -> Iterator[Any]:
     yield from cells.itertuples()
 
 
-class Judged(NamedTuple):
-    """One score of one run on one test set."""
+class ScoreKey(NamedTuple):
+    """What tells one score of one run on one test set from another."""
 
     dataset: str
     study: str
@@ -63,6 +64,98 @@ class Judged(NamedTuple):
     csf: str
     method: str
     seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One score of one run on one test set: every number that is told of it, anywhere, is read from here.
+
+    Attributes:
+        key: which it is.
+        test_set: that it was judged on.
+        cases: of the test set.
+        detection: confidence, prediction and error of every case.
+        levels: cumulated counts; None without a case.
+    """
+
+    key: ScoreKey
+    test_set: TestSet
+    cases: CasesOfSet
+    detection: Detection
+    levels: Levels | None
+
+    @property
+    def curve(self) -> tuple[Float, Float]:
+        """Coverages and selective risks, from coverage 0 on, where the risk is that of the first level."""
+        assert self.levels is not None
+        kept, wrong = self.levels
+        risks = wrong / kept
+        return np.concatenate([[0.0], kept / kept[-1]]), np.concatenate([risks[:1], risks])
+
+    def cells(self, data_kind: str, risk: float = DEFAULT_RISK) -> list[dict[str, Any]]:
+        """Return one row per metric, with the columns of :attr:`Collection.cells`."""
+        wrong = int(self.detection.error.sum())
+        about = {
+            "dataset": self.key.dataset,
+            "study": self.key.study,
+            "kind": self.test_set.kind,
+            "test_set": self.key.test_set,
+            "corruption": self.test_set.corruption or "",
+            "severity": self.test_set.severity,
+            "csf": self.key.csf,
+            "method": self.key.method,
+            "seed": self.key.seed,
+        }
+        sizes = {
+            "cases": len(self.test_set),
+            "errors": wrong,
+            "fingerprint": self.cases.fingerprint,
+            "group_fingerprint": self.cases.group_fingerprint,
+            "data_kind": data_kind,
+        }
+        rows = []
+        for name, entry in measures(risk).items():
+            value = float("nan") if self.levels is None else float(entry.of_levels(self.levels))
+            why = ""
+            if np.isnan(value):
+                why = "no case" if self.levels is None else "only failures" if wrong else "no failure"
+            rows.append({**about, "metric": name, "value": value, "undefined": why, **sizes})
+        return rows
+
+
+def judge_run(
+    results: Results, cases: CasesOfRun, csfs: Sequence[str], test_sets: Iterable[TestSet]
+) -> Iterator[Judged]:
+    """Judge scores of a run, one test set after the other.
+
+    Args:
+        results: the run's results.
+        cases: of the run.
+        csfs: names of scores that the run has, see :func:`~.judge.available_csfs`.
+        test_sets: some of the run's.
+
+    Raises:
+        ResultsError: a score is not defined for some case, or two test sets are of the same corruption and
+            severity.
+    """
+    places = [(s.corruption, s.severity) for s in results.test_sets.values() if s.corruption]
+    if len(set(places)) < len(places):
+        raise ResultsError("two of its test sets are of the same corruption and severity")
+    run = run_key(results)
+    for test_set in test_sets:
+        for csf in csfs:
+            found, levels = Detection(np.zeros(0), np.zeros(0, np.int64), np.zeros(0)), None
+            if len(test_set):
+                found = failure_detection(results, test_set.name, csf)
+                levels = levels_of(found.confidence, found.error)
+            key = ScoreKey(run.dataset, run.study, test_set.name, csf, run.method, run.seed)
+            yield Judged(key, test_set, cases.of(test_set), found, levels)
+
+
+def run_key(results: Results) -> RunKey:
+    """Return what tells a run from another."""
+    run = results.run
+    return RunKey(str(run["dataset"]), str(run["study"]), str(run["method"]), run["seed"])
 
 
 @dataclass(frozen=True)
@@ -76,11 +169,11 @@ class Collection:
             (as a share, not in per cent; NaN where not defined), ``undefined`` (why), ``cases``, ``errors``
             (counts), ``fingerprint`` (equal for test sets of the same cases and labels),
             ``group_fingerprint`` (equal where they belong to the same groups too), ``data_kind``.
+        measure: the metric that was resampled, and that tables show.
+        runs: each run and its folder; None for one in memory.
         curves: selective risk at :data:`COVERAGES` (101,).
         resampled: value of ``measure`` in every resample of groups (R,); empty where that was not asked for
             or a test set has a single group.
-        measure: the metric that was resampled, and that tables show.
-        runs: each run and its folder.
         unfinished: folders of evaluations that have not finished.
         left_out: folders of results that cannot be read, and why.
         versions: of the software, as a run names them, and how many runs do.
@@ -90,10 +183,10 @@ class Collection:
     """
 
     cells: pd.DataFrame
-    curves: dict[Judged, Float]
-    resampled: dict[Judged, Float]
     measure: Measure
-    runs: dict[RunKey, Path]
+    runs: Mapping[RunKey, Path | None]
+    curves: Mapping[ScoreKey, Float] = field(default_factory=dict)
+    resampled: Mapping[ScoreKey, Float] = field(default_factory=dict)
     unfinished: tuple[Path, ...] = field(default=())
     left_out: Mapping[Path, Exception] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
@@ -192,29 +285,35 @@ def collect(
         runs[key] = folder
     runs = dict(sorted(runs.items()))
     rows: list[dict[str, Any]] = []
-    curves: dict[Judged, Float] = {}
-    resampled: dict[Judged, Float] = {}
+    curves: dict[ScoreKey, Float] = {}
+    resampled: dict[ScoreKey, Float] = {}
     versions: Counter[str] = Counter()
     notes: dict[str, None] = {}
     known = groups_of_others((key.dataset, folder) for key, folder in runs.items())
     for number, (key, folder) in enumerate(runs.items(), 1):
         logger.info("%d of %d runs: %s", number, len(runs), key)
         own: list[dict[str, Any]] = []
-        own_curves: dict[Judged, Float] = {}
-        own_resampled: dict[Judged, Float] = {}
+        own_curves: dict[ScoreKey, Float] = {}
+        own_resampled: dict[ScoreKey, Float] = {}
+        drawn: tuple[Objects, NDArray[np.uint8]] | None = None
         try:
             results = load_results(folder)
             cases = CasesOfRun(results, known.get(key.dataset, {}))
-            for at, found, levels, draws in _judge(results, cases, key, csfs, n_resamples, seed):
-                own += _rows(at, found, levels, risk, str(results.run["data_kind"]))
-                if levels is not None:
-                    own_curves[at] = np.interp(
-                        COVERAGES, *_points(levels.kept / levels.kept[-1], levels.wrong / levels.kept)
-                    )
-                if draws is not None:
-                    own_resampled[at] = resampled_values(
-                        shown.of_levels, found.confidence, found.error, *draws
-                    )
+            names = [name for name in available_csfs(results) if name in csfs]
+            for judged in judge_run(results, cases, names, results.test_sets.values()):
+                own += judged.cells(str(results.run["data_kind"]), risk)
+                if judged.levels is None:
+                    continue
+                own_curves[judged.key] = np.interp(COVERAGES, *judged.curve)
+                ids, of_case = judged.cases.ids, judged.cases.of_case
+                if not n_resamples or len(ids) < 2:
+                    continue
+                if drawn is None or not np.array_equal(drawn[0], ids):
+                    drawn = ids, group_counts(ids.tolist(), n_resamples, seed)
+                confidence, _, error = judged.detection
+                own_resampled[judged.key] = resampled_values(
+                    shown.of_levels, confidence, error, drawn[1], of_case
+                )
         except (ValueError, OSError) as error:  # ResultsError, and what a metric cannot be computed of
             left_out[folder] = error
             continue
@@ -231,10 +330,10 @@ def collect(
         raise ResultsError(f"no results can be read:\n{reasons}")
     return Collection(
         pd.DataFrame(rows),
-        curves,
-        resampled,
         shown,
         runs,
+        curves,
+        resampled,
         tuple(unfinished),
         left_out,
         versions,
@@ -242,78 +341,6 @@ def collect(
         tuple(notes),
         tuple(Path(path).resolve() for path in paths),
     )
-
-
-class _Found(NamedTuple):
-    test_set: TestSet
-    confidence: Float
-    error: Float
-    fingerprint: str
-    group_fingerprint: str
-
-
-_Draws = tuple[NDArray[np.uint8], NDArray[np.int64]]
-
-
-def _judge(
-    results: Results, cases: CasesOfRun, key: RunKey, csfs: Sequence[str], n_resamples: int, seed: int
-) -> Iterator[tuple[Judged, _Found, Levels | None, _Draws | None]]:
-    """Each test set and score of a run, with its cumulated counts and the draws of its cases' groups."""
-    names = [name for name in available_csfs(results) if name in csfs]
-    places = [(s.kind, s.corruption, s.severity) for s in results.test_sets.values() if s.corruption]
-    if len(set(places)) < len(places):
-        raise ResultsError("two of its test sets are of the same corruption and severity")
-    drawn: tuple[list[str], NDArray[np.uint8]] | None = None
-    for test_set in results.test_sets.values():
-        of_set = cases.of(test_set)
-        groups = of_set.ids.tolist()
-        if n_resamples and len(groups) > 1 and (drawn is None or drawn[0] != groups):
-            drawn = groups, group_counts(groups, n_resamples, seed)
-        draws = (drawn[1], of_set.of_case) if drawn is not None and len(groups) > 1 else None
-        prints = of_set.fingerprint, of_set.group_fingerprint
-        for name in names:
-            at = Judged(key.dataset, key.study, test_set.name, name, key.method, key.seed)
-            if not len(test_set):
-                yield at, _Found(test_set, np.zeros(0), np.zeros(0), *prints), None, None
-                continue
-            confidence, _, error = failure_detection(results, test_set.name, name)
-            found = _Found(test_set, confidence, error, *prints)
-            yield at, found, levels_of(confidence, error), draws
-
-
-def _rows(
-    at: Judged, found: _Found, levels: Levels | None, risk: float, data_kind: str
-) -> Iterator[dict[str, Any]]:
-    test_set, wrong = found.test_set, int(found.error.sum())
-    for name, entry in measures(risk).items():
-        value = float("nan") if levels is None else float(entry.of_levels(levels))
-        why = ""
-        if np.isnan(value):
-            why = "no case" if levels is None else "no failure" if wrong == 0 else "only failures"
-        yield {
-            "dataset": at.dataset,
-            "study": at.study,
-            "kind": test_set.kind,
-            "test_set": at.test_set,
-            "corruption": test_set.corruption or "",
-            "severity": test_set.severity,
-            "csf": at.csf,
-            "method": at.method,
-            "seed": at.seed,
-            "metric": name,
-            "value": value,
-            "undefined": why,
-            "cases": len(found.error),
-            "errors": wrong,
-            "fingerprint": found.fingerprint,
-            "group_fingerprint": found.group_fingerprint,
-            "data_kind": data_kind,
-        }
-
-
-def _points(coverages: Float, risks: Float) -> tuple[Float, Float]:
-    """The curve from coverage 0 on, where the risk is that of the first level."""
-    return np.concatenate([[0.0], coverages]), np.concatenate([risks[:1], risks])
 
 
 def _versions(run: Mapping[str, Any]) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from monai_sf.tables.cells import Collection, Judged, RunKey
+from monai_sf.tables.cells import Collection, RunKey, ScoreKey
 from monai_sf.tables.redaction import Names, redacted_text
 
-_Key = TypeVar("_Key", RunKey, Judged)
+_Key = TypeVar("_Key", RunKey, ScoreKey)
 _NAMED = ("dataset", "study", "test_set", "corruption", "method")
 
 
-def cleaned(collection: Collection, expected: Iterable[RunKey]) -> tuple[Collection, list[RunKey]]:
+def cleaned(collection: Collection, expected: Mapping[RunKey, str]) -> tuple[Collection, dict[RunKey, str]]:
     """Return a collection and expected runs without paths, hosts and users in their names.
 
     All that tables, notes and figures write comes from these. Names that differ stay different.
@@ -43,4 +43,4 @@ def cleaned(collection: Collection, expected: Iterable[RunKey]) -> tuple[Collect
         notes=tuple(map(note, collection.notes)),
         versions={names["versions"](text): count for text, count in collection.versions.items()},
     )
-    return clean, [renamed(key) for key in expected]
+    return clean, {renamed(key): kind for key, kind in expected.items()}

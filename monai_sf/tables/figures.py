@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from monai_sf.files import atomic_path, write_text
 from monai_sf.tables.aggregate import Column, Table, column_order, number_at, row_order, select
-from monai_sf.tables.cells import COVERAGES, Collection, Judged, records
+from monai_sf.tables.cells import COVERAGES, Collection, ScoreKey, records
 from monai_sf.vocabulary.colours import PAGE, look
 from monai_sf.vocabulary.titles import title
 
@@ -125,7 +125,7 @@ def _curves(part: pd.DataFrame, collection: Collection) -> dict[str, Float]:
     """Row to its curves (seeds, 101), each the mean over the test sets of that seed."""
     found: dict[str, dict[int, list[Float]]] = {}
     for c in records(part):
-        curve = collection.curves.get(Judged(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed))
+        curve = collection.curves.get(ScoreKey(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed))
         if curve is not None:
             found.setdefault(str(c.row), {}).setdefault(int(c.seed), []).append(curve)
     return {

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from monai_sf.metrics import aurc, coverage_at_risk
+from monai_sf.metrics import coverage_at_risk
 from monai_sf.results import Results, ResultsError
 from monai_sf.scores import CSFS, csfs_for
 from monai_sf.vocabulary.methods import METHODS
-from monai_sf.vocabulary.shifts import SHIFT_OF, SHIFTS
-
-#: ``metric(confidence, error) -> value``, both (n,) float64; see ``monai_sf.metrics``.
-Metric = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 
 class Detection(NamedTuple):
@@ -136,61 +131,3 @@ def preferred_methods(runs: Sequence[Results]) -> dict[str, str]:
         for csf in available_csfs(results):
             methods[csf].add(str(results.run["method"]))
     return {csf: preferred_method(found) for csf, found in methods.items()}
-
-
-def benchmark_table(runs: Sequence[Results], metric: Metric = aurc) -> pd.DataFrame:
-    """The benchmark of several runs of one dataset: one row a CSF, one column a group of test sets.
-
-    Seeds are averaged per test set, then test sets per group. ``iid`` and ``cor`` are those of the study
-    ``iid``, or of all runs when none is of that study; ``acq`` and ``man`` are those of all studies. A score
-    that several ways of training have is that of :func:`preferred_method`. What is missing is not marked
-    here; :mod:`monai_sf.tables` does that, and its numbers are these.
-
-    Args:
-        runs: results of one dataset, any studies, methods and seeds.
-        metric: of confidence and error.
-
-    Returns:
-        DataFrame with index ``CSF`` in the order of ``CSFS``, columns those of ``iid``, ``cor``, ``acq`` and
-        ``man`` that occur, values of the metric in [0, 1], NaN where a CSF was not run.
-
-    Raises:
-        ResultsError: no runs, or runs of more than one dataset.
-    """
-    datasets = sorted({str(r.run["dataset"]) for r in runs})
-    if len(datasets) != 1:
-        raise ResultsError(f"runs must be the results of one dataset, got {len(runs)} runs of {datasets}")
-    has_iid_study = any(r.run["study"] == "iid" for r in runs)
-    preferred = preferred_methods(runs)
-    seeds: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
-    for results in runs:
-        study = str(results.run["study"])
-        for test_set in results.test_sets.values():
-            shift = SHIFT_OF[test_set.kind]
-            if not shift.has_target and has_iid_study and study != "iid":
-                continue
-            if not len(test_set):
-                continue
-            for csf in available_csfs(results):
-                if preferred[csf] != results.run["method"]:
-                    continue
-                found = failure_detection(results, test_set.name, csf)
-                seeds[csf, shift.column, study, test_set.name].append(
-                    float(metric(found.confidence, found.error))
-                )
-    cells: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for (csf, group, _, _), values in seeds.items():
-        cells[csf, group].append(float(np.mean(values)))
-    rows = [name for name in CSFS if any(csf == name for csf, _ in cells)]
-    columns = [shift.column for shift in SHIFTS if any(group == shift.column for _, group in cells)]
-    table = [[float(np.mean(cells.get((csf, g), [np.nan]))) for g in columns] for csf in rows]
-    return pd.DataFrame(table, pd.Index(rows, name="CSF"), columns, dtype=np.float64)
-
-
-def failure_metrics(results: Results) -> dict[str, float]:
-    """Return what is logged of one run: its AURC, as ``AURC/<group of test sets>/<score>``, in [0, 1]."""
-    return {
-        f"AURC/{group}/{csf}": value
-        for group, column in benchmark_table([results]).items()
-        for csf, value in column.dropna().to_dict().items()
-    }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from monai_sf.metrics.paired import difference_of, holm
 from monai_sf.tables.aggregate import Column, column_order, row_order, select
-from monai_sf.tables.cells import Collection, Judged, records
+from monai_sf.tables.cells import Collection, ScoreKey, records
 
 LEVEL = 0.95
 #: Share of resamples without a value, such as those that drew no failure, from which on a note says so.
@@ -91,7 +91,7 @@ def _scores(cells: pd.DataFrame, collection: Collection, column: Column) -> dict
         wanted &= cells["shift"] == column[2]
     scores: dict[str, dict[_Place, _Scored]] = {}
     for c in records(cells[wanted]):
-        at = Judged(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed)
+        at = ScoreKey(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed)
         scores.setdefault(str(c.row), {})[c.unit, c.seed] = _Scored(
             c.value, collection.resampled.get(at), c.fingerprint, c.group_fingerprint
         )

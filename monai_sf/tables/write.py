@@ -6,14 +6,13 @@ import errno
 import json
 import math
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from monai_sf.files import refuse_unwritable, write_json, write_text
-from monai_sf.results import ResultsError, load_results
 from monai_sf.results.case_table import csv_text
 from monai_sf.scores import usual_csfs
 from monai_sf.tables.aggregate import Table, table_of
@@ -21,7 +20,6 @@ from monai_sf.tables.cells import RESAMPLES, RunKey, collect
 from monai_sf.tables.cleaning import cleaned
 from monai_sf.tables.format import tidy
 from monai_sf.tables.html import html_of
-from monai_sf.tables.judge import benchmark_table
 from monai_sf.tables.latex import latex_of
 from monai_sf.tables.measures import DEFAULT_RISK
 from monai_sf.tables.paper import compare_with_paper
@@ -32,43 +30,6 @@ from monai_sf.tables.text import text_of, text_of_comparison
 MANIFEST = "tables.json"
 _MANIFEST_START = '{\n  "format": "monai_sf.tables",'
 _TABLES = ("table.txt", "table.csv", "table.tex", "table.html", "per_shift.csv", "cells.csv")
-
-
-def write_table(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Print the AURC of several runs' confidence scores, in per cent, and write it as CSV.
-
-    Args:
-        runs: folders with results of one dataset, see :func:`monai_sf.results.load_results`. Those that
-            cannot be read are left out and named, unless there is no other.
-        path: the CSV file to write: one row a CSF, columns iid, cor, acq, man as far as there are such test
-            sets; an empty cell where a score was not run.
-
-    Returns:
-        The table, in per cent.
-
-    Raises:
-        FileNotFoundError: the only folder holds no finished results.
-        FileExistsError: ``path`` is there and is no such table.
-        ResultsError: no folder can be read; all reasons are named.
-        OSError: the file cannot be written.
-    """
-    refuse_unwritable(path, "CSF,")
-    loaded, problems = [], []
-    for run in runs:
-        try:
-            loaded.append(load_results(run))
-        except (ResultsError, OSError) as error:
-            if len(runs) == 1:
-                raise
-            problems.append(f"left out: {run}: {error}")
-    if not loaded:
-        raise ResultsError("no results can be read:\n" + "\n".join(problems))
-    table = 100 * benchmark_table(loaded)
-    table = table.loc[[csf for csf in usual_csfs() if csf in table.index]]
-    write_text(path, csv_text(table.round(4).rename_axis("CSF").reset_index()))
-    shown = table.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-")
-    print("\n".join([f"\nAURC in per cent, lower is better\n{shown}\n\ntable: {path}", *problems]))
-    return table
 
 
 def write_tables(
@@ -82,7 +43,7 @@ def write_tables(
     compare_paper: bool = False,
     n_resamples: int = RESAMPLES,
     seed: int = 0,
-    expected: Iterable[tuple[str, str, str, int]] = (),
+    expected: Mapping[tuple[str, str, str, int], str] | None = None,
 ) -> dict[str, Path]:
     """Write Table 1, the table per shift, the significance and the figures of a collection of runs.
 
@@ -97,7 +58,8 @@ def write_tables(
         compare_paper: whether to put the paper's numbers beside ours (``aurc`` only).
         n_resamples: of the groups, for the significance; 0 leaves it out.
         seed: of the resampling.
-        expected: (dataset, study, method, seed) of runs that should be there; those that are not are named.
+        expected: (dataset, study, method, seed) of each run that should be there to the kind of its study,
+            such as "acquisition"; those that are not there are named.
 
     Returns:
         What was written: ``text``, ``csv``, ``tex``, ``html``, ``per_shift``, ``cells`` (the long table),
@@ -124,7 +86,7 @@ def write_tables(
     refuse_unwritable(folder / MANIFEST, _MANIFEST_START)
     _check_ours(folder, _TABLES)
     collected = collect(runs, metric=metric, risk=risk, csfs=csfs, n_resamples=n_resamples, seed=seed)
-    collection, wanted = cleaned(collected, [RunKey(*key) for key in expected])
+    collection, wanted = cleaned(collected, {RunKey(*key): kind for key, kind in (expected or {}).items()})
     table = table_of(collection, expected=wanted)
     per_shift = table_of(collection, per_shift=True, expected=wanted)
     comparison = compare_with_paper(table) if compare_paper else None

@@ -10,7 +10,8 @@ from monai_sf.metrics import aurc, bootstrap_ci
 from monai_sf.report import build_report
 from monai_sf.report.__main__ import main
 from monai_sf.results import Results, ResultsError, TestSet, load_results
-from monai_sf.tables.judge import benchmark_table, failure_detection
+from monai_sf.tables.aggregate import benchmark_table
+from monai_sf.tables.judge import failure_detection
 
 
 def element(html, name):

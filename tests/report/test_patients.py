@@ -14,7 +14,7 @@ def with_groups(run, groups):
 
 
 def intervals(run):
-    return {at: judged.aurc_interval for at, judged in evaluate(run, 10, 0, None).judged.items()}
+    return {at: judged.aurc_interval for at, judged in evaluate(run, 10, 0, None).shown.items()}
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +34,17 @@ def test_the_spelling_of_a_patient_does_not_matter_and_is_told_without_an_id(run
 def test_unknown_patients_are_not_one(run):
     alone = Results(run.run, run.cases.drop(columns="group", errors="ignore"), run.test_sets)
     unknown = with_groups(run, [None, "unknown", np.nan, ""] * (len(run.cases) // 4))
-    judged, notes = evaluate(unknown, 10, 0, None).judged, evaluate(unknown, 10, 0, None).notes
+    judged, notes = evaluate(unknown, 10, 0, None).shown, evaluate(unknown, 10, 0, None).notes
     assert any("cases have no group (patient): each is one of its own." in note.text for note in notes)
-    for at, expected in evaluate(alone, 10, 0, None).judged.items():
+    for at, expected in evaluate(alone, 10, 0, None).shown.items():
         assert judged[at].aurc_interval == expected.aurc_interval
         np.testing.assert_array_equal(judged[at].effective, expected.effective)
 
 
 def test_one_patient_has_no_interval_and_the_page_says_so(run):
     found = evaluate(with_groups(run, ["p", "P "] * (len(run.cases) // 2)), 10, 0, None)
-    assert {judged.aurc_interval for judged in found.judged.values()} == {None}
-    assert not any(judged.effective.any() for judged in found.judged.values())
+    assert {judged.aurc_interval for judged in found.shown.values()} == {None}
+    assert not any(judged.effective.any() for judged in found.shown.values())
     assert not any(sizes.any() for sizes in found.effective.values())
     assert any("All cases are of one group (patient) in iid" in note.text for note in found.notes)
 

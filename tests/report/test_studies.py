@@ -6,7 +6,7 @@ from scipy import stats
 
 from monai_sf.report.runs import evaluate
 from monai_sf.report.studies import merged, study_table
-from monai_sf.tables.judge import benchmark_table
+from monai_sf.tables.aggregate import benchmark_table
 
 
 def judged(aurc, interval):

@@ -20,8 +20,8 @@ def test_followed_images_are_right_when_clean_and_confidently_wrong_when_corrupt
     rows = chosen_cases(run, seed=0)
     assert len(rows) == len(set(rows)) == sweep_module.CASES
     labels = run.results.cases["label"].to_numpy()
-    iid = run.judged["iid", run.csfs[0]].detection
-    corrupted = [run.judged[s.name, run.csfs[0]].detection for s in run.sets if s.corruption]
+    iid = run.shown["iid", run.csfs[0]].detection
+    corrupted = [run.shown[s.name, run.csfs[0]].detection for s in run.sets if s.corruption]
     worst = {
         row: max(d.confidence[row] for d in corrupted if d.error[row])
         for row in range(60)

@@ -12,9 +12,8 @@ from monai_sf.files import sha256_of
 from monai_sf.results import ResultsError
 from monai_sf.results.format import seal
 from monai_sf.scores import PAPER_CSFS
-from monai_sf.tables.aggregate import average, table_of
-from monai_sf.tables.cells import COVERAGES, Judged, RunKey, collect, find_runs
-from monai_sf.tables.judge import benchmark_table
+from monai_sf.tables.aggregate import average, benchmark_table, table_of
+from monai_sf.tables.cells import COVERAGES, RunKey, ScoreKey, collect, find_runs
 from monai_sf.tables.measures import measure
 
 
@@ -91,7 +90,7 @@ def test_a_cell_says_where_it_comes_from(runs):
 
 def test_curves_are_the_risk_at_each_coverage(runs):
     results = runs.add(n=30)
-    curve = runs.collect().curves[Judged("chest_xray", "iid", "iid", "MSR", "confidnet", 0)]
+    curve = runs.collect().curves[ScoreKey("chest_xray", "iid", "iid", "MSR", "confidnet", 0)]
     confidence, error = confidence_and_error(results, "iid", "MSR")
     assert curve[-1] == pytest.approx(error.mean())
     ranked = error[np.argsort(-confidence)]

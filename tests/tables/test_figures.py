@@ -55,7 +55,9 @@ def test_a_line_of_less_than_its_neighbours_is_marked(runs):
 
 def test_a_line_of_less_than_was_expected_is_marked(runs):
     collection = runs.matrix(("iid",), seeds=(0,)).collect(csfs=["MSR"])
-    wanted = table_of(collection, per_shift=True, expected=[RunKey("chest_xray", "iid", "confidnet", 1)])
+    wanted = table_of(
+        collection, per_shift=True, expected={RunKey("chest_xray", "iid", "confidnet", 1): "iid"}
+    )
     (legend,) = risk_coverage_figure(collection, wanted, "chest_xray").legends
     assert [t.get_text() for t in legend.get_texts()] == ["MSR *"]
 

@@ -6,7 +6,8 @@ import pytest
 
 from monai_sf.results import Results, ResultsError, TestSet
 from monai_sf.scores import CSFS
-from monai_sf.tables.judge import available_csfs, benchmark_table, failure_detection, preferred_methods
+from monai_sf.tables.aggregate import benchmark_table
+from monai_sf.tables.judge import available_csfs, failure_detection, preferred_methods
 
 _spec = importlib.util.spec_from_file_location(
     "synthetic", Path(__file__).parents[1] / "report" / "synthetic.py"
@@ -137,12 +138,30 @@ def test_a_method_of_ones_own_never_stands_for_a_known_one(own):
     assert both.loc["DeVries", "iid"] == alone.loc["DeVries", "iid"]
 
 
+def test_several_iid_test_sets_are_averaged_and_none_is_lost():
+    run = make_run(n=40)
+    iid = run.test_sets["iid"]
+    halves = {
+        name: TestSet(name, "iid", iid.rows[part], {k: v[part] for k, v in iid.arrays.items()})
+        for name, part in (("one", slice(0, 10)), ("two", slice(10, None)))
+    }
+    found = [failure_detection(Results(run.run, run.cases, halves), name, "MSR") for name in halves]
+    mean = np.mean([slow_aurc(f.confidence, f.error) for f in found])
+    table = benchmark_table([Results(run.run, run.cases, halves)])
+    assert table.loc["MSR", "iid"] == pytest.approx(mean, rel=1e-9)
+
+
+def test_the_same_run_twice_is_refused():
+    with pytest.raises(ResultsError, match=r"lung_nodule_ct/iid/confidnet/seed 0 occurs twice"):
+        benchmark_table([make_run(n=5), make_run(n=5)])
+
+
 def test_another_metric_can_be_chosen():
     run = make_run(n=40)
-    table = benchmark_table([run], metric=lambda confidence, error: float(error.mean()))
-    assert table.loc["MSR", "iid"] == failure_detection(run, "iid", "MSR").error.mean()
+    table = benchmark_table([run], metric="accuracy")
+    assert table.loc["MSR", "iid"] == 1 - failure_detection(run, "iid", "MSR").error.mean()
 
 
 def test_runs_of_two_datasets_are_refused():
-    with pytest.raises(ResultsError, match="one dataset, got 2 runs of"):
+    with pytest.raises(ResultsError, match=r"one dataset, got \['dermoscopy', 'lung_nodule_ct'\]"):
         benchmark_table([make_run(n=5), make_run(n=5, dataset="dermoscopy")])
