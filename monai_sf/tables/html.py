@@ -7,9 +7,12 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass, field
 from importlib import resources
+from itertools import groupby
+from typing import NamedTuple
 
+import jinja2
 import pandas as pd
 
 from monai_sf.tables.aggregate import Column, Table
@@ -17,13 +20,6 @@ from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, blocks, caption, l
 from monai_sf.tables.paper import CAVEAT
 from monai_sf.vocabulary.colours import STEPS, page_style, shade_rgb
 from monai_sf.vocabulary.titles import title
-
-_SIGNIFICANCE = (
-    "In each column the scores are compared on the same resampled groups (patients). Counted are the "
-    "differences that remain after Holm's correction for all comparisons of the column (adjusted p < 0.05). "
-    "They speak of other patients, not of other trainings. A hatched score is not complete: it was compared "
-    "on what both have. Intervals and p-values, per shift and test set too, are in significance.csv."
-)
 
 
 def html_of(
@@ -35,7 +31,7 @@ def html_of(
     comparison: pd.DataFrame | None,
     figures: Mapping[str, str],
 ) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         table: Table 1.
@@ -46,45 +42,33 @@ def html_of(
         figures: SVG by what it shows, in words.
     """
     shown = table.measure
-    heading = f"{shown.title[0].upper()}{shown.title[1:]} of confidence scores"
-    parts = [
-        f"<h1>{escape(heading)}</h1>",
-        *(f'<p class="banner">{escape(note)}</p>' for note in table.notes),
-        f"<p>{escape(caption(table))}</p>",
-        f'<p class="quiet">{escape(COLUMNS_MEAN)}</p>',
-        _key(),
-        _shaded(table, table.columns),
-        "<h2>Which differences are more than chance?</h2>" if significant is not None else "",
-        _significance(significant, table, reference) if significant is not None else "",
-        "<h2>Each shift by itself</h2>",
-        '<p class="quiet">Averages hide opposite effects. A corruption is the mean over its severities.</p>',
-    ]
-    for columns in blocks(per_shift.columns, 1):
-        parts.append(f"<h3>{escape(title(columns[0][0]))}</h3>")
-        parts.append(_shaded(per_shift, columns))
-    if figures:
-        parts.append("<h2>Figures</h2>")
-    parts += [_figure(name, svg) for name, svg in figures.items()]
-    if comparison is not None:
-        parts += [
-            "<h2>Beside the paper</h2>",
-            f"<p>Bungert, Kobelke, Jaeger, MICCAI 2023, Table 1. {escape(CAVEAT)}</p>",
-            _comparison(comparison, table),
-        ]
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(heading)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(filter(None, parts))
-        + "\n</main>\n</body>\n</html>\n"
+    return environment.from_string(_read("table.html")).render(
+        style=style,
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; "
+        "form-action 'none'",
+        heading=f"{shown.title[0].upper()}{shown.title[1:]} of confidence scores",
+        notes=table.notes,
+        caption=caption(table),
+        columns_mean=COLUMNS_MEAN,
+        empty=EMPTY,
+        steps=range(0, STEPS + 1, 5),
+        table=_shaded(table, table.columns),
+        significant=None if significant is None else _significance(significant, table),
+        reference=reference,
+        per_shift=[(title(block[0][0]), _shaded(per_shift, block)) for block in blocks(per_shift.columns, 1)],
+        figures=[_figure(name, svg) for name, svg in figures.items()],
+        comparison=None if comparison is None else _comparison(comparison, table),
+        caveat=CAVEAT,
     )
+
+
+def _read(name: str) -> str:
+    return (resources.files("monai_sf.tables") / name).read_text(encoding="utf-8")
 
 
 def _style() -> str:
@@ -92,134 +76,123 @@ def _style() -> str:
         f".s{step} {{ background: rgb({', '.join(map(str, shade_rgb(step / STEPS)))}); }}"
         for step in range(STEPS + 1)
     )
-    sheet = (resources.files("monai_sf.tables") / "table.css").read_text(encoding="utf-8")
-    return f"\n{page_style()}{sheet}{shades}\n"
+    return f"\n{page_style()}{_read('table.css')}{shades}\n"
 
 
-def _key() -> str:
-    steps = "".join(f'<i class="s{step}"></i>' for step in range(0, STEPS + 1, 5))
-    return (
-        f'<p class="quiet key"><span>best of its column ★</span><span>{steps}</span><span>worst</span>'
-        "<span>· hatched: not complete, so neither coloured nor ranked</span></p>"
-    )
+class _Head(NamedTuple):
+    text: str
+    kind: str
+    span: int
+    group: bool
+    mark: int
 
 
-def _shaded(table: Table, columns: Sequence[Column]) -> str:
-    """One table with its footnotes."""
-    laid = lay_out(table)
-    rows = []
-    for row in laid.rows:
-        cells = "".join(
-            _cell(laid.cells[row, column], _begins(columns, i)) for i, column in enumerate(columns)
+class _Shown(NamedTuple):
+    text: str
+    kind: str = ""
+    best: bool = False
+    spread: str = ""
+    mark: int = 0
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """One table of the page; ``kind`` is the class of a cell."""
+
+    head: list[list[_Head]]
+    rows: list[tuple[str, list[_Shown]]]
+    footnotes: Mapping[int, str] = field(default_factory=dict)
+    has_empty: bool = False
+
+
+def _grid(
+    columns: Sequence[Column],
+    rows: Mapping[str, Sequence[_Shown]],
+    marks: Mapping[Column, int] | None = None,
+    footnotes: Sequence[str] = (),
+) -> _Grid:
+    starts = [_begins(columns, i) for i in range(len(columns))]
+    body = [
+        (
+            row,
+            [
+                cell._replace(kind=f"{cell.kind} {start}".strip())
+                for cell, start in zip(cells, starts, strict=True)
+            ],
         )
-        rows.append(f'<tr><th scope="row">{escape(row)}</th>{cells}</tr>')
-    marks = [laid.column_notes[column] for column in columns]
-    used = {*marks, *(laid.cells[row, column].note for row in laid.rows for column in columns)} - {0}
-    notes = "".join(
-        f'<li value="{n}">{escape(text)}</li>' for n, text in enumerate(laid.footnotes, 1) if n in used
-    )
-    empty = any(laid.cells[row, column].text == EMPTY for row in laid.rows for column in columns)
-    return (
-        _table(_head(columns, marks), rows)
-        + (f'<ol class="notes">{notes}</ol>' if notes else "")
-        + (f'<p class="quiet">{EMPTY} not run, or not defined</p>' if empty else "")
-    )
-
-
-def _table(head: str, rows: Sequence[str]) -> str:
-    body = "\n".join(rows)
-    return (
-        f'<div class="scroll" tabindex="0"><table>\n<thead>{head}</thead>\n'
-        f"<tbody>\n{body}\n</tbody>\n</table></div>"
+        for row, cells in rows.items()
+    ]
+    cells = [cell for _, cells in body for cell in cells]
+    used = {cell.mark for cell in cells} | {(marks or {}).get(column, 0) for column in columns}
+    return _Grid(
+        [_head(columns, level, starts, marks or {}) for level in range(len(columns[0]))],
+        body,
+        {n: text for n, text in enumerate(footnotes, 1) if n in used},
+        any(cell.text == EMPTY for cell in cells),
     )
 
 
 def _begins(columns: Sequence[Column], i: int) -> str:
-    """Class of a cell that begins a dataset, or in a table of one dataset a group."""
+    """Return the class of a cell that begins a dataset, or in a table of one dataset a group."""
     level = 1 if len({column[0] for column in columns}) > 1 or len(columns[0]) == 2 else 2
-    return " start" if i and columns[i][:level] != columns[i - 1][:level] else ""
+    return "start" if i and columns[i][:level] != columns[i - 1][:level] else ""
 
 
-def _head(columns: Sequence[Column], marks: Sequence[int]) -> str:
-    lines = []
-    depth = len(columns[0])
-    for level in range(depth):
-        cells = f'<th class="corner" scope="col" rowspan="{depth}">CSF</th>' if level == 0 else ""
-        i = 0
-        while i < len(columns):
-            last = level == depth - 1
-            end = i + 1
-            while not last and end < len(columns) and columns[end][: level + 1] == columns[i][: level + 1]:
-                end += 1
-            name = columns[i][level] if level == 1 and depth > 1 else title(columns[i][level])
-            mark = f"<sup>{marks[i]}</sup>" if last and marks[i] else ""
-            cells += (
-                f'<th scope="{"col" if last else "colgroup"}" colspan="{end - i}" '
-                f'class="{_begins(columns, i).strip()}">{escape(name)}{mark}</th>'
-            )
-            i = end
-        lines.append(f"<tr>{cells}</tr>")
-    return "".join(lines)
+def _head(
+    columns: Sequence[Column], level: int, starts: Sequence[str], marks: Mapping[Column, int]
+) -> list[_Head]:
+    last = level == len(columns[0]) - 1
+    line, i = [], 0
+    for _, members in groupby(columns, lambda column: column if last else column[: level + 1]):
+        column, span = columns[i], len(list(members))
+        name = column[level] if level == 1 else title(column[level])
+        line.append(_Head(name, starts[i], span, not last, marks.get(column, 0) if last else 0))
+        i += span
+    return line
 
 
-def _cell(cell: Cell, start: str) -> str:
-    if cell.text == EMPTY:
-        kind = "empty"
-    elif cell.shade is None:
-        kind = "apart"
-    else:
-        kind = f"shade s{round(cell.shade * STEPS)}"
-    text = f"<strong>{cell.text}</strong>" if cell.is_best else cell.text
-    spread = f'<span class="sd">±{cell.spread}</span>' if cell.spread else ""
-    mark = f"<sup>{cell.note}</sup>" if cell.note else ""
-    return f'<td class="{kind}{start}">{text}{spread}{mark}</td>'
+def _shaded(table: Table, columns: Sequence[Column]) -> _Grid:
+    laid = lay_out(table)
+    rows = {row: [_shown(laid.cells[row, column]) for column in columns] for row in laid.rows}
+    return _grid(columns, rows, laid.column_notes, laid.footnotes)
 
 
-def _significance(texts: pd.DataFrame, table: Table, reference: str | None) -> str:
-    columns = table.columns
-    about = (
-        f"“better” and “worse” are against {reference}; an empty cell is a difference that may be chance."
-        if reference
-        else "+ is the number of other scores that a score beats in this column, − the number that beat it."
-    )
-    rows = []
-    for row in texts.index:
-        cells = "".join(
-            f'<td class="{"apart" if text and (row, column) in table.cell_notes else ""}'
-            f'{_begins(columns, i)}">{escape(text)}</td>'
-            for i, (column, text) in enumerate(zip(columns, map(str, texts.loc[row]), strict=True))
-        )
-        rows.append(f'<tr><th scope="row">{escape(str(row))}</th>{cells}</tr>')
-    return f'<p class="quiet">{escape(_SIGNIFICANCE)} {escape(about)}</p>' + _table(
-        _head(columns, [0] * len(columns)), rows
-    )
+def _shown(cell: Cell) -> _Shown:
+    kind = "apart" if cell.shade is None else f"shade s{round(cell.shade * STEPS)}"
+    return _Shown(cell.text, "empty" if cell.text == EMPTY else kind, cell.is_best, cell.spread, cell.note)
 
 
-def _comparison(comparison: pd.DataFrame, table: Table) -> str:
+def _significance(texts: pd.DataFrame, table: Table) -> _Grid:
+    rows = {
+        str(row): [
+            _Shown(text, "apart" if text and (row, column) in table.cell_notes else "")
+            for column, text in zip(table.columns, map(str, texts.loc[row]), strict=True)
+        ]
+        for row in texts.index
+    }
+    return _grid(table.columns, rows)
+
+
+def _comparison(comparison: pd.DataFrame, table: Table) -> list[_Grid]:
+    def shown(row: str, column: Column) -> _Shown:
+        value = float(comparison.loc[row, column])
+        sign = "+" if column[2] == "difference" and value > 0 else ""
+        mark = "*" if column[2] == "ours" and (row, column[:2]) in table.cell_notes else ""
+        return _Shown(f"{sign}{number(value)}{mark}", "empty" if math.isnan(value) else "")
+
     columns = [tuple(str(part) for part in column) for column in comparison.columns]
-    parts = []
-    for block in blocks(columns, 1):
-        rows = []
-        for row in comparison.index:
-            cells = []
-            for i, column in enumerate(block):
-                value = float(comparison.loc[row, column])
-                sign = "+" if column[2] == "difference" and value > 0 else ""
-                mark = "*" if column[2] == "ours" and (row, column[:2]) in table.cell_notes else ""
-                kind = "empty" if math.isnan(value) else ""
-                cells.append(f'<td class="{kind}{_begins(block, i)}">{sign}{number(value)}{mark}</td>')
-            rows.append(f'<tr><th scope="row">{escape(str(row))}</th>{"".join(cells)}</tr>')
-        parts.append(_table(_head(block, [0] * len(block)), rows))
-    return "\n".join(parts) + '<p class="quiet">* not complete, see above</p>'
+    return [
+        _grid(block, {str(row): [shown(row, column) for column in block] for row in comparison.index})
+        for block in blocks(columns, 1)
+    ]
 
 
-def _figure(name: str, svg: str) -> str:
-    data = base64.b64encode(svg.encode()).decode()
+def _figure(name: str, svg: str) -> dict[str, str]:
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
-    tall = " tall" if size and float(size[2]) > float(size[1]) else ""
+    tall = "tall" if size and float(size[2]) > float(size[1]) else ""
     small = "small" if name.startswith("Rank") else ""
-    return (
-        f'<figure class="{small}{tall}" tabindex="0"><img '
-        f'alt="{escape(name)}. The numbers are in the tables above." '
-        f'src="data:image/svg+xml;base64,{data}"></figure>'
-    )
+    return {
+        "name": name,
+        "kind": f"{small} {tall}".strip(),
+        "data": base64.b64encode(svg.encode()).decode(),
+    }
