@@ -7,6 +7,7 @@ that one trainer serves all methods.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +17,25 @@ from monai_sf.networks import ClassifierOutput, distributed
 
 
 class ClassificationLoss(nn.Module):
-    """Cross-entropy of the class logits; nothing else is learned."""
+    """A loss of the class logits, cross-entropy unless another is given; nothing else is learned.
+
+    Args:
+        loss: called with logits (N, C) float and labels (N,) int64, as losses of torch are; gives the
+            mean of the batch.
+    """
+
+    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor] | None = None) -> None:
+        super().__init__()
+        self.loss = loss or nn.CrossEntropyLoss()
 
     def forward(self, output: ClassifierOutput, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of a batch, in nats.
+        """Return the mean loss of a batch, cross-entropy in nats.
 
         Args:
             output: ``logits`` (N, C) float.
             labels: (N,) int64 in 0..C-1.
         """
-        return F.cross_entropy(_wide(output.logits), labels)
+        return self.loss(_wide(output.logits), labels)
 
 
 class TrueClassProbabilityLoss(nn.Module):

@@ -23,13 +23,20 @@ METHODS = {
     "ConfidNet": (
         partial(ConfidNetHead, width=32),
         [
-            Stage("classifier", 12, ClassificationLoss(), 0.01),
-            Stage("confidnet", 12, TrueClassProbabilityLoss(), 0.01, trains=("confidence",), select="loss"),
+            Stage("classifier", 12, ClassificationLoss(), {"lr": 0.01}),
+            Stage(
+                "confidnet",
+                12,
+                TrueClassProbabilityLoss(),
+                {"lr": 0.01},
+                trains=("confidence",),
+                select="loss",
+            ),
             Stage(
                 "finetuning",
                 2,
                 TrueClassProbabilityLoss(),
-                0.0001,
+                {"lr": 0.0001},
                 trains=("encoder", "confidence"),
                 select="loss",
             ),
@@ -38,11 +45,11 @@ METHODS = {
     "DG-RES": (
         ReservationHead,
         [
-            Stage("pretraining", 6, ClassificationLoss(), 0.01, trains=ALL),
-            Stage("gambling", 12, DeepGamblersLoss(1.5), trains=ALL),
+            Stage("pretraining", 6, ClassificationLoss(), {"lr": 0.01}, trains=ALL),
+            Stage("gambling", 12, DeepGamblersLoss(1.5), continues=True, trains=ALL),
         ],
     ),
-    "DeVries": (DeVriesHead, [Stage("classifier", 12, DeVriesLoss(0.1, 0.3), 0.01, trains=ALL)]),
+    "DeVries": (DeVriesHead, [Stage("classifier", 12, DeVriesLoss(0.1, 0.3), {"lr": 0.01}, trains=ALL)]),
 }
 
 

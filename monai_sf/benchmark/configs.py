@@ -14,7 +14,8 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from monai_sf.bundle.bases import PLACES, TRACKING, with_bases
+from monai_sf.bundle.bases import with_bases
+from monai_sf.bundle.special_keys import PLACES, TRACKING
 from monai_sf.results.format import SET_ASIDE
 from monai_sf.vocabulary.methods import METHODS
 

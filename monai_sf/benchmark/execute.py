@@ -18,7 +18,8 @@ from monai_sf.benchmark import grid
 from monai_sf.benchmark.marks import check_unedited, digest_of, examine, set_aside, write_mark
 from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.tasks import Task
-from monai_sf.bundle.bases import PATHS, literal
+from monai_sf.bundle.literals import literal
+from monai_sf.bundle.special_keys import PATHS
 from monai_sf.data.errors import root_cause
 from monai_sf.datasets import STUDIES
 from monai_sf.files import read_json

@@ -2,8 +2,8 @@
 
 from monai_sf.bundle.claims import check_trained_alike, claim_cases, claim_run_dir
 from monai_sf.bundle.description import describe_run
+from monai_sf.bundle.initialize import start
 from monai_sf.bundle.preparation import prepare
-from monai_sf.bundle.start import start
 from monai_sf.bundle.workflow import merged_config, root, tracked
 
 __all__ = [

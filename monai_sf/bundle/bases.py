@@ -1,4 +1,4 @@
-"""What the configs of all bundles share: the files in ``monai_sf/configs``, laid under a bundle's own.
+"""What the configs of all bundles share: the files in ``monai_sf/bundle/configs``, laid under a bundle's own.
 
 A bundle's config names them in its key ``_base_``; :func:`monai_sf.bundle.start` lays them, before anything
 else is evaluated. MONAI resolves paths in a config against the working folder only, so that its macros
@@ -7,8 +7,6 @@ else is evaluated. MONAI resolves paths in a config against the working folder o
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
@@ -21,46 +19,14 @@ from monai.bundle import ConfigParser
 BASE = "_base_"
 SHARED = Path(__file__).parent / "configs"
 
-#: Keys that MONAI or :func:`monai_sf.bundle.start` evaluates by their names.
-STEPS = {"imports", "initialize", "join", "prepare", "run", "finalize", "_meta_"}
-#: Keys that MONAI's tracking adds, or is set by.
-TRACKING = {"tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
-#: Keys that may differ between two calls that belong to the same run: where things lie and how they are run.
-PLACES = STEPS | {
-    *("bundle_root", "dataset_dir", "output_dir", "run_dir", "checked_images"),
-    *("device", "num_workers", "cache_rate", "runtime_cache"),
-}
-
-#: Keys whose values are paths, and nothing else.
-PATHS = {
-    *("dataset_dir", "output_dir", "run_dir", "checked_images"),
-    *("checkpoint", "evaluation", "output", "report"),
-}
-
-
-def literal(text: str) -> str:
-    """A config value that is this text, whatever MONAI reads into its characters."""
-    plain = "".join(c if re.fullmatch(r"[\w./ -]", c, re.ASCII) else f"\\U{ord(c):08x}" for c in text)
-    return f"$'{plain}'"
-
-
-def as_written(config: Any) -> Any:
-    """A config with the texts that :func:`literal` has wrapped."""
-    if isinstance(config, Mapping):
-        return {key: as_written(value) for key, value in config.items()}
-    if isinstance(config, list):
-        return [as_written(value) for value in config]
-    if isinstance(config, str) and re.fullmatch(r"\$'([\w./ -]|\\U[0-9a-f]{8})*'", config, re.ASCII):
-        return ast.literal_eval(config[1:])
-    return config
-
 
 def with_bases(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A config with everything under it that its key ``_base_`` names.
 
     Later names lie over earlier ones, as with the config files of ``monai.bundle run``; the config lies over
     all of them: its values win, dictionaries are merged key by key, save that one with another ``_target_``
-    replaces the whole component. All ``imports`` are kept.
+    replaces the whole component. One that is called later (``_mode_: callable``) keeps its arguments with
+    another ``_target_`` too, so that another optimiser has the learning rate. All ``imports`` are kept.
 
     Args:
         config: expressions as they are written, ids as nested dictionaries.
@@ -127,4 +93,5 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _same_kind(below: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
-    return bool(value.get("_target_", below.get("_target_")) == below.get("_target_"))
+    target = below.get("_target_")
+    return below.get("_mode_") == "callable" or value.get("_target_", target) == target

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from monai_sf.bundle.bases import PLACES
 from monai_sf.bundle.keys import strings
 from monai_sf.bundle.sessions import session_of
+from monai_sf.bundle.special_keys import PLACES
 from monai_sf.bundle.workflow import merged_config, running
 from monai_sf.files import read_json, write_json
 from monai_sf.networks import distributed

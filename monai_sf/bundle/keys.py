@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import BundleProperty, BundlePropertyConfig
 
-from monai_sf.bundle.bases import SHARED, STEPS
-from monai_sf.bundle.workflow import merged_config, running
+from monai_sf.bundle.bases import SHARED
+from monai_sf.bundle.special_keys import STEPS
 
 #: Keys that are read by name and need not be referred to by another key. Of MONAI's properties the required
 #: ones: an optional one that no config refers to, such as ``val_interval``, changes nothing.
@@ -26,21 +27,24 @@ _ENTRIES = {"seed"}.union(
 )
 
 
-def check_keys() -> None:
+def check_keys(config: Mapping[str, Any], folder: Path) -> None:
     """Refuse keys that nothing reads, so that a misspelt override is an error and not a default.
 
     Looks at the keys of the config and of its plain groups (``train#dataset``); what stands in a component is
     an argument, which the component refuses itself.
 
+    Args:
+        config: the merged config.
+        folder: of the bundle's configs.
+
     Raises:
         ValueError: a key is neither referred to in the bundle's configs nor one that MONAI reads; names the
             key, the closest existing ones, and all keys that exist.
     """
-    config = merged_config()
-    texts = [*strings(config)]
-    if (workflow := running()) is not None:  # an overlay may hold numbers that another of the configs reads
-        files = (*workflow.config_root_path.iterdir(), *SHARED.iterdir())
-        texts += [f.read_text(encoding="utf-8") for f in files if f.suffix in (".yaml", ".yml", ".json")]
+    # an overlay may hold numbers that another of the configs reads
+    files = (*folder.iterdir(), *SHARED.iterdir())
+    read_elsewhere = [f.read_text(encoding="utf-8") for f in files if f.suffix in (".yaml", ".yml", ".json")]
+    texts = [*strings(config), *read_elsewhere]
     referred = {
         key.replace("::", "#")
         for text in texts

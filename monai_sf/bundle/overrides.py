@@ -10,12 +10,13 @@ import ast
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from monai_sf.bundle.bases import PATHS, TRACKING, literal
+from monai_sf.bundle.literals import literal
+from monai_sf.bundle.special_keys import PATHS, TRACKING
 
 #: What the command line, which reads Python's literals, hands over as text: ``--weights null``.
 _YAML_WORDS = {"null": None, "true": True, "false": False}
@@ -33,13 +34,17 @@ def is_command_line() -> bool:
     return spec is not None and spec.name in ("monai.bundle", "monai.bundle.__main__")
 
 
-def written() -> dict[str, str]:
-    """Key to text, of the command line of this process; empty where it runs more than a config."""
-    if not is_command_line():
-        return {}
+def written(arguments: Sequence[str] | None = None) -> dict[str, str]:
+    """Return key to text of a command line.
+
+    Args:
+        arguments: of the command line; by default those of this process, or none where it is not
+            ``python -m monai.bundle`` and runs more than a config.
+    """
+    if arguments is None:
+        arguments = sys.argv[1:] if is_command_line() else []
     found: dict[str, str] = {}
-    arguments = sys.argv[1:]
-    for this, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for this, following in zip(arguments, [*arguments, "--"][1:], strict=True):
         flag = re.fullmatch(r"--?([A-Za-z_][\w#:.-]*)(?:=(.*))?", this, re.DOTALL)
         if flag and (flag[2] is not None or not following.startswith("--")):
             key = flag[1].replace("-", "_")
@@ -47,7 +52,7 @@ def written() -> dict[str, str]:
     return {key: text for key, text in found.items() if key not in _NO_KEYS}
 
 
-def as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
+def as_meant(config: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
     """A config whose values are what was written.
 
     - null, true and false for their names, save in lists, which may name classes;
@@ -56,11 +61,11 @@ def as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         config: the config, as MONAI has read it.
+        given: see :func:`written`.
 
     Raises:
         ValueError: a path is no text, or a value holds what MONAI reads as something else; names all of them.
     """
-    given = written()
     meant = {key: value if key in PATHS else _without_yaml_words(value) for key, value in config.items()}
     wrong: list[str] = []
     for key in meant.keys() & PATHS:
@@ -88,9 +93,9 @@ def as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
     return meant
 
 
-def dropped() -> list[str]:
-    """Keys that the command line sets to None, which MONAI takes for not given."""
-    return [key for key, text in written().items() if text.strip() == "None"]
+def dropped(given: Mapping[str, str]) -> list[str]:
+    """Return the keys that the command line sets to None, which MONAI takes for not given."""
+    return [key for key, text in given.items() if text.strip() == "None"]
 
 
 def _of_the_command_line(value: Any, text: str | None) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from monai_sf.bundle.bases import TRACKING, as_written
+from monai_sf.bundle.literals import as_written
+from monai_sf.bundle.special_keys import TRACKING
 
 
 def running() -> ConfigWorkflow | None:
@@ -40,7 +41,12 @@ def merged_config() -> dict[str, Any]:
     workflow = running()
     if workflow is None:
         raise RuntimeError("merged_config() is for expressions in a config that `monai.bundle run` runs")
-    config = {key: value for key, value in workflow.parser.get().items() if key != ConfigParser.meta_key}
+    return config_of(workflow.parser)
+
+
+def config_of(parser: ConfigParser) -> dict[str, Any]:
+    """Return the config that a parser holds, as :func:`merged_config` does."""
+    config = {key: value for key, value in parser.get().items() if key != ConfigParser.meta_key}
     config = dict(as_written(config))
     return dict(_without_tracking(config)) if is_tracked(config) else config
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, takewhile
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from monai_sf.engines.schedules import schedule
 from monai_sf.networks import ConfidenceClassifier, distributed, load_weights
 from monai_sf.networks.checkpoints import load_checkpoint
 
@@ -23,17 +24,17 @@ from monai_sf.networks.checkpoints import load_checkpoint
 class Stage:
     """Some epochs with one loss.
 
-    A stage starts from the best network of the stage before, with a fresh Adam whose learning rate falls to 0
-    over its epochs as a cosine. A stage without a learning rate *continues*: it goes on with network,
-    optimiser and schedule of the stage before, and the cosine spans both.
+    A stage starts from the best network of the stage before, with an optimiser of its own and a schedule of
+    its learning rate that spans its epochs. A stage that *continues* keeps network, optimiser and schedule of
+    the stage before, and the schedule spans both.
 
     Attributes:
         name: of the stage, unique within a training; letters, digits, ``_``, ``-``.
         epochs: how many, > 0.
         loss: called with a :class:`monai_sf.networks.ClassifierOutput` and the labels (N,); its state dict is
             part of the checkpoint.
-        learning_rate: of Adam, > 0; None continues the stage before.
-        weight_decay: of Adam.
+        optimizer: arguments of the trainer's ``optimizer`` that are others in this stage, such as ``lr``.
+        continues: whether it keeps what the stage before has trained with.
         trains: parts of the network that learn; the others stay as they are, batch statistics included.
         select: what says which epoch is the best: the highest validation ``accuracy``, or the lowest
             validation ``loss`` where the classifier does not learn.
@@ -42,32 +43,29 @@ class Stage:
     name: str
     epochs: int
     loss: nn.Module
-    learning_rate: float | None = None
-    weight_decay: float = 0.0
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    continues: bool = False
     trains: Sequence[str] = ("backbone", "head")
     select: Literal["accuracy", "loss"] = "accuracy"
 
     def __post_init__(self) -> None:
-        """Check the numbers.
+        """Check the values.
 
         Raises:
-            ValueError: a number is out of range, or a word is not one of those known.
+            ValueError: a number is out of range, a word is not one of those known, or a stage that continues
+                has arguments of an optimiser.
         """
         if not self.name.replace("_", "").replace("-", "").isalnum():
             raise ValueError(f"name of a stage must be letters, digits, _ and -, got {self.name!r}")
         if self.epochs < 1:
             raise ValueError(f"stage {self.name}: epochs must be positive, got {self.epochs}")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ValueError(f"stage {self.name}: learning_rate must be positive, got {self.learning_rate}")
-        if self.weight_decay < 0:
-            raise ValueError(f"stage {self.name}: weight_decay must not be negative, got {self.weight_decay}")
+        if self.continues and self.optimizer:
+            raise ValueError(
+                f"stage {self.name} continues with the optimizer of the stage before, and cannot change its "
+                f"{', '.join(self.optimizer)}"
+            )
         if self.select not in ("accuracy", "loss"):
             raise ValueError(f"stage {self.name}: select must be accuracy or loss, got {self.select!r}")
-
-    @property
-    def continues(self) -> bool:
-        """Whether it goes on with the optimiser of the stage before."""
-        return self.learning_rate is None
 
 
 class StageRunner:
@@ -77,6 +75,10 @@ class StageRunner:
         stages: in their order.
         network: that they train.
         folder: where the best network of each stage is kept.
+        optimizer: called with the parameters to train, and the stage's own arguments, at the start of each
+            stage that does not continue.
+        lr_scheduler: called with the stage's optimiser; takes one step per epoch. Where it has an argument
+            ``T_max``, ``t_total`` or ``total_steps`` that is not given, that is the stage's epochs.
 
     Attributes:
         index: position of the stage that has been entered last.
@@ -86,7 +88,8 @@ class StageRunner:
 
     Raises:
         ValueError: no stages, a name occurs twice, the first one continues, or one continues a stage that
-            trains other parts.
+            trains other parts; the network has no such part; or a stage's optimiser or schedule cannot be
+            made or used.
     """
 
     optimizer: torch.optim.Optimizer
@@ -94,7 +97,12 @@ class StageRunner:
     learning_rate: float
 
     def __init__(
-        self, stages: Sequence[Stage], network: ConfidenceClassifier, folder: str | os.PathLike[str]
+        self,
+        stages: Sequence[Stage],
+        network: ConfidenceClassifier,
+        folder: str | os.PathLike[str],
+        optimizer: Callable[..., torch.optim.Optimizer],
+        lr_scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
     ) -> None:
         names = [stage.name for stage in stages]
         if not stages or len(set(names)) < len(names):
@@ -102,13 +110,14 @@ class StageRunner:
         for before, stage in zip((None, *stages), stages, strict=False):
             if stage.continues and (before is None or list(before.trains) != list(stage.trains)):
                 raise ValueError(
-                    f"stage {stage.name} has no learning_rate, so it continues the stage before, which must "
-                    "exist and train the same parts"
+                    f"stage {stage.name} continues one that must stand before it and train the same parts"
                 )
         self.stages, self.network, self.folder = list(stages), network, Path(folder)
         self._ends = list(accumulate(stage.epochs for stage in stages))
+        self._factories = optimizer, lr_scheduler
         self._optimized = -1
-        self.enter(0)
+        for index in reversed(range(len(self.stages))):  # what cannot be made is said now, not in hour six
+            self.enter(index)
 
     @property
     def current(self) -> Stage:
@@ -142,12 +151,9 @@ class StageRunner:
         self._optimized = first
         following = takewhile(lambda stage: stage.continues, self.stages[first + 1 :])
         epochs = self.stages[first].epochs + sum(stage.epochs for stage in following)
-        learning_rate = self.stages[first].learning_rate
-        assert learning_rate is not None
-        self.optimizer = torch.optim.Adam(
-            parameters, learning_rate, weight_decay=self.stages[first].weight_decay, fused=True
+        self.optimizer, self.scheduler = schedule(
+            *self._factories, parameters, self.stages[first].optimizer, epochs, f"stage {self.current.name}"
         )
-        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, epochs)
 
     def states(self) -> dict[str, Any]:
         """What a checkpoint of this stage holds beside the network: objects with a state dict, by name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,9 @@ class ClassifierTrainer(SupervisedTrainer):
         device: where to train.
         max_epochs: number of epochs of all stages together (MONAI asks configs for it).
         stages: what is trained how long with which loss; the method.
+        optimizer: called with the parameters to train at the start of a stage, such as ``torch.optim.Adam``
+            with its learning rate; see :class:`monai_sf.engines.stages.StageRunner`.
+        lr_scheduler: called with that optimiser, such as ``torch.optim.lr_scheduler.CosineAnnealingLR``.
         network: the classifier; its weights at the end are those of the last epoch, the best are in
             ``run_dir/best.pt``.
         dataset: the training cases, dictionaries with ``image`` (channels, H, W) in [0, 1], ``label`` and
@@ -59,7 +62,8 @@ class ClassifierTrainer(SupervisedTrainer):
         train_handlers: further handlers.
 
     Raises:
-        ValueError: a number is out of range, or ``max_epochs`` is not that of the stages.
+        ValueError: a number is out of range, ``max_epochs`` is not that of the stages, or a stage's optimiser
+            or schedule cannot be made.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class ClassifierTrainer(SupervisedTrainer):
         device: torch.device,
         max_epochs: int,
         stages: Sequence[Stage],
+        optimizer: Callable[..., torch.optim.Optimizer],
+        lr_scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
         network: ConfidenceClassifier,
         dataset: Dataset,
         validation_dataset: Dataset,
@@ -86,7 +92,7 @@ class ClassifierTrainer(SupervisedTrainer):
         network = to_device(network, device)
         for stage in stages:
             stage.loss.to(device)
-        self.stages = StageRunner(stages, network, self.run_dir)
+        self.stages = StageRunner(stages, network, self.run_dir, optimizer, lr_scheduler)
         if max_epochs != self.stages.max_epochs:
             each = " + ".join(f"{stage.epochs} {stage.name}" for stage in self.stages.stages)
             raise ValueError(

@@ -74,3 +74,13 @@ def test_unknown_names_list_those_that_exist(shared, tmp_path, name):
 
 def test_without_bases_nothing_changes(tmp_path):
     assert wiring.with_bases({"a": 1, "imports": "$import x"}, tmp_path) == {"a": 1, "imports": "$import x"}
+
+
+def test_what_is_called_later_keeps_its_arguments_with_another_target(shared, tmp_path):
+    factory = {"_target_": "torch.optim.Adam", "_mode_": "callable", "lr": "@learning_rate"}
+    shared("train", {"optimizer": factory})
+    other = {"_target_": "torch.optim.SGD", "momentum": 0.9}
+    merged = wiring.with_bases({"_base_": ["train"], "optimizer": other}, tmp_path)
+    assert merged["optimizer"] == {**factory, **other}
+    plain = wiring.with_bases({"_base_": ["train"], "optimizer": "$mine"}, tmp_path)
+    assert plain["optimizer"] == "$mine"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
 from PIL import Image
@@ -233,6 +234,41 @@ def test_a_run_is_not_used_with_other_cases_or_images_than_it_was_trained_on(tra
 
 
 @pytest.mark.e2e
+def test_optimizer_schedule_and_loss_are_components_that_can_be_overridden(bundle, tmp_path):
+    if bundle.name != "chest_xray":  # they stand in the shared configs
+        return
+    overrides = {
+        "optimizer#_target_": "torch.optim.SGD",
+        "optimizer#momentum": 0.9,
+        "learning_rate": 0.125,  # what the shared component refers to
+        "lr_scheduler#_target_": "torch.optim.lr_scheduler.StepLR",
+        "lr_scheduler#step_size": 1,
+        "lr_scheduler#gamma": 0.5,
+        "loss#label_smoothing": 0.25,
+        "epochs": 2,
+        "output_dir": str(tmp_path),
+    }
+    trainer = bundle.run("train.yaml", "small.yaml", **overrides).parser.get_parsed_content("train#trainer")
+    assert trainer.stages.stages[0].loss.loss.label_smoothing == 0.25
+    run_dir = tmp_path / "iid-confidnet-0"
+    state = torch.load(run_dir / "last.pt", weights_only=True)
+    group = state["optimizer"]["param_groups"][0]
+    assert (group["momentum"], group["initial_lr"], group["lr"]) == (0.9, 1e-5, 0.5e-5)  # of fine-tuning
+    claimed = json.loads((run_dir / "train.config.json").read_text())
+    assert claimed["optimizer"] == {
+        "_target_": "torch.optim.SGD",
+        "_mode_": "callable",
+        "lr": "@learning_rate",
+        "weight_decay": "@weight_decay",
+        "momentum": 0.9,
+    }
+    assert claimed["loss"] == {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": 0.25}
+    with pytest.raises(RuntimeError) as caught:
+        bundle.run("train.yaml", "small.yaml", **{**overrides, "optimizer#momentum": 0.5})
+    assert "was begun with another config (optimizer: " in str(root_cause(caught.value))
+
+
+@pytest.mark.e2e
 @pytest.mark.parametrize("overlays", [(), ("deepgamblers.yaml",), ("devries.yaml",), ("evaluate.yaml",)])
 def test_monai_finds_the_properties_it_asks_for(bundle, overlays):
     kind = "infer" if "evaluate.yaml" in overlays else "train"
@@ -366,6 +402,19 @@ def test_inference_repeats_what_the_training_says_of_network_and_images(name):
     assert image["num_channels"] == train["network_def"]["backbone"]["in_channels"]
     assert image["spatial_shape"] == train.get("image_size", train.get("image_shape"))
     assert network_data_format(name)["outputs"]["pred"]["num_channels"] == train["num_classes"]
+
+
+def test_configs_that_all_bundles_have_alike_only_name_the_shared_one():
+    files = {path.name for name in NAMES for path in (BUNDLES / name / "configs").iterdir()}
+    alike = {
+        file
+        for file in files
+        if len({(BUNDLES / name / "configs" / file).read_bytes() for name in NAMES}) == 1
+    }
+    assert alike == {"logging.conf", "multi_gpu.yaml", "prepare.yaml", "report.yaml"}
+    for file in alike - {"logging.conf"}:  # which MONAI reads beside the config, and nowhere else
+        config = ConfigParser.load_config_file(str(BUNDLES / NAMES[0] / "configs" / file))
+        assert config.keys() <= {"_base_", "+_base_", "initialize"}, file
 
 
 @pytest.mark.parametrize("name", NAMES)

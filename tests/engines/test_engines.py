@@ -32,11 +32,13 @@ CPU = torch.device("cpu")
 
 def make_trainer(run_dir, epochs=3, network=None, dataset=None, stages=None, **changes):
     cases = toy_cases()
-    stages = stages or [Stage("classifier", epochs, ClassificationLoss(), 0.01)]
+    stages = stages or [Stage("classifier", epochs, ClassificationLoss(), {"lr": 0.01})]
     arguments = {
         "device": CPU,
         "max_epochs": sum(stage.epochs for stage in stages),
         "stages": stages,
+        "optimizer": torch.optim.Adam,
+        "lr_scheduler": torch.optim.lr_scheduler.CosineAnnealingLR,
         "network": network or tiny_network(),
         "dataset": dataset or toy_dataset(cases[:28], "train", augment=True),
         "validation_dataset": toy_dataset(cases[28:], "val"),
@@ -191,7 +193,7 @@ def test_a_flipped_bit_is_no_other_network(tmp_path, name):
 
 
 def test_the_next_stage_starts_from_the_network_that_the_stage_before_wrote(tmp_path):
-    stages = [Stage(name, 1, ClassificationLoss(), 0.01) for name in ("one", "two")]
+    stages = [Stage(name, 1, ClassificationLoss(), {"lr": 0.01}) for name in ("one", "two")]
     trainer = make_trainer(tmp_path, stages=stages)
 
     def damage(engine):

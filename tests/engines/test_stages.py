@@ -11,12 +11,15 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.networks.nets import EfficientNetBN
+from monai.optimizers import WarmupCosineSchedule
 from test_engines import make_trainer, same, weights
+from torch.optim import SGD, Adam
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from toy import tiny_network
 
 from monai_sf.engines.stages import Stage, StageRunner
 from monai_sf.losses import ClassificationLoss, DeepGamblersLoss, DeVriesLoss, TrueClassProbabilityLoss
-from monai_sf.networks import ConfidenceClassifier, dropout_layers
+from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, dropout_layers
 from monai_sf.networks.heads import ConfidNetHead, DeVriesHead, ReservationHead
 
 ALL = ("backbone", "head", "confidence")
@@ -31,16 +34,16 @@ def stages_of(method):
     if method == "confidnet":
         tcp = TrueClassProbabilityLoss
         return [
-            Stage("classifier", 2, ClassificationLoss(), 0.01),
-            Stage("confidnet", 2, tcp(), 0.01, trains=("confidence",), select="loss"),
-            Stage("finetuning", 2, tcp(), 0.001, trains=("encoder", "confidence"), select="loss"),
+            Stage("classifier", 2, ClassificationLoss(), {"lr": 0.01}),
+            Stage("confidnet", 2, tcp(), {"lr": 0.01}, trains=("confidence",), select="loss"),
+            Stage("finetuning", 2, tcp(), {"lr": 0.001}, trains=("encoder", "confidence"), select="loss"),
         ]
     if method == "deepgamblers":
         return [
-            Stage("pretraining", 2, ClassificationLoss(), 0.01, trains=ALL),
-            Stage("gambling", 2, DeepGamblersLoss(2.0), trains=ALL),
+            Stage("pretraining", 2, ClassificationLoss(), {"lr": 0.01}, trains=ALL),
+            Stage("gambling", 2, DeepGamblersLoss(2.0), continues=True, trains=ALL),
         ]
-    return [Stage("classifier", 3, DeVriesLoss(), 0.01, trains=ALL)]
+    return [Stage("classifier", 3, DeVriesLoss(), {"lr": 0.01}, trains=ALL)]
 
 
 def trainer_of(method, folder, seed=0, **changes):
@@ -253,27 +256,154 @@ def test_heads_of_an_efficientnet_see_what_its_last_layer_sees():
     ("changes", "message"),
     [
         ({"epochs": 0}, "stage a: epochs must be positive, got 0"),
-        ({"learning_rate": 0.0}, "stage a: learning_rate must be positive, got 0"),
-        ({"weight_decay": -1.0}, "stage a: weight_decay must not be negative, got -1"),
+        (
+            {"continues": True},
+            "stage a continues with the optimizer of the stage before, and cannot change its lr",
+        ),
         ({"select": "auroc"}, "stage a: select must be accuracy or loss, got 'auroc'"),
         ({"name": "a/b"}, "name of a stage must be letters, digits, _ and -, got 'a/b'"),
     ],
 )
 def test_a_stage_that_cannot_be(changes, message):
     with pytest.raises(ValueError, match=message):
-        Stage(**{"name": "a", "epochs": 1, "loss": ClassificationLoss(), "learning_rate": 1.0, **changes})
+        Stage(**{"name": "a", "epochs": 1, "loss": ClassificationLoss(), "optimizer": {"lr": 1.0}, **changes})
 
 
 def test_stages_that_do_not_fit(tmp_path):
-    network, loss = tiny_network(), ClassificationLoss()
+    loss = ClassificationLoss()
     with pytest.raises(ValueError, match=r"at least one, of different names, got \[\]"):
-        StageRunner([], network, tmp_path)
+        runner(tmp_path, [])
     with pytest.raises(ValueError, match=r"of different names, got \['a', 'a'\]"):
-        StageRunner([Stage("a", 1, loss, 1.0)] * 2, network, tmp_path)
-    with pytest.raises(ValueError, match="stage a has no learning_rate, so it continues the stage before"):
-        StageRunner([Stage("a", 1, loss)], network, tmp_path)
-    with pytest.raises(ValueError, match="stage b has no learning_rate.* train the same parts"):
-        StageRunner([Stage("a", 1, loss, 1.0), Stage("b", 1, loss, trains=("head",))], network, tmp_path)
+        runner(tmp_path, [Stage("a", 1, loss)] * 2)
+    with pytest.raises(ValueError, match="stage a continues one that must stand before it"):
+        runner(tmp_path, [Stage("a", 1, loss, continues=True)])
+    with pytest.raises(ValueError, match="stage b continues .* train the same parts"):
+        runner(tmp_path, [Stage("a", 1, loss), Stage("b", 1, loss, continues=True, trains=("head",))])
+
+
+def runner(folder, stages, optimizer=Adam, lr_scheduler=CosineAnnealingLR):
+    return StageRunner(stages, tiny_network(confidence=ConfidNetHead), folder, optimizer, lr_scheduler)
+
+
+def test_adam_and_cosine_are_to_the_bit_what_torch_makes_of_them(tmp_path):
+    made = runner(
+        tmp_path, [Stage("a", 7, ClassificationLoss(), {"lr": 3e-4})], partial(Adam, weight_decay=0.1)
+    )
+    parameters = list(made.network.backbone.parameters()) + list(made.network.head.parameters())
+    wanted = Adam(parameters, 3e-4, weight_decay=0.1, fused=True)
+    assert made.optimizer.state_dict() == wanted.state_dict() | {
+        "param_groups": [{**wanted.state_dict()["param_groups"][0], "initial_lr": 3e-4}]
+    }
+    assert made.scheduler.T_max == 7
+
+
+def test_a_stage_has_its_own_arguments_of_the_optimizer(tmp_path):
+    made = runner(tmp_path, stages_of("confidnet"), partial(SGD, lr=0.5, weight_decay=0.25, momentum=0.9))
+    seen = []
+    for index in range(3):
+        made.enter(index)
+        assert isinstance(made.optimizer, SGD)
+        group = made.optimizer.param_groups[0]
+        seen.append([group[name] for name in ("lr", "weight_decay", "momentum", "fused")])
+    assert seen == [[0.01, 0.25, 0.9, True], [0.01, 0.25, 0.9, True], [0.001, 0.25, 0.9, True]]
+
+
+@pytest.mark.parametrize(
+    ("lr_scheduler", "steps"),
+    [
+        (partial(CosineAnnealingLR, eta_min=0.1), {"T_max": 4}),
+        (partial(CosineAnnealingLR, T_max=9), {"T_max": 9}),
+        (partial(OneCycleLR, max_lr=1.0), {"total_steps": 4}),
+        (partial(WarmupCosineSchedule, warmup_steps=1), {"t_total": 4}),
+        (partial(StepLR, step_size=3), {"step_size": 3}),
+    ],
+)
+def test_a_schedule_spans_the_epochs_of_its_stages_unless_it_says_otherwise(tmp_path, lr_scheduler, steps):
+    made = runner(tmp_path, stages_of("deepgamblers"), Adam, lr_scheduler).scheduler
+    assert {name: getattr(made, name) for name in steps} == steps
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "lr_scheduler", "message"),
+    [
+        (
+            Adam([torch.nn.Parameter(torch.zeros(1))]),
+            CosineAnnealingLR,
+            "give the component _mode_: callable",
+        ),
+        (
+            partial(Adam, lr=0.0),
+            CosineAnnealingLR,
+            r"stage a: learning rates .* must be positive, got \[0.0\]",
+        ),
+        (
+            partial(Adam, weight_decay=-1.0),
+            CosineAnnealingLR,
+            "stage a, optimizer cannot be made: Invalid weight",
+        ),
+        (partial(Adam, momentum=0.9), CosineAnnealingLR, "stage a, optimizer cannot be made: .*'momentum'"),
+        (len, CosineAnnealingLR, "stage a: optimizer must give an optimiser of torch, it gave "),
+        (Adam, partial(CosineAnnealingLR, gamma=1), "stage a, lr_scheduler cannot be made: .*'gamma'"),
+        (Adam, StepLR, "stage a, lr_scheduler cannot be made: .*'step_size'"),
+        (
+            Adam,
+            ReduceLROnPlateau,
+            "stage a: lr_scheduler must give a schedule of torch whose step needs no metric",
+        ),
+        (Adam, lambda made: None, "stage a: lr_scheduler must give a schedule .* got None"),
+        (Adam, lambda made: Opaque(made), "stage a: the state of lr_scheduler does not consist of tensors"),
+    ],
+)
+def test_what_cannot_be_trained_with_is_said_before_the_training(tmp_path, optimizer, lr_scheduler, message):
+    with pytest.raises(ValueError, match=message):
+        runner(tmp_path, [Stage("a", 2, ClassificationLoss())], optimizer, lr_scheduler)
+
+
+class Opaque(StepLR):
+    """Its state holds a function."""
+
+    def __init__(self, optimizer):
+        self.rule = str.upper
+        super().__init__(optimizer, 1)
+
+
+def test_what_a_later_stage_cannot_have_is_said_before_the_first(tmp_path):
+    stages = [Stage("a", 1, ClassificationLoss()), Stage("b", 1, ClassificationLoss(), {"lr": -1.0})]
+    with pytest.raises(ValueError, match="stage b, optimizer cannot be made: Invalid learning rate: -1"):
+        runner(tmp_path, stages)
+    assert runner(tmp_path, stages[:1]).current.name == "a"
+
+
+def test_another_optimizer_and_schedule_resume_to_the_same_bits(tmp_path):
+    other = {
+        "optimizer": partial(SGD, momentum=0.9, nesterov=True),
+        "lr_scheduler": partial(StepLR, step_size=1, gamma=0.5),
+    }
+    trainer_of("confidnet", tmp_path / "whole", **other).run()
+    broken = trainer_of("confidnet", tmp_path / "broken", **other)
+
+    def stop(engine):
+        if engine.state.iteration == 11:
+            raise StopError
+
+    broken.add_event_handler(Events.ITERATION_COMPLETED, stop)
+    with pytest.raises(StopError):
+        broken.run()
+    trainer_of("confidnet", tmp_path / "broken", seed=99, **other).run()
+    last = [state_of(tmp_path / name / "last.pt") for name in ("whole", "broken")]
+    assert equal(*last)
+    assert "momentum_buffer" in last[0]["optimizer"]["state"][0]
+    assert last[0]["optimizer"]["param_groups"][0]["lr"] == 0.001 / 4
+
+
+def test_a_loss_of_logits_is_given_the_logits():
+    logits, labels = torch.tensor([[2.0, 0.0], [0.5, 1.0]]), torch.tensor([0, 0])
+    output = ClassifierOutput(logits=logits, features=torch.zeros(2, 1))
+    plain = torch.nn.functional.cross_entropy(logits, labels)
+    assert torch.equal(ClassificationLoss()(output, labels), plain)
+    smoothed = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+    assert torch.equal(ClassificationLoss(smoothed)(output, labels), smoothed(logits, labels))
+    assert not torch.equal(ClassificationLoss(smoothed)(output, labels), plain)
 
 
 def test_a_checkpoint_of_another_method(unbroken, tmp_path):
