@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from monai_sf.bundle.keys import strings
 from monai_sf.files import write_text
 
 #: The study's ranges ("initial learning rate between 1e-3 and 1e-5 and weight decay between 0 and 1e-5"),
@@ -33,6 +35,26 @@ def points(search: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
             f"the study's is {dict(GRID)}"
         )
     return [dict(zip(search, values, strict=True)) for values in itertools.product(*search.values())]
+
+
+def check_read(search: Mapping[str, Sequence[float]], config: Mapping[str, Any]) -> None:
+    """Refuse a grid whose trials would all be the same training.
+
+    Args:
+        search: config key to the values to try.
+        config: merged config of a training, expressions as written.
+
+    Raises:
+        ValueError: nothing refers to a key, such as ``learning_rate`` where ``optimizer#lr`` is fixed.
+    """
+    texts = list(strings(config))
+    unread = [key for key in search if not any(re.search(rf"@{key.partition('#')[0]}\b", t) for t in texts)]
+    if unread:
+        raise ValueError(
+            f"the grid varies {', '.join(unread)}, which nothing in the config refers to, so that all trials "
+            "would be the same: leave out the override that stands in its place (such as optimizer#lr), or "
+            "vary that"
+        )
 
 
 def label(point: Mapping[str, float]) -> str:

@@ -252,7 +252,9 @@ def _search(
 ) -> Iterator[Task]:
     dataset = bundle.dataset
     files = bundle.training_files(method)
-    stages = grid.classifier_stages(merge(files, bundle.overrides or {}))
+    config = merge(files, bundle.overrides or {})
+    grid.check_read(search, config)
+    stages = grid.classifier_stages(config)
     root = output_dir / "grid" / f"{dataset}-{method}"
     trials: dict[str, dict[str, float]] = {}
     for point in grid.points(search):

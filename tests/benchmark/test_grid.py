@@ -108,3 +108,15 @@ def test_trials_train_the_classifier_only():
     assert grid.classifier_stages({"stages": gamblers}) == {}
     assert grid.classifier_stages({}) == {}
     assert grid.classifier_stages({"stages": "$something()"}) == {}
+
+
+def test_a_grid_over_what_an_override_has_fixed_is_refused():
+    config = {
+        "optimizer": {"lr": "@learning_rate", "weight_decay": 0.1},
+        "train": {"optimizer": "@optimizer"},
+    }
+    grid.check_read({"learning_rate": [1, 2], "optimizer#momentum": [0, 0.9]}, config)
+    with pytest.raises(
+        ValueError, match="the grid varies weight_decay, which nothing in the config refers to"
+    ):
+        grid.check_read(GRID, config)
