@@ -180,6 +180,30 @@ def open_picture(image: Image.Image, *, mode: str, size: Sequence[int] | None = 
     return picture
 
 
+def tile(picture: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Fit a picture into a square, with its proportions kept and black beside it.
+
+    Small ones are enlarged to show their pixels as they are (nearest neighbour), large ones averaged.
+
+    Args:
+        picture: Decoded, 8 bits per channel.
+        size: Side of the square in pixels.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    picture = picture.convert("RGB")
+    scale = size / max(picture.size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    if picture.size != (width, height):
+        how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
+        picture = picture.resize((width, height), how)
+    square = np.zeros((size, size, 3), np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = np.asarray(picture)
+    return square
+
+
 def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read an ``.npy`` file; refuse one with objects, which could run code.
 

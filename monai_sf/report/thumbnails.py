@@ -11,34 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from monai_sf.files.images import tile
+
 #: Thumbnails per row and column of a sheet.
 GRID = 16
 #: Of WebP: as close to the original as JPEG of quality 86 (about 39 dB), at two thirds of its size.
 QUALITY = 84
-
-
-def thumbnail(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Fit an image into a square tile, with its proportions kept and black beside it.
-
-    Args:
-        image: (H, W) grey or (H, W, 3) RGB, uint8; row 0 is the top.
-        size: side of the tile in pixels.
-
-    Returns:
-        (size, size, 3) uint8.
-    """
-    picture = Image.fromarray(np.ascontiguousarray(image)).convert("RGB")
-    height, width = image.shape[:2]
-    scale = size / max(height, width)
-    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if picture.size != shape:
-        # nearest neighbour shows small images as they are; shrinking needs an average
-        how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
-        picture = picture.resize(shape, how)
-    tile = np.zeros((size, size, 3), np.uint8)
-    top, left = (size - shape[1]) // 2, (size - shape[0]) // 2
-    tile[top : top + shape[1], left : left + shape[0]] = np.asarray(picture)
-    return tile
 
 
 @dataclass
@@ -70,7 +48,7 @@ class Sheets:
     def add(self, image: NDArray[np.uint8]) -> int:
         """Add one image, (H, W) or (H, W, 3) uint8; returns its number."""
         number = len(self)
-        self._tiles.append(thumbnail(image, self.size))
+        self._tiles.append(tile(Image.fromarray(np.ascontiguousarray(image)), self.size))
         if len(self._tiles) == GRID * GRID:
             self._flush()
         return number
@@ -84,9 +62,9 @@ class Sheets:
     def _flush(self) -> None:
         rows = -(-len(self._tiles) // GRID)
         canvas: NDArray[Any] = np.zeros((rows * self.size, GRID * self.size, 3), np.uint8)
-        for i, tile in enumerate(self._tiles):
+        for i, one in enumerate(self._tiles):
             top, left = i // GRID * self.size, i % GRID * self.size
-            canvas[top : top + self.size, left : left + self.size] = tile
+            canvas[top : top + self.size, left : left + self.size] = one
         grey = all((t == t[..., :1]).all() for t in self._tiles)
         picture = Image.fromarray(canvas[..., 0].copy() if grey else canvas)
         stream = io.BytesIO()

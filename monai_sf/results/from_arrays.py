@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from monai_sf.files.images import named, open_image, open_picture
+from monai_sf.files.images import named, open_image, open_picture, tile
 from monai_sf.results.format import ARRAYS, ResultsError, check_run, check_text, some
 from monai_sf.results.test_set import TestSet
 from monai_sf.vocabulary.ids import canonical_ids, case_notes, group_cases, is_absent
@@ -284,16 +284,21 @@ def _log(name: str, probabilities: Float) -> Float:
     return logarithms
 
 
+# The two that follow do without torch what monai_sf.scores does with it; a test compares them.
 def _log_softmax(logits: Float) -> Float:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    normalised: Float = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    top = logits.argmax(axis=-1)[..., None]
+    gaps = logits - np.take_along_axis(logits, top, axis=-1)
+    others = np.exp(gaps)
+    np.put_along_axis(others, top, 0.0, axis=-1)
+    normalised: Float = gaps - np.log1p(others.sum(axis=-1, keepdims=True))
     return normalised
 
 
 def _reduced(log_softmax: Float) -> dict[str, NDArray[Any]]:
-    """Mean softmax and mean entropy over T samples of (N, T, C) log-probabilities."""
-    top = log_softmax.max(axis=1)
-    mean = top + np.log(np.exp(log_softmax - top[:, None]).mean(axis=1))
+    """Return mean softmax and mean entropy over T samples of (N, T, C) log-probabilities."""
+    mean = np.logaddexp.reduce(log_softmax, axis=1) - np.log(log_softmax.shape[1])
+    near_one = np.log1p(np.expm1(log_softmax).mean(axis=1))
+    mean = np.where(mean > -0.5, near_one, mean)  # else confident cases would tie at 0
     entropy = -(np.exp(log_softmax) * log_softmax).sum(axis=2).mean(axis=1)
     return {"mcd_log_softmax": mean.astype(np.float32), "mcd_entropy": entropy.astype(np.float32)}
 
@@ -374,13 +379,12 @@ def _thumbnail(index: int, given: Any) -> NDArray[np.uint8]:
             raise ResultsError(
                 f"images[{index}] must be uint8, (H, W) or (H, W, 3), got {_dtype(given)} {image.shape}"
             )
-        return np.asarray(ImageOps.pad(Image.fromarray(image).convert("RGB"), (THUMBNAIL, THUMBNAIL)))
+        return tile(Image.fromarray(image), THUMBNAIL)
     if not isinstance(image, (str, os.PathLike)):
         raise ResultsError(f"images[{index}] must be an array or the path of a file, got {image!r:.80}")
     try:
         with named(image), open_image(image) as file:
-            padded = ImageOps.pad(open_picture(file, mode="RGB"), (THUMBNAIL, THUMBNAIL))
-            return np.asarray(padded, np.uint8)
+            return tile(open_picture(file, mode="RGB"), THUMBNAIL)
     except OSError as error:
         raise ResultsError(f"images[{index}]: {error}") from error
 

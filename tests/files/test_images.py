@@ -12,7 +12,17 @@ from PIL import Image, ImageFile
 
 from monai_sf.datasets.leaks import perceptual_hash
 from monai_sf.datasets.preflight import image_faults
-from monai_sf.files.images import is_utf8, mode_of, named, open_image, open_picture, reason, shown, upright
+from monai_sf.files.images import (
+    is_utf8,
+    mode_of,
+    named,
+    open_image,
+    open_picture,
+    reason,
+    shown,
+    tile,
+    upright,
+)
 
 #: What an EXIF orientation is undone by (ExifTags: 6 is "turn right to see it").
 STORED_AS = {
@@ -250,3 +260,20 @@ def test_names_that_are_not_utf8_can_be_shown():
     with pytest.raises(OSError, match=r"^a, caf\\xe9\.png is not there$"), named("a", name):
         raise FileNotFoundError
     assert reason(IndexError()) == "cannot be read: IndexError: "
+
+
+def test_a_wide_image_keeps_its_proportions_and_orientation():
+    image = np.zeros((10, 40), np.uint8)
+    image[:, :10] = 255  # bright on the left
+    square = tile(Image.fromarray(image), 16)
+    assert square.shape == (16, 16, 3)
+    assert (square[6:10, :4] == 255).all()
+    assert (square[:6] == 0).all()
+    assert (square[10:] == 0).all()
+    assert (square[6:10, 5:] == 0).all()
+
+
+def test_colour_stays():
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[..., 2] = 200
+    np.testing.assert_array_equal(tile(Image.fromarray(image), 16), image)

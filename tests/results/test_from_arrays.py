@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from monai_sf.results import Results, ResultsError, load_results, read_fd_shifts
+from monai_sf.scores import expected_entropy, mean_log_softmax
 from monai_sf.tables.judge import available_csfs, failure_detection
 
 RNG = np.random.default_rng(0)
@@ -35,6 +36,18 @@ def test_probabilities_and_logits_give_the_same_scores():
         a, b = (failure_detection(r, "iid", csf) for r in (from_logits, from_probabilities))
         np.testing.assert_allclose(a.confidence, b.confidence, rtol=1e-5)
         np.testing.assert_array_equal(a.prediction, b.prediction)
+
+
+@pytest.mark.parametrize("gap", [1.0, 30.0, 60.0])
+def test_dropout_samples_of_confident_cases_do_not_tie(gap):
+    samples = np.zeros((4, 3, 2))
+    samples[..., 0] = gap + np.arange(12).reshape(4, 3)
+    run = Results.from_arrays(samples.mean(axis=1), np.zeros(4, int), mcd_samples=samples)
+    arrays = run.test_sets["iid"].arrays
+    by_sample = np.moveaxis(samples, 1, 0)
+    np.testing.assert_allclose(arrays["mcd_log_softmax"], mean_log_softmax(by_sample), rtol=1e-6, atol=0)
+    np.testing.assert_allclose(arrays["mcd_entropy"], expected_entropy(by_sample), rtol=1e-6, atol=0)
+    assert len(set(arrays["mcd_log_softmax"][:, 0].tolist())) == 4
 
 
 def test_dropout_samples_are_reduced_as_defined():
