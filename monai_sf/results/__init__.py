@@ -1,4 +1,4 @@
-"""Results of a run: their format on disk, written, read, made from arrays or read from FD-Shifts."""
+"""Results of a run: their format on disk, writing, reading, and import from arrays or FD-Shifts."""
 
 from monai_sf.results.fd_shifts import read_fd_shifts
 from monai_sf.results.format import ARRAYS, FORMAT, FORMAT_VERSION, ResultsError

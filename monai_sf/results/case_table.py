@@ -1,13 +1,13 @@
-"""Tables as CSV, and back with equal values of equal types.
+"""Tables as CSV, with a lossless round trip of values and types.
 
 CSV has text only, so each column has a *kind* that is stored beside the file (:func:`encode_table`):
 
     text        any text; an empty cell is an empty text
     optional    text, or missing where the cell is empty
-    json        a JSON value per cell: mixed types, lists of paths, text that CSV readers cut off (NUL)
-    int64, ...  a dtype of NumPy or pandas: numbers, truth values, dates; missing where the cell is empty
+    json        a JSON value per cell: mixed types, lists of paths, text that CSV readers truncate (NUL)
+    int64, ...  a dtype of NumPy or pandas: numbers, booleans, dates; missing where the cell is empty
 
-What cannot be stored is refused when it is written.
+A value that cannot be stored is refused on writing.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ __all__ = ["csv_text", "decode_table", "encode_table", "not_utf8"]
 
 _NUMBER = re.compile(r"(?P<name>bool|[Bb]oolean|[Uu]?[Ii]nt|[Ff]loat)(8|16|32|64)?")
 _DATE = re.compile(r"datetime64\[.*\]")
-#: What CSV readers do not give back, even from a quoted cell: the end of a C string, halves of characters,
-#: and at the start of a file the byte order mark.
+#: Characters that CSV readers do not return, even from a quoted cell: the end of a C string, surrogates, and
+#: at the start of a file the byte order mark.
 _NOT_IN_CSV = re.compile("[\0\ud800-\udfff\ufeff]")
 _NOT_IN_HEADER = re.compile("[\0\r\n\ud800-\udfff\ufeff]")
 
@@ -38,22 +38,22 @@ def encode_table(table: pd.DataFrame) -> tuple[str, dict[str, Any]]:
     r"""Return a table as CSV, and the schema that :func:`decode_table` needs to read it.
 
     Args:
-        table: the index is left out. A category comes back as its values, a tuple as a list, and a missing
-            value as the one that its column has (NaN, NaT, None).
+        table: the index is left out. A categorical is read back as its values, a tuple as a list, and a
+            missing value as that of its column's dtype (NaN, NaT, None).
 
     Returns:
         The text, with ``\n`` between the rows; and the JSON-able schema: ``rows``, their number, and
         ``columns``, pairs of name and kind.
 
     Raises:
-        ValueError: columns without a name of their own, or a cell that is no text, number, truth value, date,
-            or list of these; names column and row.
+        ValueError: columns without a unique name, or a cell that is not a text, number, boolean, date, or
+            list of these; names column and row.
     """
     names = list(table.columns)
     odd = [name for name in names if not isinstance(name, str)]
     if odd or len(set(names)) < len(names):
         twice = sorted({str(name) for name in names if names.count(name) > 1})
-        raise ValueError(f"columns need names of their own; no text: {odd}, more than once: {twice}")
+        raise ValueError(f"columns need unique names; not a text: {odd}, more than once: {twice}")
     encoded = [_encode(name, table.iloc[:, i]) for i, name in enumerate(names)]
     header = [json.dumps(name) if _NOT_IN_HEADER.search(name) else name for name in names]
     columns = [[name, kind] for name, (kind, _) in zip(names, encoded, strict=True)]
@@ -66,7 +66,7 @@ def csv_text(table: pd.DataFrame, float_format: str = "") -> str:
 
     Args:
         table: the index is left out.
-        float_format: such as ``%.10g``; by default all digits that a number has.
+        float_format: such as ``%.10g``; by default all digits of a number.
 
     Raises:
         ValueError: as :func:`encode_table`.
@@ -82,7 +82,7 @@ def decode_table(path: Path, schema: Any) -> pd.DataFrame:
     """Return the table that :func:`encode_table` was given.
 
     Raises:
-        ValueError: file and schema do not fit together.
+        ValueError: file and schema do not match.
     """
     columns: list[tuple[str, str]] = [(str(name), str(kind)) for name, kind in schema["columns"]]
     if not columns:
@@ -111,7 +111,7 @@ def decode_table(path: Path, schema: Any) -> pd.DataFrame:
 
 
 def not_utf8(values: Sequence[Any] | pd.Series[Any]) -> list[str]:
-    """Return the texts that hold halves of characters, as names of files that are not UTF-8 do."""
+    """Return the texts that hold surrogates, as file names that are not UTF-8 do."""
     found = []
     for value in values:
         if isinstance(value, str) and not value.isascii():
@@ -123,7 +123,7 @@ def not_utf8(values: Sequence[Any] | pd.Series[Any]) -> list[str]:
 
 
 class _Lines(io.StringIO):
-    """Ends rows with LF; the writer is told CRLF, or it would not quote a carriage return in a cell."""
+    """A buffer with LF between rows; the writer must use CRLF, to quote a carriage return in a cell."""
 
     def write(self, row: str) -> int:
         return super().write(row.removesuffix("\r\n") + "\n")
@@ -160,7 +160,7 @@ def _json(name: str, row: int, value: Any) -> str:
     except (TypeError, RecursionError) as error:
         raise ValueError(
             f"column {name!r}, row {row}: a {type(value).__name__} cannot be stored ({error}); a cell is a "
-            "text, a number, a truth value, a date, or a list of these"
+            "text, a number, a boolean, a date, or a list of these"
         ) from None
 
 

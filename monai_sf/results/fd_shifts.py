@@ -1,4 +1,4 @@
-"""Results from the result folders of FD-Shifts, the code of the paper's benchmark.
+"""Results from the output folders of FD-Shifts, the code of the paper's benchmark.
 
 A folder holds ``test_results`` with ``raw_logits.npz`` or ``raw_output.npz`` (columns: C logits or softmax
 values, label, index of the test set), optionally ``raw_logits_dist.npz`` or ``raw_output_dist.npz``
@@ -28,27 +28,26 @@ from monai_sf.results.results import Results
 from monai_sf.vocabulary.methods import METHODS
 from monai_sf.vocabulary.shifts import is_corruption_name
 
-#: Rows of softmax values may add up to this, rounded to half precision.
+#: Largest sum of a row of softmax values, rounded to half precision.
 _WHOLE = 1.02
-#: Bytes that a file may unpack to however small it is; scores are never packed two hundred times smaller.
+#: Bytes that even a small file may unpack to; scores are never compressed two hundredfold.
 _LARGE = 2**30
 
 Float = NDArray[np.float64]
 
 
 def read_fd_shifts(path: str | os.PathLike[str]) -> Results:
-    """Results of an experiment of FD-Shifts, the code of the paper's benchmark.
+    """Read the results of an experiment of FD-Shifts, the code of the paper's benchmark.
 
     Args:
         path: the experiment's folder (it holds ``test_results`` and ``hydra/config.yaml``), or the folder
             with ``raw_logits.npz`` or ``raw_output.npz`` itself; configs from before and after 2024 are read.
-            Validation cases and cases of classes that were never trained are left out. Images are shown where
-            the paths of ``attributions*.csv`` exist. A seed that is not known becomes a negative number.
+            Validation cases and cases of classes without training are left out. Images are shown if the paths
+            of ``attributions*.csv`` exist. An unknown seed becomes a negative number.
 
     Raises:
         FileNotFoundError: there are no outputs.
-        ResultsError: a file is damaged or of another shape, or the config does not say for sure which test
-            set is which.
+        ResultsError: a file is damaged or of another shape, or the config does not identify the test sets.
     """
     folder = Path(path)
     here = any((folder / f"{stem}.npz").is_file() for stem in ("raw_logits", "raw_output"))
@@ -72,13 +71,13 @@ def read_fd_shifts(path: str | os.PathLike[str]) -> Results:
     method = experiment.method
     trained = METHODS[method]
     if confidence is None and trained.scores is not None:
-        raise ResultsError(f"{outputs} has no external_confids.npz, by which {method} is judged")
+        raise ResultsError(f"{outputs} has no external_confids.npz, the confidence of {method}")
     if features is not None and not np.array_equal(features[:, -1], index):
         raise ResultsError(
             f"{outputs / 'encoded_output.npz'} holds other test sets or another order than {stem}"
         )
     scores = raw[:, :-2]
-    # their Deep Gamblers writes softmax values, which lack the share of the reservation, as logits too
+    # their Deep Gamblers also writes softmax values, without the share of the reservation, as logits
     are_logits = is_logits and not (method == "deepgamblers" and _are_shares(scores))
     files = _files(outputs, index, keep)
     shown = [str(f) for f in files[keep]] if files is not None else []
@@ -99,19 +98,19 @@ def read_fd_shifts(path: str | os.PathLike[str]) -> Results:
         images=shown if shown and all(os.path.isfile(f) for f in shown) else None,
         dataset=experiment.dataset or folder.name,
         method=method,
-        # runs of an unknown seed are told apart by their outputs
+        # runs of unknown seeds are distinguished by their outputs
         seed=-zlib.crc32(raw.tobytes()) if experiment.seed is None else experiment.seed,
     )
 
 
 def _array(path: Path, *shape: int | None) -> Float | None:
-    """The array of a file, None without one; its shape is compared before anything is read into memory."""
+    """Read the array of a file, None without one; its shape is checked before it is read into memory."""
     if not path.is_file():
         return None
     try:
         found, dtype = _header(path)
         if len(shape) == 1 and found[1:] == (1,):
-            shape = (*shape, 1)  # a column is a vector
+            shape = (*shape, 1)  # a single column is a vector
         _check_shape(path, found, shape)
         if dtype.kind not in "biuf":
             raise ResultsError(f"{path} must hold real numbers, got dtype {dtype}")
@@ -121,7 +120,7 @@ def _array(path: Path, *shape: int | None) -> Float | None:
             values = np.asarray(archive["arr_0"], np.float64)
     except ResultsError:
         raise
-    # RuntimeError: encrypted, or packed by a method that is not known here
+    # RuntimeError: encrypted, or compressed by an unknown method
     except (
         OSError,
         EOFError,
@@ -137,7 +136,7 @@ def _array(path: Path, *shape: int | None) -> Float | None:
 
 
 def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype that a file says to hold, where it may hold as much."""
+    """Return the shape and dtype in a file's header, if the file can be large enough for it."""
     with ZipFile(path) as archive:
         stored = archive.getinfo("arr_0.npy")
         with archive.open(stored) as file:
@@ -148,7 +147,7 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     size = math.prod(shape) * dtype.itemsize
     packed = path.stat().st_size
     if size > stored.file_size or stored.file_size > max(_LARGE, 200 * packed):
-        raise ResultsError(f"{path} is damaged: it says to hold {shape} values of {dtype} in {packed} bytes")
+        raise ResultsError(f"{path} is damaged: it promises {shape} values of {dtype} in {packed} bytes")
     return shape, dtype
 
 
@@ -172,7 +171,7 @@ def _whole(column: Float, name: str) -> NDArray[np.int64]:
 
 
 def _sets(experiment: Experiment, index: NDArray[np.int64], outputs: Path) -> list[Named]:
-    """The test sets by their index."""
+    """Return the test sets by their index."""
     there = np.unique(index).tolist()
     if experiment.sets is None:
         if there != [0]:
@@ -193,7 +192,7 @@ def _sets(experiment: Experiment, index: NDArray[np.int64], outputs: Path) -> li
 def _kept(
     sets: list[Named], index: NDArray[np.int64], labels: NDArray[np.int64], classes: int, *, has_config: bool
 ) -> NDArray[np.bool_]:
-    """Which cases belong to a test set and have a right answer."""
+    """Return a mask of the cases that belong to a test set and have a trained class."""
     wanted = np.array([named.name is not None for named in sets])[index]
     strange = wanted & (labels >= classes)
     if strange.any():
@@ -202,10 +201,8 @@ def _kept(
         )
         said = f"{where}: labels must be in 0..{classes - 1}, got {some(np.unique(labels[strange]).tolist())}"
         if has_config:
-            raise ResultsError(f"{said}. Only new_class_study may hold classes that were never trained")
-        warnings.warn(
-            f"{said}. Cases of classes that were never trained are left out", UserWarning, stacklevel=2
-        )
+            raise ResultsError(f"{said}. Only new_class_study may hold classes without training")
+        warnings.warn(f"{said}. Cases of classes without training are left out", UserWarning, stacklevel=2)
     keep: NDArray[np.bool_] = wanted & ~strange
     if not keep.any():
         raise ResultsError(f"no case of a test set has a label in 0..{classes - 1}")
@@ -213,9 +210,9 @@ def _kept(
 
 
 def _as_logits(values: Float, are_logits: bool, name: str) -> Float:
-    """Logits of (n, C, ...) values; the logarithm of shares, which need not add up to 1."""
+    """Return logits of (n, C, ...) values; of shares the logarithm, which need not sum to 1."""
     if not are_logits and not _are_shares(values):
-        raise ResultsError(f"{name} must hold softmax values; logits belong into raw_logits.npz")
+        raise ResultsError(f"{name} must hold softmax values; logits belong in raw_logits.npz")
     return values if are_logits else np.log(np.maximum(values, np.finfo(np.float32).tiny))
 
 
@@ -224,10 +221,10 @@ def _are_shares(values: Float) -> bool:
 
 
 def _case_ids(domains: list[str], labels: NDArray[np.int64]) -> list[str]:
-    """Ids that a corrupted copy shares with its original.
+    """Return ids that a corrupted copy shares with its original.
 
-    Corrupted test sets are the iid one in its order; one of another length or of other labels is not, and
-    its cases get ids of their own.
+    Corrupted test sets have the cases of the iid one in its order; the cases of one with another length or
+    other labels get their own ids.
     """
     where = np.array(domains, object)
     source = labels[where == "iid"]
@@ -240,7 +237,7 @@ def _case_ids(domains: list[str], labels: NDArray[np.int64]) -> list[str]:
 
 
 def _files(outputs: Path, index: NDArray[np.int64], keep: NDArray[np.bool_]) -> NDArray[Any] | None:
-    """The image path of every kept entry, None where they are not all known."""
+    """Return the image path of every kept entry, None unless all are known."""
     files = np.full(len(index), None, object)
     sets = np.unique(index[keep])
     for i in sets:

@@ -1,10 +1,9 @@
-"""What ``hydra/config.yaml`` of an FD-Shifts experiment says: the test sets by their index, method and seed.
+"""The content of ``hydra/config.yaml`` of an FD-Shifts experiment: test sets by their index, method and seed.
 
-Two generations are read. Until 2023 the file is the config; since then the config stands under ``config``,
-and values that are None may be left out. In both, the index of a test set counts validation
+Two generations are read. Until 2023 the file is the config; since then the config is under ``config``, and
+values that are None may be left out. In both, the index of a test set counts validation
 (``eval.val_tuning``), then the iid test set, then the other studies of ``eval.query_studies`` in their order.
-Interpolations such as ``${fd_shifts.random_seed:}`` may be stored unresolved. What cannot be told for sure is
-refused.
+Interpolations such as ``${fd_shifts.random_seed:}`` may be stored unresolved. Ambiguous configs are refused.
 
 Facts from IML-DKFZ/fd-shifts, ``main.py``, ``configs/__init__.py`` and ``loaders/data_loader.py``.
 """
@@ -22,7 +21,7 @@ import yaml
 from monai_sf.results.format import ResultsError
 from monai_sf.vocabulary.shifts import corruption_name
 
-#: Their name of a corruption, and of its direction, to ours. Severity is how often the direction is written.
+#: Their name of a corruption, and of its direction, to ours. The direction is repeated once per severity.
 _CORRUPTION = re.compile(r"corr(?P<kind>br|motblr|gaunoi|elastic|letter)(?P<steps>(?:high)+|(?:low)+)?$")
 _KINDS = {
     "motblr": "motion_blur",
@@ -30,14 +29,14 @@ _KINDS = {
     "elastic": "elastic",
     "letter": "letter",
 }
-#: Targets that are unseen kinds of disease, not other places: sub-classes of lesions, nodules and cells.
+#: Targets that are unseen manifestations, not other acquisitions: sub-classes of lesions, nodules and cells.
 _MANIFESTATION = re.compile(r"sub(small|big|class)|spiculation|texture|calcification")
-#: Their name of a learned confidence to the way of training that brings it.
+#: Their name of a learned confidence to the training method that provides it.
 _METHODS = {"tcp": "confidnet", "devries": "devries", "dg": "deepgamblers"}
 
 
 class Named(NamedTuple):
-    """A test set of the config: its name here, None for one that is left out, and its kind."""
+    """A test set of the config: its name here (None if it is left out), and its kind."""
 
     theirs: str
     name: str | None = None
@@ -45,13 +44,13 @@ class Named(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """What the config says.
+    """The content of the config.
 
     Attributes:
         sets: the test sets in the order of their index; None without a config.
-        dataset: name of the data, None where it is not known.
-        method: way of training, as monai_sf calls it.
-        seed: of the training, None where it is not known.
+        dataset: name of the data, None if unknown.
+        method: training method, by its name in monai_sf.
+        seed: of the training, None if unknown.
     """
 
     sets: list[Named] | None
@@ -64,7 +63,7 @@ def read_config(folder: Path) -> Experiment:
     """Read the config of an experiment's folder.
 
     Raises:
-        ResultsError: it is no YAML, of neither generation, or does not say which test sets there are.
+        ResultsError: it is not YAML, of neither generation, or does not identify the test sets.
     """
     file = folder / "hydra" / "config.yaml"
     if not file.exists():
@@ -77,7 +76,7 @@ def read_config(folder: Path) -> Experiment:
     if isinstance(nested, Mapping) == isinstance(flat, Mapping):
         raise ResultsError(
             f"{file} must hold a mapping under one of eval and config.eval, got "
-            f"{'both' if isinstance(flat, Mapping) else 'neither'}: no config of FD-Shifts that is known here"
+            f"{'both' if isinstance(flat, Mapping) else 'neither'}: not a known config of FD-Shifts"
         )
     config = content["config"] if isinstance(nested, Mapping) else content
     own = _at(config, "data", "dataset")
@@ -89,7 +88,7 @@ def read_config(folder: Path) -> Experiment:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Takes tagged values, such as the paths that OmegaConf writes, for the plain ones beneath."""
+    """Loader that reads tagged values, such as OmegaConf's paths, as the plain ones beneath."""
 
 
 def _untagged(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
@@ -114,15 +113,15 @@ def _sets(config: Mapping[str, Any], own: str) -> list[Named]:
     tuning = _at(config, "eval", "val_tuning")
     if not isinstance(tuning, bool):
         raise ResultsError(
-            f"eval.val_tuning must be true or false, got {tuning!r}: it says whether the first test set is "
-            "that of validation. Write down what the experiment had"
+            f"eval.val_tuning must be true or false, got {tuning!r}: it tells whether the first test set is "
+            "that of validation. Enter the experiment's value"
         )
     studies = _at(config, "eval", "query_studies")
     if studies is not None and not isinstance(studies, Mapping):
         raise ResultsError(f"eval.query_studies must map studies to datasets, got {studies!r:.80}")
     found = [Named("validation")] if tuning else []
     others = list(_listed(studies or {}, own))
-    # Their loader tests the iid set unless other studies are named and it is not; it is always the first.
+    # Their loader tests the iid set unless only other studies are named; it is always the first.
     if "iid_study" in (studies or {}) or not others:
         found.append(Named("iid_study", "iid"))
     for study, theirs in others:
@@ -131,7 +130,7 @@ def _sets(config: Mapping[str, Any], own: str) -> list[Named]:
 
 
 def _listed(studies: Mapping[str, Any], own: str) -> Iterator[tuple[str, str]]:
-    """Study and dataset of the studies beside iid; a study may hold nothing, one or several."""
+    """Yield study and dataset of the studies other than iid; a study may hold none, one or several."""
     for study, listed in studies.items():
         if study == "iid_study":
             continue
@@ -143,8 +142,8 @@ def _listed(studies: Mapping[str, Any], own: str) -> Iterator[tuple[str, str]]:
             name = name.replace("${data.dataset}", own or "${")
             if "${" in name:
                 raise ResultsError(
-                    f"eval.query_studies.{study} holds {entry!r:.80}, which names no dataset: write down "
-                    "which datasets were tested, in their order"
+                    f"eval.query_studies.{study} holds {entry!r:.80}, which names no dataset: enter the "
+                    "datasets that were tested, in their order"
                 )
             yield str(study), name
 
@@ -155,14 +154,14 @@ def _named(study: str, theirs: str, own: str, taken: set[str | None]) -> Named:
     corruption = _CORRUPTION.search(theirs)
     if corruption is None and study == "noise_study":
         warnings.warn(
-            f"{theirs} of noise_study is left out: it does not say which corruption and severity a case has",
+            f"{theirs} of noise_study is left out: it does not give a case's corruption and severity",
             UserWarning,
             stacklevel=2,
         )
         return Named(theirs)
     rest = theirs.removeprefix(own) if own else ""
     if corruption is None and rest != theirs and rest.startswith("corr"):
-        raise ResultsError(f"the corruption of {theirs} is none of {sorted(('br', *_KINDS))}")
+        raise ResultsError(f"the corruption of {theirs} is not one of {sorted(('br', *_KINDS))}")
     kind = "manifestation" if _MANIFESTATION.search(theirs.removeprefix(own)) else None
     return Named(theirs, _name(theirs, corruption, taken), kind)
 
@@ -183,11 +182,11 @@ def _name(theirs: str, corruption: re.Match[str] | None, taken: set[str | None])
 
 
 def _method(config: Mapping[str, Any]) -> str:
-    """From the learned confidence; older configs name only the model. ``dg_reward`` is set in all of them."""
+    """Return the learned confidence's method; older configs name only the model, all set ``dg_reward``."""
     confidence = str(_at(config, "eval", "ext_confid_name") or "").lower()
     if "${" in confidence:
         raise ResultsError(
-            f"eval.ext_confid_name is {confidence!r}: write down the learned confidence, such as "
+            f"eval.ext_confid_name is {confidence!r}: enter the learned confidence, such as "
             f"{', '.join(_METHODS)}"
         )
     if confidence:

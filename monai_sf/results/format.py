@@ -1,4 +1,4 @@
-"""What a folder of results may hold, known to who writes one and to who reads one."""
+"""The format of a results folder, shared by writer and reader."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FORMAT_VERSION = 2
 RUN_FILE, TABLE_FILE, COLUMNS_FILE = "run.json", "cases.csv", "columns.json"
 SET_FILE, ROWS_FILE = "test_set.json", "rows.npy"
 
-#: Value of the key ``role`` of run.json: outputs on the validation cases, which are not to be reported.
+#: Value of the key ``role`` of run.json: outputs on the validation cases, which are not reported.
 VALIDATION = "validation"
 
 #: Keys that run.json always has.
 RUN_KEYS = ("dataset", "study", "method", "seed", "class_names", "data_kind")
 
-#: Per-case arrays that a test set may hold: the shape after the cases' axis, and the meaning. Heads and
-#: scores of other packages may have further ones, numbers of any shape.
+#: Per-case arrays of a test set: the shape after the axis of cases, and the meaning. Heads and scores of
+#: other packages may have further ones, numbers of any shape.
 ARRAYS: Mapping[str, tuple[str, str]] = {
     "logits": ("C", "class logits of one pass without dropout"),
     "features": ("F", "the backbone's features, the latent space"),
@@ -40,10 +40,10 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
     "images": ("H,W[,3]", "uint8 thumbnails, grey or RGB, as the classifier saw the image"),
 }
 ARRAY_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-#: Files of a test set that are no array of it.
+#: Files of a test set other than arrays.
 _TAKEN = ("rows", "done")
 
-#: Folder of results that were replaced, which no table or report may take for current ones.
+#: Folder of replaced results, which no table or report may read.
 SET_ASIDE = "set_aside"
 
 
@@ -52,10 +52,10 @@ class ResultsError(ValueError):
 
 
 def slug(name: str) -> str:
-    """Return the folder of a test set: safe on every system, and another one for every name.
+    """Return the folder of a test set: safe on every system, and unique per name.
 
-    A name of lower-case letters, digits, ``-`` and ``_`` is its own folder; any other one is what is left of
-    it and ten digits of its hash, so that ``Site`` and ``site`` differ where file systems make no difference.
+    A name of lower-case letters, digits, ``-`` and ``_`` is its own folder; any other is reduced to these and
+    ten digits of its hash are appended, so that ``Site`` and ``site`` differ on any file system.
     """
     if _PLAIN.fullmatch(name) and not _RESERVED.fullmatch(name):
         return name
@@ -64,12 +64,12 @@ def slug(name: str) -> str:
 
 
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
-#: Names of devices on Windows, and what the folder of another name may look like.
+#: Names of devices on Windows, and the pattern of a folder with a hash.
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)|.*-[0-9a-f]{10}")
 
 
 def seal(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of run.json with its own hash as ``digest``, which a later change does not fit."""
+    """Return the content of run.json with its own hash as ``digest``, which reveals later changes."""
     content = {key: value for key, value in run.items() if key != "digest"}
     plain: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
@@ -77,7 +77,7 @@ def seal(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_run(run: Mapping[str, Any]) -> None:
-    """Refuse a description of a run whose values are of the wrong type; all offenders are named."""
+    """Refuse a description of a run with values of the wrong type; names all of them."""
     wrong = [
         f"{key} {run[key]!r:.80} (expected {'an integer' if kind is int else 'a text'})"
         for key, kind in (
@@ -109,7 +109,7 @@ def check_text(columns: Iterable[tuple[Hashable, Sequence[Any] | pd.Series[Any]]
 
 
 def check_rank(test_set: str, name: str, array: NDArray[Any]) -> None:
-    """Refuse an array whose name is impossible, or whose shape or dtype is not that of :data:`ARRAYS`."""
+    """Refuse an array with an invalid name, or with a shape or dtype other than in :data:`ARRAYS`."""
     if not isinstance(name, str) or not ARRAY_NAME.fullmatch(name) or name in _TAKEN:
         raise ResultsError(
             f"test set {test_set}: an array must be one of {', '.join(ARRAYS)}, or have another name of "
@@ -130,7 +130,7 @@ def check_rank(test_set: str, name: str, array: NDArray[Any]) -> None:
 
 
 def some(values: Sequence[Any] | pd.Series[Any], count: int = 10) -> str:
-    """The first values, for an error message."""
+    """Return the first values, for an error message."""
     shown = ", ".join(str(v) for v in list(values)[:count])
     return shown + (f", ... ({len(values) - count} more)" if len(values) > count else "")
 
@@ -139,13 +139,13 @@ def load_array(path: Path) -> NDArray[Any]:
     """Map an array of plain values, read-only; nothing is unpickled.
 
     Raises:
-        ValueError: the file is no array, or longer or shorter than its header says.
+        ValueError: the file is not an array, or its length does not match its header.
         OSError: it cannot be read.
     """
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (EOFError, SyntaxError, TypeError, OverflowError) as error:  # what a damaged header leads to
-        raise ValueError(f"{path.name} is no array ({error})") from error
+    except (EOFError, SyntaxError, TypeError, OverflowError) as error:  # from a damaged header
+        raise ValueError(f"{path.name} is not an array ({error})") from error
     if not isinstance(array, np.memmap) or path.stat().st_size != array.offset + array.nbytes:
         raise ValueError(f"{path.name} is longer or shorter than its header says")
     return array

@@ -1,4 +1,4 @@
-"""Results from the arrays of any model, for those who have outputs but not this package's evaluation."""
+"""Results from the arrays of any model, for users that have outputs but not this package's evaluation."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Float = NDArray[np.float64]
 
 _logger = logging.getLogger(__name__)
 
-#: Probabilities below this are taken for it: their logarithm must be a number that float32 holds.
+#: Probabilities are clipped below at this: float32 must be able to hold their logarithm.
 SMALLEST = 1e-37
-#: What a confidence may exceed 0 or 1 by.
+#: Tolerance of a confidence outside [0, 1].
 ROUNDING = 1e-6
 THUMBNAIL = 64
-#: Columns of the case table that are made of the other arguments.
+#: Columns of the case table that are made from the other arguments.
 _OWN_COLUMNS = ("case_id", "label", "label_name")
-#: What some arguments must be one of.
+#: Allowed values of some arguments.
 _DATA_KINDS = ("real", "rendered", "phantom")
 
 
@@ -57,39 +57,39 @@ def parts_from_arrays(
     seed: int = 0,
     data_kind: str = "real",
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, TestSet]]:
-    """Results of a classifier on N images of one or several test sets.
+    """Build the results of a classifier on N images of one or several test sets.
 
-    Numbers may be NumPy arrays, torch tensors, lists, or columns of pandas. Cases are told apart by position,
-    not by the index of a Series or table; the same index in another order is refused.
+    Numbers may be NumPy arrays, torch tensors, lists, or pandas columns. Cases are matched by position, not
+    by the index of a Series or table; the same index in another order is refused.
 
     Args:
-        logits: (N, C) class logits, or the one logit (N, 1) or (N,) of a binary classifier, how much speaks
-            for class 1; None when ``probabilities`` are given.
+        logits: (N, C) class logits, or the single logit (N, 1) or (N,) of a binary classifier, that of class
+            1; None when ``probabilities`` are given.
         labels: (N,) integers in 0..C-1.
-        probabilities: (N, C) in place of logits, rows that add up to 1 within the precision that they have,
-            such as two digits or bfloat16.
+        probabilities: (N, C) in place of logits, rows that sum to 1 within their precision, such as two
+            digits or bfloat16.
         features: (N, F), the latent space; without them the report has no map.
         images: (N, H, W) or (N, H, W, 3) uint8; or N paths of image files, or N uint8 arrays of different
             sizes, which are shrunk to 64 pixels.
-        mcd_samples: (N, T, C) of T passes with dropout on, C as of the logits: logits, or probabilities where
-            those are given.
+        mcd_samples: (N, T, C) of T passes with dropout, C as in the logits: logits, or probabilities if those
+            are given.
         learned_confidence: (N,) in [0, 1], of ConfidNet or DeVries, or one minus the reservation of Deep
-            Gamblers; say which with ``method``.
-        arrays: what registered scores of other packages need beside these, by name, (N, ...) numbers.
+            Gamblers; state which with ``method``.
+        arrays: further arrays that registered scores of other packages need, by name, (N, ...) numbers.
         case_ids: N ids. One id may occur once in every domain: a case and its corrupted versions.
         domains: N names of test sets: "iid" for the domain of training, "corruption-<kind>-<1 to 5>" for a
             corrupted one, any other text for a target domain. By default all are "iid".
         kinds: name of a target domain to "acquisition" (the default) or "manifestation".
         columns: further columns of the case table, N entries each, such as ``group`` (the patient). Patients
-            are compared by the rule of :mod:`monai_sf.vocabulary.ids`: spellings of one are one, and a case
-            without one (None, NaN, "unknown", ...) counts by itself. What was united or is missing is logged.
+            are compared by the rule of :mod:`monai_sf.vocabulary.ids`, regardless of spelling, and a case
+            without one (None, NaN, "unknown", ...) is its own group. Merged and missing ids are logged.
         class_names: C different names, by default "class 0" and so on.
         dataset: name of the data, for the reader.
         study: name of the study, by default that of the target domain, or "iid" without one.
         method: "classifier", "confidnet", "deepgamblers", "devries" or another one that is registered
             (:func:`monai_sf.scores.register_method`); by default "confidnet" with a learned confidence and
             else "classifier".
-        seed: of the training, to tell runs apart.
+        seed: of the training, to distinguish runs.
         data_kind: "real", "rendered" or "phantom".
 
     Raises:
@@ -147,7 +147,7 @@ def parts_from_arrays(
     own = [name for name in _OWN_COLUMNS if name in extra]
     if own:
         raise ResultsError(
-            f"columns must not hold {own}: case_ids, labels and class_names say that; rename or drop them"
+            f"columns must not hold {own}, made from case_ids, labels and class_names; rename or drop them"
         )
     cases, rows = _cases(ids, truth, names, extra, n)
     targets = [d for d in dict.fromkeys(where) if d != "iid" and corruption_of(d) is None]
@@ -180,7 +180,7 @@ def _check_order(columns: Mapping[str, Any] | pd.DataFrame | None, **arguments: 
 
 
 def _plain(values: Any) -> Any:
-    """A torch tensor of any device and precision as NumPy's; anything else as it is."""
+    """Return a torch tensor of any device and precision as a NumPy array; anything else unchanged."""
     if not hasattr(values, "detach"):
         return values
     tensor = values.detach().cpu()
@@ -188,7 +188,7 @@ def _plain(values: Any) -> Any:
 
 
 def _dtype(given: Any) -> str:
-    """The dtype as the caller knows it: a tensor's own, not that of :func:`_plain`."""
+    """Return the dtype that the caller knows: a tensor's own, not that of :func:`_plain`."""
     dtype = given.dtype if hasattr(given, "dtype") else np.asarray(given).dtype
     return str(dtype).removeprefix("torch.")
 
@@ -204,7 +204,7 @@ def _numbers(name: str, values: Any) -> Float:
 
 
 def _scores(logits: Any, probabilities: Any, n: int) -> Float:
-    """Logits (n, C) of at least two classes."""
+    """Return logits (n, C) of at least two classes."""
     if logits is None:
         shares = _matrix("probabilities", probabilities, n)
         if shares.shape[1] < 2:
@@ -216,7 +216,7 @@ def _scores(logits: Any, probabilities: Any, n: int) -> Float:
 
 
 def _samples(given: Any, shape: tuple[int, ...], are_probabilities: bool) -> Float:
-    """Log-probabilities (N, T, C) of dropout samples."""
+    """Return log-probabilities (N, T, C) of dropout samples."""
     samples = _numbers("mcd_samples", given)
     if samples.ndim == 3 and samples.shape[2] and not are_probabilities:
         samples = _class_logits("mcd_samples", samples, given)
@@ -249,7 +249,7 @@ def _matrix(name: str, given: Any, n: int) -> Float:
 
 
 def _columns(given: Mapping[str, Sequence[Any]] | pd.DataFrame | None) -> dict[str, list[Any]]:
-    """Columns by name, their entries by position."""
+    """Return columns by name, their entries by position."""
     if given is None:
         return {}
     pairs = [(str(name), _entries(values)) for name, values in given.items()]
@@ -260,7 +260,7 @@ def _columns(given: Mapping[str, Sequence[Any]] | pd.DataFrame | None) -> dict[s
 
 
 def _entries(values: Any) -> list[Any]:
-    """What a sequence holds, with Python's numbers for tensors of one value."""
+    """Return the entries of a sequence, with Python numbers for tensors of one value."""
     return [
         entry.item() if hasattr(entry, "detach") and entry.ndim == 0 else entry for entry in _plain(values)
     ]
@@ -319,7 +319,7 @@ def _logit(confidence: Float, n: int) -> Float:
 
 
 def _learned(sure: Float, logits: NDArray[np.float32], method: Method) -> dict[str, NDArray[np.float32]]:
-    """What a head of the method would have given for a learned confidence, from its log-odds (N,)."""
+    """Return the output of the method's head for a learned confidence, from its log-odds (N,)."""
     if "reservation_logit" in method.heads:  # odds of the reservation against all classes together
         classes = np.logaddexp.reduce(logits.astype(np.float64), axis=1)
         return {"reservation_logit": (classes - sure).astype(np.float32)}
@@ -332,9 +332,9 @@ def _learned(sure: Float, logits: NDArray[np.float32], method: Method) -> dict[s
 
 
 def _others(given: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[Any]]:
-    """Arrays that scores of other packages need, float32."""
+    """Return the arrays that scores of other packages need, float32."""
     if own := [name for name in given if name in ARRAYS]:
-        raise ResultsError(f"arrays must not hold {own}: other arguments say that")
+        raise ResultsError(f"arrays must not hold {own}, which come from other arguments")
     found = {name: _numbers(f"arrays[{name!r}]", values).astype(np.float32) for name, values in given.items()}
     if short := {name: values.shape for name, values in found.items() if values.shape[:1] != (n,)}:
         raise ResultsError(f"arrays must have {n} entries (as labels), got the shapes {short}")
@@ -342,12 +342,12 @@ def _others(given: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[Any]]:
 
 
 def _check_heads(method: Method, there: Mapping[str, Any]) -> None:
-    """Refuse a run that its own scores cannot judge, where those of any network do not."""
+    """Refuse a run without the arrays of its method's own scores."""
     if method.scores is None or not (missing := [head for head in method.heads if head not in there]):
         return
     if set(missing) <= ARRAYS.keys():
-        raise ResultsError(f"method {method.name!r} is judged by its learned_confidence, which is missing")
-    raise ResultsError(f"method {method.name!r} is judged by its arrays {missing}, which are missing")
+        raise ResultsError(f"method {method.name!r} needs its learned_confidence, which is missing")
+    raise ResultsError(f"method {method.name!r} needs its arrays {missing}, which are missing")
 
 
 def _images(images: ArrayLike | Sequence[Any], n: int) -> NDArray[np.uint8]:
@@ -372,7 +372,7 @@ def _images(images: ArrayLike | Sequence[Any], n: int) -> NDArray[np.uint8]:
 
 
 def _thumbnail(index: int, given: Any) -> NDArray[np.uint8]:
-    """One image, an array or the path of a file, as a square of 64 pixels with its proportions kept."""
+    """Return one image, an array or a file's path, as a square of 64 pixels with its proportions kept."""
     image = _plain(given)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or not image.size or image.ndim < 2 or image.shape[2:] not in ((), (3,)):
@@ -392,7 +392,7 @@ def _thumbnail(index: int, given: Any) -> NDArray[np.uint8]:
 def _cases(
     ids: list[str], labels: NDArray[Any], names: list[str], columns: Mapping[str, Sequence[Any]], n: int
 ) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-    """The case table, one row an id, and the row of every entry."""
+    """Return the case table, one row per id, and the row of every entry."""
     rows, unique = pd.factorize(pd.Series(ids, dtype=object))
     first = np.zeros(len(unique), np.int64)
     first[rows[::-1]] = np.arange(n)[::-1]
@@ -410,7 +410,7 @@ def _cases(
         listed = _listed(f"column {name}", list(values), n, [])
         chosen_entries = _first_known(listed, ids, rows, first) if name == "group" else first
         table[str(name)] = [listed[i] for i in chosen_entries]
-    check_text(table.items())  # or pandas raises an error of its own
+    check_text(table.items())  # before pandas raises its own error
     _check_ids(unique.tolist(), table.get("group"))
     return pd.DataFrame(table), rows.astype(np.int64)
 
@@ -418,7 +418,7 @@ def _cases(
 def _first_known(
     groups: list[Any], ids: list[str], rows: NDArray[np.intp], first: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The entry of each case that names its group; its entries in other domains name the same, or none."""
+    """Return each case's entry that names its group; its other entries must name the same, or none."""
     found = canonical_ids(groups)
     entry = first.copy()
     known = np.flatnonzero([one is not None for one in found])[::-1]
@@ -429,7 +429,7 @@ def _first_known(
 
 
 def _check_ids(case_ids: Sequence[str], groups: Sequence[Any] | None) -> None:
-    """Refuse a placeholder for most patients, and log what is to be said about the ids."""
+    """Refuse a placeholder as id of most patients, and log the notes on the ids."""
     found = group_cases(groups, case_ids)
     try:
         found.check()
@@ -448,7 +448,7 @@ def _test_sets(
     targets = {d for d in where if d != "iid" and corruption_of(d) is None}
     absent = sorted(set(kinds) - targets)
     if absent:
-        raise ResultsError(f"kinds must name target domains, {sorted(targets)}; {absent} are none")
+        raise ResultsError(f"kinds must name target domains, {sorted(targets)}; {absent} are not")
     odd = sorted(d for d in targets if is_corruption_name(d))
     if odd:
         raise ResultsError(f'corrupted domains must be "corruption-<kind>-<1 to 5>", got {odd}')

@@ -1,4 +1,4 @@
-"""Loading results from disk: every file is compared with the manifest."""
+"""Loading of results from disk; every file is verified against the manifest."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def load_results(path: str | os.PathLike[str]) -> Results:
 
 
 def check_results(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the content of run.json, after a comparison of every file with the manifest.
+    """Return the content of run.json, after verifying every file against the manifest.
 
     Raises:
         FileNotFoundError: there are no finished results there.
@@ -72,7 +72,7 @@ def check_results(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    """Whatever a damaged folder leads to is a ResultsError that names it."""
+    """Turn any error from a damaged folder into a ResultsError that names it."""
     try:
         yield
     except ResultsError as error:
@@ -85,7 +85,7 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 
 def _compare(path: Path, files: Mapping[str, str]) -> None:
-    """Compare every file with the manifest; several are read at once, as fast as a disk is."""
+    """Verify every file against the manifest, several in parallel, at the speed of the disk."""
 
     def fault(name: str) -> str:
         try:

@@ -1,4 +1,4 @@
-"""Results of one run on disk: a folder that says what it holds, written whole or not at all.
+"""Results of one run on disk: a self-describing folder, written atomically.
 
 A run is one (dataset, study, method, seed). Its folder holds::
 
@@ -6,13 +6,13 @@ A run is one (dataset, study, method, seed). Its folder holds::
     cases.csv       the case table of all evaluated cases, one row per case
     columns.json    the types of its columns, see ``case_table``
     iid/            one folder per test set (iid, target, corruption-gaussian_noise-3, ...)
-        test_set.json   its name, which may be any text: the folder is called after it as far as that can be
+        test_set.json   its name, which may be any text that the folder's name cannot hold
         rows.npy    (n,) int64, the row of cases.csv of every entry
         logits.npy  (n, C) float32, and the other arrays of ARRAYS
 
 All arrays are plain ``.npy`` files without pickles and are memory-mapped on loading, so that a hundred
 thousand cases with 2,208 features need no memory. ``run.json`` is written last: a folder without it is an
-evaluation that has not finished. Loading compares every file with its hash.
+unfinished evaluation. Loading verifies the hash of every file.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from monai_sf.results.test_set import TestSet
 from monai_sf.results.writer import ResultsWriter
 from monai_sf.vocabulary.ids import is_absent
 
-#: A report keeps what took it long beside the results.
+#: Reports cache expensive computations beside the results.
 _KEPT = re.compile(r"embedding-[0-9a-f]+\.npz")
 
 
 def _own_files(path: Path) -> Collection[str]:
-    """The files of finished results, and what reports have kept there; none where nothing is finished."""
+    """Return the files of finished results, and those that reports cached; none without finished results."""
     try:
         files = list(read_run(path / RUN_FILE)["files"])
     except (OSError, ValueError, TypeError, RecursionError):
@@ -59,10 +59,10 @@ def _own_files(path: Path) -> Collection[str]:
 
 @dataclass(frozen=True)
 class Results:
-    """What one run produced on all its test sets.
+    """The outputs of one run on all its test sets.
 
     Attributes:
-        run: the content of run.json. Keys that always exist: ``dataset``, ``study``, ``method``, ``seed``,
+        run: the content of run.json. Required keys: ``dataset``, ``study``, ``method``, ``seed``,
             ``class_names`` (list of C names), ``data_kind`` ("real", "rendered" or "phantom").
         cases: the case table of the evaluated cases (``case_id``, ``label``, ``label_name``, ``group``,
             ``source`` and the dataset's own columns), index 0..n-1.
@@ -74,10 +74,10 @@ class Results:
     test_sets: Mapping[str, TestSet] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check that cases, labels and test sets belong together; all offenders are named at once.
+        """Check that cases, labels and test sets are consistent; all faulty ones are named at once.
 
         Raises:
-            ResultsError: fewer than two classes or two of one name, duplicate case ids, labels outside
+            ResultsError: fewer than two classes or two of the same name, duplicate case ids, labels outside
                 0..C-1, rows beyond the case table, two entries of one case in a test set, NaN or infinite
                 outputs, text that is not UTF-8.
         """
@@ -86,8 +86,8 @@ class Results:
             if column not in self.cases:
                 raise ResultsError(f"case table has no column {column!r}; it has {list(self.cases.columns)}")
         if absent := sum(map(is_absent, self.cases["case_id"].tolist())):
-            raise ResultsError(f"{absent} case ids are empty: name every case, so that it is known again")
-        ids = self.cases["case_id"].astype(str)  # as they are written and read again: 1 and "1" are one
+            raise ResultsError(f"{absent} case ids are empty: name every case, so that it can be identified")
+        ids = self.cases["case_id"].astype(str)  # as written and read again: 1 and "1" are the same
         repeated = ids[ids.duplicated()]
         if len(repeated):
             raise ResultsError(f"{len(repeated)} case ids occur twice: {some(repeated)}")
@@ -110,7 +110,7 @@ class Results:
             )
         for name, test_set in self.test_sets.items():
             if name != test_set.name:
-                raise ResultsError(f"the test set {test_set.name!r} stands under the name {name!r}")
+                raise ResultsError(f"the test set {test_set.name!r} has the key {name!r}")
             self._check(test_set, classes)
 
     def _check(self, test_set: TestSet, classes: int) -> None:
@@ -138,7 +138,7 @@ class Results:
     def from_arrays(
         cls, logits: ArrayLike | None = None, labels: ArrayLike | None = None, **arrays: Any
     ) -> Results:
-        """Results of any model from its outputs; the arguments are those of
+        """Build the results of any model from its outputs; the arguments are those of
         :func:`monai_sf.results.from_arrays.parts_from_arrays`: ``logits`` or ``probabilities``, ``labels``,
         and optionally ``features``, ``images``, ``mcd_samples``, ``case_ids``, ``domains`` and others.
 
@@ -153,24 +153,24 @@ class Results:
         return cls(*parts_from_arrays(logits, labels, **arrays))
 
     def cases_of(self, test_set: str) -> pd.DataFrame:
-        """The case table of one test set, in the order of its arrays, index 0..n-1 (a copy)."""
+        """Return the case table of one test set, in the order of its arrays, index 0..n-1 (a copy)."""
         return self.cases.iloc[self.test_sets[test_set].rows].reset_index(drop=True)
 
     def labels_of(self, test_set: str) -> NDArray[np.int64]:
-        """(n,) int64 labels of one test set, in the order of its arrays."""
+        """Return the labels (n,) int64 of one test set, in the order of its arrays."""
         labels: NDArray[np.int64] = self.cases["label"].to_numpy(np.int64)[self.test_sets[test_set].rows]
         return labels
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the run's folder, whole or not at all; see the module's text for what it holds.
+        """Write the run's folder atomically; see the module's docstring for its content.
 
         Args:
-            path: the folder. Results that are there are replaced.
+            path: the folder. Existing results are replaced.
 
         Raises:
-            FileExistsError: a file is there, or a folder that holds anything but finished results; nothing
-                was touched.
-            ResultsError: a column holds what cannot be stored.
+            FileExistsError: ``path`` is a file, or a folder that holds anything but finished results; nothing
+                was changed.
+            ResultsError: a column holds a value that cannot be stored.
             OSError: the folder cannot be written.
         """
         with atomic_folder(path, _own_files) as partial:

@@ -19,7 +19,7 @@ AGAIN = "remove the folder and run the evaluation again"
 
 
 def read_run(file: Path) -> dict[str, Any]:
-    """Return the content of a run.json, once it is known to be what the evaluation wrote.
+    """Return the content of a run.json, after verifying that the evaluation wrote it.
 
     Raises:
         FileNotFoundError: there is none.

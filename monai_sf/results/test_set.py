@@ -22,7 +22,7 @@ class TestSet:
         name: unique within the run; any text that is not blank.
         kind: one of :data:`KINDS`.
         rows: (n,) int64, position of every entry in ``Results.cases``.
-        arrays: name (see :data:`ARRAYS`, or another) to an array of n entries; ``logits`` is always there.
+        arrays: name (see :data:`ARRAYS`, or another) to an array of n entries; ``logits`` is required.
         corruption: kind of corruption, None for clean images.
         severity: 1 to 5 for a corruption, 0 for clean images.
     """
@@ -37,10 +37,10 @@ class TestSet:
     severity: int = 0
 
     def __post_init__(self) -> None:
-        """Check what can be checked without the case table.
+        """Check all that needs no case table.
 
         Raises:
-            ResultsError: unknown kind, a blank name, arrays of impossible names or other lengths.
+            ResultsError: unknown kind, a blank name, arrays of invalid names or other lengths.
         """
         if not isinstance(self.name, str) or not self.name.strip() or not_utf8([self.name]):
             raise ResultsError(f"the name of a test set must be a text that is not blank, got {self.name!a}")

@@ -1,4 +1,4 @@
-"""Writing results: case by case, in any order, by one process or several, through kills and full disks."""
+"""Writing of results: in any order, by one or several processes, robust to kills and full disks."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _DONE_FILE, _SHAPES_FILE = "done.npy", "arrays.json"
 _OWN_FILES = frozenset((SET_FILE, ROWS_FILE, _DONE_FILE, _SHAPES_FILE))
 
 
-_AGAIN = "Run the evaluation again: this test set is begun anew, the others are kept"
+_AGAIN = "Run the evaluation again: this test set is restarted, the others are kept"
 _ELSEWHERE = "choose another folder or remove this one"
 
 
 def _is_own(path: str) -> bool:
-    """Whether a file of a working folder, which nobody else knows, is one that a writer makes."""
+    """Return whether a file of a writer's private working folder was made by a writer."""
     name = path.rpartition("/")[2]
     return name in _OWN_FILES or (name.endswith(".npy") and bool(ARRAY_NAME.fullmatch(name[:-4])))
 
@@ -53,7 +53,7 @@ def _partial_of(path: Path) -> Path:
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:
-    """What a file that is mapped keeps as long as nobody removes, replaces or shortens it."""
+    """Return a stamp of a mapped file that changes if it is removed, replaced or truncated."""
     try:
         found = file.stat()
     except OSError:
@@ -64,7 +64,7 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
 def _read_partial(
     folder: Path, mode: Literal["r", "r+"]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], dict[str, NDArray[Any]]]:
-    """Rows, marks and arrays of a test set that is being filled, if each is there and whole.
+    """Return rows, completion flags and arrays of an unfinished test set, if all are intact.
 
     Raises:
         ValueError: a file is damaged.
@@ -80,7 +80,7 @@ def _read_partial(
     arrays = {name: load_array(folder / f"{name}.npy") for name in shapes}
     found = {name: [array.dtype.str, *array.shape] for name, array in arrays.items()}
     if done.dtype != bool or done.shape != rows.shape or found != shapes:
-        raise ValueError("the arrays do not fit each other")
+        raise ValueError("the arrays do not match each other")
     if mode == "r":
         return rows, done, arrays
     opened = {
@@ -93,17 +93,17 @@ def _read_partial(
 class TestSetWriter:
     """Fills the arrays of one test set batch by batch, in any order, and survives a kill in between.
 
-    The arrays grow in a hidden folder beside the final one, with a mark for every entry that is complete.
-    What a killed evaluation left is taken up; where a file of it is missing or torn, this test set is begun
-    anew. Made by :meth:`ResultsWriter.open`.
+    The arrays grow in a hidden folder beside the final one, with a flag per complete entry. A killed
+    evaluation is resumed; if one of its files is missing or torn, this test set is restarted. Made by
+    :meth:`ResultsWriter.open`.
 
     Args:
         folder: that of the run, or of another process's part of it.
         rows: (n,) the test set's cases, as rows of the case table.
-        description: what ``test_set.json`` shall say, with the ``name``.
+        description: content of ``test_set.json``, with the ``name``.
 
     Raises:
-        ResultsError: a case occurs twice, or the complete test set is there and is of other cases.
+        ResultsError: a case occurs twice, or the complete test set exists and has other cases.
     """
 
     __test__ = False  # not a pytest class
@@ -134,14 +134,14 @@ class TestSetWriter:
             self._watch()
 
     def _is_complete(self) -> bool:
-        """Whether the closed test set is whole; what is left of one that is not is removed."""
+        """Return whether the closed test set is intact; the remains of a damaged one are removed."""
         try:
             about: Any = json.loads((self.path / SET_FILE).read_text(encoding="utf-8"))
             files = dict(about["files"])
             theirs = {key: about[key] for key in self.description}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ResultsError(
-                f"{self.path} is in the way of test set {self.name}, and is none or a damaged one "
+                f"{self.path} is in the way of test set {self.name}, and is not one or a damaged one "
                 f"({error}); move it away"
             ) from error
         if theirs != self.description:
@@ -159,7 +159,7 @@ class TestSetWriter:
         return whole
 
     def _reopen(self) -> bool:
-        """Take up what a killed evaluation left, if it is whole and of the same cases."""
+        """Resume a killed evaluation, if its files are intact and of the same cases."""
         try:
             rows, self.done, self.arrays = _read_partial(self.partial, "r+")
         except (OSError, ValueError, TypeError, AttributeError):
@@ -174,7 +174,7 @@ class TestSetWriter:
         self._stamps = {name: _stamp(self.partial / f"{name}.npy") for name in ("done", *self.arrays)}
 
     def _check_watched(self) -> None:
-        """Refuse to write into a map of a file that is gone (nobody would read it) or too short (SIGBUS)."""
+        """Refuse to write into the map of a file that was removed (lost output) or truncated (SIGBUS)."""
         lost = [name for name, stamp in self._stamps.items() if _stamp(self.partial / f"{name}.npy") != stamp]
         if lost:
             raise ResultsError(
@@ -183,17 +183,17 @@ class TestSetWriter:
             )
 
     def write(self, rows: ArrayLike, arrays: Mapping[str, ArrayLike]) -> None:
-        """Store the outputs of some entries; those of an entry that was written before are replaced.
+        """Store the outputs of some entries; earlier ones of the same entry are replaced.
 
         Args:
             rows: (b,) integers, the entries' rows in the case table.
-            arrays: name (see :data:`ARRAYS`, or another) to (b, ...) values; every call gives the same names.
+            arrays: name (see :data:`ARRAYS`, or another) to (b, ...) values; every call needs the same names.
 
         Raises:
-            ResultsError: a name is impossible or was not given before, a row is not of this test set, a shape
-                or dtype is not that of :data:`ARRAYS` and of the earlier calls, the test set is closed, or
-                its files were removed or changed by somebody else.
-            OSError: the disk is full; what was written before is kept.
+            ResultsError: a name is invalid or was not in earlier calls, a row is not of this test set, a
+                shape or dtype differs from :data:`ARRAYS` or from earlier calls, the test set is closed, or
+                its files were removed or changed from outside.
+            OSError: the disk is full; earlier outputs are kept.
         """
         self._check_watched()
         if self.closed:
@@ -206,7 +206,7 @@ class TestSetWriter:
         if self.arrays and self.arrays.keys() != values.keys():
             raise ResultsError(
                 f"test set {self.name}: got the arrays {sorted(values)}, before they were "
-                f"{sorted(self.arrays)}. Remove {self.partial} to begin this test set anew"
+                f"{sorted(self.arrays)}. Remove {self.partial} to restart this test set"
             )
         for name, array in values.items():
             check_rank(self.name, name, array)
@@ -234,17 +234,17 @@ class TestSetWriter:
     def _map(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         file = self.partial / f"{name}.npy"
         array: NDArray[Any] = np.lib.format.open_memmap(file, "w+", dtype, shape)
-        if hasattr(os, "posix_fallocate"):  # or a full disk ends the process by SIGBUS, without a word
+        if hasattr(os, "posix_fallocate"):  # otherwise a full disk ends the process by SIGBUS, silently
             with open(file, "r+b") as handle:
                 os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
         return array
 
     def absorb(self, part: str | os.PathLike[str], chunk: int = 1024) -> None:
-        """Take over what another writer of some of these entries has left, as far as it is complete.
+        """Copy the complete entries of another writer of this test set.
 
         Args:
-            part: the folder that it was given.
-            chunk: entries that are copied at once.
+            part: the folder of that writer.
+            chunk: number of entries that are copied at once.
         """
         if self.closed:
             return
@@ -259,10 +259,10 @@ class TestSetWriter:
         self.sync()
 
     def sync(self) -> None:
-        """Bring what was written to the disk and mark it as done, in this order.
+        """Flush all outputs to disk, then flag their entries as complete.
 
         Raises:
-            ResultsError: files were removed or changed by somebody else.
+            ResultsError: files were removed or changed from outside.
         """
         self._check_watched()
         for array in self.arrays.values():
@@ -273,14 +273,14 @@ class TestSetWriter:
             self._fresh = []
 
     def release(self) -> None:
-        """Let go of the files, which another process is about to take over and remove."""
+        """Release the files, which another process is about to absorb and remove."""
         self.arrays, self.done, self._stamps = {}, np.array(self.done), {}
 
     def close(self) -> None:
         """Move the complete test set to its final name, with a hash of each file.
 
         Raises:
-            ResultsError: entries have no outputs; those that have are kept for the next try. Or a file is not
+            ResultsError: entries have no outputs (the others are kept for the next attempt), or a file is not
                 what was written.
         """
         if self.closed:
@@ -317,7 +317,7 @@ class TestSetWriter:
         self._stamps = {}
 
     def manifest(self) -> dict[str, str]:
-        """Hash of each file of a closed test set, by its path below the run's folder.
+        """Return the hash of each file of a closed test set, by its path below the run's folder.
 
         Raises:
             ResultsError: it is not closed.
@@ -330,15 +330,15 @@ class TestSetWriter:
 
 
 class ResultsWriter:
-    """Writes a run's folder; a killed evaluation goes on at the first case that has no outputs.
+    """Writes a run's folder; a killed evaluation resumes at the first case without outputs.
 
     Args:
-        path: the run's folder, made when missing.
-        cases: the case table of all cases that will be evaluated, index 0..n-1.
+        path: the run's folder, created when missing.
+        cases: the case table of all cases to evaluate, index 0..n-1.
 
     Raises:
-        ResultsError: the folder holds results of another case table, or the table holds what cannot be
-            stored.
+        ResultsError: the folder holds results of another case table, or the table holds a value that cannot
+            be stored.
         OSError: the folder cannot be written to.
     """
 
@@ -363,7 +363,7 @@ class ResultsWriter:
     def open(
         self, name: str, kind: str, rows: ArrayLike, *, corruption: str | None = None, severity: int = 0
     ) -> TestSetWriter:
-        """Start or take up a test set.
+        """Start or resume a test set.
 
         Args:
             name: of the test set.
@@ -379,33 +379,33 @@ class ResultsWriter:
 
     @staticmethod
     def part_of(path: str | os.PathLike[str], number: int) -> Path:
-        """The folder in which another process (1, 2, ...) writes its part of a run's results."""
+        """Return the folder in which another process (1, 2, ...) writes its part of a run's results."""
         return Path(path) / f".part-{number}"
 
     def absorb_parts(self, writers: Mapping[str, TestSetWriter]) -> None:
-        """Take over what other processes have written, of this try or of one that was killed; remove it.
+        """Absorb and remove the outputs of other processes, of this attempt or of a killed one.
 
         Args:
             writers: name to writer of every test set.
 
         Raises:
-            OSError: the disk is full; what other processes have written stays until the next try.
+            OSError: the disk is full; the outputs of other processes are kept for the next attempt.
         """
         for left in self.path.glob(".absorbed-*"):
             remove_own(left, _is_own)
         for part in sorted(self.path.glob(".part-*")):
             for writer in writers.values():
                 writer.absorb(part)
-            # a folder of which a kill has left a half must not be read again
+            # a folder that a kill has half removed must not be read again
             absorbed = self.path / f".absorbed-{uuid.uuid4().hex[:8]}"
             os.replace(part, absorbed)
             remove_own(absorbed, _is_own)
 
     def finish(self, run: Mapping[str, Any]) -> None:
-        """Write run.json, the mark of complete results, with the hash of every file.
+        """Write run.json, which makes the results complete, with the hash of every file.
 
         Args:
-            run: JSON-able description; see :class:`Results` for the keys it must have.
+            run: JSON-able description; see :class:`Results` for the required keys.
 
         Raises:
             ResultsError: a test set that was opened is not closed.

@@ -74,7 +74,7 @@ def test_small_tables_come_back(tmp_path, table):
     ("table", "message"),
     [
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), r"more than once: \['a'\]"),
-        (pd.DataFrame([[1, 2]]), r"no text: \[0, 1\]"),
+        (pd.DataFrame([[1, 2]]), r"not a text: \[0, 1\]"),
         (pd.DataFrame({"a": [1, {2}]}), "column 'a', row 1: a set cannot be stored"),
         (pd.DataFrame({"a": [["x", [1j]]]}), "column 'a', row 0: a list cannot be stored"),
         (pd.DataFrame({"a": [1j]}), "column 'a', row 0: a complex cannot be stored"),

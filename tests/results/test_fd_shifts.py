@@ -97,7 +97,7 @@ def test_test_sets_are_named_as_both_generations_write_them(
             {"studies": {"iid_study": "skin", "in_class_study": ["skincorrjpeghigh"]}},
             "the corruption of skincorr",
         ),
-        ({"ext_confid_name": "${eval.x}"}, "write down the learned confidence"),
+        ({"ext_confid_name": "${eval.x}"}, "enter the learned confidence"),
     ],
 )
 def test_what_cannot_be_told_for_sure_is_refused(tmp_path, nested, settings, message):
@@ -207,7 +207,7 @@ def npy(array, *, shape=None):
     [
         (
             lambda p: npz(p, npy(raw_of(), shape=(10**10, 5))),
-            r"damaged: it says to hold \(10000000000, 5\) values",
+            r"damaged: it promises \(10000000000, 5\) values",
         ),
         (lambda p: npz(p, npy(raw_of(), shape=(10**40, 5))), "damaged|cannot be read"),
         (lambda p: npz(p, b"\x93NUMPY\x01\x00\xff\xff" + b" " * 65535), "cannot be read"),
@@ -234,9 +234,7 @@ def test_a_small_file_does_not_unpack_to_a_large_one(tmp_path, monkeypatch):
     folder = experiment(tmp_path / "e")
     np.savez_compressed(folder / "test_results" / "raw_logits.npz", np.zeros((50_000, 5)))
     monkeypatch.setattr("monai_sf.results.fd_shifts._LARGE", 1_000_000)
-    with pytest.raises(
-        ResultsError, match=r"damaged: it says to hold \(50000, 5\) values of float64 in \d+ byt"
-    ):
+    with pytest.raises(ResultsError, match=r"damaged: it promises \(50000, 5\) values of float64 in \d+ byt"):
         read_fd_shifts(folder)
 
 

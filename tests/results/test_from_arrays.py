@@ -268,7 +268,7 @@ def test_saved_and_loaded(tmp_path):
         ),
         (
             {"logits": LOGITS, "labels": LABELS, "kinds": {"c": "acquisition"}, "domains": ["b"] * N},
-            r"target domains, \['b'\]; \['c'\] are none",
+            r"target domains, \['b'\]; \['c'\] are not",
         ),
         (
             {"logits": LOGITS, "labels": LABELS, "domains": ["corruption-blur-6"] * N},
@@ -315,7 +315,7 @@ def test_saved_and_loaded(tmp_path):
             r"images\[0\] must be uint8, .* \(16,\)",
         ),
         ({"logits": LOGITS, "labels": LABELS, "method": "ConfidNet"}, "method must be one of .* 'ConfidNet'"),
-        ({"logits": LOGITS, "labels": LABELS, "method": "devries"}, "judged by its learned_confidence"),
+        ({"logits": LOGITS, "labels": LABELS, "method": "devries"}, "needs its learned_confidence"),
         (
             {"logits": LOGITS, "labels": LABELS, "learned_confidence": LABELS / N, "method": "classifier"},
             "has no learned_confidence",
@@ -483,7 +483,7 @@ def test_half_precision_softmax_is_read(tmp_path):
 
 def test_a_score_that_is_missing_is_named(tmp_path):
     config = STUDIES.format(model="devries_model", reward=0, confidence="devries", studies="{iid_study: a}")
-    with pytest.raises(ResultsError, match=r"no external_confids\.npz, by which devries is judged"):
+    with pytest.raises(ResultsError, match=r"no external_confids\.npz, the confidence of devries"):
         read_fd_shifts(write_experiment(tmp_path / "e", [9], config))
 
 
