@@ -33,7 +33,7 @@ ROAD = {
     "tables": "files metrics results scores vocabulary",
     "report": "files metrics results scores tables vocabulary",
     "bundle": "data datasets engines files networks results scores vocabulary",
-    "benchmark": "bundle data datasets engines files networks report results tables vocabulary",
+    "benchmark": "bundle data datasets engines files networks report results scores tables vocabulary",
 }
 
 _LIGHT = {"files", "vocabulary", "datasets", "results"}

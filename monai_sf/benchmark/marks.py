@@ -19,6 +19,7 @@ from monai_sf.files import read_json, write_json
 from monai_sf.networks.checkpoints import check_checkpoint
 from monai_sf.results.format import RUN_FILE, SET_ASIDE
 from monai_sf.results.run_file import read_run
+from monai_sf.scores import CSFS
 
 _VERSION = 1
 
@@ -54,6 +55,8 @@ def wanted(task: Task, output_dir: str | os.PathLike[str]) -> dict[str, Any]:
         config = {"monai_sf": __version__, **{k: v for k, v in task.options.items() if k == "max_points"}}
     if task.kind == "table":  # what failed is not among the inputs, yet the table names it
         config["expected"] = task.expected()
+    if task.kind in ("table", "report"):  # another package may have brought a score since
+        config["scores"] = list(CSFS)
     inputs: dict[str, Any] = {}
     if task.kind in ("trial", "train", "evaluate"):
         inputs["data"] = result_of(output_dir, f"{task.dataset}/prepare", "digest")

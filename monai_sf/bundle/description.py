@@ -10,6 +10,8 @@ import pandas as pd
 
 from monai_sf.bundle.workflow import merged_config
 from monai_sf.datasets import find_study
+from monai_sf.scores import CSFS, METHODS
+from monai_sf.vocabulary.registry import plugins
 
 
 def describe_run(
@@ -49,7 +51,11 @@ def describe_run(
         "sources": sources,
         "split_counts": pd.crosstab(splits["label_name"], splits["split"]).to_dict(),
         "config": merged_config(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in packages},
+            **plugins(METHODS.group, CSFS.group),
+        },
     }
 
 

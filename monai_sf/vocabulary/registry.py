@@ -91,6 +91,12 @@ def announced(group: str) -> list[EntryPoint]:
     return sorted(entry_points(group=group), key=lambda point: (_distribution(point), point.name))
 
 
+def plugins(*groups: str) -> dict[str, str]:
+    """Return the version of every distribution that has entry points in one of the groups, by its name."""
+    points = [point for group in groups for point in announced(group)]
+    return {point.dist.name: point.dist.version for point in points if point.dist is not None}
+
+
 def _load(point: EntryPoint, register: Callable[[Entry], Entry]) -> None:
     try:
         register(point.load())

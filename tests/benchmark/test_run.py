@@ -17,6 +17,7 @@ from monai_sf.benchmark import BenchmarkError, marks
 from monai_sf.benchmark.tasks import Task
 from monai_sf.networks.checkpoints import save_checkpoint, summarise_training
 from monai_sf.results import FORMAT_VERSION
+from monai_sf.scores import CSF, CSFS
 
 RUN = "lung_nodule_ct/iid-confidnet-0"
 
@@ -69,6 +70,16 @@ def test_another_config_is_run_anew_and_the_old_results_are_set_aside(toy, capsy
     toy.run(methods=["confidnet"], overrides={"epochs": 5})
     assert (toy.out / "set_aside" / RUN / "best.pt").read_text() == old
     assert (toy.out / "set_aside" / f"{RUN}~2" / "results" / "run.json").is_file()
+
+
+def test_a_score_that_another_package_brings_is_tabled_and_nothing_is_trained_anew(toy, monkeypatch):
+    toy.run()
+    monkeypatch.setitem(CSFS._entries, "New", CSF("New", ("logits",), lambda arrays: arrays["logits"]))
+    states, notes = toy.run()
+    assert notes == ["prepare"]
+    assert {name.rpartition("/")[2] for name, state in states.items() if state == "done"} == {
+        *("prepare", "table", "report"),
+    }
 
 
 def test_where_things_lie_and_on_what_they_run_is_no_other_config(toy, tmp_path):

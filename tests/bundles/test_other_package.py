@@ -63,10 +63,10 @@ stages:
 - _target_: monai_sf.engines.Stage
   name: evidence
   epochs: '@epochs'
-  learning_rate: '@learning_rate'
   trains: [backbone, head, confidence]
-  loss:
-    _target_: otherlab.EvidenceLoss
+  loss: '@loss'
+loss:
+  _target_: otherlab.EvidenceLoss
 """,
     "otherlab-2.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: otherlab\nVersion: 2.1\n",
     "otherlab-2.1.dist-info/entry_points.txt": (
@@ -112,6 +112,7 @@ if __name__ == "__main__":
     workflow.run()
     workflow.finalize()
     found = load_results(run / "results")
+    assert found.run["versions"]["otherlab"] == "2.1"
     arrays = found.test_sets["iid"].arrays
     assert set(arrays) == {"logits", "features", "evidence", "images"}
     results = Results.from_arrays(
