@@ -12,6 +12,7 @@ import monai_sf.transforms
 import pytest
 
 import monai_sf
+from monai_sf.scores import CSFS, METHODS
 
 PACKAGE = Path(monai_sf.__file__).parent
 
@@ -193,4 +194,5 @@ def test_names_that_configs_and_docs_spell_exist():
         for name in re.findall(r"monai_sf(?:\.[A-Za-z_]\w*)+", file.read_text(encoding="utf-8"))
     }
     assert len(spelt) > 50
-    assert sorted(pair for pair in spelt if not exists(pair[1])) == []
+    groups = {METHODS.group, CSFS.group}  # of entry points
+    assert sorted(pair for pair in spelt if pair[1] not in groups and not exists(pair[1])) == []
