@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any
@@ -128,7 +128,7 @@ class LocalEngine:
                 process.start()
                 return
             except (ConnectionError, EOFError):  # the server is being killed, and there is another soon
-                if not patience_s:
+                if not patience_s or self._stopped.poll():
                     raise
                 time.sleep(patience_s)
 
@@ -152,6 +152,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     changed = {**variables, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     before = {name: os.environ.get(name) for name in changed}
+    resource_tracker.ensure_running()  # before, since that resets the mask
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.update(changed)
     try:

@@ -162,6 +162,12 @@ def test_an_engine_survives_its_tasks_and_says_how_they_ended(outcome, expressio
     assert outcome(expression).error == reason
 
 
+def test_a_fork_server_that_imports_does_not_hear_ctrl_c(outcome, tmp_path):
+    outcome(f"open({str(tmp_path / 'said')!r}, 'w').write(open(f'/proc/{{os.getppid()}}/status').read())")
+    status = dict(line.split(":", 1) for line in (tmp_path / "said").read_text().splitlines())
+    assert int(status["SigBlk"], 16) & 1 << signal.SIGINT - 1
+
+
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "None"])
 def test_a_task_takes_what_it_has_started_with_it(outcome, tmp_path, end):
     start = f"open({str(tmp_path / 'child')!r}, 'w').write(str(subprocess.Popen(['sleep', '100']).pid))"
@@ -189,6 +195,7 @@ def test_a_script_is_not_run_once_more_and_tasks_run_where_it_does(tmp_path):
     mine, said = tmp_path / "mine", tmp_path / "said"
     mine.mkdir()
     (mine / "my_module.py").write_text("")
+    (mine / "monai_sf.py").write_text("raise SystemExit('not the one that the script has')")
     what = (
         f"open({str(said)!r}, 'a').write(f'{{os.getcwd()}} {{os.environ[\"HERE\"]}} {{my_module.__name__}}|')"
     )

@@ -118,7 +118,7 @@ def _fail(how):
         os.kill(os.getpid(), 9)
     if how == "children":
         note(f"child {subprocess.Popen(['sleep', '100']).pid}")
-        time.sleep(10)
+        time.sleep(100)
     if how == "full":
         with open("/dev/full", "w") as file:
             file.write("x" * 100_000)
