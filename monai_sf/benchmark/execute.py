@@ -26,7 +26,7 @@ from monai_sf.files import read_json
 from monai_sf.files.locks import locked
 from monai_sf.report import build_report
 from monai_sf.results.case_table import encode_table
-from monai_sf.tables import RunKey, write_tables
+from monai_sf.tables import write_tables
 
 logger = logging.getLogger(__name__)
 
@@ -152,8 +152,7 @@ def _results(task: Task, want: Mapping[str, Any]) -> list[str]:
 def _table(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
     """Tables that name the runs that failed as missing."""
     kinds = {(name, study.name): study.kind for name, own in STUDIES.items() for study in own}
-    runs = [RunKey(*run) for run in task.expected()]
-    expected = {run: kinds.get((run.dataset, run.study), "") for run in runs}
+    expected = {(d, s, m, n): kinds.get((d, s), "") for d, s, m, n in task.expected()}
     paths = write_tables(_results(task, want), task.folder, expected=expected)
     print(paths["text"].read_text(encoding="utf-8"))
     return {}

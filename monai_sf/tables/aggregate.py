@@ -236,7 +236,7 @@ def table_of_cells(cells: pd.DataFrame, metric: str = "aurc") -> pd.DataFrame:
         raise ResultsError(f"runs must be the results of one dataset, got {datasets}")
     keys = cells[[*RunKey._fields]].drop_duplicates().itertuples(index=False, name=None)
     table = table_of(Collection(cells, measure(metric), dict.fromkeys(map(RunKey._make, keys))))
-    own = table.mean[datasets[0]]
+    own: pd.DataFrame = table.mean[datasets[0]]
     return (own.loc[own.index.isin(list(CSFS))] / 100).dropna(how="all").dropna(axis=1, how="all")
 
 

@@ -310,9 +310,9 @@ def collect(
                     continue
                 if drawn is None or not np.array_equal(drawn[0], ids):
                     drawn = ids, group_counts(ids.tolist(), n_resamples, seed)
-                confidence, _, error = judged.detection
+                confidence, _, wrong = judged.detection
                 own_resampled[judged.key] = resampled_values(
-                    shown.of_levels, confidence, error, drawn[1], of_case
+                    shown.of_levels, confidence, wrong, drawn[1], of_case
                 )
         except (ValueError, OSError) as error:  # ResultsError, and what a metric cannot be computed of
             left_out[folder] = error

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jinja2
 import pandas as pd
 
-from monai_sf.tables.aggregate import Column, Table
+from monai_sf.tables.aggregate import Column, Table, number_at
 from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, blocks, caption, lay_out, number
 from monai_sf.tables.paper import CAVEAT
 from monai_sf.vocabulary.colours import STEPS, page_style, shade_rgb
@@ -175,7 +175,7 @@ def _significance(texts: pd.DataFrame, table: Table) -> _Grid:
 
 def _comparison(comparison: pd.DataFrame, table: Table) -> list[_Grid]:
     def shown(row: str, column: Column) -> _Shown:
-        value = float(comparison.loc[row, column])
+        value = number_at(comparison, row, column)
         sign = "+" if column[2] == "difference" and value > 0 else ""
         mark = "*" if column[2] == "ours" and (row, column[:2]) in table.cell_notes else ""
         return _Shown(f"{sign}{number(value)}{mark}", "empty" if math.isnan(value) else "")

@@ -1,5 +1,6 @@
 """Methods and scores of other packages: how they are announced, and what is refused."""
 
+import importlib
 import sys
 import threading
 
@@ -70,7 +71,7 @@ def test_a_package_may_read_the_names_while_it_is_loaded(tmp_path, monkeypatch):
         "from monai_sf.scores import Method\nmethods = []\n"
         "def make():\n    assert list(methods[0]) == ['own']\n    return Method('a')\n"
     )
-    import inspect_me
+    inspect_me = importlib.import_module("inspect_me")
 
     methods = registry("own")
     inspect_me.methods.append(methods)
