@@ -26,22 +26,10 @@ REPORT: Mapping[str, Any] = {
         "dark": ["#4FA8E0", "#FF8A3D", "#2CC79A", "#E39CC4", "#E8B93C", "#9AD4F5", "#C8C8C8", "#C99866"],
     },
     "outcomes": [
-        {
-            **{"name": "Trusted, correct", "short": "correct"},
-            **{"light": "#9AA3AE", "dark": "#66707D", "shape": "circle", "size": 0.75},
-        },
-        {
-            **{"name": "False alarm", "short": "false alarm"},
-            **{"light": "#B8860B", "dark": "#E8B93C", "shape": "ring", "size": 0.95},
-        },
-        {
-            **{"name": "Detected failure", "short": "detected"},
-            **{"light": "#0072B2", "dark": "#4FA8E0", "shape": "diamond", "size": 1.25},
-        },
-        {
-            **{"name": "Silent failure", "short": "silent failure"},
-            **{"light": "#D1330A", "dark": "#FF6B3D", "shape": "cross", "size": 1.7},
-        },
+        {"name": "Trusted, correct", "shape": "circle", "size": 0.75, "light": "#9AA3AE", "dark": "#66707D"},
+        {"name": "False alarm", "shape": "ring", "size": 0.95, "light": "#B8860B", "dark": "#E8B93C"},
+        {"name": "Detected failure", "shape": "diamond", "size": 1.25, "light": "#0072B2", "dark": "#4FA8E0"},
+        {"name": "Silent failure", "shape": "cross", "size": 1.7, "light": "#D1330A", "dark": "#FF6B3D"},
     ],
     "levels": [
         *("#00224E", "#1A386F", "#434E6C", "#61656F", "#7D7C78", "#9B9476", "#BCAE6C", "#DEC958", "#FEE838"),

@@ -201,3 +201,18 @@ def test_corruptions_that_are_called_the_same_stay_two(make_run, open_page, tmp_
         assert rows.locator("th").all_inner_texts() == ["gaussian noise"] * 2
         assert [row.locator("td").count() for row in rows.all()] == [2 if "cards" in table else 3] * 2
     watched.check()
+
+
+def test_a_picture_of_the_sweep_stands_below_its_severity(make_run, open_page, tmp_path):
+    run = make_run(n=20, corruptions=("gaussian_noise", "brightness_up"))
+    left = {name: s for name, s in run.test_sets.items() if name != "corruption-brightness_up-1"}
+    watched = open_page(build_report(Results(run.run, run.cases, left), tmp_path / "r.html"))
+    table = watched.page.locator("#sweep-grid")
+    heads = table.locator("thead th").all_inner_texts()
+    assert heads == ["Disturbance", "clean", "severity 1", "severity 5"]
+    for row in table.locator("tbody tr").all():
+        for head, cell in zip(heads[1:], row.locator("td").all(), strict=True):
+            for picture in cell.locator("canvas").all():
+                assert head == "clean" or head in picture.get_attribute("aria-label")
+    assert table.locator("canvas").count() == 5
+    watched.check()

@@ -3,6 +3,7 @@
 export const DISTANCE = 3.4;
 const FILLED = 0.88, MAX_HOME = 6;
 
+/** A rotation (rows of a matrix), turned by angles. @param {number[]} m @param {number} dx @param {number} dy */
 function turned(m, dx, dy) {
   const [cx, sx, cy, sy] = [Math.cos(dx), Math.sin(dx), Math.cos(dy), Math.sin(dy)];
   // about the screen's y axis by dx, then about its x axis by dy
@@ -14,38 +15,53 @@ function turned(m, dx, dy) {
 }
 
 export class Camera {
-  constructor() {
-    this.reset();
-  }
+  rotation = turned([1, 0, 0, 0, 1, 0, 0, 0, 1], 0.5, 0.35);
+  zoom = 1;
+  home = 1;
+  /** @type {[number, number]} */
+  shift = [0, 0];
+  fitted = false;
 
   reset() {
-    this.rotation = turned([1, 0, 0, 0, 1, 0, 0, 0, 1], 0.5, 0.35);
-    this.zoom = this.home = 1;
-    this.shift = [0, 0];
-    this.fitted = false;
+    Object.assign(this, new Camera());
   }
 
-  /** Zoom and shift so that what has been projected, 0.5 % left out at each edge, fills the picture. */
+  /**
+   * Zoom and shift so that what has been projected, 0.5 % left out at each edge, fills the picture.
+   *
+   * @param {Float32Array} x
+   * @param {Float32Array} y
+   * @param {Uint8Array} shown
+   * @param {number} width
+   * @param {number} height
+   */
   fit(x, y, shown, width, height) {
     this.fitted = true;
     const side = Math.min(width, height);
-    const [across, down] = [[x, width], [y, height]].map(([values, length]) => {
+    /** @param {Float32Array} values @param {number} length */
+    const fitted = (values, length) => {
       const sorted = values.filter((_, i) => shown[i]).sort();
       const edge = Math.floor(sorted.length * 0.005);
       const [low, high] = [sorted[edge], sorted[sorted.length - 1 - edge]];
       return { middle: (low + high - length) / 2 / side, room: (FILLED * length) / Math.max(high - low, 1) };
-    });
+    };
+    const [across, down] = [fitted(x, width), fitted(y, height)];
     const zoom = Math.min(across.room, down.room, MAX_HOME);
     if (!(zoom > 0)) return;
     this.zoom = this.home = zoom;
     this.shift = [-across.middle * zoom, -down.middle * zoom];
   }
 
+  /** @param {number} dx @param {number} dy */
   rotate(dx, dy) {
     this.rotation = turned(this.rotation, dx, dy);
   }
 
-  /** Zoom by a factor around a place on the screen, given in fractions of its smaller side from the middle. */
+  /**
+   * Zoom by a factor around a place on the screen, given in fractions of its smaller side from the middle.
+   *
+   * @param {number} factor
+   */
   zoomAt(factor, x = 0, y = 0) {
     const zoom = Math.min(Math.max(this.zoom * factor, 0.4), 30);
     const done = zoom / this.zoom;
@@ -53,7 +69,17 @@ export class Camera {
     this.zoom = zoom;
   }
 
-  /** Fill x, y (pixels from top left) and depth (larger is farther) for `count` points of `xyz`. */
+  /**
+   * Fill x, y (pixels from top left) and depth (larger is farther) for `count` points of `xyz`.
+   *
+   * @param {Float32Array} xyz
+   * @param {number} count
+   * @param {number} width
+   * @param {number} height
+   * @param {Float32Array} x
+   * @param {Float32Array} y
+   * @param {Float32Array} depth
+   */
   project(xyz, count, width, height, x, y, depth) {
     const m = this.rotation;
     const side = Math.min(width, height);

@@ -5,7 +5,20 @@ import { el } from "./elements.js";
 import { OUTCOMES, shapeIcon } from "./look.js";
 import { percent, precisePercent } from "./numbers.js";
 
-/** The confidence of a sampled case in the words of its score's scale. */
+/**
+ * @import { Child } from "./elements.js"
+ * @import { Payload, RunScore } from "./payload.js"
+ * @import { Pictures } from "./pictures.js"
+ * @import { Page } from "./state.js"
+ */
+
+/**
+ * The confidence of a case in the words of its score's scale.
+ *
+ * @param {Payload} data
+ * @param {{ name: string, confidence: Float32Array }} csf
+ * @param {number} i
+ */
 export function confidenceText(data, csf, i) {
   const value = csf.confidence[i];
   const scale = data.csfs[csf.name].scale;
@@ -15,12 +28,19 @@ export function confidenceText(data, csf, i) {
   return value.toPrecision(4);
 }
 
+/** @param {RunScore} csf @param {number} i */
 function rankText(csf, i) {
   const step = csf.step[i];
   return step > 100 ? "less sure than of any ordinary case" : `among the surest ${step}\u00a0% of ordinary cases`;
 }
 
-/** A thumbnail; without a label it is decoration inside something that has one. */
+/**
+ * A thumbnail; without a label it is decoration inside something that has one.
+ *
+ * @param {Pictures} pictures
+ * @param {number} thumb
+ * @param {string} [label]
+ */
 export function picture(pictures, thumb, label) {
   if (thumb < 0) return el("div", { class: "picture none" }, "no image");
   const canvas = el("canvas", { class: "picture", "data-thumb": thumb,
@@ -29,21 +49,23 @@ export function picture(pictures, thumb, label) {
   return canvas;
 }
 
-/** A case id that may go on in the next line after each underscore. */
+/** A case id that may go on in the next line after each underscore. @param {string} id */
 function breakable(id) {
   return id.split("_").flatMap((part, i) => (i ? ["_", el("wbr"), part] : [part]));
 }
 
-/** Names and values, the value beside its name or, where it is too long for that, in a line of its own. */
+/** Names and values, the value beside its name or, where it is too long for that, in a line of its own. @param {[string, string][]} entries */
 function pairs(entries) {
   return el("dl", { class: "pairs" }, entries.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 
+/** @param {number} kind */
 export function outcomeBadge(kind) {
   const { name, shape } = OUTCOMES[kind];
   return el("span", { class: `badge outcome-${kind}` }, shapeIcon(shape, "currentColor"), name);
 }
 
+/** @param {Page} page @param {number} i */
 export function mapButton(page, i) {
   const run = page.state.currentRun;
   if (!run.points.xyz) return [];
@@ -54,8 +76,12 @@ export function mapButton(page, i) {
 /**
  * Card of sampled case i. Options: buttons, whether to list the case table's columns, a number as heading,
  * the scores whose confidence is told (the chosen one by default).
+ *
+ * @param {Page} page
+ * @param {number} i
+ * @param {{ buttons?: Child[], details?: boolean, mark?: number, scores?: RunScore[] }} [options]
  */
-export function caseCard(page, i, { buttons = [], details = true, mark = null, scores = null } = {}) {
+export function caseCard(page, i, { buttons = [], details = true, mark, scores } = {}) {
   const { state, data, pictures } = page;
   const run = state.currentRun;
   const csf = scores ? scores[0] : state.currentCsf;
@@ -65,11 +91,13 @@ export function caseCard(page, i, { buttons = [], details = true, mark = null, s
   const prediction = run.classes[csf.prediction[i]];
   const row = points.case[i];
   const kind = outcome(run, csf, state.step, i);
+  /** @type {[string, string][]} */
   const facts = [["is", label], ["called", prediction],
-    ...(scores || [csf]).map((s) => [scores ? s.name : "confidence", confidenceText(data, s, i)])];
+    ...(scores || [csf]).map((s) => /** @type {[string, string]} */ ([scores ? s.name : "confidence", confidenceText(data, s, i)]))];
+  /** @type {[string, string][]} */
   const columns = run.cases.columns.map((c) => [c.name, c.values[c.codes[row]]]);
   return el("figure", { class: "case", "data-point": i },
-    mark === null ? null : el("span", { class: "mark" }, String(mark)),
+    mark === undefined ? null : el("span", { class: "mark" }, String(mark)),
     picture(pictures, points.thumb[i], `${set.title}: ${label}, called ${prediction}`),
     el("figcaption", {},
       outcomeBadge(kind),

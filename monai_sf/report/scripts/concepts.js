@@ -4,12 +4,19 @@ import { picture } from "./cards.js";
 import { byId, el, fill } from "./elements.js";
 import { number } from "./numbers.js";
 
+/**
+ * @import { ConceptGroup, Run } from "./payload.js"
+ * @import { Page } from "./state.js"
+ */
+
 const MOST = 8;
 
+/** @param {Page} page */
 export function setUpConcepts(page) {
   const { state, pictures } = page;
-  const chooser = byId("concept-column");
+  const chooser = byId("concept-column", HTMLSelectElement);
 
+  /** @param {Run} run @param {number} i */
   const thumb = (run, i) => {
     const { points } = run;
     const label = `Show a typical image on the map: ${run.classes[points.label[i]]}, ${run.sets[points.set[i]].title}`;
@@ -26,6 +33,7 @@ export function setUpConcepts(page) {
     const domains = [...new Set(groups.map((g) => g.domain))];
     const values = [...new Set(groups.map((g) => g.value))];
     const { length } = run.classes;
+    /** @param {ConceptGroup} group */
     const chosen = (group) => [el("div", { class: "nine" }, group.points.map((i) => thumb(run, i))),
       el("span", { class: "quiet" }, `of ${number(group.count)} on the map`)];
     const most = chooser.value === "0" && length > values.length && values.length === MOST ? `The ${MOST} most frequent of ${number(length)} classes on the map` : null;

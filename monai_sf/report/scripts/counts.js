@@ -1,21 +1,38 @@
 // What became of cases at a working point: one by one, and counted.
 
+/** @import { Run, RunScore } from "./payload.js" */
+
+/** @typedef {{ count: number, errors: number, trusted: number, silent: number }} Sum */
+
 /** Failure detection outcome of a sampled case; "positive" means that the score says failure. */
 export const TRUSTED = 0;
 export const ALARM = 1;
 export const DETECTED = 2;
 export const SILENT = 3;
 
-export function outcome(run, csf, step, i) {
-  const wrong = csf.prediction[i] !== run.points.label[i];
-  const trusted = csf.step[i] <= step;
-  return wrong ? (trusted ? SILENT : DETECTED) : (trusted ? TRUSTED : ALARM);
-}
+/** @param {boolean} wrong @param {boolean} trusted */
+export const outcomeOf = (wrong, trusted) => (wrong ? (trusted ? SILENT : DETECTED) : (trusted ? TRUSTED : ALARM));
+
+/**
+ * @param {Run} run
+ * @param {RunScore} csf
+ * @param {number} step
+ * @param {number} i
+ */
+export const outcome = (run, csf, step, i) => outcomeOf(csf.prediction[i] !== run.points.label[i], csf.step[i] <= step);
 
 /** Where the list of effective sizes has that of all cases, trusted or not. */
 export const ALL_CASES = 100;
 
-/** Counts of a group of test sets (indices) at a working point, over all cases, not the sample. */
+/**
+ * Counts of a group of test sets (indices) at a working point, over all cases, not the sample.
+ *
+ * @param {RunScore} csf
+ * @param {Run} run
+ * @param {Iterable<number>} sets
+ * @param {number} step
+ * @returns {Sum}
+ */
 export function tally(csf, run, sets, step) {
   const sum = { count: 0, errors: 0, trusted: 0, silent: 0 };
   for (const i of sets) {
@@ -27,26 +44,42 @@ export function tally(csf, run, sets, step) {
   return sum;
 }
 
-/** Test sets of a run by kind, in the order of the page: [kind, indices][]. */
+/**
+ * Sum of the counts of several runs.
+ *
+ * @param {[Run, RunScore, number[]][]} parts
+ * @param {number} step
+ */
+export function pooled(parts, step) {
+  const sums = parts.map(([run, csf, sets]) => tally(csf, run, sets, step));
+  /** @param {keyof Sum} key */
+  const total = (key) => sums.reduce((sum, part) => sum + part[key], 0);
+  return { count: total("count"), errors: total("errors"), trusted: total("trusted"), silent: total("silent") };
+}
+
+/**
+ * Test sets of a run by kind, in the order of the page.
+ *
+ * @param {Run} run
+ * @returns {[kind: string, sets: number[]][]}
+ */
 export function groupsOf(run) {
+  /** @type {Map<string, number[]>} */
   const kinds = new Map();
   run.sets.forEach((set, i) => kinds.set(set.kind, [...(kinds.get(set.kind) || []), i]));
   return [...kinds];
 }
 
-/** Sum of the counts of several runs. */
-export function pooled(parts, step) {
-  const sum = { count: 0, errors: 0, trusted: 0, silent: 0 };
-  for (const [run, csf, sets] of parts) {
-    const part = tally(csf, run, sets, step);
-    for (const key of Object.keys(sum)) sum[key] += part[key];
-  }
-  return sum;
-}
-
-/** Sampled failures of some test sets, the most confident first. */
+/**
+ * Sampled failures of some test sets, the most confident first.
+ *
+ * @param {Run} run
+ * @param {RunScore} csf
+ * @param {Iterable<number>} sets
+ */
 export function failuresOf(run, csf, sets) {
   const wanted = new Set(sets);
+  /** @type {number[]} */
   const found = [];
   for (let i = 0; i < run.points.count; i++) {
     if (wanted.has(run.points.set[i]) && csf.prediction[i] !== run.points.label[i]) found.push(i);

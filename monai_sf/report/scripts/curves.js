@@ -1,21 +1,30 @@
 // Risk-coverage curves of all scores of the run on one test set; the dots are the working point.
 
 import { byId, el, fill } from "./elements.js";
-import { csfStyle, dashIcon, restyle } from "./look.js";
+import { csfStyle, dashIcon } from "./look.js";
 import { number, percent } from "./numbers.js";
+import { modelOf, restyle } from "./plots.js";
 
+/**
+ * @import { RunScore } from "./payload.js"
+ * @import { Model } from "./plots.js"
+ * @import { Page } from "./state.js"
+ */
+
+/** @param {Page} page @param {Model} plot */
 export function setUpCurves(page, plot) {
   const { state } = page;
-  const lines = plot.document.get_model_by_name("curves");
-  const dots = plot.document.get_model_by_name("points");
-  const chooser = byId("curve-set");
+  const lines = modelOf(plot.document, "curves");
+  const dots = modelOf(plot.document, "points");
+  const chooser = byId("curve-set", HTMLSelectElement);
   chooser.addEventListener("change", () => state.set({ curveSet: Number(chooser.value) }));
 
   const drawLines = () => {
     const run = state.currentRun;
     const names = run.csfs.map((csf) => csf.name);
     // the chosen score last, so that it lies on top
-    const order = [...state.offered].sort((a, b) => (a.name === state.csf) - (b.name === state.csf));
+    const order = [...state.offered].sort((a, b) => Number(a.name === state.csf) - Number(b.name === state.csf));
+    /** @param {RunScore} csf */
     const style = (csf) => csfStyle(names, csf.name);
     lines.data = {
       xs: order.map((csf) => Array.from(csf.sets[state.curveSet].coverage)),
@@ -35,8 +44,9 @@ export function setUpCurves(page, plot) {
   // At a coverage of a few cases one wrong answer is a risk of 100 %, which would press everything else flat.
   const fitAxis = () => {
     let highest = Math.max(0, ...dots.data.y.filter(Number.isFinite));
-    lines.data.ys.forEach((ys, i) => ys.forEach((risk, k) => {
-      if (lines.data.xs[i][k] >= 0.05) highest = Math.max(highest, risk);
+    const { xs, ys } = /** @type {{ xs: number[][], ys: number[][] }} */ (lines.data);
+    ys.forEach((risks, i) => risks.forEach((risk, k) => {
+      if (xs[i][k] >= 0.05) highest = Math.max(highest, risk);
     }));
     plot.y_range.end = Math.min(1.02, Math.max(0.02, 1.1 * highest));
   };

@@ -6,24 +6,31 @@ import { byId, el, fill } from "./elements.js";
 import { FIRST, MORE } from "./gallery.js";
 import { number } from "./numbers.js";
 
+/**
+ * @import { Run, RunScore } from "./payload.js"
+ * @import { Page } from "./state.js"
+ */
+
 const STEPS = 100;
 
+/** @param {Page} page */
 export function setUpDisagreement(page) {
   const { state } = page;
-  const chooser = byId("other-csf");
+  const chooser = byId("other-csf", HTMLSelectElement);
 
-  /** How many failures of all cases a lets pass and b catches. */
+  /** How many failures of all cases a lets pass and b catches. @param {Run} run @param {RunScore} a @param {RunScore} b */
   const counted = (run, a, b) => run.missed[(run.csfs.indexOf(a) * run.csfs.length + run.csfs.indexOf(b)) * STEPS + state.step - 1];
 
-  const column = (run, scores) => {
-    const [a, b] = scores;
+  /** @param {Run} run @param {RunScore} a @param {RunScore} b */
+  const column = (run, a, b) => {
     const cases = missed(run, a, b);
     const all = counted(run, a, b);
     const grid = el("div", { class: "case-grid" });
     const more = el("button", { type: "button", class: "more" });
     let shown = 0;
+    /** @param {number} count */
     const show = (count) => {
-      for (const i of cases.slice(shown, shown + count)) grid.append(caseCard(page, i, { scores, buttons: mapButton(page, i) }));
+      for (const i of cases.slice(shown, shown + count)) grid.append(caseCard(page, i, { scores: [a, b], buttons: mapButton(page, i) }));
       shown = Math.min(shown + count, cases.length);
       more.hidden = shown === cases.length;
       more.textContent = `show ${Math.min(MORE, cases.length - shown)} more`;
@@ -35,8 +42,9 @@ export function setUpDisagreement(page) {
         cases.length < all ? `; ${number(cases.length)} of them can be shown.` : "."), grid, more);
   };
 
-  /** Sampled failures that a trusts and b does not, those a is surest of first. */
+  /** Sampled failures that a trusts and b does not, those a is surest of first. @param {Run} run @param {RunScore} a @param {RunScore} b */
   const missed = (run, a, b) => {
+    /** @type {number[]} */
     const found = [];
     for (let i = 0; i < run.points.count; i++) {
       if (outcome(run, a, state.step, i) === SILENT && outcome(run, b, state.step, i) === DETECTED) found.push(i);
@@ -51,7 +59,7 @@ export function setUpDisagreement(page) {
     byId("disagreement").hidden = !second;
     if (!second) return;
     fill("disagreements",
-      column(run, [first, second]), column(run, [second, first]));
+      column(run, first, second), column(run, second, first));
   };
 
   state.watch(["run", "csf", "more"], () => {

@@ -1,35 +1,70 @@
 // Making elements. Text from the data only ever becomes textContent.
 
-/** An element. Attributes starting with "on" are listeners; children are nodes or text. */
+/** @typedef {Node | string | null | undefined | { readonly [place: number]: Child, readonly length: number }} Child */
+
+/** @param {Child[]} children */
+const present = (children) => /** @type {(Node | string)[]} */ (
+  children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+
+/**
+ * An element. Attributes starting with "on" are listeners; children are nodes or text.
+ *
+ * @template {keyof HTMLElementTagNameMap | `svg:${string}`} T
+ * @param {T} tag
+ * @param {Record<string, any>} attributes
+ * @param {Child[]} children
+ * @returns {T extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[T] : SVGElement}
+ */
 export function el(tag, attributes = {}, ...children) {
-  const [namespace, name] = tag.startsWith("svg:") ? ["http://www.w3.org/2000/svg", tag.slice(4)] : [null, tag];
-  const node = namespace ? document.createElementNS(namespace, name) : document.createElement(name);
+  const node = tag.startsWith("svg:") ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4)) : document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
     else node.setAttribute(key, value === true ? "" : value);
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
-  return node;
+  node.append(...present(children));
+  return /** @type {any} */ (node);
 }
 
-export const byId = (id) => document.getElementById(id);
+/**
+ * The element of that id, of that class.
+ *
+ * @template {HTMLElement} [T=HTMLElement]
+ * @param {string} id
+ * @param {new () => T} [kind]
+ */
+export function byId(id, kind) {
+  const node = document.getElementById(id);
+  if (!(node instanceof (kind ?? HTMLElement))) throw new Error(`the page has no ${id}`);
+  return /** @type {T} */ (node);
+}
 
 const USABLE = "button, summary, [tabindex]";
 
-/** Put other children into an element; who has come to one of its buttons with the keyboard stays there. */
+/**
+ * Put other children into an element; who has come to one of its buttons with the keyboard stays there.
+ *
+ * @param {string} id
+ * @param {Child[]} children
+ */
 export function fill(id, ...children) {
   const node = byId(id);
-  const place = [...node.querySelectorAll(USABLE)].indexOf(document.activeElement);
-  node.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
-  if (place >= 0) [...node.querySelectorAll(USABLE)].slice(0, place + 1).at(-1)?.focus({ preventScroll: true });
+  /** @returns {HTMLElement[]} */
+  const usable = () => [...node.querySelectorAll(USABLE)].filter((found) => found instanceof HTMLElement);
+  const place = usable().findIndex((found) => found === document.activeElement);
+  node.replaceChildren(...present(children));
+  if (place >= 0) usable().slice(0, place + 1).at(-1)?.focus({ preventScroll: true });
 }
 
 /** Lets the browser paint and answer the reader before the next piece of work. */
 export const breath = () => new Promise((done) => { setTimeout(done); });
 
-/** Cases and pictures come last in the file, so that the answer is there before they have been read. */
+/**
+ * Cases and pictures come last in the file, so that the answer is there before they have been read.
+ *
+ * @returns {Promise<unknown>}
+ */
 export const parsed = () => new Promise((done) => {
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", done);
-  else done();
+  else done(null);
 });

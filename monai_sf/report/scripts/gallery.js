@@ -5,9 +5,17 @@ import { failuresOf, groupsOf, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { number } from "./numbers.js";
 
+/** @import { Page } from "./state.js" */
+
 export const FIRST = 2;
 export const MORE = 6;
 
+/**
+ * @param {Page} page
+ * @param {string} kind
+ * @param {number[]} sets
+ * @param {Map<string, number>} unfolded How many cases of a kind are shown.
+ */
 function galleryColumn(page, kind, sets, unfolded) {
   const { state, data } = page;
   const run = state.currentRun;
@@ -17,6 +25,7 @@ function galleryColumn(page, kind, sets, unfolded) {
   const grid = el("div", { class: "case-grid" });
   const more = el("button", { type: "button", class: "more" });
   let shown = 0;
+  /** @param {number} count */
   const show = (count) => {
     unfolded.set(kind, shown + count);
     for (const i of failures.slice(shown, shown + count)) {
@@ -38,12 +47,14 @@ function galleryColumn(page, kind, sets, unfolded) {
     grid, more);
 }
 
+/** @param {Page} page */
 export function setUpGallery(page) {
   const { state } = page;
-  const chooser = byId("gallery-set");
+  const chooser = byId("gallery-set", HTMLSelectElement);
   const unfolded = new Map();
   const draw = () => {
     const run = state.currentRun;
+    /** @type {[string, number[]][]} */
     const groups = chooser.value === "all"
       ? groupsOf(run)
       : [[run.sets[Number(chooser.value)].kind, [Number(chooser.value)]]];

@@ -4,18 +4,27 @@ import { caseCard, confidenceText } from "./cards.js";
 import { failuresOf } from "./counts.js";
 import { byId } from "./elements.js";
 
+/**
+ * @import { LatentMap } from "./latent.js"
+ * @import { Page } from "./state.js"
+ */
+
+/** @param {Page} page @param {LatentMap} map */
 export function setUpHandling(page, map) {
   const { state } = page;
   const { stage, camera } = map;
+  /** @type {Map<number, [number, number]>} */
   const pointers = new Map();
   const hover = byId("latent-hover");
   let moved = 0, hovered = -1;
 
+  /** @param {MouseEvent} event @returns {[x: number, y: number, box: DOMRect]} */
   const place = (event) => {
     const box = stage.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top, box];
   };
 
+  /** @param {number} i @param {number} x @param {number} y @param {DOMRect} box */
   const showHover = (i, x, y, box) => {
     if (i !== hovered) {
       hovered = i;
@@ -35,7 +44,8 @@ export function setUpHandling(page, map) {
     pointers.set(event.pointerId, [event.clientX, event.clientY]);
     if (pointers.size === 1) {
       moved = 0;
-      if (map.mode !== "turn") map.select.begin(...place(event));
+      const [x, y] = place(event);
+      if (map.mode !== "turn") map.select?.begin(x, y);
     }
   });
 
@@ -51,7 +61,7 @@ export function setUpHandling(page, map) {
     moved += Math.hypot(dx, dy);
     if (map.mode !== "turn") {
       pointers.set(event.pointerId, [event.clientX, event.clientY]);
-      map.select.move(x, y);
+      map.select?.move(x, y);
       return;
     }
     if (pointers.size === 2) {
@@ -69,9 +79,10 @@ export function setUpHandling(page, map) {
     map.redraw(true);
   });
 
+  /** @param {PointerEvent} event */
   const release = (event) => {
     const was = pointers.delete(event.pointerId);
-    if (was && map.mode !== "turn") { map.select.end(); return; }
+    if (was && map.mode !== "turn") { map.select?.end(); return; }
     if (was && event.type === "pointerup" && moved < 5) {
       const [x, y] = place(event);
       const i = map.pick(x, y);
@@ -81,7 +92,7 @@ export function setUpHandling(page, map) {
   };
   stage.addEventListener("pointerup", release);
   stage.addEventListener("pointercancel", release);
-  stage.addEventListener("pointerleave", () => showHover(-1));
+  stage.addEventListener("pointerleave", (event) => showHover(-1, ...place(event)));
   stage.addEventListener("contextmenu", (event) => event.preventDefault());
   stage.addEventListener("wheel", (event) => {
     event.preventDefault();
@@ -91,18 +102,20 @@ export function setUpHandling(page, map) {
     map.redraw(true);
   }, { passive: false });
 
+  /** @param {number} by */
   const step = (by) => {
     const run = state.currentRun;
     const csf = state.currentCsf;
     const failures = failuresOf(run, csf, run.sets.keys()).filter((i) => csf.step[i] <= state.step && map.isOn(i));
     if (!failures.length) { byId("latent-said").textContent = "No silent failure on the map."; return; }
-    const at = failures.indexOf(state.pinned.at(-1));
+    const at = failures.indexOf(state.pinned.at(-1) ?? -1);
     const next = failures[(at < 0 ? (by > 0 ? 0 : failures.length - 1) : at + by + failures.length) % failures.length];
     state.set({ pinned: [next] });
     byId("latent-said").textContent = `Silent failure ${failures.indexOf(next) + 1} of ${failures.length}: `
       + `is ${run.classes[run.points.label[next]]}, called ${run.classes[csf.prediction[next]]}, confidence ${confidenceText(page.data, csf, next)}`;
   };
 
+  /** @type {Record<string, (shift: boolean) => void>} */
   const KEYS = {
     ArrowLeft: (shift) => (shift ? (camera.shift[0] -= 0.04) : camera.rotate(0.12, 0)),
     ArrowRight: (shift) => (shift ? (camera.shift[0] += 0.04) : camera.rotate(-0.12, 0)),
@@ -121,8 +134,9 @@ export function setUpHandling(page, map) {
     map.redraw(true);
   });
   byId("latent-reset").addEventListener("click", () => { camera.reset(); map.redraw(); });
-  for (const [id, factor] of [["latent-closer", 1.3], ["latent-farther", 1 / 1.3]]) {
-    byId(id).addEventListener("click", () => { camera.zoomAt(factor); map.redraw(); });
-  }
+  /** @param {string} id @param {number} factor */
+  const zoomBy = (id, factor) => byId(id).addEventListener("click", () => { camera.zoomAt(factor); map.redraw(); });
+  zoomBy("latent-closer", 1.3);
+  zoomBy("latent-farther", 1 / 1.3);
   byId("latent-next").addEventListener("click", () => step(1));
 }

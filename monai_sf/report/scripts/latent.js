@@ -6,36 +6,63 @@ import { groupsOf } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { css, hexToRgb, shapeIcon } from "./look.js";
 import { number } from "./numbers.js";
+import { modelOf } from "./plots.js";
 import { schemeOf, SCHEMES } from "./schemes.js";
 import { Canvas3D } from "./splats.js";
 
+/**
+ * @import { Model } from "./plots.js"
+ * @import { Cloud } from "./splats.js"
+ * @import { Page } from "./state.js"
+ *
+ * @typedef {Cloud & { xyz: Float32Array, has: Uint8Array }} Places Three coordinates per point, and whether it has a place.
+ *
+ * @typedef {object} Selecting What is done with a pointer that selects, in pixels of the stage.
+ * @property {(x: number, y: number) => void} begin
+ * @property {(x: number, y: number) => void} move
+ * @property {() => void} end
+ *
+ * @typedef {ReturnType<typeof latentMap>} LatentMap
+ */
+
 const FIELD = 1.6, MISSING = -32768, MAX_PINS = 4, MANY = 15000, SOME = 5000, INKED = 0.022;
 
+/** @param {Page} page @param {Model} plot */
 export function latentMap(page, plot) {
   const { state } = page;
   const doc = plot.document;
-  const marks = doc.get_model_by_name("marks");
+  const marks = modelOf(doc, "marks");
   // not an image of the plots' library: it copies every pixel twice and paints all of the plot anew, for every frame
-  const screen = byId("latent-cloud");
-  const brush = screen.getContext("2d", { alpha: false });
+  const screen = byId("latent-cloud", HTMLCanvasElement);
+  const brush = /** @type {CanvasRenderingContext2D} */ (screen.getContext("2d", { alpha: false }));
   const camera = new Camera();
   const canvas = new Canvas3D();
   const stage = byId("latent-stage");
-  const controls = { mode: byId("latent-colour"), show: byId("latent-show"), size: byId("latent-size"), opacity: byId("latent-opacity") };
-  const hidden = new Map(), classes = new Set();
-  let pixels = null, cloud = null, scheme = null, ratio = 0, pending = false, settle = 0;
+  const controls = { mode: byId("latent-colour", HTMLSelectElement), show: byId("latent-show", HTMLSelectElement),
+    size: byId("latent-size", HTMLInputElement), opacity: byId("latent-opacity", HTMLInputElement) };
+  /** @type {Map<string, Set<number>>} Question to the categories that are not shown. */
+  const hidden = new Map();
+  /** @type {Set<number>} */
+  const classes = new Set();
+  let pixels = new ImageData(1, 1), ratio = 0, pending = false, settle = 0;
+  /** @type {Places | null} */
+  let cloud = null;
+  /** @type {ReturnType<typeof schemeOf>} */
+  let scheme = { categories: [], code: new Uint8Array(0) };
 
   const load = () => {
     const { points } = state.currentRun;
-    if (!points.xyz) { cloud = null; return; }
-    const xyz = Float32Array.from(points.xyz, (v) => (v / 32767) * FIELD);
-    const has = Uint8Array.from({ length: points.count }, (_, i) => Number(points.xyz[3 * i] !== MISSING));
+    const packed = points.xyz;
+    if (!packed) { cloud = null; return; }
+    const xyz = Float32Array.from(packed, (v) => (v / 32767) * FIELD);
+    const has = Uint8Array.from({ length: points.count }, (_, i) => Number(packed[3 * i] !== MISSING));
     const floats = () => new Float32Array(points.count);
-    cloud = { xyz, has, count: points.count, x: floats(), y: floats(), depth: floats(), shown: new Uint8Array(points.count), code: null };
+    cloud = { xyz, has, count: points.count, x: floats(), y: floats(), depth: floats(), shown: new Uint8Array(points.count), code: new Uint8Array(points.count) };
     camera.reset();
   };
 
   const filter = () => {
+    if (!cloud) return;
     const off = hidden.get(controls.mode.value) || new Set();
     const show = controls.show.value;
     const { points, sets } = state.currentRun;
@@ -45,12 +72,17 @@ export function latentMap(page, plot) {
     }
   };
 
-  /** Pixels of the picture per pixel of the page: as many as the screen has, fewer while many points move. */
-  const density = (fine) => (fine ? Math.min(window.devicePixelRatio || 1, 2) : cloud.count > MANY ? 0.65 : cloud.count > SOME ? 0.8 : 1);
+  /**
+   * Pixels of the picture per pixel of the page: as many as the screen has, fewer while many points move.
+   *
+   * @param {boolean} fine
+   * @param {number} count
+   */
+  const density = (fine, count) => (fine ? Math.min(window.devicePixelRatio || 1, 2) : count > MANY ? 0.65 : count > SOME ? 0.8 : 1);
 
-  const size = (fine) => {
+  /** @param {number} wanted Pixels of the picture per pixel of the page. */
+  const size = (wanted) => {
     const box = stage.getBoundingClientRect();
-    const wanted = density(fine);
     const [width, height] = [Math.max(Math.round(box.width * wanted), 1), Math.max(Math.round(box.height * wanted), 1)];
     if (canvas.width === width && canvas.height === height) return;
     ratio = wanted;
@@ -70,29 +102,31 @@ export function latentMap(page, plot) {
     }
   };
 
+  /** @param {boolean} fine */
   const draw = (fine) => {
     pending = false;
     if (!cloud) return;
-    size(fine);
-    const project = () => camera.project(cloud.xyz, cloud.count, canvas.width, canvas.height, cloud.x, cloud.y, cloud.depth);
+    const { xyz, has, count, x, y, depth } = cloud;
+    size(density(fine, count));
+    const project = () => camera.project(xyz, count, canvas.width, canvas.height, x, y, depth);
     project();
     if (!camera.fitted) {
-      camera.fit(cloud.x, cloud.y, cloud.has, canvas.width, canvas.height);
+      camera.fit(x, y, has, canvas.width, canvas.height);
       project();
     }
     canvas.clear(hexToRgb(css("--stage")));
     frame();
     // all marks together cover the same share of the picture, however many they are
     const side = Math.min(canvas.width, canvas.height) / ratio;
-    const even = Math.min(Math.max(side * Math.sqrt(INKED / cloud.count), 1.5), 5.5);
+    const even = Math.min(Math.max(side * Math.sqrt(INKED / count), 1.5), 5.5);
     const closer = Math.min(Math.max(Math.pow(camera.zoom / camera.home, 0.4), 0.6), 2.5);
     const radius = even * ratio * Number(controls.size.value) * closer;
     canvas.paint(cloud, scheme.categories, radius, Number(controls.opacity.value));
     brush.putImageData(pixels, 0, 0);
-    const pins = state.pinned.filter((i) => cloud.has[i]);
-    if (pins.length || marks.data.x.length) marks.data = {
-      x: pins.map((i) => cloud.x[i] / canvas.width), y: pins.map((i) => 1 - cloud.y[i] / canvas.height),
-      size: pins.map(() => 24), color: pins.map(() => css("--ink")), text: pins.map((i) => String(state.pinned.indexOf(i) + 1)),
+    const placed = state.pinned.filter((i) => has[i]);
+    if (placed.length || marks.data.x.length) marks.data = {
+      x: placed.map((i) => x[i] / canvas.width), y: placed.map((i) => 1 - y[i] / canvas.height),
+      size: placed.map(() => 24), color: placed.map(() => css("--ink")), text: placed.map((i) => String(state.pinned.indexOf(i) + 1)),
     };
     stage.dataset.frames = String(Number(stage.dataset.frames || 0) + 1);
   };
@@ -108,7 +142,8 @@ export function latentMap(page, plot) {
 
   const legend = () => {
     const mode = controls.mode.value;
-    const off = hidden.get(mode) || hidden.set(mode, new Set()).get(mode);
+    const off = hidden.get(mode) ?? new Set();
+    hidden.set(mode, off);
     fill("latent-legend", scheme.categories.map((c, code) => (c.count ? el("button", {
       type: "button", class: "chip", "aria-pressed": String(!off.has(code)), title: "click to hide or show",
       onclick: () => { if (!off.delete(code)) off.add(code); filter(); legend(); redraw(); },
@@ -145,6 +180,7 @@ export function latentMap(page, plot) {
         "0 resets, N and P step through the silent failures."));
   };
 
+  /** @param {number} i */
   const pin = (i) => {
     if (!state.pinned.includes(i)) state.set({ pinned: [...state.pinned, i].slice(-MAX_PINS) });
   };
@@ -156,7 +192,7 @@ export function latentMap(page, plot) {
       ...groupsOf(run).map(([kind]) => el("option", { value: kind }, page.data.groups[kind].title)),
       ...run.sets.map((set, i) => el("option", { value: `set-${i}` }, set.title)));
   };
-  const adder = byId("latent-class");
+  const adder = byId("latent-class", HTMLSelectElement);
   const drawClasses = () => {
     const names = state.currentRun.classes;
     fill("latent-classes", [...classes].map((c) => el("button", { type: "button", class: "chip", "aria-label": `Stop showing only ${names[c]}`,
@@ -169,7 +205,7 @@ export function latentMap(page, plot) {
   state.watch(["run"], () => {
     const here = new Set(state.currentRun.points.label);
     adder.replaceChildren(el("option", { value: "" }, "all"),
-      ...state.currentRun.classes.map((name, c) => (here.has(c) ? el("option", { value: c }, name) : null)).filter(Boolean));
+      ...state.currentRun.classes.flatMap((name, c) => (here.has(c) ? [el("option", { value: c }, name)] : [])));
     classes.clear();
     drawClasses();
   });
@@ -181,23 +217,33 @@ export function latentMap(page, plot) {
   state.watch(["run", "csf", "step", "pinned"], () => { pins(); redraw(); });
   new ResizeObserver(() => redraw()).observe(stage);
 
-  const lasso = doc.get_model_by_name("lasso");
+  const lasso = modelOf(doc, "lasso");
+  /** @param {number[]} values @param {number} side */
   const unit = (values, side) => values.map((v) => v / side);
   return {
     stage, camera, redraw, pin, draw,
     mode: "turn",
-    /** Draw the outline of a selection, in pixels of the stage. */
+    /** @type {Selecting | null} */
+    select: null,
+    /** Draw the outline of a selection, in pixels of the stage. @param {number[]} xs @param {number[]} ys */
     outline: (xs, ys) => {
       const { width, height } = stage.getBoundingClientRect();
       lasso.setv({ xs: unit(xs, width), ys: unit(ys, height).map((v) => 1 - v), line_color: css("--accent"), fill_color: css("--accent") });
     },
+    /** @returns {[number[], number[]]} */
     outlined: () => {
       const { width, height } = stage.getBoundingClientRect();
       return [lasso.xs.map((v) => v * width), lasso.ys.map((v) => (1 - v) * height)];
     },
-    shownPoints: () => (cloud ? Array.from({ length: cloud.count }, (_, i) => i).filter((i) => cloud.shown[i]) : []),
+    shownPoints: () => {
+      const shown = cloud?.shown ?? new Uint8Array(0);
+      return [...shown.keys()].filter((i) => shown[i]);
+    },
+    /** @param {number} x @param {number} y */
     pick: (x, y) => (cloud ? canvas.pick(Math.round(x * ratio), Math.round(y * ratio), Math.ceil(5 * ratio)) : -1),
-    isOn: (i) => Boolean(cloud && cloud.has[i]),
-    where: (i) => [cloud.x[i] / ratio, cloud.y[i] / ratio],
+    /** @param {number} i */
+    isOn: (i) => Boolean(cloud?.has[i]),
+    /** @param {number} i @returns {[number, number]} */
+    where: (i) => (cloud ? [cloud.x[i] / ratio, cloud.y[i] / ratio] : [NaN, NaN]),
   };
 }

@@ -3,36 +3,52 @@
 
 import { el } from "./elements.js";
 
+/** @import { ColouredOutcome, Colours } from "./payload.js" */
+
+/**
+ * @typedef {[number, number, number]} Rgb Each 0 to 255.
+ * @typedef {keyof typeof PATHS} Shape
+ */
+
+/** @type {Shape[]} */
 export const SHAPES = ["circle", "diamond", "square", "triangle", "cross", "plus", "ring", "down"];
 
+/** @type {Colours["categories"]} */
 export const PALETTE = { light: [], dark: [] };
+/** @type {(ColouredOutcome & { shape: Shape })[]} */
 export const OUTCOMES = [];
+/** @type {string[]} */
 export const CIVIDIS = [];
 
-/** Take the colours of the payload (monai_sf/vocabulary/colours.py), before anything is drawn. */
+/** Take the colours of the payload (monai_sf/vocabulary/colours.py), before anything is drawn. @param {Colours} colours */
 export function setColours({ categories, outcomes, levels }) {
   Object.assign(PALETTE, categories);
-  OUTCOMES.splice(0, OUTCOMES.length, ...outcomes);
+  OUTCOMES.splice(0, OUTCOMES.length, .../** @type {typeof OUTCOMES} */ (outcomes));
   CIVIDIS.splice(0, CIVIDIS.length, ...levels);
 }
 
 let printing = false;
+/** Paper is light. @param {boolean} on */
 export const setPrinting = (on) => { printing = on; };
 export const darkScheme = () => window.matchMedia("(prefers-color-scheme: dark)");
 export const theme = () => (darkScheme().matches && !printing ? "dark" : "light");
+/** Value of a property of the style sheet. @param {string} name */
 export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+/** @param {string} hex @returns {Rgb} */
 export function hexToRgb(hex) {
   const value = parseInt(hex.slice(1), 16);
   return [value >> 16, (value >> 8) & 255, value & 255];
 }
 
-/** Colour at t in [0, 1] of a list of colours, as [r, g, b]. */
+/** Colour at t in [0, 1] of a list of colours. @param {string[]} colours @param {number} t @returns {Rgb} */
 export function ramp(colours, t) {
   const at = Math.min(Math.max(t, 0), 1) * (colours.length - 1);
   const i = Math.min(Math.floor(at), colours.length - 2);
   const [a, b] = [hexToRgb(colours[i]), hexToRgb(colours[i + 1])];
-  return a.map((v, k) => Math.round(v + (b[k] - v) * (at - i)));
+  /** @param {0 | 1 | 2} k */
+  const mix = (k) => Math.round(a[k] + (b[k] - a[k]) * (at - i));
+  return [mix(0), mix(1), mix(2)];
 }
 
 const PATHS = {
@@ -46,34 +62,24 @@ const PATHS = {
   plus: "M6.3 1.5h3.4v4.8h4.8v3.4H9.7v4.8H6.3V9.7H1.5V6.3h4.8z",
 };
 
+/** @param {Shape} shape @param {string} colour */
 export function shapeIcon(shape, colour) {
   return el("svg:svg", { viewBox: "0 0 16 16", class: "shape", "aria-hidden": "true" },
     el("svg:path", { d: PATHS[shape], fill: colour, "fill-rule": "evenodd" }));
 }
 
-/** Dash patterns, the second cue of the curves. */
+/** Dash patterns, the second cue of the curves. @type {("solid" | number[])[]} */
 const DASHES = ["solid", [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [14, 4], [1, 2], [10, 2, 2, 2, 2, 2], [4, 2]];
 
+/** @param {string[]} names @param {string} name */
 export function csfStyle(names, name) {
   const i = names.indexOf(name);
   return { colour: PALETTE[theme()][i % 8], dash: DASHES[i % DASHES.length] };
 }
 
+/** @param {ReturnType<typeof csfStyle>} style */
 export function dashIcon({ colour, dash }) {
   return el("svg:svg", { viewBox: "0 0 28 8", class: "dash", "aria-hidden": "true" },
     el("svg:path", { d: "M1 4h26", stroke: colour, "stroke-width": 3, fill: "none",
-      "stroke-dasharray": dash === "solid" ? null : dash.join(" ") }));
-}
-
-/** Give a plot the colours of the page. */
-export function restyle(plot) {
-  const ink = css("--ink-2");
-  const size = `${0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize)}px`;
-  for (const axis of [...plot.below, ...plot.left]) {
-    axis.setv({ axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: css("--line"),
-      axis_label_text_font_size: size, major_label_text_font_size: size });
-  }
-  for (const grid of plot.center) {
-    if (grid.type === "Grid") grid.setv({ grid_line_color: css("--line"), grid_line_alpha: 0.6 });
-  }
+      "stroke-dasharray": typeof dash === "string" ? null : dash.join(" ") }));
 }

@@ -11,6 +11,7 @@ import { darkScheme, setColours, setPrinting, theme } from "./look.js";
 import { percent } from "./numbers.js";
 import { readPayload } from "./payload.js";
 import { Pictures } from "./pictures.js";
+import { drawPlots } from "./plots.js";
 import { setUpProvenance } from "./provenance.js";
 import { setUpSelection } from "./selection.js";
 import { State } from "./state.js";
@@ -18,15 +19,23 @@ import { setUpSummary } from "./summary.js";
 import { setUpSweep } from "./sweep.js";
 import { setUpBenchmark, setUpCounts, setUpIntervals } from "./tables.js";
 
+/**
+ * @import { LatentMap } from "./latent.js"
+ * @import { Page } from "./state.js"
+ */
+
+/** @param {Page} page */
 function setUpControls({ state, data }) {
-  const [study, seed, score, slider] = ["study", "seed", "csf", "coverage"].map(byId);
+  const [study, seed, score] = [byId("study", HTMLSelectElement), byId("seed", HTMLSelectElement), byId("csf", HTMLSelectElement)];
+  const slider = byId("coverage", HTMLInputElement);
   const studies = [...new Map(data.runs.map((run) => [run.study, run.studyTitle]))];
   study.append(...studies.map(([value, title]) => el("option", { value }, title)));
+  /** @param {string} wantedStudy @param {string} csf @param {number} wantedSeed */
   const go = (wantedStudy, csf, wantedSeed) => state.goTo(state.findRun(wantedStudy, csf, wantedSeed), csf);
   study.addEventListener("change", () => go(study.value, state.csf, state.currentRun.seed));
   score.addEventListener("change", () => go(study.value, score.value, state.currentRun.seed));
   seed.addEventListener("change", () => state.goTo(Number(seed.value)));
-  const more = byId("more-scores");
+  const more = byId("more-scores", HTMLInputElement);
   byId("more-scores-box").hidden = Object.values(data.csfs).every((csf) => csf.usual);
   more.addEventListener("change", () => state.offerMore(more.checked));
   slider.addEventListener("input", () => state.set({ step: Number(slider.value) }));
@@ -36,9 +45,9 @@ function setUpControls({ state, data }) {
     const names = Object.keys(data.csfs).filter((name) => state.offers(name) && data.runs.some((r) => r.study === run.study && r.csfs.some((c) => c.name === name)));
     score.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
     score.value = state.csf;
-    const alike = data.runs.map((r, i) => [r, i]).filter(([r]) => r.study === run.study && r.csfs.some((c) => c.name === state.csf));
+    const alike = data.runs.map((r, i) => ({ r, i })).filter(({ r }) => r.study === run.study && r.csfs.some((c) => c.name === state.csf));
     byId("seed-box").hidden = alike.length < 2;
-    seed.replaceChildren(...alike.map(([r, i]) => el("option", { value: i }, `${r.method}, seed ${r.seed}`)));
+    seed.replaceChildren(...alike.map(({ r, i }) => el("option", { value: i }, `${r.method}, seed ${r.seed}`)));
     seed.value = String(state.run);
     fill("csf-text", el("b", {}, state.csf), `: ${data.csfs[state.csf].description}`);
   });
@@ -54,14 +63,18 @@ function setUpControls({ state, data }) {
 
 const PAPER_WIDTH = 680, PAPER_HEIGHT = 400, PAPER_TYPE = 11;
 
-/** Plots cannot be laid out anew for paper: they keep their size on the screen and are shrunk to fit. */
+/** Plots cannot be laid out anew for paper: they keep their size on the screen and are shrunk to fit. @param {boolean} on */
 function fitPaper(on) {
   const type = PAPER_TYPE / parseFloat(getComputedStyle(document.documentElement).fontSize);
-  byId("counts-box").open = on;
-  for (const table of document.querySelectorAll(".scroll > table")) {
-    table.style.zoom = on ? Math.min(1, PAPER_WIDTH / Math.max(table.offsetWidth * type, 1)) : "";
+  byId("counts-box", HTMLDetailsElement).open = on;
+  /** @type {NodeListOf<HTMLElement>} */
+  const tables = document.querySelectorAll(".scroll > table");
+  for (const table of tables) {
+    table.style.zoom = on ? String(Math.min(1, PAPER_WIDTH / Math.max(table.offsetWidth * type, 1))) : "";
   }
-  for (const frame of document.querySelectorAll(".plot-frame, #curves-plot, #sweep-plot")) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const frames = document.querySelectorAll(".plot-frame, #curves-plot, #sweep-plot");
+  for (const frame of frames) {
     const { width, height } = frame.getBoundingClientRect();
     Object.assign(frame.style, on
       ? { width: `${width}px`, height: `${height}px`, zoom: Math.min(1, PAPER_WIDTH / width, PAPER_HEIGHT / height) }
@@ -69,34 +82,24 @@ function fitPaper(on) {
   }
 }
 
-/** The library makes its canvases stops of the tab key, which have no name and where nothing can be done. */
-function noStops(node) {
-  for (const child of [...node.children, ...(node.shadowRoot?.children ?? [])]) {
-    if (child.tabIndex >= 0) child.tabIndex = -1;
-    noStops(child);
-  }
-}
-
-/** The plots' library is the largest script and the answer does not need it: it runs when that is on the screen. */
-async function plots() {
-  document.head.append(el("script", {}, byId("sf-library").textContent));
-  const figures = JSON.parse(byId("sf-figures").textContent);
-  await breath();
-  await Promise.all(Object.entries(figures).map(([target, item]) => Bokeh.embed.embed_item(item, target)));
-  for (const target of Object.keys(figures)) noStops(byId(target));
-  return (name) => Bokeh.documents.map((doc) => doc.get_model_by_name(name)).find(Boolean);
-}
-
 async function start() {
   const data = readPayload();
   setColours(data.colours);
-  const page = { data, state: new State(data), pictures: new Pictures(data.tile) };
-  const mapped = new Promise((done) => { page.mapReady = done; });
-  page.showOnMap = async (i) => {
-    const map = await mapped;
-    map.pin(i);
-    byId("latent").scrollIntoView({ block: "start" });
-    map.stage.focus({ preventScroll: true });
+  /** @type {(map: LatentMap) => void} */
+  let mapReady = () => {};
+  /** @type {Promise<LatentMap>} */
+  const mapped = new Promise((done) => { mapReady = done; });
+  /** @type {Page} */
+  const page = {
+    data,
+    state: new State(data),
+    pictures: new Pictures(data.tile),
+    showOnMap: async (i) => {
+      const map = await mapped;
+      map.pin(i);
+      byId("latent").scrollIntoView({ block: "start" });
+      map.stage.focus({ preventScroll: true });
+    },
   };
   setUpControls(page);
   setUpSummary(page);
@@ -107,17 +110,19 @@ async function start() {
     setUp(page);
   }
   await breath();
-  const plot = await plots();
+  const plot = await drawPlots();
   const map = latentMap(page, plot("latent-figure"));
   setUpHandling(page, map);
   setUpSelection(page, map);
-  page.mapReady(map);
+  mapReady(map);
   await breath();
   setUpSweep(page, plot("sweep-figure"));
   setUpCurves(page, plot("curves-figure"));
   // a part that this run has nothing for has no entry in the list of parts
   page.state.watch(["run", "csf"], () => {
-    for (const link of document.querySelectorAll("nav a")) link.hidden = document.querySelector(link.hash).hidden;
+    /** @type {NodeListOf<HTMLAnchorElement>} */
+    const links = document.querySelectorAll("nav a");
+    for (const link of links) link.hidden = byId(link.hash.slice(1)).hidden;
   });
   const repaint = () => page.state.set({ theme: theme() });
   darkScheme().addEventListener("change", repaint);

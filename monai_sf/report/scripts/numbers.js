@@ -1,17 +1,35 @@
 // Numbers as text, and the interval around a share.
 
+/** @typedef {[number, number]} Range Low and high; NaN where there is no interval. */
+
+/** @param {number} value */
 export const number = (value) => value.toLocaleString("en-US");
 
+/** @param {number | null} value @param {number} [digits] */
 export function percent(value, digits = 1) {
   return value === null || Number.isNaN(value) ? "–" : `${(100 * value).toFixed(digits)}\u00a0%`;
 }
 
-/** An interval in words; cases of a single patient have none. */
-export const rangeText = ([low, high], digits = 1) => (Number.isNaN(low) ? "no interval" : `95 % interval ${percent(low, digits)} to ${percent(high, digits)}`);
+/** @param {number} v @param {number} [digits] */
+export const hundredfold = (v, digits = 2) => (100 * v).toFixed(digits);
 
+/** An interval in words; cases of a single patient have none. @param {Range} range @param {number} [digits] */
+export const rangeText = ([low, high], digits = 1) => (
+  Number.isNaN(low) ? "no interval" : `95 % interval ${percent(low, digits)} to ${percent(high, digits)}`);
+
+/** @param {Range} range */
 export const ends = ([low, high]) => (Number.isNaN(low) ? "no interval" : `${percent(low)} – ${percent(high)}`);
 
-/** Wilson's 95 % interval of a share p of n independent cases, [low, high]; NaN where there is none. */
+/** An interval of shares, in per cent, behind its estimate. @param {Range | null} range */
+export const bounds = (range) => (range ? ` (${range.map((v) => hundredfold(v)).join(" – ")})` : "");
+
+/**
+ * Wilson's 95 % interval of a share p of n independent cases; NaN where there is none.
+ *
+ * @param {number} p
+ * @param {number} n
+ * @returns {Range}
+ */
 export function interval(p, n) {
   if (!n) return [NaN, NaN];
   const z = 1.959963984540054;
@@ -21,7 +39,12 @@ export function interval(p, n) {
   return [Math.max(0, (middle - half) / scale), Math.min(1, (middle + half) / scale)];
 }
 
-/** How many of 100 trusted cases are silent failures: in words, in digits, and the verb that goes with it. */
+/**
+ * How many of 100 trusted cases are silent failures: in words, in digits, and the verb that goes with it.
+ *
+ * @param {number} silent
+ * @param {number} trusted
+ */
 export function ofHundred(silent, trusted) {
   const share = (100 * silent) / trusted;
   if (silent === 0) return { words: "none", digits: "0", verb: "were" };
@@ -30,7 +53,7 @@ export function ofHundred(silent, trusted) {
   return { words: String(many), digits: String(many), verb: many === 1 ? "was" : "were" };
 }
 
-/** exp(value) as per cent, with as many nines as it takes to tell it from 100 %. */
+/** exp(value) as per cent, with as many nines as it takes to tell it from 100 %. @param {number} logarithm */
 export function precisePercent(logarithm) {
   const doubt = -100 * Math.expm1(logarithm);
   if (doubt <= 0 || doubt < 1e-9) return "100\u00a0%";
@@ -38,11 +61,5 @@ export function precisePercent(logarithm) {
   return `${(100 - doubt).toFixed(doubt > 1 ? 1 : digits)}\u00a0%`;
 }
 
-export const hundredfold = (v, digits = 2) => (100 * v).toFixed(digits);
-
-/** An interval of shares, in per cent, behind its estimate. */
-export function bounds(range) {
-  return range ? ` (${range.map((v) => hundredfold(v)).join(" – ")})` : "";
-}
-
+/** @param {string[]} names */
 export const listed = (names) => [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and on ");

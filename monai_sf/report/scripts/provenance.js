@@ -3,6 +3,9 @@
 import { el, fill } from "./elements.js";
 import { number } from "./numbers.js";
 
+/** @import { Page } from "./state.js" */
+
+/** @param {Page} page */
 export function setUpProvenance(page) {
   const { report, runs } = page.data.provenance;
   const facts = [["made", report.made], ["monai_sf", report.monai_sf], ["Python", report.python],

@@ -5,10 +5,22 @@ import { ALARM, DETECTED, outcome, SILENT, TRUSTED } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { number } from "./numbers.js";
 
+/**
+ * @import { LatentMap } from "./latent.js"
+ * @import { Page } from "./state.js"
+ */
+
 const SELECTED = 24;
 
-/** Whether (x, y) lies inside a polygon, by crossings. */
-function inside(x, y, xs, ys) {
+/**
+ * Whether (x, y) lies inside a polygon, by crossings.
+ *
+ * @param {number} x
+ * @param {number} y
+ * @param {number[]} xs
+ * @param {number[]} ys
+ */
+export function inside(x, y, xs, ys) {
   let odd = false;
   for (let i = 0, j = xs.length - 1; i < xs.length; j = i++) {
     if ((ys[i] > y) !== (ys[j] > y) && x < ((xs[j] - xs[i]) * (y - ys[i])) / (ys[j] - ys[i]) + xs[i]) odd = !odd;
@@ -16,17 +28,20 @@ function inside(x, y, xs, ys) {
   return odd;
 }
 
+/** @param {Page} page @param {LatentMap} map */
 export function setUpSelection(page, map) {
   const { state } = page;
-  const modes = ["turn", "box", "lasso"].map((mode) => byId(`latent-${mode}`));
-  let start = null;
+  const modes = ["turn", "box", "lasso"].map((mode) => ({ mode, button: byId(`latent-${mode}`) }));
+  /** @type {[number, number]} */
+  let start = [0, 0];
 
-  const setMode = (mode) => {
-    map.mode = mode;
-    for (const button of modes) button.setAttribute("aria-pressed", String(button.id === `latent-${mode}`));
-    map.stage.dataset.mode = mode;
+  /** @param {string} chosen */
+  const setMode = (chosen) => {
+    map.mode = chosen;
+    for (const { mode, button } of modes) button.setAttribute("aria-pressed", String(mode === chosen));
+    map.stage.dataset.mode = chosen;
   };
-  for (const button of modes) button.addEventListener("click", () => setMode(button.id.slice("latent-".length)));
+  for (const { mode, button } of modes) button.addEventListener("click", () => setMode(mode));
   setMode("turn");
 
   map.select = {
@@ -47,13 +62,14 @@ export function setUpSelection(page, map) {
 
   state.watch(["selected", "csf", "step", "run"], () => {
     const run = state.currentRun;
-    const chosen = state.selected || [];
+    const chosen = state.selected;
     byId("selection").hidden = !chosen.length;
     if (!chosen.length) return;
     const csf = state.currentCsf;
-    const kinds = [SILENT, DETECTED, ALARM, TRUSTED].map((kind) => [kind, chosen.filter((i) => outcome(run, csf, state.step, i) === kind)]);
-    const classes = run.classes.map((name, c) => [name, chosen.filter((i) => run.points.label[i] === c).length]).filter(([, n]) => n);
-    const order = kinds.flatMap(([, members]) => members);
+    const kinds = [SILENT, DETECTED, ALARM, TRUSTED]
+      .map((kind) => ({ kind, members: chosen.filter((i) => outcome(run, csf, state.step, i) === kind) }));
+    const classes = run.classes.map((name, c) => ({ name, n: chosen.filter((i) => run.points.label[i] === c).length })).filter(({ n }) => n);
+    const order = kinds.flatMap(({ members }) => members);
     const grid = el("div", { class: "case-grid wide" });
     const more = el("button", { type: "button", class: "more" });
     let shown = 0;
@@ -67,8 +83,8 @@ export function setUpSelection(page, map) {
     show();
     fill("selection",
       el("h3", {}, `${number(chosen.length)} selected`),
-      el("p", {}, kinds.filter(([, m]) => m.length).map(([kind, m]) => [outcomeBadge(kind), ` ${number(m.length)}   `]),
-        classes.slice(0, 8).map(([name, n]) => `${name}: ${number(n)}`).join(" · ")),
+      el("p", {}, kinds.filter(({ members }) => members.length).map(({ kind, members }) => [outcomeBadge(kind), ` ${number(members.length)}   `]),
+        classes.slice(0, 8).map(({ name, n }) => `${name}: ${number(n)}`).join(" · ")),
       el("p", {}, el("button", { type: "button", onclick: () => state.set({ selected: [] }) }, "clear the selection")),
       grid, more);
   });

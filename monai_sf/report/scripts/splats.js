@@ -2,9 +2,28 @@
 
 import { DISTANCE } from "./camera.js";
 
+/** @import { Rgb, Shape } from "./look.js" */
+
+/**
+ * @typedef {object} Cloud Points as they are painted; arrays are by point.
+ * @property {number} count
+ * @property {Float32Array} x
+ * @property {Float32Array} y
+ * @property {Float32Array} depth
+ * @property {Uint8Array} code Index into the styles.
+ * @property {Uint8Array} shown
+ *
+ * @typedef {{ rgb: Rgb, shape: Shape, size: number, tier: number }} Style A higher tier is painted above all of the lower ones.
+ * @typedef {{ reach: number, dx: Int16Array, dy: Int16Array, cover: Int16Array, rim: Uint8Array }} Mask
+ */
+
 const DEPTH_BUCKETS = 1024, FOG_LEVELS = 24;
 
-/** Distance of (x, y) to the outline of a shape of radius 1, negative inside. */
+/**
+ * Distance of (x, y) to the outline of a shape of radius 1, negative inside.
+ *
+ * @type {Record<Shape, (x: number, y: number) => number>}
+ */
 const OUTLINE = {
   circle: (x, y) => Math.hypot(x, y) - 0.8,
   ring: (x, y) => Math.abs(Math.hypot(x, y) - 0.68) - 0.24,
@@ -16,13 +35,22 @@ const OUTLINE = {
   cross: (x, y) => OUTLINE.plus((x + y) * 0.7071, (x - y) * 0.7071),
 };
 
+/** @type {Record<string, Mask[]>} By shape and double radius. */
 const masks = Object.fromEntries(Object.keys(OUTLINE).map((shape) => [shape, []]));
 
-/** Pixels of a shape whose radius is a multiple of 0.5: offsets, coverage 0..256 and whether they are rim (a dark rim sets neighbours apart). */
+/**
+ * Pixels of a shape whose radius is a multiple of 0.5: offsets, coverage 0..256 and whether they are rim (a dark rim
+ * sets neighbours apart).
+ *
+ * @param {Shape} shape
+ * @param {number} radius
+ * @returns {Mask}
+ */
 function maskOf(shape, radius) {
   const known = masks[shape][2 * radius];
   if (known) return known;
   const reach = Math.ceil(radius + 1);
+  /** @type {[number[], number[], number[], number[]]} */
   const [dx, dy, cover, rim] = [[], [], [], []];
   for (let y = -reach; y <= reach; y++) {
     for (let x = -reach; x <= reach; x++) {
@@ -40,7 +68,7 @@ function maskOf(shape, radius) {
   return mask;
 }
 
-/** Words (0xAABBGGRR) of a style's colour by fog level and rim: [2 * level + rim]. */
+/** Words (0xAABBGGRR) of a style's colour by fog level and rim: [2 * level + rim]. @param {Rgb} rgb @param {Rgb} ground */
 function shadesOf(rgb, ground) {
   const shades = new Uint32Array(2 * FOG_LEVELS);
   for (let level = 0; level < FOG_LEVELS; level++) {
@@ -53,7 +81,13 @@ function shadesOf(rgb, ground) {
   return shades;
 }
 
-/** Mix a colour over a word, alpha in 0..256: red and blue at once, then green. */
+/**
+ * Mix a colour over a word, alpha in 0..256: red and blue at once, then green.
+ *
+ * @param {number} word
+ * @param {number} colour
+ * @param {number} alpha
+ */
 function mixed(word, colour, alpha) {
   const rest = 256 - alpha;
   const redBlue = ((Math.imul(word & 0xff00ff, rest) + Math.imul(colour & 0xff00ff, alpha)) >>> 8) & 0xff00ff;
@@ -62,6 +96,14 @@ function mixed(word, colour, alpha) {
 }
 
 export class Canvas3D {
+  width = 0;
+  height = 0;
+  words = new Uint32Array(0);
+  ids = new Int32Array(0);
+  /** @type {Rgb} */
+  ground = [0, 0, 0];
+
+  /** @param {number} width @param {number} height */
   resize(width, height) {
     this.width = width;
     this.height = height;
@@ -69,12 +111,21 @@ export class Canvas3D {
     this.ids = new Int32Array(width * height);
   }
 
+  /** @param {Rgb} ground */
   clear([r, g, b]) {
     this.ground = [r, g, b];
     this.words.fill((255 << 24) | (b << 16) | (g << 8) | r);
     this.ids.fill(-1);
   }
 
+  /**
+   * @param {number} x0
+   * @param {number} y0
+   * @param {number} x1
+   * @param {number} y1
+   * @param {Rgb} colour
+   * @param {number} alpha 0 to 256.
+   */
   line(x0, y0, x1, y1, [r, g, b], alpha) {
     const colour = (b << 16) | (g << 8) | r;
     const steps = Math.ceil(Math.max(Math.abs(x1 - x0), Math.abs(y1 - y0)));
@@ -91,8 +142,10 @@ export class Canvas3D {
   }
 
   /**
-   * Paint points. `cloud`: x, y, depth, code (Uint8 per point), shown (Uint8 per point), count.
-   * `styles[code]`: rgb, shape, size, tier (a higher tier is painted above all of the lower ones).
+   * @param {Cloud} cloud
+   * @param {Style[]} styles
+   * @param {number} radius
+   * @param {number} opacity
    */
   paint(cloud, styles, radius, opacity) {
     const order = this.backToFront(cloud, styles);
@@ -110,6 +163,15 @@ export class Canvas3D {
     }
   }
 
+  /**
+   * @param {Mask} mask
+   * @param {number} left
+   * @param {number} top
+   * @param {Uint32Array} shades
+   * @param {number} level
+   * @param {number} strength
+   * @param {number} id
+   */
   stamp(mask, left, top, shades, level, strength, id) {
     const { reach, dx, dy, cover, rim } = mask;
     const { words, ids, width, height } = this;
@@ -124,15 +186,16 @@ export class Canvas3D {
     }
   }
 
+  /** Indices of the points that are shown, those painted last at the end. @param {Cloud} cloud @param {Style[]} styles */
   backToFront({ depth, code, shown, count }, styles) {
-    const tiers = 1 + Math.max(...styles.map((s) => s.tier || 0));
+    const tiers = 1 + Math.max(...styles.map((s) => s.tier));
     const starts = new Uint32Array(DEPTH_BUCKETS * tiers + 1);
     const bucket = new Int32Array(count);
     let total = 0;
     for (let i = 0; i < count; i++) {
       if (!shown[i]) { bucket[i] = -1; continue; }
       const level = Math.min(Math.max(((1.8 - depth[i]) / 3.6) * DEPTH_BUCKETS, 0), DEPTH_BUCKETS - 1) | 0;
-      bucket[i] = (styles[code[i]].tier || 0) * DEPTH_BUCKETS + level;
+      bucket[i] = styles[code[i]].tier * DEPTH_BUCKETS + level;
       starts[bucket[i] + 1]++;
       total++;
     }
@@ -142,7 +205,7 @@ export class Canvas3D {
     return order;
   }
 
-  /** The point nearest to a place, within a few pixels; -1 for none. */
+  /** The point nearest to a place, within a few pixels; -1 for none. @param {number} x @param {number} y @param {number} reach */
   pick(x, y, reach) {
     let best = -1, nearest = Infinity;
     for (let dy = -reach; dy <= reach; dy++) {

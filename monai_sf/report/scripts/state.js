@@ -1,8 +1,25 @@
 // What the reader has chosen, and who wants to know when it changes.
 
+/**
+ * @import { Payload, Run } from "./payload.js"
+ * @import { Pictures } from "./pictures.js"
+ */
+
+/**
+ * @typedef {object} Page What the parts of the page share.
+ * @property {Payload} data
+ * @property {State} state
+ * @property {Pictures} pictures
+ * @property {(point: number) => void} showOnMap
+ *
+ * @typedef {Pick<State, "run" | "more" | "csf" | "step" | "metric" | "curveSet" | "pinned" | "selected" | "theme">} Choices
+ */
+
 export class State {
+  /** @param {Payload} data */
   constructor(data) {
     this.data = data;
+    /** @type {[(keyof Choices)[], () => void][]} */
     this.listeners = [];
     this.run = 0;
     this.more = false;
@@ -10,18 +27,28 @@ export class State {
     this.step = data.coverage;
     this.metric = "aurc";
     this.curveSet = 0;
+    /** @type {number[]} */
     this.pinned = [];
+    /** @type {number[]} */
     this.selected = [];
+    /** @type {string | null} */
+    this.theme = null;
   }
 
-  /** Call `listener` now and after every change of one of the keys. */
+  /**
+   * Call `listener` now and after every change of one of the keys.
+   *
+   * @param {(keyof Choices)[]} keys
+   * @param {() => void} listener
+   */
   watch(keys, listener) {
     this.listeners.push([keys, listener]);
     listener();
   }
 
+  /** @param {Partial<Choices>} changes */
   set(changes) {
-    const changed = Object.keys(changes).filter((key) => this[key] !== changes[key]);
+    const changed = /** @type {(keyof Choices)[]} */ (Object.keys(changes)).filter((key) => this[key] !== changes[key]);
     if (!changed.length) return;
     Object.assign(this, changes);
     for (const [keys, listener] of this.listeners) {
@@ -38,9 +65,9 @@ export class State {
     return csfs.find((csf) => csf.name === this.csf) || csfs[0];
   }
 
-  /** Whether a score of that name is offered: the paper's are, the others on request. */
+  /** Whether a score is offered: the usual ones and the chosen one are, the others on request. @param {string} name */
   offers(name) {
-    return this.more || this.data.csfs[name].usual;
+    return this.more || this.data.csfs[name].usual || name === this.csf;
   }
 
   /** The scores of the run that are offered. */
@@ -48,13 +75,13 @@ export class State {
     return this.currentRun.csfs.filter((csf) => this.offers(csf.name));
   }
 
-  /** Offer all scores, or the paper's only; the chosen one is always among the offered. */
+  /** Offer all scores, or the usual ones only; a run that has none of these keeps the chosen one. @param {boolean} more */
   offerMore(more) {
-    const fallback = this.currentRun.csfs.find((csf) => this.data.csfs[csf.name].usual).name;
-    this.set({ more, csf: more || this.data.csfs[this.csf].usual ? this.csf : fallback });
+    const first = this.currentRun.csfs.find((csf) => this.data.csfs[csf.name].usual)?.name ?? this.csf;
+    this.set({ more, csf: more || this.data.csfs[this.csf].usual ? this.csf : first });
   }
 
-  /** Go to a run; keeps the score where the run has it. */
+  /** Go to a run; keeps the score where the run has it. @param {number} run @param {string} [csf] */
   goTo(run, csf = this.csf) {
     const names = this.data.runs[run].csfs.map((entry) => entry.name);
     const sets = this.data.runs[run].sets;
@@ -62,12 +89,18 @@ export class State {
     this.set({ run, csf: names.includes(csf) ? csf : names[0], curveSet: Math.max(same, 0), pinned: [], selected: [] });
   }
 
-  /** The run of this study and seed that has the score: methods differ in their scores. */
+  /**
+   * The run of this study and seed that has the score: methods differ in their scores.
+   *
+   * @param {string} study
+   * @param {string} csf
+   * @param {number} seed
+   */
   findRun(study, csf, seed) {
     const runs = this.data.runs;
-    const fits = (run) => [run.study === study, run.csfs.some((c) => c.name === csf), run.seed === seed,
-      run.method === this.currentRun.method];
-    const value = (run) => fits(run).reduce((sum, fit, i) => sum + (fit ? 8 >> i : 0), 0);
+    /** @param {Run} run */
+    const value = (run) => [run.study === study, run.csfs.some((c) => c.name === csf), run.seed === seed,
+      run.method === this.currentRun.method].reduce((sum, fits, i) => sum + (fits ? 8 >> i : 0), 0);
     let best = 0;
     runs.forEach((run, i) => { if (value(run) > value(runs[best])) best = i; });
     return best;

@@ -4,10 +4,20 @@ import { ALL_CASES, groupsOf, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { interval, listed, number, ofHundred, percent, rangeText } from "./numbers.js";
 
+/**
+ * @import { Sum } from "./counts.js"
+ * @import { Child } from "./elements.js"
+ * @import { Run, RunScore, TestSet } from "./payload.js"
+ * @import { Page } from "./state.js"
+ *
+ * @typedef {{ index: number, run: Run, csf: RunScore, kind: string, sets: number[] }} Tile A group of test sets of a study.
+ * @typedef {Tile & { sum: Sum }} CountedTile
+ */
+
 /** Share of silent failures from which a cell of the breakdown is as dark as it gets. */
 const MOST_SHADED = 0.5;
 
-/** One hundred little squares; the wrong ones are crossed out in red. */
+/** One hundred little squares; the wrong ones are crossed out in red. @param {number} wrong */
 function hundred(wrong) {
   const squares = [];
   for (let i = 0; i < 100; i++) {
@@ -19,10 +29,11 @@ function hundred(wrong) {
     "aria-label": `${wrong} of 100 squares are marked as wrong` }, squares);
 }
 
-/** What became of all cases of the group, as one bar of four parts. */
+/** What became of all cases of the group, as one bar of four parts. @param {Sum} sum */
 function fate(sum) {
   const handed = sum.count - sum.trusted;
   const caught = sum.errors - sum.silent;
+  /** @type {[string, number][]} */
   const parts = [["correct", sum.trusted - sum.silent], ["silent", sum.silent], ["caught", caught], ["alarm", handed - caught]];
   const label = `${number(sum.trusted - sum.silent)} decided and correct, ${number(sum.silent)} silent failures, ` +
     `${number(caught)} failures handed to a person, ${number(handed - caught)} correct ones handed to a person`;
@@ -30,14 +41,21 @@ function fate(sum) {
     parts.map(([name, n]) => el("span", { class: name, style: `flex-grow:${n}`, title: `${number(n)}` })));
 }
 
-/** Of 100 sure answers, how many were wrong: one row a kind of disturbance or place, one column a severity. */
+/**
+ * Of 100 sure answers, how many were wrong: one row per kind of disturbance or place, one column per severity.
+ *
+ * @param {Page} page
+ * @param {number[]} sets
+ */
 function breakdown(page, sets) {
   const { state } = page;
   const run = state.currentRun;
+  /** @param {TestSet} set */
   const rowOf = (set) => set.corruption ?? set.name;
   const rows = [...new Map(sets.map((i) => [rowOf(run.sets[i]), run.sets[i].corruption ? run.sets[i].domain : run.sets[i].title]))];
   const columns = [...new Set(sets.map((i) => run.sets[i].severity))].sort((a, b) => a - b);
   if (sets.length < 2) return null;
+  /** @param {string} row @param {number} severity */
   const cell = (row, severity) => {
     const found = sets.find((i) => run.sets[i].severity === severity && rowOf(run.sets[i]) === row);
     if (found === undefined) return el("td", {}, "");
@@ -51,6 +69,7 @@ function breakdown(page, sets) {
     el("tbody", {}, rows.map(([row, title]) => el("tr", {}, el("th", { scope: "row" }, title), columns.map((s) => cell(row, s)))))));
 }
 
+/** @param {Page} page @param {string} kind @param {number[]} sets */
 function groupCard(page, kind, sets) {
   const { state, data } = page;
   const run = state.currentRun;
@@ -81,7 +100,7 @@ function groupCard(page, kind, sets) {
       `Deciding all cases alone, it would be right in ${percent(right)} (${rangeText(whole)}).`));
 }
 
-/** What is compared at the top: the ordinary and the disturbed cases, and the targets of all studies. */
+/** What is compared at the top: the ordinary and the disturbed cases, and the targets of all studies. @param {Page} page @returns {Tile[]} */
 function overviewOf({ state, data }) {
   const home = data.runs.some((run) => run.study === "iid") ? "iid" : data.runs[0].study;
   return [...new Set(data.runs.map((run) => run.study))].flatMap((study) => {
@@ -94,19 +113,30 @@ function overviewOf({ state, data }) {
   });
 }
 
+/** @param {Sum} sum */
 const rateOf = ({ silent, trusted }) => (trusted ? silent / trusted : 0);
 
-/** What the tiles say, in one sentence: is it worse anywhere than on the ordinary cases? */
+/**
+ * What the tiles say, in one sentence: is it worse anywhere than on the ordinary cases?
+ *
+ * @param {Page} page
+ * @param {CountedTile[]} tiles
+ * @returns {Child}
+ */
 function answerOf(page, tiles) {
   const { state } = page;
+  /** @param {CountedTile} tile */
   const many = ({ sum }) => ofHundred(sum.silent, sum.trusted);
+  /** @param {CountedTile} tile */
   const text = (tile) => many(tile).digits;
+  /** @param {CountedTile} tile */
   const told = (tile) => [el("strong", {}, text(tile)), ` ${many(tile).verb} wrong`];
   const sure = tiles.filter(({ sum }) => sum.trusted);
   const [ordinary] = sure.filter(({ kind }) => kind === "iid");
   const others = sure.filter((tile) => tile !== ordinary);
   if (!sure.length) return "At this working point the system decides nothing alone.";
   const [worst] = [...(others.length ? others : sure)].sort((a, b) => rateOf(b.sum) - rateOf(a.sum));
+  /** @param {CountedTile} tile */
   const bounds = (tile) => interval(rateOf(tile.sum), tile.csf.effective[tile.kind][state.step - 1]);
   if (!ordinary || !others.length) {
     const [low, high] = bounds(worst);
@@ -124,13 +154,13 @@ function answerOf(page, tiles) {
       : " There is no interval for the cases of a single patient, so the difference may be chance.")];
 }
 
-/** What a tile is about, within a sentence. */
+/** What a tile is about, within a sentence. @param {Page} page @param {Tile} tile */
 function nameOf({ data }, { kind, run }) {
   const { title, has_target: own } = data.groups[kind];
   return `${title[0].toLowerCase()}${title.slice(1)}${own ? ` (${run.studyTitle})` : ""}`;
 }
 
-/** One tile a group of test sets of any study: where does it fail silently? */
+/** One tile per group of test sets of any study: where does it fail silently? @param {Page} page */
 function drawOverview(page) {
   const { state, data } = page;
   const tiles = overviewOf(page).map((tile) => ({ ...tile, sum: tally(tile.csf, tile.run, tile.sets, state.step) }));
@@ -151,6 +181,7 @@ function drawOverview(page) {
   })));
 }
 
+/** @param {Page} page */
 export function setUpSummary(page) {
   const { state } = page;
   state.watch(["run", "csf", "step"], () => drawOverview(page));

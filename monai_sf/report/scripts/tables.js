@@ -4,10 +4,24 @@ import { ALL_CASES, pooled, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { bounds, ends, hundredfold, interval, number, percent } from "./numbers.js";
 
-/** The kind of shift that a column of the benchmark table averages. */
-const shiftOf = (data, column) => Object.values(data.groups).find((shift) => shift.column === column);
+/**
+ * @import { Sum } from "./counts.js"
+ * @import { Payload, Run, RunScore, StudyColumn } from "./payload.js"
+ * @import { Page, State } from "./state.js"
+ */
 
-/** What the tables show: its name, what it means, whether more is better, and what is counted of a tally. */
+/** The kind of shift that a column of the benchmark table averages. @param {Payload} data @param {string} column */
+function shiftOf(data, column) {
+  const shift = Object.values(data.groups).find((found) => found.column === column);
+  if (!shift) throw new Error(`no kind of shift has the column ${column}`);
+  return shift;
+}
+
+/**
+ * What the tables show: its name, what it means, whether more is better, and what is counted of a tally.
+ *
+ * @type {Record<string, [title: string, caption: string, rising: boolean, share: ((sum: Sum) => number | null) | null]>}
+ */
 const METRICS = {
   aurc: ["AURC (all working points)", "AURC in per cent: error rate averaged over all working points, a silent failure rate. Lower is better.", false, null],
   silent: ["wrong of 100 sure (at this working point)", "Wrong among 100 cases the system is sure of, at this working point. Lower is better.", false,
@@ -15,15 +29,22 @@ const METRICS = {
   accuracy: ["accuracy", "Correct among 100 cases, if the system decided all of them. Higher is better.", true, (sum) => 1 - sum.errors / sum.count],
 };
 
-/** Both tables show the same; either chooser sets it. */
+/** Both tables show the same; either chooser sets it. @param {State} state @param {string} id */
 function chooseMetric(state, id) {
-  const chooser = byId(id);
+  const chooser = byId(id, HTMLSelectElement);
   chooser.append(...Object.entries(METRICS).map(([value, [name]]) => el("option", { value }, name)));
   chooser.addEventListener("change", () => state.set({ metric: chooser.value }));
   state.watch(["metric"], () => { chooser.value = state.metric; });
 }
 
-/** Test sets that a column of the benchmark is about, of the runs that the score is read from: [run, csf, indices][]. */
+/**
+ * Test sets (indices) that a column of the benchmark is about, of the runs that the score is read from.
+ *
+ * @param {Payload} data
+ * @param {string} name
+ * @param {string} column
+ * @returns {[Run, RunScore, number[]][]}
+ */
 function ofColumn(data, name, column) {
   const shift = shiftOf(data, column);
   const hasIid = data.runs.some((run) => run.study === "iid");
@@ -34,7 +55,15 @@ function ofColumn(data, name, column) {
   });
 }
 
-/** Cells with a background from light (best of the column) to strong (worst); numbers always readable. */
+/**
+ * A cell with a background from light (best of the column) to strong (worst); numbers always readable.
+ *
+ * @param {(number | null)[][]} values
+ * @param {number} column
+ * @param {number} row
+ * @param {(value: number) => string} text
+ * @param {boolean} rising
+ */
 function shaded(values, column, row, text, rising) {
   const others = values.map((line) => line[column]).filter((v) => v !== null);
   const value = values[row][column];
@@ -46,42 +75,59 @@ function shaded(values, column, row, text, rising) {
     value === (rising ? high : low) && others.length > 1 ? el("span", { class: "best", title: "best of this column" }, " ★") : null);
 }
 
-/** [value, low, high] of a score on a test set of a study, merged over its seeds; null where it was not run. */
+/**
+ * Value, low and high of a score on a test set of a study, merged over its seeds; null where it was not run.
+ *
+ * @param {Payload} data
+ * @param {string} metric
+ * @param {string} name
+ * @param {StudyColumn} column
+ * @param {number} k Place of the column.
+ * @param {number} step
+ * @returns {[number, number | null, number | null] | null}
+ */
 function studyCell(data, metric, name, column, k, step) {
-  if (metric === "aurc") return data.studies.rows[name][k];
+  const share = METRICS[metric][3];
+  if (!share) return data.studies.rows[name][k];
+  /** @type {[Run, RunScore, number[]][]} */
   const parts = data.runs.filter((run) => run.study === column.study).flatMap((run) => {
     const csf = run.csfs.find((entry) => entry.name === name);
     const i = run.sets.findIndex((set) => set.name === column.set);
     return csf && i >= 0 && run.method === column.methods[name] ? [[run, csf, [i]]] : [];
   });
   if (!parts.length) return null;
-  const share = METRICS[metric][3](pooled(parts, step));
+  const value = share(pooled(parts, step));
   // seeds are tested on the same patients, so several of them count as one
   const at = metric === "accuracy" ? ALL_CASES : step - 1;
   const size = parts.reduce((sum, [, csf, [i]]) => sum + csf.sets[i].effective[at], 0) / parts.length;
-  return share === null ? null : [share, ...interval(share, size)];
+  return value === null ? null : [value, ...interval(value, size)];
 }
 
-/** One column a study and test set, whatever the number of seeds and ways of training behind it. */
+/** One column per study and test set, whatever the number of seeds and methods behind it. @param {Page} page */
 export function setUpIntervals(page) {
   const { state, data } = page;
   const { columns } = data.studies;
   chooseMetric(state, "study-metric");
-  const spans = [...new Map(columns.map((c) => [c.study, c.studyTitle]))].map(([study, title]) => [title, columns.filter((c) => c.study === study).length]);
+  const spans = [...new Map(columns.map((c) => [c.study, c.studyTitle]))].map(([study, title]) => ({ title, width: columns.filter((c) => c.study === study).length }));
   const draw = () => {
     const { metric } = state;
     const rows = data.table.rows.filter((name) => state.offers(name));
     const cells = rows.map((name) => columns.map((column, k) => studyCell(data, metric, name, column, k, state.step)));
-    const values = cells.map((line) => line.map((cell) => cell && cell[0]));
     const seeds = Math.max(...columns.map((c) => c.seeds));
-    const text = (r, c) => el("td", { class: values[r][c] === null ? "missing" : "" }, cells[r][c]
-      ? [el("b", {}, hundredfold(cells[r][c][0])), el("span", { class: "range" }, cells[r][c][1] === null || Number.isNaN(cells[r][c][1]) ? "no interval" : `${hundredfold(cells[r][c][1])} – ${hundredfold(cells[r][c][2])}`)] : "–");
+    /** @param {number} r @param {number} c */
+    const text = (r, c) => {
+      const found = cells[r][c];
+      if (!found) return el("td", { class: "missing" }, "–");
+      const [value, low, high] = found;
+      const range = low === null || high === null || Number.isNaN(low) ? "no interval" : `${hundredfold(low)} – ${hundredfold(high)}`;
+      return el("td", { class: "" }, el("b", {}, hundredfold(value)), el("span", { class: "range" }, range));
+    };
     fill("studies-text", METRICS[metric][1], " Below each number its 95 % interval, ",
       metric === "aurc" ? "by bootstrap; cases of one group (patient) are drawn together." : "Wilson's; cases of one group (patient) are not counted as independent.",
       seeds > 1 ? ` Means over ${seeds} seeds${metric === "aurc" ? "; the interval covers other cases and other trainings" : ""}.` : "");
     fill("intervals", el("table", { class: "plain ranges" },
       el("thead", {},
-        el("tr", {}, el("td", {}), spans.map(([title, width]) => el("th", { scope: "colgroup", colspan: width }, el("span", { class: "quiet" }, "study"), title))),
+        el("tr", {}, el("td", {}), spans.map(({ title, width }) => el("th", { scope: "colgroup", colspan: width }, el("span", { class: "quiet" }, "study"), title))),
         el("tr", {}, el("th", { scope: "col" }, "Confidence score"), columns.map((c) => el("th", { scope: "col" }, c.title,
           el("span", { class: "quiet" }, `${c.counts[0] === c.counts[1] ? number(c.counts[0]) : `${number(c.counts[0])} to ${number(c.counts[1])}`} cases`))))),
       el("tbody", {}, rows.map((name, r) => el("tr", { class: name === state.csf ? "current" : null }, el("th", { scope: "row" }, name), columns.map((_, c) => text(r, c)))))));
@@ -89,6 +135,7 @@ export function setUpIntervals(page) {
   state.watch(["csf", "more", "step", "metric"], draw);
 }
 
+/** @param {Page} page */
 export function setUpBenchmark(page) {
   const { state, data } = page;
   chooseMetric(state, "table-metric");
@@ -116,6 +163,7 @@ export function setUpBenchmark(page) {
   state.watch(["csf", "step", "more", "metric"], draw);
 }
 
+/** @param {Page} page */
 export function setUpCounts(page) {
   const { state } = page;
   state.watch(["run", "csf", "step"], () => {
