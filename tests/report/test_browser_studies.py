@@ -194,7 +194,7 @@ def test_disagreement_sides_are_caught_by_the_other_score(report, browser_runs, 
 
 
 def test_corruptions_that_are_called_the_same_stay_two(make_run, open_page, tmp_path):
-    run = make_run(n=20, corruptions=("gaussian_noise", "gaussian-noise"))
+    run = make_run(n=20, corruptions=("gaussian_noise", "gaussian noise"))
     watched = open_page(build_report(run, tmp_path / "r.html"))
     for table in ("#cards [data-kind=corruption] .breakdown", "#sweep-grid"):
         rows = watched.page.locator(f"{table} tbody tr")
