@@ -1,8 +1,8 @@
 import js from "@eslint/js";
 
-const browser = ["Blob", "Bokeh", "createImageBitmap", "document", "devicePixelRatio", "Event", "getComputedStyle", "HTMLElement",
-  "HTMLCanvasElement", "HTMLInputElement", "HTMLSelectElement", "HTMLDetailsElement", "ImageData", "requestAnimationFrame", "ResizeObserver",
-  "setTimeout", "clearTimeout", "atob", "window"];
+const browser = ["atob", "Blob", "clearTimeout", "createImageBitmap", "document", "getComputedStyle",
+  "HTMLCanvasElement", "HTMLDetailsElement", "HTMLElement", "HTMLInputElement", "HTMLSelectElement", "ImageData",
+  "requestAnimationFrame", "ResizeObserver", "setTimeout", "window"];
 
 export default [
   js.configs.recommended,
