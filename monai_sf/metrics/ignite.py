@@ -20,7 +20,7 @@ from ignite.metrics import Metric
 from torch import Tensor
 
 from monai_sf.metrics.areas import augrc_of, aurc_of, eaugrc_of, eaurc_of
-from monai_sf.metrics.arrays import Array, check_binary, check_cases
+from monai_sf.metrics.arrays import Array, as_float64, check_binary, check_cases
 from monai_sf.metrics.curve import Levels, levels_of_ranking, rank_cases
 from monai_sf.metrics.failure import failure_auroc_of
 from monai_sf.scores import CSFS
@@ -73,20 +73,28 @@ class RiskCoverageMetric(Metric):
 
         Args:
             output: (confidence, error) or (confidence, error, case ids), each a tensor (n,) or a list of n
-                single values. Confidence is floating point, higher = more sure; errors lie in [0, 1]; ids
-                are integers or strings.
+                single values. Confidence is any score, ranks and grades too, higher = more sure; errors lie
+                in [0, 1]; ids are integers or strings.
 
         Raises:
-            ValueError: For another number of items, other shapes, unequal lengths, integers as confidences,
-                or ids of another type.
+            ValueError: For another number of items, other shapes, unequal lengths, or ids of another type.
+
+        Warns:
+            UserWarning: Where both are integers 0 and 1, as predicted and true classes are.
         """
         if not isinstance(output, Sequence) or len(output) not in (2, 3):
             raise ValueError(
                 "output must be (confidence, error) or (confidence, error, case ids), got "
                 f"{len(output) if isinstance(output, Sequence) else type(output).__name__}"
             )
-        confidence = _vector(output[0], "confidence", torch.float64, self._device, floating=True)
-        error = _vector(output[1], "error", torch.float64, self._device)
+        confidence, error = (
+            _vector(values, name) for values, name in zip(output[:2], self.required_output_keys, strict=True)
+        )
+        _warn_of_classes(confidence, error)
+        confidence, error = (
+            torch.as_tensor(as_float64(vector, name)).to(self._device)
+            for vector, name in ((confidence, "confidence"), (error, "error"))
+        )
         ids = _id_vector(output[2], self._device) if len(output) == 3 else torch.zeros_like(error).long()
         if not len(confidence) == len(error) == len(ids):
             raise ValueError(
@@ -258,9 +266,7 @@ def _stacked(values: Any, key: str) -> Tensor:
         raise ValueError(f"{key} must hold arrays of one shape, one per case ({error})") from error
 
 
-def _vector(
-    values: Any, name: str, dtype: torch.dtype, device: torch.device, *, floating: bool = False
-) -> Tensor:
+def _vector(values: Any, name: str) -> Tensor:
     try:
         if isinstance(values, Sequence):
             values = torch.cat([torch.as_tensor(value).reshape(-1) for value in values] or [torch.empty(0)])
@@ -269,12 +275,24 @@ def _vector(
         raise ValueError(f"{name} must be numbers, one per case ({error})") from error
     if vector.ndim != 1 or vector.is_complex():
         raise ValueError(f"{name} must be real of shape (n,), got {vector.dtype} of {tuple(vector.shape)}")
-    if floating and not vector.is_floating_point():
-        raise ValueError(
-            f"{name} must be floating point, got {vector.dtype}: predicted classes? "
-            "ConfidenceAndError makes confidence and error from logits and labels"
+    return vector.detach().as_subclass(Tensor)
+
+
+def _warn_of_classes(confidence: Tensor, error: Tensor) -> None:
+    """Say so where (confidence, error) look like the (predictions, labels) of a binary classifier.
+
+    Those of more classes are refused, since labels above 1 are no errors. Whole numbers alone say nothing:
+    ranks, and grades that a reader gives, are confidences.
+    """
+    pair = confidence, error
+    integers = not any(vector.is_floating_point() or vector.dtype == torch.bool for vector in pair)
+    if integers and len(error) >= ENOUGH and all(((v == 0) | (v == 1)).all() for v in pair):
+        warnings.warn(
+            f"the confidences and errors of all {len(error)} cases are integers 0 and 1: predicted and true "
+            "classes? ConfidenceAndError makes confidence and error from logits and labels",
+            UserWarning,
+            stacklevel=3,
         )
-    return vector.detach().as_subclass(Tensor).to(device=device, dtype=dtype)
 
 
 def _id_vector(values: Any, device: torch.device) -> Tensor:
@@ -285,7 +303,7 @@ def _id_vector(values: Any, device: torch.device) -> Tensor:
     ids = torch.as_tensor(values)
     if ids.is_floating_point() or ids.dtype == torch.bool:
         raise ValueError(f"case ids must be integers or strings, got {ids.dtype}")
-    return _vector(ids, "case ids", torch.int64, device)
+    return _vector(ids, "case ids").to(device=device, dtype=torch.int64)
 
 
 def _id_of(value: Any) -> int:

@@ -125,13 +125,30 @@ def test_ids_for_some_cases_only_are_refused():
         ((CONFIDENCE, ERROR, CONFIDENCE), "case ids must be integers or strings, got torch.float32"),
         ((CONFIDENCE[:2], ERROR[:2], [1.5, 1.7]), "case ids must be integers or strings, got 1.5"),
         ((CONFIDENCE[:1], ERROR[:1], [2**63]), r"below 2\*\*63 as integers, got 9223372036854775808: give"),
-        ((ERROR, ERROR), "confidence must be floating point, got torch.int64: predicted classes?"),
+        ((ERROR + 2**53, ERROR), "confidence must hold integers below 2"),
         (([[0.5], ["a"]], ERROR[:2]), "confidence must be numbers, one per case"),
     ],
 )
 def test_bad_updates_are_refused(output, message):
     with pytest.raises(ValueError, match=message):
         AURC().update(output)
+
+
+@pytest.mark.filterwarnings("error")
+def test_ranks_and_grades_are_confidences_and_classes_are_told_where_that_is_possible():
+    ranks, grades = CONFIDENCE.argsort().argsort(), (CONFIDENCE * 5).long()
+    for confidence in (ranks, grades, grades.int(), ranks.tolist(), CONFIDENCE > 0.5):
+        metric = AURC()
+        metric.update((confidence, ERROR))
+        assert metric.compute() == expected(AURC, torch.as_tensor(confidence), ERROR)
+    AURC().update((1 - ERROR[:8], ERROR[:8]))  # a small batch says little
+    AURC().update((1 - ERROR, ERROR.bool()))
+    with pytest.warns(UserWarning, match="all 101 cases are integers 0 and 1: predicted and true classes?"):
+        AURC().update((1 - ERROR, ERROR))
+    metric = AURC()
+    metric.update((ERROR, ERROR + 1))
+    with pytest.raises(ValueError, match=r"error must lie in \[0, 1\]"):
+        metric.compute()
 
 
 def test_ids_may_be_whole_numbers_beyond_2_53_and_arrays_of_text():
