@@ -141,7 +141,7 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
     for table in tables:
         raw = read_columns(reading.tree, table, columns[:2], numbers=LABEL_NAMES)
         # The first folder is CheXpert-v1.0 or CheXpert-v1.0-small; the four parts below it identify an image.
-        places = [str(path).rsplit("/", 4)[-4:] for path in raw["Path"]]
+        places = [str(path).rsplit("/", 4)[-4:] for path in raw["Path"].tolist()]
         wrong = [len(one) < 4 or not one[1].lower().startswith("patient") for one in places]
         if any(wrong):
             first = raw.loc[wrong, "Path"].iloc[0]

@@ -77,7 +77,7 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
             "study %s: %d source cases of %d groups left out, since these groups also have target cases",
             *(study.name, left_out.sum(), len(np.unique(group[left_out]))),
         )
-    check_splits(result, expect_target=study.kind != "iid")
+    _check_sides(result, groups.at(np.flatnonzero(~left_out)), expect_target=study.kind != "iid")
     return result
 
 
@@ -205,7 +205,10 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
     if unknown:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {', '.join(unknown)}")
     _check_unique(splits["case_id"])
-    groups = _groups(splits)
+    _check_sides(splits, _groups(splits), expect_target=expect_target)
+
+
+def _check_sides(splits: pd.DataFrame, groups: Groups, *, expect_target: bool | None) -> None:
     sides = splits.groupby(groups.of_case)["split"].nunique()
     leaking = groups.names[sides.index[sides > 1]]
     if len(leaking):

@@ -6,7 +6,9 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from operator import itemgetter
+from typing import Any
 
 __all__ = ["MISSING_CELLS", "TableError", "check_not_repeated", "read_cells", "split_header"]
 
@@ -19,6 +21,7 @@ MISSING_CELLS = frozenset(
 """Texts that denote an empty cell; pandas' list."""
 
 _MOST_LISTED = 50
+_AT_ONCE = 128
 
 
 class TableError(ValueError):
@@ -74,6 +77,8 @@ def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list
     width = len(header)
     named = max(k for k, name in enumerate(header, start=1) if name)
     places = [header.index(name) for name in columns]
+    if named == width and (plain := _plain_columns(content, first, places)) is not None:
+        return plain
     pick = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
     picked: list[Sequence[str]] = []
     odd: list[tuple[int, int, bool]] = []  # line, cells, whether only empty cells are surplus
@@ -92,18 +97,51 @@ def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list
         raise TableError(_uneven(table, content, header, odd, last))
     if not picked:
         raise TableError(f"{table} holds no row. Download it again, or move it out of the folder")
-    return [
-        [None if (cell := text.strip()) in MISSING_CELLS else cell for text in column]
-        for column in zip(*picked, strict=True)
+    return [list(map(_Meaning().__getitem__, column)) for column in zip(*picked, strict=True)]
+
+
+class _Meaning(dict[str, str | None]):
+    """Maps a cell to its text without blanks around it, None where it says nothing.
+
+    Labels are a few texts in very many rows: each is looked at once, and kept once.
+    """
+
+    def __missing__(self, text: str) -> str | None:
+        cell = text.strip()
+        self[text] = meant = None if cell in MISSING_CELLS else cell
+        return meant
+
+
+def _plain_columns(
+    content: str, header: Sequence[str], places: Sequence[int]
+) -> list[list[str | None]] | None:
+    """The columns at some places where every row is one line and has a cell for each name; else None.
+
+    That is so in all tables as published, and looking at them row by row would take twice as long.
+    """
+    columns: list[list[str | None]] = [[] for _ in places]
+    take = [
+        (_Meaning().__getitem__, itemgetter(place), own) for place, own in zip(places, columns, strict=True)
     ]
+    reader, _ = _reader(content)
+    try:
+        if next(reader, None) != header or len(header) < 2 or not places:
+            return None
+        while rows := list(islice(reader, _AT_ONCE)):
+            if {*map(len, rows)} != {len(header)}:
+                return None
+            for meaning, cell, own in take:
+                texts = list(map(cell, rows))
+                plain = MISSING_CELLS.isdisjoint(texts) and texts == list(map(str.strip, texts))
+                own.extend(texts if plain else map(meaning, texts))
+    except csv.Error:
+        return None
+    return columns if reader.line_num == 1 + len(columns[0]) > 1 else None
 
 
 def _rows(table: object, content: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not empty, each with the number of its last line."""
-    first = re.search("[^\r\n]+", content)
-    delimiter = _delimiter(first[0] if first else "")
-    # strict: a quote that never closes, or text after a closing one, could silently swallow rows
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+    reader, delimiter = _reader(content)
     width, before = 0, 0
     try:
         for row in reader:
@@ -125,6 +163,13 @@ def _rows(table: object, content: str) -> Iterator[tuple[int, list[str]]]:
             f"{table}, line {before + 1}: cannot be read ({error}): is there a quote that never closes? "
             "Download it again, or repair it"
         ) from error
+
+
+def _reader(content: str) -> tuple[Any, str]:
+    first = re.search("[^\r\n]+", content)
+    delimiter = _delimiter(first[0] if first else "")
+    # strict: a quote that never closes, or text after a closing one, could silently swallow rows
+    return csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True), delimiter
 
 
 def _uneven(

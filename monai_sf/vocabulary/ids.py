@@ -66,6 +66,8 @@ _FEW, _TIMES = 10, 5
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.0*)?")
 _NUMBER_ENDS = frozenset("0123456789.")
 _AROUND = string.punctuation + " "
+#: What begins neither a number nor punctuation around a word.
+_PLAIN_STARTS = frozenset(string.ascii_lowercase)
 _SHOWN = 5
 #: Begins the name of a case without an id. Tidied ids never hold two blanks in a row, so none begins so.
 _NO_ID = "no id:  "
@@ -89,9 +91,7 @@ def is_absent(value: object) -> bool:
 def canonical_ids(values: Iterable[Any]) -> Objects:
     """Return the canonical spelling of each id (N,), None where it is missing."""
     unique, of_value = _distinct(values)
-    found = np.empty(len(unique), object)
-    found[:] = [canonical_id(value) for value in unique]
-    return found[of_value]
+    return _objects(_canonical_all([_text(value) for value in unique]))[of_value]
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +209,7 @@ def case_keys(case_ids: Iterable[Any]) -> Objects:
     Names of files may differ in nothing but spelling: those are two cases, and their exact text is the key.
     """
     text, of_case = _distinct(map(str, _listed_values(case_ids)))  # as text, for 1 and 1.0 are equal numbers
-    found = [canonical_id(value) for value in text]
+    found = _canonical_all(text)
     often = Counter(found)
     keys = [exact if one is None or often[one] > 1 else one for exact, one in zip(text, found, strict=True)]
     return _objects(keys)[of_case]
@@ -217,8 +217,8 @@ def case_keys(case_ids: Iterable[Any]) -> Objects:
 
 def case_notes(case_ids: Iterable[Any]) -> list[str]:
     """Return what to say about case ids that differ in spelling only: they stay different cases."""
-    text, _ = _distinct(map(str, _listed_values(case_ids)))
-    spellings = _spellings([canonical_id(value) for value in text], text)
+    text = list(dict.fromkeys(map(str, _listed_values(case_ids))))
+    spellings = _spellings(_canonical_all(text), text)
     if not spellings:
         return []
     return [
@@ -260,9 +260,9 @@ def _united(spellings: Sequence[Sequence[str]]) -> list[str]:
 
 def _spellings(found: Sequence[str | None], spelled: Sequence[str]) -> list[list[str]]:
     """The different texts of each id that has several, sorted."""
-    often = Counter(found)
-    if len(often) == len(found):
+    if len(set(found)) == len(found):
         return []
+    often = Counter(found)
     texts: dict[str, set[str]] = {}
     for one, text in zip(found, spelled, strict=True):
         if one is not None and often[one] > 1:
@@ -305,7 +305,7 @@ def _distinct(values: Iterable[Any]) -> tuple[list[Any], NDArray[np.int64]]:
     except TypeError:  # lists and the like
         listed = [_text(value) for value in listed]
         places = {value: place for place, value in enumerate(dict.fromkeys(listed))}
-    return list(places), np.fromiter((places[value] for value in listed), np.int64, len(listed))
+    return list(places), np.fromiter(map(places.__getitem__, listed), np.int64, len(listed))
 
 
 def _listed_values(values: Iterable[Any]) -> list[Any]:
@@ -318,7 +318,7 @@ def _sorted(ids: Iterable[str]) -> list[str]:
     numbers: list[str] = []
     words: list[str] = []
     for one in ids:
-        is_number = one[-1:].isdigit() and one.isascii() and len(one) < 4000 and _NUMBER.fullmatch(one)
+        is_number = one.removeprefix("-").isdecimal() and one.isascii() and len(one) < 4000
         (numbers if is_number else words).append(one)
     return sorted(numbers, key=int) + sorted(words)
 
@@ -364,6 +364,19 @@ def _seen(character: str) -> str:
     if kind == "Pd" or character == "\N{MINUS SIGN}":
         return "-"
     return str(unicodedata.decimal(character)) if kind == "Nd" else character
+
+
+def _canonical_all(texts: Sequence[str]) -> list[str | None]:
+    """The canonical spelling of each text; a table's ids are mostly plain, and then it is lower case."""
+    joined = "".join(texts)
+    if not (joined.isascii() and joined.isprintable()) or " " in joined:
+        return [_canonical(_tidy(text)) for text in texts]
+    return [
+        _canonical(_tidy(text))
+        if text[:1] not in _PLAIN_STARTS or text.rstrip(_AROUND) in MISSING_WORDS
+        else text
+        for text in "\n".join(texts).lower().split("\n")[: len(texts)]
+    ]
 
 
 def _canonical(tidied: str) -> str | None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from published import chexpert, labels, write
 
-from monai_sf.datasets import TableError, build_cases
+from monai_sf.datasets import TableError, build_cases, table_rows
 from monai_sf.datasets import tables as tables_module
 from monai_sf.datasets.table_rows import read_cells
 from monai_sf.datasets.tables import TableFile, find_table, read_columns, read_header, whole_numbers
@@ -158,3 +160,25 @@ def test_whole_numbers() -> None:
     assert whole_numbers(table, pd.Series(["10000032.0", "7", "8."]), "id").tolist() == ["10000032", "7", "8"]
     with pytest.raises(TableError, match=r"id must be whole numbers, 3 are not .*row 2 \('1.5'\), row 3"):
         whole_numbers(table, pd.Series(["1", "1.5", None, "1e7"]), "id")
+
+
+_PIECES = ("a,b\n", " NA, c\r\n", '"q",3\n', '"x\ny",1\n', ",\n", "4,5,6\n", "7\n", "\n", '"', "8,9", "1, \r")
+
+
+@given(
+    st.sampled_from(["x,y\n", "x,y,\n", "\nx,y\n", "x;y\n", '"x",y\r\n', "x,y,z\n"]),
+    st.lists(st.sampled_from(_PIECES)),
+)
+def test_the_fast_way_says_what_the_careful_one_says(header: str, pieces: list[str]) -> None:
+    content = header + "".join(pieces)
+
+    def read() -> object:
+        try:
+            return read_cells("t.csv", content, ["y", "x"])
+        except TableError as error:
+            return str(error)
+
+    fast = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_rows, "_plain_columns", lambda *_: None)
+        assert read() == fast

@@ -1,6 +1,8 @@
 import pandas as pd
 import pytest
 
+from monai_sf.datasets import build_cases
+from monai_sf.datasets.phantom import write_phantom
 from monai_sf.report.privacy import Privacy, cleaned, shown_id
 from monai_sf.report.published import PUBLISHED, harmless_columns
 from monai_sf.results import Results
@@ -104,6 +106,20 @@ def test_harmless_columns_of_published_datasets_are_shown(dataset):
     for name in columns:  # what a column of this name does not hold in the dataset is not of the dataset
         other = results(dataset, count=1, case_id=case_id, **{**columns, name: "Jane Doe"})
         assert name not in harmless_columns(other)
+
+
+@pytest.mark.parametrize("dataset", PUBLISHED)
+def test_columns_and_ids_are_those_of_the_case_tables(dataset, tmp_path):
+    """The report must not import the datasets, so it repeats how they write ids and columns."""
+    if dataset == "lung_nodule_ct":
+        cases = build_cases(dataset, tmp_path, rendered=True, missing="keep").iloc[::50]
+    else:
+        cases = build_cases(dataset, write_phantom(dataset, tmp_path, size=32))
+    run = Results(
+        {**RUN, "dataset": dataset, "class_names": list(map(str, range(cases["label"].max() + 1)))},
+        cases.reset_index(drop=True),
+    )
+    assert set(harmless_columns(run)) == set(PUBLISHED[dataset].columns)
 
 
 @pytest.mark.parametrize("dataset", PUBLISHED)

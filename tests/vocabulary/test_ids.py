@@ -167,3 +167,9 @@ def test_hostile_ids():
     assert canonical_id("\ud800") == "\ud800"
     assert len(group_cases([[1], [1], {"a": 1}, ("b",)])) == 3
     assert len(group_cases(["9" * 5000, 1, "\ud800"])) == 3
+
+
+@given(st.lists(st.text("aAbN019.-_()?/# ", max_size=6) | st.sampled_from(["unknown?", "n/a)", "None"])))
+@example(["A-1", "b.0", "7.0", "unknown."])
+def test_a_whole_column_is_spelled_as_each_of_its_ids(values):
+    assert canonical_ids(values).tolist() == [canonical_id(value) for value in values]
