@@ -86,7 +86,7 @@ def main():
             start = time.perf_counter()
             subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, check=True)
             imports.append(time.perf_counter() - start)
-    print(f"until the first task begins, once a worker: {min(first):.2f} s")
+    print(f"until the first task begins, once per Python process: {first[0]:.2f} s")
     print(f"a task beside its own time: {1e3 * min(overhead):.0f} ms (median of {len(steps)})")
     print(f"looking at a complete matrix of {2 * options.seeds + 3} tasks: {1e3 * min(check):.0f} ms")
     print(f"a process with the imports, which a task does not pay: {min(imports):.2f} s")
