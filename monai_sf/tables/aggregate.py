@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,22 @@ from monai_sf.tables.redaction import folder_label, reason_in
 from monai_sf.vocabulary.shifts import SHIFT_OF, SHIFTS, TARGET_KINDS
 
 Column = tuple[str, ...]
+
+
+class Unit(NamedTuple):
+    """One shift of the images or cases, which an average counts once.
+
+    Attributes:
+        study: of the runs.
+        group: the column of Table 1. A study may be called as its own clean test set is, so that study and
+            name alone do not tell its target from that.
+        name: as notes call it; of a corruption its kind, a blank and the severity.
+    """
+
+    study: str
+    group: str
+    name: str
+
 
 #: What the reader of a table must know about data that are no images of patients.
 _NOT_REAL = {
@@ -102,8 +118,8 @@ def _rounding(values: pd.Series[float]) -> pd.Series[float]:
 def select(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The cells of one metric that tables compare, with the columns ``row``, ``group``, ``shift``, ``unit``.
 
-    A unit is one shift of the images or cases that an average counts once: a corruption at a severity, or the
-    target of a study. ``iid`` and ``cor`` are those of the study ``iid``, where a dataset has it.
+    ``unit`` is a :class:`Unit`: a corruption at a severity, or the target of a study. ``iid`` and ``cor`` are
+    those of the study ``iid``, where a dataset has it.
 
     Args:
         cells: see :class:`~.collection.Collection`.
@@ -149,11 +165,11 @@ def _shift(cell: Any, many: set[Hashable]) -> str:
     return f"{cell.study}: {cell.test_set}" if several else str(cell.study)
 
 
-def _unit(cell: Any, many: set[Hashable]) -> tuple[str, str]:
+def _unit(cell: Any, many: set[Hashable]) -> Unit:
     if cell.corruption:
-        return cell.study, f"{cell.corruption} {cell.severity}"
+        return Unit(cell.study, cell.group, f"{cell.corruption} {cell.severity}")
     several = cell.group == "iid" and (cell.dataset, cell.study, True) in many
-    return cell.study, str(cell.test_set if several else cell.shift)
+    return Unit(cell.study, cell.group, str(cell.test_set if several else cell.shift))
 
 
 def row_order(selected: pd.DataFrame) -> list[str]:
@@ -220,7 +236,7 @@ def table_of(
             else:
                 cell_notes[row, column] = "not run"
         common = Gap.common(list(gaps.values()))
-        labels = [unit[1] for unit in units]
+        labels = [unit.name for unit in units]
         if text := "; ".join(filter(None, [describe(common, labels, seeds), absent.get(column, "")])):
             column_notes[column] = text
         for row, gap in gaps.items():
@@ -303,13 +319,16 @@ def _in(cells: pd.DataFrame, column: Column) -> pd.Series[bool]:
     return wanted & (cells["shift"] == column[2]) if len(column) == 3 else wanted
 
 
-def _expected_units(cells: pd.DataFrame) -> list[tuple[str, str]]:
+def _expected_units(cells: pd.DataFrame) -> list[Unit]:
     """All units that any score has, and the gaps of the grid of corruptions and severities."""
-    units = set(cells["unit"])
+    units: set[Unit] = set(cells["unit"])
     corrupted = cells[cells["corruption"] != ""]
-    for study, part in corrupted.groupby("study"):
+    for (study, group), part in corrupted.groupby(["study", "group"]):
         for corruption in part["corruption"].unique():
-            units |= {(str(study), f"{corruption} {severity}") for severity in part["severity"].unique()}
+            units |= {
+                Unit(str(study), str(group), f"{corruption} {severity}")
+                for severity in part["severity"].unique()
+            }
     return sorted(units)
 
 

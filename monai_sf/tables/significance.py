@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sf.metrics.paired import difference_of, holm
-from monai_sf.tables.aggregate import Column, column_order, row_order, select
+from monai_sf.tables.aggregate import Column, Unit, column_order, row_order, select
 from monai_sf.tables.cells import Collection, ScoreKey, records
 
 LEVEL = 0.95
@@ -34,7 +34,7 @@ class _Scored(NamedTuple):
     group_fingerprint: str
 
 
-_Place = tuple[Any, int]  # unit, seed
+_Place = tuple[Unit, int]  # and seed
 
 
 def significance(collection: Collection, *, reference: str | None = None) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def significance(collection: Collection, *, reference: str | None = None) -> pd.
                         row: {place: score for place, score in places.items() if place[0] == unit}
                         for row, places in scores.items()
                     }
-                    found += _family("test set", (*column[:2], unit[1]), own, pairs, collection)
+                    found += _family("test set", (*column[:2], unit.name), own, pairs, collection)
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
@@ -177,7 +177,7 @@ def _compare(
 
 def _mean_of_units(differences: Iterable[tuple[_Place, NDArray[np.float64]]]) -> NDArray[np.float64]:
     """Mean over seeds per unit, then over units, as in the table."""
-    units: dict[Any, list[NDArray[np.float64]]] = {}
+    units: dict[Unit, list[NDArray[np.float64]]] = {}
     for (unit, _), values in differences:
         units.setdefault(unit, []).append(values)
     result: NDArray[np.float64] = np.mean([np.mean(values, axis=0) for values in units.values()], axis=0)

@@ -151,6 +151,14 @@ def test_several_iid_test_sets_are_averaged_and_none_is_lost():
     assert table.loc["MSR", "iid"] == pytest.approx(mean, rel=1e-9)
 
 
+def test_a_target_of_the_study_iid_is_no_second_iid_test_set():
+    run = make_run("texture", n=40)
+    expected = benchmark_table([run])
+    run.run["study"] = "iid"
+    assert list(expected.columns) == ["iid", "cor", "man"]
+    assert benchmark_table([run]).equals(expected)
+
+
 def test_the_same_run_twice_is_refused():
     with pytest.raises(ResultsError, match=r"lung_nodule_ct/iid/confidnet/seed 0 occurs twice"):
         benchmark_table([make_run(n=5), make_run(n=5)])
