@@ -1,7 +1,7 @@
 """monai_sf: measure, show and help to prevent silent failures of medical image classifiers.
 
 The package follows Bungert et al., "Understanding Silent Failures in Medical Image Classification",
-MICCAI 2023. See the README for the main job and docs/architecture.md for how the parts fit.
+MICCAI 2023. See the README for an introduction and docs/architecture.md for the architecture.
 """
 
 import sys
@@ -14,10 +14,10 @@ __version__ = "0.1.0"
 
 
 class _TransformsOfCheckout:
-    """Find ``monai_sf.transforms`` beside this folder, as in a source checkout, and nothing else.
+    """Finder of ``monai_sf.transforms`` beside this folder, as in a source checkout.
 
-    setup.cfg maps that folder into the package. Python that is run from the checkout finds this folder before
-    any installed copy, so it must find the transforms of the same checkout too.
+    setup.cfg maps that folder into the package. Python run from the checkout finds this folder before any
+    installed copy, so it must also find the transforms of the same checkout.
     """
 
     folder = Path(__file__).resolve().parent.parent / "transforms"

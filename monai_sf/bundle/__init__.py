@@ -1,4 +1,4 @@
-"""Workflow helpers that the configs of all bundles call."""
+"""Workflow helpers that configs call, and the configs that all bundles share."""
 
 from monai_sf.bundle.claims import check_trained_alike, claim_cases, claim_run_dir
 from monai_sf.bundle.description import describe_run

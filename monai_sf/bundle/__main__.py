@@ -12,7 +12,7 @@ from monai_sf.bundle.show import show_config, show_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command on bundles; returns the exit status."""
+    """Run a command on bundles and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m monai_sf.bundle", description="Commands on bundles.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     show = commands.add_parser(
@@ -20,14 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         usage="%(prog)s CONFIG [CONFIG ...] [--key value ...]\n       %(prog)s RUN [RUN ...]",
         help="print the merged config of a run",
         description="Print the config that `monai.bundle run` would run, as YAML, expressions as written: "
-        "all files, what they name in _base_, and the overrides. A comment names the files that the keys "
+        "all files, their base configs (_base_), and the overrides. A comment names the files that the keys "
         "below it come from. Of a run's folder, print the configs that it was trained and evaluated with.",
         epilog="--key value: any key of the config, such as --seed 1 or --optimizer#lr 0.1",
         allow_abbrev=False,
     )
     show.add_argument(
         "configs", nargs="+", metavar="CONFIG or RUN",
-        help="config files, later ones over earlier ones; or folders of runs",
+        help="config files, later ones override earlier ones; or folders of runs",
     )  # fmt: skip
     options, overrides = parser.parse_known_args(arguments)
     _check(show, overrides)
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(parser: argparse.ArgumentParser, overrides: Sequence[str]) -> None:
-    """Refuse what is no ``--key value`` or ``--key=value``."""
+    """Refuse arguments other than ``--key value`` and ``--key=value``."""
     waiting = ""
     for this in [*overrides, "--"]:
         if this.startswith("--"):
@@ -55,7 +55,7 @@ def _check(parser: argparse.ArgumentParser, overrides: Sequence[str]) -> None:
         elif waiting:
             waiting = ""
         else:
-            parser.error(f"{this!r} stands behind an override: give config files first")
+            parser.error(f"{this!r} comes after an override: give config files first")
 
 
 if __name__ == "__main__":

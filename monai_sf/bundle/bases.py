@@ -1,8 +1,8 @@
-"""What the configs of all bundles share: the files in ``monai_sf/bundle/configs``, laid under a bundle's own.
+"""Base configs shared by all bundles, in ``monai_sf/bundle/configs``, which a bundle's config overrides.
 
-A bundle's config names them in its key ``_base_``; :func:`monai_sf.bundle.start` lays them, before anything
-else is evaluated. MONAI resolves paths in a config against the working folder only, so that its macros
-(``%file#id``) could not do it for a config that is run from anywhere.
+A bundle's config names them in its key ``_base_``; :func:`monai_sf.bundle.start` merges them before anything
+else is evaluated. MONAI resolves paths in a config relative to the working folder only, so its macros
+(``%file#id``) do not work for a config that is run from anywhere.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-#: The key of a config that names what it is laid over: names of shared files, or config files beside it.
+#: The key of a config that names its base configs: shared files, or config files beside it.
 BASE = "_base_"
 SHARED = Path(__file__).parent / "configs"
 
 
 def with_bases(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A config with everything under it that its key ``_base_`` names.
+    """Merge a config with the base configs that its key ``_base_`` names.
 
-    Later names lie over earlier ones, as with the config files of ``monai.bundle run``; the config lies over
-    all of them: its values win, dictionaries are merged key by key, save that one with another ``_target_``
-    replaces the whole component. One that is called later (``_mode_: callable``) keeps its arguments with
-    another ``_target_`` too, so that another optimiser has the learning rate. All ``imports`` are kept.
+    Later names override earlier ones, as with the config files of ``monai.bundle run``, and the config
+    overrides all of them. Dictionaries are merged key by key, except that one with another ``_target_``
+    replaces the whole component. One that is called later (``_mode_: callable``) keeps its arguments even
+    then, so that another optimiser gets the learning rate. All ``imports`` are kept.
 
     Args:
-        config: expressions as they are written, ids as nested dictionaries.
-        folder: where files that a name with a suffix (``train.yaml``) stands for are looked up.
+        config: expressions as written, ids as nested dictionaries.
+        folder: folder of the files that names with a suffix (``train.yaml``) refer to.
 
     Returns:
         A new config without ``_base_``.
@@ -47,7 +47,7 @@ def with_bases(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def base_files(names: Sequence[str], folder: Path) -> list[Path]:
-    """The files that ``_base_`` stands for, bases of bases first, each once.
+    """Return the files that ``_base_`` names, bases of bases first, each once.
 
     Raises:
         ValueError: there is no such file.
@@ -71,7 +71,7 @@ def _parsed(file: Path, modified: int) -> dict[str, Any]:
 
 
 def _loaded(file: Path) -> dict[str, Any]:
-    """A file's content; the benchmark asks for each of them hundreds of times."""
+    """Return a file's content, cached, since the benchmark reads each hundreds of times."""
     return deepcopy(_parsed(file, file.stat().st_mtime_ns))
 
 

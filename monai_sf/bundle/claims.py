@@ -1,4 +1,4 @@
-"""Whose a run's folder is: the config and the cases it was begun with are those of every later call."""
+"""Ownership of a run's folder: config and cases of its first call are fixed for all later ones."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from monai_sf.files import read_json, write_json
 from monai_sf.networks import distributed
 from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
 
-#: What a stage leaves behind; a run folder with none of it can be claimed anew.
+#: Output of a stage; a run folder without any can be claimed again.
 _WORK = {"train": ("last.pt", "training.json"), "evaluate": ("results", "validation")}
 
 
 def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
-    """Make the run's folder for this config, or refuse one that another config has begun.
+    """Create the run's folder for this config, or refuse one that was started with another config.
 
-    Until the workflow's run has come to its end, other processes are kept away from the folder.
+    The folder is locked against other processes until the workflow's run ends.
 
     Args:
         run_dir: the run's folder; ``<stage>.config.json`` is written into it.
         stage: "train" or "evaluate".
 
     Raises:
-        ValueError: the folder was begun with another config, or its files are damaged or of different
-            trainings; names what differs.
+        ValueError: the folder was started with another config, or its files are damaged or of different
+            trainings; names the differences.
         BusyError: another process works on the run.
         OSError: the folder cannot be written to.
     """
@@ -48,15 +48,15 @@ def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
 def _claim(run_dir: Path, stage: str, config: Mapping[str, Any]) -> None:
     path = run_dir / f"{stage}.config.json"
     check_belongings(run_dir)
-    # a first try that failed before it had computed anything does not hold the folder
+    # a first attempt that failed before any output does not claim the folder
     if not path.exists() or not _has_work(run_dir, stage):
         write_json(path, config)
         return
     begun = read_json(path, "restore it, remove the run's folder, or choose another output_dir")
     if differences := _differences(begun, config, begun.keys() | config.keys()):
         raise ValueError(
-            f"{run_dir} was begun with another config ({differences}). Choose another "
-            "output_dir, or remove the folder to start anew"
+            f"{run_dir} was started with another config ({differences}). Choose another "
+            "output_dir, or remove the folder to start again"
         )
 
 
@@ -73,19 +73,19 @@ def _differences(begun: Mapping[str, Any], config: Mapping[str, Any], keys: Iter
 
 
 def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
-    """Refuse to use a network otherwise than it was trained: images of another size, another dropout.
+    """Refuse to use a network with settings other than in training, such as the size of images or dropout.
 
-    The weights would fit, and the outputs would be wrong. Compares all that ``network_def`` and
-    ``preprocessing`` are made of with ``train.config.json``; a folder without it is taken as it is.
+    The weights would fit, and the outputs would be wrong. Compares all keys that ``network_def`` and
+    ``preprocessing`` depend on with ``train.config.json``; a folder without that file is accepted.
 
     Args:
         run_dir: folder of the run.
 
     Raises:
-        ValueError: names what differs, or what is damaged.
+        ValueError: names the differences, or a damaged file.
     """
     check_belongings(run_dir)
-    if (best := Path(run_dir) / "best.pt").exists():  # said now, not when all images were looked at
+    if (best := Path(run_dir) / "best.pt").exists():  # checked before all images are
         check_checkpoint(best)
     path = Path(run_dir) / "train.config.json"
     if not path.exists():
@@ -95,12 +95,12 @@ def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
     if differences := _differences(trained, config, set.union(*made_of)):
         raise ValueError(
             f"{run_dir} was trained with another network or other images ({differences}). Give the overlays "
-            "and values of its training here too"
+            "and values of its training"
         )
 
 
 def _made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
-    """Top-level keys that some of them refer to, and these themselves."""
+    """Return some top-level keys and those that they refer to."""
     found: set[str] = set()
     todo = list(keys)
     while todo:
@@ -112,13 +112,14 @@ def _made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
 
 
 def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: str) -> None:
-    """Write down which cases a run is trained on, or refuse other ones.
+    """Record the cases that a run is trained on, or refuse other ones.
 
-    Tables that have changed, and another split seed or label rule, move cases between the splits: a resumed
-    training, or an evaluation, would test the network on cases that it has seen.
+    Changed tables, and another split seed or label rule, move cases between the splits: a resumed training,
+        or
+    an evaluation, would test the network on cases that it has seen.
 
     Args:
-        run_dir: folder of the run; ``cases.json`` is written into it when the training begins.
+        run_dir: folder of the run; ``cases.json`` is written into it when the training starts.
         splits: case table with the column ``split``.
         stage: "train" or "evaluate".
 

@@ -1,4 +1,4 @@
-"""What run.json says of a run before its results are known."""
+"""The description of a run in its run.json."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def describe_run(
     seed: int,
     num_classes: int,
 ) -> dict[str, Any]:
-    """What run.json says of a run, before its results are known.
+    """Return the description of a run for run.json, before its results are known.
 
     Args:
         cases: the whole case table.
@@ -37,7 +37,7 @@ def describe_run(
     """
     known = cases.drop_duplicates("label").set_index("label")["label_name"].to_dict()
     sources = sorted(set(cases["source"]))
-    # one image that is not real is enough to say so
+    # a single image that is not real determines the kind
     kinds = [kind for kind in ("phantom", "rendered") if kind in set(cases["data_kind"])]
     packages = ("monai-sf", "monai", "torch", "pytorch-ignite", "numpy", "pandas", "scikit-learn")
     return {

@@ -20,14 +20,15 @@ logger = logging.getLogger(__name__)
 
 
 def start() -> None:
-    """What every config does first.
+    """Prepare the running config, as the first step of every config.
 
-    Make its config the one that is meant (see :func:`lay`), and the run reproducible by its key ``seed``.
-    What that changes in the process holds while the workflow runs (see :mod:`monai_sf.bundle.sessions`).
+    Merge its base configs and restore its values (see :func:`lay`), and make the run reproducible by its key
+    ``seed``. Settings of the process are changed only while the workflow runs (see
+    :mod:`monai_sf.bundle.sessions`).
 
     Raises:
         RuntimeError: no bundle config is being run.
-        ModuleNotFoundError: tracking was asked for, and MLflow is not installed.
+        ModuleNotFoundError: tracking was requested, and MLflow is not installed.
         ValueError: see :func:`lay`.
     """
     workflow = running()
@@ -43,9 +44,9 @@ def start() -> None:
     session = session_of(workflow)
     with session.active():
         lay(workflow.parser, workflow.config_root_path, written())
-        # resolved here, where the workflow is on the stack: who asks the parser later gets this value
+        # resolved here, with the workflow on the stack: later callers of the parser get this value
         workflow.parser.get_parsed_content("bundle_root")
-        workflow._run_expr("join")  # of several processes, where the config has that key
+        workflow._run_expr("join")  # joins several processes, if the config has that key
         seed = workflow.parser.get_parsed_content("seed")
         if not (seed is None or isinstance(seed, int)):
             raise ValueError(f"seed must be an integer, got {seed!r}")
@@ -53,13 +54,13 @@ def start() -> None:
 
 
 def lay(parser: ConfigParser, folder: Path, given: Mapping[str, str]) -> None:
-    """Make a config that MONAI has read the one that is meant.
+    """Complete a config that MONAI has read.
 
-    Lay the shared files under it (see :mod:`monai_sf.bundle.bases`), read its values as they were written
-    (see :mod:`monai_sf.bundle.overrides`), and check its keys.
+    Merge its base configs (see :mod:`monai_sf.bundle.bases`), restore its values as they were written (see
+    :mod:`monai_sf.bundle.overrides`), and check its keys.
 
     Args:
-        parser: holds the config; nothing of it has been evaluated.
+        parser: holds the config, of which nothing has been evaluated.
         folder: of its first file.
         given: see :func:`monai_sf.bundle.overrides.written`.
 

@@ -1,4 +1,4 @@
-"""Keys of a config that nothing reads, so that a misspelt override is an error and not a default."""
+"""Detection of config keys that nothing reads, so that a misspelt override is an error."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from monai.utils import BundleProperty, BundlePropertyConfig
 from monai_sf.bundle.bases import SHARED
 from monai_sf.bundle.special_keys import STEPS
 
-#: Keys that are read by name and need not be referred to by another key. Of MONAI's properties the required
-#: ones: an optional one that no config refers to, such as ``val_interval``, changes nothing.
+#: Keys that are read by name and need no reference from another key. Of MONAI's properties the required ones:
+#: an optional one that no config refers to, such as ``val_interval``, has no effect.
 _ENTRIES = {"seed"}.union(
     STEPS,
     *(
@@ -28,10 +28,10 @@ _ENTRIES = {"seed"}.union(
 
 
 def check_keys(config: Mapping[str, Any], folder: Path) -> None:
-    """Refuse keys that nothing reads, so that a misspelt override is an error and not a default.
+    """Refuse keys that nothing reads, so that a misspelt override is an error.
 
-    Looks at the keys of the config and of its plain groups (``train#dataset``); what stands in a component is
-    an argument, which the component refuses itself.
+    Checks the keys of the config and of its plain groups (``train#dataset``); keys of a component are
+    arguments, which the component checks itself.
 
     Args:
         config: the merged config.
@@ -41,7 +41,7 @@ def check_keys(config: Mapping[str, Any], folder: Path) -> None:
         ValueError: a key is neither referred to in the bundle's configs nor one that MONAI reads; names the
             key, the closest existing ones, and all keys that exist.
     """
-    # an overlay may hold numbers that another of the configs reads
+    # an overlay may hold values that another config reads
     files = (*folder.iterdir(), *SHARED.iterdir())
     read_elsewhere = [f.read_text(encoding="utf-8") for f in files if f.suffix in (".yaml", ".yml", ".json")]
     texts = [*strings(config), *read_elsewhere]

@@ -1,4 +1,4 @@
-"""Texts in a config that MONAI must take as they are, and not as references to other keys."""
+"""Literal texts in a config, which MONAI would otherwise read as references to other keys."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def literal(text: str) -> str:
-    """A config value that is this text, whatever MONAI reads into its characters."""
+    """Return a config value that evaluates to this text, whatever its characters mean to MONAI."""
     plain = "".join(c if re.fullmatch(r"[\w./ -]", c, re.ASCII) else f"\\U{ord(c):08x}" for c in text)
     return f"$'{plain}'"
 
 
 def as_written(config: Any) -> Any:
-    """A config with the texts that :func:`literal` has wrapped."""
+    """Return a config with the original texts that :func:`literal` has wrapped."""
     if isinstance(config, Mapping):
         return {key: as_written(value) for key, value in config.items()}
     if isinstance(config, list):

@@ -1,7 +1,7 @@
-"""Values that a user gives for config keys, made into what the user has written.
+"""Restoration of override values as the user has written them.
 
-MONAI's command line reads Python's literals and drops ``None``, and its parser reads every text as something
-that may refer to another key: ``2024_06_01`` becomes a number, ``#`` becomes ``::``. A path is a path.
+MONAI's command line parses Python literals and drops ``None``, and its parser treats every text as a possible
+reference to another key: ``2024_06_01`` becomes a number, ``#`` becomes ``::``. Paths must not be changed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import torch
 from monai_sf.bundle.literals import literal
 from monai_sf.bundle.special_keys import PATHS, TRACKING
 
-#: What the command line, which reads Python's literals, hands over as text: ``--weights null``.
+#: Literals of YAML that the command line, which parses Python literals, passes on as text: ``--weights
+#: null``.
 _YAML_WORDS = {"null": None, "true": True, "false": False}
 
-#: Arguments of ``monai.bundle run`` itself, which are no keys.
+#: Arguments of ``monai.bundle run`` itself, which are not config keys.
 _NO_KEYS = {
     *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
     *("workflow_name", "workflow_type", "properties_path"),
@@ -29,17 +30,17 @@ _NO_KEYS = {
 
 
 def is_command_line() -> bool:
-    """Whether this process is ``python -m monai.bundle``, so that nothing else is run in it."""
+    """Return whether this process is ``python -m monai.bundle``, which runs nothing else."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     return spec is not None and spec.name in ("monai.bundle", "monai.bundle.__main__")
 
 
 def written(arguments: Sequence[str] | None = None) -> dict[str, str]:
-    """Return key to text of a command line.
+    """Return the overrides on a command line, key to text.
 
     Args:
-        arguments: of the command line; by default those of this process, or none where it is not
-            ``python -m monai.bundle`` and runs more than a config.
+        arguments: of the command line; by default those of this process, or none if it is not
+            ``python -m monai.bundle``.
     """
     if arguments is None:
         arguments = sys.argv[1:] if is_command_line() else []
@@ -53,18 +54,18 @@ def written(arguments: Sequence[str] | None = None) -> dict[str, str]:
 
 
 def as_meant(config: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
-    """A config whose values are what was written.
+    """Return a config with the values as they were written.
 
-    - null, true and false for their names, save in lists, which may name classes;
-    - paths as they stand on the command line, with ``~`` for the home folder;
-    - a torch device for the name of one.
+    - null, true and false for their names, except in lists, which may name classes;
+    - paths as on the command line, with ``~`` for the home folder;
+    - a torch device for its name.
 
     Args:
         config: the config, as MONAI has read it.
         given: see :func:`written`.
 
     Raises:
-        ValueError: a path is no text, or a value holds what MONAI reads as something else; names all of them.
+        ValueError: a path is not text, or MONAI has changed characters of a value; names all of them.
     """
     meant = {key: value if key in PATHS else _without_yaml_words(value) for key, value in config.items()}
     wrong: list[str] = []
@@ -85,8 +86,8 @@ def as_meant(config: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, A
     for key, text in _plain_texts(meant):
         if "#" in text or "::" in text:
             wrong.append(
-                f"{key} is {text!r}: MONAI makes :: of # in the values of a config, so it cannot be told "
-                "what was meant. Use neither"
+                f"{key} is {text!r}: MONAI replaces # by :: in the values of a config, so this is ambiguous. "
+                "Use neither"
             )
     if wrong:
         raise ValueError("; ".join(sorted(wrong)))
@@ -94,12 +95,12 @@ def as_meant(config: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, A
 
 
 def dropped(given: Mapping[str, str]) -> list[str]:
-    """Return the keys that the command line sets to None, which MONAI takes for not given."""
+    """Return the keys that the command line sets to None, which MONAI ignores."""
     return [key for key, text in given.items() if text.strip() == "None"]
 
 
 def _of_the_command_line(value: Any, text: str | None) -> Any:
-    """The text that became a value, unless it is one that a config evaluates."""
+    """Return the text that became a value, unless it is one that a config evaluates."""
     if text is None or text.startswith(("$", "%")) or re.fullmatch(r"@\w+((#|::)\w+)*", text):
         return value
     try:
@@ -153,7 +154,7 @@ def _without_yaml_words(config: Any) -> Any:
 
 
 def _plain_texts(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Id and text of all values that are neither expressions nor references; no metadata, no tracking."""
+    """Yield id and text of all values that are not expressions, references, metadata or tracking."""
     todo: list[tuple[str, Any]] = [
         (key, value) for key, value in config.items() if key not in TRACKING | {"_meta_"}
     ]

@@ -1,4 +1,4 @@
-"""What is known of a dataset before anything is trained: its splits, and that none of them leaks."""
+"""Preparation of a dataset before training: its splits, checked for leaks."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def prepare(
     split_seed: int,
     near_duplicates: int | None = None,
 ) -> None:
-    """Print how each study splits a case table, and prove that no image is on both sides of a split.
+    """Print each study's split of a case table, and check that no image is on both sides.
 
     Args:
         cases: the case table.
         dataset_dir: the folder that the column ``image`` is relative to.
         dataset: name of the dataset.
         split_seed: of the split of groups.
-        near_duplicates: also print the pairs on both sides whose perceptual hashes differ in so many bits or
-            fewer; they may be other images that look alike, so they are no error. None does not look.
+        near_duplicates: also print pairs on both sides whose perceptual hashes differ in at most this number
+            of bits; they may be different images that look alike, so they are not an error. None skips this.
 
     Raises:
         ValueError: cases of one group, or one file, are on both sides of a split; names them.
@@ -41,7 +41,7 @@ def prepare(
         splits = split_cases(cases, study, split_seed)
         counts = ", ".join(f"{name} {count}" for name, count in splits["split"].value_counts().items())
         print(f"study {study.name} ({study.description}): {counts}")
-        # of the study's own cases: the first of three copies may be no case of it
+        # among the study's own cases: the first of three copies may not be one of them
         leak = find_leaks(splits, prints.loc[splits["case_id"]], near_duplicates)
         for near, pairs in leak.groupby(leak["kind"] == "near"):
             found = (

@@ -1,8 +1,8 @@
-"""What a workflow needs of its process, for as long as one of its expressions is evaluated, and no longer.
+"""Process-wide settings of a workflow, which are in force only while its expressions are evaluated.
 
-A config may be run in a process that does other things too, such as a notebook. MONAI's workflow has three
-steps, of which the last one is not taken when the second fails, and its parts can be asked for one by one. So
-the settings hold while the workflow runs or anybody asks for a part of it; outside, all is as it was.
+A config may be run in a process that also does other things, such as a notebook. MONAI's workflow has three
+steps, of which the last is skipped when the second fails, and its components can be requested one by one. So
+the settings apply while the workflow runs or a component is requested, and are restored outside.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Session:
 
     Attributes:
         seed: of Python's, NumPy's and torch's random numbers and MONAI's transforms, set whenever the session
-            becomes active; None leaves them as they are.
-        stack: while the session is active, what is left again when it ends; else None.
+            becomes active; None leaves them unchanged.
+        stack: the contexts to exit at the end, while the session is active; else None.
     """
 
     def __init__(self) -> None:
@@ -37,15 +37,15 @@ class Session:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Apply the settings, and put back what was there, also after an error; nested, nothing happens."""
+        """Apply the settings, and restore the former ones, even after an error; has no effect when nested."""
         if self.stack is not None:
             yield
             return
         with ExitStack() as stack:
             stack.enter_context(_process_restored())
-            # LoadImage builds every reader that it knows, and this one complains although nobody asked for it
+            # LoadImage builds every reader that it knows, and this one warns without being used
             warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
-            # nothing after the reader looks at metadata, and carrying it makes augmentation four times slower
+            # nothing after the reader uses metadata, and tracking it makes augmentation four times slower
             set_track_meta(False)
             if self.seed is not None:
                 set_determinism(self.seed)
@@ -58,7 +58,7 @@ class Session:
 
 
 def session_of(workflow: ConfigWorkflow) -> Session:
-    """The session of a workflow; its steps, and whoever asks for its parts, run within it from now on."""
+    """Return the session of a workflow; its steps and requests for its components now run within it."""
     there = vars(workflow).get("_monai_sf_session")
     if isinstance(there, Session):
         return there
@@ -94,7 +94,7 @@ def _process_restored() -> Iterator[None]:
         finally:
             set_track_meta(meta)
             if get_seed() != seed:
-                set_determinism(seed)  # which seeds anew, so what follows comes after it
+                set_determinism(seed)  # this reseeds, so the rest comes after it
             cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002

@@ -18,7 +18,7 @@ from monai_sf.bundle.initialize import lay
 from monai_sf.bundle.workflow import config_of
 from monai_sf.files import read_json
 
-#: What claim_run_dir leaves in a run's folder.
+#: Files that claim_run_dir writes to a run's folder.
 _CLAIMED = ("train.config.json", "evaluate.config.json")
 
 
@@ -26,7 +26,7 @@ def show_run(run_dir: str | os.PathLike[str]) -> str:
     """Return the configs that a run was trained and evaluated with, as YAML documents.
 
     Args:
-        run_dir: folder of the run. What its files hold leaves out where things lie and how they are run.
+        run_dir: folder of the run. Its files lack paths and settings of the machine.
 
     Raises:
         FileNotFoundError: the folder holds no config of a run.
@@ -34,7 +34,7 @@ def show_run(run_dir: str | os.PathLike[str]) -> str:
     """
     files = [path for name in _CLAIMED if (path := Path(run_dir) / name).is_file()]
     if not files:
-        raise FileNotFoundError(f"{run_dir} is no folder of a run: it holds none of {', '.join(_CLAIMED)}")
+        raise FileNotFoundError(f"{run_dir} is not the folder of a run: it has none of {', '.join(_CLAIMED)}")
     return "---\n".join(f"# {f}\n{_yaml(read_json(f, 'restore it, or train again'))}" for f in files)
 
 
@@ -44,11 +44,11 @@ def show_config(files: Sequence[str], given: Mapping[str, str]) -> str:
     Nothing is run, and no data are read.
 
     Args:
-        files: config files, later ones over earlier ones.
-        given: key to text, as on the command line; over all files.
+        files: config files, later ones override earlier ones.
+        given: overrides, key to text, as on the command line.
 
     Raises:
-        FileNotFoundError: a file is not there.
+        FileNotFoundError: a file is missing.
         ValueError: the config cannot be run; see :func:`monai_sf.bundle.initialize.lay`.
     """
     if missing := [file for file in files if not Path(file).is_file()]:
@@ -76,7 +76,7 @@ def _name(file: Path) -> str:
 
 
 def _top(key: str) -> str:
-    """The top-level key that an id, such as ``+network_def#backbone``, is within."""
+    """Return the top-level key of an id, such as ``+network_def#backbone``."""
     return key.lstrip("+").replace("#", ID_SEP_KEY).partition(ID_SEP_KEY)[0]
 
 

@@ -1,7 +1,6 @@
-"""The workflow that runs a config, and the merged config that MONAI does not hand to its components.
+"""The workflow that runs a config, and the merged config that MONAI does not pass to its components.
 
-The workflow that evaluates an expression is on the call stack while it does so; that is where
-:func:`running` finds it.
+The workflow that evaluates an expression is on the call stack meanwhile, where :func:`running` finds it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from monai_sf.bundle.special_keys import TRACKING
 
 
 def running() -> ConfigWorkflow | None:
-    """Return the workflow that evaluates the expression that calls this, None outside of one."""
+    """Return the workflow that evaluates the calling expression, None outside of one."""
     frame = inspect.currentframe()
     while frame is not None:
         if isinstance(owner := frame.f_locals.get("self"), ConfigWorkflow):
@@ -27,13 +26,13 @@ def running() -> ConfigWorkflow | None:
 
 
 def root() -> str:
-    """The bundle's folder: the parent of ``configs`` with the config that is being run; elsewhere ``"."``."""
+    """Return the bundle's folder, the parent of ``configs`` with the running config; elsewhere ``"."``."""
     workflow = running()
     return str(workflow.config_root_path.resolve().parent) if workflow is not None else "."
 
 
 def merged_config() -> dict[str, Any]:
-    """The config that is being run, all files and overrides merged, expressions as they are written.
+    """Return the running config, with all files and overrides merged, and expressions as written.
 
     Raises:
         RuntimeError: no bundle config is being run.
@@ -57,7 +56,7 @@ def is_tracked(config: Mapping[str, Any]) -> bool:
 
 
 def tracked(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The overrides of a benchmark's tasks, which are tracked as the benchmark itself is.
+    """Return the overrides for a benchmark's tasks, with the tracking of the benchmark itself.
 
     Raises:
         RuntimeError: no bundle config is being run.
@@ -72,7 +71,7 @@ def tracked(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_tracking(config: Any) -> Any:
-    """A config as it was before ``--tracking mlflow`` added its keys and handlers: they make no other run."""
+    """Return a config without the keys and handlers of ``--tracking mlflow``, which do not affect a run."""
     if isinstance(config, Mapping):
         return {key: _without_tracking(value) for key, value in config.items() if key not in TRACKING}
     if isinstance(config, list):

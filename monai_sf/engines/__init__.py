@@ -1,4 +1,4 @@
-"""MONAI engines that train, evaluate and predict, and survive being killed."""
+"""MONAI engines that train, evaluate and predict, and resume after being killed."""
 
 from monai_sf.engines.evaluator import TestSetEvaluator
 from monai_sf.engines.predictor import ImagePredictor, image_records

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 def _case_batch(
     batch: Mapping[str, Any], device: torch.device, non_blocking: bool, **kwargs: Any
 ) -> tuple[Tensor, Tensor, tuple[()], dict[str, Any]]:
-    """Image, label, and the case ids for the inferer (MONAI's ``prepare_batch``)."""
+    """Return image, label, and the case ids for the inferer (MONAI's ``prepare_batch``)."""
     image, label = (
         batch[k].to(device=device, non_blocking=non_blocking, **kwargs) for k in ("image", "label")
     )
@@ -41,17 +41,17 @@ def _case_batch(
 
 
 def evaluated(run_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return run.json of a complete evaluation, after a comparison of every file with its hash.
+    """Return run.json of a complete evaluation, after verifying the hash of every file.
 
     Args:
-        run_dir: folder of the run, with ``results`` and, where there were validation cases, ``validation``.
+        run_dir: folder of the run, with ``results`` and, if there were validation cases, ``validation``.
 
     Returns:
-        The content of run.json; None where no evaluation was run to its end.
+        The content of run.json; None if no evaluation was completed.
 
     Raises:
         ResultsError: a file is missing or was changed, or the thresholds were chosen from other outputs than
-            those in ``validation``; says what to remove.
+            those in ``validation``; names the folders to remove.
     """
     results, validation = Path(run_dir) / "results", Path(run_dir) / "validation"
     if not (results / RUN_FILE).exists():
@@ -65,7 +65,7 @@ def evaluated(run_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
             raise ResultsError(f"{error}; {_anew(run_dir)}") from error
         if sha256_of(validation / RUN_FILE) != chosen_from:
             raise ResultsError(
-                f"{validation} is not what the thresholds in {results / RUN_FILE} were chosen from: restore "
+                f"the thresholds in {results / RUN_FILE} were not chosen from {validation} as it is: restore "
                 f"it, or {_anew(run_dir)}"
             )
     return run
@@ -78,32 +78,32 @@ def _anew(run_dir: str | os.PathLike[str]) -> str:
 class TestSetEvaluator(SupervisedEvaluator):
     """Evaluate a trained classifier on its test sets and write the results of the run.
 
-    The validation cases go first, into ``run_dir/validation``: not to be reported, but to choose from them
-    the thresholds that run.json stores (see :func:`monai_sf.tables.thresholds`). Each image is read once,
-    and goes through the network clean and in every corruption. A killed evaluation goes on at the first case
-    that has no outputs; a complete one returns at once.
+    The validation cases come first and go to ``run_dir/validation``: they are not reported, but the
+    thresholds in run.json are chosen from them (see :func:`monai_sf.tables.thresholds`). Each image is read
+    once, and passed through the network clean and in every corruption. A killed evaluation resumes at the
+    first case without outputs; a complete one returns at once.
 
     Args:
-        device: where to compute.
-        network: of the architecture that was trained; the best checkpoint is loaded into it.
+        device: device of the computation.
+        network: of the trained architecture; the best checkpoint is loaded into it.
         dataset: the test cases, dictionaries with ``image`` (channels, H, W) in [0, 1], ``label``,
             ``case_id`` and ``split`` (val, iid or target).
         cases: the case table with the column ``split``.
         run_dir: folder of the run, with ``best.pt``; the results go to ``run_dir/results``.
         target_kind: the study's kind; acquisition or manifestation for studies with a target domain.
         sweep: corruptions of the iid cases, or None.
-        inferer: gives the outputs that the confidence scores need.
-        thresholds: of every score, from the outputs on the validation cases, the name of that test set and
-            ``target_risk``; see :func:`monai_sf.tables.thresholds`.
-        failure_metrics: name to value of what ``val_handlers`` are told of the results; see
+        inferer: computes the outputs that the confidence scores need.
+        thresholds: computes those of every score, from the outputs on the validation cases, the name of that
+            test set and ``target_risk``; see :func:`monai_sf.tables.thresholds`.
+        failure_metrics: computes the metrics of the results, by name, that ``val_handlers`` log; see
             :func:`monai_sf.tables.failure_metrics`.
         target_risk: highest error rate to tolerate among trusted predictions, in [0, 1].
-        run_description: what run.json shall say of the run: dataset, study, method, seed, config, ...
-        batch_size: cases in a batch, of all processes together.
-        num_workers: processes that read; 0 reads in this one.
+        run_description: content of run.json about the run: dataset, study, method, seed, config, ...
+        batch_size: cases per batch, over all processes.
+        num_workers: processes that read; 0 for this one.
         thumbnail_size: longer side of the stored images, in pixels; 0 stores none.
-        thumbnail_limit: how many images of corrupted cases are stored at most; where there are more, those of
-            the weakest severities are left out.
+        thumbnail_limit: maximum number of stored images of corrupted cases; beyond it, those of the weakest
+            severities are left out.
         val_handlers: further handlers.
 
     Raises:
@@ -157,12 +157,12 @@ class TestSetEvaluator(SupervisedEvaluator):
         Raises:
             BusyError: another process works on this run.
             FileNotFoundError: the training has not been run.
-            ValueError: the checkpoint is damaged or of another network; outputs are not finite; or what is
-                there of the evaluation is damaged or comes from another checkpoint.
-            OSError: the results cannot be written; what was complete before is kept.
+            ValueError: the checkpoint is damaged or of another network; outputs are not finite; or existing
+                outputs are damaged or come from another checkpoint.
+            OSError: the results cannot be written; complete outputs are kept.
         """
         if distributed.from_main(self._is_complete):
-            logger.info("%s is evaluated already", self.run_dir)
+            logger.info("%s is already evaluated", self.run_dir)
             return
         best = self.run_dir / "best.pt"
         self.checkpoint = distributed.from_main(lambda: check_checkpoint(best))
@@ -171,7 +171,7 @@ class TestSetEvaluator(SupervisedEvaluator):
             self._evaluate()
 
     def _is_complete(self) -> bool:
-        """Whether the results are there, whole, and those of the checkpoint."""
+        """Return whether the results exist, are intact, and come from the checkpoint."""
         best = self.run_dir / "best.pt"
         if (run := evaluated(self.run_dir)) is None:
             return False
@@ -234,7 +234,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         return dict(self.failure_metrics(load_results(self.run_dir / "results")))
 
     def _collect(self, batches: TestBatches, collect: CollectOutputs) -> None:
-        if not len(batches):  # all was done, only not finished; or more processes than cases
+        if not len(batches):  # all outputs exist, only not finished; or more processes than cases
             for event in (Events.STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED):
                 self.fire_event(event)
             return
@@ -244,5 +244,5 @@ class TestSetEvaluator(SupervisedEvaluator):
             self.add_event_handler(Events.ITERATION_COMPLETED, lambda: bar.update())
             try:
                 super().run()
-            finally:  # an error or Ctrl-C loses nothing
+            finally:  # so that an error or Ctrl-C loses nothing
                 collect.sync()

@@ -1,4 +1,4 @@
-"""Predictions for new images: class, and the confidence of every score that the network allows."""
+"""Predictions for new images: class, and the confidence of every applicable score."""
 
 from __future__ import annotations
 
@@ -41,28 +41,29 @@ logger = logging.getLogger(__name__)
 def image_records(
     folder: str | os.PathLike[str], pattern: str | Sequence[str], channel_marks: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """The images of a folder, as the dictionaries that MONAI's datasets take.
+    """Return the images of a folder, as dictionaries for MONAI's datasets.
 
-    How many other files there are, and with which endings, is logged.
+    The number of other files, and their extensions, are logged.
 
     Args:
-        folder: where to look, with all folders below, linked ones too, but hidden ones and ``__MACOSX``.
-        pattern: of file names, such as ``*.npy``, or several; upper and lower case are the same.
-        channel_marks: for images in one file a channel: what in the files' names tells the channels apart, in
-            their order (``["_w1", "_w2"]``), in upper or lower case; the last place in a name counts.
-            ``pattern`` is to match the first channel's files.
+        folder: searched with all folders below, including linked ones, except hidden ones and ``__MACOSX``.
+        pattern: of file names, such as ``*.npy``, or several; letter case is ignored.
+        channel_marks: for images with one file per channel: the parts of the file names that identify the
+            channels, in their order (``["_w1", "_w2"]``), in any letter case; the last occurrence counts.
+            ``pattern`` must match the first channel's files.
 
     Returns:
-        One dictionary an image, sorted: ``image`` (path, or the channels' paths) and ``case_id`` (path of the
+        One dictionary per image, sorted: ``image`` (path, or the channels' paths) and ``case_id`` (path of
+            the
         first below ``folder``).
 
     Raises:
-        FileNotFoundError: the folder is not there, or nothing in it matches.
+        FileNotFoundError: the folder does not exist, or no file in it matches.
     """
     tree = read_tree(Path(folder))
     for remark in tree.remarks():
         logger.warning("%s: %s", shown(folder), shown(remark))
-    everything = sorted([*tree.files, *tree.left_out])  # a link into nowhere is an image, and is to be named
+    everything = sorted([*tree.files, *tree.left_out])  # a broken link is an image too, and must be named
     patterns = [p.casefold() for p in ([pattern] if isinstance(pattern, str) else pattern)]
     as_written: dict[str, list[str]] = {}
     for path in everything:
@@ -86,7 +87,7 @@ def image_records(
         raise FileNotFoundError(f"no file below {shown(folder)} matches {wanted}{others}")
     if left:
         logger.warning(
-            "%d of %d files below %s are not classified, since they do not match %s%s",
+            "%d of %d files below %s are not classified, because they do not match %s%s",
             left.total(),
             len(everything),
             shown(folder),
@@ -97,13 +98,13 @@ def image_records(
 
 
 def _folded(path: str) -> str:
-    """A path whose file name is in one letter case."""
+    """Return a path with a case-folded file name."""
     folder, slash, name = path.rpartition("/")
     return folder + slash + name.casefold()
 
 
 def _channel(first: str, own: str, mark: str, as_written: Mapping[str, Sequence[str]]) -> str:
-    """The file of another channel; if only the letter case differs, the one that is there."""
+    """Return the file of another channel; if only the letter case differs, the existing one."""
     at = first.lower().rindex(own.lower())
     path = first[:at] + mark + first[at + len(own) :]
     there = as_written.get(_folded(path), [])
@@ -111,7 +112,7 @@ def _channel(first: str, own: str, mark: str, as_written: Mapping[str, Sequence[
 
 
 class _Readable(IterableDataset[Any]):
-    """The images of a dataset that can be read, in order; what is wrong with the others is in ``faults``."""
+    """The readable images of a dataset, in order; the faults of the others are in ``faults``."""
 
     def __init__(self, dataset: Dataset, unusable: Collection[str] = ()) -> None:
         self.dataset, self.unusable = dataset, unusable
@@ -128,7 +129,7 @@ class _Readable(IterableDataset[Any]):
                 continue
             try:
                 image = self.dataset[i]
-            except Exception as error:  # one image that fails must not take the answers of the others away
+            except Exception as error:  # one failing image must not lose the answers of the others
                 cause = root_cause(error)
                 self.faults[case_id] = str(cause) if isinstance(cause, OSError) else reason(cause)
             else:
@@ -143,14 +144,14 @@ def _image_batch(
 
 
 def stored_threshold(evaluation: str | os.PathLike[str], csf: str) -> float:
-    """The confidence below which a prediction is to be deferred.
+    """Read the confidence below which a prediction is deferred.
 
     Args:
         evaluation: run.json of an evaluation, see :func:`monai_sf.tables.judge.thresholds`.
         csf: name of a confidence score.
 
     Returns:
-        The threshold on the scale that the CSF computes; infinity where everything is to be deferred.
+        The threshold on the scale of the CSF; infinity if everything is deferred.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -178,7 +179,7 @@ def _evaluation(path: str | os.PathLike[str]) -> dict[str, Any]:
 def check_evaluation(
     evaluation: str | os.PathLike[str], checkpoint: str | os.PathLike[str], class_names: Sequence[str]
 ) -> None:
-    """Refuse thresholds that were chosen for another network, or one with other classes.
+    """Refuse thresholds that were chosen for another network or for other classes.
 
     Args:
         evaluation: run.json of an evaluation.
@@ -186,7 +187,7 @@ def check_evaluation(
         class_names: names of the C classes.
 
     Raises:
-        FileNotFoundError: one of the files is not there.
+        FileNotFoundError: one of the files is missing.
         ValueError: they do not belong together, or the checkpoint was damaged or replaced.
     """
     run, found = _evaluation(evaluation), check_checkpoint(checkpoint)
@@ -211,28 +212,28 @@ def check_evaluation(
 
 
 class ImagePredictor(SupervisedEvaluator):
-    """Classify images that have no label, and write a CSV: one row an image, one column a confidence score.
+    """Classify unlabelled images, and write a CSV with one row per image and one column per confidence score.
 
-    The column ``defer`` says which predictions are not to be trusted: those whose confidence lies below the
+    The column ``defer`` is true for predictions that should not be trusted: those with a confidence below the
     threshold that was chosen on the validation cases, for the target risk of the evaluation.
 
     Args:
-        device: where to compute.
-        network: of the architecture that was trained.
+        device: device of the computation.
+        network: of the trained architecture.
         checkpoint: file with the weights, as training writes them (``best.pt``).
         dataset: dictionaries with ``image`` (channels, H, W) in [0, 1] and ``case_id``.
-        inferer: gives the outputs that the confidence scores need.
-        method: how the network was trained, see :func:`monai_sf.scores.csfs_for`.
+        inferer: computes the outputs that the confidence scores need.
+        method: the network's training method, see :func:`monai_sf.scores.csfs_for`.
         csf: the confidence score that decides whether to defer, or None for no decision.
         evaluation: run.json of the network's evaluation, which holds the thresholds; read if a score decides.
         class_names: names of the C classes.
         output: the CSV file to write.
-        batch_size: images in a batch.
+        batch_size: images per batch.
         val_handlers: further handlers.
 
     Raises:
-        FileNotFoundError: there is no evaluation to take the threshold from.
-        ValueError: ``class_names`` do not fit the network, or there is no threshold for ``csf``.
+        FileNotFoundError: there is no evaluation with the threshold.
+        ValueError: ``class_names`` do not match the network, or there is no threshold for ``csf``.
     """
 
     def __init__(
@@ -261,7 +262,7 @@ class ImagePredictor(SupervisedEvaluator):
         self.csf, self.evaluation = csf, evaluation
         self.threshold = stored_threshold(evaluation, csf) if csf is not None else math.nan
         self.rows: list[pd.DataFrame] = []
-        self.unusable: dict[str, str] = {}  # by case: what is wrong with its image
+        self.unusable: dict[str, str] = {}  # case id to the fault of its image
         self.failed: list[str] = []
         super().__init__(
             device=device,
@@ -278,7 +279,7 @@ class ImagePredictor(SupervisedEvaluator):
         state: Any = self.state
         outputs: dict[str, Tensor] = state.output[CommonKeys.PRED]
         bad = ~outputs["logits"].isfinite().all(1)
-        if bad.any():  # an argmax of NaN is class 0, and would pass for an answer
+        if bad.any():  # the argmax of NaN is class 0, which would look like an answer
             self.failed += [c for c, b in zip(state.batch["case_id"], bad.tolist(), strict=True) if b]
         deciding = CSFS[self.csf].prediction if self.csf is not None else "logits"
         classes = outputs[deciding].argmax(1).tolist()
@@ -290,16 +291,16 @@ class ImagePredictor(SupervisedEvaluator):
             table[name] = (confidence.exp() if probability else confidence).cpu().numpy()
         if self.csf is not None:
             sure = CSFS[self.csf](outputs) >= self.threshold
-            table["defer"] = (~sure).cpu().numpy()  # NaN is not sure
+            table["defer"] = (~sure).cpu().numpy()  # NaN counts as unsure
         table = table[~bad.cpu().numpy()]
         self.rows.append(table)
         self.bar.update(len(bad))
 
     def load(self) -> None:
-        """Take the weights of the checkpoint, and find out whether the CSV can be written.
+        """Load the weights of the checkpoint, and check that the CSV can be written.
 
         Raises:
-            FileNotFoundError: there is no checkpoint or, where a score decides, no evaluation.
+            FileNotFoundError: there is no checkpoint or, if a score decides, no evaluation.
             ValueError: the checkpoint is damaged, replaced or of another network, or the thresholds are those
                 of another checkpoint or of other classes.
             BusyError: another process writes this CSV.
@@ -317,10 +318,10 @@ class ImagePredictor(SupervisedEvaluator):
         return locked(lock, f"another process writes {self.output}: choose another output", again=True)
 
     def leave_out(self, faults: Mapping[str, str]) -> None:
-        """Classify all images but those that cannot be used; :meth:`run` names these when it is done.
+        """Leave out unusable images, which :meth:`run` reports at its end.
 
         Args:
-            faults: path of an unusable image, as the dataset has it, to what is wrong with it.
+            faults: path of an unusable image, as in the dataset, to its fault.
         """
         self.unusable = {}
         for record in self.dataset.data:
@@ -338,7 +339,7 @@ class ImagePredictor(SupervisedEvaluator):
 
         Raises:
             FileNotFoundError, BusyError, OSError: see :meth:`load`.
-            ValueError: see :meth:`load`; or some images cannot be used, or their outputs are NaN or infinite;
+            ValueError: see :meth:`load`; or some images are unusable, or their outputs are NaN or infinite;
                 names them all. The CSV holds the other images.
         """
         self.load()
@@ -366,5 +367,5 @@ class ImagePredictor(SupervisedEvaluator):
                 + (f" and are not in {shown(self.output)}" if self.rows else "; nothing was written")
                 + ":\n  "
                 + "\n  ".join(lines)
-                + "\nGet these files anew or convert them"
+                + "\nDownload these files again or convert them"
             )

@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule of a stage, from the factories that a config gives."""
+"""Optimiser and learning-rate schedule of a stage, from the factories of a config."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-#: Optimisers that torch computes in one kernel on every device.
+#: Optimisers with a fused kernel on every device.
 _FUSED = (Adam, AdamW, SGD)
 
-#: What schedules of torch and MONAI call the number of their steps.
+#: Names of the number of steps in schedules of torch and MONAI.
 _STEPS = ("T_max", "t_total", "total_steps")
 
 
@@ -32,34 +32,35 @@ def schedule(
 
     Args:
         optimizer: called with the parameters.
-        lr_scheduler: called with the optimiser, and with the number of epochs where it asks for its steps.
+        lr_scheduler: called with the optimiser, and with the number of epochs if it takes the number of
+            steps.
         parameters: to be trained.
-        arguments: of the optimiser, over those that the factory has.
-        epochs: that the schedule spans.
-        stage: what messages call the stage.
+        arguments: of the optimiser, which override those of the factory.
+        epochs: spanned by the schedule.
+        stage: name of the stage, for messages.
 
     Raises:
-        ValueError: one of them cannot be called so, gives something else, has no positive learning rate, asks
-            for a metric, or has a state that no checkpoint can hold.
+        ValueError: one of them cannot be called like this, returns something else, has no positive learning
+            rate, needs a metric, or has a state that a checkpoint cannot hold.
     """
     own = partial(optimizer, **arguments) if callable(optimizer) else optimizer
     made = _made(own, parameters, {"fused": True} if _kind(own) in _FUSED else {}, f"{stage}, optimizer")
     if not isinstance(made, Optimizer):
-        raise ValueError(f"{stage}: optimizer must give an optimiser of torch, it gave {made!r}")
+        raise ValueError(f"{stage}: optimizer must return an optimiser of torch, got {made!r}")
     if not all(group.get("lr", 0) > 0 for group in made.param_groups):
         rates = [group.get("lr") for group in made.param_groups]
         raise ValueError(f"{stage}: learning rates (lr of optimizer) must be positive, got {rates}")
     plan = _made(lr_scheduler, made, dict.fromkeys(_STEPS, epochs), f"{stage}, lr_scheduler")
-    # one that looks at a metric is a LRScheduler too, whose step asks for it
+    # schedules that need a metric are LRSchedulers too, whose step takes it
     if not isinstance(plan, LRScheduler) or _required(plan.step):
         raise ValueError(
-            f"{stage}: lr_scheduler must give a schedule of torch whose step needs no metric, got {plan!r}"
+            f"{stage}: lr_scheduler must return a schedule of torch whose step needs no metric, got {plan!r}"
         )
     for name, state in (("optimizer", made.state_dict()), ("lr_scheduler", plan.state_dict())):
         try:
             torch.save(state, file := io.BytesIO())
             torch.load(io.BytesIO(file.getvalue()), weights_only=True)
-        except Exception as error:  # whatever pickle says
+        except Exception as error:  # any error of pickle
             raise ValueError(
                 f"{stage}: the state of {name} does not consist of tensors and plain values, so that the "
                 f"training could not be resumed: {error}"
@@ -68,7 +69,7 @@ def schedule(
 
 
 def _made(factory: Any, of: Any, offered: Mapping[str, Any], what: str) -> Any:
-    """Call a factory with those of the offered arguments that it has and nobody has given."""
+    """Call a factory with those of the offered arguments that it takes and that are not given."""
     if not callable(factory):
         raise ValueError(
             f"{what} must be called for each stage, got {factory!r}: give the component _mode_: callable"

@@ -24,20 +24,20 @@ from monai_sf.networks.checkpoints import load_checkpoint
 class Stage:
     """Some epochs with one loss.
 
-    A stage starts from the best network of the stage before, with an optimiser of its own and a schedule of
-    its learning rate that spans its epochs. A stage that *continues* keeps network, optimiser and schedule of
-    the stage before, and the schedule spans both.
+    A stage starts from the best network of the previous stage, with its own optimiser and a learning-rate
+    schedule that spans its epochs. A stage that *continues* keeps network, optimiser and schedule of the
+    previous stage, and the schedule spans both.
 
     Attributes:
         name: of the stage, unique within a training; letters, digits, ``_``, ``-``.
-        epochs: how many, > 0.
+        epochs: number of epochs, > 0.
         loss: called with a :class:`monai_sf.networks.ClassifierOutput` and the labels (N,); its state dict is
             part of the checkpoint.
-        optimizer: arguments of the trainer's ``optimizer`` that are others in this stage, such as ``lr``.
-        continues: whether it keeps what the stage before has trained with.
-        trains: parts of the network that learn; the others stay as they are, batch statistics included.
-        select: what says which epoch is the best: the highest validation ``accuracy``, or the lowest
-            validation ``loss`` where the classifier does not learn.
+        optimizer: arguments of the trainer's ``optimizer`` that this stage overrides, such as ``lr``.
+        continues: whether it keeps network, optimiser and schedule of the previous stage.
+        trains: parts of the network that learn; the others are frozen, including their batch statistics.
+        select: criterion of the best epoch: the highest validation ``accuracy``, or the lowest validation
+            ``loss`` if the classifier does not learn.
     """
 
     name: str
@@ -52,8 +52,8 @@ class Stage:
         """Check the values.
 
         Raises:
-            ValueError: a number is out of range, a word is not one of those known, or a stage that continues
-                has arguments of an optimiser.
+            ValueError: a number is out of range, a word is unknown, or a stage that continues has arguments
+                of an optimiser.
         """
         if not self.name.replace("_", "").replace("-", "").isalnum():
             raise ValueError(f"name of a stage must be letters, digits, _ and -, got {self.name!r}")
@@ -69,22 +69,22 @@ class Stage:
 
 
 class StageRunner:
-    """Knows which stage an epoch belongs to, and sets network, optimiser, schedule and loss for it.
+    """Handler that sets network, optimiser, schedule and loss for the stage of each epoch.
 
     Args:
         stages: in their order.
-        network: that they train.
-        folder: where the best network of each stage is kept.
+        network: the network to train.
+        folder: folder of each stage's best network.
         optimizer: called with the parameters to train, and the stage's own arguments, at the start of each
             stage that does not continue.
-        lr_scheduler: called with the stage's optimiser; takes one step per epoch. Where it has an argument
-            ``T_max``, ``t_total`` or ``total_steps`` that is not given, that is the stage's epochs.
+        lr_scheduler: called with the stage's optimiser; takes one step per epoch. An argument ``T_max``,
+            ``t_total`` or ``total_steps`` that is not given is set to the stage's epochs.
 
     Attributes:
-        index: position of the stage that has been entered last.
+        index: position of the current stage.
         optimizer: its optimiser.
-        scheduler: its learning-rate schedule, one step an epoch.
-        learning_rate: of the epoch that has begun last.
+        scheduler: its learning-rate schedule, one step per epoch.
+        learning_rate: of the current epoch.
 
     Raises:
         ValueError: no stages, a name occurs twice, the first one continues, or one continues a stage that
@@ -116,25 +116,25 @@ class StageRunner:
         self._ends = list(accumulate(stage.epochs for stage in stages))
         self._factories = optimizer, lr_scheduler
         self._optimized = -1
-        for index in reversed(range(len(self.stages))):  # what cannot be made is said now, not in hour six
+        for index in reversed(range(len(self.stages))):  # faults are raised now, not in hour six
             self.enter(index)
 
     @property
     def current(self) -> Stage:
-        """The stage that has been entered last."""
+        """The stage that was entered last."""
         return self.stages[self.index]
 
     @property
     def max_epochs(self) -> int:
-        """Epochs of all stages."""
+        """Number of epochs of all stages."""
         return self._ends[-1]
 
     def index_of(self, epoch: int) -> int:
-        """Position of the stage that an epoch (1, 2, ...) belongs to."""
+        """Return the position of the stage of an epoch (1, 2, ...)."""
         return bisect_left(self._ends, epoch)
 
     def best_file(self, index: int) -> Path | None:
-        """Where the best network of a stage is kept; None if nothing will ever ask for it."""
+        """Return the file of a stage's best network; None if it is never needed."""
         if index == len(self.stages) - 1:
             return self.folder / "best.pt"
         return (
@@ -142,7 +142,7 @@ class StageRunner:
         )
 
     def enter(self, index: int) -> None:
-        """Freeze what a stage does not train, and make its optimiser, unless it continues the one at hand."""
+        """Freeze what a stage does not train, and make its optimiser, unless it continues the current one."""
         self.index = index
         parameters = self.network.train_only(self.current.trains)
         first = max(i for i, stage in enumerate(self.stages[: index + 1]) if not stage.continues)
@@ -156,7 +156,7 @@ class StageRunner:
         )
 
     def states(self) -> dict[str, Any]:
-        """What a checkpoint of this stage holds beside the network: objects with a state dict, by name."""
+        """Return the objects with a state dict, by name, that a checkpoint holds besides the network."""
         return {"optimizer": self.optimizer, "scheduler": self.scheduler, "loss": self.current.loss}
 
     def attach(self, engine: Engine) -> None:
@@ -165,10 +165,10 @@ class StageRunner:
         engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: self.scheduler.step())
 
     def begin(self, engine: Engine) -> None:
-        """Go over to the next stage where the epoch is its first, and give the engine what this one needs.
+        """Enter the next stage if this is its first epoch, and set the engine up for it.
 
         Raises:
-            FileNotFoundError: the best network of the stage before is gone.
+            FileNotFoundError: the best network of the previous stage is missing.
             ValueError: it is damaged, replaced or of another network.
         """
         trainer: Any = engine

@@ -19,8 +19,8 @@ from monai_sf.results import ResultsError, ResultsWriter, TestSetWriter
 from monai_sf.transforms import CorruptionSweep
 from monai_sf.vocabulary.shifts import corruption_name
 
-#: The file of a folder of results that says which checkpoint its outputs come from, complete or not.
-MARK = "evaluation.json"
+#: The file of a results folder, complete or not, with the hash of the checkpoint of its outputs.
+STAMP = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PlannedSet:
     """A test set of clean images, and its corruptions.
 
     Attributes:
-        split: the cases of which split; also the test set's name for all but the validation cases.
+        split: split of its cases; also the test set's name, except for the validation cases.
         kind: of the clean set, see :data:`monai_sf.results.KINDS`.
         sweep: the corruptions, or None.
     """
@@ -38,7 +38,7 @@ class PlannedSet:
     sweep: CorruptionSweep | None = None
 
     def sets(self) -> Iterator[dict[str, Any]]:
-        """Arguments of :meth:`monai_sf.results.ResultsWriter.open`, but for the rows, of each test set."""
+        """Yield each test set's arguments of :meth:`monai_sf.results.ResultsWriter.open`, except the rows."""
         yield {"name": self.split, "kind": self.kind}
         for corruption in self.sweep.kinds if self.sweep else ():
             for severity in self.sweep.severities if self.sweep else ():
@@ -46,11 +46,11 @@ class PlannedSet:
                 yield {"name": name, "kind": "corruption", "corruption": corruption, "severity": severity}
 
     def pictured(self, cases: int, limit: int) -> set[str]:
-        """Names of the test sets whose images are stored: the clean one, and the strongest corruptions.
+        """Return the names of test sets whose images are stored: the clean one and the strongest corruptions.
 
         Args:
-            cases: their number.
-            limit: of the stored images of corrupted cases.
+            cases: number of cases.
+            limit: maximum number of stored images of corrupted cases.
         """
         names = {self.split}
         if self.sweep:
@@ -61,23 +61,23 @@ class PlannedSet:
 
 
 class OpenSets:
-    """A folder of results that is being filled: its writers, and the cases that this process evaluates.
+    """A results folder that is being filled: its writers, and the cases that this process evaluates.
 
-    Rank 0 finds out which cases have no outputs yet and deals them out. It writes into the final arrays, each
-    other process into a folder of its own (no file system has to cope with two that write to one file), and
-    rank 0 takes these over: at the end, or, after a kill, at the beginning of the next try, whatever the
-    number of processes was and is.
+    Rank 0 determines the cases without outputs and distributes them. It writes to the final arrays, each
+    other process to its own folder (two processes never write to the same file), and rank 0 absorbs these: at
+    the end, or, after a kill, at the start of the next attempt, for any numbers of processes before and
+    after.
 
     Args:
         path: the folder.
         cases: the case table with all cases of the dataset.
         records: the dataset's records, with ``case_id`` and ``split``.
-        plan: what is evaluated; splits without cases are left out.
-        checkpoint: SHA-256 of the checkpoint that gives the outputs.
+        plan: the test sets to evaluate; splits without cases are left out.
+        checkpoint: SHA-256 of the checkpoint of the outputs.
         picture_limit: see :meth:`PlannedSet.pictured`.
 
     Attributes:
-        passes: what this process evaluates.
+        passes: the passes of this process.
         writers: test set to this process's writer.
         row_of: case id to row of the folder's case table.
         pictured: names of the test sets whose images are stored.
@@ -121,7 +121,7 @@ class OpenSets:
                     self.writers[about["name"]] = TestSetWriter(part, mine, about)
 
     def _begin(self, table: pd.DataFrame, rows: Mapping[str, NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-        """On rank 0: open everything, and the rows that have no outputs yet, for each planned set."""
+        """Open all test sets, on rank 0, and return the rows without outputs of each planned set."""
         self._claim()
         self._results = ResultsWriter(self.path, table)
         for planned in self.plan:
@@ -135,32 +135,32 @@ class OpenSets:
         return left
 
     def _claim(self) -> None:
-        """Write down whose outputs come into the folder, before the first of them does, or refuse others."""
-        mark = self.path / MARK
-        anew = f"put the former one back, or remove {self.path} to evaluate this one"
-        if mark.exists():
-            if (begun := read_json(mark, f"remove {self.path}").get("checkpoint")) != self.checkpoint:
+        """Record the checkpoint of the outputs before the first of them, or refuse another one."""
+        stamp = self.path / STAMP
+        anew = f"restore the former one, or remove {self.path} to evaluate this one"
+        if stamp.exists():
+            if (begun := read_json(stamp, f"remove {self.path}").get("checkpoint")) != self.checkpoint:
                 raise ResultsError(
-                    f"{self.path} was begun with another checkpoint ({str(begun)[:12]}... there, "
+                    f"{self.path} was started with another checkpoint ({str(begun)[:12]}... there, "
                     f"{self.checkpoint[:12]}... now): {anew}"
                 )
         elif (self.path / "cases.csv").exists():
             raise ResultsError(
-                f"{self.path} holds outputs, and no {MARK} that says of which checkpoint: remove the folder "
-                "to evaluate again"
+                f"{self.path} holds outputs, but no {STAMP} with their checkpoint: remove the folder to "
+                "evaluate again"
             )
         else:
-            write_json(mark, {"checkpoint": self.checkpoint})
+            write_json(stamp, {"checkpoint": self.checkpoint})
 
     def hand_in(self) -> None:
-        """Bring this process's outputs to the disk, and let go of files that rank 0 is to take over."""
+        """Flush this process's outputs to disk, and release the files that rank 0 will absorb."""
         for writer in self.writers.values():
             writer.sync()
             if not distributed.is_main():
                 writer.release()
 
     def finish(self, description: Mapping[str, Any]) -> None:
-        """On rank 0, after all have handed in: close all test sets and write run.json.
+        """Close all test sets and write run.json, on rank 0, after all processes have handed in.
 
         Raises:
             ResultsError: cases have no outputs.

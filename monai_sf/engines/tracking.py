@@ -1,7 +1,7 @@
-"""MLflow, when ``monai.bundle run --tracking mlflow`` asks for it: what these engines have to tell it.
+"""MLflow for these engines, on ``monai.bundle run --tracking mlflow``.
 
-MONAI adds its ``MLFlowHandler`` to the handlers of a config. It expects other outputs than these engines
-have, and knows nothing of stages and of results, so it is told before it is attached.
+MONAI adds its ``MLFlowHandler`` to the handlers of a config. It expects other outputs than those of these
+engines, and does not know stages and results, so it is configured before it is attached.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from monai.handlers import MLFlowHandler
 
 from monai_sf.files import read_json
 
-#: MONAI's name for every experiment of everybody.
+#: MONAI's default name of all experiments.
 _NAMELESS = "monai_experiment"
 
 
 def attach(
     handler: Any, engine: Engine, run_dir: Path, stage: str, metrics: Callable[[], Mapping[str, float]]
 ) -> None:
-    """Attach a handler to an engine; an ``MLFlowHandler`` is told first what it cannot know.
+    """Attach a handler to an engine; an ``MLFlowHandler`` is configured first.
 
     The experiment is named after the dataset and the MLflow run after stage and run, unless the config names
     them. Parameters are the plain values of the run's config, which is also an artefact; metrics are logged
-    once an epoch.
+    once per epoch.
 
     Args:
         handler: of any kind.
         engine: a trainer or evaluator.
         run_dir: folder of the run, claimed by :func:`monai_sf.bundle.claim_run_dir`.
         stage: "train" or "evaluate".
-        metrics: called at the end of each epoch, for what is logged then.
+        metrics: called at the end of each epoch, for the metrics to log.
     """
     if isinstance(handler, MLFlowHandler):
         claimed = run_dir / f"{stage}.config.json"
@@ -43,7 +43,7 @@ def attach(
             handler.experiment_name = str(config.get("dataset_name", run_dir.parent.name))
         if handler.run_name is None:
             handler.run_name = f"{stage} {run_dir.name}"
-        handler.iteration_log = False  # two commits of a database, for every batch
+        handler.iteration_log = False  # it would need two database commits per batch
         handler.epoch_logger = partial(_log_metrics, handler, metrics)
         handler.artifacts = (*(path for path in handler.artifacts if path), str(claimed))
         plain = {
@@ -60,7 +60,7 @@ def attach(
 def _log_parameters(handler: Any, parameters: Mapping[str, Any]) -> None:
     run = handler.client.get_run(handler.cur_run.info.run_id)
     for name, value in parameters.items():
-        if name not in run.data.params:  # a resumed run has them, and they cannot be changed
+        if name not in run.data.params:  # a resumed run has them already, and they cannot be changed
             handler.client.log_param(run.info.run_id, name, value)
 
 

@@ -36,15 +36,14 @@ logger = logging.getLogger(__name__)
 
 
 class ClassifierTrainer(SupervisedTrainer):
-    """Train a classifier, and its learned confidence, stage by stage; keep the best network of each stage.
+    """Train a classifier, and its learned confidence, stage by stage, keeping the best network of each stage.
 
-    A killed training goes on after its last complete epoch, in whichever stage; one that was completed
-    returns at once.
+    A killed training resumes after its last complete epoch, in any stage; a complete one returns at once.
 
     Args:
-        device: where to train.
-        max_epochs: number of epochs of all stages together (MONAI asks configs for it).
-        stages: what is trained how long with which loss; the method.
+        device: device of the training.
+        max_epochs: number of epochs of all stages together (MONAI requires it in configs).
+        stages: the stages of the method.
         optimizer: called with the parameters to train at the start of a stage, such as ``torch.optim.Adam``
             with its learning rate; see :class:`monai_sf.engines.stages.StageRunner`.
         lr_scheduler: called with that optimiser, such as ``torch.optim.lr_scheduler.CosineAnnealingLR``.
@@ -52,18 +51,18 @@ class ClassifierTrainer(SupervisedTrainer):
             ``run_dir/best.pt``.
         dataset: the training cases, dictionaries with ``image`` (channels, H, W) in [0, 1], ``label`` and
             ``case_id``.
-        validation_dataset: the validation cases, alike.
-        batch_size: cases in a batch, of all processes together.
+        validation_dataset: the validation cases, in the same form.
+        batch_size: cases per batch, over all processes.
         run_dir: folder of the run: checkpoints, TensorBoard scalars, ``training.json`` when complete.
-        seed: of data order, augmentation, dropout and hints; weights come initialised.
-        num_workers: processes that read and augment; 0 does it in this one.
-        inferer: how to call the network; gives a :class:`monai_sf.networks.ClassifierOutput`.
+        seed: of data order, augmentation, dropout and hints; weights are initialised before.
+        num_workers: processes that read and augment; 0 for this one.
+        inferer: calls the network and returns a :class:`monai_sf.networks.ClassifierOutput`.
         amp: automatic mixed precision, for GPUs.
         train_handlers: further handlers.
 
     Raises:
-        ValueError: a number is out of range, ``max_epochs`` is not that of the stages, or a stage's optimiser
-            or schedule cannot be made.
+        ValueError: a number is out of range, ``max_epochs`` is not the sum of the stages' epochs, or a
+            stage's optimiser or schedule cannot be made.
     """
 
     def __init__(
@@ -151,7 +150,7 @@ class ClassifierTrainer(SupervisedTrainer):
 
     def _validation_loss(self, output: ClassifierOutput, labels: Tensor) -> Tensor:
         loss = self.stages.current.loss
-        if not len(labels):  # this process has no share of the last batch
+        if not len(labels):  # this process's shard of the last batch is empty
             return output.logits.sum()
         loss.eval()  # no hints, and lambda follows the training cases only
         try:
@@ -170,7 +169,7 @@ class ClassifierTrainer(SupervisedTrainer):
 
     @property
     def is_complete(self) -> bool:
-        """Whether this training has been run to its end.
+        """Return whether this training is complete.
 
         Raises:
             ValueError: ``training.json`` is damaged.
@@ -182,13 +181,13 @@ class ClassifierTrainer(SupervisedTrainer):
 
         Raises:
             BusyError: another process works on this run.
-            FileNotFoundError: the best network of a stage is gone.
+            FileNotFoundError: the best network of a stage is missing.
             ValueError: a checkpoint was damaged or replaced, or belongs to another network or method.
-            OSError: a checkpoint cannot be written; what was complete before is kept.
+            OSError: a checkpoint cannot be written; earlier ones are kept.
         """
         if self.is_complete:
             distributed.from_main(lambda: check_checkpoint(self.run_dir / "best.pt"))
-            logger.info("%s is trained already", self.run_dir)
+            logger.info("%s is already trained", self.run_dir)
             return
         with distributed.working_on(self.run_dir):
             try:

@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 
 
 class EpochSeed:
-    """Seed all that is random in an epoch from (seed, epoch), so that a resumed epoch is the same epoch.
+    """Seed all randomness of an epoch from (seed, epoch), so that a resumed epoch is identical.
 
-    The order of cases and their augmentation do not depend on the number of processes. What is left, dropout,
-    is seeded by rank as well, or all processes would drop the same units.
+    The order of cases and their augmentation do not depend on the number of processes. The remaining
+    randomness, dropout, is also seeded by rank, or all processes would drop the same units.
 
     Args:
         seed: of the run.
-        batches: whose epoch is set.
+        batches: the batches whose epoch is set.
     """
 
     def __init__(self, seed: int, batches: SharedBatches) -> None:
@@ -49,22 +49,22 @@ class EpochSeed:
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Seed torch, and tell the batches which epoch it is."""
+        """Seed torch, and set the epoch of the batches."""
         self.batches.epoch = engine.state.epoch
         words = (self.seed, engine.state.epoch, distributed.rank())
         torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
 
 
 class AddUp:
-    """Make one step out of the shares of a batch that several processes have seen.
+    """Make one step from the shards of a batch in several processes.
 
-    Each rank's mean loss is weighted with its share of the batch's cases, and after the backward pass the
-    gradients are summed over all ranks, and the losses with them, so that the engine's loss is that of the
-    batch. Networks must start equal, which is seen to, and stay so.
+    Each rank's mean loss is weighted by its share of the batch's cases, and after the backward pass gradients
+    and losses are summed over all ranks, so that the engine's loss is that of the batch. Networks are
+    synchronised at the start and stay identical.
 
     Args:
-        batches: that the trainer is given.
-        network: that it trains.
+        batches: the batches of the trainer.
+        network: the network that it trains.
     """
 
     def __init__(self, batches: SharedBatches, network: nn.Module) -> None:
@@ -92,7 +92,7 @@ class AddUp:
 
 
 class StopOnNaN:
-    """End the training when the loss is NaN or infinite, and say in which cases."""
+    """End the training when the loss is NaN or infinite, naming the cases of the batch."""
 
     def attach(self, engine: Engine) -> None:
         """Register with a MONAI trainer, whose batches have ``case_id``, after :class:`AddUp`."""
@@ -115,14 +115,14 @@ class StopOnNaN:
 
 
 class TrainingProgress:
-    """One progress bar over all epochs, and a log line an epoch.
+    """One progress bar over all epochs, and one log line per epoch.
 
     Args:
         validator: the engine whose metric ``accuracy`` is shown.
-        description: in front of the bar.
+        description: text before the bar.
 
     Attributes:
-        mean_loss: of the batches of the epoch that has been completed last.
+        mean_loss: of the batches of the last complete epoch.
     """
 
     def __init__(self, validator: Engine, description: str) -> None:
@@ -138,14 +138,14 @@ class TrainingProgress:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.report)
 
     def start(self, engine: Engine) -> None:
-        """Open the bar, where a resumed training left it."""
+        """Open the bar, at the epoch that a resumed training has reached."""
         state: Any = engine.state
         self.bar = progress_bar(
             total=state.max_epochs * state.epoch_length, initial=state.iteration, desc=self.description
         )
 
     def step(self, engine: Engine) -> None:
-        """Move on by a batch."""
+        """Advance the bar by a batch."""
         output: Any = engine.state.output
         self.losses.append(output[CommonKeys.LOSS].item())
         self.bar.update()
@@ -164,24 +164,24 @@ class TrainingProgress:
         )
 
     def close(self) -> None:
-        """Close the bar, so that what is printed next starts on its own line."""
+        """Close the bar, so that later output starts on its own line."""
         if self.bar is not None:
             self.bar.close()
 
 
 class TrainingCheckpoint:
-    """Save the whole state of a training after every epoch, the best network apart, and resume from it.
+    """Save the complete state of a training after every epoch, and the best network separately, to resume.
 
     ``last.pt`` holds network, optimizer, scheduler, loss, scaler, epoch and history; ``best.pt`` the best
     network of the last stage, and ``best-<stage>.pt`` that of an earlier one (the first of equals; see
-    :class:`monai_sf.engines.stages.Stage`). All are written whole or not at all, and hold tensors and plain
-    values only. Together with :class:`EpochSeed` a resumed training gives the weights of an unbroken one.
+    :class:`monai_sf.engines.stages.Stage`). All are written atomically, and hold tensors and plain values
+    only. Together with :class:`EpochSeed`, a resumed training gives the weights of an uninterrupted one.
 
     Args:
-        folder: where the files go.
-        stages: what is trained, and when.
-        scaler: of automatic mixed precision, if that is used.
-        validator: the engine whose metrics ``accuracy`` and ``loss`` select.
+        folder: folder of the files.
+        stages: the runner of the stages.
+        scaler: of automatic mixed precision, if used.
+        validator: the engine whose metrics ``accuracy`` and ``loss`` select the best epoch.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class TrainingCheckpoint:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The history's entry of the best network so far of the stage that is trained."""
+        """The history's entry of the current stage's best network so far."""
         stage = self.stages.current
         entries = [entry for entry in self.history if entry["stage"] == stage.name]
         if stage.select == "loss":
@@ -213,7 +213,7 @@ class TrainingCheckpoint:
         return states if self.scaler is None else {**states, "scaler": self.scaler}
 
     def resume(self, engine: Engine) -> None:
-        """Go on after the last complete epoch, if there is one.
+        """Resume after the last complete epoch, if there is one.
 
         Raises:
             ValueError: ``last.pt`` or a stage's best network is damaged or replaced, or belongs to another
@@ -241,7 +241,7 @@ class TrainingCheckpoint:
             target.load_state_dict(checkpoint[name])
         self.history = checkpoint["history"]
         best = self.stages.best_file(self.stages.index)
-        if best is not None:  # said now, not when the stage has come to its end
+        if best is not None:  # checked now, not at the end of the stage
             distributed.from_main(lambda: check_checkpoint(best))
         engine.state.epoch = checkpoint["epoch"]
         engine.state.iteration = checkpoint["epoch"] * engine.state.epoch_length
@@ -250,7 +250,7 @@ class TrainingCheckpoint:
         )
 
     def save(self, engine: Engine) -> None:
-        """Write the best network, if this epoch's is, and then ``last.pt``."""
+        """Write the network if it is the best so far, and then ``last.pt``."""
         metrics, epoch = self.validator.state.metrics, engine.state.epoch
         self.history.append(
             {

@@ -1,4 +1,4 @@
-"""Confidence scoring functions (CSFs): as functions, and by name with what each needs."""
+"""Confidence scoring functions (CSFs), as functions and as a registry with the arrays that each needs."""
 
 from monai_sf.scores.functions import (
     as_float64,

@@ -1,4 +1,4 @@
-"""Confidence scores as pure functions of a network's output; `monai_sf.scores` has the list with names."""
+"""Confidence scores as pure functions of a network's output; `monai_sf.scores` lists them by name."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ ArrayLike: TypeAlias = "Tensor | np.ndarray[Any, Any]"
 
 
 def log_softmax(logits: ArrayLike) -> Tensor:
-    """Log-probabilities whose largest entry does not round to 0.
+    """Return log-probabilities whose largest entry does not round to 0.
 
     The usual ``x - logsumexp(x)`` loses the largest entry's distance from 0 once the other classes together
-    hold less than 1e-16. Here that entry is ``-log1p(sum of exp(-gap))`` over the gaps to the other classes.
+    have less than 1e-16. Here that entry is ``-log1p(sum of exp(-gap))`` over the gaps to the other classes.
 
     Args:
-        logits: (..., C), any real numbers; ``-inf`` for a class that is ruled out.
+        logits: (..., C), any real numbers; ``-inf`` for an excluded class.
 
     Returns:
-        (..., C) float64, natural logarithms, <= 0; C = 2 for one logit, [-z/2, z/2].
+        (..., C) float64, natural logarithms, <= 0; a single logit z is treated as [-z/2, z/2], C = 2.
     """
     return _normalized(logits_of(logits, "logits"))
 
@@ -38,7 +38,7 @@ def _normalized(x: Tensor) -> Tensor:
 
 
 def maximum_softmax_response(logits: ArrayLike) -> Tensor:
-    """Probability of the predicted class (MSR).
+    """Return the probability of the predicted class (MSR).
 
     Hendrycks & Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples", ICLR 2017.
     To rank cases, use ``CSFS["MSR"]``: this probability is 1.0 for every logit gap above 37.
@@ -53,9 +53,9 @@ def maximum_softmax_response(logits: ArrayLike) -> Tensor:
 
 
 def predictive_entropy(logits: ArrayLike) -> Tensor:
-    """Entropy of the softmax (PE), ``-sum p log p``.
+    """Return the entropy of the softmax (PE), ``-sum p log p``.
 
-    Log-probabilities are logits of themselves, so the entropy of the mean of dropout samples (MCD-PE) is
+    Log-probabilities are their own logits, so the entropy of the mean of dropout samples (MCD-PE) is
     ``predictive_entropy(mean_log_softmax(sample_logits))``.
 
     Args:
@@ -68,7 +68,7 @@ def predictive_entropy(logits: ArrayLike) -> Tensor:
 
 
 def mean_log_softmax(sample_logits: ArrayLike) -> Tensor:
-    """Log of the softmax averaged over dropout samples (MCD), accurate near 0 and near minus infinity.
+    """Return the log of the softmax averaged over dropout samples (MCD), accurate near 0 and minus infinity.
 
     Gal & Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016.
 
@@ -82,7 +82,7 @@ def mean_log_softmax(sample_logits: ArrayLike) -> Tensor:
 
 
 def expected_entropy(sample_logits: ArrayLike) -> Tensor:
-    """Mean over dropout samples of the softmax entropy (MCD-EE), the aleatoric part of the uncertainty.
+    """Return the mean softmax entropy over dropout samples (MCD-EE), the aleatoric part of the uncertainty.
 
     Args:
         sample_logits: (T, ..., C), one leading entry per stochastic forward pass.
@@ -94,7 +94,7 @@ def expected_entropy(sample_logits: ArrayLike) -> Tensor:
 
 
 def mutual_information(sample_logits: ArrayLike) -> Tensor:
-    """Entropy of the mean softmax minus the mean entropy (MCD-MI, BALD), the epistemic part.
+    """Return the entropy of the mean softmax minus the mean entropy (MCD-MI, BALD), the epistemic part.
 
     Houlsby et al., "Bayesian Active Learning for Classification and Preference Learning", 2011.
 
@@ -108,11 +108,11 @@ def mutual_information(sample_logits: ArrayLike) -> Tensor:
     information = entropy_of_log_probabilities(_mean_log_probability(log_p)) - entropy_of_log_probabilities(
         log_p
     ).mean(dim=0)
-    return information.clamp(min=0)  # non-negative by Jensen's inequality; only rounding goes below
+    return information.clamp(min=0)  # non-negative by Jensen's inequality, except for rounding
 
 
 def deep_gamblers_confidence(logits: ArrayLike, reservation_logit: ArrayLike) -> Tensor:
-    """Log of ``1 - p_reservation`` (DG-RES), with the softmax over all C + 1 outputs.
+    """Return the log of ``1 - p_reservation`` (DG-RES), with the softmax over all C + 1 outputs.
 
     Liu et al., "Deep Gamblers: Learning to Abstain with Portfolio Theory", NeurIPS 2019.
 
@@ -134,7 +134,7 @@ def deep_gamblers_confidence(logits: ArrayLike, reservation_logit: ArrayLike) ->
 
 
 def learned_confidence(confidence_logit: ArrayLike) -> Tensor:
-    """Log of the confidence that a network learned to state (ConfidNet, DeVries): ``log sigmoid``.
+    """Return the log of a learned confidence (ConfidNet, DeVries): ``log sigmoid``.
 
     Corbière et al., "Addressing Failure Prediction by Learning Model Confidence", NeurIPS 2019; DeVries &
     Taylor, "Learning Confidence for Out-of-Distribution Detection in Neural Networks", 2018.
@@ -149,7 +149,7 @@ def learned_confidence(confidence_logit: ArrayLike) -> Tensor:
 
 
 def max_logit(logits: ArrayLike) -> Tensor:
-    """Largest logit.
+    """Return the largest logit.
 
     Hendrycks et al., "Scaling Out-of-Distribution Detection for Real-World Settings", ICML 2022.
 
@@ -163,7 +163,7 @@ def max_logit(logits: ArrayLike) -> Tensor:
 
 
 def energy(logits: ArrayLike) -> Tensor:
-    """Negative free energy at temperature 1, ``log sum exp(logits)``, so that higher = more sure.
+    """Return the negative free energy at temperature 1, ``log sum exp(logits)``; higher = more sure.
 
     Liu et al., "Energy-based Out-of-distribution Detection", NeurIPS 2020.
 
@@ -177,9 +177,9 @@ def energy(logits: ArrayLike) -> Tensor:
 
 
 def logit_margin(logits: ArrayLike) -> Tensor:
-    """Distance between the two largest logits, the log of the ratio of their probabilities.
+    """Return the distance between the two largest logits, the log of the ratio of their probabilities.
 
-    The margin of the logits, not of the probabilities, since the latter is 1.0 for every confident case.
+    It is the margin of the logits, since that of the probabilities is 1.0 for every confident case.
 
     Args:
         logits: (..., C).
@@ -192,11 +192,11 @@ def logit_margin(logits: ArrayLike) -> Tensor:
 
 
 def max_logit_p_norm(logits: ArrayLike, *, p: float = 5.0) -> Tensor:
-    """Largest centred logit over the p-norm of the centred logits (MaxLogit-pNorm).
+    """Return the largest centred logit over the p-norm of the centred logits (MaxLogit-pNorm).
 
     Cattelan & Silva, "How to Fix a Broken Confidence Estimator", UAI 2024. The authors choose p on held-out
-    data among small integers, with the softmax response as a fallback; do so where such data exist. With two
-    classes the centred logits are (d, -d), so the score is the same for every case and tells nothing.
+    data among small integers, with the softmax response as a fallback; do so if such data exist. With two
+    classes the centred logits are (d, -d), so the score is constant and uninformative.
 
     Args:
         logits: (..., C).
@@ -212,7 +212,7 @@ def max_logit_p_norm(logits: ArrayLike, *, p: float = 5.0) -> Tensor:
         raise ValueError(f"p must be > 0, got {p}")
     x = logits_of(logits, "logits")
     centred = x - x.mean(dim=-1, keepdim=True)
-    # Scaled by the largest magnitude first, so that the powers neither overflow nor vanish.
+    # Scaled by the largest magnitude first, so that the powers neither overflow nor underflow.
     scale = centred.abs().amax(dim=-1, keepdim=True)
     scaled = centred / torch.where(scale > 0, scale, torch.ones_like(scale))
     norm = torch.linalg.vector_norm(scaled, ord=p, dim=-1)
@@ -220,7 +220,7 @@ def max_logit_p_norm(logits: ArrayLike, *, p: float = 5.0) -> Tensor:
 
 
 def as_float64(values: ArrayLike, name: str) -> Tensor:
-    """The values as a float64 tensor, on the device they are on."""
+    """Return the values as a float64 tensor on their device."""
     if isinstance(values, Tensor):
         if values.is_complex():
             raise ValueError(f"{name} must be real, got {values.dtype}")
@@ -231,12 +231,12 @@ def as_float64(values: ArrayLike, name: str) -> Tensor:
         raise ValueError(f"{name} must be an array, with rows of one length ({error})") from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be real, got {array.dtype}")
-    # A copy, since torch cannot hold a read-only memory map.
+    # A copy, since torch cannot wrap a read-only memory map.
     return torch.from_numpy(np.array(array, dtype=np.float64))
 
 
 def logits_of(values: ArrayLike, name: str, *, binary: bool = True) -> Tensor:
-    """Checked class logits (..., C) in float64, C >= 2; see `monai_sf.vocabulary.outputs.class_logits`."""
+    """Return float64 class logits (..., C), checked by `monai_sf.vocabulary.outputs.class_logits`; C >= 2."""
     x = _with_classes(values, name)
     if not binary and x.shape[-1] < 2:
         raise ValueError(f"{name} must have at least 2 classes here, got {x.shape[-1]}")
@@ -245,7 +245,7 @@ def logits_of(values: ArrayLike, name: str, *, binary: bool = True) -> Tensor:
 
 
 def log_probabilities_of(values: ArrayLike, name: str) -> Tensor:
-    """Checked log-probabilities (..., C) in float64, C >= 2."""
+    """Return checked log-probabilities (..., C), float64, C >= 2."""
     x = _with_classes(values, name)
     refuse_what_is_no_log_probability(x, name)
     return x
@@ -270,8 +270,8 @@ def _samples(sample_logits: ArrayLike) -> Tensor:
 
 
 def entropy_of_log_probabilities(log_p: Tensor) -> Tensor:
-    """Entropy (...) in nats of log-probabilities (..., C)."""
-    # An impossible class adds nothing, whereas 0 * -inf would be NaN.
+    """Return the entropy (...) in nats of log-probabilities (..., C)."""
+    # An impossible class contributes nothing, whereas 0 * -inf would be NaN.
     return -torch.where(log_p == -math.inf, 0.0, log_p.exp() * log_p).sum(dim=-1)
 
 

@@ -1,14 +1,14 @@
-"""Confidence scoring functions (CSFs): how sure a classifier is, from what its network put out.
+"""Confidence scoring functions (CSFs): how sure a classifier is, from its network's outputs.
 
 Confidence is always *higher = more sure*, so entropies are negated in `CSFS`. Everything is computed in
-float64 from logits, in log space: a float32 softmax rounds every confident case to exactly 1 and so makes
-ties that the logits do not have, and ties change the area under the risk-coverage curve. Even a float64
-softmax does so for logit gaps above 37. What ranks cases here is therefore ``log p``, which keeps gaps apart
-up to 745, where float64 ends.
+float64 from logits, in log space: a float32 softmax rounds every confident case to exactly 1, creating ties
+that the logits do not have, and ties change the area under the risk-coverage curve. Even a float64 softmax
+does so for logit gaps above 37. Cases are therefore ranked by ``log p``, which distinguishes gaps up to 745,
+the limit of float64.
 
 The nine scores of the benchmark follow Bungert et al., "Understanding Silent Failures in Medical Image
 Classification", MICCAI 2023. `CSFS` holds them in that paper's order, followed by post-hoc scores that need
-nothing but the logits or the dropout samples, and by those that other packages register.
+only the logits or the dropout samples, and by those that other packages register.
 
 The functions take torch tensors or NumPy arrays of any real type (read-only memory maps included) and return
 float64 tensors on the device of their input. A NaN in a case's logits gives a NaN for that case.
@@ -57,16 +57,15 @@ Scale: TypeAlias = Literal["log_probability", "nats", "raw"]
 
 @dataclass(frozen=True)
 class CSF:
-    """One confidence scoring function: what it needs and how it is computed.
+    """One confidence scoring function, with the arrays that it needs.
 
     Attributes:
         name: The abbreviation, also the column name in tables and reports.
-        needs: Names of the stored arrays that `confidence` reads: those of `monai_sf.results.ARRAYS`, or that
-            a method's heads give.
-        confidence: From a mapping that holds those arrays, each with N cases, to (N,) float64; higher = more
-            sure.
-        prediction: The array whose argmax is the predicted class that this confidence speaks of.
-        method: Name of the method that a network must be trained by for this score; None for any network.
+        needs: Names of the stored arrays that `confidence` reads: those of `monai_sf.results.ARRAYS`, or of a
+            method's heads.
+        confidence: From a mapping with these arrays, each with N cases, to (N,) float64; higher = more sure.
+        prediction: The array whose argmax is the predicted class that this confidence refers to.
+        method: Name of the training method that this score requires; None for any network.
         scale: How to show the number: "log_probability" (show its exponential), "nats" or "raw".
         description: One line for the reader of a report.
     """
@@ -83,7 +82,7 @@ class CSF:
         """Return the confidence of every case, checked.
 
         Args:
-            arrays: Those of `needs` at least, of N cases each.
+            arrays: At least those of `needs`, of N cases each.
 
         Returns:
             (N,) float64, higher = more sure.
@@ -95,13 +94,13 @@ class CSF:
         count = len(arrays[self.needs[0]])
         if confidence.shape != (count,):
             raise ValueError(
-                f"the score {self.name} must give one number per case, ({count},), got shape "
+                f"the score {self.name} must return one number per case, ({count},), got shape "
                 f"{tuple(confidence.shape)}"
             )
         return confidence
 
     def __reduce__(self) -> Any:
-        """Pickle a registered score by its name, since its function may have none."""
+        """Pickle a registered score by its name, since its function may not be picklable."""
         return (_csf, (self.name,)) if CSFS.get(self.name) is self else super().__reduce__()
 
 
@@ -117,8 +116,8 @@ def _mcd_mutual_information(arrays: Arrays) -> Tensor:
 
 
 def _mcd_log_response(arrays: Arrays) -> Tensor:
-    # Not normalised again: the stored float32 values do not add up to exactly 1, and the correction would
-    # swamp a log-probability of -1e-20 that float32 itself holds perfectly well.
+    # Not normalised again: the stored float32 values do not sum to exactly 1, and the correction would swamp
+    # a log-probability of -1e-20, which float32 itself can represent.
     return log_probabilities_of(arrays["mcd_log_softmax"], "mcd_log_softmax").amax(dim=-1)
 
 
@@ -181,7 +180,7 @@ _ENTRIES = (
     ),
     CSF(
         "DG-MCD-MSR",
-        # The reservation logit is not read: it is what tells a Deep Gamblers network from any other.
+        # The reservation logit is not read, but distinguishes a Deep Gamblers network from any other.
         ("mcd_log_softmax", "reservation_logit"),
         _mcd_log_response,
         "mcd_log_softmax",
@@ -260,41 +259,41 @@ CSFS = Registry(
     _ENTRIES,
     taken=("case_id", "prediction", "class", "defer"),  # the other columns of a table of predictions
 )
-"""Every registered score by its abbreviation: the paper's nine in its order, the others, those of others."""
+"""Every registered score by its abbreviation: the paper's nine, further ones, those of other packages."""
 
 PAPER_CSFS: tuple[str, ...] = tuple(csf.name for csf in _ENTRIES[:9])
 """The scores of the paper, in the order of its table."""
 
 
 def register_csf(csf: CSF) -> CSF:
-    """Make a score known to evaluation, tables, reports, inference and ``Results.from_arrays``.
+    """Register a score for evaluation, tables, reports, inference and ``Results.from_arrays``.
 
-    This holds for the running process. An entry point of the group ``monai_sf.scores`` that names the object
-    does so in every process, those of the benchmark's tasks included.
+    This affects the running process. An entry point of the group ``monai_sf.scores`` that names the object
+    registers it in every process, including those of the benchmark's tasks.
 
     Raises:
-        TypeError: It is no `CSF`.
-        ValueError: Another score has its name, or the name cannot be that of a column.
+        TypeError: It is not a `CSF`.
+        ValueError: Another score has its name, or the name is not valid for a column.
     """
     return CSFS.register(csf)
 
 
 def usual_csfs() -> tuple[str, ...]:
-    """Return the scores that tables show unless told otherwise: the paper's and other packages'."""
+    """Return the scores that tables show by default: the paper's and those of other packages."""
     extras = {csf.name for csf in _ENTRIES[9:]}
     return tuple(name for name in CSFS if name not in extras)
 
 
 def csfs_for(method: str | None, available: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of the CSFs that a run can be judged by, in the order of `CSFS`.
+    """Return the names of the CSFs that apply to a run, in the order of `CSFS`.
 
-    As in the paper, a Deep Gamblers or DeVries network is judged by its own scores only, and the scores that
-    any network has are taken from the classifier of the ConfidNet run.
+    As in the paper, a Deep Gamblers or DeVries network has its own scores only, and the scores of any network
+    are taken from the classifier of the ConfidNet run.
 
     Args:
-        method: One of `monai_sf.vocabulary.methods.METHODS`. Any other, such as that of a bundle of one's
-            own, and None are ways of training that are not known here: everything that can be computed.
-        available: Names of the arrays that are there.
+        method: One of `monai_sf.vocabulary.methods.METHODS`. For any other, such as that of a custom bundle,
+            and for None, all scores that can be computed apply.
+        available: Names of the available arrays.
     """
     there = set(available)
     known = METHODS.get(method or "")
@@ -308,7 +307,7 @@ def csfs_for(method: str | None, available: Iterable[str]) -> tuple[str, ...]:
 
 
 def needs_dropout_samples(method: str | None) -> bool:
-    """Return whether a network trained this way is to be sampled by MC dropout: a score of it reads samples.
+    """Return whether networks of a method need MC-dropout samples, because a score of theirs reads them.
 
     Args:
         method: As for `csfs_for`.
@@ -322,7 +321,7 @@ def needs_dropout_samples(method: str | None) -> bool:
 
 
 def deciding_csf(method: str | None) -> str:
-    """Return the name of the CSF by which an inference defers cases, unless its config names one.
+    """Return the name of the CSF by which an inference defers cases by default.
 
     Args:
         method: As for `csfs_for`.

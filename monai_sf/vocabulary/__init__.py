@@ -1,1 +1,1 @@
-"""Words and rules that all parts share: methods, ids of patients and cases, and what logits are."""
+"""The shared vocabulary: methods, kinds of shift, titles, palettes, and rules for ids and logits."""

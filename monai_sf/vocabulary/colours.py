@@ -17,9 +17,9 @@ PAGE: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-#: What the report's scripts draw with. ``categories`` are after Okabe & Ito (2008); ``outcomes`` are those of
-#: a case, each with a shape and its size as a second cue; ``levels`` of confidence are cividis, sampled:
-#: rising in lightness.
+#: Colours of the report's scripts. ``categories`` are after Okabe & Ito (2008); ``outcomes`` are those of a
+#: case, each with a shape and its size as a second cue; ``levels`` of confidence are sampled from cividis,
+#: increasing in lightness.
 REPORT: Mapping[str, Any] = {
     "categories": {
         "light": ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#444444", "#8B5A2B"],
@@ -36,12 +36,12 @@ REPORT: Mapping[str, Any] = {
     ],
 }
 
-#: From the best to the worst of a column. One hue that darkens, so lightness alone says it all, and black
-#: text keeps a contrast of 5.5 to 1 or more on each.
+#: From the best to the worst of a column. A single hue that darkens, so lightness alone is enough, and black
+#: text has a contrast of at least 5.5 to 1 on each.
 LIGHTEST, DARKEST = (247, 251, 255), (91, 155, 208)
 STEPS = 20
 
-#: One look a score: colour after Okabe & Ito (2008), dashes as a second cue, and a marker as a third.
+#: One style per score: colour after Okabe & Ito (2008), dashes as a second cue, and a marker as a third.
 LOOKS: Sequence[tuple[str, tuple[int, tuple[float, ...]], str]] = (
     ("#000000", (0, ()), "o"),
     ("#7a7a7a", (0, (5, 2)), "s"),
@@ -56,7 +56,7 @@ LOOKS: Sequence[tuple[str, tuple[int, tuple[float, ...]], str]] = (
 
 
 def page_style() -> str:
-    """Return the rules of CSS that define the colours of :data:`PAGE`."""
+    """Return the CSS rules that define the colours of :data:`PAGE`."""
     light, dark = (
         " ".join(f"--{name}: {colour};" for name, colour in PAGE[scheme].items()) for scheme in PAGE
     )
@@ -64,14 +64,14 @@ def page_style() -> str:
 
 
 def shade_rgb(shade: float) -> tuple[int, int, int]:
-    """Red, green and blue, 0 to 255, of a shade from 0 (best) to 1 (worst), in :data:`STEPS` steps."""
+    """Return red, green and blue, 0 to 255, of a shade from 0 (best) to 1 (worst), in :data:`STEPS` steps."""
     t = round(shade * STEPS) / STEPS
     red, green, blue = (round(a + (b - a) * t) for a, b in zip(LIGHTEST, DARKEST, strict=True))
     return red, green, blue
 
 
 def look(position: int) -> tuple[str, tuple[int, tuple[float, ...]], str]:
-    """Colour, dashes and marker of the score at a position; after nine they begin again with other dashes."""
+    """Return colour, dashes and marker of the score at a position; colours repeat after nine."""
     colour, dashes, _ = LOOKS[position % len(LOOKS)]
     turn = position // len(LOOKS)
     marker = LOOKS[(position + 4 * turn) % len(LOOKS)][2]

@@ -1,8 +1,8 @@
-"""What a classifier puts out, told from what looks like it: the one check before a score or a metric.
+"""Checks of a classifier's outputs before a score or a metric: logits, and not classes or probabilities.
 
-Arrays of NumPy and tensors of torch alike; nothing here imports torch. What can be told for sure is refused.
-Logits are never refused for looking odd once: that rows of logits are not negative and add up to 1 by chance
-must be less likely than `CHANCE`, so a batch of one tells little.
+They take NumPy arrays and torch tensors; nothing here imports torch. Clear mistakes are refused. Logits are
+not refused by coincidence: that rows of logits are non-negative and sum to 1 by chance must be less likely
+than `CHANCE`, so a batch of one is hardly ever refused.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-# A float64 array of NumPy or tensor of torch: only what both spell alike is used.
+# A float64 NumPy array or torch tensor: only functions that both spell alike are used.
 Array = Any
 
-#: Logits look like something else by chance less often than this.
+#: Upper bound on the probability of mistaking logits for something else.
 CHANCE = 1e-9
-#: Whole numbers in a column of floats are classes from this many cases on.
+#: Integers in a column of floats are classes from this number of cases on.
 ENOUGH = 16
 
 _STEPS = (0.1, 0.01, 0.001)
 
 
 def kind_of(values: Any) -> str:
-    """Return "bool", "int" or "float" (anything else), by the dtype that values came with."""
+    """Return "bool", "int" or "float" (anything else), by the values' original dtype."""
     name = str(getattr(values, "dtype", "")).lower()
     return "bool" if "bool" in name else "int" if "int" in name else "float"
 
 
 def class_logits(logits: Array, name: str, kind: str) -> Array:
-    """Return class logits of at least two classes; the one logit z of a binary classifier is [-z/2, z/2].
+    """Return class logits of at least two classes; a binary classifier's single logit z is [-z/2, z/2].
 
     Args:
         logits: (..., C) float64; the last axis is that of the classes.
         name: for messages.
-        kind: of the dtype they came with, see `kind_of`.
+        kind: of their original dtype, see `kind_of`.
 
     Raises:
-        ValueError: they are classes, decisions or probabilities instead, as far as that can be told.
+        ValueError: they are classes, decisions or probabilities instead, as far as that can be detected.
     """
     refuse_what_is_no_logit(logits, name, kind)
     if logits.shape[-1] > 1:
@@ -78,7 +78,7 @@ def refuse_what_is_no_log_probability(values: Array, name: str) -> None:
     """Raise ValueError unless (..., C) float64 values are the logarithms of C >= 2 shares."""
     if values.shape[-1] < 2:
         raise ValueError(f"{name} must hold at least 2 classes, got {values.shape[-1]}")
-    # NaN is not counted: it stays NaN and is refused where a case must have a rank.
+    # NaN is not counted: it remains NaN and is refused where cases are ranked.
     bad = int(((values > 1e-3).any(-1) | (abs((math.e**values).sum(-1) - 1) > 0.1)).sum())
     if bad:
         raise ValueError(
@@ -88,7 +88,7 @@ def refuse_what_is_no_log_probability(values: Array, name: str) -> None:
 
 
 def share_tolerance(shares: Array) -> float:
-    """How far from 1 rows of shares (..., C) may add up, by the precision that their values have."""
+    """Return how far from 1 rows of shares (..., C) may sum, by the precision of their values."""
     if _fit_in_half_precision(shares):
         return 2.0**-6
     step = next((s for s in _STEPS if bool((abs(shares / s - (shares / s).round()) < 1e-4).all())), 0.0)
@@ -96,7 +96,7 @@ def share_tolerance(shares: Array) -> float:
 
 
 def check_labels(labels: Array, cases: int, classes: int, name: str) -> Array:
-    """Return labels as (n,), whole numbers in 0..C-1.
+    """Return labels as (n,), integers in 0..C-1.
 
     Args:
         labels: (n,) or (n, 1) of any real dtype; bool for two classes.
@@ -105,7 +105,7 @@ def check_labels(labels: Array, cases: int, classes: int, name: str) -> Array:
         name: for messages.
 
     Raises:
-        ValueError: another shape, fractions, NaN, or classes that the classifier does not have.
+        ValueError: another shape, fractions, NaN, or classes outside 0..C-1.
     """
     flat = labels.reshape(-1)
     if len(flat) != cases or (cases and labels.shape[0] != cases):
@@ -127,9 +127,9 @@ def check_labels(labels: Array, cases: int, classes: int, name: str) -> Array:
 
 
 def refuse_other_order(inputs: Mapping[str, Any]) -> None:
-    """Raise ValueError where columns of pandas hold the same index in another order.
+    """Raise ValueError if pandas columns hold the same index in another order.
 
-    Cases are told apart by position, so that what stands at one position must be one case.
+    Cases are matched by position, so entries at the same position must belong to the same case.
     """
     indexes = {name: values.index for name, values in inputs.items() if hasattr(values, "iloc")}
     for name, index in indexes.items():
@@ -142,7 +142,7 @@ def refuse_other_order(inputs: Mapping[str, Any]) -> None:
 
 
 def _are_whole(column: Array) -> bool:
-    """Whether the values are classes, by chance of `CHANCE` at most; a constant column says nothing."""
+    """Return whether the values are classes, wrongly with probability `CHANCE` at most; never if constant."""
     if math.prod(column.shape) < ENOUGH or not bool(((column >= 0) & (column == column // 1)).all()):
         return False
     # Half precision has no fractions among large numbers.
@@ -161,7 +161,7 @@ def _are_shares(values: Array) -> bool:
     for whole in (1.0, 100.0):
         shares = values / whole
         off = float(abs(shares.sum(-1) - 1).max())
-        # How often a row of logits would come this close to 1: seldom, unless all rows are much the same.
+        # The probability that a row of logits comes this close to 1: small, unless all rows are similar.
         chance = max(off, precision) / max(min(1.0, _spread(shares)), precision)
         if chance < 1 and chance**rows < CHANCE and off <= share_tolerance(shares):
             return True
@@ -169,12 +169,12 @@ def _are_shares(values: Array) -> bool:
 
 
 def _spread(values: Array) -> float:
-    """Standard deviation of a class's values over the cases, averaged over the classes."""
+    """Return the standard deviation of a class's values over the cases, averaged over the classes."""
     rows = values.reshape(-1, values.shape[-1])
     return float((((rows - rows.mean(0)) ** 2).mean(0) ** 0.5).mean())
 
 
 def _fit_in_half_precision(values: Array) -> bool:
-    """Whether 11 bits hold every value, as those of float16 and bfloat16, also where they were cast later."""
+    """Return whether 11 bits hold every value, as of float16 and bfloat16, even after a later cast."""
     shifted = values * (2.0**42 + 1)  # Veltkamp's splitting
     return bool((shifted - (shifted - values) == values).all())

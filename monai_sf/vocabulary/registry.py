@@ -1,4 +1,4 @@
-"""Methods and scores by name: those of this package, and those of others, which entry points announce."""
+"""Registries of methods and scores by name, with those that other packages announce by entry points."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 
 
 class Named(Protocol):
-    """What can be registered."""
+    """An object that can be registered."""
 
     @property
     def name(self) -> str:
-        """What it is called everywhere."""
+        """The name of the object everywhere."""
 
 
 Entry = TypeVar("Entry", bound=Named)
 
 
 class Registry(Mapping[str, Entry], Generic[Entry]):
-    """Read-only mapping from a name to what is registered under it, in the order of registration.
+    """Read-only mapping from names to registered entries, in the order of registration.
 
-    What other packages announce as entry points is loaded when the mapping is first read, in every process.
+    Entry points of other packages are loaded when the mapping is first read, in every process.
 
     Args:
         kind: type of the entries.
         group: of the entry points, each of which names one entry.
         entries: the package's own, which come first.
-        taken: names that mean something else where an entry's name stands.
+        taken: reserved names, which mean something else in the place of an entry's name.
     """
 
     def __init__(
@@ -44,14 +44,15 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         self._loading = threading.local()
 
     def register(self, entry: Entry) -> Entry:
-        """Add an entry; the same object again changes nothing.
+        """Add an entry; adding the same object again has no effect.
 
         Returns:
             The entry.
 
         Raises:
-            TypeError: it is not of the kind that is registered here.
-            ValueError: another one has its name, or the name is not one of letters, digits and ``_ . + -``.
+            TypeError: it is not of the registry's kind.
+            ValueError: another one has its name, or the name does not consist of letters, digits and
+                ``_ . + -``.
         """
         if not isinstance(entry, self._kind):
             raise TypeError(f"expected a {self._kind.__name__}, got {entry!r:.80}")
@@ -65,7 +66,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         return entry
 
     def _all(self) -> dict[str, Entry]:
-        # A package that is being loaded may read what there is so far.
+        # A package that is being loaded may read the entries so far.
         if not self._is_loaded and not getattr(self._loading, "now", False):
             self._loading.now = True
             try:
@@ -103,7 +104,7 @@ def _load(point: EntryPoint, register: Callable[[Entry], Entry]) -> None:
     except Exception as error:
         raise ImportError(
             f"the entry point {point.name} = {point.value} ({point.group}) of the distribution "
-            f"{_distribution(point)} cannot be used: {type(error).__name__}: {error}. Mend or uninstall it"
+            f"{_distribution(point)} cannot be used: {type(error).__name__}: {error}. Repair or uninstall it"
         ) from error
 
 

@@ -22,11 +22,11 @@ class Shift:
     """One kind of test set.
 
     Attributes:
-        kind: as results and studies name it.
-        column: as tables name it.
-        title: as a clinician would call its cases.
-        meaning: what these cases are, for the same reader.
-        average: what a table's column of this kind holds, for the same reader.
+        kind: its name in results and studies.
+        column: its name in tables.
+        title: a clinician's name for its cases.
+        meaning: description of these cases, for the same reader.
+        average: description of a table's column of this kind, for the same reader.
         has_target: whether a study has a target domain of this kind: cases that are only tested on.
     """
 
@@ -87,11 +87,11 @@ def corruption_name(kind: str, severity: int) -> str:
 
 
 def corruption_of(test_set: str) -> tuple[str, int] | None:
-    """Return kind and severity (1 to 5) of a name that :func:`corruption_name` gives, None for any other."""
+    """Return kind and severity (1 to 5) of a name from :func:`corruption_name`, None for any other."""
     found = _CORRUPTED.fullmatch(test_set)
     return (found[1], int(found[2])) if found else None
 
 
 def is_corruption_name(test_set: str) -> bool:
-    """Return whether a name begins as those of corrupted test sets do, well formed or not."""
+    """Return whether a name begins like those of corrupted test sets, well formed or not."""
     return test_set.startswith(_PREFIX)

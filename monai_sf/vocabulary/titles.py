@@ -1,4 +1,4 @@
-"""Technical names as words, alike in tables, figures and reports."""
+"""Technical names as words, the same in tables, figures and reports."""
 
 from __future__ import annotations
 

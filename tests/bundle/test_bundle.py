@@ -104,7 +104,7 @@ def test_a_network_is_used_as_it_was_trained_or_not_at_all(workflow, tmp_path):
     assert str(failure(caught.value)).endswith(
         "was trained with another network or other images (image_size: [32, 32] there, [64, 64] now; "
         'network_def: {"dropout": 0.1} there, {"dropout": 0.2} now). Give the overlays and values of its '
-        "training here too"
+        "training"
     )
     elsewhere = {"output_dir": str(tmp_path / "elsewhere")}  # a network that came without its run's folder
     workflow(image_size=[64, 64], network_def={"dropout": 0.2}, **elsewhere, **later).run()

@@ -70,7 +70,7 @@ def test_a_run_is_shown_as_it_was_run(tmp_path, capsys):
     [
         ([FILES[0], "nowhere.yaml"], 1, "error: no config file nowhere.yaml"),
         (["nowhere"], 1, "error: no config file nowhere"),
-        ([CONFIGS], 1, "is no folder of a run: it holds none of train.config.json, evaluate.config.json"),
+        ([CONFIGS], 1, "is not the folder of a run: it has none of train.config.json, evaluate.config.json"),
         ([FILES[0], "--sed", "1"], 1, "nothing reads the config key 'sed' (did you mean seed?)"),
         ([FILES[0], "--optimzer#lr", "1"], 1, "cannot be merged with {'optimzer#lr': '1'}"),
         ([FILES[0], "--device", "gpu"], 1, "device must be cpu, cuda or"),

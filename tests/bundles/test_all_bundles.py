@@ -265,7 +265,7 @@ def test_optimizer_schedule_and_loss_are_components_that_can_be_overridden(bundl
     assert claimed["loss"] == {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": 0.25}
     with pytest.raises(RuntimeError) as caught:
         bundle.run("train.yaml", "small.yaml", **{**overrides, "optimizer#momentum": 0.5})
-    assert "was begun with another config (optimizer: " in str(root_cause(caught.value))
+    assert "was started with another config (optimizer: " in str(root_cause(caught.value))
 
 
 @pytest.mark.e2e

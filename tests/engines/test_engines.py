@@ -417,7 +417,7 @@ def test_an_evaluation_is_of_one_checkpoint(evaluated, tmp_path):
     best.write_bytes((evaluated / "best.pt").read_bytes())
     interrupted(tmp_path)
     replace_best(best)
-    with pytest.raises(ResultsError, match=r"results was begun with another checkpoint .* put the former"):
+    with pytest.raises(ResultsError, match=r"results was started with another checkpoint .* restore the"):
         make_evaluator(tmp_path).run()
     best.write_bytes((evaluated / "best.pt").read_bytes())
     make_evaluator(tmp_path).run()
@@ -428,10 +428,10 @@ def test_an_evaluation_is_of_one_checkpoint(evaluated, tmp_path):
     with pytest.raises(ResultsError, match=r"results of another checkpoint than .*best\.pt, which was repl"):
         make_evaluator(tmp_path).run()
     (tmp_path / "results" / "run.json").unlink()
-    with pytest.raises(ResultsError, match="begun with another checkpoint"):
+    with pytest.raises(ResultsError, match="started with another checkpoint"):
         make_evaluator(tmp_path).run()
     (tmp_path / "results" / "evaluation.json").unlink()
-    with pytest.raises(ResultsError, match=r"no evaluation\.json that says of which checkpoint"):
+    with pytest.raises(ResultsError, match=r"no evaluation\.json with their checkpoint"):
         make_evaluator(tmp_path).run()
 
 

@@ -207,7 +207,7 @@ def test_validation_and_results_belong_together(run_dir, tmp_path):
     evaluator(tmp_path / "run").run()
     path = tmp_path / "run" / "validation" / "run.json"
     path.write_text(json.dumps(seal({**json.loads(path.read_text()), "seed": 4})))
-    with pytest.raises(ResultsError, match="is not what the thresholds in .* were chosen from"):
+    with pytest.raises(ResultsError, match="the thresholds in .* were not chosen from"):
         evaluator(tmp_path / "run").run()
 
 
@@ -281,7 +281,7 @@ def test_unusable_images_are_left_out_and_all_named_after_the_others_have_their_
     some.leave_out({names[0]: "is CMYK", names[21]: "is not there"})
     for record, image in zip(some.dataset.data, pixels, strict=True):
         record["image"] = image
-    with pytest.raises(ValueError, match=r"2 of 40 .*\n  case00: is CMYK\n  case21: is not there\nGet"):
+    with pytest.raises(ValueError, match=r"2 of 40 .*\n  case00: is CMYK\n  case21: is not there\nDownload"):
         some.run()
     everything, left = pd.read_csv(tmp_path / "all.csv"), pd.read_csv(tmp_path / "p.csv")
     expected = everything[~everything["case_id"].isin(["case00", "case21"])].reset_index(drop=True)

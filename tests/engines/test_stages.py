@@ -342,15 +342,15 @@ def test_a_schedule_spans_the_epochs_of_its_stages_unless_it_says_otherwise(tmp_
             "stage a, optimizer cannot be made: Invalid weight",
         ),
         (partial(Adam, momentum=0.9), CosineAnnealingLR, "stage a, optimizer cannot be made: .*'momentum'"),
-        (len, CosineAnnealingLR, "stage a: optimizer must give an optimiser of torch, it gave "),
+        (len, CosineAnnealingLR, "stage a: optimizer must return an optimiser of torch, got "),
         (Adam, partial(CosineAnnealingLR, gamma=1), "stage a, lr_scheduler cannot be made: .*'gamma'"),
         (Adam, StepLR, "stage a, lr_scheduler cannot be made: .*'step_size'"),
         (
             Adam,
             ReduceLROnPlateau,
-            "stage a: lr_scheduler must give a schedule of torch whose step needs no metric",
+            "stage a: lr_scheduler must return a schedule of torch whose step needs no metric",
         ),
-        (Adam, lambda made: None, "stage a: lr_scheduler must give a schedule .* got None"),
+        (Adam, lambda made: None, "stage a: lr_scheduler must return a schedule .* got None"),
         (Adam, lambda made: Opaque(made), "stage a: the state of lr_scheduler does not consist of tensors"),
     ],
 )

@@ -125,7 +125,7 @@ def test_a_score_gives_one_number_per_case():
     arrays = {"logits": np.zeros((3, 2))}
     assert CSF("One", ("logits",), lambda a: a["logits"][:, 0])(arrays).tolist() == [0, 0, 0]
     with pytest.raises(
-        ValueError, match=r"the score Two must give one number per case, \(3,\), got shape \(3, 2"
+        ValueError, match=r"the score Two must return one number per case, \(3,\), got shape \(3, 2"
     ):
         CSF("Two", ("logits",), lambda a: a["logits"])(arrays)
 
