@@ -114,8 +114,7 @@ def _made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
 def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: str) -> None:
     """Record the cases that a run is trained on, or refuse other ones.
 
-    Changed tables, and another split seed or label rule, move cases between the splits: a resumed training,
-        or
+    Changed tables, and another split seed or label rule, move cases between the splits: a resumed training, or
     an evaluation, would test the network on cases that it has seen.
 
     Args:

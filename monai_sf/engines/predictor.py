@@ -54,8 +54,7 @@ def image_records(
 
     Returns:
         One dictionary per image, sorted: ``image`` (path, or the channels' paths) and ``case_id`` (path of
-            the
-        first below ``folder``).
+        the first below ``folder``).
 
     Raises:
         FileNotFoundError: the folder does not exist, or no file in it matches.
