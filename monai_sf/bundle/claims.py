@@ -23,6 +23,9 @@ from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
 #: Output of a stage; a run folder without any can be claimed again.
 _WORK = {"train": ("last.pt", "training.json"), "evaluate": ("results", "validation")}
 
+#: Keys that say which run it is.
+_NAMES = {"dataset_name", "study", "method", "seed"}
+
 
 def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
     """Create the run's folder for this config, or refuse one that was started with another config.
@@ -87,16 +90,42 @@ def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
     check_belongings(run_dir)
     if (best := Path(run_dir) / "best.pt").exists():  # checked before all images are
         check_checkpoint(best)
-    path = Path(run_dir) / "train.config.json"
-    if not path.exists():
+    if not (trained := _trained_config(run_dir)):
         return
-    trained, config = read_json(path, "restore it, or train again"), merged_config()
+    config = merged_config()
     made_of = [_made_of(one, "network_def", "preprocessing") for one in (trained, config)]
     if differences := _differences(trained, config, set.union(*made_of)):
         raise ValueError(
             f"{run_dir} was trained with another network or other images ({differences}). Give the overlays "
             "and values of its training"
         )
+
+
+def config_of_run(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the config of a run: what the training read as in ``train.config.json``, the rest as it is now.
+
+    An evaluation needs no values of the training, such as its learning rate, and may be started without them.
+
+    Args:
+        run_dir: folder of the run.
+
+    Raises:
+        ValueError: the run was trained as another dataset, study, method or seed; or the file is damaged.
+    """
+    trained, config = _trained_config(run_dir), merged_config()
+    if differences := _differences(trained, config, trained.keys() & config.keys() & _NAMES):
+        raise ValueError(
+            f"{run_dir} was trained as another run ({differences}): its results would bear a wrong name. "
+            "Give the values of its training"
+        )
+    evaluated_only = _made_of(config, "run") - _made_of(trained, "train")
+    return {**config, **{key: value for key, value in trained.items() if key not in evaluated_only}}
+
+
+def _trained_config(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return ``train.config.json``; empty without one, as for a network from elsewhere."""
+    path = Path(run_dir) / "train.config.json"
+    return read_json(path, "restore it, or train again") if path.exists() else {}
 
 
 def _made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
@@ -114,8 +143,8 @@ def _made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
 def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: str) -> None:
     """Record the cases that a run is trained on, or refuse other ones.
 
-    Changed tables, and another split seed or label rule, move cases between the splits: a resumed training, or
-    an evaluation, would test the network on cases that it has seen.
+    Changed tables, and another split seed or label rule, move cases between the splits: a resumed training,
+    or an evaluation, would test the network on cases that it has seen.
 
     Args:
         run_dir: folder of the run; ``cases.json`` is written into it when the training starts.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
 
-from monai_sf.bundle.workflow import merged_config
+from monai_sf.bundle.claims import config_of_run
 from monai_sf.datasets import find_study
 from monai_sf.scores import CSFS, METHODS
 from monai_sf.vocabulary.registry import plugins
@@ -18,6 +19,7 @@ def describe_run(
     cases: pd.DataFrame,
     splits: pd.DataFrame,
     *,
+    run_dir: str | os.PathLike[str],
     dataset: str,
     study: str,
     method: str,
@@ -29,11 +31,15 @@ def describe_run(
     Args:
         cases: the whole case table.
         splits: the case table with the column ``split``.
+        run_dir: folder of the run, whose training's values stand in ``config``.
         dataset: name of the dataset.
         study: name of the study.
         method: name of the training method.
         seed: of the run.
         num_classes: of the network; a class without a case is named by its number.
+
+    Raises:
+        ValueError: the run was trained as another dataset, study, method or seed.
     """
     known = cases.drop_duplicates("label").set_index("label")["label_name"].to_dict()
     sources = sorted(set(cases["source"]))
@@ -50,7 +56,7 @@ def describe_run(
         "data_kind": kinds[0] if kinds else "real",
         "sources": sources,
         "split_counts": pd.crosstab(splits["label_name"], splits["split"]).to_dict(),
-        "config": merged_config(),
+        "config": config_of_run(run_dir),
         "versions": {
             "python": platform.python_version(),
             **{name: _version(name) for name in packages},

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from monai.bundle import ConfigWorkflow
 
+import monai_sf
 from monai_sf import bundle
 from monai_sf.benchmark.configs import fingerprint
 from monai_sf.networks.checkpoints import save_checkpoint, summarise_training
@@ -267,8 +268,8 @@ def test_copies_of_an_image_that_the_study_leaves_out_are_found(tmp_path, capsys
         prepared(tmp_path, capsys, last=77, group=[f"g{i:02d}" for i in range(80)])
 
 
-def test_describe_run(monkeypatch):
-    monkeypatch.setattr("monai_sf.bundle.description.merged_config", lambda: {"epochs": 3})
+def test_describe_run(monkeypatch, tmp_path):
+    monkeypatch.setattr("monai_sf.bundle.claims.merged_config", lambda: {"epochs": 3})
     cases = pd.DataFrame(
         {
             "label": [1, 0, 1],
@@ -277,7 +278,14 @@ def test_describe_run(monkeypatch):
             "data_kind": ["rendered", "real", "real"],
         }
     )
-    names = {"dataset": "d", "study": "texture", "method": "m", "seed": 4, "num_classes": 3}
+    names = {
+        "run_dir": tmp_path,
+        "dataset": "d",
+        "study": "texture",
+        "method": "m",
+        "seed": 4,
+        "num_classes": 3,
+    }
     about = bundle.describe_run(cases, cases.assign(split=["iid", "train", "train"]), **names)
     assert about["class_names"] == ["good", "bad", "class 2"]  # one name an output of the network
     assert about["study_description"] == "target: non-solid nodules, mean texture of the readers < 3"
@@ -288,6 +296,28 @@ def test_describe_run(monkeypatch):
     assert json.dumps(about)
     real = bundle.describe_run(cases.assign(data_kind="real"), cases.assign(split="iid"), **names)
     assert real["data_kind"] == "real"
+
+
+def test_a_run_says_what_it_was_trained_with_whatever_the_evaluation_was_given(workflow, tmp_path):
+    training = {
+        "optimizer": {"lr": "@learning_rate"},
+        "train": {"trainer": {"max_epochs": "@epochs", "with": ["@optimizer", "@batch_size"]}},
+    }
+    workflow(**training, learning_rate=0.5, epochs=7, batch_size=2, mc_samples=9).run()
+    steps = [
+        "$monai_sf.bundle.claim_run_dir(@run_dir, 'evaluate')",
+        "$setattr(monai_sf, 'said', monai_sf.bundle.claims.config_of_run(@run_dir))",
+        "$print(@mc_samples, @batch_size)",
+    ]
+    evaluation = {**training, "run": steps, "learning_rate": 0.1, "batch_size": 64, "mc_samples": 50}
+    workflow(**evaluation).run()
+    said = monai_sf.__dict__.pop("said")
+    given = ("learning_rate", "epochs", "batch_size", "mc_samples", "seed")
+    assert [said[key] for key in given] == [0.5, 7, 2, 50, 0]  # of the training all that it has read
+    assert said["run"] == steps
+    with pytest.raises(RuntimeError) as caught:
+        workflow(**evaluation, seed=4).run()
+    assert "was trained as another run (seed: 0 there, 4 now)" in str(failure(caught.value))
 
 
 def test_tracking_is_accepted_and_makes_no_other_run(workflow, tmp_path, monkeypatch):
