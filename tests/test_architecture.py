@@ -136,6 +136,19 @@ def test_no_module_imports_itself_by_way_of_others():
         walk(name, ())
 
 
+def test_tests_share_helpers_and_import_no_other_test():
+    folder = Path(__file__).parent
+    own = {path.name.removesuffix(".py") for path in folder.iterdir()} - {"helpers"}
+    offences = []
+    for file in folder.rglob("*.py"):
+        offences += [
+            f"{file.relative_to(folder)} imports {name}"
+            for name in imports_of(file)
+            if name.split(".")[0] in own or re.search(r"(^|\.)(tests|conftest|test_\w+)$", name)
+        ]
+    assert offences == []
+
+
 ELSEWHERE = """
 import importlib, pkgutil, sys
 import monai_sf, monai_sf.transforms

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 import torch
 from monai.networks.nets import DenseNet, EfficientNetBN, resnet18
-from toy import tiny_network
 
+from helpers.toy_problem import tiny_network
 from monai_sf.inferers import MCDropoutInferer, _keep_mask, dropout_stream
 from monai_sf.networks import ConfidenceClassifier
 from monai_sf.networks.backbones import BACKBONES, backbone

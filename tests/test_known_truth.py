@@ -8,8 +8,8 @@ import torch
 from monai.data import Dataset
 from monai.networks.nets import FullyConnectedNet
 from monai.transforms import Compose, ToTensord
-from test_engines import make_trainer, weights
 
+from helpers.toy_engines import make_trainer, weights
 from monai_sf.engines.stages import Stage
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.losses import ClassificationLoss, DeepGamblersLoss, DeVriesLoss, TrueClassProbabilityLoss

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark.toy_bundle import write_bundle
+from helpers.toy_bundle import write_bundle
 from monai_sf.benchmark import run_benchmark
 
 
 @pytest.fixture(scope="session")
 def zygote(tmp_path_factory):
     path = str(tmp_path_factory.mktemp("zygote") / "socket")
-    code = f"import sys; sys.path[:] = {sys.path!r}; from benchmark.zygote import serve; serve({path!r})"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from helpers.zygote import serve; serve({path!r})"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"ready\n"
     yield path

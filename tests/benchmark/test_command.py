@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmark.toy_bundle import write_bundle
+from helpers.toy_bundle import write_bundle
 from monai_sf.benchmark.__main__ import _value, main
 from monai_sf.benchmark.configs import Bundle
 

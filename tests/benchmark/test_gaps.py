@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from benchmark.toy_bundle import write_bundle
+from helpers.toy_bundle import write_bundle
 from monai_sf.benchmark import BenchmarkError
 
 RUN = "lung_nodule_ct/iid-confidnet-0"
@@ -86,7 +86,7 @@ def test_an_error_without_words_fails_the_task_alone(toy, monkeypatch):
 def test_a_config_that_is_edited_while_its_task_waits_fails_the_task(toy):
     path = toy.bundle / "configs" / "devries.yaml"
     train = toy.bundle / "configs" / "train.yaml"
-    edit = f"- \"$benchmark.toy_bundle.append('{path}', 'epochs: 1')\""
+    edit = f"- \"$helpers.toy_bundle.append('{path}', 'epochs: 1')\""
     train.write_text(train.read_text().replace("\nrun:\n", f"\nrun:\n{edit}\n"))
     with pytest.raises(BenchmarkError) as caught:
         toy.run(workers=1)

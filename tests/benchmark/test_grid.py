@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmark.toy_bundle import write_bundle
+from helpers.toy_bundle import write_bundle
 from monai_sf.benchmark import GRID, BenchmarkError, grid
 
 SEARCH = {"learning_rate": [1e-3, 1e-4, 0.9], "weight_decay": [0.0, 0.01]}

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from monai.bundle import ConfigWorkflow
-from tiny import tiny_lung
+
+from helpers.tiny_bundle import tiny_lung
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "lung_nodule_ct"
 

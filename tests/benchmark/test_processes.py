@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.zygote import Process
+from helpers.zygote import Process
 from monai_sf.benchmark import execute, local_engine, process
 from monai_sf.benchmark.names import mark_path
 from monai_sf.benchmark.tasks import Task

@@ -15,7 +15,7 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-from benchmark.zygote import Process
+from helpers.zygote import Process
 from monai_sf.benchmark import open_engine, ray_engine
 from monai_sf.benchmark.tasks import Task
 

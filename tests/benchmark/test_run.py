@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmark.toy_bundle import write_bundle
+from helpers.toy_bundle import write_bundle
 from monai_sf.benchmark import BenchmarkError, marks
 from monai_sf.benchmark.tasks import Task
 from monai_sf.networks.checkpoints import save_checkpoint, summarise_training

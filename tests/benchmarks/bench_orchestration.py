@@ -22,8 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from benchmark.toy_bundle import write_bundle  # noqa: E402
-
+from helpers.toy_bundle import write_bundle  # noqa: E402
 from monai_sf.benchmark import run_benchmark  # noqa: E402
 
 IMPORTS = "import monai.bundle, monai_sf.benchmark.execute, monai_sf.engines"

@@ -13,8 +13,8 @@ import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
 from PIL import Image
-from tiny import TINY_NETWORK, accuracy_and_majority
 
+from helpers.tiny_bundle import TINY_NETWORK, accuracy_and_majority
 from monai_sf.bundle.bases import SHARED
 from monai_sf.data.errors import root_cause
 from monai_sf.datasets import STUDIES

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export
-from tiny import accuracy_and_majority, tiny_lung
 
+from helpers.tiny_bundle import accuracy_and_majority, tiny_lung
 from monai_sf.data.errors import root_cause
 from monai_sf.results import load_results
 

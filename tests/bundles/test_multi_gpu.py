@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from monai.bundle import ConfigWorkflow
-from tiny import tiny_lung
 
+from helpers.tiny_bundle import tiny_lung
 from monai_sf.results import load_results
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny import TINY_NETWORK
 
+from helpers.tiny_bundle import TINY_NETWORK
 from monai_sf.datasets.phantom import write_phantom
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "dermoscopy" / "configs"

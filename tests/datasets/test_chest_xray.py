@@ -5,8 +5,8 @@ import logging
 from pathlib import Path
 
 import pytest
-from published import EIGHT, FINDINGS, chexpert, labels, touch, write
 
+from helpers.published_tables import EIGHT, FINDINGS, chexpert, labels, touch, write
 from monai_sf.datasets import TableError, build_cases, describe_cases, split_cases
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from published import ham10000, isic_2020, touch, write
 
+from helpers.published_tables import ham10000, isic_2020, touch, write
 from monai_sf.datasets import TableError, build_cases, dermoscopy, describe_cases, find_study, split_cases
 
 MSK = "Memorial Sloan Kettering Cancer Center"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from published import RXRX1, rxrx1_row, touch, write
 
+from helpers.published_tables import RXRX1, rxrx1_row, touch, write
 from monai_sf.datasets import MissingImagesError, TableError, build_cases, split_cases
 from monai_sf.datasets.fc_microscopy import TARGET_EXPERIMENTS
 

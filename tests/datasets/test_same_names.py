@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from published import ham10000, touch, write
 
+from helpers.published_tables import ham10000, touch, write
 from monai_sf.datasets import build_cases, same_names
 from monai_sf.datasets.same_names import AmbiguousImagesError, choose_files
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from published import chexpert, labels, write
 
+from helpers.published_tables import chexpert, labels, write
 from monai_sf.datasets import TableError, build_cases, table_rows
 from monai_sf.datasets import tables as tables_module
 from monai_sf.datasets.table_rows import read_cells

@@ -6,8 +6,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from published import ham10000, touch, write
 
+from helpers.published_tables import ham10000, touch, write
 from monai_sf.datasets import MissingImagesError, TableError, build_cases
 from monai_sf.datasets.tables import find_table, read_columns
 from monai_sf.datasets.tree import read_tree

@@ -9,18 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_engines import weights
-from test_stages import HEADS
-from two_processes import COUNTS, STOPS, evaluator, put_checkpoint, stopped, trainer
 
+from helpers.toy_engines import HEADS, weights
+from helpers.two_processes import COUNTS, STOPS, evaluator, put_checkpoint, stopped, trainer
 from monai_sf.results import load_results
+
+ROOT = Path(__file__).parents[2]
 
 
 def torchrun(job, folder):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{Path(__file__).parents[2]}"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(map(str, [ROOT, ROOT / "tests"])),
+    }
     return subprocess.run(
-        [*command, str(Path(__file__).with_name("two_processes.py")), job, str(folder)],
+        [*command, "-m", "helpers.two_processes", job, str(folder)],
         capture_output=True, text=True, check=False, env=environment, timeout=240,
     )  # fmt: skip
 

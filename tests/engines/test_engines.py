@@ -14,48 +14,16 @@ from ignite.engine import Events
 from monai.data import Dataset
 from monai_sf.transforms import CorruptionSweep, corrupt
 from monai_sf.transforms.randomness import case_seed
-from toy import tiny_network, toy_cases, toy_dataset, toy_records
 
+from helpers.toy_engines import KINDS, make_evaluator, make_trainer, same, weights
+from helpers.toy_problem import tiny_network, toy_cases, toy_dataset, toy_records
 from monai_sf.data import case_records
-from monai_sf.engines import ClassifierTrainer, TestSetEvaluator
 from monai_sf.engines.stages import Stage
 from monai_sf.files.locks import BusyError, locked
 from monai_sf.handlers import thumbnails
-from monai_sf.inferers import MCDropoutInferer
 from monai_sf.losses import ClassificationLoss
 from monai_sf.networks.distributed import working_on
 from monai_sf.results import ResultsError, load_results
-from monai_sf.tables import failure_metrics, thresholds
-
-CPU = torch.device("cpu")
-
-
-def make_trainer(run_dir, epochs=3, network=None, dataset=None, stages=None, **changes):
-    cases = toy_cases()
-    stages = stages or [Stage("classifier", epochs, ClassificationLoss(), {"lr": 0.01})]
-    arguments = {
-        "device": CPU,
-        "max_epochs": sum(stage.epochs for stage in stages),
-        "stages": stages,
-        "optimizer": torch.optim.Adam,
-        "lr_scheduler": torch.optim.lr_scheduler.CosineAnnealingLR,
-        "network": network or tiny_network(),
-        "dataset": dataset or toy_dataset(cases[:28], "train", augment=True),
-        "validation_dataset": toy_dataset(cases[28:], "val"),
-        "batch_size": 9,
-        "run_dir": run_dir,
-        "seed": 3,
-        **changes,
-    }
-    return ClassifierTrainer(**arguments)
-
-
-def weights(path):
-    return torch.load(path, weights_only=True)["network"]
-
-
-def same(one, two):
-    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +71,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from ignite.engine import Events
-from test_engines import make_trainer
+from helpers.toy_engines import make_trainer
 trainer = make_trainer(sys.argv[1], epochs=6)
 def kill(engine):
     if engine.state.iteration == 14:
@@ -114,7 +82,7 @@ trainer.run()
 
 
 def test_resuming_after_kill_minus_nine(unbroken, tmp_path):
-    command = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parents[1])]
     # sums over two threads round otherwise than over one, and conftest asks for one
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
@@ -229,18 +197,19 @@ def test_two_trainings_of_one_run_are_kept_apart(tmp_path):
 BUSY = """
 import sys
 sys.path.insert(0, sys.argv[2])
-import test_engines
-for make in (test_engines.make_trainer, test_engines.make_evaluator):
+from helpers.toy_engines import make_evaluator, make_trainer
+from monai_sf.files.locks import BusyError
+for make in (make_trainer, make_evaluator):
     try:
         make(sys.argv[1]).run()
-    except test_engines.BusyError as error:
+    except BusyError as error:
         print(error)
 """
 
 
 def test_a_second_process_says_that_the_first_works_on_the_run(unbroken, tmp_path):
     (tmp_path / "best.pt").write_bytes((unbroken / "best.pt").read_bytes())
-    command = [sys.executable, "-c", BUSY, str(tmp_path), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", BUSY, str(tmp_path), str(Path(__file__).parents[1])]
     with working_on(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     said = f"another process works on {tmp_path}: wait"
@@ -265,43 +234,6 @@ def test_a_last_batch_of_one_case_is_left_out(tmp_path):
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: sizes.append(len(e.state.batch["label"])))
     trainer.run()
     assert sizes == [9, 9, 9]
-
-
-RUN = {
-    "dataset": "toy",
-    "study": "iid",
-    "method": "classifier",
-    "seed": 3,
-    "class_names": ["dark", "bright"],
-    "data_kind": "phantom",
-}
-KINDS = ("brightness_down", "gaussian_noise")
-
-
-def make_evaluator(run_dir, network=None, records_changed=None, samples=2, **changes):
-    cases = toy_cases()[28:].assign(split=["iid"] * 7 + ["target"] * 5)
-    dataset = toy_dataset(cases, "iid")
-    for record, split in zip(dataset.data, cases["split"], strict=True):
-        record["split"] = split
-    if records_changed:
-        records_changed(dataset.data)
-    arguments = {
-        "device": CPU,
-        "network": network or tiny_network(seed=5),
-        "dataset": dataset,
-        "cases": cases,
-        "run_dir": run_dir,
-        "target_kind": "manifestation",
-        "sweep": CorruptionSweep(KINDS, (1, 3)),
-        "inferer": MCDropoutInferer(samples),
-        "thresholds": thresholds,
-        "failure_metrics": failure_metrics,
-        "target_risk": 0.1,
-        "run_description": RUN,
-        "batch_size": 4,
-        **changes,
-    }
-    return TestSetEvaluator(**arguments)
 
 
 @pytest.fixture(scope="module")

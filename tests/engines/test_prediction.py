@@ -11,24 +11,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.data import Dataset
-from monai.transforms import Compose, ToTensord, Transform
-from test_engines import CPU, RUN, make_evaluator
-from toy import tiny_network, toy_cases, toy_dataset, toy_records
+from monai.transforms import Compose, Transform
 
-from monai_sf.engines.predictor import ImagePredictor, image_records, stored_threshold
+from helpers.toy_engines import RUN
+from helpers.toy_prediction import evaluator, network, predictor
+from helpers.toy_problem import tiny_network, toy_cases, toy_records
+from monai_sf.engines.predictor import image_records, stored_threshold
 from monai_sf.files.locks import locked
-from monai_sf.inferers import MCDropoutInferer
-from monai_sf.networks.heads import ConfidNetHead, DeVriesHead
+from monai_sf.networks.heads import DeVriesHead
 from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.results.format import seal
 from monai_sf.tables.judge import thresholds
 
 CSFS = ("MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet")
-
-
-def network(seed=0):
-    return tiny_network(seed, confidence=ConfidNetHead)
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +33,6 @@ def run_dir(tmp_path_factory):
     torch.save({"network": network().state_dict()}, folder / "best.pt")
     evaluator(folder).run()
     return folder
-
-
-def evaluator(folder, **changes):
-    cases = toy_cases().assign(split=["val"] * 10 + ["iid"] * 12 + ["val"] * 10 + ["target"] * 8)
-    dataset = toy_dataset(cases, "iid")
-    for record, split in zip(dataset.data, cases["split"], strict=True):
-        record["split"] = split
-    changes = {"network": network(1), "target_risk": 0.3, "sweep": None, **changes}
-    return make_evaluator(
-        folder, dataset=dataset, cases=cases, run_description={**RUN, "method": "confidnet"}, **changes
-    )
 
 
 def test_validation_cases_give_thresholds_and_are_not_reported(run_dir):
@@ -99,24 +83,6 @@ def test_threshold_is_the_lowest_whose_risk_is_at_most_the_target():
         "coverage": 0.0,
         "risk": None,
     }
-
-
-def predictor(run_dir, csf="MSR", **changes):
-    records = [{k: r[k] for k in ("image", "case_id")} for r in toy_records(toy_cases(), "")]
-    arguments = {
-        "device": CPU,
-        "network": network(2),
-        "checkpoint": run_dir / "best.pt",
-        "dataset": Dataset(records, Compose([ToTensord("image", track_meta=False)])),
-        "inferer": MCDropoutInferer(2),
-        "method": "confidnet",
-        "csf": csf,
-        "evaluation": run_dir / "results" / "run.json",
-        "class_names": ["dark", "bright"],
-        "output": run_dir / "predictions.csv",
-        **changes,
-    }
-    return ImagePredictor(**arguments)
 
 
 @pytest.mark.parametrize("csf", ["MSR", "MCD-PE", "ConfidNet"])
@@ -217,7 +183,7 @@ def test_an_output_that_names_a_folder_or_that_another_process_writes(run_dir, t
     with (
         locked(tmp_path / ".p.csv.lock", "mine"),
         subprocess.Popen(
-            [sys.executable, "-c", LOADS, str(Path(__file__).parent), str(run_dir), str(tmp_path)],
+            [sys.executable, "-c", LOADS, str(Path(__file__).parents[1]), str(run_dir), str(tmp_path)],
             stdout=subprocess.PIPE,
             text=True,
         ) as process,
@@ -231,9 +197,9 @@ LOADS = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import test_prediction
+from helpers.toy_prediction import predictor
 try:
-    test_prediction.predictor(Path(sys.argv[2]), output=Path(sys.argv[3]) / "p.csv").load()
+    predictor(Path(sys.argv[2]), output=Path(sys.argv[3]) / "p.csv").load()
 except RuntimeError as error:
     print(error)
 """

@@ -12,43 +12,15 @@ import torch
 from ignite.engine import Events
 from monai.networks.nets import EfficientNetBN
 from monai.optimizers import WarmupCosineSchedule
-from test_engines import make_trainer, same, weights
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
-from toy import tiny_network
 
+from helpers.toy_engines import HEADS, StopError, same, stages_of, trainer_of, weights
+from helpers.toy_problem import tiny_network
 from monai_sf.engines.stages import Stage, StageRunner
-from monai_sf.losses import ClassificationLoss, DeepGamblersLoss, DeVriesLoss, TrueClassProbabilityLoss
+from monai_sf.losses import ClassificationLoss
 from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, dropout_layers
-from monai_sf.networks.heads import ConfidNetHead, DeVriesHead, ReservationHead
-
-ALL = ("backbone", "head", "confidence")
-HEADS = {
-    "confidnet": partial(ConfidNetHead, width=8),
-    "deepgamblers": ReservationHead,
-    "devries": DeVriesHead,
-}
-
-
-def stages_of(method):
-    if method == "confidnet":
-        tcp = TrueClassProbabilityLoss
-        return [
-            Stage("classifier", 2, ClassificationLoss(), {"lr": 0.01}),
-            Stage("confidnet", 2, tcp(), {"lr": 0.01}, trains=("confidence",), select="loss"),
-            Stage("finetuning", 2, tcp(), {"lr": 0.001}, trains=("encoder", "confidence"), select="loss"),
-        ]
-    if method == "deepgamblers":
-        return [
-            Stage("pretraining", 2, ClassificationLoss(), {"lr": 0.01}, trains=ALL),
-            Stage("gambling", 2, DeepGamblersLoss(2.0), continues=True, trains=ALL),
-        ]
-    return [Stage("classifier", 3, DeVriesLoss(), {"lr": 0.01}, trains=ALL)]
-
-
-def trainer_of(method, folder, seed=0, **changes):
-    network = tiny_network(seed, confidence=HEADS[method])
-    return make_trainer(folder, network=network, stages=stages_of(method), **changes)
+from monai_sf.networks.heads import ConfidNetHead, ReservationHead
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +44,6 @@ def equal(one, two):
     if isinstance(one, list | tuple):
         return len(one) == len(two) and all(map(equal, one, two))
     return one == two
-
-
-class StopError(Exception):
-    """Ends a training from within."""
 
 
 STOPS = [(method, epoch) for method in HEADS for epoch in range(1, sum(s.epochs for s in stages_of(method)))]
@@ -120,7 +88,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from ignite.engine import Events
-from test_stages import trainer_of
+from helpers.toy_engines import trainer_of
 trainer = trainer_of("confidnet", sys.argv[1])
 trainer.add_event_handler(
     Events.ITERATION_COMPLETED(once=17), lambda: os.kill(os.getpid(), signal.SIGKILL)
@@ -130,7 +98,7 @@ trainer.run()
 
 
 def test_killed_while_fine_tuning(unbroken, tmp_path):
-    command = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parents[1])]
     # sums over two threads round otherwise than over one, and conftest asks for one
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)

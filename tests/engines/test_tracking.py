@@ -4,8 +4,8 @@ import json
 
 import pytest
 from monai.handlers import MLFlowHandler, from_engine
-from test_engines import make_evaluator, make_trainer
-from test_stages import StopError, trainer_of
+
+from helpers.toy_engines import StopError, make_evaluator, make_trainer, trainer_of
 
 pytest.importorskip("mlflow", reason="MLflow is an extra")
 

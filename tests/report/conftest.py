@@ -1,20 +1,13 @@
 """Made-up runs for the report's tests, and a browser that has no network."""
 
-import importlib.util
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
+from helpers import made_up_runs
 from monai_sf.report import build_report
-
-# pytest imports in importlib mode, in which test modules do not see each other
-_spec = importlib.util.spec_from_file_location("report_synthetic", Path(__file__).with_name("synthetic.py"))
-synthetic = importlib.util.module_from_spec(_spec)
-sys.modules["report_synthetic"] = synthetic
-_spec.loader.exec_module(synthetic)
 
 FLAGS = [
     "--no-sandbox",
@@ -30,7 +23,7 @@ HOSTILE = "<img src=x onerror=document.documentElement.dataset.hacked=1>"
 
 @pytest.fixture(scope="session")
 def make_run():
-    return synthetic.make_run
+    return made_up_runs.make_run
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from pages import settle
 
+from helpers.pages import settle
 from monai_sf.report import build_report
 from monai_sf.results import Results, TestSet
 from monai_sf.scores import CSFS, PAPER_CSFS

@@ -1,8 +1,8 @@
 """The map of the latent space in Chromium: mouse, finger, keyboard, legend, selections, what leads to it."""
 
 import pytest
-from pages import settle
 
+from helpers.pages import settle
 from monai_sf.report import build_report
 from monai_sf.results import Results
 

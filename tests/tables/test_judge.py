@@ -1,20 +1,11 @@
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from helpers.made_up_runs import make_run
 from monai_sf.results import Results, ResultsError, TestSet
 from monai_sf.scores import CSFS
 from monai_sf.tables.aggregate import benchmark_table
 from monai_sf.tables.judge import available_csfs, failure_detection, preferred_methods
-
-_spec = importlib.util.spec_from_file_location(
-    "synthetic", Path(__file__).parents[1] / "report" / "synthetic.py"
-)
-_synthetic = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_synthetic)
-make_run = _synthetic.make_run
 
 
 def slow_aurc(confidence, error):

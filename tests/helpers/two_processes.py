@@ -1,4 +1,4 @@
-"""What the tests of several processes run in each of them: torchrun two_processes.py JOB FOLDER."""
+"""What the tests of several processes run in each of them: torchrun -m helpers.two_processes JOB FOLDER."""
 
 import json
 import os
@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from ignite.engine import Events
 from monai_sf.transforms import CorruptionSweep
-from test_engines import RUN, make_trainer
-from test_stages import HEADS, StopError, stages_of
-from toy import tiny_network, toy_cases, toy_dataset
 
+from helpers.toy_engines import HEADS, RUN, StopError, make_trainer, stages_of
+from helpers.toy_problem import tiny_network, toy_cases, toy_dataset
 from monai_sf.engines import TestSetEvaluator
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.losses import DeVriesLoss

@@ -16,7 +16,7 @@ from multiprocessing import forkserver, util
 
 def serve(path):
     """Fork a process for each connection, which brings a request and its standard streams."""
-    importlib.import_module("benchmark.toy_bundle")
+    importlib.import_module("helpers.toy_bundle")
     from monai_sf.benchmark.local_engine import _PRELOADED
 
     for name in ("monai_sf.benchmark.run", *_PRELOADED):

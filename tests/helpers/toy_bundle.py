@@ -16,8 +16,8 @@ TRAIN = """
 imports:
 - $import monai_sf
 - $import monai_sf.bundle
-- $import benchmark
-- $import benchmark.toy_bundle
+- $import helpers
+- $import helpers.toy_bundle
 dataset_dir: unset
 output_dir: unset
 dataset_name: {dataset}
@@ -32,11 +32,11 @@ pause: 0.0
 fail: ''
 nested: {{depth: 3}}
 device: cpu
-cases: "$benchmark.toy_bundle.cases(@dataset_dir, @dataset_name)"
-prepare: "$benchmark.toy_bundle.note('prepare')"
+cases: "$helpers.toy_bundle.cases(@dataset_dir, @dataset_name)"
+prepare: "$helpers.toy_bundle.note('prepare')"
 run:
 - $monai_sf.bundle.claim_run_dir(@run_dir, 'train')
-- "$benchmark.toy_bundle.train(@run_dir, '-'.join([@study, @method, str(@seed)]), @learning_rate, \
+- "$helpers.toy_bundle.train(@run_dir, '-'.join([@study, @method, str(@seed)]), @learning_rate, \
 @weight_decay, @epochs, @pause, @fail)"
 """
 
@@ -44,7 +44,7 @@ EVALUATE = """
 samples: 5
 run:
 - $monai_sf.bundle.claim_run_dir(@run_dir, 'evaluate')
-- "$benchmark.toy_bundle.evaluate(@run_dir, @dataset_name, @study, @method, @seed, @cases, @samples, @pause)"
+- "$helpers.toy_bundle.evaluate(@run_dir, @dataset_name, @study, @method, @seed, @cases, @samples, @pause)"
 """
 
 

@@ -1,1 +1,0 @@
-"""Tests of the benchmark, and the toy bundle that they run."""

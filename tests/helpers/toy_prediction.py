@@ -1,0 +1,43 @@
+"""A run with thresholds, of an untrained network with ConfidNet, and a predictor that applies them."""
+
+from monai.data import Dataset
+from monai.transforms import Compose, ToTensord
+
+from helpers.toy_engines import CPU, RUN, make_evaluator
+from helpers.toy_problem import tiny_network, toy_cases, toy_dataset, toy_records
+from monai_sf.engines.predictor import ImagePredictor
+from monai_sf.inferers import MCDropoutInferer
+from monai_sf.networks.heads import ConfidNetHead
+
+
+def network(seed=0):
+    return tiny_network(seed, confidence=ConfidNetHead)
+
+
+def evaluator(folder, **changes):
+    cases = toy_cases().assign(split=["val"] * 10 + ["iid"] * 12 + ["val"] * 10 + ["target"] * 8)
+    dataset = toy_dataset(cases, "iid")
+    for record, split in zip(dataset.data, cases["split"], strict=True):
+        record["split"] = split
+    changes = {"network": network(1), "target_risk": 0.3, "sweep": None, **changes}
+    return make_evaluator(
+        folder, dataset=dataset, cases=cases, run_description={**RUN, "method": "confidnet"}, **changes
+    )
+
+
+def predictor(run_dir, csf="MSR", **changes):
+    records = [{k: r[k] for k in ("image", "case_id")} for r in toy_records(toy_cases(), "")]
+    arguments = {
+        "device": CPU,
+        "network": network(2),
+        "checkpoint": run_dir / "best.pt",
+        "dataset": Dataset(records, Compose([ToTensord("image", track_meta=False)])),
+        "inferer": MCDropoutInferer(2),
+        "method": "confidnet",
+        "csf": csf,
+        "evaluation": run_dir / "results" / "run.json",
+        "class_names": ["dark", "bright"],
+        "output": run_dir / "predictions.csv",
+        **changes,
+    }
+    return ImagePredictor(**arguments)
