@@ -41,7 +41,7 @@ Written from the docstrings by `python docs/api.py`. For shapes, ranges, errors 
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """What the module lists in ``__all__``, else what it defines itself without an underscore."""
+    """Return what the module lists in ``__all__``, else what it defines without an underscore."""
     listed = getattr(module, "__all__", None)
     if listed is not None:
         return sorted(listed)
@@ -53,7 +53,7 @@ def public_names(module: ModuleType) -> list[str]:
 
 
 def first_sentence(thing: object) -> str:
-    """First paragraph of the docstring in one line; of plain data, what it holds."""
+    """Return the first paragraph of the docstring in one line; of plain data, what it holds."""
     if isinstance(thing, str | int):
         return f"`{thing!r}`"
     if isinstance(thing, Mapping | tuple):
@@ -64,7 +64,7 @@ def first_sentence(thing: object) -> str:
 
 
 def call(name: str, thing: object) -> str:
-    """The name with the names of its arguments; a default shows as ``=…``."""
+    """Return the name with the names of its arguments; a default is written as ``=…``."""
     if not (inspect.isclass(thing) or inspect.isroutine(thing)):
         return name
     if inspect.isclass(thing) and issubclass(thing, BaseException):
@@ -81,7 +81,7 @@ def call(name: str, thing: object) -> str:
 
 
 def methods(thing: object) -> list[str]:
-    """Public methods that the class defines itself."""
+    """Return the public methods that the class defines itself."""
     if not inspect.isclass(thing):
         return []
     return [
@@ -92,7 +92,7 @@ def methods(thing: object) -> list[str]:
 
 
 def reference() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     parts = [HEAD]
     for place in MODULES:
         module = importlib.import_module(f"monai_sf.{place}")

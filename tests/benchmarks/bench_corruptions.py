@@ -1,6 +1,6 @@
 """How long a corruption takes, beside imagecorruptions and albumentations where they are installed.
 
-Run from the checkout: python tests/benchmarks/bench_corruptions.py [--repeats 15]
+Run from the checkout: PYTHONPATH=docs python tests/benchmarks/bench_corruptions.py [--repeats 15]
 
 Severity 3 at 3×512×512 on one core; the shortest of many runs, all libraries taking turns, since other load
 on the machine only ever adds time. With a GPU also images per second in a batch of 64.
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from drawings import phantom
 from monai_sf.transforms import CORRUPTIONS, CorruptionSweep, corrupt
-from monai_sf.transforms.phantoms import phantom
 
 SIZE = 512
 TARGETS = {

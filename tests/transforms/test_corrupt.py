@@ -7,11 +7,11 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 import torch
+from drawings import phantom
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 from monai_sf.transforms import CORRUPTIONS, MODALITIES, corrupt
-from monai_sf.transforms.phantoms import phantom
 
 FIELDS = ("motion_blur", "elastic", "gaussian_noise")
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from drawings import phantom
 from monai_sf.transforms import corrupt
 from monai_sf.transforms.elastic import CONTROL_POINTS, apply_elastic, sample_elastic
-from monai_sf.transforms.phantoms import phantom
 from monai_sf.transforms.severities import severity_scale
 from scipy import ndimage
 from scipy.interpolate import BSpline

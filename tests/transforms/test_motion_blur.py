@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from drawings import phantom
 from monai_sf.transforms import corrupt
 from monai_sf.transforms.motion_blur import apply_motion, motion_kernel, sample_motion
-from monai_sf.transforms.phantoms import phantom
 from monai_sf.transforms.severities import severity_scale
 
 LEVELS = severity_scale("motion_blur").levels

@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from monai_sf.transforms import MODALITIES
 from scipy import ndimage
-
-from .severities import MODALITIES
 
 Image = npt.NDArray[np.float32]
 _Plane = npt.NDArray[np.float64]

@@ -1,6 +1,6 @@
 """The gallery of corruptions, drawn with matplotlib.
 
-Run it as ``python -m monai_sf.transforms.gallery docs/images/corruptions.png``.
+Run it as ``python docs/gallery.py docs/images/corruptions.png``.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-
-from .corrupt import corrupt_severities
-from .phantoms import composite, phantom
-from .randomness import case_seed
-from .severities import CORRUPTIONS, MAX_SEVERITY, MODALITIES
+from drawings import composite, phantom
+from matplotlib.figure import Figure
+from monai_sf.transforms.corrupt import corrupt_severities
+from monai_sf.transforms.randomness import case_seed
+from monai_sf.transforms.severities import CORRUPTIONS, MAX_SEVERITY, MODALITIES
 
 _GAP = 3
 _TITLES = {
@@ -57,11 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("output", type=Path, help="the picture to write")
     parser.add_argument("--size", type=int, default=160, help="pixels of one tile")
     options = parser.parse_args(arguments)
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SystemExit("the gallery is drawn with matplotlib: pip install matplotlib") from error
-
     step = options.size + 2 * _GAP
     figure = Figure(figsize=(15, 12.6), layout="constrained")
     for axes, modality in zip(figure.subplots(2, 2).flat, MODALITIES, strict=True):
