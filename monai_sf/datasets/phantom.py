@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from monai_sf.datasets.chest_xray import LABEL_NAMES as FINDINGS
+from monai_sf.datasets.phantom_dicom import write_lung_nodule_ct
 from monai_sf.datasets.phantom_images import cells, chest, lesion
 from monai_sf.files import atomic_folder
 
@@ -51,27 +51,29 @@ def write_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: i
     if cases < _FEWEST or size < 32:
         raise ValueError(f"cases must be at least {_FEWEST} and size at least 32, got {cases} and {size}")
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / _MARKER).exists():
-        raise ValueError(
-            f"{folder} holds other files, which would be taken for phantoms: give an empty folder"
-        )
+    _refuse_other_files(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARKER).write_text(_ABOUT, encoding="utf-8")
-    _WRITERS[dataset](folder, cases, size)
+    for place, write in _WRITERS[dataset].items():
+        write(folder / place, cases, size)
     return folder
 
 
 def ensure_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: int = 64) -> Path:
     """Write a phantom as :func:`write_phantom`, atomically, unless it exists already."""
     folder = Path(folder)
+    _refuse_other_files(folder)
     if not (folder / _MARKER).exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise ValueError(
-                f"{folder} holds other files, which would be taken for phantoms: give an empty folder"
-            )
         with atomic_folder(folder) as partial:
             write_phantom(dataset, partial, cases=cases, size=size)
     return folder
+
+
+def _refuse_other_files(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()) and not (folder / _MARKER).exists():
+        raise ValueError(
+            f"{folder} holds other files, which would be taken for phantoms: give an empty folder"
+        )
 
 
 def _save(path: Path, image: npt.NDArray[np.uint8]) -> None:
@@ -79,39 +81,31 @@ def _save(path: Path, image: npt.NDArray[np.uint8]) -> None:
     Image.fromarray(image).save(path, "JPEG" if path.suffix.lower() == ".jpg" else None)
 
 
-def _table(path: Path, frame: pd.DataFrame) -> None:
+def _table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(path, index=False)
-
-
-def _dermoscopy(folder: Path, cases: int, size: int) -> None:
-    _ham10000(folder / "ham10000", cases, size)
-    _isic_2020(folder / "isic_2020", cases, size)
-    _derm7pt(folder / "derm7pt" / "release_v0", cases, size)
-    _ph2(folder / "ph2" / "PH2Dataset", cases, size)
+    pd.DataFrame(rows).to_csv(path, index=False)
 
 
 def _ham10000(folder: Path, cases: int, size: int) -> None:
     # Two images per lesion; the classes alternate with the lesion.
-    dx = ("nv", "mel", "df", "bcc", "nv", "mel", "bkl", "akiec")
-    rows = [
-        {
-            "lesion_id": f"HAM_{i // 2:07d}",
-            "image_id": f"ISIC_{24306 + i:07d}",
-            "dx": dx[i // 2 % len(dx)],
-            "dx_type": "histo",
-            "age": 40.0 + i % 40,
-            "sex": ("male", "female")[i % 2],
-            "localization": "back",
-        }
-        for i in range(cases)
-    ]
-    _table(folder / "HAM10000_metadata", pd.DataFrame(rows))
-    for i, row in enumerate(rows):
-        name = str(row["image_id"])
-        malignant = row["dx"] in ("mel", "bcc", "akiec")
-        part = 1 + (2 * i >= cases)
-        _save(folder / f"HAM10000_images_part_{part}" / f"{name}.jpg", lesion(name, malignant, "ham", size))
+    rows = []
+    for i in range(cases):
+        name = f"ISIC_{24306 + i:07d}"
+        dx = ("nv", "mel", "df", "bcc", "nv", "mel", "bkl", "akiec")[i // 2 % 8]
+        rows.append(
+            {
+                "lesion_id": f"HAM_{i // 2:07d}",
+                "image_id": name,
+                "dx": dx,
+                "dx_type": "histo",
+                "age": 40.0 + i % 40,
+                "sex": ("male", "female")[i % 2],
+                "localization": "back",
+            }
+        )
+        image = lesion(name, dx in ("mel", "bcc", "akiec"), "ham", size)
+        _save(folder / f"HAM10000_images_part_{1 + (2 * i >= cases)}" / f"{name}.jpg", image)
+    _table(folder / "HAM10000_metadata", rows)
 
 
 def _isic_2020(folder: Path, cases: int, size: int) -> None:
@@ -123,12 +117,12 @@ def _isic_2020(folder: Path, cases: int, size: int) -> None:
     diagnoses = (("nevus", "unknown", "seborrheic keratosis", "nevus"), ("melanoma",))
     rows = []
     for i in range(cases):
-        patient = i // 2
-        malignant = patient // 3 % 2
+        name, patient = f"ISIC_{52212 + i:07d}", i // 2
+        malignant, centre = patient // 3 % 2, centres[patient % 3]
         rows.append(
             {
-                "isic_id": f"ISIC_{52212 + i:07d}",
-                "attribution": centres[patient % 3],
+                "isic_id": name,
+                "attribution": centre,
                 "copyright_license": "CC-BY-NC",
                 "age_approx": 45,
                 "anatom_site_general": "lower extremity",
@@ -139,29 +133,27 @@ def _isic_2020(folder: Path, cases: int, size: int) -> None:
                 "sex": "female",
             }
         )
-    _table(folder / "challenge-2020-training_metadata.csv", pd.DataFrame(rows))
-    for row in rows:
-        name = str(row["isic_id"])
-        image = lesion(name, row["benign_malignant"] == "malignant", str(row["attribution"]), size)
+        image = lesion(name, bool(malignant), centre, size)
         _save(folder / "ISIC_2020_Training_JPEG" / "train" / f"{name}.JPG", image)
+    _table(folder / "challenge-2020-training_metadata.csv", rows)
 
 
 def _derm7pt(folder: Path, cases: int, size: int) -> None:
     diagnoses = ("clark nevus", "melanoma (less than 0.76 mm)", "blue nevus", "basal cell carcinoma")
-    rows = [
-        {
-            "case_num": i + 1,
-            "diagnosis": diagnoses[i % len(diagnoses)],
-            "seven_point_score": i % 8,
-            "clinic": f"NEL/NEL{i:03d}.JPG",
-            "derm": f"NEL/Nel{i:03d}.jpg",
-        }
-        for i in range(cases)
-    ]
-    _table(folder / "meta" / "meta.csv", pd.DataFrame(rows))
-    for i, row in enumerate(rows):
-        malignant = str(row["diagnosis"]).startswith(("melanoma", "basal"))
-        _save(folder / "images" / "Nel" / f"NEL{i:03d}.jpg", lesion(f"7pt{i}", malignant, "derm7pt", size))
+    rows = []
+    for i in range(cases):
+        rows.append(
+            {
+                "case_num": i + 1,
+                "diagnosis": diagnoses[i % 4],
+                "seven_point_score": i % 8,
+                "clinic": f"NEL/NEL{i:03d}.JPG",
+                "derm": f"NEL/Nel{i:03d}.jpg",
+            }
+        )
+        image = lesion(f"7pt{i}", i % 2 == 1, "derm7pt", size)
+        _save(folder / "images" / "Nel" / f"NEL{i:03d}.jpg", image)
+    _table(folder / "meta" / "meta.csv", rows)
 
 
 def _ph2(folder: Path, cases: int, size: int) -> None:
@@ -173,19 +165,12 @@ def _ph2(folder: Path, cases: int, size: int) -> None:
     sheet[1][0] = "PH2 Dataset"
     sheet.append(list(header))
     for i in range(cases):
-        marks = ["X" if i % 3 == k else None for k in range(3)]
-        sheet.append([f"IMD{i:03d}", None, *marks, "0", "T"])
         name = f"IMD{i:03d}"
+        sheet.append([name, None, *("X" if i % 3 == k else None for k in range(3)), "0", "T"])
         place = folder / "PH2 Dataset images" / name / f"{name}_Dermoscopic_Image" / f"{name}.bmp"
         _save(place, lesion(name, i % 3 == 2, "ph2", size))
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(sheet).to_excel(folder / "PH2_dataset.xlsx", index=False, header=False)
-
-
-def _chest_xray(folder: Path, cases: int, size: int) -> None:
-    _chexpert(folder / "chexpert" / "CheXpert-v1.0-small", cases, size)
-    _nih14(folder / "nih14", cases, size)
-    _mimic_cxr(folder / "mimic_cxr", cases, size)
 
 
 def _label_of(i: int) -> int:
@@ -222,16 +207,10 @@ def _chexpert(folder: Path, cases: int, size: int) -> None:
         )
         _save(folder / path, chest(f"chexpert{i}", _label_of(i), 8, "chexpert", size))
     # One without a positive label: neither a finding nor "No Finding".
-    nothing = dict.fromkeys(FINDINGS)
-    rows["train"].append(
-        {
-            **rows["train"][0],
-            **nothing,
-            "Path": "CheXpert-v1.0-small/train/patient64000/study1/view1_frontal.jpg",
-        }
-    )
+    path = "CheXpert-v1.0-small/train/patient64000/study1/view1_frontal.jpg"
+    rows["train"].append({**rows["train"][0], **dict.fromkeys(FINDINGS), "Path": path})
     for part, own in rows.items():
-        _table(folder / f"{part}.csv", pd.DataFrame(own))
+        _table(folder / f"{part}.csv", own)
 
 
 def _nih14(folder: Path, cases: int, size: int) -> None:
@@ -251,11 +230,8 @@ def _nih14(folder: Path, cases: int, size: int) -> None:
 def _mimic_cxr(folder: Path, cases: int, size: int) -> None:
     labels, split, views = [], [], []
     for i in range(cases):
-        subject, study, dicom = (
-            10000032 + i // 2,
-            50414267 + i,
-            f"{i:08x}-0123abcd-89ef4567-01234567-deadbeef",
-        )
+        subject, study = 10000032 + i // 2, 50414267 + i
+        dicom = f"{i:08x}-0123abcd-89ef4567-01234567-deadbeef"
         found = _one_hot(_label_of(i))
         if i % 4 == 0:
             found[FINDINGS[(_label_of(i) + 1) % 8]] = -1.0
@@ -269,14 +245,14 @@ def _mimic_cxr(folder: Path, cases: int, size: int) -> None:
         (folder / f"mimic-cxr-2.0.0-{name}.csv.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
-def _fc_microscopy(folder: Path, cases: int, size: int) -> None:
+def _rxrx1(folder: Path, cases: int, size: int) -> None:
     experiments = ("HEPG2-01", "HEPG2-08", "HUVEC-01", "HUVEC-03", "RPE-01", "RPE-02", "U2OS-01", "HUVEC-02")
     treatments = ("EMPTY", "s15652", "s15653", "s15654")
     rows = []
     for i in range(cases):
-        label, experiment = i // 2 % 4, experiments[i // 8 % len(experiments)]
+        label, experiment, plate = i // 2 % 4, experiments[i // 8 % len(experiments)], 1 + i // 896
         well, site = f"{'BCDEFGHIJKLMNO'[i // 64 % 14]}{2 + i // 2 % 4:02d}", 1 + i % 2
-        well_id = f"{experiment}_{1 + i // 896}_{well}"
+        well_id = f"{experiment}_{plate}_{well}"
         rows.append(
             {
                 "site_id": f"{well_id}_{site}",
@@ -284,7 +260,7 @@ def _fc_microscopy(folder: Path, cases: int, size: int) -> None:
                 "cell_type": experiment.split("-")[0],
                 "dataset": "train",
                 "experiment": experiment,
-                "plate": 1 + i // 896,
+                "plate": plate,
                 "well": well,
                 "site": site,
                 "well_type": "treatment" if label else "negative_control",
@@ -292,7 +268,7 @@ def _fc_microscopy(folder: Path, cases: int, size: int) -> None:
                 "sirna_id": label,
             }
         )
-        place = folder / "rxrx1" / "images" / experiment / f"Plate{1 + i // 896}"
+        place = folder / "rxrx1" / "images" / experiment / f"Plate{plate}"
         for channel in range(6):
             image = cells(f"{well_id}_{site}", label, channel, experiment, size)
             _save(place / f"{well}_s{site}_w{channel + 1}.png", image)
@@ -300,19 +276,19 @@ def _fc_microscopy(folder: Path, cases: int, size: int) -> None:
         archive.writestr("rxrx1/metadata.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
-def _lung_nodule_ct(folder: Path, cases: int, size: int) -> None:
-    # The size is that of CT. Imported here, so that the others do not pay for pydicom.
-    from monai_sf.datasets.phantom_dicom import write_lung_nodule_ct
-
-    del size
-    write_lung_nodule_ct(folder, cases)
-
-
-_WRITERS: Mapping[str, Callable[[Path, int, int], None]] = MappingProxyType(
-    {
-        "dermoscopy": _dermoscopy,
-        "chest_xray": _chest_xray,
-        "fc_microscopy": _fc_microscopy,
-        "lung_nodule_ct": _lung_nodule_ct,
-    }
-)
+# By dataset and folder; CT has its own size.
+_WRITERS: dict[str, dict[str, Callable[[Path, int, int], None]]] = {
+    "dermoscopy": {
+        "ham10000": _ham10000,
+        "isic_2020": _isic_2020,
+        "derm7pt/release_v0": _derm7pt,
+        "ph2/PH2Dataset": _ph2,
+    },
+    "chest_xray": {
+        "chexpert/CheXpert-v1.0-small": _chexpert,
+        "nih14": _nih14,
+        "mimic_cxr": _mimic_cxr,
+    },
+    "fc_microscopy": {".": _rxrx1},
+    "lung_nodule_ct": {".": lambda folder, cases, size: write_lung_nodule_ct(folder, cases)},
+}

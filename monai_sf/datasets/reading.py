@@ -164,12 +164,11 @@ class Reading:
         found = self.tree.find_images(names)
         published = {k: _published(table.folder, images[k]) for k, own in enumerate(found) if len(own) != 1}
         several = {path: found[k] for k, path in published.items() if found[k]}
-        choice = choose_files(self.tree.root, several, table.folder)
-        for note in choice.notes:
+        chosen, notes = choose_files(self.tree.root, several, table.folder)
+        for note in notes:
             self.note(f"{source}: {note}")
         paths = [
-            own[0] if len(own) == 1 else choice.files.get(published[k], published[k])
-            for k, own in enumerate(found)
+            own[0] if len(own) == 1 else chosen.get(published[k], published[k]) for k, own in enumerate(found)
         ]
         return paths, np.array([bool(own) for own in found], dtype=np.bool_)
 

@@ -52,7 +52,7 @@ def render_slice(
             ``annotation_ids``, ``slice_index``, ``centroid_row``, ``centroid_column``, ``pixel_spacing``,
             ``slice_thickness``, ``texture``, ``margin`` and ``calcification`` are read.
         slice_index: Position of the slice in the scan.
-        contours: Contours, including the nodule's (:func:`monai_sf.datasets.lidc.load_contours`).
+        contours: Contours, including the nodule's (:func:`monai_sf.datasets.lidc_database.read_tables`).
         size: Height and width in pixels.
 
     Returns:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import filecmp
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["AmbiguousImagesError", "Choice", "choose_files"]
+__all__ = ["AmbiguousImagesError", "choose_files"]
 
 _MOST_COMPARED = 2 * 2**30
 _MOST_LISTED = 10
@@ -26,20 +25,9 @@ class AmbiguousImagesError(ValueError):
         self.images = images
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The chosen files.
-
-    Attributes:
-        files: The chosen file of each name.
-        notes: How it was chosen, for the report.
-    """
-
-    files: dict[str, str]
-    notes: list[str]
-
-
-def choose_files(root: Path, candidates: Mapping[str, Sequence[str]], folder: str) -> Choice:
+def choose_files(
+    root: Path, candidates: Mapping[str, Sequence[str]], folder: str
+) -> tuple[dict[str, str], list[str]]:
     """Choose one of several files for each image.
 
     The file is chosen that is at least as close to the published layout as all others in three respects: it
@@ -52,6 +40,9 @@ def choose_files(root: Path, candidates: Mapping[str, Sequence[str]], folder: st
         root: The folder that paths are relative to.
         candidates: The published path of each image to its two or more files.
         folder: The table's folder, relative to the root.
+
+    Returns:
+        The chosen file of each published path, and notes on the choice for the report.
 
     Raises:
         AmbiguousImagesError: If possible files differ; names the folders, with an example of each.
@@ -70,10 +61,16 @@ def choose_files(root: Path, candidates: Mapping[str, Sequence[str]], folder: st
             alike[published] = tuple(finalists)
         else:
             told.append((finalists[0], next(file for file in files if file != finalists[0])))
-    notes = [] if not told else [_say(told)]
+    notes = []
+    if told:
+        taken, other = told[0]
+        notes.append(
+            f"{len(told)} images are in several folders; those that fit the table's place and published "
+            f"layout are used (first: {taken}, not {other})"
+        )
     if alike:
         notes.append(_check_alike(root, list(alike.values())))
-    return Choice(chosen, notes)
+    return chosen, notes
 
 
 def _shortest(file: str) -> tuple[int, str]:
@@ -90,14 +87,6 @@ def _signs(file: str, published: str, folder: str) -> tuple[bool, int, bool]:
             break
         shared += 1
     return below, shared, os.path.splitext(mine[-1])[1] == os.path.splitext(its[-1])[1]
-
-
-def _say(told: Sequence[tuple[str, str]]) -> str:
-    taken, other = told[0]
-    return (
-        f"{len(told)} images are in several folders; those that fit the table's place and published layout "
-        f"are used (first: {taken}, not {other})"
-    )
 
 
 def _check_alike(root: Path, groups: Sequence[tuple[str, ...]]) -> str:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from scipy.spatial.distance import cdist
 
-from monai_sf.datasets.lidc import load_contours, nodule_index
+from monai_sf.datasets.lidc import nodule_index
 from monai_sf.datasets.lidc_database import Tables, read_tables
 from monai_sf.datasets.rendering import render_slice
 
@@ -73,7 +73,7 @@ def main() -> None:
     print(f"plain distances, {len(scans)} scans scaled to all {all_pairs} pairs: {plain:.0f} s")
     print(f"ratio: {plain / index_seconds:.0f}")
 
-    nodules, contours = nodule_index().iloc[::13].to_dict("records"), load_contours()
+    nodules, contours = nodule_index().iloc[::13].to_dict("records"), read_tables().contours
 
     def render() -> None:
         for nodule in nodules:

@@ -8,7 +8,7 @@ import pytest
 
 from monai_sf.datasets import build_cases
 from monai_sf.datasets import lung_nodule_ct as lung
-from monai_sf.datasets.lidc import RATINGS
+from monai_sf.datasets.lidc_database import RATINGS
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monai_sf.datasets.lidc import RATINGS, load_contours, nodule_index
-from monai_sf.datasets.lidc_database import Tables
+from monai_sf.datasets.lidc import nodule_index
+from monai_sf.datasets.lidc_database import RATINGS, Tables, read_tables
 
 SQUARE = [(10, 10), (14, 10), (14, 14), (10, 14)]
 
@@ -127,7 +127,7 @@ def test_each_call_returns_its_own_table(make_database) -> None:
 
 
 def test_contours_cannot_be_changed_by_accident(make_database) -> None:
-    contours = load_contours(make_database([[(3.0, 1, SQUARE)]]))
+    contours = read_tables(make_database([[(3.0, 1, SQUARE)]])).contours
     assert contours.row.tolist() == [10, 10, 14, 14]
     assert contours.column.tolist() == [10, 14, 14, 10]
     with pytest.raises(ValueError, match="read-only"):

