@@ -1,9 +1,8 @@
-"""Monte Carlo dropout as a MONAI inferer: seeded per case, reduced while streaming."""
+"""Monte Carlo dropout as a MONAI inferer: seeded per case, reduced to mean softmax and mean entropy."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,6 +11,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, dropout_layers
+from monai_sf.scores import expected_entropy, mean_log_softmax
 
 # Odd 64-bit constants of the SplitMix64 generator (Steele, Lea & Flood, OOPSLA 2014), as signed integers.
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -79,8 +79,8 @@ class MCDropoutInferer(Inferer):
 
     Gal & Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016. Only dropout layers sample; batch norm
     and drop-connect stay in evaluation mode. The part before the first dropout layer is computed once. Every
-    case has its own random stream, so its outputs do not depend on the rest of the batch, and samples are
-    reduced as they are drawn: memory is N x C, never N x C x T.
+    case has its own random stream, so its outputs do not depend on the rest of the batch. Of the samples only
+    the logits are held, (T, N, C) of one batch.
 
     Args:
         samples: number T of dropout samples (the paper: 50); 0 gives no MC-dropout outputs.
@@ -130,7 +130,6 @@ class MCDropoutInferer(Inferer):
             )
         stem = network.stem(inputs)
         plain = network.outputs_of(inputs, network.trunk(stem))
-        logits = plain.logits
         outputs = {name: array.float() for name, array in plain.arrays().items()}
         if not self.samples:
             return outputs
@@ -139,21 +138,17 @@ class MCDropoutInferer(Inferer):
         if len(names) != len(inputs):
             raise ValueError(f"case_ids has {len(names)} names for {len(inputs)} images")
         seeds = torch.tensor([dropout_stream(name, self.seed) for name in names], device=inputs.device)
-        log_sum = torch.full(logits.shape, -torch.inf, dtype=torch.float64, device=inputs.device)
-        entropy_sum = torch.zeros(len(inputs), dtype=torch.float64, device=inputs.device)
-        streams = [seeds]
+        drawn, streams = [], [seeds]
         chunk = max(1, self.max_batch // max(1, len(inputs)))
         with _sampling(layers, streams):
             for first in range(0, self.samples, chunk):
                 numbers = torch.arange(first, min(first + chunk, self.samples), device=inputs.device)
                 streams[0] = (seeds + _mix(numbers + 1)[:, None]).flatten()
                 tiled = stem.repeat(len(numbers), *(1,) * (stem.ndim - 1))
-                sampled = network.head(network.trunk(tiled)).double().log_softmax(1)
-                sampled = sampled.reshape(len(numbers), *logits.shape)
-                log_sum = torch.logaddexp(log_sum, sampled.logsumexp(0))
-                entropy_sum -= (sampled.exp() * sampled).nan_to_num(0.0).sum((0, 2))
-        outputs["mcd_log_softmax"] = (log_sum - math.log(self.samples)).float()
-        outputs["mcd_entropy"] = entropy_sum / self.samples
+                drawn.append(network.head(network.trunk(tiled)).reshape(len(numbers), *plain.logits.shape))
+        samples = torch.cat(drawn)
+        outputs["mcd_log_softmax"] = mean_log_softmax(samples).float()
+        outputs["mcd_entropy"] = expected_entropy(samples)
         return outputs
 
 

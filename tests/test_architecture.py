@@ -27,7 +27,7 @@ ROAD = {
     "metrics": "scores vocabulary",
     "networks": "files",
     "losses": "networks",
-    "inferers": "networks",
+    "inferers": "networks scores",
     "data": "files networks transforms vocabulary",
     "handlers": "networks results",
     "engines": "data datasets files handlers inferers networks results scores transforms vocabulary",

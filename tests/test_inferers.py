@@ -178,6 +178,17 @@ def test_reduction_equals_the_definition_over_single_samples():
         )
 
 
+def test_confident_cases_do_not_tie_at_probability_1():
+    network = trained(tiny_network(dropout=0.3))
+    last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
+    torch.nn.init.constant_(last.bias, 0.0)
+    last.bias.data[0] = 60.0
+    outputs = MCDropoutInferer(4)(torch.rand(3, 1, 16, 16), network, IDS[:3])
+    sure = outputs["mcd_log_softmax"][:, 0]
+    assert (sure < 0).all()
+    assert len(sure.unique()) == 3
+
+
 def test_samples_follow_dropout_in_mean_and_variance():
     """The seeded masks must act as torch's own dropout does."""
     network = trained(tiny_network(dropout=0.4))
