@@ -101,9 +101,9 @@ def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list
 
 
 class _Meaning(dict[str, str | None]):
-    """Maps a cell to its text without blanks around it, None where it says nothing.
+    """Maps a cell to its text without surrounding blanks, None for a missing one.
 
-    Labels are a few texts in very many rows: each is looked at once, and kept once.
+    Labels are a few texts in very many rows: each is parsed once, and kept once.
     """
 
     def __missing__(self, text: str) -> str | None:
@@ -115,9 +115,9 @@ class _Meaning(dict[str, str | None]):
 def _plain_columns(
     content: str, header: Sequence[str], places: Sequence[int]
 ) -> list[list[str | None]] | None:
-    """The columns at some places where every row is one line and has a cell for each name; else None.
+    """Return the columns at some places, or None unless every row is one line with a cell for each name.
 
-    That is so in all tables as published, and looking at them row by row would take twice as long.
+    All published tables are like that, and checking them row by row takes twice as long.
     """
     columns: list[list[str | None]] = [[] for _ in places]
     take = [

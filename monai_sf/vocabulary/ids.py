@@ -1,20 +1,20 @@
-"""One rule for ids: which spellings mean the same patient, and which mean that nobody knows.
+"""The rule for ids: which spellings denote the same patient, and which denote a missing id.
 
 Tables write one patient as ``P1``, ``p1`` or ``P1␠``, as ``007``, ``7`` or ``7.0``, with accents in one
-character or two. Whoever compares such ids letter by letter puts one patient into training and test. And
-``NaN`` or ``unknown`` is no patient at all, though its cases look like those of one.
+character or two. A comparison letter by letter puts one patient into training and test. And ``NaN`` or
+``unknown`` is not a patient, although its cases look like those of one.
 
-The rule. Two ids are one when their canonical spelling is:
+The rule. Two ids are equal if their canonical spellings are. The canonical spelling of an id is:
 
-- Unicode NFKC (full-width letters are ordinary ones), digits of all scripts as 0 to 9, all dashes as ``-``;
-- without characters that nobody sees (zero-width blanks, byte order marks, direction marks, NUL), blanks of
-  all kinds trimmed and collapsed to one;
+- Unicode NFKC (full-width letters become ordinary ones), digits of all scripts as 0 to 9, dashes as ``-``;
+- without invisible characters (zero-width blanks, byte order marks, direction marks, NUL); blanks of all
+  kinds are trimmed and collapsed to one;
 - case folded;
-- a whole number without leading zeros and without ``.0``: 7, 7.0, ``"007"`` and ``"7.0"`` are one id. Only
-  if the whole id is a number: ``P07`` and ``P7`` differ, as do ``1.10`` and ``1.1``.
+- for a whole number, without leading zeros and ``.0``: 7, 7.0, ``"007"`` and ``"7.0"`` are one id. This holds
+  only if the whole id is a number: ``P07`` and ``P7`` differ, as do ``1.10`` and ``1.1``.
 
-Missing are None, NaN, NaT, pandas' NA, what holds nothing but blanks and punctuation (``-``, ``?``, ``--``),
-and the words of :data:`MISSING_WORDS`, also in brackets or behind ``#``.
+Missing are None, NaN, NaT, pandas' NA, ids of nothing but blanks and punctuation (``-``, ``?``, ``--``),
+and the words of :data:`MISSING_WORDS`, also in brackets or after ``#``.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ __all__ = [
 
 Objects = NDArray[np.object_]
 
-#: What people write where an id is not known, in canonical spelling.
+#: Words for an unknown id, in canonical spelling.
 MISSING_WORDS = frozenset(
     (
         *("", "nan", "nat", "na", "n/a", "n.a", "none", "null", "nil", "unknown", "unk", "undefined"),
         *("missing", "empty", "not available", "not applicable", "not known", "not specified", "no id"),
     )
 )
-#: What stands in for the ids that were taken out; no patient as soon as it holds most of the cases.
+#: Words that replace removed ids; not a patient if most of the cases have one of them.
 PLACEHOLDERS = frozenset(
     (
         *("0", "-1", "anonymous", "anonymized", "anonymised", "anonym", "anon", "deidentified"),
@@ -60,26 +60,26 @@ PLACEHOLDERS = frozenset(
     )
 )
 _FILLED_UP = re.compile(r"x{2,}|9{3,}")
-#: A group is suspected of being no patient from so many cases on, when it holds most of all cases and so many
-#: times as many as the next.
+#: A group is suspected not to be a patient if it has at least so many cases, more than half of all, and so
+#: many times as many as the next group.
 _FEW, _TIMES = 10, 5
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.0*)?")
 _NUMBER_ENDS = frozenset("0123456789.")
 _AROUND = string.punctuation + " "
-#: What begins neither a number nor punctuation around a word.
+#: Characters that begin neither a number nor punctuation around a word.
 _PLAIN_STARTS = frozenset(string.ascii_lowercase)
 _SHOWN = 5
-#: Begins the name of a case without an id. Tidied ids never hold two blanks in a row, so none begins so.
+#: Beginning of the name of a case without an id. No tidied id begins so, since none has two blanks in a row.
 _NO_ID = "no id:  "
 
 
 def canonical_id(value: object) -> str | None:
-    """Return the canonical spelling of an id, the same for all that mean one; None where it is missing."""
+    """Return the canonical spelling of an id, equal for all spellings of one id; None if it is missing."""
     return _canonical(_tidy(_text(value)))
 
 
 def is_absent(value: object) -> bool:
-    """Return whether there is no id at all: None, NaN, NaT, NA, or nothing that can be seen.
+    """Return whether there is no id at all: None, NaN, NaT, NA, or nothing visible.
 
     Words such as "unknown" are text, which may be the name of a case.
     """
@@ -89,24 +89,24 @@ def is_absent(value: object) -> bool:
 
 
 def canonical_ids(values: Iterable[Any]) -> Objects:
-    """Return the canonical spelling of each id (N,), None where it is missing."""
+    """Return the canonical spelling of each id, (N,); None for a missing one."""
     unique, of_value = _distinct(values)
     return _objects(_canonical_all([_text(value) for value in unique]))[of_value]
 
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Which of N cases belong together.
+    """The groups of N cases.
 
     Attributes:
         of_case: (N,) int64, number of each case's group in 0..G-1.
-        ids: (G,) text, what tells the groups apart in this and any other table: canonical ids; of a case
-            without an id something that no id is.
-        names: (G,) text for people: the group's spelling, of several the first by alphabet.
+        ids: (G,) text that identifies the groups in this and any other table: canonical ids; for a case
+            without an id, a text that differs from every id.
+        names: (G,) text for people: the group's spelling, of several the first in alphabetical order.
         missing: (N,) bool, whether a case has no id and is a group of its own.
-        united: how many groups are spelled in more than one way.
-        notes: what the owner of the table should know, with examples: spellings that were united, ids that
-            are missing, a group that holds most of the cases.
+        united: number of groups with more than one spelling.
+        notes: remarks for the owner of the table, with examples: united spellings, missing ids, a group that
+            has most of the cases.
     """
 
     of_case: NDArray[np.int64]
@@ -121,7 +121,7 @@ class Groups:
 
     @property
     def summary(self) -> tuple[str, ...]:
-        """The notes without any id, for pages that others read."""
+        """The notes without ids, for pages that others read."""
         parts = []
         if self.united:
             parts.append(
@@ -139,10 +139,11 @@ class Groups:
         return Groups(of_case, self.ids[present], self.names[present], self.missing[rows])
 
     def check(self) -> None:
-        """Refuse a placeholder that stands in for most of the ids.
+        """Raise if a placeholder replaces most of the ids.
 
         Raises:
-            ValueError: If most cases have one id, and it is one of those that mean nobody.
+            ValueError: If most cases have the same id, and it is one of :data:`PLACEHOLDERS` or filled up
+                with one character.
         """
         if (suspect := _suspect(self.of_case)) is None:
             return
@@ -160,10 +161,10 @@ def group_cases(values: Iterable[Any] | None, case_ids: Iterable[Any] | None = N
     """Group cases by id, whatever its spelling; a case without an id is a group of its own.
 
     Args:
-        values: (N,) ids of groups: numbers, text, missing values, in any mixture. None where a table has no
-            groups at all: each case is one, and there is nothing to note.
-        case_ids: (N,) distinct ids of the cases, so that a case without a group is known again in another
-            table; by default its place in the order.
+        values: (N,) ids of groups: numbers, text and missing values in any mixture. None for a table without
+            groups: each case is its own, without a note.
+        case_ids: (N,) distinct ids of the cases, so that a case without a group can be identified in another
+            table; by default its position.
 
     Returns:
         The groups, ordered by number and then by text, whatever the order of the cases.
@@ -187,16 +188,23 @@ def group_cases(values: Iterable[Any] | None, case_ids: Iterable[Any] | None = N
     alone = np.flatnonzero(missing)
     of_case[alone] = len(known) + np.arange(len(alone))
     own = [f"{_NO_ID}{key}" for key in _keys_of(alone, case_ids, len(of_case))]
-    spellings = _spellings(found, spelled)
-    notes = [
-        *_united(spellings),
-        *_unknown(missing, [str(value) for value, one in zip(unique, found, strict=True) if one is None]),
-    ]
+    notes = []
+    if spellings := _spellings(found, spelled):
+        notes.append(
+            f"{len(spellings)} groups are spelled in more than one way and count as one each "
+            f"({_listed(spellings)})"
+        )
+    if len(alone):
+        written = {repr(str(value)) for value, one in zip(unique, found, strict=True) if one is None}
+        notes.append(
+            f"{len(alone)} of {len(missing)} cases have no group id (written as "
+            f"{', '.join(sorted(written)[:_SHOWN])}): each is a group of its own"
+        )
     shown = [*(names[one] for one in known), *own]
     if (suspect := _suspect(of_case)) is not None:
         count = int((of_case == suspect).sum())
         notes.append(
-            f"{count} of {len(of_case)} cases are of one group, {shown[suspect]!r}; where that stands for "
+            f"{count} of {len(of_case)} cases are of one group, {shown[suspect]!r}; if that stands for "
             "unknown patients, leave it empty"
         )
     ids = _objects([*known, *own])
@@ -204,9 +212,9 @@ def group_cases(values: Iterable[Any] | None, case_ids: Iterable[Any] | None = N
 
 
 def case_keys(case_ids: Iterable[Any]) -> Objects:
-    """Return what tells the cases of a table (N,) in another table: their canonical ids.
+    """Return keys (N,) that identify the cases of a table in another table: their canonical ids.
 
-    Names of files may differ in nothing but spelling: those are two cases, and their exact text is the key.
+    Names of files may differ only in spelling: these are different cases, and their exact text is the key.
     """
     text, of_case = _distinct(map(str, _listed_values(case_ids)))  # as text, for 1 and 1.0 are equal numbers
     found = _canonical_all(text)
@@ -216,7 +224,7 @@ def case_keys(case_ids: Iterable[Any]) -> Objects:
 
 
 def case_notes(case_ids: Iterable[Any]) -> list[str]:
-    """Return what to say about case ids that differ in spelling only: they stay different cases."""
+    """Return a note on case ids that differ only in spelling, which remain different cases; or none."""
     text = list(dict.fromkeys(map(str, _listed_values(case_ids))))
     spellings = _spellings(_canonical_all(text), text)
     if not spellings:
@@ -228,7 +236,7 @@ def case_notes(case_ids: Iterable[Any]) -> list[str]:
 
 
 def _suspect(of_case: NDArray[np.int64]) -> int | None:
-    """The group that holds most of the cases, and many times as many as any other."""
+    """Return the group that has most of the cases, and many times as many as any other; None without one."""
     if len(of_case) < _FEW:
         return None
     sizes = np.bincount(of_case)
@@ -249,17 +257,8 @@ def _keys_of(alone: NDArray[np.intp], case_ids: Iterable[Any] | None, n_cases: i
     return [str(key) for key in keys[alone]]
 
 
-def _united(spellings: Sequence[Sequence[str]]) -> list[str]:
-    if not spellings:
-        return []
-    return [
-        f"{len(spellings)} groups are spelled in more than one way and count as one each "
-        f"({_listed(spellings)})"
-    ]
-
-
 def _spellings(found: Sequence[str | None], spelled: Sequence[str]) -> list[list[str]]:
-    """The different texts of each id that has several, sorted."""
+    """Return the different texts of each id that has several, sorted."""
     if len(set(found)) == len(found):
         return []
     often = Counter(found)
@@ -271,18 +270,8 @@ def _spellings(found: Sequence[str | None], spelled: Sequence[str]) -> list[list
 
 
 def _listed(spellings: Sequence[Sequence[str]]) -> str:
-    first = ["; ".join(" = ".join(map(repr, own)) for own in spellings[:_SHOWN])]
-    return "".join(first) + ("; ..." if len(spellings) > _SHOWN else "")
-
-
-def _unknown(missing: NDArray[np.bool_], written: Sequence[str]) -> list[str]:
-    if not missing.any():
-        return []
-    words = ", ".join(sorted({repr(word) for word in written})[:_SHOWN])
-    return [
-        f"{int(missing.sum())} of {len(missing)} cases have no group id (written as {words}): "
-        "each is a group of its own"
-    ]
+    first = "; ".join(" = ".join(map(repr, own)) for own in spellings[:_SHOWN])
+    return first + ("; ..." if len(spellings) > _SHOWN else "")
 
 
 def _objects(values: Sequence[Any]) -> Objects:
@@ -292,7 +281,7 @@ def _objects(values: Sequence[Any]) -> Objects:
 
 
 def _distinct(values: Iterable[Any]) -> tuple[list[Any], NDArray[np.int64]]:
-    """The distinct values, and the place of each value among them: the rule is worked out once for each."""
+    """Return the distinct values and each value's position among them, so that each is parsed once."""
     if isinstance(values, np.ma.MaskedArray):
         hidden, values = np.ma.getmaskarray(values), np.array(values.data, object)
         values[hidden] = None
@@ -314,7 +303,7 @@ def _listed_values(values: Iterable[Any]) -> list[Any]:
 
 
 def _sorted(ids: Iterable[str]) -> list[str]:
-    """Whole numbers by value, then text by alphabet."""
+    """Sort whole numbers by value, then text alphabetically."""
     numbers: list[str] = []
     words: list[str] = []
     for one in ids:
@@ -324,7 +313,7 @@ def _sorted(ids: Iterable[str]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """An id as text; empty where there is none."""
+    """Convert an id to text; empty if there is none."""
     if isinstance(value, str):
         return value
     if isinstance(value, (int, np.integer)):
@@ -342,7 +331,7 @@ def _text(value: Any) -> str:
 
 
 def _tidy(text: str) -> str:
-    """An id without what nobody sees; letters keep their case."""
+    """Remove what is invisible in an id, and normalise numbers; letters keep their case."""
     if text.isascii() and text.isprintable():
         if "  " in text or text[:1] == " " or text[-1:] == " ":
             text = " ".join(text.split())
@@ -367,7 +356,7 @@ def _seen(character: str) -> str:
 
 
 def _canonical_all(texts: Sequence[str]) -> list[str | None]:
-    """The canonical spelling of each text; a table's ids are mostly plain, and then it is lower case."""
+    """Return the canonical spelling of each text; of plain ids, which most tables have, the lower case."""
     joined = "".join(texts)
     if not (joined.isascii() and joined.isprintable()) or " " in joined:
         return [_canonical(_tidy(text)) for text in texts]
@@ -383,7 +372,7 @@ def _canonical(tidied: str) -> str | None:
     if tidied.isascii():
         folded = tidied.lower()
     else:
-        # Folding may take an accent apart, and putting it together again may give a letter to be folded.
+        # Folding may decompose an accent, and composing it again may give a letter that can be folded.
         while (folded := unicodedata.normalize("NFKC", tidied.casefold())) != tidied:
             tidied = folded
     return None if folded.strip(_AROUND) in MISSING_WORDS else folded
