@@ -5,7 +5,6 @@ Sources: Irvin et al., AAAI (2019); Wang et al., CVPR (2017); Johnson et al., Sc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +22,15 @@ LABEL_NAMES = (
     *("No Finding", "Cardiomegaly", "Edema", "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax"),
     "Pleural Effusion",
 )
-UNCERTAIN = ("negative", "drop")
-VIEWS = ("all", "frontal", "lateral")
-SEVERAL = ("drop", "first")
 
 _NIH_FINDINGS = (
-    *("No Finding", "Cardiomegaly", "Edema", "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax"),
+    *LABEL_NAMES[:-1],
     *("Effusion", "Infiltration", "Mass", "Nodule", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"),
 )
-_MIMIC_FRONTAL = ("AP", "PA", "AP AXIAL", "PA LLD", "PA RLD", "AP LLD", "AP RLD")
-_MIMIC_LATERAL = ("LATERAL", "LL", "XTABLE LATERAL", "SWIMMERS")
+_MIMIC_VIEWS = {
+    **dict.fromkeys(("AP", "PA", "AP AXIAL", "PA LLD", "PA RLD", "AP LLD", "AP RLD"), "frontal"),
+    **dict.fromkeys(("LATERAL", "LL", "XTABLE LATERAL", "SWIMMERS"), "lateral"),
+}
 
 Labels = npt.NDArray[np.float64]
 
@@ -69,9 +67,9 @@ def chest_xray_cases(
         FileNotFoundError, MissingImagesError: See :func:`monai_sf.datasets.build_cases`.
     """
     for name, value, known in (
-        ("uncertain", uncertain, UNCERTAIN),
-        ("views", views, VIEWS),
-        ("several", several, SEVERAL),
+        ("uncertain", uncertain, ("negative", "drop")),
+        ("views", views, ("all", "frontal", "lateral")),
+        ("several", several, ("drop", "first")),
     ):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
@@ -112,8 +110,7 @@ class _Rules:
         # "No Finding" is column 0, but last in priority.
         label = (np.roll(positive, -1, axis=1).argmax(axis=1) + 1) % len(LABEL_NAMES)
         frame = frame.assign(label=label[frame.pop("_row").to_numpy()], source=source)
-        names = np.array(LABEL_NAMES, dtype=object)[frame["label"].to_numpy()]
-        return frame.assign(label_name=pd.Series(names, index=frame.index, dtype="str"))
+        return frame.assign(label_name=frame["label"].map(dict(enumerate(LABEL_NAMES))).astype("str"))
 
 
 def _check_values(table: TableFile, values: Labels) -> Labels:
@@ -178,11 +175,6 @@ def _chexpert_views(table: TableFile, view: pd.Series) -> pd.Series:
         listed = ", ".join(f"{name} ({count})" for name, count in strange.items())
         raise TableError(f"{table}: unknown Frontal/Lateral (rows): {listed}. Known: Frontal, Lateral")
     return view.fillna("unknown")
-
-
-def _view(view: pd.Series, frontal: Sequence[str], lateral: Sequence[str]) -> pd.Series:
-    names = {**dict.fromkeys(frontal, "frontal"), **dict.fromkeys(lateral, "lateral")}
-    return view.map(names).fillna("unknown")
 
 
 def _nih14(reading: Reading, rules: _Rules) -> None:
@@ -301,4 +293,4 @@ def _mimic_views(reading: Reading, dicom: pd.Series, needed: bool) -> pd.Series:
             raise TableError(f"{table} has no row of any of MIMIC-CXR's images: their views are not known")
         reading.note(f"{absent} images of mimic_cxr have no row in {table}: their view is unknown")
     view = dicom.map(raw["ViewPosition"].str.upper().set_axis(raw["dicom_id"]))
-    return _view(view, _MIMIC_FRONTAL, _MIMIC_LATERAL)
+    return view.map(_MIMIC_VIEWS).fillna("unknown")

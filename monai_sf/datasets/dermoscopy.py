@@ -70,13 +70,8 @@ _DERM7PT = {
 _ISIC_2020 = {"benign": 0, "malignant": 1}
 _ISIC_DIAGNOSES = (
     *("unknown", "acrochordon", "actinic keratosis", "adnexal tumor", "aimp"),
-    *(
-        "angiofibroma or fibrous papule",
-        "angiokeratoma",
-        "angioma",
-        "atypical melanocytic proliferation",
-        "atypical spitz tumor",
-    ),
+    *("angiofibroma or fibrous papule", "angiokeratoma", "angioma"),
+    *("atypical melanocytic proliferation", "atypical spitz tumor"),
     *("basal cell carcinoma", "cafe-au-lait macule", "clear cell acanthoma", "dermatofibroma", "ephelis"),
     *("epidermal nevus", "lentigo nos", "lentigo simplex", "lichenoid keratosis", "melanoma"),
     *("melanoma metastasis", "merkel cell carcinoma", "mucosal melanosis", "neurofibroma", "nevus"),
@@ -250,9 +245,8 @@ def _ph2(reading: Reading) -> _Part | None:
     name = raw["Image Name"]
     check_unique(table, name, "Image Name")
     marks = raw[list(_PH2)]
-    if (
-        strange := (marks.notna() & (marks.apply(lambda own: own.str.strip().str.upper()) != "X")).any(axis=1)
-    ).any():
+    is_x = marks.apply(lambda own: own.str.strip().str.upper()) == "X"
+    if (strange := (marks.notna() & ~is_x).any(axis=1)).any():
         raise TableError(
             f"{table}: {', '.join(_PH2)} must be X or empty, and are not for {', '.join(name[strange][:5])}"
         )
@@ -270,9 +264,12 @@ def _ph2(reading: Reading) -> _Part | None:
 def _read_ph2(reading: Reading, table: TableFile) -> pd.DataFrame:
     """Read the rows below the one that holds "Image Name"."""
     try:
-        content = table_content(reading.tree, table)
-        _check_size(table, content)
-        sheet = pd.read_excel(io.BytesIO(content), header=None, dtype=str)
+        content = io.BytesIO(table_content(reading.tree, table))
+        with zipfile.ZipFile(content) as archive:  # what an Excel file is
+            size = sum(one.file_size for one in archive.infolist())
+        if size > LARGEST_TABLE:
+            raise TableError(f"{table} unpacks to {size:,} bytes: it is not one of the published tables")
+        sheet = pd.read_excel(content, header=None, dtype=str)
     except TableError:
         raise
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
@@ -296,13 +293,6 @@ def _read_ph2(reading: Reading, table: TableFile) -> pd.DataFrame:
     if rows.empty:
         raise TableError(f"{table} holds no row. Download it again, or move it out of the folder")
     return rows.assign(**{"Image Name": rows["Image Name"].str.strip()})
-
-
-def _check_size(table: TableFile, content: bytes) -> None:
-    """Raise TableError if an Excel file would unpack to more than the largest table."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if (size := sum(one.file_size for one in archive.infolist())) > LARGEST_TABLE:
-            raise TableError(f"{table} unpacks to {size:,} bytes: it is not one of the published tables")
 
 
 def _frame(
