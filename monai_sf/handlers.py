@@ -18,6 +18,9 @@ from tqdm import tqdm
 from monai_sf.networks import distributed
 from monai_sf.results import TestSetWriter
 
+#: Outputs older than this, in seconds, survive a power cut.
+_SYNC_S = 30.0
+
 
 def progress_bar(**arguments: Any) -> Any:
     """Return a progress bar for rank 0; none if TQDM_DISABLE is set, even after tqdm was imported."""
@@ -36,7 +39,6 @@ class CollectOutputs:
         row_of: case id to row of the case table.
         pictured: names of the test sets whose images are stored.
         thumbnail_size: the longer side of the stored images, in pixels; 0 stores none.
-        sync_seconds: outputs older than this survive a power cut.
     """
 
     def __init__(
@@ -46,10 +48,9 @@ class CollectOutputs:
         pictured: Collection[str],
         *,
         thumbnail_size: int = 64,
-        sync_seconds: float = 30.0,
     ) -> None:
         self.writers, self.row_of, self.pictured = writers, row_of, pictured
-        self.thumbnail_size, self.sync_seconds = thumbnail_size, sync_seconds
+        self.thumbnail_size = thumbnail_size
         self.last_sync = time.monotonic()
 
     def attach(self, engine: Engine) -> None:
@@ -75,7 +76,7 @@ class CollectOutputs:
         if self.thumbnail_size and batch["test_set"] in self.pictured:
             arrays["images"] = thumbnails(state.output[CommonKeys.IMAGE], self.thumbnail_size)
         self.writers[batch["test_set"]].write([self.row_of[c] for c in batch["case_id"]], arrays)
-        if time.monotonic() - self.last_sync > self.sync_seconds:
+        if time.monotonic() - self.last_sync > _SYNC_S:
             self.sync()
 
     def sync(self) -> None:

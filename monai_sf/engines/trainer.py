@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Events
 from ignite.metrics import Accuracy, Loss
 from monai.data import Dataset
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.engines import IterationEvents, SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import TensorBoardStatsHandler, ValidationHandler
 from monai.inferers import Inferer
 from monai.utils import CommonKeys
@@ -22,11 +23,11 @@ from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
 from monai_sf.engines import tracking
 from monai_sf.engines.stages import Stage, StageRunner
 from monai_sf.engines.training_handlers import (
-    AddUp,
-    EpochSeed,
-    StopOnNaN,
     TrainingCheckpoint,
     TrainingProgress,
+    add_up,
+    seed_epoch,
+    stop_on_nan,
 )
 from monai_sf.inferers import OutputInferer
 from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, distributed, to_device
@@ -128,16 +129,13 @@ class ClassifierTrainer(SupervisedTrainer):
         self.checkpoint = TrainingCheckpoint(self.run_dir, self.stages, self.scaler, validator)
         self.progress = TrainingProgress(validator, f"train {self.run_dir.name}")
         board = str(self.run_dir / "tensorboard")
-        for handler in (
-            EpochSeed(seed, batches),
-            self.stages,
-            ValidationHandler(interval=1, validator=validator),
-            self.checkpoint,
-            AddUp(batches, network),
-            StopOnNaN(),
-            self.progress,
-        ):
-            handler.attach(self)
+        self.add_event_handler(Events.EPOCH_STARTED, seed_epoch, seed, batches)
+        self.stages.attach(self)
+        ValidationHandler(interval=1, validator=validator).attach(self)
+        self.checkpoint.attach(self)
+        add_up(self, batches, network)
+        self.add_event_handler(IterationEvents.BACKWARD_COMPLETED, stop_on_nan)
+        self.progress.attach(self)
         for handler in train_handlers:
             tracking.attach(handler, self, self.run_dir, "train", self._epoch_metrics)
         if distributed.is_main():

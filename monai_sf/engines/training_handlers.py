@@ -30,88 +30,69 @@ from monai_sf.networks.checkpoints import (
 logger = logging.getLogger(__name__)
 
 
-class EpochSeed:
+def seed_epoch(engine: Engine, seed: int, batches: SharedBatches) -> None:
     """Seed all randomness of an epoch from (seed, epoch), so that a resumed epoch is identical.
 
     The order of cases and their augmentation do not depend on the number of processes. The remaining
-    randomness, dropout, is also seeded by rank, or all processes would drop the same units.
+    randomness, dropout, is also seeded by rank, or all processes would drop the same units. To be called when
+    an epoch starts, before handlers that draw random numbers.
 
     Args:
+        engine: a trainer.
         seed: of the run.
         batches: the batches whose epoch is set.
     """
-
-    def __init__(self, seed: int, batches: SharedBatches) -> None:
-        self.seed, self.batches = seed, batches
-
-    def attach(self, engine: Engine) -> None:
-        """Register with a trainer; must be attached before handlers that draw random numbers."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        """Seed torch, and set the epoch of the batches."""
-        self.batches.epoch = engine.state.epoch
-        words = (self.seed, engine.state.epoch, distributed.rank())
-        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
+    batches.epoch = engine.state.epoch
+    words = (seed, engine.state.epoch, distributed.rank())
+    torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
 
 
-class AddUp:
-    """Make one step from the shards of a batch in several processes.
+def add_up(engine: Engine, batches: SharedBatches, network: nn.Module) -> None:
+    """Let a trainer make one step from the shards of a batch in several processes.
 
     Each rank's mean loss is weighted by its share of the batch's cases, and after the backward pass gradients
     and losses are summed over all ranks, so that the engine's loss is that of the batch. Networks are
-    synchronised at the start and stay identical.
+    synchronised at the start, after the handler that resumes the trainer, and stay identical.
 
     Args:
-        batches: the batches of the trainer.
+        engine: a MONAI trainer.
+        batches: its batches.
         network: the network that it trains.
     """
+    state: Any = engine.state
 
-    def __init__(self, batches: SharedBatches, network: nn.Module) -> None:
-        self.batches, self.network = batches, network
-
-    def attach(self, engine: Engine) -> None:
-        """Register with a MONAI trainer, after the handler that resumes it."""
-        engine.add_event_handler(Events.STARTED, lambda: distributed.broadcast_state(self.network))
-        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.weigh)
-        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.sum)
-
-    def weigh(self, engine: Engine) -> None:
-        """Weight the loss, before the backward pass."""
-        state: Any = engine.state
+    def weigh() -> None:
         if distributed.world_size() > 1:
-            batch = self.batches.size_of((state.iteration - 1) % state.epoch_length)
+            batch = batches.size_of((state.iteration - 1) % state.epoch_length)
             weight = len(state.output[CommonKeys.LABEL]) / batch
             state.output[CommonKeys.LOSS] = state.output[CommonKeys.LOSS] * weight
 
-    def sum(self, engine: Engine) -> None:
-        """Sum gradients and losses, before the step."""
-        state: Any = engine.state
-        trained = [p for p in self.network.parameters() if p.requires_grad]
+    def total() -> None:
+        trained = [p for p in network.parameters() if p.requires_grad]
         state.output[CommonKeys.LOSS] = distributed.sum_gradients(trained, state.output[CommonKeys.LOSS])
 
+    engine.add_event_handler(Events.STARTED, lambda: distributed.broadcast_state(network))
+    engine.add_event_handler(IterationEvents.LOSS_COMPLETED, weigh)
+    engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, total)
 
-class StopOnNaN:
-    """End the training when the loss is NaN or infinite, naming the cases of the batch."""
 
-    def attach(self, engine: Engine) -> None:
-        """Register with a MONAI trainer, whose batches have ``case_id``, after :class:`AddUp`."""
-        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+def stop_on_nan(engine: Engine) -> None:
+    """Check the loss of a batch after the backward pass, before it changes the network.
 
-    def __call__(self, engine: Engine) -> None:
-        """Check the loss of this batch, before it changes the network.
+    Args:
+        engine: a MONAI trainer, whose batches have ``case_id``.
 
-        Raises:
-            FloatingPointError: the loss is not finite; names epoch, iteration and the batch's case ids.
-        """
-        state: Any = engine.state
-        loss = state.output[CommonKeys.LOSS].item()
-        if not math.isfinite(loss):
-            cases = [str(case) for ids in distributed.gather(list(state.batch["case_id"])) for case in ids]
-            raise FloatingPointError(
-                f"loss is {loss} in epoch {state.epoch}, iteration {state.iteration}; the batch holds the "
-                f"cases {', '.join(cases)}. Look at their images, or lower the learning rate"
-            )
+    Raises:
+        FloatingPointError: the loss is not finite; names epoch, iteration and the batch's case ids.
+    """
+    state: Any = engine.state
+    loss = state.output[CommonKeys.LOSS].item()
+    if not math.isfinite(loss):
+        cases = [str(case) for ids in distributed.gather(list(state.batch["case_id"])) for case in ids]
+        raise FloatingPointError(
+            f"loss is {loss} in epoch {state.epoch}, iteration {state.iteration}; the batch holds the "
+            f"cases {', '.join(cases)}. Look at their images, or lower the learning rate"
+        )
 
 
 class TrainingProgress:
@@ -175,7 +156,7 @@ class TrainingCheckpoint:
     ``last.pt`` holds network, optimizer, scheduler, loss, scaler, epoch and history; ``best.pt`` the best
     network of the last stage, and ``best-<stage>.pt`` that of an earlier one (the first of equals; see
     :class:`monai_sf.engines.stages.Stage`). All are written atomically, and hold tensors and plain values
-    only. Together with :class:`EpochSeed`, a resumed training gives the weights of an uninterrupted one.
+    only. Together with :func:`seed_epoch`, a resumed training gives the weights of an uninterrupted one.
 
     Args:
         folder: folder of the files.

@@ -8,7 +8,7 @@ from monai_sf.metrics.guarantee import SelectiveThreshold, selective_threshold
 from monai_sf.metrics.ignite import AUGRC, AURC, EAUGRC, EAURC, ConfidenceAndError, FailureAUROC
 from monai_sf.metrics.operating import OperatingPoint, coverage_at_risk, risk_at_coverage
 from monai_sf.metrics.paired import Difference, holm, paired_bootstrap
-from monai_sf.metrics.table import RiskCoverageMetrics, risk_coverage_metrics, risk_coverage_table
+from monai_sf.metrics.summary import RiskCoverageMetrics, risk_coverage_metrics
 
 __all__ = [
     "AUGRC",
@@ -37,6 +37,5 @@ __all__ = [
     "risk_at_coverage",
     "risk_coverage_curve",
     "risk_coverage_metrics",
-    "risk_coverage_table",
     "selective_threshold",
 ]

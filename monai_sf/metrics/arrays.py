@@ -47,22 +47,17 @@ def check_cases(confidence: ArrayLike, error: ArrayLike) -> tuple[Array, Array]:
     for name, vector in (("confidence", values), ("error", errors)):
         if vector.ndim != 1:
             raise ValueError(f"{name} must have one dimension (N,), got shape {tuple(vector.shape)}")
-    check_lengths(len(values), len(errors))
+    if len(values) != len(errors):
+        raise ValueError(
+            f"confidence and error must have the same length, got {len(values)} and {len(errors)} cases"
+        )
+    if len(values) == 0:
+        raise ValueError("confidence and error must hold at least one case, got 0")
     low, high = errors.min(), errors.max()
     if not (low >= 0 and high <= 1):
         bad = int((~((errors >= 0) & (errors <= 1))).sum())
         raise ValueError(f"error must lie in [0, 1], got {bad} of {len(errors)} values outside or NaN")
     return values, _beside(errors, values)
-
-
-def check_lengths(n_confidence: int, n_error: int) -> None:
-    """Raise ValueError unless there are as many errors as confidences, and at least one."""
-    if n_confidence != n_error:
-        raise ValueError(
-            f"confidence and error must have the same length, got {n_confidence} and {n_error} cases"
-        )
-    if n_confidence == 0:
-        raise ValueError("confidence and error must hold at least one case, got 0")
 
 
 def check_binary(error: Array) -> None:

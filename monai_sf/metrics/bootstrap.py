@@ -47,7 +47,7 @@ _OF_LEVELS: MappingProxyType[Metric, Callable[..., Array]] = MappingProxyType(
 )
 _NEEDS_BINARY = (failure_auroc, failure_fpr, failure_average_precision)
 # Counts of the resamples that are processed together: few enough to stay in the processor's cache.
-_BLOCK_CELLS = 2**16
+BLOCK_CELLS = 2**16
 
 _log = logging.getLogger(__name__)
 
@@ -106,13 +106,11 @@ def bootstrap_ci(
             "anonymous" is the group of most cases, the metric is undefined in every resample, and as in
             `risk_coverage_curve`.
     """
-    of_levels = _metric_of_levels(metric)
+    of_levels = metric_of_levels(metric)
     check_draws(n_resamples, level)
-    values, errors = check_cases(confidence, error)
-    if _base(metric) in _NEEDS_BINARY:
-        check_binary(errors)
-    order, ends = (_on_cpu(part) for part in rank_cases(values))
-    ranked_error = _on_cpu(errors)[order]
+    values, errors = check_judged(metric, confidence, error)
+    order, ends = (on_cpu(part) for part in rank_cases(values))
+    ranked_error = on_cpu(errors)[order]
     known = None if groups is None else groups_of(groups, len(values))
     if (len(values) if known is None else len(known)) < 2:
         return Interval(float("nan"), float("nan"))
@@ -129,31 +127,47 @@ def bootstrap_ci(
     if len(defined) == 0:
         raise ValueError(
             f"error must hold failures and successes, got {int((errors > 0).sum())} wrong among "
-            f"{len(errors)} cases: {_base(metric).__name__} is not defined in any of {n_resamples} resamples"
+            f"{len(errors)} cases: {base(metric).__name__} is not defined in any of {n_resamples} resamples"
         )
+    return percentile_interval(defined, level)
+
+
+def percentile_interval(resampled: NumpyArray, level: float) -> Interval:
+    """Return the interval that holds the share ``level`` of the resampled values (R,), none of them NaN."""
     tail = (1 - level) / 2
-    low, high = np.quantile(defined, (tail, 1 - tail))
+    low, high = np.quantile(resampled, (tail, 1 - tail))
     return Interval(float(low), float(high))
 
 
-def _base(metric: Metric) -> Metric:
+def base(metric: Metric) -> Metric:
+    """Return the function of a metric with or without options."""
     return metric.func if isinstance(metric, partial) else metric
 
 
-def _metric_of_levels(metric: Metric) -> Callable[[Levels], Array]:
-    of_levels = _OF_LEVELS.get(_base(metric))
+def check_judged(metric: Metric, confidence: ArrayLike, error: ArrayLike) -> tuple[Array, Array]:
+    """Return both as `check_cases` does, after refusing errors that the metric is not defined for."""
+    values, errors = check_cases(confidence, error)
+    if base(metric) in _NEEDS_BINARY:
+        check_binary(errors)
+    return values, errors
+
+
+def metric_of_levels(metric: Metric) -> Callable[[Levels], Array]:
+    """Return a metric as a function of cumulated counts."""
+    of_levels = _OF_LEVELS.get(base(metric))
     if of_levels is None:
         known = ", ".join(function.__name__ for function in _OF_LEVELS)
         raise ValueError(f"metric must be one of {known}, or a functools.partial of one, got {metric!r}")
     return partial(of_levels, **metric.keywords) if isinstance(metric, partial) else of_levels
 
 
-def _on_cpu(array: Array) -> NumpyArray:
+def on_cpu(array: Array) -> NumpyArray:
+    """Return an array of NumPy or torch as one of NumPy."""
     result: NumpyArray = array.cpu().numpy() if isinstance(array, Tensor) else array
     return result
 
 
-def check_draws(n_resamples: int, level: float) -> None:
+def check_draws(n_resamples: int, level: float = 0.95) -> None:
     """Raise ValueError unless there are resamples and the level lies in (0, 1)."""
     if n_resamples < 1:
         raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
@@ -190,7 +204,7 @@ def _resampled_levels(
     faulty = np.flatnonzero(error)
     n_faulty = np.searchsorted(faulty, ends, side="right")
     wrong_sums = np.zeros(len(faulty) + 1)
-    block = max(1, _BLOCK_CELLS // len(ends))
+    block = max(1, BLOCK_CELLS // len(ends))
     for start in range(0, n_resamples, block):
         n_rows = min(block, n_resamples - start)
         levels = Levels(kept=np.empty((n_rows, len(ends))), wrong=np.empty((n_rows, len(ends))))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar, overload
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, check_cases, namespace
-
-_ArrayT = TypeVar("_ArrayT", Tensor, NumpyArray)
+from monai_sf.metrics.arrays import Array, ArrayLike, check_cases, namespace
 
 
 class Levels(NamedTuple):
@@ -42,7 +40,7 @@ class Ranking(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class RiskCoverageCurve(Generic[_ArrayT]):
+class RiskCoverageCurve:
     """The risk-coverage curve by increasing coverage: coverage 0, then K distinct confidences.
 
     Attributes:
@@ -52,19 +50,13 @@ class RiskCoverageCurve(Generic[_ArrayT]):
         thresholds: (K + 1,) lowest confidence that is kept, decreasing; infinity at coverage 0.
     """
 
-    coverages: _ArrayT
-    selective_risks: _ArrayT
-    generalized_risks: _ArrayT
-    thresholds: _ArrayT
+    coverages: Array
+    selective_risks: Array
+    generalized_risks: Array
+    thresholds: Array
 
 
-@overload
-def risk_coverage_curve(confidence: Tensor, error: ArrayLike) -> RiskCoverageCurve[Tensor]: ...
-@overload
-def risk_coverage_curve(confidence: NumpyArray, error: ArrayLike) -> RiskCoverageCurve[NumpyArray]: ...
-def risk_coverage_curve(
-    confidence: ArrayLike, error: ArrayLike
-) -> RiskCoverageCurve[Tensor] | RiskCoverageCurve[NumpyArray]:
+def risk_coverage_curve(confidence: ArrayLike, error: ArrayLike) -> RiskCoverageCurve:
     """Return risk against coverage at every distinct confidence.
 
     Geifman & El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017 (selective risk);

@@ -255,15 +255,12 @@ class ConfidenceAndError:
 
 def _column(output: Any, key: str) -> Tensor:
     values = output[key] if isinstance(output, Mapping) else [case[key] for case in output]
-    column = values if isinstance(values, Tensor) else _stacked(values, key)
-    return column.detach().as_subclass(Tensor)
-
-
-def _stacked(values: Any, key: str) -> Tensor:
-    try:
-        return torch.stack([torch.as_tensor(value) for value in values])
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{key} must hold arrays of one shape, one per case ({error})") from error
+    if not isinstance(values, Tensor):
+        try:
+            values = torch.stack([torch.as_tensor(value) for value in values])
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"{key} must hold arrays of one shape, one per case ({error})") from error
+    return values.detach().as_subclass(Tensor)
 
 
 def _vector(values: Any, name: str) -> Tensor:
@@ -307,19 +304,15 @@ def _id_vector(values: Any, device: torch.device) -> Tensor:
 
 
 def _id_of(value: Any) -> int:
-    if isinstance(value, str):
-        return _id_of_name(value)
+    if isinstance(value, str):  # 64 bits of a hash: among a million names, a collision has a chance of 3e-8
+        digest = hashlib.blake2b(value.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big", signed=True)
     number = value.item() if isinstance(value, (Tensor, np.generic)) else value
     if isinstance(number, bool) or not isinstance(number, int):
         raise ValueError(f"case ids must be integers or strings, got {value!r}")
     if not -(2**63) <= number < 2**63:
         raise ValueError(f"case ids must be below 2**63 as integers, got {number}: give them as strings")
     return number
-
-
-def _id_of_name(name: str) -> int:
-    """Return 64 bits of a hash: among a million names, a collision has a probability of 3e-8."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def _gather(cases: Tensor) -> Tensor:

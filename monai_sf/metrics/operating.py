@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from monai_sf.metrics.arrays import Array, ArrayLike, check_cases, namespace, pick
@@ -40,11 +42,7 @@ def risk_at_coverage(confidence: ArrayLike, error: ArrayLike, *, coverage: float
     Raises:
         ValueError: If coverage is out of range, and as in `risk_coverage_curve`.
     """
-    values, errors = check_cases(confidence, error)
-    ranking = rank_cases(values)
-    levels = levels_of_ranking(ranking, errors)
-    level = int(_level_at_coverage(levels, coverage))
-    return _operating_point(levels, thresholds_of(ranking, values), level)
+    return _operating_point(confidence, error, partial(_level_at_coverage, coverage=coverage))
 
 
 def coverage_at_risk(confidence: ArrayLike, error: ArrayLike, *, risk: float) -> OperatingPoint:
@@ -63,11 +61,7 @@ def coverage_at_risk(confidence: ArrayLike, error: ArrayLike, *, risk: float) ->
     Raises:
         ValueError: If risk is out of range, and as in `risk_coverage_curve`.
     """
-    values, errors = check_cases(confidence, error)
-    ranking = rank_cases(values)
-    levels = levels_of_ranking(ranking, errors)
-    level = int(_last_level_at_risk(levels, risk))
-    return _operating_point(levels, thresholds_of(ranking, values), level)
+    return _operating_point(confidence, error, partial(_last_level_at_risk, risk=risk))
 
 
 def risk_at_coverage_of(levels: Levels, *, coverage: float) -> Array:
@@ -98,8 +92,15 @@ def _last_level_at_risk(levels: Levels, risk: float) -> Array:
     return namespace(kept).flip(qualifies, (-1,)).cumsum(-1).clip(max=1).sum(-1) - 1
 
 
-def _operating_point(levels: Levels, thresholds: Array, level: int) -> OperatingPoint:
+def _operating_point(
+    confidence: ArrayLike, error: ArrayLike, level_of: Callable[[Levels], Array]
+) -> OperatingPoint:
+    values, errors = check_cases(confidence, error)
+    ranking = rank_cases(values)
+    levels = levels_of_ranking(ranking, errors)
+    level = int(level_of(levels))
     if level < 0:
         return OperatingPoint(threshold=math.inf, coverage=0.0, risk=math.nan)
     kept, wrong = float(levels.kept[level]), float(levels.wrong[level])
-    return OperatingPoint(float(thresholds[level]), kept / float(levels.kept[-1]), wrong / kept)
+    threshold = float(thresholds_of(ranking, values)[level])
+    return OperatingPoint(threshold, kept / float(levels.kept[-1]), wrong / kept)

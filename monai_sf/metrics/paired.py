@@ -20,16 +20,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, check_binary, check_cases
+from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, check_cases
 from monai_sf.metrics.bootstrap import (
-    _BLOCK_CELLS,
-    _NEEDS_BINARY,
+    BLOCK_CELLS,
     Metric,
-    _base,
-    _metric_of_levels,
-    _on_cpu,
     check_draws,
+    check_judged,
     groups_of,
+    metric_of_levels,
+    on_cpu,
+    percentile_interval,
 )
 from monai_sf.metrics.curve import Levels, rank_cases
 from monai_sf.vocabulary.ids import Groups
@@ -86,16 +86,13 @@ def paired_bootstrap(
             of most of them, an argument is out of range, the metric is undefined in every resample, and as in
             `risk_coverage_curve`.
     """
-    of_levels = _metric_of_levels(metric)
-    pairs = [check_cases(*first), check_cases(*second)]
+    of_levels = metric_of_levels(metric)
+    pairs = [check_judged(metric, *first), check_judged(metric, *second)]
     n_cases = len(pairs[0][0])
     if len(pairs[1][0]) != n_cases:
         raise ValueError(
             f"first and second must hold the same cases, got {n_cases} and {len(pairs[1][0])} of them"
         )
-    if _base(metric) in _NEEDS_BINARY:
-        for _, error in pairs:
-            check_binary(error)
     check_draws(n_resamples, level)
     known = groups_of(np.arange(n_cases) if groups is None else groups, n_cases)
     estimate = float(metric(*first)) - float(metric(*second))
@@ -120,8 +117,7 @@ def group_counts(names: Sequence[Any] | NumpyArray, n_resamples: int, seed: int)
     Raises:
         ValueError: If there are fewer than two groups or no resamples.
     """
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
+    check_draws(n_resamples)
     if len(names) < 2:
         raise ValueError(f"groups must hold at least two groups to resample, got {len(names)}")
     counts = np.empty((n_resamples, len(names)), np.uint8)
@@ -153,15 +149,15 @@ def resampled_values(
         (R,) values, NaN where the metric is undefined or no group was drawn.
     """
     values, errors = check_cases(confidence, error)
-    order, ends = (_on_cpu(part) for part in rank_cases(values))
-    ranked_error = _on_cpu(errors)[order]
+    order, ends = (on_cpu(part) for part in rank_cases(values))
+    ranked_error = on_cpu(errors)[order]
     ranked_group = np.asarray(group_of_case)[order]
     faulty = np.flatnonzero(ranked_error)
     n_faulty = np.searchsorted(faulty, ends, side="right")
     is_binary = bool((ranked_error[faulty] == 1).all())
     result = np.full(len(counts), np.nan)
     drawn = np.flatnonzero(counts[:, np.unique(ranked_group)].any(axis=1))
-    block = max(1, _BLOCK_CELLS // 2 // len(order))
+    block = max(1, BLOCK_CELLS // 2 // len(order))
     for start in range(0, len(drawn), block):
         rows = drawn[start : start + block]
         of_case = counts[rows].take(ranked_group, axis=1)
@@ -185,17 +181,15 @@ def difference_of(estimate: float, resampled: NDArray[np.float64], level: float 
     Raises:
         ValueError: If level is out of range or every resampled value is NaN.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), got {level}")
+    check_draws(len(resampled), level)
     defined = resampled[~np.isnan(resampled)]
     if not len(defined):
         raise ValueError(f"the metric is not defined in any of {len(resampled)} resamples")
-    tail = (1 - level) / 2
-    low, high = np.quantile(defined, (tail, 1 - tail))
+    low, high = percentile_interval(defined, level)
     rarer = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
     # One is added since the data are themselves a possible sample: a p-value is never 0.
     p_value = min(1.0, 2 * (rarer + 1) / (len(defined) + 1))
-    return Difference(estimate, float(low), float(high), p_value)
+    return Difference(estimate, low, high, p_value)
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:

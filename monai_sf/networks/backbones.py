@@ -35,27 +35,20 @@ def backbone(
     in_channels: int,
     num_classes: int,
     dropout: float,
-    weights: str | os.PathLike[str] | None = None,
 ) -> nn.Module:
-    """Build a backbone for :class:`monai_sf.networks.ConfidenceClassifier`.
+    """Build a backbone for :class:`monai_sf.networks.ConfidenceClassifier`, with random weights.
 
     Args:
         name: one of :data:`BACKBONES`.
-        in_channels: channels of the image; 1 or a multiple of 3 with ImageNet weights, whose first
-            convolution is adapted (see :func:`inflate`).
+        in_channels: channels of the image; 1 or a multiple of 3 for :func:`start_from`.
         num_classes: number of outputs.
         dropout: probability, in every dense layer of a DenseNet, or before EfficientNet's last layer.
-        weights: None for random weights; "imagenet" downloads those of ImageNet, with MONAI's loader where it
-            has one; else a file, in torchvision's layout of a DenseNet or in that of EfficientNet-PyTorch.
-            All but the last layer is loaded.
 
     Returns:
         The network on the CPU.
 
     Raises:
-        ValueError: the backbone is unknown, or the file does not hold its weights.
-        FileNotFoundError: there is no such file.
-        ConnectionError: the weights cannot be downloaded.
+        ValueError: the backbone is unknown, or ``dropout`` is out of range.
     """
     if name not in BACKBONES:
         raise ValueError(f"backbone must be one of {BACKBONES}, got {name!r}")
@@ -63,7 +56,6 @@ def backbone(
         raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
     network = _build(name, in_channels, num_classes, dropout)
     network.published_as = name  # type: ignore[assignment]
-    _load_published(network, weights)
     return network
 
 
@@ -77,7 +69,10 @@ def start_from(
 
     Args:
         network: its backbone was made by :func:`backbone`; modified in place.
-        weights: as for :func:`backbone`.
+        weights: None for random weights; "imagenet" downloads those of ImageNet, with MONAI's loader where it
+            has one; else a file, in torchvision's layout of a DenseNet or in that of EfficientNet-PyTorch.
+            All but the last layer is loaded, and the first convolution is adapted to the number of channels
+            (see :func:`inflate`).
         run_dir: folder of the run; if it contains ``last.pt``, nothing is loaded.
 
     Raises:
@@ -85,24 +80,19 @@ def start_from(
         FileNotFoundError: there is no such file.
         ConnectionError: the weights cannot be downloaded.
     """
-    if not (Path(run_dir) / "last.pt").exists():
-        _load_published(network.backbone, weights)
-
-
-def _load_published(network: nn.Module, weights: str | os.PathLike[str] | None) -> None:
-    if weights is None:
+    if weights is None or (Path(run_dir) / "last.pt").exists():
         return
-    name = getattr(network, "published_as", None)
-    if name not in BACKBONES or name == "densenet-small":
+    name = getattr(network.backbone, "published_as", None)
+    if name not in BACKBONES[:3]:
         raise ValueError(
-            f"no published weights are known for {name or type(network).__name__}: set weights to null, or "
-            f"use one of {BACKBONES[:3]}"
+            f"no published weights are known for {name or type(network.backbone).__name__}: set weights to "
+            f"null, or use one of {BACKBONES[:3]}"
         )
-    in_channels = next(p for p in network.parameters() if p.ndim == 4).shape[1]
+    in_channels = next(p for p in network.backbone.parameters() if p.ndim == 4).shape[1]
     if weights == "imagenet":
-        _fill(network, _online(name), in_channels, "the download of ImageNet weights")
+        _fill(network.backbone, _online(name), in_channels, "the download of ImageNet weights")
     else:
-        _fill(network, convert(name, load_checkpoint(weights)), in_channels, str(weights))
+        _fill(network.backbone, convert(name, load_checkpoint(weights)), in_channels, str(weights))
 
 
 def convert(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 
 from monai_sf.files.locks import locked
 
@@ -218,25 +219,6 @@ def sum_gradients(parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
     return flat[0].to(loss.dtype)
 
 
-class _SumOfAllRanks(torch.autograd.Function):
-    """The sum over all processes, as is its gradient: each value is part of every process's loss."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
-
-
-_sum_of_all_ranks: Callable[[Tensor], Tensor] = _SumOfAllRanks.apply
-
-
 class BatchNormOfAllRanks(nn.SyncBatchNorm):
     """Batch norm over the batch of all processes; PyTorch's own does it on GPUs only."""
 
@@ -245,13 +227,14 @@ class BatchNormOfAllRanks(nn.SyncBatchNorm):
         if not self.training or x.is_cuda:
             return super().forward(x)
         x = x.as_subclass(Tensor)  # statistics do not need MONAI's metadata
+        # the gradient of these sums is summed too: each value is part of every process's loss
         over = [d for d in range(x.ndim) if d != 1]
         shape = [1, -1, *(1,) * (x.ndim - 2)]
-        sums = _sum_of_all_ranks(torch.cat([x.sum(over), x.new_tensor([x.numel() // x.shape[1]])]))
+        sums = all_reduce(torch.cat([x.sum(over), x.new_tensor([x.numel() // x.shape[1]])]))
         count = sums[-1].detach()
         mean = sums[:-1] / count
         centred = x - mean.view(shape)
-        variance = _sum_of_all_ranks(centred.square().sum(over)) / count
+        variance = all_reduce(centred.square().sum(over)) / count
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             with torch.no_grad():
                 self.num_batches_tracked: Tensor

@@ -24,8 +24,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["csv_text", "decode_table", "encode_table", "not_utf8"]
-
 _NUMBER = re.compile(r"(?P<name>bool|[Bb]oolean|[Uu]?[Ii]nt|[Ff]loat)(8|16|32|64)?")
 _DATE = re.compile(r"datetime64\[.*\]")
 #: Characters that CSV readers do not return, even from a quoted cell: the end of a C string, surrogates, and

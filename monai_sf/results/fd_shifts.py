@@ -33,6 +33,9 @@ _WHOLE = 1.02
 #: Bytes that even a small file may unpack to; scores are never compressed two hundredfold.
 _LARGE = 2**30
 
+#: What reading a damaged archive raises; RuntimeError: encrypted, or compressed by an unknown method.
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, MemoryError, RuntimeError, BadZipFile, zlib.error)
+
 Float = NDArray[np.float64]
 
 
@@ -120,17 +123,7 @@ def _array(path: Path, *shape: int | None) -> Float | None:
             values = np.asarray(archive["arr_0"], np.float64)
     except ResultsError:
         raise
-    # RuntimeError: encrypted, or compressed by an unknown method
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        MemoryError,
-        RuntimeError,
-        BadZipFile,
-        zlib.error,
-    ) as error:
+    except _DAMAGE as error:
         raise ResultsError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
     return values[:, 0] if shape[1:] == (1,) else values
 

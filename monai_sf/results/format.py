@@ -80,13 +80,10 @@ def check_run(run: Mapping[str, Any]) -> None:
     """Refuse a description of a run with values of the wrong type; names all of them."""
     wrong = [
         f"{key} {run[key]!r:.80} (expected {'an integer' if kind is int else 'a text'})"
-        for key, kind in (
-            ("dataset", str),
-            ("study", str),
-            ("method", str),
-            ("data_kind", str),
-            ("seed", int),
-        )
+        for key, kind in {
+            **dict.fromkeys(("dataset", "study", "method", "data_kind"), str),
+            "seed": int,
+        }.items()
         if key in run and (not isinstance(run[key], kind) or isinstance(run[key], bool))
     ]
     names = run.get("class_names")

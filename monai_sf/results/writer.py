@@ -35,8 +35,9 @@ from monai_sf.vocabulary.shifts import KINDS
 
 #: While a test set is being filled: which entries are complete, and the shapes of its arrays.
 _DONE_FILE, _SHAPES_FILE = "done.npy", "arrays.json"
+#: Number of entries that are copied at once.
+_CHUNK = 1024
 _OWN_FILES = frozenset((SET_FILE, ROWS_FILE, _DONE_FILE, _SHAPES_FILE))
-
 
 _AGAIN = "Run the evaluation again: this test set is restarted, the others are kept"
 _ELSEWHERE = "choose another folder or remove this one"
@@ -226,26 +227,17 @@ class TestSetWriter:
         shapes = {}
         for name, array in like.items():
             shape = (len(self.rows), *array.shape[1:])
-            self.arrays[name] = self._map(name, array.dtype, shape)
+            file = self.partial / f"{name}.npy"
+            self.arrays[name] = np.lib.format.open_memmap(file, "w+", array.dtype, shape)
+            if hasattr(os, "posix_fallocate"):  # otherwise a full disk ends the process by SIGBUS, silently
+                with open(file, "r+b") as handle:
+                    os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
             shapes[name] = [array.dtype.str, *shape]
         write_json(self.partial / _SHAPES_FILE, shapes)
         self._watch()
 
-    def _map(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-        file = self.partial / f"{name}.npy"
-        array: NDArray[Any] = np.lib.format.open_memmap(file, "w+", dtype, shape)
-        if hasattr(os, "posix_fallocate"):  # otherwise a full disk ends the process by SIGBUS, silently
-            with open(file, "r+b") as handle:
-                os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
-        return array
-
-    def absorb(self, part: str | os.PathLike[str], chunk: int = 1024) -> None:
-        """Copy the complete entries of another writer of this test set.
-
-        Args:
-            part: the folder of that writer.
-            chunk: number of entries that are copied at once.
-        """
+    def absorb(self, part: str | os.PathLike[str]) -> None:
+        """Copy the complete entries of another writer of this test set, whose folder is ``part``."""
         if self.closed:
             return
         try:
@@ -253,8 +245,8 @@ class TestSetWriter:
         except (OSError, ValueError, TypeError, AttributeError):  # killed early, or torn
             return
         complete = np.flatnonzero(done)
-        for first in range(0, len(complete), chunk):
-            here = complete[first : first + chunk]
+        for first in range(0, len(complete), _CHUNK):
+            here = complete[first : first + _CHUNK]
             self.write(rows[here], {name: array[here] for name, array in arrays.items()})
         self.sync()
 

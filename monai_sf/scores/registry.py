@@ -40,19 +40,7 @@ from monai_sf.scores.functions import (
 from monai_sf.vocabulary.methods import METHODS
 from monai_sf.vocabulary.registry import Registry
 
-__all__ = [
-    "CSF",
-    "CSFS",
-    "PAPER_CSFS",
-    "csfs_for",
-    "deciding_csf",
-    "needs_dropout_samples",
-    "register_csf",
-    "usual_csfs",
-]
-
 Arrays: TypeAlias = Mapping[str, ArrayLike]
-Scale: TypeAlias = Literal["log_probability", "nats", "raw"]
 
 
 @dataclass(frozen=True)
@@ -64,19 +52,19 @@ class CSF:
         needs: Names of the stored arrays that `confidence` reads: those of `monai_sf.results.ARRAYS`, or of a
             method's heads.
         confidence: From a mapping with these arrays, each with N cases, to (N,) float64; higher = more sure.
+        description: One line for the reader of a report.
         prediction: The array whose argmax is the predicted class that this confidence refers to.
         method: Name of the training method that this score requires; None for any network.
         scale: How to show the number: "log_probability" (show its exponential), "nats" or "raw".
-        description: One line for the reader of a report.
     """
 
     name: str
     needs: tuple[str, ...]
     confidence: Callable[[Arrays], Tensor]
+    description: str = ""
     prediction: Literal["logits", "mcd_log_softmax"] = "logits"
     method: str | None = None
-    scale: Scale = "raw"
-    description: str = ""
+    scale: Literal["log_probability", "nats", "raw"] = "raw"
 
     def __call__(self, arrays: Arrays) -> Tensor:
         """Return the confidence of every case, checked.
@@ -126,28 +114,23 @@ _ENTRIES = (
         "MSR",
         ("logits",),
         lambda a: log_softmax(a["logits"]).amax(dim=-1),
-        "logits",
-        None,
-        "log_probability",
         "Probability that the model gives to its own answer.",
+        scale="log_probability",
     ),
     CSF(
         "PE",
         ("logits",),
         lambda a: -predictive_entropy(a["logits"]),
-        "logits",
-        None,
-        "nats",
         "How little the model's probability is spread over the classes (negative entropy).",
+        scale="nats",
     ),
     CSF(
         "MCD-MSR",
         ("mcd_log_softmax",),
         _mcd_log_response,
-        "mcd_log_softmax",
-        None,
-        "log_probability",
         "Probability of the answer, averaged over repeated runs with random parts of the model switched off.",
+        prediction="mcd_log_softmax",
+        scale="log_probability",
     ),
     CSF(
         "MCD-PE",
@@ -155,100 +138,82 @@ _ENTRIES = (
         lambda a: (
             -entropy_of_log_probabilities(log_probabilities_of(a["mcd_log_softmax"], "mcd_log_softmax"))
         ),
-        "mcd_log_softmax",
-        None,
-        "nats",
         "How little the averaged probability of repeated runs is spread over the classes (negative entropy).",
+        prediction="mcd_log_softmax",
+        scale="nats",
     ),
     CSF(
         "MCD-EE",
         ("mcd_entropy",),
         lambda a: -as_float64(a["mcd_entropy"], "mcd_entropy"),
-        "mcd_log_softmax",
-        None,
-        "nats",
         "How little each of the repeated runs spreads its probability, on average (negative entropy).",
+        prediction="mcd_log_softmax",
+        scale="nats",
     ),
     CSF(
         "ConfidNet",
         ("confidence_logit",),
         lambda a: learned_confidence(a["confidence_logit"]),
-        "logits",
-        "confidnet",
-        "log_probability",
         "A second network's estimate of the probability that the model gives to the true class.",
+        method="confidnet",
+        scale="log_probability",
     ),
     CSF(
         "DG-MCD-MSR",
         # The reservation logit is not read, but distinguishes a Deep Gamblers network from any other.
         ("mcd_log_softmax", "reservation_logit"),
         _mcd_log_response,
-        "mcd_log_softmax",
-        "deepgamblers",
-        "log_probability",
         "Probability of the answer over repeated runs, for a model trained with the option to abstain.",
+        prediction="mcd_log_softmax",
+        method="deepgamblers",
+        scale="log_probability",
     ),
     CSF(
         "DG-RES",
         ("logits", "reservation_logit"),
         lambda a: deep_gamblers_confidence(a["logits"], a["reservation_logit"]),
-        "logits",
-        "deepgamblers",
-        "log_probability",
         "Probability that the model does not choose to abstain.",
+        method="deepgamblers",
+        scale="log_probability",
     ),
     CSF(
         "DeVries",
         ("confidence_logit",),
         lambda a: learned_confidence(a["confidence_logit"]),
-        "logits",
-        "devries",
-        "log_probability",
         "Confidence that the model learned to state by asking for hints in training.",
+        method="devries",
+        scale="log_probability",
     ),
     CSF(
         "MCD-MI",
         ("mcd_log_softmax", "mcd_entropy"),
         _mcd_mutual_information,
-        "mcd_log_softmax",
-        None,
-        "nats",
         "How much the repeated runs agree with each other (negative mutual information).",
+        prediction="mcd_log_softmax",
+        scale="nats",
     ),
     CSF(
         "MaxLogit",
         ("logits",),
         lambda a: max_logit(a["logits"]),
-        "logits",
-        None,
-        "raw",
         "Strength of the evidence for the answer, before it is turned into a probability.",
     ),
     CSF(
         "Energy",
         ("logits",),
         lambda a: energy(a["logits"]),
-        "logits",
-        None,
-        "raw",
         "Strength of the evidence for all classes together (negative free energy).",
     ),
     CSF(
         "Margin",
         ("logits",),
         lambda a: logit_margin(a["logits"]),
-        "logits",
-        None,
-        "raw",
         "How far the answer lies ahead of the second choice (logits).",
     ),
     CSF(
         "MaxLogit-pNorm",
         ("logits",),
         lambda a: max_logit_p_norm(a["logits"]),
-        "logits",
-        None,
-        "raw",
         "How much the answer stands out from the other classes, at any overall strength; constant for two.",
     ),
 )

@@ -74,7 +74,7 @@ def test_equals_resampling_and_sorting_again(metric, value_of, groups):
 
 def test_residuals_and_blocks_of_resamples(monkeypatch):
     whole = bootstrap_ci(aurc, CONFIDENCE, ERROR * 0.5, n_resamples=50)
-    monkeypatch.setattr("monai_sf.metrics.bootstrap._BLOCK_CELLS", 300)
+    monkeypatch.setattr("monai_sf.metrics.bootstrap.BLOCK_CELLS", 300)
     assert bootstrap_ci(aurc, CONFIDENCE, ERROR * 0.5, n_resamples=50) == whole
     # AURC is linear in the residuals.
     full = bootstrap_ci(aurc, CONFIDENCE, ERROR, n_resamples=50)

@@ -22,7 +22,6 @@ from monai_sf.metrics import (
     failure_fpr,
     risk_coverage_curve,
     risk_coverage_metrics,
-    risk_coverage_table,
 )
 
 
@@ -239,28 +238,13 @@ def test_counting_every_case_twice_changes_nothing(case):
     np.testing.assert_allclose(values_of(confidence, error), values_of(*twice), atol=1e-12)
 
 
-def test_table_equals_the_single_calls_row_by_row():
-    confidence = np.stack([make_cases(200, seed, levels=30)[0] for seed in range(4)])
-    error = np.stack([make_cases(200, seed + 9)[1] for seed in range(4)])
-    table = risk_coverage_table(confidence, error)
-    shared = risk_coverage_table(confidence, error[0])
-    for i in range(4):
-        np.testing.assert_array_equal(
-            [column[i] for column in dataclasses.astuple(table)], values_of(confidence[i], error[i])
-        )
-        np.testing.assert_array_equal(
-            [column[i] for column in dataclasses.astuple(shared)], values_of(confidence[i], error[0])
-        )
-
-
-def test_table_keeps_its_other_rows_when_one_is_not_defined():
-    confidence = np.arange(6.0).reshape(2, 3)
-    table = risk_coverage_table(confidence, np.array([[0, 0, 0], [1, 0, 0]]))
-    assert np.isnan(table.failure_auroc).tolist() == [True, False]
-    assert np.isnan(table.failure_fpr).tolist() == [True, False]
-    assert np.isnan(table.failure_average_precision).tolist() == [True, False]
-    assert table.aurc[0] == 0
-    assert table.failure_auroc[1] == 1
+def test_what_is_not_defined_is_nan_in_a_table():
+    none = risk_coverage_metrics(np.arange(3.0), np.zeros(3))
+    assert np.isnan([none.failure_auroc, none.failure_fpr, none.failure_average_precision]).all()
+    assert none.aurc == 0
+    every = risk_coverage_metrics(np.arange(3.0), np.ones(3))
+    assert np.isnan([every.failure_auroc, every.failure_fpr]).all()
+    assert every.failure_average_precision == 1
 
 
 def test_residuals_leave_the_failure_metrics_of_a_table_undefined():

@@ -27,7 +27,6 @@ from monai_sf.metrics import (
     risk_at_coverage,
     risk_coverage_curve,
     risk_coverage_metrics,
-    risk_coverage_table,
     selective_threshold,
 )
 from monai_sf.metrics.areas import augrc_of, aurc_of, eaugrc_of, eaurc_of
@@ -126,22 +125,6 @@ def test_all_correct_and_all_wrong_have_defined_areas(n):
 
 
 @pytest.mark.parametrize(
-    ("shape", "error_shape", "message"),
-    [
-        ((3,), (3,), r"confidence must be \(B, N\) with at least one row, got shape \(3,\)"),
-        ((0, 3), (3,), r"confidence must be \(B, N\) with at least one row, got shape \(0, 3\)"),
-        ((2, 3), (2, 1, 3), r"error must be \(N,\) or \(B, N\), got shape \(2, 1, 3\)"),
-        ((2, 3), (3, 3), "error must have one row for each confidence, got 3 and 2"),
-        ((2, 3), (2,), "same length, got 3 and 2"),
-        ((2, 0), (0,), "at least one case, got 0"),
-    ],
-)
-def test_table_refuses_other_shapes(shape, error_shape, message):
-    with pytest.raises(ValueError, match=message):
-        risk_coverage_table(np.zeros(shape), np.zeros(error_shape))
-
-
-@pytest.mark.parametrize(
     "dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8]
 )
 def test_any_real_dtype_of_torch_gives_the_same_value(dtype):
@@ -175,8 +158,6 @@ def test_the_curve_comes_back_as_it_went_in():
     curve = risk_coverage_curve(torch.from_numpy(CONFIDENCE).float(), ERROR)
     assert isinstance(curve.thresholds, torch.Tensor)
     assert curve.thresholds.dtype == torch.float64
-    assert isinstance(risk_coverage_table(CONFIDENCE[None], ERROR).aurc, np.ndarray)
-    assert isinstance(risk_coverage_table(torch.from_numpy(CONFIDENCE[None]), ERROR).aurc, torch.Tensor)
 
 
 OF_LEVELS = {
@@ -218,7 +199,6 @@ def test_a_gpu_gives_the_value_of_the_cpu(metric):
     assert metric(confidence, error) == pytest.approx(metric(CONFIDENCE, ERROR), abs=1e-14)
     assert metric(confidence, ERROR) == pytest.approx(metric(CONFIDENCE, ERROR), abs=1e-14)
     assert risk_coverage_curve(confidence, error).coverages.is_cuda
-    assert risk_coverage_table(confidence[None], error).aurc.is_cuda
     assert bootstrap_ci(metric, confidence, error) == bootstrap_ci(metric, CONFIDENCE, ERROR)
 
 

@@ -1,6 +1,7 @@
 """Published weights find their places; the first convolution fits other channels; errors say what to do."""
 
 import re
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
@@ -17,6 +18,13 @@ SMALL = {"init_features": 8, "growth_rate": 4, "block_config": (2, 1)}
 def small(monkeypatch):
     """DenseNet161 with the same key layout, in small."""
     monkeypatch.setattr(backbones, "_DENSENET161", SMALL)
+
+
+def loaded(name, weights, folder, in_channels=3):
+    """A backbone of two classes with the weights of a file, or with those that are published."""
+    network = backbone(name, in_channels=in_channels, num_classes=2, dropout=0.1)
+    start_from(SimpleNamespace(backbone=network), weights, folder)
+    return network
 
 
 def torchvision_layout(network, old):
@@ -38,9 +46,7 @@ def test_densenet_from_torchvisions_layout(small, tmp_path, old, channels):
     state = torchvision_layout(original, old)
     assert "features.denseblock1.denselayer1." + ("norm.1" if old else "norm1") + ".weight" in state
     torch.save(state, tmp_path / "w.pth")
-    network = backbone(
-        "densenet161", in_channels=channels, num_classes=2, dropout=0.1, weights=tmp_path / "w.pth"
-    ).eval()
+    network = loaded("densenet161", tmp_path / "w.pth", tmp_path, channels).eval()
     grey = torch.rand(2, 1, 32, 32)
     with torch.no_grad():
         expected = original.features(grey.expand(-1, 3, -1, -1))
@@ -61,15 +67,13 @@ def test_efficientnet_from_its_published_layout(tmp_path):
     state = {re.sub(r"^_blocks\.\d+\.", "_blocks.", key): v for key, v in original.state_dict().items()}
     assert "_blocks.31._bn2.weight" in state  # 32 blocks, numbered throughout
     torch.save(state, tmp_path / "w.pth")
-    network = backbone(
-        "efficientnet-b4", in_channels=1, num_classes=2, dropout=0.2, weights=tmp_path / "w.pth"
-    )
+    network = loaded("efficientnet-b4", tmp_path / "w.pth", tmp_path, 1)
     own = network.state_dict()
     for key, value in original.state_dict().items():
         if not key.startswith(("_fc", "_conv_stem")):
             assert torch.equal(own[key], value), key
     torch.testing.assert_close(own["_conv_stem.weight"], original._conv_stem.weight.sum(1, keepdim=True))
-    assert network._dropout.p == 0.2
+    assert network._dropout.p == 0.1
 
 
 def test_inflation_answers_to_equal_channels_as_before():
@@ -87,7 +91,7 @@ def test_inflation_answers_to_equal_channels_as_before():
 
 
 @pytest.mark.parametrize("name", backbones.BACKBONES[:3])
-def test_without_a_network_the_error_says_what_to_do(monkeypatch, name):
+def test_without_a_network_the_error_says_what_to_do(monkeypatch, tmp_path, name):
     def unreachable(*args, **kwargs):
         raise URLError("no route to host")
 
@@ -95,7 +99,7 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch, name):
     monkeypatch.setattr("monai.networks.nets.densenet.load_state_dict_from_url", unreachable)
     monkeypatch.setattr("monai.networks.nets.efficientnet.model_zoo.load_url", unreachable)
     with pytest.raises(ConnectionError, match=f"cannot download the ImageNet weights of {name} .*as weights"):
-        backbone(name, in_channels=3, num_classes=2, dropout=0.1, weights="imagenet")
+        loaded(name, "imagenet", tmp_path)
 
 
 def classifier(name, dropout=0.1):
@@ -126,12 +130,12 @@ def test_networks_without_published_weights(tmp_path):
         start_from(own, "imagenet", tmp_path)
 
 
-def test_downloaded_weights_are_used(monkeypatch, small):
+def test_downloaded_weights_are_used(monkeypatch, small, tmp_path):
     torch.manual_seed(0)
     original = DenseNet(2, 3, 1000, **SMALL)
     state = torchvision_layout(original, True)
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *args, **kwargs: state)
-    network = backbone("densenet161", in_channels=3, num_classes=2, dropout=0.1, weights="imagenet")
+    network = loaded("densenet161", "imagenet", tmp_path)
     assert torch.equal(network.features.conv0.weight, original.features.conv0.weight)
 
 
@@ -141,11 +145,11 @@ def test_wrong_arguments_and_files(small, tmp_path):
     with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\), got 1"):
         backbone("densenet161", in_channels=1, num_classes=2, dropout=1)
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
-        backbone("densenet161", in_channels=1, num_classes=2, dropout=0, weights=tmp_path / "none.pth")
+        loaded("densenet161", tmp_path / "none.pth", tmp_path, 1)
     other = DenseNet(2, 3, 1000, **{**SMALL, "growth_rate": 8})
     torch.save(torchvision_layout(other, False), tmp_path / "other.pth")
     with pytest.raises(ValueError, match="weights of another architecture: .* differ in shape"):
-        backbone("densenet161", in_channels=1, num_classes=2, dropout=0, weights=tmp_path / "other.pth")
+        loaded("densenet161", tmp_path / "other.pth", tmp_path, 1)
     torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"does not hold the weights of this backbone: \d+ of \d+ entries"):
-        backbone("densenet161", in_channels=1, num_classes=2, dropout=0, weights=tmp_path / "a.pth")
+        loaded("densenet161", tmp_path / "a.pth", tmp_path, 1)

@@ -1,0 +1,167 @@
+"""Outputs of a network that a user gives, as the arrays that results store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from monai_sf.results.format import ARRAYS, ResultsError, some
+from monai_sf.vocabulary.methods import METHODS, Method
+from monai_sf.vocabulary.outputs import class_logits, kind_of, share_tolerance
+
+Float = NDArray[np.float64]
+
+#: Probabilities are clipped below at this: float32 must be able to hold their logarithm.
+SMALLEST = 1e-37
+#: Tolerance of a confidence outside [0, 1].
+ROUNDING = 1e-6
+
+
+def plain(values: Any) -> Any:
+    """Return a torch tensor of any device and precision as a NumPy array; anything else unchanged."""
+    if not hasattr(values, "detach"):
+        return values
+    tensor = values.detach().cpu()
+    return (tensor.double() if tensor.is_floating_point() else tensor).numpy()
+
+
+def dtype_of(given: Any) -> str:
+    """Return the dtype that the caller knows: a tensor's own, not that of :func:`_plain`."""
+    dtype = given.dtype if hasattr(given, "dtype") else np.asarray(given).dtype
+    return str(dtype).removeprefix("torch.")
+
+
+def numbers(name: str, values: Any) -> Float:
+    """Return real numbers of any shape."""
+    try:
+        given = np.asarray(plain(values))
+        if given.dtype.kind != "c":
+            return given.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ResultsError(f"{name} must be real numbers in an array ({error})") from error
+    raise ResultsError(f"{name} must be real numbers, got dtype {given.dtype}")
+
+
+def matrix(name: str, given: Any, n: int) -> Float:
+    """Return real numbers (n, ...) with two axes."""
+    values = numbers(name, given)
+    if values.ndim != 2 or len(values) != n:
+        raise ResultsError(f"{name} must be a matrix with {n} rows (as labels), got shape {values.shape}")
+    return values
+
+
+def scores_of(logits: Any, probabilities: Any, n: int) -> Float:
+    """Return logits (n, C) of at least two classes."""
+    if logits is None:
+        shares = matrix("probabilities", probabilities, n)
+        if shares.shape[1] < 2:
+            raise ResultsError("there must be at least two classes; one p means probabilities [1 - p, p]")
+        return _log("probabilities", shares)
+    values = numbers("logits", logits)
+    column = values[:, None] if values.ndim == 1 else values
+    return _class_logits("logits", matrix("logits", column, n), logits)
+
+
+def samples_of(given: Any, shape: tuple[int, ...], are_probabilities: bool) -> Float:
+    """Return log-probabilities (N, T, C) of dropout samples."""
+    samples = numbers("mcd_samples", given)
+    if samples.ndim == 3 and samples.shape[2] and not are_probabilities:
+        samples = _class_logits("mcd_samples", samples, given)
+    if samples.ndim != 3 or samples.shape[::2] != shape or not samples.shape[1]:
+        raise ResultsError(
+            f"mcd_samples must be (N, T, C) with N, C = {shape} and T >= 1, got {samples.shape}"
+        )
+    return _log("mcd_samples", samples) if are_probabilities else _log_softmax(samples)
+
+
+def _class_logits(name: str, values: Float, given: Any) -> Float:
+    if not values.shape[-1]:
+        raise ResultsError(f"{name} must have at least one class, got shape {values.shape}")
+    try:
+        checked: Float = class_logits(
+            values, name, kind_of(given if hasattr(given, "dtype") else np.asarray(given))
+        )
+    except ValueError as error:
+        raise ResultsError(
+            f"{error}: probabilities=... takes scores and mcd_samples as probabilities"
+        ) from error
+    return checked
+
+
+def _log(name: str, probabilities: Float) -> Float:
+    off = np.abs(probabilities.sum(axis=-1) - 1)
+    wrong = (probabilities < 0).any(axis=-1) | ~(off <= share_tolerance(probabilities))
+    if wrong.any():
+        raise ResultsError(
+            f"{name} must not be negative and add up to 1; {int(wrong.sum())} rows do not. Are they logits?"
+        )
+    logarithms: Float = np.log(np.maximum(probabilities, SMALLEST))
+    return logarithms
+
+
+# The two that follow do without torch what monai_sf.scores does with it; a test compares them.
+def _log_softmax(logits: Float) -> Float:
+    top = logits.argmax(axis=-1)[..., None]
+    gaps = logits - np.take_along_axis(logits, top, axis=-1)
+    others = np.exp(gaps)
+    np.put_along_axis(others, top, 0.0, axis=-1)
+    normalised: Float = gaps - np.log1p(others.sum(axis=-1, keepdims=True))
+    return normalised
+
+
+def reduced(log_softmax: Float) -> dict[str, NDArray[Any]]:
+    """Return mean softmax and mean entropy over T samples of (N, T, C) log-probabilities."""
+    mean = np.logaddexp.reduce(log_softmax, axis=1) - np.log(log_softmax.shape[1])
+    near_one = np.log1p(np.expm1(log_softmax).mean(axis=1))
+    mean = np.where(mean > -0.5, near_one, mean)  # else confident cases would tie at 0
+    entropy = -(np.exp(log_softmax) * log_softmax).sum(axis=2).mean(axis=1)
+    return {"mcd_log_softmax": mean.astype(np.float32), "mcd_entropy": entropy.astype(np.float32)}
+
+
+def learned_of(
+    given: ArrayLike, logits: NDArray[np.float32], method: Method
+) -> dict[str, NDArray[np.float32]]:
+    """Return the output of the method's head, float32, for a learned confidence (N,) in [0, 1]."""
+    confidence = numbers("learned_confidence", given)
+    if confidence.shape != (n := len(logits),):
+        raise ResultsError(f"learned_confidence must be ({n},) (as labels), got shape {confidence.shape}")
+    # a sigmoid or one minus a share, rounded
+    outside = confidence[~((confidence >= -ROUNDING) & (confidence <= 1 + ROUNDING))]
+    if len(outside):
+        raise ResultsError(
+            f"learned_confidence must be in [0, 1]; {len(outside)} values are not: "
+            f"{some([float(value) for value in outside])}"
+        )
+    inner = np.clip(confidence, SMALLEST, 1 - np.finfo(np.float64).eps / 2)
+    log_odds = np.log(inner) - np.log1p(-inner)
+    if "reservation_logit" in method.heads:  # odds of the reservation against all classes together
+        classes = np.logaddexp.reduce(logits.astype(np.float64), axis=1)
+        return {"reservation_logit": (classes - log_odds).astype(np.float32)}
+    if "confidence_logit" in method.heads:
+        return {"confidence_logit": log_odds.astype(np.float32)}
+    able = [
+        one.name for one in METHODS.values() if {"confidence_logit", "reservation_logit"} & set(one.heads)
+    ]
+    raise ResultsError(f"method {method.name!r} has no learned_confidence: name one of {able}")
+
+
+def others_of(given: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[Any]]:
+    """Return the arrays that scores of other packages need, float32."""
+    if own := [name for name in given if name in ARRAYS]:
+        raise ResultsError(f"arrays must not hold {own}, which come from other arguments")
+    found = {name: numbers(f"arrays[{name!r}]", values).astype(np.float32) for name, values in given.items()}
+    if short := {name: values.shape for name, values in found.items() if values.shape[:1] != (n,)}:
+        raise ResultsError(f"arrays must have {n} entries (as labels), got the shapes {short}")
+    return found
+
+
+def check_heads(method: Method, there: Mapping[str, Any]) -> None:
+    """Refuse a run without the arrays of its method's own scores."""
+    if method.scores is None or not (missing := [head for head in method.heads if head not in there]):
+        return
+    if set(missing) <= ARRAYS.keys():
+        raise ResultsError(f"method {method.name!r} needs its learned_confidence, which is missing")
+    raise ResultsError(f"method {method.name!r} needs its arrays {missing}, which are missing")
