@@ -4,14 +4,13 @@ import ast
 import importlib
 import pkgutil
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import monai_sf.transforms
 import pytest
 
 import monai_sf
+from helpers.forks import as_new, forked
 from monai_sf.scores import CSFS, METHODS
 
 PACKAGE = Path(monai_sf.__file__).parent
@@ -166,7 +165,12 @@ for name in ("tests", "bundles", "monai_sf", "docs"):
 @pytest.mark.parametrize("place", ["a checkout", "elsewhere"])
 def test_nothing_of_a_checkout_but_the_package_can_be_imported_with_it(place, tmp_path):
     folder = Path(__file__).parents[1] if place == "a checkout" else tmp_path
-    ended = subprocess.run([sys.executable, "-c", ELSEWHERE], cwd=folder, capture_output=True, text=True)
+
+    def elsewhere():
+        as_new(folder)
+        exec(ELSEWHERE, {})
+
+    ended = forked(elsewhere, tmp_path)
     assert ended.returncode == 0, ended.stderr
 
 

@@ -219,6 +219,9 @@ def sum_gradients(parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
     return flat[0].to(loss.dtype)
 
 
+_sum_of_all_ranks: Callable[[Tensor], Tensor] = all_reduce
+
+
 class BatchNormOfAllRanks(nn.SyncBatchNorm):
     """Batch norm over the batch of all processes; PyTorch's own does it on GPUs only."""
 
@@ -230,11 +233,11 @@ class BatchNormOfAllRanks(nn.SyncBatchNorm):
         # the gradient of these sums is summed too: each value is part of every process's loss
         over = [d for d in range(x.ndim) if d != 1]
         shape = [1, -1, *(1,) * (x.ndim - 2)]
-        sums = all_reduce(torch.cat([x.sum(over), x.new_tensor([x.numel() // x.shape[1]])]))
+        sums = _sum_of_all_ranks(torch.cat([x.sum(over), x.new_tensor([x.numel() // x.shape[1]])]))
         count = sums[-1].detach()
         mean = sums[:-1] / count
         centred = x - mean.view(shape)
-        variance = all_reduce(centred.square().sum(over)) / count
+        variance = _sum_of_all_ranks(centred.square().sum(over)) / count
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             with torch.no_grad():
                 self.num_batches_tracked: Tensor

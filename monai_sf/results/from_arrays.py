@@ -158,8 +158,9 @@ def _among(name: str, value: str, known: Sequence[str]) -> None:
 
 
 def _check_order(columns: Mapping[str, Any] | pd.DataFrame | None, **arguments: Any) -> None:
-    own = {} if columns is None else columns
-    more = {"columns": columns} if isinstance(columns, pd.DataFrame) else own
+    if isinstance(columns, pd.DataFrame):
+        columns = {"columns": columns}
+    more: Mapping[str, Any] = {} if columns is None else columns
     try:
         refuse_other_order({**arguments, **{str(name): values for name, values in more.items()}})
     except ValueError as error:

@@ -1,7 +1,6 @@
 """What a user writes for a key is what the config gets."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import yaml
 from monai.bundle import ConfigWorkflow
 
+from helpers.forks import as_new, forked, run_module
 from monai_sf import bundle
 from monai_sf.bundle import overrides
 from monai_sf.bundle.literals import as_written, literal
@@ -162,17 +162,21 @@ def test_the_command_line_itself(tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "train.yaml").write_text(yaml.safe_dump(CONFIG))
     command = [
-        *(sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/train.yaml"),
-        *("--output_dir", "2024_06_01#2", "--dataset_dir=~/x", "--device", "cpu", "--csf", "None"),
+        *("run", "--config_file", "configs/train.yaml", "--output_dir", "2024_06_01#2", "--dataset_dir=~/x"),
+        *("--device", "cpu", "--csf", "None"),
     ]
-    environment = {**os.environ, "HOME": "/home/of/somebody"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+
+    def monai_bundle(*arguments):
+        as_new(tmp_path)
+        os.environ["HOME"] = "/home/of/somebody"
+        run_module("monai.bundle", *arguments)
+
+    done = forked(lambda: monai_bundle(*command), tmp_path)
+    assert done.returncode == 0, done.stderr
     expected = [None, "cpu", "imagenet", ["a", "b"], "/home/of/somebody/x", "2024_06_01#2/a/p.csv"]
     assert str(expected) in done.stdout
     assert (tmp_path / "2024_06_01#2" / "a").is_dir()
-    failed = subprocess.run(
-        [*command, "--epochz", "3"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    failed = forked(lambda: monai_bundle(*command, "--epochz", "3"), tmp_path)
     assert failed.returncode == 1
     assert (
         failed.stderr.strip().splitlines()[-1].startswith("ValueError: nothing reads the config key 'epochz'")

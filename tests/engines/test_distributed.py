@@ -1,33 +1,15 @@
 """Two processes give what one gives: the same weights, the same outputs of the same cases, nothing twice."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from helpers.forks import torchrun
 from helpers.toy_engines import HEADS, weights
-from helpers.two_processes import COUNTS, STOPS, evaluator, put_checkpoint, stopped, trainer
+from helpers.two_processes import COUNTS, STOPS, evaluator, main, put_checkpoint, stopped, trainer
 from monai_sf.results import load_results
-
-ROOT = Path(__file__).parents[2]
-
-
-def torchrun(job, folder):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(map(str, [ROOT, ROOT / "tests"])),
-    }
-    return subprocess.run(
-        [*command, "-m", "helpers.two_processes", job, str(folder)],
-        capture_output=True, text=True, check=False, env=environment, timeout=240,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +32,7 @@ def folder(tmp_path_factory, _float64):
         evaluator(folder / "one" / name, counts).run()
     put_checkpoint(folder / "to-resume" / "uneven")
     stopped(evaluator(folder / "to-resume" / "uneven", COUNTS["uneven"]), 5)
-    done = torchrun("everything", folder)
+    done = torchrun(main, folder, "everything", folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -150,7 +132,7 @@ def test_nan_in_the_share_of_one_process_is_the_error_of_both(folder):
 
 @pytest.mark.parametrize("job", ["error", "kill"])
 def test_the_end_of_one_process_ends_the_other(folder, tmp_path, job):
-    done = torchrun(job, tmp_path)
+    done = torchrun(main, tmp_path, job, tmp_path)
     assert done.returncode != 0
     if job == "error":
         assert "KeyError" in done.stderr

@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +12,7 @@ from monai.data import Dataset
 from monai_sf.transforms import CorruptionSweep, corrupt
 from monai_sf.transforms.randomness import case_seed
 
+from helpers.forks import fork, status_of
 from helpers.toy_engines import KINDS, make_evaluator, make_trainer, same, weights
 from helpers.toy_problem import tiny_network, toy_cases, toy_dataset, toy_records
 from monai_sf.data import case_records
@@ -67,26 +65,15 @@ def test_resuming_after_an_error_gives_the_weights_of_an_unbroken_run(unbroken, 
     ).read_text().split("sha256")[0]
 
 
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[2])
-from ignite.engine import Events
-from helpers.toy_engines import make_trainer
-trainer = make_trainer(sys.argv[1], epochs=6)
-def kill(engine):
-    if engine.state.iteration == 14:
-        os.kill(os.getpid(), signal.SIGKILL)
-trainer.add_event_handler(Events.ITERATION_COMPLETED, kill)
-trainer.run()
-"""
-
-
 def test_resuming_after_kill_minus_nine(unbroken, tmp_path):
-    command = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parents[1])]
-    # sums over two threads round otherwise than over one, and conftest asks for one
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    def killed():
+        trainer = make_trainer(tmp_path, epochs=6)
+        trainer.add_event_handler(
+            Events.ITERATION_COMPLETED(once=14), lambda: os.kill(os.getpid(), signal.SIGKILL)
+        )
+        trainer.run()
+
+    assert status_of(fork(killed)) == -signal.SIGKILL
     make_trainer(tmp_path, epochs=6, network=tiny_network(seed=99)).run()
     assert same(weights(tmp_path / "last.pt"), weights(unbroken / "last.pt"))
 
@@ -194,26 +181,17 @@ def test_two_trainings_of_one_run_are_kept_apart(tmp_path):
     assert not (tmp_path / ".lock").exists()
 
 
-BUSY = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from helpers.toy_engines import make_evaluator, make_trainer
-from monai_sf.files.locks import BusyError
-for make in (make_trainer, make_evaluator):
-    try:
-        make(sys.argv[1]).run()
-    except BusyError as error:
-        print(error)
-"""
-
-
 def test_a_second_process_says_that_the_first_works_on_the_run(unbroken, tmp_path):
     (tmp_path / "best.pt").write_bytes((unbroken / "best.pt").read_bytes())
-    command = [sys.executable, "-c", BUSY, str(tmp_path), str(Path(__file__).parents[1])]
+
+    def second():
+        said = f"another process works on {tmp_path}: wait.*process {os.getppid()} on"
+        for make in (make_trainer, make_evaluator):
+            with pytest.raises(BusyError, match=said):
+                make(tmp_path).run()
+
     with working_on(tmp_path):
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    said = f"another process works on {tmp_path}: wait"
-    assert done.stdout.count(said) == done.stdout.count(f"process {os.getpid()} on") == 2
+        assert status_of(fork(second)) == 0
     assert not (tmp_path / "results").exists()
 
 

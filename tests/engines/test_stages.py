@@ -2,10 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +12,7 @@ from monai.optimizers import WarmupCosineSchedule
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
+from helpers.forks import fork, status_of
 from helpers.toy_engines import HEADS, StopError, same, stages_of, trainer_of, weights
 from helpers.toy_problem import tiny_network
 from monai_sf.engines.stages import Stage, StageRunner
@@ -84,25 +82,15 @@ def test_stopped_between_the_two_files_of_a_stages_first_epoch(
     assert equal(state_of(tmp_path / "last.pt"), state_of(unbroken[method] / "last.pt"))
 
 
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[2])
-from ignite.engine import Events
-from helpers.toy_engines import trainer_of
-trainer = trainer_of("confidnet", sys.argv[1])
-trainer.add_event_handler(
-    Events.ITERATION_COMPLETED(once=17), lambda: os.kill(os.getpid(), signal.SIGKILL)
-)
-trainer.run()
-"""
-
-
 def test_killed_while_fine_tuning(unbroken, tmp_path):
-    command = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parents[1])]
-    # sums over two threads round otherwise than over one, and conftest asks for one
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    def killed():
+        trainer = trainer_of("confidnet", tmp_path)
+        trainer.add_event_handler(
+            Events.ITERATION_COMPLETED(once=17), lambda: os.kill(os.getpid(), signal.SIGKILL)
+        )
+        trainer.run()
+
+    assert status_of(fork(killed)) == -signal.SIGKILL
     assert state_of(tmp_path / "last.pt")["history"][-1]["stage"] == "finetuning"
     trainer_of("confidnet", tmp_path, seed=99).run()
     assert equal(state_of(tmp_path / "last.pt"), state_of(unbroken["confidnet"] / "last.pt"))

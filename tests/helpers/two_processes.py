@@ -1,9 +1,8 @@
-"""What the tests of several processes run in each of them: torchrun -m helpers.two_processes JOB FOLDER."""
+"""What the tests of several processes run in each of them."""
 
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -139,11 +138,10 @@ def kill_on_rank_1(folder):
     victim.run()
 
 
-if __name__ == "__main__":
+def main(job, folder):
+    """Do a job in one of the processes."""
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     distributed.start(timeout_minutes=10)  # longer than the tests wait: nothing may hang
-    {"everything": everything, "error": error_on_rank_1, "kill": kill_on_rank_1}[sys.argv[1]](
-        Path(sys.argv[2])
-    )
+    {"everything": everything, "error": error_on_rank_1, "kill": kill_on_rank_1}[job](folder)
     distributed.stop()
