@@ -12,6 +12,7 @@ import pandas as pd
 from monai_sf.bundle.claims import config_of_run
 from monai_sf.datasets import find_study
 from monai_sf.scores import CSFS, METHODS
+from monai_sf.vocabulary.data_kinds import DATA_KINDS
 from monai_sf.vocabulary.registry import plugins
 
 
@@ -44,7 +45,7 @@ def describe_run(
     known = cases.drop_duplicates("label").set_index("label")["label_name"].to_dict()
     sources = sorted(set(cases["source"]))
     # a single image that is not real determines the kind
-    kinds = [kind for kind in ("phantom", "rendered") if kind in set(cases["data_kind"])]
+    data_kind = max(set(cases["data_kind"]), key=list(DATA_KINDS).index)
     packages = ("monai-sf", "monai", "torch", "pytorch-ignite", "numpy", "pandas", "scikit-learn")
     return {
         "dataset": dataset,
@@ -53,7 +54,7 @@ def describe_run(
         "seed": seed,
         "study_description": find_study(study).description,
         "class_names": [str(known.get(label, f"class {label}")) for label in range(num_classes)],
-        "data_kind": kinds[0] if kinds else "real",
+        "data_kind": data_kind,
         "sources": sources,
         "split_counts": pd.crosstab(splits["label_name"], splits["split"]).to_dict(),
         "config": config_of_run(run_dir),

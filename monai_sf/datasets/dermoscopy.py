@@ -31,6 +31,7 @@ from monai_sf.datasets.tables import (
     whole_numbers,
 )
 from monai_sf.datasets.tree import TableFile
+from monai_sf.vocabulary.diagnoses import DERM7PT, HAM10000, ISIC_2020, PH2
 
 __all__ = ["CENTRES", "KERATOSES", "LABEL_NAMES", "dermoscopy_cases"]
 
@@ -49,39 +50,8 @@ The last two are the ISIC archive's names for lichenoid and actinic keratosis si
 CENTRES = ("MSKCC", "Barcelona")
 """The centres of ISIC 2020 that are sources of their own."""
 
-_HAM10000 = {"mel": 1, "bcc": 1, "akiec": 1, "nv": 0, "bkl": 0, "df": 0, "vasc": 0}
-_DERM7PT = {
-    **dict.fromkeys(
-        (
-            *("basal cell carcinoma", "melanoma", "melanoma (in situ)", "melanoma (less than 0.76 mm)"),
-            *("melanoma (0.76 to 1.5 mm)", "melanoma (more than 1.5 mm)", "melanoma metastasis"),
-        ),
-        1,
-    ),
-    **dict.fromkeys(
-        (
-            *("blue nevus", "clark nevus", "combined nevus", "congenital nevus", "dermal nevus"),
-            *("recurrent nevus", "reed or spitz nevus", "nevus", "dermatofibroma", "lentigo", "melanosis"),
-            *("miscellaneous", "seborrheic keratosis", "vascular lesion"),
-        ),
-        0,
-    ),
-}
 _ISIC_2020 = {"benign": 0, "malignant": 1}
-_ISIC_DIAGNOSES = (
-    *("unknown", "acrochordon", "actinic keratosis", "adnexal tumor", "aimp"),
-    *("angiofibroma or fibrous papule", "angiokeratoma", "angioma"),
-    *("atypical melanocytic proliferation", "atypical spitz tumor"),
-    *("basal cell carcinoma", "cafe-au-lait macule", "clear cell acanthoma", "dermatofibroma", "ephelis"),
-    *("epidermal nevus", "lentigo nos", "lentigo simplex", "lichenoid keratosis", "melanoma"),
-    *("melanoma metastasis", "merkel cell carcinoma", "mucosal melanosis", "neurofibroma", "nevus"),
-    *("nevus spilus", "other", "pigmented benign keratosis", "pyogenic granuloma", "scar"),
-    *("sebaceous adenoma", "sebaceous hyperplasia", "seborrheic keratosis", "solar lentigo"),
-    *("squamous cell carcinoma", "vascular lesion", "verruca"),
-)
-"""All diagnoses of the archive until 2024; its hundreds of names since then are not listed."""
 _MOST_COPIES = 8
-_PH2 = {"Common Nevus": 0, "Atypical Nevus": 0, "Melanoma": 1}
 
 
 def dermoscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> pd.DataFrame:
@@ -136,9 +106,9 @@ def _ham10000(reading: Reading) -> _Part | None:
     raw = read_columns(reading.tree, table, columns)
     check_unique(table, raw["image_id"], "image_id")
     diagnosis = raw["dx"].str.lower()
-    _refuse_unknown(table, diagnosis, _HAM10000)
+    _refuse_unknown(table, diagnosis, HAM10000)
     lesion = reading.groups(table, "lesion_id", raw["lesion_id"], raw["image_id"])
-    frame = _frame("ham10000", raw["image_id"], lesion, diagnosis, diagnosis.map(_HAM10000))
+    frame = _frame("ham10000", raw["image_id"], lesion, diagnosis, diagnosis.map(HAM10000))
     return _Part("ham10000", table, frame.assign(image=raw["image_id"] + ".jpg"))
 
 
@@ -185,7 +155,7 @@ def _isic_2020(reading: Reading) -> _Part | None:
 def _refuse_unknown_isic(table: TableFile, diagnosis: pd.Series) -> None:
     if diagnosis.name != "diagnosis":  # since 2024, only names that a study's rule reads must be known
         diagnosis = diagnosis[diagnosis.str.contains("keratosis") & (diagnosis != "porokeratosis")]
-    _refuse_unknown(table, diagnosis, dict.fromkeys((*_ISIC_DIAGNOSES, *KERATOSES[-2:]), 0))
+    _refuse_unknown(table, diagnosis, dict.fromkeys(ISIC_2020, 0))
 
 
 def _join_listed_copies(reading: Reading, frame: pd.DataFrame) -> None:
@@ -223,12 +193,12 @@ def _derm7pt(reading: Reading) -> _Part | None:
     if raw["derm"].isna().any():
         raise TableError(f"{table}: {int(raw['derm'].isna().sum())} rows have no derm")
     diagnosis = raw["diagnosis"].str.lower()
-    _refuse_unknown(table, diagnosis, _DERM7PT)
+    _refuse_unknown(table, diagnosis, DERM7PT)
     of_image = raw.groupby(raw["derm"].str.lower())
     if shared := int((of_image["derm"].transform("size") > 1).sum()):
         reading.note(f"{shared} cases of {table} share an image with another case: these form one group")
     group = of_image["case_num"].transform("min")  # whatever the order of rows
-    frame = _frame("derm7pt", raw["case_num"], group, diagnosis, diagnosis.map(_DERM7PT))
+    frame = _frame("derm7pt", raw["case_num"], group, diagnosis, diagnosis.map(DERM7PT))
     # meta/meta.csv is beside images/
     return _Part("derm7pt", table, frame.assign(image="../images/" + raw["derm"]), parts=2)
 
@@ -244,19 +214,19 @@ def _ph2(reading: Reading) -> _Part | None:
         check_same_rows(tables, [raw, *(_read_ph2(reading, one) for one in others)], reading.note)
     name = raw["Image Name"]
     check_unique(table, name, "Image Name")
-    marks = raw[list(_PH2)]
+    marks = raw[list(PH2)]
     is_x = marks.apply(lambda own: own.str.strip().str.upper()) == "X"
     if (strange := (marks.notna() & ~is_x).any(axis=1)).any():
         raise TableError(
-            f"{table}: {', '.join(_PH2)} must be X or empty, and are not for {', '.join(name[strange][:5])}"
+            f"{table}: {', '.join(PH2)} must be X or empty, and are not for {', '.join(name[strange][:5])}"
         )
     marked = marks.notna()
     if (unclear := marked.sum(axis=1) != 1).any():
         raise TableError(
-            f"{table}: not exactly one of {', '.join(_PH2)} is marked for {', '.join(name[unclear][:5])}"
+            f"{table}: not exactly one of {', '.join(PH2)} is marked for {', '.join(name[unclear][:5])}"
         )
     diagnosis = marked.idxmax(axis=1).astype("str")
-    frame = _frame("ph2", name, name, diagnosis.str.lower(), diagnosis.map(_PH2))
+    frame = _frame("ph2", name, name, diagnosis.str.lower(), diagnosis.map(PH2))
     image = "PH2 Dataset images/" + name + "/" + name + "_Dermoscopic_Image/" + name + ".bmp"
     return _Part("ph2", table, frame.assign(image=image))
 
@@ -279,16 +249,16 @@ def _read_ph2(reading: Reading, table: TableFile) -> pd.DataFrame:
         raise TableError(f'{table}: no row holds "Image Name"')
     row = int(holds.argmax())
     header = [" ".join(str(name).split()) for name in sheet.iloc[row]]
-    absent = [name for name in _PH2 if name not in header]
+    absent = [name for name in PH2 if name not in header]
     if absent:
         raise TableError(f"{table} lacks the columns {', '.join(absent)}; it has {', '.join(header)}")
-    check_not_repeated(table, header, ("Image Name", *_PH2))
+    check_not_repeated(table, header, ("Image Name", *PH2))
     rows = sheet.iloc[row + 1 :]
     named = max(k for k, cell in enumerate(sheet.iloc[row].notna(), start=1) if cell)
     if (beyond := rows.iloc[:, named:].notna().any(axis=1)).any():
         listed = ", ".join(str(k + 1) for k in rows.index[beyond])
         raise TableError(f"{table}: rows have cells beyond the last column: {listed}. They may be shifted")
-    rows = rows.set_axis(header, axis=1)[["Image Name", *_PH2]]
+    rows = rows.set_axis(header, axis=1)[["Image Name", *PH2]]
     rows = rows[rows["Image Name"].notna()]
     if rows.empty:
         raise TableError(f"{table} holds no row. Download it again, or move it out of the folder")

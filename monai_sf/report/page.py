@@ -27,6 +27,7 @@ from monai_sf.report.thumbnails import Sheets
 from monai_sf.results import Results, ResultsError
 from monai_sf.tables.redaction import redacted
 from monai_sf.vocabulary.colours import page_style
+from monai_sf.vocabulary.data_kinds import warning_of
 from monai_sf.vocabulary.titles import title as title_of
 
 #: Results in memory, or the folder of a run.
@@ -140,7 +141,7 @@ def build_report(
         title=title or f"Where {title_of(str(first['dataset']))} classification fails silently",
         question=words.question(first["class_names"]),
         tested=words.tested([run.results.run for run in runs], [run.sets for run in runs]),
-        banner=words.BANNERS.get(str(first["data_kind"]), words.BANNERS["phantom"]),
+        banner=warning_of(str(first["data_kind"])),
     )
     path = Path(output)
     write_text(path, html)

@@ -7,12 +7,14 @@ a column must hold what it holds there. Ids, groups, dates and descriptions are 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from monai_sf.results import Results
+from monai_sf.vocabulary.data_kinds import DATA_KINDS
+from monai_sf.vocabulary.diagnoses import DIAGNOSES
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Published:
     columns: Mapping[str, str]
 
 
+def _one_of(texts: Iterable[str]) -> str:
+    return "|".join(map(re.escape, texts))
+
+
 _RATING = r"[0-6](\.\d+)?"
 
 PUBLISHED: Mapping[str, Published] = {
@@ -35,7 +41,6 @@ PUBLISHED: Mapping[str, Published] = {
         r"LIDC-IDRI-\d{4}_scan\d+_nodule\d+_slice[+-]\d+",
         {
             "source": "ct|rendered",
-            "data_kind": "real|rendered|phantom",
             "slice_offset": r"-?\d{1,3}",
             "n_readers": r"\d{1,2}",
             **dict.fromkeys(
@@ -49,9 +54,7 @@ PUBLISHED: Mapping[str, Published] = {
         r"(ham10000|isic_2020)-ISIC_\d+(_downsampled)?|derm7pt-\w+|ph2-IMD\d+",
         {
             "source": "ham10000|isic_2020|MSKCC|Barcelona|derm7pt|ph2",
-            "data_kind": "real|phantom",
-            # as published, in lower case: "basal cell carcinoma", "mel", "melanoma (0.76 to 1.5 mm)"
-            "diagnosis": r"[a-z0-9 .,()/<>'-]{1,60}",
+            "diagnosis": _one_of(DIAGNOSES),
         },
     ),
     "chest_xray": Published(
@@ -59,7 +62,6 @@ PUBLISHED: Mapping[str, Published] = {
         r"|mimic_cxr-[0-9a-f-]+",
         {
             "source": "chexpert|nih14|mimic_cxr",
-            "data_kind": "real|phantom",
             "view": "frontal|lateral|unknown",
         },
     ),
@@ -67,7 +69,6 @@ PUBLISHED: Mapping[str, Published] = {
         r"rxrx1-[A-Z0-9]+-\d+_\d+_[A-Z]+\d+_\d+",
         {
             "source": "rxrx1",
-            "data_kind": "real|phantom",
             "experiment": r"[A-Z0-9]+-\d+",
             "cell_type": r"[A-Z0-9]+",
             "plate": r"\d+",
@@ -84,10 +85,11 @@ def harmless_columns(results: Results) -> list[str]:
     known = PUBLISHED.get(str(results.run["dataset"]))
     if known is None or not _all_match(results.cases["case_id"], known.case_id):
         return []
+    columns = {"data_kind": _one_of(DATA_KINDS), **known.columns}
     return [
         str(name)
         for name in results.cases.columns
-        if name in known.columns and _all_match(results.cases[name], known.columns[name])
+        if name in columns and _all_match(results.cases[name], columns[name])
     ]
 
 

@@ -1,4 +1,4 @@
-"""Words a clinician understands for the field's terms: test sets, studies, kinds of data."""
+"""Words a clinician understands for the field's terms: test sets and studies."""
 
 from __future__ import annotations
 
@@ -11,20 +11,6 @@ from monai_sf.vocabulary.titles import title
 
 #: Kinds of test sets in the order of the page: images as they are first.
 KINDS = sorted(SHIFTS, key=lambda shift: shift.kind == "corruption")
-
-#: ``data_kind`` of a run to the banner, None where there is nothing to warn of.
-BANNERS: Mapping[str, tuple[str, str] | None] = {
-    "real": None,
-    "rendered": (
-        "Rendered images, not CT",
-        "The shapes and ratings are the radiologists', the grey values are synthetic. "
-        "These numbers say nothing about real patients.",
-    ),
-    "phantom": (
-        "Phantom images, not patients",
-        "Every image and label is synthetic. These numbers say nothing about real patients.",
-    ),
-}
 
 
 def set_title(test_set: TestSet) -> str:

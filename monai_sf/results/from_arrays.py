@@ -24,12 +24,11 @@ from monai_sf.results.given_numbers import (
     scores_of,
 )
 from monai_sf.results.test_set import TestSet
+from monai_sf.vocabulary.data_kinds import DATA_KINDS
 from monai_sf.vocabulary.ids import is_absent
 from monai_sf.vocabulary.methods import METHODS
 from monai_sf.vocabulary.outputs import refuse_other_order
 from monai_sf.vocabulary.shifts import corruption_of
-
-_DATA_KINDS = ("real", "rendered", "phantom")
 
 
 def parts_from_arrays(
@@ -98,7 +97,7 @@ def parts_from_arrays(
     method = method or ("confidnet" if learned_confidence is not None else "classifier")
     arrays = {} if arrays is None else arrays
     _among("method", method, tuple(METHODS))
-    _among("data_kind", data_kind, _DATA_KINDS)
+    _among("data_kind", data_kind, tuple(DATA_KINDS))
     trained = METHODS[method]
     _check_order(
         columns,

@@ -24,6 +24,7 @@ from monai_sf.tables.judge import available_csfs, preferred_method
 from monai_sf.tables.measures import Measure, measure
 from monai_sf.tables.missing import Gap, describe
 from monai_sf.tables.redaction import folder_label, reason_in
+from monai_sf.vocabulary.data_kinds import warning_of
 from monai_sf.vocabulary.shifts import SHIFT_OF, SHIFTS, TARGET_KINDS
 
 Column = tuple[str, ...]
@@ -42,13 +43,6 @@ class Unit(NamedTuple):
     study: str
     group: str
     name: str
-
-
-#: What the reader of a table must know about data that are no images of patients.
-_NOT_REAL = {
-    "phantom": "phantom images, which say nothing about real patients",
-    "rendered": "rendered images, which say nothing about real patients",
-}
 
 
 @dataclass(frozen=True)
@@ -361,7 +355,8 @@ def _dataset_notes(cells: pd.DataFrame) -> list[str]:
         kinds = sorted(part["data_kind"].unique())
         if len(kinds) > 1:
             notes.append(f"{dataset}: runs on different kinds of data are mixed ({', '.join(kinds)})")
-        notes += [f"{dataset}: {_NOT_REAL[kind]}" for kind in kinds if kind in _NOT_REAL]
+        not_real = [kind for kind in kinds if warning_of(kind)]
+        notes += [f"{dataset}: {kind} images, which say nothing about real patients" for kind in not_real]
         if not (part["study"] == "iid").any() and (part["group"] == "iid").any():
             studies = ", ".join(sorted(part.loc[part["group"] == "iid", "study"].unique()))
             notes.append(f"{dataset}: without the study iid; iid and cor are averages over {studies}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ _SECRET_KEYS = re.compile(
 _QUOTED = re.compile(r"""(['"])(?:(?!\1).)*\1""")
 
 
+@lru_cache(maxsize=1024)  # a table repeats its texts in every row, and a page redacts each once more
 def redacted_text(text: str) -> str:
     """Return a text without paths, URLs, hosts, user names before a host, passwords and DICOM UIDs.
 

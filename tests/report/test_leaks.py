@@ -8,6 +8,7 @@ import pytest
 
 from monai_sf.report import build_report
 from monai_sf.results import Results
+from monai_sf.tables import redaction
 
 SECRET = "jdoe4711"
 PRIVATE = [
@@ -149,6 +150,22 @@ def test_strange_texts_in_every_field_still_make_a_page(make_run, open_page, tmp
     assert '"nan": NaN' in text
     assert watched.page.locator("#cards article").count() >= 3
     watched.check()
+
+
+def test_a_text_in_many_rows_and_places_is_searched_once(make_run, tmp_path, monkeypatch):
+    remark, searched = "a remark of the reader " * 100, []
+
+    class Counted:
+        def search(self, text, position):
+            searched.append(text)
+            return found.search(text, position)
+
+    found = redaction._FOUND
+    monkeypatch.setattr(redaction, "_FOUND", Counted())
+    run = make_run(n=40)
+    cases = run.cases.assign(remark=remark, other=remark)
+    build_report(Results({**run.run, "command": remark}, cases, run.test_sets), tmp_path / "r.html")
+    assert searched.count(remark) == 1
 
 
 def test_one_bad_run_is_left_out_and_named_with_the_reason(make_run, tmp_path):

@@ -139,7 +139,7 @@ def test_a_test_set_without_a_case(runs):
     assert np.isnan(table.mean.loc["MSR", ACQ])
 
 
-@pytest.mark.parametrize("kind", ["phantom", "rendered"])
+@pytest.mark.parametrize("kind", ["phantom", "rendered", "simulated"])
 def test_data_that_are_no_patients_are_named(runs, kind):
     runs.add(data_kind=kind)
     assert any(kind in n and "nothing about real patients" in n for n in table_of(runs.collect()).notes)
