@@ -13,15 +13,15 @@ from monai_sf.results import ResultsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build a report from the folders of runs; returns the exit status."""
+    """Build a report from the folders of runs, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m monai_sf.report",
-        description="One HTML file about the silent failures of the runs of one dataset.",
+        description="Write one HTML file on the silent failures of the runs of one dataset.",
     )
     parser.add_argument(
         "results", nargs="+", metavar="RESULTS",
         help="folder of results (it holds run.json), of a run, or of several runs of one dataset; "
-        "what has not finished is left out and named on the page",
+        "unfinished results are left out and named on the page",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", type=os.path.expanduser, default="report.html",
@@ -30,34 +30,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--title", help="heading of the page")
     parser.add_argument(
         "--coverage", type=int, default=80, metavar="PERCENT",
-        help="working point at first: share of the ordinary cases decided by the system alone (default: 80)",
+        help="initial working point: share of the ordinary cases decided by the system alone (default: 80)",
     )  # fmt: skip
     parser.add_argument(
         "--max-points", type=int, default=3000, metavar="N",
-        help="cases of a run that are shown one by one; undisturbed failures first (default: %(default)s)",
+        help="cases shown individually per run, failures on undisturbed images first (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--max-images", type=int, default=10_000, metavar="N",
-        help="thumbnails in all, about 1 kB each (default: %(default)s)",
+        help="maximum number of thumbnails, about 1 kB each (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--thumbnail-size",
-        type=int,
-        default=64,
-        metavar="PIXELS",
-        help="multiple of 16 (default: 64)",
+        "--thumbnail-size", type=int, default=64, metavar="PIXELS", help="multiple of 16 (default: 64)"
     )
     parser.add_argument(
         "--anonymous", action="store_true",
-        help="replace case ids by numbers; leave out the configuration and all columns that are not known to "
-        "be harmless or named with --columns",
+        help="replace case ids by numbers; leave out the configuration, and all columns but those known "
+        "to be harmless or named with --columns",
     )  # fmt: skip
     parser.add_argument(
         "--columns", nargs="+", metavar="NAME",
-        help="columns of the case table to show, no others (default: all that no page must hold back; with "
-        "--anonymous those of a published dataset that are known to be harmless)",
+        help="columns of the case table to show (default: all but paths, labels and DICOM's identifying "
+        "attributes; with --anonymous the harmless ones of a published dataset)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of sampling and map (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of sampling and map (default: %(default)s)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     chosen = vars(options)

@@ -1,4 +1,4 @@
-"""Concept clusters: a few typical images of every class, or other sub-class, in every domain.
+"""Concept clusters: typical images of every class, or other sub-class, in every domain.
 
 Bungert et al., "Understanding Silent Failures in Medical Image Classification", MICCAI 2023, section 2:
 "k-means clustering is applied to the 3-dimensional embedding. Nine clusters are identified per concept and
@@ -19,13 +19,13 @@ from monai_sf.report.privacy import Privacy
 from monai_sf.report.runs import Run
 
 CLUSTERS = 9
-#: Values of a column beyond the most frequent ones have no place on the page.
+#: Only the most frequent values of a column are shown.
 MAX_VALUES = 8
 MAX_COLUMNS = 6
 
 
 def typical(points: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
-    """The points closest to the centres of k-means clusters, those of large clusters first.
+    """Return the points closest to the centres of k-means clusters, those of large clusters first.
 
     Args:
         points: (n, 3) finite coordinates, n >= 1.
@@ -45,7 +45,7 @@ def typical(points: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
 
 
 def concepts(run: Run, seed: int, hide: Privacy) -> list[dict[str, Any]]:
-    """Typical sampled cases by column and domain, JSON-able; empty without an embedding.
+    """Return typical sampled cases by column and domain for JSON; empty without an embedding.
 
     The first column is the class, the others are those of the case table that have 2 to 8 values.
     """
@@ -66,11 +66,7 @@ def concepts(run: Run, seed: int, hide: Privacy) -> list[dict[str, Any]]:
 
 
 def _groups(
-    values: NDArray[Any],
-    domain: NDArray[Any],
-    usable: NDArray[np.bool_],
-    points: NDArray[np.float32],
-    seed: int,
+    values: NDArray[Any], domain: NDArray[Any], usable: NDArray[np.bool_], points: NDArray[Any], seed: int
 ) -> list[dict[str, Any]]:
     frequent = pd.Series(values[usable]).value_counts().index[:MAX_VALUES]
     groups = []
@@ -78,8 +74,6 @@ def _groups(
         for name in dict.fromkeys(domain):
             members = np.flatnonzero(usable & (values == value) & (domain == name))
             if len(members):
-                chosen = members[typical(points[members], seed)]
-                groups.append(
-                    {"value": value, "domain": name, "count": len(members), "points": chosen.tolist()}
-                )
+                chosen = members[typical(points[members], seed)].tolist()
+                groups.append({"value": value, "domain": name, "count": len(members), "points": chosen})
     return groups

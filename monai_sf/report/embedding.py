@@ -1,4 +1,4 @@
-"""The latent space in three dimensions: principal components, then t-SNE, kept beside the results.
+"""Embedding of the latent space in three dimensions: principal components, then t-SNE, with a cache.
 
 Bungert et al., "Understanding Silent Failures in Medical Image Classification", MICCAI 2023, section 2: "We
 first reduce the dimensionality of the classifier's latent space to 50 using principal component analysis and
@@ -24,19 +24,19 @@ from monai_sf.files import atomic_path
 
 COMPONENTS = 50
 PERPLEXITY = 30.0
-#: Below this number of cases there is no neighbourhood to embed.
+#: Minimum number of cases.
 MIN_CASES = 5
 
 logger = logging.getLogger(__name__)
 
 
 def embed(features: NDArray[Any], seed: int, cache: Path | None = None) -> NDArray[np.float32]:
-    """PCA to 50 dimensions, then t-SNE to 3.
+    """Reduce features to 50 dimensions by PCA, then to 3 by t-SNE.
 
     Args:
-        features: (n, F) finite numbers, n >= 5; the cases of all test sets that are shown together.
+        features: (n, F) finite numbers, n >= 5; the cases of all test sets.
         seed: of both steps; the same seed and features give the same embedding on one machine.
-        cache: folder in which the embedding is kept and looked up, None for neither.
+        cache: folder in which embeddings are stored and looked up, None without.
 
     Returns:
         (n, 3) float32, centred, scaled so that 99 % of the cases lie within distance 1 of the centre.
@@ -48,23 +48,29 @@ def embed(features: NDArray[Any], seed: int, cache: Path | None = None) -> NDArr
     if values.ndim != 2 or len(values) < MIN_CASES:
         raise ValueError(f"features must be (n, F) with n >= {MIN_CASES}, got shape {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError("features must be finite; leave the cases with NaN out")
+        raise ValueError("features must be finite; leave out the cases with NaN")
     settings = {
         "components": min(COMPONENTS, *values.shape),
         "perplexity": min(PERPLEXITY, (len(values) - 1) / 3),
-        # small sets settle early; the large ones get scikit-learn's own number
+        # small sets converge early; large ones get scikit-learn's default
         "max_iter": 500 if len(values) <= 2000 else 1000,
-        # scikit-learn's own rate, but not its floor of 50: sets of a few hundred cases fly apart with it
+        # scikit-learn's rate without its minimum of 50, with which a few hundred cases diverge
         "learning_rate": min(max(len(values) / 48, 50.0), len(values) / 12),
-        "angle": 0.8,  # a third faster than scikit-learn's 0.5, and the divergence stays the same
+        "angle": 0.8,  # a third faster than scikit-learn's 0.5, with the same divergence
         "seed": seed,
         "scikit-learn": sklearn.__version__,
     }
-    file = cache / f"embedding-{_key(values, settings)}.npz" if cache else None
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest.update(str(values.shape).encode())
+    digest.update(values.tobytes())
+    file = cache / f"embedding-{digest.hexdigest()[:16]}.npz" if cache else None
     known = _read(file, len(values)) if file else None
     if known is not None:
         return known
-    embedding = _normalise(_compute(values, settings))
+    points = _compute(values, settings)
+    centred = points - np.median(points, axis=0)
+    radius = float(np.quantile(np.linalg.norm(centred, axis=1), 0.99)) or 1.0
+    embedding = (centred / radius).astype(np.float32)
     if file:
         _write(file, embedding)
     return embedding
@@ -74,7 +80,7 @@ def _compute(values: NDArray[np.float32], settings: dict[str, Any]) -> NDArray[n
     components: int = settings["components"]
     spread = values.std(axis=0)
     if not spread.any():
-        return np.zeros((len(values), 3))  # all cases are one point to this model
+        return np.zeros((len(values), 3))  # all cases have the same features
     reduced = PCA(components, svd_solver="auto", random_state=settings["seed"]).fit_transform(values)
     tsne = TSNE(
         n_components=3,
@@ -88,21 +94,7 @@ def _compute(values: NDArray[np.float32], settings: dict[str, Any]) -> NDArray[n
     return np.asarray(tsne.fit_transform(reduced), dtype=np.float64)
 
 
-def _normalise(points: NDArray[np.float64]) -> NDArray[np.float32]:
-    centred = points - np.median(points, axis=0)
-    radius = float(np.quantile(np.linalg.norm(centred, axis=1), 0.99)) or 1.0
-    return (centred / radius).astype(np.float32)
-
-
-def _key(values: NDArray[np.float32], settings: dict[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    digest.update(str(values.shape).encode())
-    digest.update(values.tobytes())
-    return digest.hexdigest()[:16]
-
-
 def _read(file: Path, count: int) -> NDArray[np.float32] | None:
-    """The kept embedding, or None where there is none that can be used."""
     try:
         with np.load(file, allow_pickle=False) as stored:
             embedding = np.asarray(stored["embedding"])
@@ -121,5 +113,5 @@ def _write(file: Path, embedding: NDArray[np.float32]) -> None:
     try:
         with atomic_path(file) as partial, open(partial, "wb") as stream:
             np.savez_compressed(stream, embedding=embedding)
-    except OSError as error:  # results on a read-only disk can still be shown
-        logger.warning("the embedding is not kept: %s", error)
+    except OSError as error:  # such as results on a read-only disk
+        logger.warning("the embedding is not stored: %s", error)

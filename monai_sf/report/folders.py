@@ -1,4 +1,4 @@
-"""Which results a folder means, and what to do with those that cannot be read."""
+"""Results in folders, and those that cannot be read."""
 
 from __future__ import annotations
 
@@ -16,19 +16,17 @@ logger = logging.getLogger(__name__)
 
 
 def run_folders(path: str | os.PathLike[str]) -> list[Path]:
-    """The results that a folder means: itself, its ``results``, or those of the runs in it, by name.
+    """Find the results of a folder: itself, its ``results``, or those of the runs in it, by name.
 
     Args:
         path: the results of a run, the folder that a bundle trained and evaluated into, or a folder of such.
 
     Returns:
-        At least one folder; one that holds nothing is returned as it is, for ``load_results`` to complain.
+        At least one folder; one without results is returned itself, for ``load_results`` to report.
     """
     folder = Path(path)
-    if _is_results(folder):
-        return [folder]
-    if _is_run(folder):
-        return [folder / "results"]
+    if place := _results_in(folder):
+        return [place]
     children = sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
     found = [place for child in children if (place := _results_in(child))]
     return found or [folder]
@@ -36,17 +34,12 @@ def run_folders(path: str | os.PathLike[str]) -> list[Path]:
 
 def _results_in(folder: Path) -> Path | None:
     try:
-        return folder if _is_results(folder) else folder / "results" if _is_run(folder) else None
+        if (folder / "run.json").is_file() or (folder / "cases.csv").is_file():
+            return folder
+        is_run = (folder / "results").is_dir() or (folder / "train.config.json").is_file()
+        return folder / "results" if is_run else None
     except OSError:
-        return folder  # opening it will say what is wrong
-
-
-def _is_results(folder: Path) -> bool:
-    return (folder / "run.json").is_file() or (folder / "cases.csv").is_file()
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "results").is_dir() or (folder / "train.config.json").is_file()
+        return folder  # load_results reports the error
 
 
 @dataclass
@@ -54,9 +47,9 @@ class LeftOut:
     """Runs that a report leaves out.
 
     Attributes:
-        anonymous: name no folder and no reason in the notes.
-        notes: what the page says of each.
-        errors: what happened.
+        anonymous: whether the notes name neither folders nor reasons.
+        notes: a sentence for the page on each run.
+        errors: the reasons.
     """
 
     anonymous: bool
@@ -79,11 +72,11 @@ class LeftOut:
         self.notes.append(f"Left out: {'a run' if self.anonymous else name}, because {why}.")
 
     def refuse(self) -> NoReturn:
-        """Say why nothing is left.
+        """Raise the reasons why no run is left.
 
         Raises:
-            ResultsError: all reasons, where there are several runs.
-            Exception: the one reason as it came.
+            ResultsError: all reasons, if there are several runs.
+            Exception: the only reason, unchanged.
         """
         if len(self.errors) == 1:
             raise self.errors[0]
@@ -93,20 +86,20 @@ class LeftOut:
 def load_runs(
     given: Sequence[Results | str | os.PathLike[str]], left_out: LeftOut
 ) -> list[tuple[Results, Path | None]]:
-    """Results and their folders; those that cannot be read are added to ``left_out``.
+    """Load results with their folders.
 
     Args:
         given: results, or folders as in :func:`run_folders`.
-        left_out: gets what cannot be read.
+        left_out: gets the unreadable ones.
     """
-    entries = [x for e in given for x in ([e] if isinstance(e, Results) else run_folders(e))]
     runs: list[tuple[Results, Path | None]] = []
-    for entry in entries:
+    for entry in given:
         if isinstance(entry, Results):
             runs.append((entry, None))
             continue
-        try:
-            runs.append((load_results(entry), entry))
-        except (ResultsError, OSError) as error:
-            left_out.add(entry, error)
+        for folder in run_folders(entry):
+            try:
+                runs.append((load_results(folder), folder))
+            except (ResultsError, OSError) as error:
+                left_out.add(folder, error)
     return runs

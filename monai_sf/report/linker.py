@@ -1,7 +1,7 @@
-"""The page's one script, linked from its ES modules.
+"""Linking of the page's ES modules into one classic script.
 
-A page that is opened from a file cannot load modules, and its policy allows scripts by their hash only. So
-all modules go into one classic script. Only what they need is understood; anything else is refused.
+A page that is opened from a file cannot load modules, and its policy allows scripts by their hash only. The
+linker accepts only the forms of import and export that the modules use.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def link(modules: Mapping[str, str], entry: str) -> str:
 
     Args:
         modules: name of a file to its source; all are in one folder.
-        entry: the file to start from; those that it does not need are left out.
+        entry: the file to start from; modules that it does not need are left out.
 
     Returns:
         The script.
 
     Raises:
         LinkError: a module or an export is missing, modules import each other in a circle, a module declares
-            a name twice, or there is more to an import or export than ``import { a, b } from "./file.js";``
+            a name twice, or an import or export has another form than ``import { a, b } from "./file.js";``
             and ``export`` before a ``function``, ``class`` or ``const``, each at the start of a line.
     """
     linked: dict[str, str] = {}
@@ -44,7 +44,7 @@ def link(modules: Mapping[str, str], entry: str) -> str:
         if name in path:
             raise LinkError(f"modules import each other: {' -> '.join([*path[path.index(name) :], name])}")
         if name not in modules:
-            raise LinkError(f"{name} is not there{f', but {path[-1]} imports it' if path else ''}")
+            raise LinkError(f"{name} does not exist{f', but {path[-1]} imports it' if path else ''}")
         source = modules[name]
         declared = [found[2] for found in _DECLARED.finditer(source)]
         exports[name] = [found[2] for found in _DECLARED.finditer(source) if found[1]]
@@ -60,7 +60,7 @@ def link(modules: Mapping[str, str], entry: str) -> str:
 
         body = _EXPORT.sub("", _IMPORT.sub(bind, source))
         if other := _OTHER.search(body):
-            raise LinkError(f"{name}: this form of import or export is not understood: {other[0].strip()}")
+            raise LinkError(f"{name}: this form of import or export is not supported: {other[0].strip()}")
         if twice := sorted({n for n in declared if declared.count(n) > 1}):
             raise LinkError(f"{name} declares twice: {', '.join(twice)}")
         result = f"return {{ {', '.join(exports[name])} }};"

@@ -1,4 +1,4 @@
-"""The page's data as one JSON document: numbers in binary blocks beside it, all text cleaned on its way."""
+"""The page's data as one JSON document with redacted text, and binary blocks for arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from monai_sf.tables.redaction import redacted, redacted_text
 
-#: NumPy's name of a dtype to that of JavaScript's typed array, little-endian.
+#: Dtype of NumPy to typed array of JavaScript, little-endian.
 TYPES = {
     "uint8": "Uint8Array",
     "int16": "Int16Array",
@@ -27,19 +27,19 @@ TYPES = {
 }
 
 
-#: Blocks of arrays, in their order in the page: what the first view needs, and what may come after it.
+#: Blocks of arrays in their order in the page; the first view needs only the first.
 BLOCKS = ("counts", "points")
 
 
 class Place(dict[str, Any]):
-    """Stands in the document for an array: ``{"$array": [type, offset, length, block]}``."""
+    """Reference to an array in the document: ``{"$array": [type, offset, length, block]}``."""
 
 
 @dataclass(frozen=True)
 class AsText:
-    """Content with keys of others, such as a configuration: it goes into the document as one text.
+    """Content with foreign keys, such as a configuration, for the document as one text.
 
-    So no key of it can be taken for a mark of the document, and JavaScript rounds and reorders nothing.
+    So none of its keys can be mistaken for a reference, and JavaScript rounds and reorders nothing.
     """
 
     content: Any
@@ -47,14 +47,14 @@ class AsText:
 
 @dataclass
 class Packer:
-    """Collects arrays; what :meth:`add` returns stands for the array in the JSON document."""
+    """Collects arrays; :meth:`add` returns the reference to an array for the JSON document."""
 
     _parts: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     _length: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _known: dict[tuple[str, str, bytes], Place] = field(default_factory=dict)
 
     def add(self, array: ArrayLike, dtype: str, block: str = "points") -> Place:
-        """Append an array, flattened in C order; one that is there already is not stored again.
+        """Append an array, flattened in C order; an array that is already there is not stored again.
 
         Args:
             array: any numbers that ``dtype`` holds.
@@ -80,17 +80,17 @@ class Packer:
         return self._known[key]
 
     def base64(self) -> list[str]:
-        """The binary blocks, in the order of :data:`BLOCKS`."""
+        """Return the binary blocks in the order of :data:`BLOCKS`."""
         return [base64.b64encode(b"".join(self._parts[block])).decode("ascii") for block in BLOCKS]
 
 
 def script_json(content: Any) -> str:
-    """JSON for the inside of a ``<script>`` element of an inert type, all text cleaned.
+    """Return redacted JSON for the inside of a ``<script>`` element of an inert type.
 
-    Every ``<``, ``>`` and ``&`` becomes an escape, so that no text of the data can end the element.
+    Every ``<``, ``>`` and ``&`` is escaped, so that no text of the data can end the element.
 
     Raises:
-        ValueError: a number is NaN or infinite, or a key is the mark of an array.
+        ValueError: a number is NaN or infinite, or a key is that of a reference to an array.
     """
     text = json.dumps(_clean(content), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":

@@ -18,11 +18,10 @@ from monai_sf.files import refuse_unwritable, write_text
 from monai_sf.report import plots, words
 from monai_sf.report.folders import LeftOut, load_runs
 from monai_sf.report.linker import link
-from monai_sf.report.notes import Note
 from monai_sf.report.packing import Packer, script_json
 from monai_sf.report.payload import document
 from monai_sf.report.privacy import Privacy, cleaned
-from monai_sf.report.runs import Run, evaluate
+from monai_sf.report.runs import Note, Run, evaluate
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.results import Results, ResultsError
 from monai_sf.tables.redaction import redacted
@@ -60,24 +59,24 @@ def build_report(
     """Write the report of one or several runs of one dataset: one file that opens without network.
 
     Args:
-        results: results, or folders: of a run's results, of a run, or of several runs; what is unfinished or
-            damaged is left out and named on the page, unless it is all there is. A folder also keeps the
-            computed embedding for the next time.
+        results: results, or folders of a run's results, of a run, or of several runs. Unfinished or damaged
+            ones are left out and named on the page, unless there are no others. The embedding is stored in
+            the folder for the next report.
         output: the HTML file; an earlier report is replaced, whole or not at all.
-        title: heading of the page; by default it is made from the dataset's name.
-        coverage: the working point at first: per cent of the ordinary (iid) cases that the system decides
-            alone, 1 to 100. The reader can move it.
-        max_points: how many cases of each run are shown one by one (pictures and map of the latent space).
+        title: heading of the page; by default made from the dataset's name.
+        coverage: the initial working point: per cent of the ordinary (iid) cases that the system decides
+            alone, 1 to 100. The reader can change it.
+        max_points: how many cases of each run are shown individually (pictures and map of the latent space).
             Failures on undisturbed images come first; see ``sampling``. The map's t-SNE takes about ten
             seconds for 1,000.
-        max_images: how many thumbnails the page holds in all, about 1 kB each; failures come first.
+        max_images: maximum number of thumbnails on the page, about 1 kB each; failures come first.
         thumbnail_size: side of a thumbnail in pixels, a multiple of 16.
         anonymous: replace case ids by numbers, and leave out the configuration, descriptions, names of
             domains (unless ``columns`` has ``source``), names of classes that hold cases of one group only
-            (unless it has ``label_name``), and all columns of the case table but those of a published dataset
-            that are known to be harmless. The log names what is left out.
-        columns: of the case table, those that the page shows; None for all but paths, labels and DICOM's
-            identifying attributes, and in an anonymous report for the harmless ones.
+            (unless it has ``label_name``), and all columns of the case table but the known harmless ones
+            of a published dataset. The log names the omitted columns.
+        columns: columns of the case table to show; None for all but paths, labels and DICOM's identifying
+            attributes, or for the harmless ones in an anonymous report.
         seed: of the sampling and the embedding.
 
     Returns:
@@ -86,8 +85,8 @@ def build_report(
     Raises:
         ResultsError: no results, runs of more than one dataset or kind of data, or nothing to show in them.
         FileNotFoundError: the only folder holds no results, or unfinished ones.
-        ValueError: an argument is outside its range, or a column is not there or never shown.
-        FileExistsError: the output is there and is no report.
+        ValueError: an argument is out of range, or a column does not exist or is never shown.
+        FileExistsError: the output exists and is not a report.
         OSError: the file cannot be written.
     """
     if not 1 <= coverage <= 100:
@@ -117,7 +116,7 @@ def build_report(
         logger.info("run %d of %d: %s", number, len(clean), about)
         try:
             runs.append(evaluate(run, max_points, seed, folder))
-        except (ValueError, OSError) as error:  # ResultsError, and what the metrics cannot be computed of
+        except (ValueError, OSError) as error:  # ResultsError, and errors of a metric
             left_out.add(folder or given_run, error)
     if not runs:
         left_out.refuse()
@@ -168,7 +167,7 @@ def _render(content: dict[str, Any], packer: Packer, sheets: Sequence[bytes], **
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """Content-Security-Policy: these scripts by their hash, no other; no request, no eval, no form."""
+    """Return the Content-Security-Policy: these scripts by hash, no others; no requests, eval or forms."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts
     )

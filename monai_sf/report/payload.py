@@ -1,29 +1,30 @@
-"""The numbers of the runs as one JSON document with its arrays packed beside it."""
+"""The content of the page as one JSON document, with packed arrays beside it."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import platform
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monai_sf import __version__
 from monai_sf.report import words
 from monai_sf.report.concepts import concepts
-from monai_sf.report.disagreement import missed_and_caught
-from monai_sf.report.notes import Note
-from monai_sf.report.packing import Packer
+from monai_sf.report.packing import AsText, Packer
 from monai_sf.report.privacy import Privacy
-from monai_sf.report.provenance import provenance
-from monai_sf.report.runs import Run
+from monai_sf.report.runs import Note, Run
 from monai_sf.report.sampling import water_fill
 from monai_sf.report.studies import study_table
 from monai_sf.report.sweep import sweep
 from monai_sf.report.thumbnails import Sheets
-from monai_sf.report.working_points import first_step
+from monai_sf.report.working_points import first_step, missed_and_caught
 from monai_sf.scores import CSFS, usual_csfs
 from monai_sf.tables.aggregate import table_of_cells
 from monai_sf.tables.judge import preferred_methods
@@ -33,6 +34,8 @@ from monai_sf.vocabulary.titles import title
 #: int16 coordinates reach from -FIELD to FIELD; what lies farther out is drawn at the border.
 FIELD = 1.6
 MISSING = -32768
+
+_PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "bokeh", "pillow")
 
 
 def document(
@@ -47,7 +50,7 @@ def document(
     settings: Mapping[str, Any],
     notes: Sequence[Note],
 ) -> dict[str, Any]:
-    """What the page shows, for ``script_json``; arrays go to ``packer``, pictures to ``sheets``."""
+    """Return the page's content for ``script_json``; arrays go to ``packer``, pictures to ``sheets``."""
     first = runs[0].results.run
     table = table_of_cells(pd.concat([run.cells for run in runs], ignore_index=True))
     budgets = water_fill([len(run.sample.position) for run in runs], max_images)
@@ -73,7 +76,7 @@ def document(
         "runs": [
             _run(run, packer, sheets, budget, hide, seed) for run, budget in zip(runs, budgets, strict=True)
         ],
-        "provenance": provenance(runs, settings),
+        "provenance": _provenance(runs, settings),
     }
 
 
@@ -133,7 +136,7 @@ def _run(
 
 
 def _parts(run: Run) -> list[list[str | int]]:
-    """What is shown of what there is: [words, shown, total] of wrong and correct cases."""
+    """Return [words, shown, total] of wrong and correct cases."""
     shown = np.zeros((2, 2), np.int64)  # [disturbed, wrong by any score's prediction]
     total = np.zeros((2, 2), np.int64)
     for i, s in enumerate(run.sets):
@@ -182,7 +185,6 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
 
 
 def _missed(run: Run, packer: Packer) -> dict[str, Any]:
-    """Failures that one score lets pass and another catches; all cases of all test sets are counted."""
     found = [[run.shown[s.name, c].detection for s in run.sets] for c in run.csfs]
     wrong = np.stack([np.concatenate([d.error for d in sets]) > 0 for sets in found], axis=1)
     steps = np.stack(
@@ -202,10 +204,10 @@ def _quantise(embedding: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 def _thumbnails(run: Run, sheets: Sheets, budget: int) -> NDArray[np.int64]:
-    """Number of every sampled case's thumbnail, -1 without; when not all fit, failures come first."""
+    """Return the number of every sampled case's thumbnail, -1 without; failures come first."""
     failed = np.any([run.sampled(c).error > 0 for c in run.csfs], axis=0)
     has = np.isin(run.sample.test_set, [i for i, s in enumerate(run.sets) if "images" in s.arrays])
-    # spread what is left over evenly instead of cutting off the last test sets
+    # spread the rest evenly over the test sets
     order = np.argsort(~failed, kind="stable")
     candidates = order[has[order]]
     n_failed = int((failed & has).sum())
@@ -226,3 +228,32 @@ def _columns(run: Run, rows: NDArray[np.int64], packer: Packer, hide: Privacy) -
         codes, values = pd.factorize(texts)
         columns.append({"name": name, "values": list(values), "codes": packer.add(codes, "uint32")})
     return columns
+
+
+def _provenance(runs: Sequence[Run], settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "report": {
+            "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "monai_sf": __version__,
+            "python": platform.python_version(),
+            "packages": {name: _version(name) for name in _PACKAGES},
+            "settings": dict(settings),
+        },
+        "runs": [
+            {
+                "title": "{study} · {method} · seed {seed}".format(**run.results.run),
+                "cases": [
+                    [s.name, len(s), int((run.sample.test_set == i).sum())] for i, s in enumerate(run.sets)
+                ],
+                "run": AsText(dict(run.results.run)),
+            }
+            for run in runs
+        ],
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"

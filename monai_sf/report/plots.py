@@ -1,7 +1,7 @@
-"""The Bokeh figures of the page. They start empty; the page's script fills and restyles them.
+"""The page's Bokeh figures, which start empty; scripts of the page fill and restyle them.
 
-They carry no callbacks: CustomJS needs a Content-Security-Policy with ``unsafe-eval``. The script finds the
-models by name and listens to their events instead.
+They have no callbacks, since CustomJS needs a Content-Security-Policy with ``unsafe-eval``. The scripts find
+the models by name and listen to their events instead.
 """
 
 from __future__ import annotations
@@ -10,31 +10,20 @@ from typing import Any
 
 from bokeh.core.types import ID
 from bokeh.embed import json_item
-from bokeh.models import (
-    ColumnDataSource,
-    HoverTool,
-    NumeralTickFormatter,
-    Range1d,
-    SingleIntervalTicker,
-)
+from bokeh.models import ColumnDataSource, HoverTool, NumeralTickFormatter, Range1d, SingleIntervalTicker
 from bokeh.models.annotations import PolyAnnotation, Span
 from bokeh.models.renderers import GlyphRenderer
 from bokeh.plotting import figure
 
+_BARE: Any = {
+    **{"sizing_mode": "stretch_both", "toolbar_location": None, "tools": "", "outline_line_color": None},
+    **{"background_fill_alpha": 0, "border_fill_alpha": 0},
+}
+
 
 def _line_plot(name: str, **options: Any) -> figure:
-    """A plot of shares, without toolbar, in the page's type."""
-    plot = figure(
-        name=name,
-        sizing_mode="stretch_both",
-        toolbar_location=None,
-        tools="",
-        background_fill_alpha=0,
-        border_fill_alpha=0,
-        outline_line_color=None,
-        min_border_right=16,
-        **options,
-    )
+    """Return a plot of shares in the font of the page."""
+    plot = figure(name=name, min_border_right=16, **_BARE, **options)
     for axis in plot.axis:
         axis.axis_label_text_font_style = "normal"
         axis.minor_tick_line_color = None
@@ -47,31 +36,21 @@ def _line_plot(name: str, **options: Any) -> figure:
 
 def _lines(plot: figure, name: str) -> None:
     columns = ("xs", "ys", "color", "dash", "width", "alpha", "name")
-    source = ColumnDataSource({column: [] for column in columns}, name=name)
-    plot.multi_line(
-        "xs",
-        "ys",
-        line_color="color",
-        line_dash="dash",
-        line_width="width",
-        line_alpha="alpha",
-        source=source,
-    )
+    look: Any = {"line_color": "color", "line_dash": "dash", "line_width": "width", "line_alpha": "alpha"}
+    plot.multi_line("xs", "ys", source=_source(name, columns), **look)
 
 
-def _marks(
-    plot: figure, name: str, marker: str, line_color: str, columns: tuple[str, ...]
-) -> GlyphRenderer[Any]:
-    source = ColumnDataSource({column: [] for column in columns}, name=name)
-    renderer: GlyphRenderer[Any] = plot.scatter(
-        "x", "y", size="size", marker=marker, fill_color="color", line_color=line_color, line_width=1.5,
-        source=source,
-    )  # fmt: skip
+def _marks(plot: figure, name: str, columns: tuple[str, ...], **look: Any) -> GlyphRenderer[Any]:
+    renderer: GlyphRenderer[Any] = plot.scatter("x", "y", size="size", source=_source(name, columns), **look)
     return renderer
 
 
+def _source(name: str, columns: tuple[str, ...]) -> ColumnDataSource:
+    return ColumnDataSource({column: [] for column in columns}, name=name)
+
+
 def curves() -> figure:
-    """Risk-coverage curves with the working point of every CSF; sources ``curves`` and ``points``."""
+    """Draw risk-coverage curves with the working point of every CSF; sources ``curves`` and ``points``."""
     plot = _line_plot(
         "curves-figure",
         x_range=Range1d(start=0, end=1),
@@ -81,13 +60,14 @@ def curves() -> figure:
     )
     plot.xaxis.formatter = NumeralTickFormatter(format="0%")
     _lines(plot, "curves")
-    dots = _marks(plot, "points", "circle", "white", ("x", "y", "color", "size", "name", "text"))
+    look = {"marker": "circle", "fill_color": "color", "line_color": "white", "line_width": 1.5}
+    dots = _marks(plot, "points", ("x", "y", "color", "size", "name", "text"), **look)
     plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@name"), ("", "@text")]))
     return plot
 
 
 def corruption_sweep() -> figure:
-    """Confidence of every CSF over severity; sources ``sweep-curves`` and ``sweep-marks``."""
+    """Draw the confidence of every CSF over severity; sources ``sweep-curves`` and ``sweep-marks``."""
     plot = _line_plot(
         "sweep-figure",
         y_range=Range1d(start=0, end=1.02),
@@ -96,40 +76,22 @@ def corruption_sweep() -> figure:
     )
     plot.xaxis.ticker = SingleIntervalTicker(interval=1, num_minor_ticks=0)
     _lines(plot, "sweep-curves")
-    _marks(plot, "sweep-marks", "x", "color", ("x", "y", "color", "size", "name"))
+    look = {"marker": "x", "fill_color": "color", "line_color": "color", "line_width": 1.5}
+    _marks(plot, "sweep-marks", ("x", "y", "color", "size", "name"), **look)
     plot.add_layout(Span(name="sweep-limit", location=0.2, dimension="width", line_dash="dashed"))
     return plot
 
 
 def latent_space() -> figure:
-    """What lies above the 3-D scatter, which the script draws: pins (source ``marks``) and the lasso."""
-    plot = figure(
-        name="latent-figure",
-        sizing_mode="stretch_both",
-        toolbar_location=None,
-        tools="",
-        x_range=Range1d(start=0, end=1),
-        y_range=Range1d(start=0, end=1),
-        min_border=0,
-        outline_line_color=None,
-        background_fill_alpha=0,
-        border_fill_alpha=0,
-    )
+    """Draw the overlay of the 3-D scatter, which a script draws: pins (source ``marks``) and the lasso."""
+    ranges: Any = {"x_range": Range1d(start=0, end=1), "y_range": Range1d(start=0, end=1)}
+    plot = figure(name="latent-figure", min_border=0, **ranges, **_BARE)
     plot.axis.visible = False
     plot.grid.visible = False
-    marks = ColumnDataSource({k: [] for k in ("x", "y", "size", "color", "text")}, name="marks")
-    plot.scatter(
-        "x",
-        "y",
-        size="size",
-        marker="circle",
-        fill_color=None,
-        line_color="color",
-        line_width=2.5,
-        source=marks,
-    )
+    look: Any = {"marker": "circle", "fill_color": None, "line_color": "color", "line_width": 2.5}
+    pins: Any = _marks(plot, "marks", ("x", "y", "size", "color", "text"), **look).data_source
     plot.text(
-        "x", "y", text="text", text_color="color", x_offset=10, y_offset=-8, source=marks,
+        "x", "y", text="text", text_color="color", x_offset=10, y_offset=-8, source=pins,
         text_font_size="13px", text_font_style="bold",
     )  # fmt: skip
     lasso = PolyAnnotation(name="lasso", xs=[], ys=[], fill_alpha=0.12, line_width=2, line_dash="dashed")
@@ -138,10 +100,6 @@ def latent_space() -> figure:
 
 
 def items() -> dict[str, Any]:
-    """Element id to the JSON of the figure that is embedded there."""
-    figures = {
-        "curves-plot": curves(),
-        "latent-plot": latent_space(),
-        "sweep-plot": corruption_sweep(),
-    }
+    """Return the JSON of each figure by the id of its element."""
+    figures = {"curves-plot": curves(), "latent-plot": latent_space(), "sweep-plot": corruption_sweep()}
     return {target: json_item(plot, ID(target)) for target, plot in figures.items()}

@@ -1,7 +1,7 @@
-"""What a report must not tell: paths and users, and on request who the cases are.
+"""Privacy of a report: it never shows paths and users, and on request no identities of cases.
 
-Every run passes :func:`cleaned` before anything is made of it, and all text of the page passes
-:func:`~monai_sf.tables.redaction.redacted_text` once more where it is written.
+Every run passes :func:`cleaned` before it is evaluated, and all text of the page passes
+:func:`~monai_sf.tables.redaction.redacted_text` when it is written.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from monai_sf.report.published import harmless_columns
 from monai_sf.results import Results
 from monai_sf.tables.redaction import Names, redacted, redacted_text
 
-#: Columns of the case table that no page shows: they are paths, users, or what DICOM says of a person, of
-#: the place and of the time; the labels are shown anyway. Compared without spaces, underscores, apostrophes.
+#: Columns of the case table that no page shows: paths, users, and DICOM attributes of persons, places and
+#: times; labels are shown elsewhere. Names are compared without spaces, underscores and apostrophes.
 HIDDEN_COLUMNS = re.compile(
     r"^(caseid|label|labelname|images?|split|host|hostname|user|username)$|paths?$|uids?$"
     r"|^(image|img|dicom)?files?(names?)?$"
@@ -33,13 +33,13 @@ HIDDEN_COLUMNS = re.compile(
     r"|^(study|series|acquisition|content)(date|time)$",
     re.IGNORECASE,
 )
-#: DICOM keywords of ids, as one word; a dataset's own ``patient_id`` is shown, as ``group`` is.
+#: DICOM keywords of ids in one word; a dataset's own ``patient_id`` is shown, as ``group`` is.
 _DICOM_IDS = re.compile(r"(patient|study)ids?$", re.IGNORECASE)
-#: Names of test sets that say nothing about a place or person.
+#: Names of test sets that do not identify a place or person.
 _USUAL_SETS = ("iid", "target", "val")
-#: Of run.json, what an anonymous report has; a configuration may hold lists of cases, and what users wrote.
+#: Keys of run.json in an anonymous report; a configuration may hold lists of cases and remarks of users.
 _ANONYMOUS_KEYS = ("dataset", "study", "method", "seed", "data_kind", "format", "format_version")
-#: Columns that a case's card has room for, when nobody has said which ones to show.
+#: Default maximum number of columns on a case's card.
 MAX_COLUMNS = 12
 
 logger = logging.getLogger(__name__)
@@ -49,12 +49,12 @@ _Some = TypeVar("_Some")
 
 @dataclass(frozen=True)
 class Privacy:
-    """What is written about single cases.
+    """Rules for text about single cases.
 
     Attributes:
         anonymous: whether case ids are numbers, and only columns known to be harmless are shown.
         columns: names of the columns to show; None for those that are shown by default.
-        numbers: case id to the text that stands for it, the same in all runs.
+        numbers: case id to the text that replaces it, the same in all runs.
     """
 
     anonymous: bool
@@ -63,10 +63,10 @@ class Privacy:
 
     @classmethod
     def of(cls, runs: Sequence[Results], anonymous: bool, columns: Iterable[str] | None) -> Privacy:
-        """Number the cases of all runs.
+        """Assign numbers to the cases of all runs.
 
         Raises:
-            ValueError: a column is in no run's case table, or is one that is never shown.
+            ValueError: a column is in no run's case table, or is never shown.
         """
         ids = dict.fromkeys(str(i) for run in runs for i in run.cases["case_id"])
         chosen = None if columns is None else tuple(dict.fromkeys(columns))
@@ -83,7 +83,7 @@ class Privacy:
         )
 
     def shown(self, results: Results) -> dict[str, str]:
-        """Return the columns of a run's case table that the page shows, with their names in words."""
+        """Return the shown columns of a run's case table with their names in words."""
         own = [str(name) for name in results.cases.columns if not _is_hidden(str(name))]
         if self.columns is not None:
             own = [name for name in own if name in self.columns]
@@ -94,12 +94,12 @@ class Privacy:
         return {name: names(name) for name in own}
 
     def table(self, results: Results, rows: NDArray[np.int64]) -> dict[str, pd.Series[str]]:
-        """Return the columns that are shown as clean text of some rows, by their names in words."""
+        """Return the shown columns of some rows as redacted text, by their names in words."""
         cases = results.cases.iloc[rows]
         return {title: cases[name].map(_cell) for name, title in self.shown(results).items()}
 
     def note(self, runs: Sequence[Results]) -> list[str]:
-        """Return what the page says of what it leaves out; the log has the names of the columns."""
+        """Return the page's note on omitted columns, whose names are logged."""
         if not self.anonymous:
             return []
         there = {str(name) for run in runs for name in run.cases.columns if not _is_hidden(str(name))}
@@ -114,7 +114,7 @@ class Privacy:
 
 def _check(runs: Sequence[Results], columns: Sequence[str]) -> None:
     there = dict.fromkeys(str(name) for run in runs for name in run.cases.columns)
-    # these stand for names that the page shows elsewhere
+    # label_name allows the names of classes, which are shown elsewhere
     allowed = [name for name in there if not _is_hidden(name) or name == "label_name"]
     wrong = [name for name in columns if name not in allowed]
     if wrong:
@@ -131,11 +131,11 @@ def _is_hidden(name: str) -> bool:
 def cleaned(
     runs: Sequence[Results], anonymous: bool = False, columns: Iterable[str] | None = None
 ) -> list[Results]:
-    """Runs whose names and descriptions may be shown; different names stay different.
+    """Return runs with redacted names and descriptions; different names stay different.
 
-    In an anonymous report, test sets that somebody named are numbered unless ``source`` is among the columns
-    (a domain is often a place or doctor), and so are, unless ``label_name`` is, classes all of whose cases
-    are of one group: such a class may be a person.
+    In an anonymous report, test sets with names of their own are numbered unless ``source`` is among the
+    columns (a domain is often a place or doctor), and so are, unless ``label_name`` is, classes with cases of
+    a single group: such a class may be a person.
     """
     names: defaultdict[str, Names] = defaultdict(Names)
     numbered: dict[str, str] = {}
@@ -180,7 +180,7 @@ def _without_persons(results: Results, classes: Sequence[str]) -> list[str]:
 
 
 def _changed(value: _Some, **changes: Any) -> _Some:
-    """A copy with other entries, whose arrays are not read and checked once more."""
+    """Return a copy with other entries, without reading and checking its arrays again."""
     other = copy.copy(value)
     for name, change in changes.items():
         object.__setattr__(other, name, change)
@@ -188,9 +188,9 @@ def _changed(value: _Some, **changes: Any) -> _Some:
 
 
 def shown_id(case_id: str) -> str:
-    """A case id as a page may show it: of an id that is the path of a file, the file's name.
+    """Return a case id for the page; if it is the path of a file, the file's name.
 
-    Paths as ids are what many have whose cases have no other name.
+    Many case tables use paths as ids.
     """
     text = redacted_text(case_id)
     return redacted_text(re.split(r"[\\/]", case_id.rstrip("\\/"))[-1]) if text == "[path]" else text

@@ -1,7 +1,7 @@
-"""Columns of the published datasets that tell nothing about who a patient, reader or doctor is.
+"""Columns of the published datasets that do not identify a patient, reader or doctor.
 
-That a run calls itself after a dataset is no proof: its case ids must be written as those of the dataset, and
-a column must hold what it holds there. Ids, groups, dates and descriptions are on no list.
+The dataset's name in a run is no proof: its case ids must have the form of the dataset's, and a column must
+hold its values. Ids, groups, dates and descriptions are never harmless.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Published:
     """A published dataset.
 
     Attributes:
-        case_id: how its case ids are written.
-        columns: of its case table that are harmless: the name to how a value, written as text, looks.
+        case_id: pattern of its case ids.
+        columns: harmless columns of its case table, with the pattern of their values as text.
     """
 
     case_id: str
@@ -43,11 +43,8 @@ PUBLISHED: Mapping[str, Published] = {
             "source": "ct|rendered",
             "slice_offset": r"-?\d{1,3}",
             "n_readers": r"\d{1,2}",
-            **dict.fromkeys(
-                ("subtlety", "internal_structure", "calcification", "sphericity", "margin"),
-                _RATING,
-            ),
-            **dict.fromkeys(("lobulation", "spiculation", "texture", "malignancy"), _RATING),
+            **dict.fromkeys(("subtlety", "internal_structure", "calcification", "sphericity"), _RATING),
+            **dict.fromkeys(("margin", "lobulation", "spiculation", "texture", "malignancy"), _RATING),
         },
     ),
     "dermoscopy": Published(
@@ -60,10 +57,7 @@ PUBLISHED: Mapping[str, Published] = {
     "chest_xray": Published(
         r"chexpert-(train|valid)-patient\d+-study\d+-view\d+_(frontal|lateral)|nih14-\d+_\d+"
         r"|mimic_cxr-[0-9a-f-]+",
-        {
-            "source": "chexpert|nih14|mimic_cxr",
-            "view": "frontal|lateral|unknown",
-        },
+        {"source": "chexpert|nih14|mimic_cxr", "view": "frontal|lateral|unknown"},
     ),
     "fc_microscopy": Published(
         r"rxrx1-[A-Z0-9]+-\d+_\d+_[A-Z]+\d+_\d+",
@@ -81,7 +75,7 @@ PUBLISHED: Mapping[str, Published] = {
 
 
 def harmless_columns(results: Results) -> list[str]:
-    """Return the columns of a run's case table that are a published dataset's; none for other data."""
+    """Return the harmless columns of a run's case table; none for unpublished data."""
     known = PUBLISHED.get(str(results.run["dataset"]))
     if known is None or not _all_match(results.cases["case_id"], known.case_id):
         return []

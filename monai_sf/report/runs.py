@@ -1,11 +1,11 @@
-"""One run as the report sees it: every score on every test set, and the cases that are shown one by one."""
+"""One run in the report: every score on every test set, and the individually shown cases."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from monai_sf.metrics import aurc, bootstrap_ci
 from monai_sf.report import working_points
 from monai_sf.report.embedding import MIN_CASES, embed
-from monai_sf.report.notes import Note
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
 from monai_sf.report.words import KINDS
 from monai_sf.results import Results, ResultsError, TestSet
@@ -26,26 +25,35 @@ from monai_sf.vocabulary.shifts import SHIFT_OF
 
 #: Points of a drawn risk-coverage curve; more cannot be told apart on a screen.
 CURVE_POINTS = 160
-#: Draws behind an interval, fewer for large test sets: what they cost, a study has a dozen scores.
+#: Resamples of an interval, fewer for large test sets, since a study has a dozen scores.
 RESAMPLES, MIN_RESAMPLES, RESAMPLED_CASES = 500, 200, 1_000_000
 
 Float = NDArray[np.float64]
 
 
+class Note(NamedTuple):
+    """A sentence on what is missing, with its subject, by which the page's scripts find it.
+
+    ``report`` is about the runs and columns, ``numbers`` about what is counted and how.
+    """
+
+    about: Literal["report", "numbers", "pictures", "map"]
+    text: str
+
+
 @dataclass(frozen=True)
 class ShownScore:
-    """What the page says of one CSF on one test set of n cases, all of them, not the sample.
+    """Numbers of one CSF on one test set of n cases, all of them, not the sample.
 
     Attributes:
         detection: confidence, prediction and error of every case.
         trusted: (100,) number of cases at or above the threshold of each working point.
         silent: (100,) how many of these are wrong.
-        effective: (101,) how many independent cases the trusted ones are worth; the last entry is for all
-            cases, trusted or not.
+        effective: (101,) effective number of independent trusted cases; the last entry is for all cases,
+            trusted or not.
         errors: number of cases that are wrong.
         aurc: area under the risk-coverage curve, in [0, 1].
-        aurc_interval: its 95 % interval by bootstrap over groups; None for corrupted sets, and where a single
-            group leaves none.
+        aurc_interval: its 95 % interval by bootstrap over groups; None for corrupted sets and single groups.
         coverage: (k,) of the drawn curve.
         risk: (k,) of the drawn curve.
     """
@@ -67,14 +75,14 @@ class Run:
 
     Attributes:
         results: the run's results.
-        sets: its test sets that hold at least one case: iid, which is the reference, targets, corruptions.
-        csfs: names of the CSFs it can be judged by.
+        sets: its non-empty test sets: iid, which is the reference, targets, corruptions.
+        csfs: names of its CSFs.
         thresholds: CSF name to (100,) thresholds, see ``working_points``.
-        cells: what Table 1 is made of, see :class:`monai_sf.tables.Collection`.
-        shown: (test set name, CSF name) to what came out.
-        effective: (kind of test set, CSF name) to (101,) independent cases that all trusted cases of this
-            kind, and at last all of its cases, are worth, see ``working_points.effective_sizes``.
-        sample: the cases shown one by one; ``test_set`` counts in ``sets``.
+        cells: for Table 1, see :class:`monai_sf.tables.Collection`.
+        shown: (test set name, CSF name) to its numbers.
+        effective: (kind of test set, CSF name) to (101,) effective numbers of independent trusted cases of
+            this kind, and of all of its cases, see ``working_points.effective_sizes``.
+        sample: the individually shown cases; ``test_set`` is an index into ``sets``.
         embedding: (m, 3) float32 of the sample, NaN where a case has no usable features; None without.
         notes: what is missing.
     """
@@ -91,7 +99,7 @@ class Run:
     notes: tuple[Note, ...]
 
     def sampled(self, csf: str) -> Detection:
-        """Confidence, prediction and error of the sampled cases."""
+        """Return confidence, prediction and error of the sampled cases."""
         parts = [self.shown[s.name, csf].detection for s in self.sets]
         chosen = [
             [values[self.sample.position[self.sample.test_set == i]] for values in part]
@@ -100,7 +108,7 @@ class Run:
         return Detection(*(np.concatenate(columns) for columns in zip(*chosen, strict=True)))
 
     def rows(self) -> NDArray[np.int64]:
-        """(m,) rows of the case table of the sampled cases."""
+        """Return the (m,) rows of the case table of the sampled cases."""
         return np.concatenate(
             [s.rows[self.sample.position[self.sample.test_set == i]] for i, s in enumerate(self.sets)]
         )
@@ -111,9 +119,9 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
 
     Args:
         results: the run's results; missing arrays are allowed and noted.
-        max_points: how many cases to show one by one, over all test sets.
+        max_points: maximum number of individually shown cases over all test sets.
         seed: of the sampling and the embedding.
-        cache: folder for the embedding, None to compute it anew.
+        cache: folder for the embedding, None to always compute it.
 
     Raises:
         ResultsError: no test set holds a case, or no CSF can be computed from the arrays.
@@ -146,7 +154,8 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
         for c in csfs
     }
     sample = sample_cases([_outcome(results, s, csfs, shown) for s in sets], max_points, seed)
-    numbers = [*_missing(results, sets, shown), *_told(sets, groups)]
+    about_groups = [f"{text[0].upper()}{text[1:]}." for text in cases.notes]
+    numbers = [*_missing(results, sets, shown), *about_groups]
     embedding, problems = _embedding(sets, sample, seed, cache)
     notes = (
         *(Note("numbers", text) for text in numbers),
@@ -161,24 +170,8 @@ def _name(results: Results) -> str:
     return "run {dataset}, study {study}, method {method}, seed {seed}".format(**results.run)
 
 
-def _told(sets: Sequence[TestSet], groups: Groups) -> list[str]:
-    """What is to be said about the groups; no id of a patient."""
-    single = [s.name for s in sets if len(groups.at(s.rows)) == 1]
-    notes = [f"{text}." for text in groups.summary]
-    if single:
-        notes.append(
-            f"All cases are of one group (patient) in {', '.join(single)}, which says nothing about others: "
-            "there is no interval."
-        )
-    return notes
-
-
 def _pooled(
-    sets: Sequence[TestSet],
-    csf: str,
-    shown: Mapping[tuple[str, str], ShownScore],
-    levels: Float,
-    groups: Groups,
+    sets: Sequence[TestSet], csf: str, shown: Mapping[Any, ShownScore], levels: Float, groups: Groups
 ) -> Float:
     found = [shown[s.name, csf].detection for s in sets]
     return working_points.effective_sizes(
@@ -187,13 +180,6 @@ def _pooled(
         np.append(levels, -np.inf),
         groups.of_case[np.concatenate([s.rows for s in sets])],
     )
-
-
-def _drawn(test_set: TestSet) -> int:
-    """How many resamples the interval of a test set's AURC gets; 0 for none."""
-    if test_set.corruption is not None:
-        return 0
-    return min(max(RESAMPLED_CASES // len(test_set), MIN_RESAMPLES), RESAMPLES)
 
 
 def _shown(
@@ -208,27 +194,18 @@ def _shown(
     wanted = np.searchsorted(coverage, np.linspace(coverage[0], coverage[-1], CURVE_POINTS))
     drawn = np.unique(np.minimum(wanted, len(coverage) - 1))
     cell = next(cell for cell in cells if cell["metric"] == "aurc")
-    resamples, interval = _drawn(judged.test_set), None
-    if resamples and len(groups) > 1:
+    interval = None
+    if judged.test_set.corruption is None and len(groups) > 1:
+        resamples = min(max(RESAMPLED_CASES // len(judged.test_set), MIN_RESAMPLES), RESAMPLES)
         interval = bootstrap_ci(aurc, confidence, error, n_resamples=resamples, groups=groups, seed=seed)
+    area, errors = cell["value"], cell["errors"]
     return ShownScore(
-        judged.detection,
-        trusted,
-        silent,
-        effective,
-        cell["errors"],
-        cell["value"],
-        interval,
-        coverage[drawn],
-        risk[drawn],
+        judged.detection, trusted, silent, effective, errors, area, interval, coverage[drawn], risk[drawn]
     )
 
 
 def _outcome(
-    results: Results,
-    test_set: TestSet,
-    csfs: tuple[str, ...],
-    shown: Mapping[tuple[str, str], ShownScore],
+    results: Results, test_set: TestSet, csfs: Sequence[str], shown: Mapping[tuple[str, str], ShownScore]
 ) -> Outcome:
     found = [shown[test_set.name, c].detection for c in csfs]
     return Outcome(
@@ -285,9 +262,8 @@ def _embedding(
             features[mine] = test_set.arrays["features"][sample.position[mine]]
     notes = [f"No features are stored for {', '.join(without)}: not on the map."] if without else []
     usable = np.isfinite(features).all(axis=1)
-    broken = int(
-        (~usable & ~np.isin(sample.test_set, [i for i, s in enumerate(sets) if s.name in without])).sum()
-    )
+    has_features = np.array([s.name not in without for s in sets])[sample.test_set]
+    broken = int((~usable & has_features).sum())
     if broken:
         which = "case has" if broken == 1 else "cases have"
         notes.append(f"{broken} shown {which} NaN or infinite features: not on the map.")

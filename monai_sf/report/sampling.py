@@ -1,4 +1,4 @@
-"""Which cases are shown one by one when there are too many to embed: undisturbed failures first."""
+"""Sampling of the individually shown cases: failures on undisturbed images come first."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Index = NDArray[np.int64]
 
 
 class Outcome(NamedTuple):
-    """What the sampling needs to know about one test set of n cases.
+    """Outcomes of the n cases of one test set, for the sampling.
 
     Attributes:
         labels: (n,) int64 true classes.
         failed: (n, K) bool, whether the case is a failure for each of K CSFs.
         confidence: (n, K) float64, higher = more sure.
-        corrupted: whether the cases are disturbed copies of those of another test set.
+        corrupted: whether the cases are corrupted copies of those of another test set.
     """
 
     labels: Index
@@ -28,21 +28,21 @@ class Outcome(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Cases that are shown: (m,) index of the test set and (m,) position in it, sorted by both."""
+    """The sampled cases: (m,) index of the test set and (m,) position in it, sorted by both."""
 
     test_set: Index
     position: Index
 
 
 def water_fill(counts: Sequence[int], budget: int) -> list[int]:
-    """Share a budget evenly; what a small stratum does not need goes to the larger ones.
+    """Share a budget evenly among strata; the unused part of small ones goes to larger ones.
 
     Args:
         counts: size of every stratum.
-        budget: how many to take in all.
+        budget: total number to take.
 
     Returns:
-        How many to take of each stratum: never more than it has, ``min(budget, sum(counts))`` in all.
+        Number to take of each stratum, at most its size; ``min(budget, sum(counts))`` in total.
     """
     quotas = [0] * len(counts)
     left = budget
@@ -56,16 +56,16 @@ def water_fill(counts: Sequence[int], budget: int) -> list[int]:
 def sample_cases(outcomes: Sequence[Outcome], max_points: int, seed: int) -> Sample:
     """Choose at most ``max_points`` cases of several test sets.
 
-    A disturbed copy tells less than another patient, and there are many of them. So the failures of the
-    undisturbed test sets come first: all of them while they fit. Correct undisturbed cases follow, then
-    disturbed cases, to whom a third of the budget is left. Disturbed failures take at most half of their own
-    part, and no more than brings all failures to about half of the sample, while there are enough correct
-    cases. Failures are shared evenly by test set (a kind and severity of corruption is one), the most
-    confident ones of every CSF first, since those are the silent ones; correct cases evenly by test set and
-    class, drawn with ``seed``.
+    A corrupted copy tells less than another patient, and there are many copies. So failures on uncorrupted
+    test sets come first, as many as fit. Correct uncorrupted cases follow, then corrupted cases, for which a
+    third of the budget is reserved. Corrupted failures take at most half of this part, and no more than
+    brings all failures to about half of the sample, if there are enough correct cases. Failures are shared
+    evenly among test sets (each kind and severity of corruption is one), the most confident ones of every CSF
+    first, since these are the silent ones; correct cases evenly among test sets and classes, drawn with
+    ``seed``.
 
     Args:
-        outcomes: one entry a test set.
+        outcomes: one entry per test set.
         max_points: at least 1.
         seed: of the random draw.
 
@@ -102,14 +102,14 @@ def sample_cases(outcomes: Sequence[Outcome], max_points: int, seed: int) -> Sam
 
 
 def _correct_by_class(index: int, outcome: Outcome, rng: np.random.Generator) -> list[tuple[int, Index]]:
-    """Strata of cases that no CSF counts as a failure, with the index of their test set, shuffled."""
+    """Return strata of cases that are no failure for any CSF, shuffled, with the index of their test set."""
     correct = np.flatnonzero(~outcome.failed.any(axis=1))
     labels = outcome.labels[correct]
     return [(index, rng.permutation(correct[labels == label])) for label in np.unique(labels)]
 
 
 def _failures_by_confidence(outcome: Outcome) -> Index:
-    """Positions of all failures, first those near the top of any CSF's list of confident failures."""
+    """Return the positions of all failures, the most confident ones of any CSF first."""
     best = np.full(len(outcome.labels), np.iinfo(np.int64).max, np.int64)
     for failed, confidence in zip(outcome.failed.T, outcome.confidence.T, strict=True):
         positions = np.flatnonzero(failed)

@@ -1,4 +1,4 @@
-"""AURC of every study and score, runs with several seeds merged, with intervals."""
+"""AURC of every study and score with intervals, seeds merged."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from monai_sf.tables.judge import preferred_methods
 
 
 def merged(scores: Sequence[ShownScore]) -> tuple[float, tuple[float, float] | None]:
-    """Mean AURC of several trainings, and its 95 % interval.
+    """Return the mean AURC of several trainings, and its 95 % interval.
 
-    Two things may come out otherwise: other cases and another training. The trainings are tested on the same
-    cases or on overlapping ones, so a mean over seeds tells no more about other cases than one run does: that
-    part is the root mean square of the runs' bootstrap intervals. The part of the training is Student's
-    interval of the mean over runs. The halves of the interval are the roots of the sums of squares.
+    The AURC varies with the cases and with the training. The trainings are tested on the same or overlapping
+    cases, so that a mean over seeds is no more certain about other cases than one run is: this part is the
+    root mean square of the runs' bootstrap intervals. The part of the training is Student's interval of the
+    mean over runs. Each half of the interval is the root of the sum of the squares of both parts.
 
     Args:
         scores: one entry per run, at least one.
 
     Returns:
-        The mean, and (low, high) in [0, 1]; None where a run has no interval, since its cases are of a single
-        group: what other cases would say is not known then.
+        The mean, and (low, high) in [0, 1]; None if a run has no interval, since its cases are of one group.
     """
     areas = np.array([j.aurc for j in scores])
     mean = float(areas.mean())
@@ -48,12 +47,12 @@ def merged(scores: Sequence[ShownScore]) -> tuple[float, tuple[float, float] | N
 
 
 def study_table(runs: Sequence[Run]) -> dict[str, Any]:
-    """AURC of every score on every undisturbed test set of every study, JSON-able.
+    """Return the AURC of every score on every uncorrupted test set of every study, for JSON.
 
     Returns:
         ``columns``: study, titles, name of the test set, smallest and largest number of cases, number of
-        seeds, and the way of training that each score is read from, where several have it; ``rows``: name of
-        a score to one [AURC, low, high] a column, None without.
+        seeds, and the method that each score is read from; ``rows``: name of a score to one [AURC, low, high]
+        per column, None without.
     """
     found: dict[tuple[str, str], list[tuple[Run, int]]] = {}
     for run in runs:
@@ -66,10 +65,7 @@ def study_table(runs: Sequence[Run]) -> dict[str, Any]:
             "studyTitle": words.study_title(members[0][0].results.run),
             "set": name,
             "title": words.set_title(members[0][0].sets[members[0][1]]),
-            "counts": [
-                min(len(run.sets[i]) for run, i in members),
-                max(len(run.sets[i]) for run, i in members),
-            ],
+            "counts": [bound(len(run.sets[i]) for run, i in members) for bound in (min, max)],
             "seeds": len({run.results.run["seed"] for run, _ in members}),
             "methods": preferred_methods([run.results for run, _ in members]),
         }
@@ -77,8 +73,8 @@ def study_table(runs: Sequence[Run]) -> dict[str, Any]:
     ]
     rows = {
         csf: [
-            _cell([run for run, _ in members], name, csf, column["methods"])
-            for (_, name), members, column in zip(found, found.values(), columns, strict=True)
+            _cell([run for run, _ in members], column["set"], csf, column["methods"])
+            for members, column in zip(found.values(), columns, strict=True)
         ]
         for csf in CSFS
         if any(csf in run.csfs for run in runs)

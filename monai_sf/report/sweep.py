@@ -1,4 +1,4 @@
-"""Single images over all corruptions and severities, with what every score says.
+"""Single images under all corruptions and severities, with the output of every score.
 
 Bungert et al., "Understanding Silent Failures in Medical Image Classification", MICCAI 2023, section 2: "For
 corruption shifts, we further allow investigating the predictions on a fixed input image over varying
@@ -18,18 +18,19 @@ from monai_sf.report.runs import Run
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.report.working_points import first_step
 
-#: How many images of a run can be followed.
+#: Number of images per run.
 CASES = 10
 
 
 def chosen_cases(run: Run, seed: int) -> NDArray[np.int64]:
-    """Rows of the case table of images to follow through all corruptions.
+    """Choose images to show under all corruptions.
 
-    First those that the classifier gets right when clean and wrong when corrupted, the most confidently wrong
-    ones first; at least a fifth of the places goes to images drawn at random, for comparison.
+    First come images that are classified correctly when clean and wrongly when corrupted, the most
+    confidently wrong ones first; at least a fifth are drawn at random, for comparison.
 
     Returns:
-        (k,) int64 rows, k at most :data:`CASES`; empty without an iid set or without corrupted sets.
+        (k,) int64 rows of the case table, k at most :data:`CASES`; empty
+        without an iid set or without corrupted sets.
     """
     corrupted = [s for s in run.sets if s.corruption]
     if run.sets[0].kind != "iid" or not corrupted:
@@ -56,10 +57,10 @@ def chosen_cases(run: Run, seed: int) -> NDArray[np.int64]:
 def sweep(
     run: Run, packer: Packer, sheets: Sheets, seed: int, with_images: bool, hide: Callable[[int], str]
 ) -> dict[str, Any] | None:
-    """The JSON of the chosen images: (image, test set) pictures, predictions, confidences and ranks.
+    """Return the chosen images for JSON: (image, test set) pictures, predictions, confidences and ranks.
 
-    The rank is the share of the reference cases that the score is at most as sure of, so that scores on
-    different scales can be drawn into one plot. ``hide`` turns a row into the id that the page may show.
+    The rank is the share of reference cases with at most this confidence, so that scores on different scales
+    share one plot. ``hide`` turns a row into the id that the page may show.
     """
     rows = chosen_cases(run, seed)
     if not len(rows):
@@ -99,7 +100,7 @@ def _csf(run: Run, name: str, where: dict[int, NDArray[np.int64]], packer: Packe
 
 
 def _positions(rows: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the wanted rows stand in a test set that holds all of them."""
+    """Return the positions of the wanted rows in a test set that holds all of them."""
     order = np.argsort(rows, kind="stable")
     positions: NDArray[np.int64] = order[np.searchsorted(rows[order], wanted)]
     return positions

@@ -46,7 +46,7 @@ class Sheets:
         return len(self._sheets) * GRID * GRID + len(self._tiles)
 
     def add(self, image: NDArray[np.uint8]) -> int:
-        """Add one image, (H, W) or (H, W, 3) uint8; returns its number."""
+        """Add one image, (H, W) or (H, W, 3) uint8, and return its number."""
         number = len(self)
         self._tiles.append(tile(Image.fromarray(np.ascontiguousarray(image)), self.size))
         if len(self._tiles) == GRID * GRID:
@@ -54,7 +54,7 @@ class Sheets:
         return number
 
     def finish(self) -> Sequence[bytes]:
-        """All sheets as WebP files, the last one only as high as it must be."""
+        """Return all sheets as WebP files, the last one only as high as needed."""
         if self._tiles:
             self._flush()
         return tuple(self._sheets)

@@ -1,4 +1,4 @@
-"""Words a clinician understands for the field's terms: test sets and studies."""
+"""Test sets and studies in the words of clinicians."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = sorted(SHIFTS, key=lambda shift: shift.kind == "corruption")
 
 
 def set_title(test_set: TestSet) -> str:
-    """What a test set is called on the page."""
+    """Return the name of a test set on the page."""
     if test_set.corruption is not None:
         return f"{title(test_set.corruption)}, severity {test_set.severity}"
     shift = SHIFT_OF[test_set.kind]
@@ -23,25 +23,25 @@ def set_title(test_set: TestSet) -> str:
 
 
 def domain_title(test_set: TestSet, run: Mapping[str, Any]) -> str:
-    """Which domain the cases of a test set belong to."""
+    """Return the name of the domain of a test set."""
     if test_set.corruption is not None:
         return title(test_set.corruption)
     return "source" if test_set.kind == "iid" else f"target: {study_title(run)}"
 
 
 def study_title(run: Mapping[str, Any]) -> str:
-    """What a study is called on the page."""
+    """Return the name of a study on the page."""
     study = str(run["study"])
     return "ordinary cases" if study == "iid" else title(study)
 
 
 def study_description(run: Mapping[str, Any]) -> str | None:
-    """What the study tests, in the words of whoever set it up; None where run.json does not say."""
+    """Return the description of the study in run.json, None without."""
     return _said(run.get("study_description"))
 
 
 def set_description(test_set: TestSet, run: Mapping[str, Any]) -> str | None:
-    """What a test set holds, in the words of whoever set it up; None where run.json does not say."""
+    """Return the description of a test set in run.json, None without."""
     described = run.get("test_set_descriptions")
     return _said(described.get(test_set.name)) if isinstance(described, Mapping) else None
 
@@ -51,7 +51,7 @@ def _said(text: Any) -> str | None:
 
 
 def question(class_names: Sequence[str]) -> str:
-    """What the classifier decides, as a question."""
+    """Return the decision of the classifier as a question."""
     names = [title(str(n)) for n in class_names]
     if len(names) <= 3:
         return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) + "?"
@@ -59,7 +59,7 @@ def question(class_names: Sequence[str]) -> str:
 
 
 def tested(runs: Sequence[Mapping[str, Any]], sets: Sequence[Sequence[TestSet]]) -> str:
-    """What was tested on what, in one sentence."""
+    """Return one sentence on the tested classifiers and cases."""
     all_sets = [s for group in sets for s in group]
     studies = list(dict.fromkeys(study_title(r) for r in runs))
     ordinary = max(sum(len(s) for s in group if s.kind == "iid") for group in sets)

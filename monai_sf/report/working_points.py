@@ -1,8 +1,8 @@
-"""Thresholds on confidence that a reader of the report can choose between, and what happens at each.
+"""Working points: thresholds on confidence that a reader of the report can choose, and their outcomes.
 
 A system in use has one threshold, fixed on cases like those it was built for. So the thresholds are taken
 from the confidences of the reference test set (iid), one for every per cent of its cases that the system
-decides alone, and are then applied unchanged to the other test sets: there the share decided alone differs.
+decides alone, and are applied unchanged to the other test sets, where another share is decided alone.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-#: Working points are those that let the system decide 1, 2, ... 100 per cent of the reference cases.
+#: At the working points the system decides 1, 2, ... 100 per cent of the reference cases.
 STEPS = 100
 
-#: Step of a case that no working point trusts.
+#: Step of a case that is trusted at no working point.
 NEVER = 255
 
 Float = NDArray[np.float64]
 
 
 def thresholds(confidence: Float) -> Float:
-    """The highest thresholds that keep at least 1, 2, ... 100 per cent of the reference cases.
+    """Return the highest thresholds that keep at least 1, 2, ... 100 per cent of the reference cases.
 
     Args:
         confidence: (n,) confidences of the reference test set, n >= 1.
 
     Returns:
-        (100,) float64, not rising. Ties stay together, so more cases than asked for may be kept.
+        (100,) float64, not increasing. Ties stay together, so more cases may be kept.
     """
     falling = np.sort(confidence)[::-1]
     wanted = np.ceil(np.arange(1, STEPS + 1) * len(falling) / STEPS).astype(np.int64)
@@ -35,7 +35,7 @@ def thresholds(confidence: Float) -> Float:
 
 
 def counts(confidence: Float, error: Float, levels: Float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many cases of a test set are trusted at every threshold, and how many of these are wrong.
+    """Count the cases of a test set that are trusted at every threshold, and how many of them are wrong.
 
     Args:
         confidence: (n,) confidences.
@@ -52,18 +52,18 @@ def counts(confidence: Float, error: Float, levels: Float) -> tuple[NDArray[np.i
 
 
 def first_step(confidence: Float, levels: Float) -> NDArray[np.uint8]:
-    """The first working point at which each case is trusted.
+    """Return the first working point at which each case is trusted.
 
     Returns:
-        (n,) uint8 in 1..100, or :data:`NEVER`: the page then compares one byte, exactly, instead of rounded
-        confidences. It also says "among the surest k % of the reference cases" of any score on any scale.
+        (n,) uint8 in 1..100, or :data:`NEVER`. The page compares these exact bytes instead of rounded
+        confidences. On any scale it means "among the most confident k % of the reference cases".
     """
     step = np.searchsorted(-levels, -confidence, side="left") + 1
     return np.where(step > STEPS, NEVER, step).astype(np.uint8)
 
 
 def effective_sizes(confidence: Float, error: Float, levels: Float, groups: NDArray[np.int64]) -> Float:
-    """How many independent cases the trusted ones are worth, for an interval around their error rate.
+    """Return the effective number of independent trusted cases, for an interval of their error rate.
 
     Images of one patient are alike: 100 trusted images of 20 patients tell less than those of 100 patients.
     The variance of the error rate is that of a ratio over groups (Cochran, "Sampling Techniques", 1977,
@@ -74,12 +74,11 @@ def effective_sizes(confidence: Float, error: Float, levels: Float, groups: NDAr
         confidence: (n,) confidences.
         error: (n,) 1 where the prediction is wrong, else 0.
         levels: (k,) thresholds.
-        groups: (n,) number of the patient, or whatever else makes cases alike.
+        groups: (n,) number of the patient, or of another cause of similar cases.
 
     Returns:
-        (k,) float64, 0 where no case is trusted, and where all cases are of a single group: then there is no
-        interval. Where all or none of the trusted are wrong there is no variance to go by, and every group
-        counts once.
+        (k,) float64, 0 if no case is trusted, or if all cases are of one group: then there is no interval.
+        If all or none of the trusted cases are wrong, the variance is not known, and every group counts once.
     """
     _, group = np.unique(groups, return_inverse=True)
     shape = (int(group.max()) + 1, len(levels) + 1)
@@ -98,3 +97,28 @@ def effective_sizes(confidence: Float, error: Float, levels: Float, groups: NDAr
     worth = np.divide(rate * (1 - rate), variance, out=groups_trusted, where=clear)
     sizes: Float = np.minimum(worth, count)
     return sizes
+
+
+def missed_and_caught(steps: NDArray[np.uint8], wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Count the failures that score a trusts and score b defers, at every working point.
+
+    Args:
+        steps: (n, K) the first working point, 1 to 100, at which each of K scores trusts a case; more if
+            none does, see :func:`first_step`.
+        wrong: (n, K) whether the score's prediction is wrong.
+
+    Returns:
+        (K, K, 100) int64, indexed by a, b and working point - 1; zero where a is b.
+    """
+    scores = steps.shape[1]
+    counts = np.zeros((scores, scores, STEPS), np.int64)
+    for a in range(scores):
+        for b in range(scores):
+            begin, end = steps[:, a], steps[:, b]
+            # trusted by a from `begin` on, and by b only from `end` on
+            mine = wrong[:, a] & wrong[:, b] & (begin < end) & (begin <= STEPS)
+            change = np.zeros(STEPS + 1, np.int64)
+            np.add.at(change, begin[mine].astype(np.int64) - 1, 1)
+            np.add.at(change, np.minimum(end[mine].astype(np.int64) - 1, STEPS), -1)
+            counts[a, b] = change.cumsum()[:STEPS]
+    return counts

@@ -1,6 +1,6 @@
 """Table 1 of any collection of runs: ``python -m monai_sf.tables RUNS... -o OUTDIR``.
 
-See docs/table.md; the work is done in :mod:`monai_sf.tables.write` and what that builds on.
+See docs/table.md and :func:`monai_sf.tables.write_tables`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from monai_sf.results import ResultsError
 from monai_sf.scores import CSFS
@@ -20,11 +19,11 @@ from monai_sf.tables.write import write_tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the tables of the runs that the arguments name; returns the exit status."""
+    """Write the tables of the runs that the arguments name, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m monai_sf.tables",
-        description="Table 1 of the benchmark, the same per shift, significance and figures, from the "
-        "results of any number of datasets, studies, methods and seeds.",
+        description="Write Table 1 of the benchmark, the table per shift, significance tests and figures "
+        "from the results of any number of datasets, studies, methods and seeds.",
     )
     parser.add_argument(
         "runs", nargs="+", metavar="RUNS", help="folder of a run, or one that holds runs at any depth"
@@ -47,32 +46,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--reference", metavar="CSF", help="compare all scores with this one (default: all pairs)"
     )
     parser.add_argument(
-        "--compare-paper", action="store_true", help="put the paper's own Table 1 beside (aurc only)"
+        "--compare-paper", action="store_true", help="add the paper's Table 1 for comparison (aurc only)"
     )
     parser.add_argument(
-        "--resamples", type=int, default=RESAMPLES, metavar="N",
-        help="of the patients, for the significance; 0 leaves it out (default: %(default)s)",
+        "--resamples", dest="n_resamples", type=int, default=RESAMPLES, metavar="N",
+        help="bootstrap resamples of the patients; 0: no significance tests (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: %(default)s)")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resampling (default: %(default)s)")
+    chosen = vars(parser.parse_args(arguments))
+    runs, output = chosen.pop("runs"), chosen.pop("output")
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("monai_sf").setLevel(logging.INFO)  # which run it is at: all can take many minutes
+    logging.getLogger("monai_sf").setLevel(logging.INFO)  # progress: all runs can take many minutes
     try:
-        written = write_tables(
-            options.runs,
-            options.output,
-            options.metric,
-            risk=options.risk,
-            csfs=options.csfs,
-            reference=options.reference,
-            compare_paper=options.compare_paper,
-            n_resamples=options.resamples,
-            seed=options.seed,
-        )
+        written = write_tables(runs, output, **chosen)
     except (ResultsError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(Path(written["text"]).read_text(encoding="utf-8"))
+    print(written["text"].read_text(encoding="utf-8"))
     print("\n".join(f"{key}: {path}" for key, path in written.items()))
     return 0
 

@@ -1,4 +1,4 @@
-"""From tidy cells to Table 1: averages as the paper defines them, and what is missing from them.
+"""Table 1 from tidy cells: averages as the paper defines them, and notes on missing runs and test sets.
 
 Bungert et al., "Understanding Silent Failures in Medical Image Classification", MICCAI 2023, Table 1: "All
 values denote an average of three runs. 'cor' denotes the average over all corruption types and intensities
@@ -31,13 +31,12 @@ Column = tuple[str, ...]
 
 
 class Unit(NamedTuple):
-    """One shift of the images or cases, which an average counts once.
+    """One shift of the images or cases, which has weight 1 in an average.
 
     Attributes:
         study: of the runs.
-        group: the column of Table 1. A study may be called as its own clean test set is, so that study and
-            name alone do not tell its target from that.
-        name: as notes call it; of a corruption its kind, a blank and the severity.
+        group: the column of Table 1. It separates a study's target from a clean test set of the same name.
+        name: for notes; for a corruption its kind, a blank and the severity.
     """
 
     study: str
@@ -47,19 +46,19 @@ class Unit(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A wide table: one row a score, one column a dataset and kind of shift, or each single shift.
+    """A wide table: one row per score, one column per dataset and kind of shift, or per single shift.
 
     Attributes:
         measure: the metric.
-        mean: (rows, columns) in per cent, NaN where a score was not run or is not defined. The columns are a
+        mean: (rows, columns) in per cent, NaN where a score was not run or is undefined. The columns are a
             MultiIndex ``dataset``, ``group`` (iid, cor, acq, man) and, in a table per shift, ``shift``.
         spread: standard deviation over seeds of the averaged cell, in percentage points; NaN with fewer than
             two seeds that have all test sets.
-        cell_notes: (row, column) to what this cell lacks while its neighbours have it. Such a number is not
-            compared: it has no colour, no rank, and is not the best.
-        column_notes: column to what all of its cells lack alike.
-        notes: what concerns whole datasets or the collection.
-        seeds: that any cell is of, or should be.
+        cell_notes: (row, column) to what is missing in this cell but not in its neighbours. Such a number is
+            not compared: it has no colour, no rank, and is never the best.
+        column_notes: column to what is missing in all of its cells.
+        notes: on whole datasets or the collection.
+        seeds: of all runs, those found and those expected.
     """
 
     measure: Measure
@@ -72,56 +71,55 @@ class Table:
 
     @property
     def columns(self) -> list[Column]:
-        """The columns as tuples."""
+        """Return the columns as tuples."""
         return [tuple(column) for column in self.mean.columns]
 
     def comparable(self) -> pd.DataFrame:
-        """The means, NaN where a cell is not of the same runs and test sets as its neighbours."""
+        """Return the means, NaN where the runs or test sets of a cell differ from those of its neighbours."""
         values = self.mean.copy()
         for row, column in self.cell_notes:
             values.loc[row, column] = np.nan
         return values
 
     def shades(self) -> pd.DataFrame:
-        """0 for the best of a column to 1 for its worst, as the paper colours it; NaN: not comparable."""
+        """Return 0 (best of a column) to 1 (worst), as the paper colours cells; NaN where not comparable."""
         values = self.comparable() * (1 if self.measure.lower_is_better else -1)
         low, high = values.min(), values.max()
         return (values - low) / (high - low).where(high - low > _rounding(high), 1.0)
 
     def best(self) -> pd.DataFrame:
-        """True for the best of each column and all that equal it."""
+        """Return True for the best of each column and all equal to it."""
         values = self.comparable() * (1 if self.measure.lower_is_better else -1)
         return values.le(values.min() + _rounding(values.min()))
 
     def ranks(self) -> pd.DataFrame:
-        """1 for the best of a column; equal values share their mean rank; NaN: not comparable."""
+        """Return the ranks, 1 for the best of a column; ties share their mean rank; NaN: not comparable."""
         values = self.comparable().round(9)
         return values.rank(ascending=self.measure.lower_is_better, method="average")
 
 
 def number_at(frame: pd.DataFrame, row: str, column: Column) -> float:
-    """One entry."""
+    """Return one entry of a frame."""
     return float(cast(Any, frame.loc[row, column]))
 
 
 def _rounding(values: pd.Series[float]) -> pd.Series[float]:
-    """What the order of additions may change."""
-    return values.abs() * 1e-12 + 1e-12
+    return values.abs() * 1e-12 + 1e-12  # summation order
 
 
 def select(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The cells of one metric that tables compare, with the columns ``row``, ``group``, ``shift``, ``unit``.
+    """Return the cells of one metric that tables compare, with ``row``, ``group``, ``shift``, ``unit``.
 
     ``unit`` is a :class:`Unit`: a corruption at a severity, or the target of a study. ``iid`` and ``cor`` are
-    those of the study ``iid``, where a dataset has it.
+    taken from the study ``iid``, where a dataset has it.
 
     Args:
-        cells: see :class:`~.collection.Collection`.
+        cells: see :class:`~.cells.Collection`.
         metric: one of the metrics in the cells.
 
     Raises:
         ValueError: the cells hold no such metric.
-        ResultsError: a run is among them twice.
+        ResultsError: a run occurs twice.
     """
     found = cells[cells["metric"] == metric].copy()
     if found.empty:
@@ -167,7 +165,7 @@ def _unit(cell: Any, many: set[Hashable]) -> Unit:
 
 
 def row_order(selected: pd.DataFrame) -> list[str]:
-    """The rows: scores in the order of ``CSFS``, each from its usual way of training first."""
+    """Return the rows: scores in the order of ``CSFS``, each from its preferred method first."""
     pairs = selected[["csf", "row"]].drop_duplicates()
     order = list(CSFS)
     return [
@@ -180,7 +178,7 @@ def row_order(selected: pd.DataFrame) -> list[str]:
 
 
 def column_order(selected: pd.DataFrame, per_shift: bool) -> list[Column]:
-    """The columns: datasets by name, groups as in the paper, shifts in the order of their names."""
+    """Return the columns: datasets by name, groups as in the paper, shifts by name."""
     names = ["dataset", "group", "shift"] if per_shift else ["dataset", "group"]
     pairs = selected[names].drop_duplicates().itertuples(index=False, name=None)
     order = [shift.column for shift in SHIFTS]
@@ -190,27 +188,27 @@ def column_order(selected: pd.DataFrame, per_shift: bool) -> list[Column]:
 def table_of(
     collection: Collection, *, per_shift: bool = False, expected: Mapping[RunKey, str] | None = None
 ) -> Table:
-    """The table of a collection, for the metric it was collected for.
+    """Return the table of a collection for the metric that it was collected for.
 
     Args:
-        collection: see :func:`~.collection.collect`.
-        per_shift: one column each corruption kind (over severities) and each study, since averages hide
-            opposite effects; else one a dataset and kind of shift.
-        expected: runs that should be there, and the kind of their study; those that are not there are named,
-            and their seeds looked for.
+        collection: see :func:`~.cells.collect`.
+        per_shift: one column per kind of corruption (mean over severities) and per study, since averages
+            hide opposite effects; otherwise one per dataset and kind of shift.
+        expected: runs that should exist, and the kind of their study; notes name those that are missing.
     """
     cells = select(collection.cells, collection.measure.name)
     missing = {key: kind for key, kind in sorted((expected or {}).items()) if key not in collection.runs}
     seeds = sorted({key.seed for key in [*collection.runs, *missing]})
     rows, columns = row_order(cells), column_order(cells, per_shift)
-    mean = pd.DataFrame(np.nan, pd.Index(rows, name="CSF"), _multi_index(columns))
+    levels = pd.MultiIndex.from_tuples(columns, names=["dataset", "group", "shift"][: len(columns[0])])
+    mean = pd.DataFrame(np.nan, pd.Index(rows, name="CSF"), levels)
     spread = mean.copy()
     foreign = _tested_on_other_cases(cells)
     absent = _absent_studies(cells, missing)
     cell_notes: dict[tuple[str, Column], str] = {}
     column_notes: dict[Column, str] = {}
     for column in columns:
-        own = cells[_in(cells, column)]
+        own = in_column(cells, column)
         units = _expected_units(own)
         gaps: dict[str, Gap] = {}
         for row in rows:
@@ -241,7 +239,7 @@ def table_of(
 
 
 def table_of_cells(cells: pd.DataFrame, metric: str = "aurc") -> pd.DataFrame:
-    """Return Table 1 of the cells of one dataset, without what is missing: see :func:`benchmark_table`."""
+    """Return Table 1 of the cells of one dataset, without rows and columns that are empty."""
     if len(datasets := sorted(cells["dataset"].unique())) != 1:
         raise ResultsError(f"runs must be the results of one dataset, got {datasets}")
     keys = cells[[*RunKey._fields]].drop_duplicates().itertuples(index=False, name=None)
@@ -253,7 +251,7 @@ def table_of_cells(cells: pd.DataFrame, metric: str = "aurc") -> pd.DataFrame:
 def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFrame:
     """Return Table 1 of runs in memory: one row per CSF, one column per kind of shift.
 
-    The numbers are those of :func:`table_of`, of every score; a score that several ways of training have is
+    The numbers are those of :func:`table_of`, of every score; a score that several methods have is
     that of :func:`~.judge.preferred_method`.
 
     Args:
@@ -261,8 +259,8 @@ def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFra
         metric: one of :func:`~.measures.measures`.
 
     Returns:
-        DataFrame with index ``CSF`` in the order of ``CSFS``, columns those of ``iid``, ``cor``, ``acq`` and
-        ``man`` that occur, values of the metric in [0, 1], NaN where a CSF was not run.
+        DataFrame with index ``CSF`` in the order of ``CSFS``, columns ``iid``, ``cor``, ``acq`` and ``man``
+        as far as they occur, values of the metric in [0, 1], NaN where a CSF was not run.
 
     Raises:
         ResultsError: no runs, runs of more than one dataset, or the same run twice.
@@ -282,7 +280,7 @@ def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFra
 
 
 def failure_metrics(results: Results) -> dict[str, float]:
-    """Return what is logged of one run: its AURC, as ``AURC/<group of test sets>/<score>``, in [0, 1]."""
+    """Return the AURC of one run for its log, as ``AURC/<group of test sets>/<score>``, in [0, 1]."""
     return {
         f"AURC/{group}/{csf}": value
         for group, column in benchmark_table([results]).items()
@@ -291,10 +289,10 @@ def failure_metrics(results: Results) -> dict[str, float]:
 
 
 def average(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and spread of one cell from its (units, seeds) values, NaN where there is none.
+    """Return mean and spread of one cell from its (units, seeds) values, NaN where missing.
 
-    Seeds are averaged per unit, then units: what is missing does not shift the weight to what is left of its
-    seed. The spread is the standard deviation (n - 1) over the seeds that have all units.
+    Seeds are averaged per unit, then units, so that every unit keeps its weight if a seed lacks some. The
+    spread is the standard deviation (n - 1) over the seeds that have all units.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a unit without any value stays NaN
@@ -304,17 +302,15 @@ def average(values: NDArray[np.float64]) -> tuple[float, float]:
     return mean, spread
 
 
-def _multi_index(columns: Sequence[Column]) -> pd.MultiIndex:
-    return pd.MultiIndex.from_tuples(columns, names=["dataset", "group", "shift"][: len(columns[0])])
-
-
-def _in(cells: pd.DataFrame, column: Column) -> pd.Series[bool]:
-    wanted = (cells["dataset"] == column[0]) & (cells["group"] == column[1])
-    return wanted & (cells["shift"] == column[2]) if len(column) == 3 else wanted
+def in_column(selected: pd.DataFrame, column: Column) -> pd.DataFrame:
+    """Return the selected cells that a column of a table is made of."""
+    for name, value in zip(("dataset", "group", "shift"), column, strict=False):
+        selected = selected[selected[name] == value]
+    return selected
 
 
 def _expected_units(cells: pd.DataFrame) -> list[Unit]:
-    """All units that any score has, and the gaps of the grid of corruptions and severities."""
+    """Return the units of all scores, the grid of corruptions and severities completed."""
     units: set[Unit] = set(cells["unit"])
     corrupted = cells[cells["corruption"] != ""]
     for (study, group), part in corrupted.groupby(["study", "group"]):
@@ -327,7 +323,6 @@ def _expected_units(cells: pd.DataFrame) -> list[Unit]:
 
 
 def _absent_studies(cells: pd.DataFrame, missing: Mapping[RunKey, str]) -> dict[Column, str]:
-    """Columns of averages to what they lack: studies that were expected, and of which there is no run."""
     there = set(zip(cells["dataset"], cells["study"], strict=True))
     absent: dict[Column, dict[str, None]] = {}
     for run, kind in missing.items():
@@ -337,7 +332,6 @@ def _absent_studies(cells: pd.DataFrame, missing: Mapping[RunKey, str]) -> dict[
 
 
 def _tested_on_other_cases(cells: pd.DataFrame) -> set[Hashable]:
-    """Index of the cells whose test set holds other cases than that of most ways of training."""
     foreign: set[Hashable] = set()
     for _, part in cells.groupby(["dataset", "unit", "seed"]):
         votes = part.drop_duplicates("method")["fingerprint"].value_counts()
@@ -362,7 +356,9 @@ def _dataset_notes(cells: pd.DataFrame) -> list[str]:
             notes.append(f"{dataset}: without the study iid; iid and cor are averages over {studies}")
         for csf, methods in part.groupby("csf")["method"]:
             if len(names := set(methods)) > 1:
-                notes.append(f"{dataset}: {csf} is that of {preferred_method(names)} where no other is named")
+                notes.append(
+                    f"{dataset}: {csf} is that of {preferred_method(names)} unless another method is named"
+                )
     return notes
 
 
@@ -378,5 +374,5 @@ def _run_notes(missing: Iterable[RunKey], collection: Collection) -> list[str]:
     if len(collection.versions) > 1:
         found = sorted(collection.versions.items())
         counts = "; ".join(f"{text} ({n} run{'s' * (n != 1)})" for text, n in found)
-        notes.append(f"the runs were computed by different versions: {counts}")
+        notes.append(f"the runs were computed with different versions: {counts}")
     return notes

@@ -1,8 +1,8 @@
-"""Which cases of several runs are the same, and which belong to one group (patient).
+"""Cases that several runs share, and their groups (patients).
 
-Runs are compared on the same cases, and their groups are drawn alike. So both are told by canonical ids (see
-:mod:`monai_sf.vocabulary.ids`), and a run without groups takes them from another one of the same dataset that
-was tested on the same cases.
+Runs are compared on the same cases, and their groups are resampled alike. Both are identified by canonical
+ids (see :mod:`monai_sf.vocabulary.ids`). A run without groups takes them from another run of the same dataset
+that was tested on the same cases.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class CasesOfSet(NamedTuple):
         ids: (G,) canonical ids of the groups, sorted.
         of_case: (n,) number of each case's group.
         fingerprint: equal for test sets of the same cases and labels.
-        group_fingerprint: equal where they belong to the same groups too.
+        group_fingerprint: equal if they belong to the same groups, too.
     """
 
     ids: Objects
@@ -48,7 +48,7 @@ class CasesOfRun:
 
     Attributes:
         groups: of all cases of the run.
-        notes: what is to be said about the groups; no id.
+        notes: remarks on the groups, without any id.
 
     Raises:
         ResultsError: a placeholder such as "anonymous" is the group of most cases.
@@ -71,12 +71,11 @@ class CasesOfRun:
         self.notes = list(found.summary)
         if single:
             self.notes.append(
-                "no interval and no p-value where all cases are of a single group (patient): "
-                + ", ".join(single)
+                f"no interval where all cases are of a single group (patient): {', '.join(single)}"
             )
 
     def of(self, test_set: TestSet) -> CasesOfSet:
-        """The cases of one of the run's test sets."""
+        """Return the cases of one of the run's test sets."""
         rows = test_set.rows.tobytes()
         if self._last is None or self._last[0] != rows:  # the corruptions of an image are the same case
             self._last = rows, self._of(test_set)
@@ -93,10 +92,10 @@ class CasesOfRun:
 
 
 def groups_of_others(runs: Iterable[tuple[str, Path]]) -> dict[str, Known]:
-    """Groups that runs without any may take, by dataset; empty where all runs have some, or none has.
+    """Return groups for the runs without any, by dataset; empty if all runs have groups, or none has.
 
     Args:
-        runs: dataset and folder of each; those that cannot be read are passed over.
+        runs: dataset and folder of each; unreadable ones are skipped.
     """
     having: dict[str, dict[bool, list[Path]]] = {}
     for dataset, folder in runs:

@@ -1,7 +1,7 @@
-"""From folders with results to tidy cells: one pass over each test set gives every number of the tables.
+"""Tidy cells from folders with results: one pass over each test set gives every number of the tables.
 
-One run's folder is open at a time, its arrays are memory maps, and what stays of a test set and a score are
-six values, a curve of 101 points and, for the significance, one value a resample.
+One run's folder is open at a time, and its arrays are memory maps. Kept per test set and score are six
+values, a curve of 101 points and, for the significance, one value per resample.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RESAMPLES = 2000
 
 
 class RunKey(NamedTuple):
-    """What tells one run from another."""
+    """The identity of a run."""
 
     dataset: str
     study: str
@@ -51,12 +51,12 @@ class RunKey(NamedTuple):
 
 
 def records(cells: pd.DataFrame) -> Iterator[Any]:
-    """The rows as named tuples."""
-    yield from cells.itertuples()
+    """Return the rows as named tuples."""
+    return iter(cells.itertuples())
 
 
 class ScoreKey(NamedTuple):
-    """What tells one score of one run on one test set from another."""
+    """The identity of one score of one run on one test set."""
 
     dataset: str
     study: str
@@ -68,14 +68,14 @@ class ScoreKey(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """One score of one run on one test set: every number that is told of it, anywhere, is read from here.
+    """One score of one run on one test set, the source of all its numbers in tables and reports.
 
     Attributes:
-        key: which it is.
-        test_set: that it was judged on.
+        key: its identity.
+        test_set: the one it was judged on.
         cases: of the test set.
         detection: confidence, prediction and error of every case.
-        levels: cumulated counts; None without a case.
+        levels: cumulative counts; None without a case.
     """
 
     key: ScoreKey
@@ -86,7 +86,7 @@ class Judged:
 
     @property
     def curve(self) -> tuple[Float, Float]:
-        """Coverages and selective risks, from coverage 0 on, where the risk is that of the first level."""
+        """Return coverages and selective risks; at coverage 0 the risk is that of the first level."""
         assert self.levels is not None
         kept, wrong = self.levels
         risks = wrong / kept
@@ -95,16 +95,11 @@ class Judged:
     def cells(self, data_kind: str, risk: float = DEFAULT_RISK) -> list[dict[str, Any]]:
         """Return one row per metric, with the columns of :attr:`Collection.cells`."""
         wrong = int(self.detection.error.sum())
+        key, test_set = self.key, self.test_set
         about = {
-            "dataset": self.key.dataset,
-            "study": self.key.study,
-            "kind": self.test_set.kind,
-            "test_set": self.key.test_set,
-            "corruption": self.test_set.corruption or "",
-            "severity": self.test_set.severity,
-            "csf": self.key.csf,
-            "method": self.key.method,
-            "seed": self.key.seed,
+            **{"dataset": key.dataset, "study": key.study, "kind": test_set.kind, "test_set": key.test_set},
+            **{"corruption": test_set.corruption or "", "severity": test_set.severity},
+            **{"csf": key.csf, "method": key.method, "seed": key.seed},
         }
         sizes = {
             "cases": len(self.test_set),
@@ -131,17 +126,17 @@ def judge_run(
     Args:
         results: the run's results.
         cases: of the run.
-        csfs: names of scores that the run has, see :func:`~.judge.available_csfs`.
-        test_sets: some of the run's.
+        csfs: names of scores of the run, see :func:`~.judge.available_csfs`.
+        test_sets: some of the run's test sets.
 
     Raises:
-        ResultsError: a score is not defined for some case, or two test sets are of the same corruption and
+        ResultsError: a score is undefined for some case, or two test sets have the same corruption and
             severity.
     """
     places = [(s.corruption, s.severity) for s in results.test_sets.values() if s.corruption]
     if len(set(places)) < len(places):
-        raise ResultsError("two of its test sets are of the same corruption and severity")
-    run = run_key(results)
+        raise ResultsError("two of its test sets have the same corruption and severity")
+    run = run_key(results.run)
     for test_set in test_sets:
         for csf in csfs:
             found, levels = Detection(np.zeros(0), np.zeros(0, np.int64), np.zeros(0)), None
@@ -152,9 +147,8 @@ def judge_run(
             yield Judged(key, test_set, cases.of(test_set), found, levels)
 
 
-def run_key(results: Results) -> RunKey:
-    """Return what tells a run from another."""
-    run = results.run
+def run_key(run: Mapping[str, Any]) -> RunKey:
+    """Return the identity of a run."""
     return RunKey(str(run["dataset"]), str(run["study"]), str(run["method"]), run["seed"])
 
 
@@ -163,23 +157,23 @@ class Collection:
     """The numbers of a collection of runs.
 
     Attributes:
-        cells: one row a run, test set, score and metric, with the columns ``dataset``, ``study``, ``kind``
+        cells: one row per run, test set, score and metric, with the columns ``dataset``, ``study``, ``kind``
             (iid, corruption, acquisition, manifestation), ``test_set``, ``corruption`` (empty for clean
             images), ``severity`` (0 for clean images), ``csf``, ``method``, ``seed``, ``metric``, ``value``
-            (as a share, not in per cent; NaN where not defined), ``undefined`` (why), ``cases``, ``errors``
+            (as a share, not in per cent; NaN if undefined), ``undefined`` (why), ``cases``, ``errors``
             (counts), ``fingerprint`` (equal for test sets of the same cases and labels),
-            ``group_fingerprint`` (equal where they belong to the same groups too), ``data_kind``.
-        measure: the metric that was resampled, and that tables show.
+            ``group_fingerprint`` (equal if they belong to the same groups, too), ``data_kind``.
+        measure: the metric that is resampled and shown in tables.
         runs: each run and its folder; None for one in memory.
         curves: selective risk at :data:`COVERAGES` (101,).
-        resampled: value of ``measure`` in every resample of groups (R,); empty where that was not asked for
-            or a test set has a single group.
-        unfinished: folders of evaluations that have not finished.
+        resampled: value of ``measure`` in every resample of groups (R,); missing without resamples, or where
+            a test set has a single group.
+        unfinished: folders of unfinished evaluations.
         left_out: folders of results that cannot be read, and why.
-        versions: of the software, as a run names them, and how many runs do.
-        n_resamples: how many resamples were asked for.
-        notes: what is to be said about the groups; no id.
-        roots: the folders in which runs were looked for.
+        versions: software versions in the words of run.json, and the number of runs with them.
+        n_resamples: number of resamples.
+        notes: remarks on the groups, without any id.
+        roots: the folders that were searched for runs.
     """
 
     cells: pd.DataFrame
@@ -187,25 +181,25 @@ class Collection:
     runs: Mapping[RunKey, Path | None]
     curves: Mapping[ScoreKey, Float] = field(default_factory=dict)
     resampled: Mapping[ScoreKey, Float] = field(default_factory=dict)
-    unfinished: tuple[Path, ...] = field(default=())
+    unfinished: tuple[Path, ...] = ()
     left_out: Mapping[Path, Exception] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
     n_resamples: int = 0
     notes: tuple[str, ...] = ()
-    roots: tuple[Path, ...] = field(default=())
+    roots: tuple[Path, ...] = ()
 
 
 def find_runs(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
-    """Folders with results at or below the given ones.
+    """Find folders with results at or below the given ones.
 
-    Links are followed. Those of validation cases, which an evaluation writes beside its results, are not to
-    be reported and are left out, as are hidden folders and those that a benchmark has set aside.
+    Links are followed. Left out are hidden folders, those that a benchmark has set aside, and results on
+    validation cases, which an evaluation writes beside the others.
 
     Returns:
-        Folders that hold run.json, and those of evaluations that have not finished; each sorted.
+        Folders that hold run.json, and those of unfinished evaluations; each sorted.
 
     Raises:
-        FileNotFoundError: a path is no folder, or none of them holds finished results.
+        FileNotFoundError: a path is not a folder, or none of them holds finished results.
         OSError: a folder cannot be read.
     """
     seen: set[Path] = set()
@@ -213,7 +207,9 @@ def find_runs(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list
     unfinished: set[Path] = set()
     for path in map(Path, paths):
         if not path.is_dir():
-            raise FileNotFoundError(f"{path} is no folder: give folders of runs, or folders that hold them")
+            raise FileNotFoundError(
+                f"{path} is not a folder: give folders of runs, or folders that hold them"
+            )
         for folder, below, files in os.walk(path, onerror=_refuse, followlinks=True):
             place = Path(folder).resolve()
             known = place in seen  # by a link, which may lead back to a folder above it
@@ -227,7 +223,7 @@ def find_runs(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list
                 below.clear()
     kept = sorted(folder for folder in finished if not _is_validation(folder))
     if not kept:
-        only = f"; {len(finished)} of validation cases, which are not to be reported" if finished else ""
+        only = f"; {len(finished)} of validation cases, which are not reported" if finished else ""
         waiting = f"; not finished: {', '.join(map(str, sorted(unfinished)))}" if unfinished else ""
         raise FileNotFoundError(
             f"no finished results (run.json) at or below {', '.join(map(str, paths))}{only}{waiting}: "
@@ -253,13 +249,13 @@ def collect(
             hold all of them.
         risk: for the metric ``coverage_at_risk``.
         csfs: names of the scores to judge; None for :func:`monai_sf.scores.usual_csfs`.
-        n_resamples: how many times to resample the groups; 0 for none, then there is no significance.
+        n_resamples: number of resamples of the groups; 0 for no significance tests.
         seed: of the resampling.
 
     Raises:
         FileNotFoundError: see :func:`find_runs`.
-        ResultsError: all folders are damaged (one that is among others is left out, and named with the
-            reason), or two folders hold the same run.
+        ResultsError: all folders are damaged (a single damaged one is left out and noted with the reason), or
+            two folders hold the same run.
         ValueError: unknown metric or score, or a risk out of range.
     """
     shown = measure(metric, risk)
@@ -314,7 +310,7 @@ def collect(
                 own_resampled[judged.key] = resampled_values(
                     shown.of_levels, confidence, wrong, drawn[1], of_case
                 )
-        except (ValueError, OSError) as error:  # ResultsError, and what a metric cannot be computed of
+        except (ValueError, OSError) as error:  # ResultsError, and errors of a metric
             left_out[folder] = error
             continue
         versions[_versions(results.run)] += 1
@@ -328,23 +324,14 @@ def collect(
     if not runs:
         reasons = "\n".join(f"{folder}: {problem}" for folder, problem in left_out.items())
         raise ResultsError(f"no results can be read:\n{reasons}")
+    roots = tuple(Path(path).resolve() for path in paths)
     return Collection(
-        pd.DataFrame(rows),
-        shown,
-        runs,
-        curves,
-        resampled,
-        tuple(unfinished),
-        left_out,
-        versions,
-        n_resamples,
-        tuple(notes),
-        tuple(Path(path).resolve() for path in paths),
-    )
+        pd.DataFrame(rows), shown, runs, curves, resampled, tuple(unfinished), left_out, versions,
+        n_resamples, tuple(notes), roots,
+    )  # fmt: skip
 
 
 def _versions(run: Mapping[str, Any]) -> str:
-    """What computed the run."""
     named = run.get("versions")
     there = named if isinstance(named, Mapping) else {}
     known = [f"{name} {there[name]}" for name in ("monai-sf", "monai", "torch") if name in there]
@@ -352,26 +339,20 @@ def _versions(run: Mapping[str, Any]) -> str:
 
 
 def _refuse(error: OSError) -> None:
-    """A folder that cannot be read may hold runs, so it is not left out; one that is gone holds none."""
-    if not isinstance(error, FileNotFoundError):
+    if not isinstance(error, FileNotFoundError):  # unlike a deleted folder, an unreadable one may hold runs
         raise error
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    return read_json(folder / "run.json", "run the evaluation again")
 
 
 def _is_validation(folder: Path) -> bool:
     try:
-        return _read(folder).get("role") == VALIDATION
+        return bool(read_json(folder / "run.json", "").get("role") == VALIDATION)
     except (ValueError, RecursionError, OSError):
         return False  # opening it will say what is wrong
 
 
 def _key_of(folder: Path) -> RunKey:
     try:
-        run = _read(folder)
-        key = RunKey(str(run["dataset"]), str(run["study"]), str(run["method"]), run["seed"])
+        key = run_key(read_json(folder / "run.json", "run the evaluation again"))
     except (ValueError, KeyError, RecursionError):
         load_results(folder)  # says what is wrong with it
         raise

@@ -1,4 +1,4 @@
-"""Names and notes of a collection as tables may show them; the numbers stay."""
+"""Redacted names and notes of a collection; the numbers stay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMED = ("dataset", "study", "test_set", "corruption", "method")
 def cleaned(collection: Collection, expected: Mapping[RunKey, str]) -> tuple[Collection, dict[RunKey, str]]:
     """Return a collection and expected runs without paths, hosts and users in their names.
 
-    All that tables, notes and figures write comes from these. Names that differ stay different.
+    Tables, notes and figures are written from these only. Different names stay different.
     """
     names: defaultdict[str, Names] = defaultdict(Names)
 

@@ -1,4 +1,4 @@
-"""Figures as vector graphics: risk-coverage curves, and the ranks of scores over the shifts.
+"""Vector graphics of risk-coverage curves, and of the ranks of scores over the shifts.
 
 Equal inputs give equal bytes: no dates, no random ids.
 """
@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 import matplotlib as mpl
@@ -32,7 +33,7 @@ from monai_sf.vocabulary.titles import title
 Float = NDArray[np.float64]
 
 INK, QUIET, LINE = (PAGE["light"][name] for name in ("ink", "ink-2", "line"))
-#: Curves begin here: at lower coverage the risk is that of a handful of cases.
+#: First coverage of drawn curves, in per cent: below, the risk is that of a handful of cases.
 FIRST_COVERAGE = 5
 PANELS_IN_A_ROW = (4, 3)
 
@@ -61,14 +62,14 @@ _STYLE: Any = {
 
 
 def risk_coverage_figure(collection: Collection, per_shift: Table, dataset: str) -> Figure:
-    """Selective risk against coverage, one panel a shift, one line a score, the mean over seeds.
+    """Draw selective risk against coverage: one panel per shift, one line per score, the mean over seeds.
 
     A panel of a corruption shows the mean over its severities. The band reaches from the lowest to the
-    highest seed. Of a score that lacks test sets or seeds the line is that of what there is; an asterisk in
-    the legend marks it, and the table says what it lacks.
+    highest seed. A score with missing test sets or seeds is drawn from the others; an asterisk in the legend
+    marks it, and the table names what is missing.
 
     Args:
-        collection: see :func:`~.collection.collect`.
+        collection: see :func:`~.cells.collect`.
         per_shift: its table of single shifts.
         dataset: one of its datasets.
 
@@ -122,7 +123,7 @@ def risk_coverage_figure(collection: Collection, per_shift: Table, dataset: str)
 
 
 def _curves(part: pd.DataFrame, collection: Collection) -> dict[str, Float]:
-    """Row to its curves (seeds, 101), each the mean over the test sets of that seed."""
+    """Return curves (seeds, 101) by row, each the mean over the test sets of a seed."""
     found: dict[str, dict[int, list[Float]]] = {}
     for c in records(part):
         curve = collection.curves.get(ScoreKey(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed))
@@ -140,11 +141,11 @@ def _shift_title(column: Column) -> str:
 
 
 def rank_figure(table: Table) -> Figure:
-    """The rank of every score in every column, best on top; lines join the columns of a dataset.
+    """Draw the rank of every score in every column, best on top; lines join the columns of a dataset.
 
-    Scores of equal value share a rank and are drawn side by side. A gap in a line is a cell that is missing
-    or incomplete: it has no rank, and stands as a hollow mark in the lowest row. A table per shift has one
-    panel a dataset.
+    Scores of equal value share a rank and are drawn side by side. A missing or incomplete cell has no
+    rank: the line has a gap, and a hollow marker stands in the lowest row. A table per shift has one panel
+    per dataset.
     """
     ranks = table.ranks()
     rows, columns = [str(row) for row in ranks.index], table.columns
@@ -214,25 +215,20 @@ def _decorate(
 
 
 def _places(columns: Sequence[Column]) -> list[float]:
-    """One step a column, and more room between datasets."""
     places, at = [], 0.0
     for i, column in enumerate(columns):
-        at += 0 if i == 0 else 1.0 if column[0] == columns[i - 1][0] else 1.5
+        at += 0 if i == 0 else 1.0 if column[0] == columns[i - 1][0] else 1.5  # more room between datasets
         places.append(at)
     return places
 
 
 def _datasets(columns: Sequence[Column]) -> Iterator[tuple[int, int]]:
-    """First column and the one after the last of each dataset."""
     start = 0
-    for i in range(1, len(columns) + 1):
-        if i == len(columns) or columns[i][0] != columns[start][0]:
-            yield start, i
-            start = i
+    for _, members in groupby(columns, lambda column: column[0]):
+        yield start, (start := start + len(list(members)))
 
 
 def _beside(ranks: pd.DataFrame, row: str, column: Column) -> float:
-    """How far to the side a score is drawn that shares its rank with others."""
     equal = [str(r) for r in ranks.index if ranks.loc[r, column] == ranks.loc[row, column]]
     return _spread(equal.index(row), len(equal)) if row in equal else 0.0
 
@@ -273,7 +269,7 @@ _NO_DATES: Mapping[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"Crea
 
 
 def _settled(figure: Figure) -> Figure:
-    """The figure with its layout done once, and rounded: the solver's last digits differ from run to run."""
+    # The layout is solved once and rounded: the solver's last digits differ from run to run.
     with _canvas(figure):
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -291,20 +287,20 @@ def _canvas(figure: Figure) -> Iterator[None]:
 
 
 def svg_of(figure: Figure) -> str:
-    """The figure as SVG."""
+    """Return the figure as SVG."""
     buffer = io.StringIO()
     with _canvas(figure):
         figure.savefig(buffer, format="svg", metadata=_NO_DATES["svg"])
-    # A hundredth of a point is finer than any printer, and half of the file.
-    return re.sub(r"(?m)(?<=^[ML] ).+$", _hundredths, buffer.getvalue())
-
-
-def _hundredths(line: re.Match[str]) -> str:
-    return re.sub(r"(\d+\.\d\d)\d+", r"\1", line.group())
+    # A hundredth of a point is finer than any printer, and halves the file.
+    return re.sub(
+        r"(?m)(?<=^[ML] ).+$",
+        lambda line: re.sub(r"(\d+\.\d\d)\d+", r"\1", line.group()),
+        buffer.getvalue(),
+    )
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write the figure, whole or not at all; the format is that of the name: .svg, .pdf or .png.
+    """Write the figure, whole or not at all, in the format of the file name: .svg, .pdf or .png.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""How numbers, names and footnotes are written, alike in text, LaTeX and HTML."""
+"""Formats of numbers, captions and footnotes, shared by text, LaTeX and HTML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from monai_sf.tables.aggregate import Column, Table, number_at
 
-#: What stands in a cell without a number.
+#: Text of a cell without a number.
 EMPTY = "–"
 COLUMNS_MEAN = (
     "iid: no shift. cor: mean over all corruptions and severities of the iid cases. acq, man: mean over the "
@@ -19,7 +19,7 @@ COLUMNS_MEAN = (
 
 
 def decimals(value: float) -> int:
-    """Digits after the point for three significant ones, at most three: 15.3, 0.544, 0.012."""
+    """Return the number of decimals for three significant digits, at most three: 15.3, 0.544, 0.012."""
     size = abs(value)
     if not math.isfinite(size) or size < 1:
         return 3
@@ -27,29 +27,27 @@ def decimals(value: float) -> int:
 
 
 def number(value: float, like: float | None = None) -> str:
-    """A number in per cent with three significant digits, or as many decimals as another has."""
+    """Return a number with three significant digits, or with as many decimals as another number."""
     return EMPTY if math.isnan(value) else f"{value:.{decimals(value if like is None else like)}f}"
 
 
 def caption(table: Table) -> str:
-    """What the numbers are, in one sentence."""
+    """Return the meaning of the numbers, in one sentence."""
     shown = table.measure
-    return f"{shown.title} in per cent ({shown.meaning}); {shown.direction}. {_of_seeds(table.seeds)}."
-
-
-def _of_seeds(seeds: Sequence[int]) -> str:
-    if len(seeds) == 1:
-        return f"Of seed {seeds[0]} alone"
-    return f"Mean over seeds {', '.join(map(str, seeds))} ± their standard deviation (n − 1)"
+    direction = "lower" if shown.lower_is_better else "higher"
+    seeds = f"Mean over seeds {', '.join(map(str, table.seeds))} ± their standard deviation (n − 1)"
+    if len(table.seeds) == 1:
+        seeds = f"Of seed {table.seeds[0]} alone"
+    return f"{shown.title} in per cent ({shown.meaning}); {direction} is better. {seeds}."
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one cell shows.
+    """The content of one cell.
 
     Attributes:
         text: the number, or :data:`EMPTY`.
-        spread: of the seeds, empty without.
+        spread: standard deviation over seeds, empty without.
         note: number of its footnote, 0 without.
         shade: 0 (best of the column) to 1 (worst); None where it is not compared.
         is_best: whether no other cell of the column is better.
@@ -64,14 +62,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Laid:
-    """A table laid out for a page.
+    """A table with rounded numbers and numbered footnotes.
 
     Attributes:
         rows: names of the rows.
         columns: of the table.
         cells: by row and column.
         column_notes: number of a column's footnote, 0 without.
-        footnotes: text of each footnote, the first has number 1.
+        footnotes: their texts; the first has number 1.
     """
 
     rows: Sequence[str]
@@ -111,7 +109,7 @@ def lay_out(table: Table) -> Laid:
 
 
 def blocks(columns: Sequence[Column], most: int) -> list[list[Column]]:
-    """Columns in blocks of whole datasets, at most so many in each unless a dataset has more."""
+    """Split columns into blocks of whole datasets, at most ``most`` in each unless one dataset has more."""
     found: list[list[Column]] = []
     for dataset in dict.fromkeys(column[0] for column in columns):
         own = [column for column in columns if column[0] == dataset]
@@ -123,7 +121,7 @@ def blocks(columns: Sequence[Column], most: int) -> list[list[Column]]:
 
 
 def tidy(table: Table) -> pd.DataFrame:
-    """One row a score and column, for other programs: mean and spread in per cent, and what is missing."""
+    """Return one row per score and column for other programs: mean and spread in per cent, notes."""
     ranks = table.ranks()
     return pd.DataFrame(
         [
@@ -140,3 +138,10 @@ def tidy(table: Table) -> pd.DataFrame:
             for row in table.mean.index
         ]
     )
+
+
+def compared(comparison: pd.DataFrame, table: Table, row: str, column: Column) -> str:
+    """Return the text of a cell of :func:`~.paper.compare_with_paper`; an asterisk marks incomplete cells."""
+    value, source = number_at(comparison, row, column), column[2]
+    sign = "+" if source == "difference" and value > 0 else ""
+    return f"{sign}{number(value)}{'*' if source == 'ours' and (row, column[:2]) in table.cell_notes else ''}"

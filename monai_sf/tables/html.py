@@ -1,10 +1,9 @@
-"""The tables as one static HTML file, without scripts and without anything fetched from elsewhere."""
+"""The tables as one static HTML file without scripts and external resources."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +14,8 @@ from typing import NamedTuple
 import jinja2
 import pandas as pd
 
-from monai_sf.tables.aggregate import Column, Table, number_at
-from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, blocks, caption, lay_out, number
+from monai_sf.tables.aggregate import Column, Table
+from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, blocks, caption, compared, lay_out
 from monai_sf.tables.paper import CAVEAT
 from monai_sf.vocabulary.colours import STEPS, page_style, shade_rgb
 from monai_sf.vocabulary.titles import title
@@ -31,15 +30,15 @@ def html_of(
     comparison: pd.DataFrame | None,
     figures: Mapping[str, str],
 ) -> str:
-    """Return the page.
+    """Return the HTML page of the tables.
 
     Args:
         table: Table 1.
         per_shift: the table of single shifts.
         significant: text of each cell, see :func:`~.significance.wins_and_losses`; None without.
-        reference: the score that all others were compared with; None for all pairs.
+        reference: the score that all others are compared with; None for all pairs.
         comparison: see :func:`~.paper.compare_with_paper`; None without.
-        figures: SVG by what it shows, in words.
+        figures: SVG by caption.
     """
     shown = table.measure
     style = _style()
@@ -112,21 +111,15 @@ def _grid(
     footnotes: Sequence[str] = (),
 ) -> _Grid:
     starts = [_begins(columns, i) for i in range(len(columns))]
-    body = [
-        (
-            row,
-            [
-                cell._replace(kind=f"{cell.kind} {start}".strip())
-                for cell, start in zip(cells, starts, strict=True)
-            ],
-        )
-        for row, cells in rows.items()
-    ]
-    cells = [cell for _, cells in body for cell in cells]
+
+    def started(cells: Sequence[_Shown]) -> list[_Shown]:
+        return [c._replace(kind=f"{c.kind} {start}".strip()) for c, start in zip(cells, starts, strict=True)]
+
+    cells = [cell for own in rows.values() for cell in own]
     used = {cell.mark for cell in cells} | {(marks or {}).get(column, 0) for column in columns}
     return _Grid(
         [_head(columns, level, starts, marks or {}) for level in range(len(columns[0]))],
-        body,
+        [(row, started(own)) for row, own in rows.items()],
         {n: text for n, text in enumerate(footnotes, 1) if n in used},
         any(cell.text == EMPTY for cell in cells),
     )
@@ -175,10 +168,8 @@ def _significance(texts: pd.DataFrame, table: Table) -> _Grid:
 
 def _comparison(comparison: pd.DataFrame, table: Table) -> list[_Grid]:
     def shown(row: str, column: Column) -> _Shown:
-        value = number_at(comparison, row, column)
-        sign = "+" if column[2] == "difference" and value > 0 else ""
-        mark = "*" if column[2] == "ours" and (row, column[:2]) in table.cell_notes else ""
-        return _Shown(f"{sign}{number(value)}{mark}", "empty" if math.isnan(value) else "")
+        text = compared(comparison, table, row, column)
+        return _Shown(text, "empty" if text.startswith(EMPTY) else "")
 
     columns = [tuple(str(part) for part in column) for column in comparison.columns]
     return [
@@ -191,8 +182,5 @@ def _figure(name: str, svg: str) -> dict[str, str]:
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     tall = "tall" if size and float(size[2]) > float(size[1]) else ""
     small = "small" if name.startswith("Rank") else ""
-    return {
-        "name": name,
-        "kind": f"{small} {tall}".strip(),
-        "data": base64.b64encode(svg.encode()).decode(),
-    }
+    data = base64.b64encode(svg.encode()).decode()
+    return {"name": name, "kind": f"{small} {tall}".strip(), "data": data}

@@ -1,7 +1,7 @@
-"""How well a confidence score detects the failures of a classifier, from the results of runs.
+"""Failure detection by the confidence scores of a run, from its results.
 
-The benchmark and the report both build on these functions, so that a number in a table, in a CSV file and
-on a page is the same number. Confidence, prediction and error are defined as in Bungert et al.,
+The benchmark and the report both build on these functions, so that numbers in tables, CSV files and pages
+agree. Confidence, prediction and error are defined as in Bungert et al.,
 "Understanding Silent Failures in Medical Image Classification", MICCAI 2023, section 3.
 """
 
@@ -23,7 +23,7 @@ from monai_sf.vocabulary.methods import METHODS
 
 
 class Detection(NamedTuple):
-    """What a CSF says about every case of a test set, in the order of its arrays.
+    """Output of a CSF for every case of a test set, in the order of its arrays.
 
     Attributes:
         confidence: (n,) float64, higher = more sure.
@@ -37,21 +37,20 @@ class Detection(NamedTuple):
 
 
 def available_csfs(results: Results) -> tuple[str, ...]:
-    """Names of the CSFs that every test set of a run has the arrays for, in the order of ``CSFS``.
+    """Return the CSFs for which every test set of a run has the arrays, in the order of ``CSFS``.
 
-    A run of a way of training that the package does not know gets every CSF that its arrays allow.
+    A run of an unknown method gets every CSF that its arrays allow.
     """
     sets = [set(test_set.arrays) for test_set in results.test_sets.values()]
     common = set.intersection(*sets) if sets else set()
-    method = str(results.run["method"])
-    names = csfs_for(method, common)
+    names = csfs_for(str(results.run["method"]), common)
     return tuple(name for name in names if CSFS[name].prediction in common)
 
 
 def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
-    """Confidence, prediction and error of one CSF on one test set.
+    """Return confidence, prediction and error of one CSF on one test set.
 
-    For the CSFs of MC-dropout the prediction, and so the error, is that of the mean softmax.
+    For CSFs of MC dropout, prediction and error are those of the mean softmax.
 
     Args:
         results: the results of a run.
@@ -59,8 +58,8 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
         csf: name of a CSF, one of ``monai_sf.scores.CSFS``.
 
     Raises:
-        ResultsError: there is no such test set or CSF, the test set lacks an array that the CSF needs, or the
-            CSF is not defined for some case.
+        ResultsError: the test set or CSF does not exist, the test set lacks an array that the CSF needs, or
+            the CSF is undefined for some case.
     """
     if test_set not in results.test_sets:
         raise ResultsError(f"test_set must be one of {sorted(results.test_sets)}, got {test_set!r}")
@@ -81,20 +80,20 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
 
 
 def thresholds(results: Results, test_set: str, target_risk: float) -> dict[str, Any]:
-    """The confidence from which on a prediction is to be trusted, for every CSF of a run.
+    """Return the confidence threshold above which predictions are trusted, for every CSF of a run.
 
-    Per CSF the lowest threshold whose selective risk on these cases is at most the target, see
-    :func:`monai_sf.metrics.coverage_at_risk`. It describes these cases; cases from elsewhere may fail more.
+    It is the lowest threshold whose selective risk on these cases is at most the target, see
+    :func:`monai_sf.metrics.coverage_at_risk`. Cases from another source may fail more often.
 
     Args:
-        results: outputs on cases that are not reported, as a rule those of the validation split.
-        test_set: name of the test set that holds them.
+        results: outputs on cases that are not reported, usually the validation split.
+        test_set: name of their test set.
         target_risk: highest error rate to tolerate among trusted predictions, in [0, 1].
 
     Returns:
-        ``target_risk``, ``cases`` (their number), and ``csfs``: name to ``threshold`` (on the scale that the
-        CSF computes; None when no threshold reaches the target, so that everything is deferred), ``coverage``
-        (share of the cases that is trusted) and ``risk`` (error rate of those, None without any).
+        ``target_risk``, ``cases`` (their number), and ``csfs``: name to ``threshold`` (on the scale of the
+        CSF; None if no threshold reaches the target, so that every case is deferred), ``coverage`` (share of
+        trusted cases) and ``risk`` (their error rate, None without any).
 
     Raises:
         ValueError: ``target_risk`` is out of range.
@@ -110,22 +109,22 @@ def thresholds(results: Results, test_set: str, target_risk: float) -> dict[str,
 
 
 def preferred_method(methods: Collection[str]) -> str:
-    """The way of training whose network a score is read from, of several that have it.
+    """Return the method whose network a score is read from, of several methods that have it.
 
-    Networks that were trained in different ways are not averaged. As in the paper, the scores of any network
-    are those of the classifier under ConfidNet; without one, those of the plain classifier. A bundle's own
-    method never stands for one that the package knows; of several of them it is the first by name.
+    Networks of different methods are not averaged. As in the paper, scores that any network has are read from
+    the classifier under ConfidNet; without one, from the plain classifier. Other methods come after those of
+    the package, by name.
 
     Raises:
         ValueError: there are no methods.
     """
     if not methods:
-        raise ValueError("methods must hold at least one way of training, got none")
+        raise ValueError("methods must hold at least one method, got none")
     return next((name for name in METHODS if name in methods), min(methods))
 
 
 def preferred_methods(runs: Sequence[Results]) -> dict[str, str]:
-    """Name of every score that some of the runs have to the way of training it is read from."""
+    """Return the method that each score of the runs is read from, by the score's name."""
     methods: dict[str, set[str]] = defaultdict(set)
     for results in runs:
         for csf in available_csfs(results):

@@ -1,15 +1,16 @@
-"""Tables as LaTeX with booktabs, coloured by column as in the paper: lighter is better."""
+"""Tables in LaTeX with booktabs, coloured by column as in the paper: lighter is better."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from monai_sf.tables.aggregate import Column, Table
 from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, Laid, blocks, caption, lay_out
 from monai_sf.vocabulary.colours import shade_rgb
 from monai_sf.vocabulary.titles import title
 
-#: Columns beside each other on a page; a table per shift is split into several tabulars.
+#: Maximum number of columns of a tabular; wider tables are split into several.
 WIDEST = 13
 
 _HEAD = r"""% Written by monai_sf.tables. The document needs:
@@ -39,12 +40,12 @@ _SPECIAL = str.maketrans(
 
 
 def escape(text: str) -> str:
-    """Text whose every character LaTeX prints as it is."""
+    """Escape text so that LaTeX prints every character as it is."""
     return text.translate(_SPECIAL)
 
 
 def latex_of(table: Table) -> str:
-    """A ``table`` environment with caption, tabular and footnotes, to be read into a document."""
+    """Return a ``table`` environment with caption, tabulars and footnotes."""
     laid = lay_out(table)
     tabulars = "\n\n\\medskip\n".join(_tabular(laid, columns) for columns in blocks(laid.columns, WIDEST))
     lines = [rf"\textsuperscript{{{n}}}~{escape(text)}" for n, text in enumerate(laid.footnotes, 1)]
@@ -62,18 +63,16 @@ def latex_of(table: Table) -> str:
 def _tabular(laid: Laid, columns: Sequence[Column]) -> str:
     lines = []
     for level in range(len(columns[0]) - 1):
-        spans = _spans([column[: level + 1] for column in columns])
-        names = [title(name[-1]) if level == 0 else name[-1] for name, _, _ in spans]
-        lines.append(
-            "".join(
-                rf" & \multicolumn{{{last - first + 1}}}{{c}}{{{escape(name)}}}"
-                for name, (_, first, last) in zip(names, spans, strict=True)
-            )
-            + r" \\"
-        )
-        lines.append(" ".join(rf"\cmidrule(lr){{{first + 2}-{last + 2}}}" for _, first, last in spans))
-    heads = [f"{escape(column[-1])}{_mark(laid.column_notes[column])}" for column in columns]
-    lines.append(" & ".join(["CSF", *heads]) + r" \\")
+        heads, rules, at = "", [], 2
+        for names, members in groupby(column[: level + 1] for column in columns):
+            span = len(list(members))
+            name = names[-1] if level else title(names[-1])
+            heads += rf" & \multicolumn{{{span}}}{{c}}{{{escape(name)}}}"
+            rules.append(rf"\cmidrule(lr){{{at}-{at + span - 1}}}")
+            at += span
+        lines += [heads + r" \\", " ".join(rules)]
+    lowest = [f"{escape(column[-1])}{_mark(laid.column_notes[column])}" for column in columns]
+    lines.append(" & ".join(["CSF", *lowest]) + r" \\")
     lines.append(r"\midrule")
     for row in laid.rows:
         cells = [_cell(laid.cells[row, column]) for column in columns]
@@ -83,17 +82,6 @@ def _tabular(laid: Laid, columns: Sequence[Column]) -> str:
         "\\resizebox{\\linewidth}{!}{%\n"
         f"\\begin{{tabular}}{{l{'c' * len(columns)}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}}}"
     )
-
-
-def _spans(names: Sequence[Column]) -> list[tuple[Column, int, int]]:
-    """Runs of equal names with their first and last column."""
-    found: list[tuple[Column, int, int]] = []
-    for i, name in enumerate(names):
-        if found and found[-1][0] == name:
-            found[-1] = (name, found[-1][1], i)
-        else:
-            found.append((name, i, i))
-    return found
 
 
 def _mark(note: int) -> str:

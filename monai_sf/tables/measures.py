@@ -1,4 +1,4 @@
-"""The metrics that the table can show, by name, and which way is better."""
+"""The metrics of the tables, by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monai_sf.metrics.curve import Levels
 from monai_sf.metrics.failure import failure_auroc_of
 from monai_sf.metrics.operating import coverage_at_risk_of
 
-#: Share of errors among trusted predictions that ``coverage_at_risk`` tolerates unless told.
+#: Default of the share of errors among trusted predictions that ``coverage_at_risk`` tolerates.
 DEFAULT_RISK = 0.05
 
 
@@ -24,7 +24,7 @@ class Measure:
         name: for code, the command line and the column ``metric``.
         title: for readers.
         lower_is_better: direction.
-        of_levels: from cumulated counts (..., K) to values (...); NaN where it is not defined.
+        of_levels: from cumulative counts (..., K) to values (...); NaN where undefined.
         meaning: one line for the reader of a table.
     """
 
@@ -34,14 +34,9 @@ class Measure:
     of_levels: Callable[[Levels], Array]
     meaning: str
 
-    @property
-    def direction(self) -> str:
-        """Which way is better, in words."""
-        return "lower is better" if self.lower_is_better else "higher is better"
-
 
 def measures(risk: float = DEFAULT_RISK) -> Mapping[str, Measure]:
-    """Every metric by its name.
+    """Return all metrics by name.
 
     Args:
         risk: share of errors among trusted predictions for ``coverage_at_risk``, in [0, 1].
@@ -62,7 +57,9 @@ def measures(risk: float = DEFAULT_RISK) -> Mapping[str, Measure]:
             failure_auroc_of,
             "probability that a wrong case has a lower confidence than a correct one",
         ),
-        Measure("accuracy", "accuracy", False, _accuracy_of, "share of correct predictions"),
+        Measure(
+            "accuracy", "accuracy", False, lambda v: 1 - error_rate_of(v), "share of correct predictions"
+        ),
         Measure(
             "coverage_at_risk",
             f"coverage at {100 * risk:g} % risk",
@@ -75,16 +72,12 @@ def measures(risk: float = DEFAULT_RISK) -> Mapping[str, Measure]:
 
 
 def measure(name: str, risk: float = DEFAULT_RISK) -> Measure:
-    """The metric of that name; see :func:`measures`.
+    """Return a metric by its name; see :func:`measures`.
 
     Raises:
-        ValueError: there is none; the message lists the known ones.
+        ValueError: the name is unknown; the message lists the known ones.
     """
     known = measures(risk)
     if name not in known:
         raise ValueError(f"metric must be one of {', '.join(known)}, got {name!r}")
     return known[name]
-
-
-def _accuracy_of(levels: Levels) -> Array:
-    return 1 - error_rate_of(levels)

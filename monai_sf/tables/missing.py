@@ -1,4 +1,4 @@
-"""What an average lacks, in words."""
+"""Descriptions of the runs and test sets that an average lacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: Single gaps that a note spells out; what comes after is counted.
+#: Maximum number of single gaps in a note; further ones are counted.
 SPELT_OUT = 4
 
 Place = tuple[int, int]
@@ -16,11 +16,11 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Gap:
-    """What a cell lacks of its grid of units and seeds.
+    """Positions that a cell lacks in its grid of units and seeds.
 
     Attributes:
         missing: (unit, seed) positions without a value.
-        odd: ((unit, seed) position, reason) of what was run and is not defined, or not comparable.
+        odd: ((unit, seed) position, reason) of values that are undefined or not comparable.
     """
 
     missing: frozenset[Place]
@@ -28,13 +28,13 @@ class Gap:
 
     @classmethod
     def of(cls, values: NDArray[np.float64], why: Mapping[Place, str]) -> Gap:
-        """From the values (units, seeds), NaN where there is none, and the reasons for single positions."""
+        """Find the gaps of values (units, seeds), NaN where missing, with reasons for single positions."""
         empty = {(int(u), int(s)) for u, s in np.argwhere(np.isnan(values))}
         return cls(frozenset(empty - why.keys()), frozenset(why.items()))
 
     @classmethod
     def common(cls, gaps: Sequence[Gap]) -> Gap:
-        """What all of them lack."""
+        """Return the gaps that all of them share."""
         if not gaps:
             return cls(frozenset(), frozenset())
         return cls(
@@ -44,12 +44,12 @@ class Gap:
 
 
 def describe(gap: Gap, units: Sequence[str], seeds: Sequence[int]) -> str:
-    """The gap in words, such as "seeds 0, 1 of 0, 1, 2; texture missing"; empty without one.
+    """Describe a gap, such as "seeds 0, 1 of 0, 1, 2; texture missing"; empty without one.
 
     Args:
         gap: positions in units and seeds.
-        units: what each unit is called; for a corruption its kind, a blank and the severity.
-        seeds: the seeds that are expected.
+        units: their names; for a corruption its kind, a blank and the severity.
+        seeds: the expected seeds.
     """
     parts = []
     there = [s for s in range(len(seeds)) if any((u, s) not in gap.missing for u in range(len(units)))]
@@ -63,17 +63,15 @@ def describe(gap: Gap, units: Sequence[str], seeds: Sequence[int]) -> str:
         single = [units[u] for u in range(len(units)) if (u, s) in gap.missing and u not in absent]
         if single:
             parts.append(f"{_joined(single, units)} without seed {seeds[s]}")
-    parts += _some([f"{units[u]}, seed {seeds[s]}: {why}" for (u, s), why in sorted(gap.odd)])
+    odd = [f"{units[u]}, seed {seeds[s]}: {why}" for (u, s), why in sorted(gap.odd)]
+    parts += odd[:SPELT_OUT]
+    if (more := len(odd) - SPELT_OUT) > 0:
+        parts.append(f"and {more} more")
     return "; ".join(parts)
 
 
-def _some(texts: Sequence[str]) -> list[str]:
-    more = len(texts) - SPELT_OUT
-    return [*texts[:SPELT_OUT], f"and {more} more"] if more > 0 else list(texts)
-
-
 def _joined(absent: Sequence[str], units: Sequence[str]) -> str:
-    """Names of units; a corruption that lacks every severity is named once."""
+    """Join names of units; a corruption without any severity is named once."""
     names: list[str] = []
     for unit in absent:
         kind = unit.rpartition(" ")[0]

@@ -1,4 +1,4 @@
-"""The paper's own Table 1, for comparison.
+"""Table 1 of the paper, for comparison.
 
 Bungert, Kobelke, Jaeger, "Understanding Silent Failures in Medical Image Classification", MICCAI 2023. The
 figures are copied as printed. Three oddities of the source:
@@ -9,7 +9,7 @@ figures are copied as printed. Three oddities of the source:
 - Five of the nine scores have the same dermoscopy figures to the last digit (0.544, 0.913, 0.799, 49.3), MSR
   and those of MC dropout among them. MSR and entropy must agree with two classes; a mean over dropout samples
   need not.
-- What the table calls "Devries et al." is ``DeVries`` here, and the text once says "DG-MCD-RES" for DG-RES.
+- "Devries et al." in the table is ``DeVries`` here, and the text once says "DG-MCD-RES" for DG-RES.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pandas as pd
 
 from monai_sf.tables.aggregate import Table
 
-#: What a reader must know before two columns are compared.
+#: Warning for readers who compare the two.
 CAVEAT = (
     "The paper's figures are of other data, splits and training runs: the two may be compared in their order "
     "and size, not digit by digit. On phantoms or rendered images they have nothing in common with them."
@@ -28,7 +28,7 @@ CAVEAT = (
 
 
 def paper_table() -> pd.DataFrame:
-    """Table 1 of the paper: AURC in per cent, lower is better, means of three runs.
+    """Return Table 1 of the paper: AURC in per cent, lower is better, means of three runs.
 
     Returns:
         (9, 13) float64: index ``CSF`` in the paper's order, columns a MultiIndex of ``dataset`` and ``group``
@@ -42,17 +42,17 @@ def paper_table() -> pd.DataFrame:
 
 
 def compare_with_paper(table: Table) -> pd.DataFrame:
-    """Ours, the paper's and the difference, ours minus theirs, in the cells that both have.
+    """Compare a table with the paper's in the cells that both have.
 
     Args:
-        table: of AURC, one column a dataset and group.
+        table: of AURC, one column per dataset and group.
 
     Returns:
-        Rows those of both, columns a MultiIndex ``dataset``, ``group``, ``source`` (ours, paper,
-        difference), in per cent; NaN where ours is missing.
+        The rows of both, columns a MultiIndex ``dataset``, ``group``, ``source`` (ours, paper, difference =
+        ours - paper), in per cent; NaN where ours is missing.
 
     Raises:
-        ValueError: the table is of another metric, or of single shifts, or of none of the paper's datasets.
+        ValueError: the table shows another metric, single shifts, or none of the paper's datasets.
     """
     if table.measure.name != "aurc":
         raise ValueError(f"the paper's Table 1 is in aurc, got a table of {table.measure.name}")
@@ -64,12 +64,8 @@ def compare_with_paper(table: Table) -> pd.DataFrame:
             f"{', '.join(table.mean.columns.unique(0))}"
         )
     rows = [row for row in theirs.index if row in table.mean.index]
-    parts = {}
+    parts: dict[tuple[str, ...], pd.Series[float]] = {}
     for column in common:
         ours, paper = table.mean.loc[rows, column], theirs.loc[rows, column]
-        parts[(*column, "ours")], parts[(*column, "paper")] = ours, paper
-        parts[(*column, "difference")] = ours - paper
-    result = pd.DataFrame(parts)
-    result.index.name = "CSF"
-    result.columns.names = ["dataset", "group", "source"]
-    return result
+        parts |= {(*column, "ours"): ours, (*column, "paper"): paper, (*column, "difference"): ours - paper}
+    return pd.DataFrame(parts).rename_axis("CSF").rename_axis(["dataset", "group", "source"], axis=1)

@@ -1,7 +1,7 @@
-"""The one place that cleans text before it goes into a page or table that leaves the house.
+"""Redaction of text for pages and tables: paths, hosts, users and passwords.
 
-No pattern knows every name of a person; what these know is how paths, hosts, users and passwords are written.
-From where a path begins, the rest of its line goes (or of its quotation): folders have blanks in their names.
+No pattern knows every name of a person; these know how paths, hosts, users and passwords are written.
+A path is removed up to the end of its line (or quotation), since names of folders may hold blanks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Names", "folder_label", "reason_in", "redacted", "redacted_text"]
 
 PATH, REMOVED = "[path]", "[removed]"
 
-#: A name longer than this is cut: it is a name on a page, not a text to be read.
+#: Maximum length of a name; longer ones are cut.
 LONGEST_NAME = 200
 
 # Every alternative begins where no other match of it can have begun before, so that the search is linear.
@@ -54,7 +54,7 @@ _FOUND = re.compile(
     """,
     re.VERBOSE,
 )
-# entries of a config that hold a folder, file or address, relative ones too
+# config entries that hold a folder, file or address, even a relative one
 _PATH_KEYS = re.compile(
     r"(?:dir|directory|path|file|filename|folder|root|uri|url|server|bucket|mount|address)s?$", re.IGNORECASE
 )
@@ -68,32 +68,27 @@ _QUOTED = re.compile(r"""(['"])(?:(?!\1).)*\1""")
 def redacted_text(text: str) -> str:
     """Return a text without paths, URLs, hosts, user names before a host, passwords and DICOM UIDs.
 
-    A cleaned text stays as it is when it is cleaned again. Links to publications (doi.org, arxiv.org) stay.
+    Redacting a redacted text changes nothing. Links to publications (doi.org, arxiv.org) stay.
 
     Args:
-        text: any text; what cannot be encoded in UTF-8 becomes a question mark.
+        text: any text; characters that UTF-8 cannot encode become question marks.
     """
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()
     parts, position = [], 0
     while found := _FOUND.search(text, position):
         start, end, kind = found.start(), found.end(), found.lastgroup
-        parts.append(text[position:start])
-        if kind == "address" and re.search(r"[/\\]", found[0]):
-            kind = "path"
-        if kind == "kept":
-            parts.append(found[0])
-        elif kind == "path":
-            end = max(end, _end(text, start))
-            parts.append(PATH)
+        if kind == "path" or (kind == "address" and re.search(r"[/\\]", found[0])):
+            end, shown = max(end, _end(text, start)), PATH
         else:
-            parts.append(REMOVED)
+            shown = found[0] if kind == "kept" else REMOVED
+        parts += [text[position:start], shown]
         position = end
     return "".join([*parts, text[position:]])
 
 
 def _end(text: str, start: int) -> int:
-    """Where the line of a path ends, or the quotation that it stands in."""
+    """Return the end of a path's line, or of the quotation around the path."""
     newline = text.find("\n", start)
     line_end = len(text) if newline < 0 else newline
     before = text[start - 1] if start else ""
@@ -103,10 +98,10 @@ def _end(text: str, start: int) -> int:
 
 
 def redacted(value: Any) -> Any:
-    """Return a copy of JSON-like content, every text cleaned as :func:`redacted_text` does.
+    """Return a copy of JSON-like content with every text redacted by :func:`redacted_text`.
 
-    Values of keys such as ``password`` or ``user`` are removed whatever they are, and those of keys such as
-    ``dataset_dir`` are paths even where they do not look like one.
+    Values of keys such as ``password`` or ``user`` are always removed, and those of keys such as
+    ``dataset_dir`` are treated as paths.
     """
     if isinstance(value, Mapping):
         names = Names()
@@ -121,7 +116,7 @@ def redacted(value: Any) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [redacted(item) for item in value]
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
-        value = value.item()  # a number of NumPy
+        value = value.item()  # NumPy scalar
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return redacted_text(str(value))
@@ -129,7 +124,7 @@ def redacted(value: Any) -> Any:
 
 def _without_folders(value: Any) -> Any:
     if isinstance(value, str) and value:
-        # of an expression or reference of MONAI's configs the texts in it are folders
+        # in an expression or reference of a MONAI config, the quoted texts are folders
         return redacted_text(_QUOTED.sub(rf"\1{PATH}\1", value)) if value[0] in "$@%" else PATH
     if isinstance(value, (list, tuple)):
         return [_without_folders(item) for item in value]
@@ -137,10 +132,10 @@ def _without_folders(value: Any) -> Any:
 
 
 class Names:
-    """Clean names that differ where the names differ: two paths become ``[path]`` and ``[path] 2``.
+    """Redact names and keep different ones different: two paths become ``[path]`` and ``[path] 2``.
 
     Args:
-        form: what else to do with a clean name, such as to write it in words.
+        form: applied to each redacted name, such as to write it in words.
     """
 
     def __init__(self, form: Callable[[str], str] = str) -> None:
@@ -149,7 +144,7 @@ class Names:
         self._used: set[str] = set()
 
     def __call__(self, name: str) -> str:
-        """Return the clean name; the same one each time."""
+        """Return the redacted name, always the same for a name."""
         if name not in self._clean:
             clean = self._form(redacted_text(name))
             if len(clean) > LONGEST_NAME:
@@ -161,9 +156,9 @@ class Names:
 
 
 def folder_label(folder: Path, roots: tuple[Path, ...] = ()) -> str:
-    """Return what a run's folder is called on a page: its place below one of the roots, or its name.
+    """Return the name of a run's folder for a page: its path below one of the roots, or its own name.
 
-    Folders of users, and those at the root of a disk, have no name that may be told.
+    Folders of users, and those at the root of a disk, are not named.
     """
     place = folder.parent if folder.name == "results" else folder
     for root in roots:
@@ -175,13 +170,10 @@ def folder_label(folder: Path, roots: tuple[Path, ...] = ()) -> str:
 
 
 def reason_in(error: Exception, folder: Path | None = None) -> str:
-    """Return the first line of an error for a page: the run's folder is left out of it, other paths cut."""
+    """Return the first line of an error for a page, without the run's folder and other paths."""
     text = str(error).strip().split("\n", 1)[0] or type(error).__name__
     if folder is not None:
-        text = (
-            text.replace(f"{folder}: ", "")
-            .replace(f"{folder}{os.sep}", "")
-            .replace(str(folder), "the folder")
-        )
+        text = text.replace(f"{folder}: ", "").replace(f"{folder}{os.sep}", "")
+        text = text.replace(str(folder), "the folder")
     text = redacted_text(text).rstrip(".")
     return text if len(text) <= LONGEST_NAME else text[:LONGEST_NAME] + "…"

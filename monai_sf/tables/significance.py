@@ -1,7 +1,7 @@
-"""Which differences between scores are more than the luck of which patients were in the test set.
+"""Significance of the differences between scores: paired bootstrap over groups (patients).
 
-Paired bootstrap over groups, see :mod:`monai_sf.metrics.paired`. The trained networks are taken as they are:
-a small p-value says that other patients would show the same order, not that another training would.
+See :mod:`monai_sf.metrics.paired`. The trained networks are fixed: a small p-value means that other patients
+would show the same order, not that another training would.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sf.metrics.paired import difference_of, holm
-from monai_sf.tables.aggregate import Column, Unit, column_order, row_order, select
+from monai_sf.tables.aggregate import Column, Unit, column_order, in_column, row_order, select
 from monai_sf.tables.cells import Collection, ScoreKey, records
 
 LEVEL = 0.95
-#: Share of resamples without a value, such as those that drew no failure, from which on a note says so.
+#: Largest share of undefined resamples, such as those without a failure, that is not noted.
 UNDEFINED = 0.01
 COLUMNS = (
     "scope", "dataset", "group", "shift", "first", "second", "difference", "low", "high", "p_value", "p_holm",
@@ -38,26 +38,26 @@ _Place = tuple[Unit, int]  # and seed
 
 
 def significance(collection: Collection, *, reference: str | None = None) -> pd.DataFrame:
-    """Differences between scores with intervals and p-values, per column, per shift and per test set.
+    """Compare scores with intervals and p-values, per column, per shift and per test set.
 
-    Two scores are compared on what both have: the same cases of the same test sets and seeds. Their metric is
-    averaged as in the table, over seeds and then over test sets, in each resample of the groups. Cases that
-    several test sets share (an image and its corruptions, a patient in two of them) are resampled together.
+    Two scores are compared on the cases, test sets and seeds that both have. Their metric is averaged as in
+    the table, over seeds and then over test sets, in each resample of the groups. Cases that several test
+    sets share (an image and its corruptions, a patient in two test sets) are resampled together.
 
     Args:
-        collection: with resampled values, see :func:`~.collection.collect`.
+        collection: with resampled values, see :func:`~.cells.collect`.
         reference: name of a row to compare all others with; None for all pairs.
 
     Returns:
-        One row a comparison: ``scope`` (column, shift or test set), ``dataset``, ``group``, ``shift`` (of a
-        test set its unit), ``first``, ``second``, ``difference`` (first minus second) with ``low`` and
+        One row per comparison: ``scope`` (column, shift or test set), ``dataset``, ``group``, ``shift``
+        (for a test set its unit), ``first``, ``second``, ``difference`` (first minus second) with ``low`` and
         ``high`` (95 %), in percentage points, ``p_value`` (two-sided), ``p_holm`` (adjusted for all
-        comparisons of the same scope and column), ``better`` (which is, where p_holm < 0.05), ``pairs`` (test
-        sets times seeds that were compared), ``note`` (what could not be). Where a test set has a single
-        group, or the two runs name other groups for the same cases, there is neither interval nor p-value.
+        comparisons of the same scope and column), ``better`` (the better one if p_holm < 0.05), ``pairs``
+        (number of compared test sets times seeds), ``note`` (what could not be compared). If a test set has a
+        single group, or the two runs name other groups for the same cases, there is no interval or p-value.
 
     Raises:
-        ValueError: the reference is no row of the table, or the collection was not resampled.
+        ValueError: the reference is not a row of the table, or the collection was not resampled.
     """
     cells = select(collection.cells, collection.measure.name)
     rows = row_order(cells)
@@ -85,12 +85,8 @@ def significance(collection: Collection, *, reference: str | None = None) -> pd.
 
 
 def _scores(cells: pd.DataFrame, collection: Collection, column: Column) -> dict[str, dict[_Place, _Scored]]:
-    """Row to its values at each unit and seed of a column."""
-    wanted = (cells["dataset"] == column[0]) & (cells["group"] == column[1])
-    if len(column) == 3:
-        wanted &= cells["shift"] == column[2]
     scores: dict[str, dict[_Place, _Scored]] = {}
-    for c in records(cells[wanted]):
+    for c in records(in_column(cells, column)):
         at = ScoreKey(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed)
         scores.setdefault(str(c.row), {})[c.unit, c.seed] = _Scored(
             c.value, collection.resampled.get(at), c.fingerprint, c.group_fingerprint
@@ -105,7 +101,7 @@ def _family(
     pairs: Sequence[tuple[str, str]],
     collection: Collection,
 ) -> list[dict[str, Any]]:
-    """All comparisons of one column, adjusted together."""
+    """Compare the pairs in one column; the p-values are adjusted together."""
     places = sorted({place for own in scores.values() for place in own})
     compared = [
         {
@@ -132,47 +128,31 @@ def _family(
 def _compare(
     first: dict[_Place, _Scored], second: dict[_Place, _Scored], places: Sequence[_Place]
 ) -> dict[str, Any]:
-    """Difference, interval and p-value over the places that both have on the same cases."""
-    nothing = {"difference": np.nan, "low": np.nan, "high": np.nan, "p_value": np.nan}
+    """Compare two scores where both were tested on the same cases."""
+    result = {**dict.fromkeys(("difference", "low", "high", "p_value"), np.nan), "pairs": 0}
     both = [place for place in places if place in first and place in second]
     same = [place for place in both if first[place].fingerprint == second[place].fingerprint]
     if both and not same:
-        return {**nothing, "pairs": 0, "note": "tested on different cases"}
+        return {**result, "note": "tested on different cases"}
     usable = [p for p in same if not np.isnan(first[p].value - second[p].value)]
     note = "" if len(usable) == len(places) else f"on {len(usable)} of {len(places)} test sets and seeds"
     if not usable:
-        return {**nothing, "pairs": 0, "note": "nothing in common"}
+        return {**result, "note": "nothing in common"}
     estimate = _mean_of_units((p, np.asarray(first[p].value - second[p].value)) for p in usable)
+    result |= {"difference": 100 * float(estimate), "pairs": len(usable)}
     draws = [(p, first[p].resampled, second[p].resampled) for p in usable]
     alike = all(first[p].group_fingerprint == second[p].group_fingerprint for p in usable)
     if not alike or any(a is None or b is None for _, a, b in draws):
         reason = "a test set has a single group" if alike else "the runs name other groups for the same cases"
-        return {
-            **nothing,
-            "difference": 100 * float(estimate),
-            "pairs": len(usable),
-            "note": "; ".join(filter(None, (note, f"no interval: {reason}"))),
-        }
+        return {**result, "note": "; ".join(filter(None, (note, f"no interval: {reason}")))}
     resampled = _mean_of_units((p, a - b) for p, a, b in draws if a is not None and b is not None)
     if np.isnan(resampled).all():
-        return {
-            **nothing,
-            "difference": 100 * float(estimate),
-            "pairs": len(usable),
-            "note": "not defined in any resample",
-        }
+        return {**result, "note": "not defined in any resample"}
     undefined = float(np.isnan(resampled).mean())
     if undefined > UNDEFINED:
         note = "; ".join(filter(None, (note, f"not defined in {undefined:.0%} of the resamples")))
     found = difference_of(100 * float(estimate), 100 * resampled, LEVEL)
-    return {
-        "difference": found.estimate,
-        "low": found.low,
-        "high": found.high,
-        "p_value": found.p_value,
-        "pairs": len(usable),
-        "note": note,
-    }
+    return {**result, "low": found.low, "high": found.high, "p_value": found.p_value, "note": note}
 
 
 def _mean_of_units(differences: Iterable[tuple[_Place, NDArray[np.float64]]]) -> NDArray[np.float64]:
@@ -185,14 +165,14 @@ def _mean_of_units(differences: Iterable[tuple[_Place, NDArray[np.float64]]]) ->
 
 
 def wins_and_losses(differences: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
-    """How many others each score beats and is beaten by in each column, as text such as "+3 −1".
+    """Count for each score and column how many others it beats and is beaten by, such as "+3 −1".
 
     Args:
         differences: see :func:`significance`; only the scope "column" is counted.
         columns: columns of the table.
 
     Returns:
-        (rows, columns) of text; empty where a score was not compared.
+        (rows, columns) of text; empty if a score was not compared.
     """
     own = differences[(differences["scope"] == "column") & differences["p_value"].notna()]
     names = list(dict.fromkeys([*own["first"], *own["second"]]))
@@ -208,10 +188,10 @@ def wins_and_losses(differences: pd.DataFrame, columns: Sequence[Column]) -> pd.
 
 
 def verdicts(differences: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
-    """Which scores are better or worse than the reference in each column; empty where it may be chance.
+    """Return "better" or "worse" than the reference for each score and column; empty if it may be chance.
 
     Args:
-        differences: see :func:`significance`, made with a reference; only the scope "column" is read.
+        differences: see :func:`significance`, with a reference; only the scope "column" is read.
         columns: columns of the table.
     """
     own = differences[differences["scope"] == "column"]

@@ -1,4 +1,4 @@
-"""The benchmark's tables and figures as files."""
+"""Files of the benchmark's tables and figures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from monai_sf.tables.paper import compare_with_paper
 from monai_sf.tables.significance import LEVEL, significance, verdicts, wins_and_losses
 from monai_sf.tables.text import text_of, text_of_comparison
 
-#: The manifest: which files of the folder are ours, to be replaced by the next call.
+#: The manifest, which names the files that the next call may replace.
 MANIFEST = "tables.json"
 _MANIFEST_START = '{\n  "format": "monai_sf.tables",'
 _TABLES = ("table.txt", "table.csv", "table.tex", "table.html", "per_shift.csv", "cells.csv")
@@ -49,36 +50,36 @@ def write_tables(
 
     Args:
         runs: folders of runs, or folders that hold them at any depth; any datasets, studies, methods, seeds.
-        folder: where to write; made when missing. Files of an earlier call are replaced, those that its
-            ``tables.json`` names.
+        folder: output folder, created if missing. Files of an earlier call, which its ``tables.json`` names,
+            are replaced.
         metric: ``aurc``, ``eaurc``, ``augrc``, ``auroc_f``, ``accuracy`` or ``coverage_at_risk``.
-        risk: share of errors among trusted predictions for ``coverage_at_risk``, in [0, 1].
+        risk: tolerated share of errors among trusted predictions for ``coverage_at_risk``, in [0, 1].
         csfs: names of the scores to show; None for :func:`monai_sf.scores.usual_csfs`.
         reference: row to compare all others with; None compares all pairs.
-        compare_paper: whether to put the paper's numbers beside ours (``aurc`` only).
-        n_resamples: of the groups, for the significance; 0 leaves it out.
+        compare_paper: whether to add the paper's numbers for comparison (``aurc`` only).
+        n_resamples: bootstrap resamples of the groups; 0: no significance tests.
         seed: of the resampling.
-        expected: (dataset, study, method, seed) of each run that should be there to the kind of its study,
-            such as "acquisition"; those that are not there are named.
+        expected: (dataset, study, method, seed) of each run that should exist to the kind of its study, such
+            as "acquisition"; notes name the missing ones.
 
     Returns:
-        What was written: ``text``, ``csv``, ``tex``, ``html``, ``per_shift``, ``cells`` (the long table),
+        The written files: ``text``, ``csv``, ``tex``, ``html``, ``per_shift``, ``cells`` (the long table),
         ``significance`` (unless left out), and each figure as ``<name>.svg`` and ``<name>.pdf``.
 
     Raises:
         FileNotFoundError: no finished results.
-        FileExistsError: the folder holds files of the same names that no earlier call has written.
-        ResultsError: all folders are damaged (one among others is left out, and the notes name it with the
-            reason), or two hold the same run.
+        FileExistsError: the folder holds files of the same names that no earlier call wrote.
+        ResultsError: all folders are damaged (a single damaged one is left out and noted with the reason), or
+            two hold the same run.
         ValueError: an unknown metric, score or reference, or an argument out of range.
         OSError: a file cannot be written.
     """
-    # Importing it takes half a second, which only figures are worth.
+    # imported here, since it takes half a second
     from monai_sf.tables import figures
 
     folder = Path(folder)
     csfs = usual_csfs() if csfs is None else csfs
-    # What collecting would take long to get to.
+    # checked before the long collection
     if compare_paper and metric != "aurc":
         raise ValueError(f"the paper's Table 1 is in aurc, so it cannot be compared with {metric}")
     if reference is not None and reference.partition(" (")[0] not in csfs:
@@ -98,8 +99,8 @@ def write_tables(
         "ranks_per_shift": ("Rank of the scores per shift", figures.rank_figure(per_shift)),
     }
     for dataset in per_shift.mean.columns.unique(0):
-        key = f"risk_coverage_{_plain(dataset)}"
-        while key.casefold() in map(str.casefold, drawn):  # they differ in what a file's name cannot hold
+        key = "risk_coverage_" + re.sub(r"[^\w-]", "_", dataset)[:80]
+        while key.casefold() in map(str.casefold, drawn):  # the names differ in other characters
             key += "_"
         name = f"Risk-coverage curves, {dataset}"
         drawn[key] = name, figures.risk_coverage_figure(collection, per_shift, dataset)
@@ -114,7 +115,10 @@ def write_tables(
         write_text(folder / name, text)
         written[key] = folder / name
 
-    write("text", "table.txt", _text(table, per_shift, comparison))
+    parts = [text_of(table), "Each shift by itself\n\n" + text_of(per_shift)]
+    if comparison is not None:
+        parts.append(text_of_comparison(comparison, table))
+    write("text", "table.txt", "\n\n".join(parts))
     write("csv", "table.csv", _csv(tidy(table)))
     write("tex", "table.tex", latex_of(table))
     write("per_shift", "per_shift.csv", _csv(tidy(per_shift)))
@@ -135,14 +139,14 @@ def write_tables(
         table, per_shift, significant=texts, reference=reference, comparison=comparison, figures=pictures
     )
     write("html", "table.html", page)
-    for old in before - files:  # it would be taken for a part of this call
+    for old in before - files:  # not part of this call
         (folder / old).unlink(missing_ok=True)
     _write_manifest(folder, files)
     return written
 
 
 def _check_ours(folder: Path, files: Collection[str]) -> set[str]:
-    """What earlier calls have written into a folder; refuses to replace anything else."""
+    """Return the files that earlier calls wrote into a folder; refuse to replace any other."""
     ours: set[str] = set()
     if (folder / MANIFEST).is_file() and (folder / MANIFEST).stat().st_size:
         try:
@@ -153,8 +157,8 @@ def _check_ours(folder: Path, files: Collection[str]) -> set[str]:
     if others := sorted(name for name in files if name not in ours and os.path.lexists(folder / name)):
         raise FileExistsError(
             errno.EEXIST,
-            f"will not replace {', '.join(others)} in {folder}, which no earlier call has written: choose "
-            "another folder, or move them away",
+            f"will not replace {', '.join(others)} in {folder}, which no earlier call wrote: choose another "
+            "folder, or move them away",
         )
     return ours
 
@@ -163,29 +167,17 @@ def _write_manifest(folder: Path, files: Collection[str]) -> None:
     write_json(folder / MANIFEST, {"format": "monai_sf.tables", "files": sorted(files)})
 
 
-def _text(table: Table, per_shift: Table, comparison: pd.DataFrame | None) -> str:
-    parts = [text_of(table), "Each shift by itself\n\n" + text_of(per_shift)]
-    if comparison is not None:
-        parts.append(text_of_comparison(comparison, table))
-    return "\n\n".join(parts)
-
-
 def _csv(frame: pd.DataFrame) -> str:
     return csv_text(frame, "%.10g")
 
 
-def _plain(name: str) -> str:
-    """A dataset's name as part of a file's name."""
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:80]
-
-
 def with_warning(table: Table, differences: pd.DataFrame, n_resamples: int) -> Table:
-    """The table, with a note when no p-value can be small enough to survive Holm's correction.
+    """Add a note to a table if no p-value can be small enough after Holm's correction.
 
     Args:
         table: Table 1.
         differences: see :func:`~.significance.significance`.
-        n_resamples: how many there were.
+        n_resamples: their number.
     """
     per_column = differences[differences["scope"] == "column"]
     sizes = per_column.groupby(["dataset", "group"])["p_value"].count()

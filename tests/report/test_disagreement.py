@@ -1,7 +1,6 @@
 import numpy as np
 
-from monai_sf.report.disagreement import missed_and_caught
-from monai_sf.report.working_points import NEVER
+from monai_sf.report.working_points import NEVER, missed_and_caught
 
 
 def test_counts_are_those_of_a_plain_loop():

@@ -46,7 +46,10 @@ def test_one_patient_has_no_interval_and_the_page_says_so(run):
     assert {judged.aurc_interval for judged in found.shown.values()} == {None}
     assert not any(judged.effective.any() for judged in found.shown.values())
     assert not any(sizes.any() for sizes in found.effective.values())
-    assert any("All cases are of one group (patient) in iid" in note.text for note in found.notes)
+    assert any(
+        "No interval where all cases are of a single group (patient): iid" in note.text
+        for note in found.notes
+    )
 
 
 def test_a_placeholder_is_refused(run):

@@ -157,7 +157,7 @@ def test_networks_of_two_trainings_are_not_averaged(runs):
         (own,) = [r for r in runs.results if r.run["method"] == method]
         value = 100 * slow("aurc", *confidence_and_error(own, "iid", "MSR"))
         assert table.mean.loc[row, ("chest_xray", "iid")] == pytest.approx(value, rel=1e-6)
-    assert "chest_xray: MSR is that of confidnet where no other is named" in table.notes
+    assert "chest_xray: MSR is that of confidnet unless another method is named" in table.notes
     only = benchmark_table(runs.results).loc["MSR", "iid"]
     assert 100 * only == pytest.approx(table.mean.loc["MSR", ("chest_xray", "iid")], rel=1e-12)
 
@@ -282,7 +282,7 @@ def test_a_damaged_folder_is_left_out_and_named_with_the_reason(runs, what, capl
 
 
 def test_no_folder_and_no_results(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no folder"):
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
         find_runs([tmp_path / "nowhere"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run/cases.csv").write_text("case_id\n")
@@ -298,7 +298,7 @@ def test_validation_results_are_no_test_set(runs):
     validation = runs.root / "chest_xray/iid-confidnet-0/validation"
     type(make)({**make.run, "role": "validation"}, make.cases, {"val": renamed}).save(validation)
     assert [f.name for f in find_runs([runs.root])[0]] == ["results"]
-    with pytest.raises(FileNotFoundError, match="1 of validation cases, which are not to be reported"):
+    with pytest.raises(FileNotFoundError, match="1 of validation cases, which are not reported"):
         find_runs([validation])
 
 

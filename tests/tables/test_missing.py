@@ -184,7 +184,7 @@ def test_runs_of_different_versions_are_named(runs):
         runs.add(seed=seed, versions=versions)
     (note,) = table_of(runs.collect()).notes
     assert note == (
-        "the runs were computed by different versions: monai-sf 0.1.0, monai 1.6.1 (2 runs); "
+        "the runs were computed with different versions: monai-sf 0.1.0, monai 1.6.1 (2 runs); "
         "monai-sf 0.2.0, monai 1.6.1 (1 run); unknown (1 run)"
     )
 

@@ -116,7 +116,7 @@ def test_one_patient_has_a_table_and_no_interval(tmp_path):
     frame = pd.read_csv(written["significance"])
     assert set(frame["note"]) == {"no interval: a test set has a single group"}
     assert frame[["low", "high", "p_value", "p_holm"]].isna().all(axis=None)
-    said = "skin: no interval and no p-value where all cases are of a single group (patient): iid"
+    said = "skin: no interval where all cases are of a single group (patient): iid"
     assert said in written["text"].read_text(encoding="utf-8")
     assert said in written["html"].read_text(encoding="utf-8")
 

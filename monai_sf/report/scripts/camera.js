@@ -1,4 +1,4 @@
-// Where the viewer stands: a rotation, a zoom and a shift; and the projection of all points at once.
+// The camera of the map: rotation, zoom and shift, and the projection of all points.
 
 export const DISTANCE = 3.4;
 const FILLED = 0.88, MAX_HOME = 6;

@@ -1,4 +1,4 @@
-// A case as a card: its picture, what it is, what the classifier said and how sure it was.
+// Cards of cases: picture, label, prediction and confidence.
 
 import { outcome } from "./counts.js";
 import { el } from "./elements.js";
@@ -49,7 +49,7 @@ export function picture(pictures, thumb, label) {
   return canvas;
 }
 
-/** A case id that may go on in the next line after each underscore. @param {string} id */
+/** Return a case id that may wrap after each underscore. @param {string} id */
 function breakable(id) {
   return id.split("_").flatMap((part, i) => (i ? ["_", el("wbr"), part] : [part]));
 }

@@ -1,4 +1,4 @@
-// What became of cases at a working point: one by one, and counted.
+// Outcomes of cases at a working point, individually and as counts.
 
 /** @import { Run, RunScore } from "./payload.js" */
 
@@ -21,7 +21,7 @@ export const outcomeOf = (wrong, trusted) => (wrong ? (trusted ? SILENT : DETECT
  */
 export const outcome = (run, csf, step, i) => outcomeOf(csf.prediction[i] !== run.points.label[i], csf.step[i] <= step);
 
-/** Where the list of effective sizes has that of all cases, trusted or not. */
+/** Position of the effective size of all cases, trusted or not. */
 export const ALL_CASES = 100;
 
 /**

@@ -1,4 +1,4 @@
-// Failures that one score lets pass and another one catches, side by side.
+// Failures that one score misses and another catches, side by side.
 
 import { caseCard, mapButton } from "./cards.js";
 import { DETECTED, outcome, SILENT } from "./counts.js";
@@ -18,7 +18,7 @@ export function setUpDisagreement(page) {
   const { state } = page;
   const chooser = byId("other-csf", HTMLSelectElement);
 
-  /** How many failures of all cases a lets pass and b catches. @param {Run} run @param {RunScore} a @param {RunScore} b */
+  /** Count the failures among all cases that a misses and b catches. @param {Run} run @param {RunScore} a @param {RunScore} b */
   const counted = (run, a, b) => run.missed[(run.csfs.indexOf(a) * run.csfs.length + run.csfs.indexOf(b)) * STEPS + state.step - 1];
 
   /** @param {Run} run @param {RunScore} a @param {RunScore} b */
@@ -42,7 +42,7 @@ export function setUpDisagreement(page) {
         cases.length < all ? `; ${number(cases.length)} of them can be shown.` : "."), grid, more);
   };
 
-  /** Sampled failures that a trusts and b does not, those a is surest of first. @param {Run} run @param {RunScore} a @param {RunScore} b */
+  /** Return the sampled failures that a trusts and b does not, the most confident of a first. @param {Run} run @param {RunScore} a @param {RunScore} b */
   const missed = (run, a, b) => {
     /** @type {number[]} */
     const found = [];
@@ -67,7 +67,7 @@ export function setUpDisagreement(page) {
     const first = state.currentCsf;
     const others = state.offered.filter((csf) => csf !== first);
     chooser.replaceChildren(...others.map(({ name }) => el("option", { value: name }, name)));
-    // at first the score that differs most in both directions
+    // the initial choice is the score that differs most in both directions
     const counts = others.map((csf) => Math.min(counted(run, first, csf), counted(run, csf, first)));
     if (others.length) chooser.value = others[counts.indexOf(Math.max(...counts))].name;
   });

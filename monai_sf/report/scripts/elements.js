@@ -1,4 +1,4 @@
-// Making elements. Text from the data only ever becomes textContent.
+// Creation of elements. Text from the data only ever becomes textContent.
 
 /** @typedef {Node | string | null | undefined | { readonly [place: number]: Child, readonly length: number }} Child */
 
@@ -42,7 +42,7 @@ export function byId(id, kind) {
 const USABLE = "button, summary, [tabindex]";
 
 /**
- * Put other children into an element; who has come to one of its buttons with the keyboard stays there.
+ * Replace the children of an element; keyboard focus stays on the same button.
  *
  * @param {string} id
  * @param {Child[]} children

@@ -1,4 +1,4 @@
-// The map of the latent space: what is drawn when, and the legend, the filters and the pinned cases beside it.
+// The map of the latent space with its legend, filters and pinned cases.
 
 import { Camera } from "./camera.js";
 import { caseCard } from "./cards.js";
