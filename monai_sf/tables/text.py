@@ -40,7 +40,7 @@ def _cell(cell: Cell) -> str:
 
 def text_of_comparison(comparison: pd.DataFrame, table: Table) -> str:
     """Return our numbers, the paper's and the differences; an asterisk marks incomplete cells."""
-    parts = ["Beside the paper (Bungert et al., MICCAI 2023, Table 1), AURC in per cent", CAVEAT]
+    parts = ["Comparison with the paper (Bungert et al., MICCAI 2023, Table 1), AURC in per cent", CAVEAT]
     columns = [tuple(str(part) for part in column) for column in comparison.columns]
     for block in blocks(columns, 3 * 4):
         body = [

@@ -62,7 +62,7 @@ def test_a_cache_with_something_else_is_replaced(clusters, tmp_path):
 def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(clusters, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     assert embed(clusters[0][::10], 0, tmp_path / "file").shape == (12, 3)
-    assert "not kept" in caplog.text
+    assert "not stored" in caplog.text
 
 
 @pytest.mark.parametrize("width", [1, 2, 200])

@@ -251,7 +251,7 @@ def test_html_shows_the_table(written, shared_runs):
         assert cell.text in text
         if cell.shade is not None:
             assert f"s{round(cell.shade * STEPS)}" in text
-    assert "Beside the paper" in text
+    assert "Comparison with the paper" in text
     assert "Which differences are more than chance?" in text
     assert '<td class="empty' in text
 
