@@ -20,7 +20,7 @@ class Engine(Protocol):
     """How many tasks it runs at a time."""
 
     def submit(self, tasks: Sequence[tuple[Task, Any]]) -> list[Future[Outcome]]:
-        """Take tasks, each with what it is to be run with (:func:`monai_sf.benchmark.marks.wanted`)."""
+        """Take tasks, each with what it is to be run with (:func:`monai_sf.benchmark.manifests.wanted`)."""
 
     def is_running(self, task: Task, future: Future[Outcome]) -> bool:
         """Return whether a task that was taken has been begun."""

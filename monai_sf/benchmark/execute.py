@@ -15,8 +15,8 @@ import pandas as pd
 from monai.bundle import ConfigWorkflow
 
 from monai_sf.benchmark import grid
-from monai_sf.benchmark.marks import check_unedited, digest_of, examine, set_aside, write_mark
-from monai_sf.benchmark.names import mark_path
+from monai_sf.benchmark.manifests import check_unedited, digest_of, examine, set_aside, write_manifest
+from monai_sf.benchmark.names import manifest_path
 from monai_sf.benchmark.tasks import Task
 from monai_sf.bundle.literals import literal
 from monai_sf.bundle.special_keys import PATHS
@@ -35,14 +35,14 @@ _PATIENCE_S = 60.0
 
 
 def execute(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[str]) -> dict[str, Any]:
-    """Run a task to its end, and leave its mark.
+    """Run a task to its end, and leave its manifest.
 
     What an earlier try with the same config and inputs left is gone on with; what another one left is set
     aside.
 
     Args:
         task: the task; everything that it needs is complete.
-        want: see :func:`monai_sf.benchmark.marks.wanted`.
+        want: see :func:`monai_sf.benchmark.manifests.wanted`.
         output_dir: of the benchmark.
 
     Returns:
@@ -53,7 +53,7 @@ def execute(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[s
         ValueError: a config file was edited since the task was given.
         Exception: whatever the task raises, without MONAI's wrapping.
     """
-    lock = mark_path(output_dir, task.name).with_suffix(".lock")
+    lock = manifest_path(output_dir, task.name).with_suffix(".lock")
     with locked(lock, f"another process works on {task.name}", _PATIENCE_S):
         check_unedited(task, want)
         found = examine(task, want, output_dir)
@@ -61,14 +61,16 @@ def execute(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[s
             for place in set_aside(task, output_dir):
                 print(f"{found.reason}: set aside, to {place}")
         start = time.monotonic()
-        if task.kind != "prepare":  # its mark is an input of other tasks, and stays until there is another
-            write_mark(output_dir, task.name, "begun", want)
+        if (
+            task.kind != "prepare"
+        ):  # its manifest is an input of other tasks, and stays until there is another
+            write_manifest(output_dir, task.name, "begun", want)
         try:
             result = _KINDS[task.kind](task, want)
         except RuntimeError as error:
             raise root_cause(error)  # noqa: B904
         result["seconds"] = time.monotonic() - start
-        write_mark(output_dir, task.name, "complete", want, result=result)
+        write_manifest(output_dir, task.name, "complete", want, result=result)
     return result
 
 

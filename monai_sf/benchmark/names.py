@@ -14,8 +14,8 @@ STATES = (
 )  # fmt: skip
 
 
-def mark_path(output_dir: str | os.PathLike[str], task: str) -> Path:
-    """Where a task's mark lies."""
+def manifest_path(output_dir: str | os.PathLike[str], task: str) -> Path:
+    """Where a task's manifest lies."""
     return Path(output_dir) / "tasks" / f"{task}.json"
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from monai_sf.benchmark import grid
 from monai_sf.benchmark.configs import Bundle
 from monai_sf.benchmark.engine import Engine, open_engine
-from monai_sf.benchmark.marks import examine, read_mark, wanted
+from monai_sf.benchmark.manifests import examine, read_manifest, wanted
 from monai_sf.benchmark.names import BenchmarkError, Terminated, one_line
 from monai_sf.benchmark.overview import Overview
 from monai_sf.benchmark.process import Outcome
@@ -122,9 +122,9 @@ def _look(tasks: Sequence[Task], root: Path) -> dict[str, str]:
     for task in tasks:
         reason, needed = "", {need: states[need] for need in task.needs}
         if task.kind == "prepare":  # it will look at the data again; what it found before is assumed
-            states[task.name] = "complete" if "result" in read_mark(root, task.name) else "new"
+            states[task.name] = "complete" if "result" in read_manifest(root, task.name) else "new"
         elif not set(needed.values()) <= {"complete", "unavailable"}:
-            states[task.name] = "stale" if read_mark(root, task.name) else "new"
+            states[task.name] = "stale" if read_manifest(root, task.name) else "new"
         elif (reason := unavailable(task, root)) or "complete" not in needed.values():
             states[task.name] = "unavailable"
         else:
@@ -157,7 +157,7 @@ def unavailable(task: Task, root: Path) -> str:
     """Why the data do not allow a training, as their preparation has found; empty where they do."""
     if task.kind not in ("train", "trial"):
         return ""
-    prepared = read_mark(root, f"{task.dataset}/prepare")
+    prepared = read_manifest(root, f"{task.dataset}/prepare")
     reason: str = prepared["result"]["unavailable"].get(task.run["study"], "")
     return reason
 

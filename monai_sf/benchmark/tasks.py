@@ -23,7 +23,7 @@ class Task:
     """One step of the benchmark, to be run in a process of its own.
 
     Attributes:
-        name: unique; ``<dataset>/<run>/<kind>`` or ``<dataset>/<kind>``. Log and mark are named after it.
+        name: unique; ``<dataset>/<run>/<kind>`` or ``<dataset>/<kind>``. Log and manifest are named after it.
         kind: one of :data:`KINDS`.
         dataset: whose it is.
         needs: names of the tasks that must be complete before.

@@ -13,7 +13,7 @@ import pytest
 
 from helpers.zygote import Process
 from monai_sf.benchmark import execute, local_engine, process
-from monai_sf.benchmark.names import mark_path
+from monai_sf.benchmark.names import manifest_path
 from monai_sf.benchmark.tasks import Task
 from monai_sf.files.locks import BusyError, locked
 
@@ -240,7 +240,7 @@ def test_a_task_waits_for_the_process_that_works_on_it(tmp_path, monkeypatch):
     task = Task("d/prepare", "prepare", "d", (), str(tmp_path), files=())
     before = time.monotonic()
     with (
-        locked(mark_path(tmp_path, task.name).with_suffix(".lock"), "mine"),
+        locked(manifest_path(tmp_path, task.name).with_suffix(".lock"), "mine"),
         pytest.raises(BusyError, match="another process works on d/prepare"),
     ):
         execute.execute(task, {"config": {}, "inputs": {}}, tmp_path)

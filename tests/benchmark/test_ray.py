@@ -55,7 +55,7 @@ def test_the_same_matrix_gives_the_same_table_on_a_cluster(toy, cluster, tmp_pat
     assert measured(there) == measured(toy.out)
     log = (there / "logs" / "lung_nodule_ct" / "texture-confidnet-0" / "train.log").read_text()
     assert "lung_nodule_ct/texture-confidnet-0/train" in log
-    # the marks are the same too, and either engine goes on where the other one was
+    # the manifests are the same too, and either engine goes on where the other one was
     states, ran_again = toy.run(**matrix, output_dir=there)
     assert ran_again == ["prepare"]
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from helpers.toy_bundle import write_bundle
-from monai_sf.benchmark import BenchmarkError, marks
+from monai_sf.benchmark import BenchmarkError, manifests
 from monai_sf.benchmark.tasks import Task
 from monai_sf.networks.checkpoints import save_checkpoint, summarise_training
 from monai_sf.results import FORMAT_VERSION
@@ -150,14 +150,14 @@ def test_a_checkpoint_that_is_not_the_one_of_the_training_is_trained_anew(tmp_pa
     want = {"config": {}, "inputs": {}}
     save_checkpoint(tmp_path / "d" / "r" / "best.pt", {"epoch": 1})
     summarise_training(tmp_path / "d" / "r", {})
-    marks.write_mark(tmp_path, task.name, "complete", want, result={})
-    assert marks.examine(task, want, tmp_path).state == "complete"
+    manifests.write_manifest(tmp_path, task.name, "complete", want, result={})
+    assert manifests.examine(task, want, tmp_path).state == "complete"
     (tmp_path / "d" / "r" / "best.pt").write_bytes(b"another")
-    found = marks.examine(task, want, tmp_path)
+    found = manifests.examine(task, want, tmp_path)
     assert found.state == "stale"
     assert "best.pt is not the file that the training wrote" in found.reason
     with pytest.raises(ValueError, match=r"prepare\.json is damaged or gone: remove it"):
-        marks.result_of(tmp_path, "d/prepare", "digest")
+        manifests.result_of(tmp_path, "d/prepare", "digest")
 
 
 def test_a_result_that_was_removed_is_made_again(toy):
@@ -171,11 +171,11 @@ def test_a_result_that_was_removed_is_made_again(toy):
     assert states["lung_nodule_ct/table"] == "skipped"  # the same results as before
 
 
-def test_outputs_without_the_mark_of_their_end_are_not_trusted(toy):
+def test_outputs_whose_manifest_does_not_say_complete_are_not_trusted(toy):
     toy.run(methods=["confidnet"])
     for name in (f"{RUN}/train", "lung_nodule_ct/report"):
-        mark = toy.out / "tasks" / f"{name}.json"
-        mark.write_text(mark.read_text().replace('"complete"', '"begun"'))
+        manifest = toy.out / "tasks" / f"{name}.json"
+        manifest.write_text(manifest.read_text().replace('"complete"', '"begun"'))
     states, notes = toy.run(methods=["confidnet"])
     assert states[f"{RUN}/train"] == states["lung_nodule_ct/report"] == "done"
     assert not [note for note in notes if "epoch" in note]  # the training itself knows that it is complete
@@ -209,10 +209,10 @@ def test_a_training_that_was_begun_goes_on(toy):
     folder = toy.out / RUN
     # as far as a killed one would have come
     (folder / "last.pt").write_text(json.dumps({"epoch": 2, "weights": 1.5}))
-    mark = toy.out / "tasks" / f"{RUN}/train.json"
-    content = json.loads(mark.read_text())
+    manifest = toy.out / "tasks" / f"{RUN}/train.json"
+    content = json.loads(manifest.read_text())
     content["config"]["fail"] = ""
-    mark.write_text(json.dumps(content))
+    manifest.write_text(json.dumps(content))
     (folder / "train.config.json").write_text(json.dumps(content["config"]))
     _, notes = toy.run(methods=["confidnet"])
     assert [note for note in notes if "epoch" in note] == ["iid-confidnet-0 epoch 3"]
@@ -312,11 +312,11 @@ def test_overlays_and_overrides_are_laid_over_in_that_order(toy, tmp_path):
     assert (config["epochs"], config["learning_rate"]) == (5, 0.125)
 
 
-def test_the_mark_has_the_config_that_the_run_itself_claims_its_folder_with(toy):
+def test_the_manifest_has_the_config_that_the_run_itself_claims_its_folder_with(toy):
     toy.run()
     for stage in ("train", "evaluate"):
-        mark = json.loads((toy.out / "tasks" / RUN / f"{stage}.json").read_text())
-        assert mark["config"] == json.loads((toy.out / RUN / f"{stage}.config.json").read_text())
+        manifest = json.loads((toy.out / "tasks" / RUN / f"{stage}.json").read_text())
+        assert manifest["config"] == json.loads((toy.out / RUN / f"{stage}.config.json").read_text())
 
 
 def test_a_dry_run_says_what_there_is_and_does_nothing(toy, capsys):

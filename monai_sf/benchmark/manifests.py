@@ -1,4 +1,4 @@
-"""The marks that tasks leave: what was run, on what, and whether it was run to its end."""
+"""The manifests that tasks leave: what was run, on what, and whether it was run to its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from monai_sf import __version__
 from monai_sf.benchmark.configs import fingerprint, merge
-from monai_sf.benchmark.names import mark_path
+from monai_sf.benchmark.names import manifest_path
 from monai_sf.benchmark.tasks import Task
 from monai_sf.engines.evaluator import evaluated
 from monai_sf.files import read_json, write_json
@@ -47,7 +47,7 @@ def wanted(task: Task, output_dir: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         OSError: a config or an input cannot be read.
-        ValueError: a config or a mark is damaged.
+        ValueError: a config or a manifest is damaged.
     """
     if task.files:
         config = fingerprint(merge(task.files, task.overrides))
@@ -84,49 +84,49 @@ def digest_of(results: str | os.PathLike[str]) -> str:
     return digest
 
 
-def read_mark(output_dir: str | os.PathLike[str], task: str) -> dict[str, Any]:
-    """A task's mark; empty where there is none, or one that this version does not read, or a damaged one."""
+def read_manifest(output_dir: str | os.PathLike[str], task: str) -> dict[str, Any]:
+    """A task's manifest; empty where there is none, or one that this version does not read, or a damaged one."""
     try:
-        mark = read_json(mark_path(output_dir, task), "the task is run anew")
+        manifest = read_json(manifest_path(output_dir, task), "the task is run anew")
     except (FileNotFoundError, ValueError):
         return {}
-    return mark if mark.get("version") == _VERSION else {}
+    return manifest if manifest.get("version") == _VERSION else {}
 
 
 def result_of(output_dir: str | os.PathLike[str], task: str, name: str) -> Any:
     """A part of what a complete task has said.
 
     Raises:
-        ValueError: its mark is gone or damaged; names the file.
+        ValueError: its manifest is gone or damaged; names the file.
     """
     try:
-        return read_mark(output_dir, task)["result"][name]
+        return read_manifest(output_dir, task)["result"][name]
     except (KeyError, TypeError):
         raise ValueError(
-            f"{mark_path(output_dir, task)} is damaged or gone: remove it and give the same command again, "
+            f"{manifest_path(output_dir, task)} is damaged or gone: remove it and give the same command again, "
             f"then {task} is run anew"
         ) from None
 
 
-def write_mark(
+def write_manifest(
     output_dir: str | os.PathLike[str], task: str, state: str, want: Mapping[str, Any], **more: Any
 ) -> None:
-    """Write a task's mark, whole or not at all."""
+    """Write a task's manifest, whole or not at all."""
     content = {"version": _VERSION, "task": task, "state": state, **want, **more, "time": time.time()}
-    write_json(mark_path(output_dir, task), content)
+    write_json(manifest_path(output_dir, task), content)
 
 
 def examine(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[str]) -> Finding:
     """Compare what a task left with what it would be run with now."""
-    mark = read_mark(output_dir, task.name)
-    if not mark:
+    manifest = read_manifest(output_dir, task.name)
+    if not manifest:
         left = [path for path in task.belongings() if path.exists()]
-        return Finding("stale", f"{left[0]} is there, but without a mark") if left else Finding("new")
-    if reasons := _differences(mark, want):
+        return Finding("stale", f"{left[0]} is there, but without a manifest") if left else Finding("new")
+    if reasons := _differences(manifest, want):
         return Finding("stale", "; ".join(reasons))
-    result = mark.get("result", {})
+    result = manifest.get("result", {})
     # a prepare task always looks at the data again: that is how a change of the data is seen
-    if mark.get("state") != "complete" or task.kind == "prepare":
+    if manifest.get("state") != "complete" or task.kind == "prepare":
         return Finding("begun")
     if task.kind in ("train", "trial") and (best := Path(task.folder) / "best.pt").is_file():
         try:
@@ -146,10 +146,10 @@ def examine(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[s
     return Finding("complete", result=result)
 
 
-def _differences(mark: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
+def _differences(manifest: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
     found = []
     for part in ("config", "inputs"):
-        there, here = mark.get(part, {}), want[part]
+        there, here = manifest.get(part, {}), want[part]
         keys = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
         if keys and part == "config":
             found.append(f"another config ({_changes(there, here, keys)})")
@@ -166,7 +166,7 @@ def _changes(there: Mapping[str, Any], here: Mapping[str, Any], keys: Sequence[s
 def check_unedited(task: Task, want: Mapping[str, Any]) -> None:
     """Refuse to run a task whose config files say something else than when it was given to the engine.
 
-    Hours may lie between, and the mark would say that it was run with the config of then.
+    Hours may lie between, and the manifest would say that it was run with the config of then.
 
     Raises:
         ValueError: they do; names what differs.
