@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import time
 from collections.abc import Mapping
@@ -18,8 +17,8 @@ from monai_sf.benchmark import grid
 from monai_sf.benchmark.manifests import check_unedited, digest_of, examine, set_aside, write_manifest
 from monai_sf.benchmark.names import manifest_path
 from monai_sf.benchmark.tasks import Task
-from monai_sf.bundle.literals import literal
-from monai_sf.bundle.special_keys import PATHS
+from monai_sf.bundle.keys import PATHS
+from monai_sf.bundle.overrides import literal
 from monai_sf.data.errors import root_cause
 from monai_sf.datasets import STUDIES
 from monai_sf.files import read_json
@@ -28,17 +27,14 @@ from monai_sf.report import build_report
 from monai_sf.results.case_table import encode_table
 from monai_sf.tables import write_tables
 
-logger = logging.getLogger(__name__)
-
-#: How long to wait for a process of a killed benchmark to go away.
+#: Seconds to wait for a process of a killed benchmark to end.
 _PATIENCE_S = 60.0
 
 
 def execute(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[str]) -> dict[str, Any]:
-    """Run a task to its end, and leave its manifest.
+    """Run a task to completion, and write its manifest.
 
-    What an earlier try with the same config and inputs left is gone on with; what another one left is set
-    aside.
+    An interrupted task of the same config and inputs is resumed; outputs of another one are set aside.
 
     Args:
         task: the task; everything that it needs is complete.
@@ -46,11 +42,11 @@ def execute(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[s
         output_dir: of the benchmark.
 
     Returns:
-        What the task has to say, JSON-able, with the ``seconds`` it took.
+        What the task returns, JSON-able, with the ``seconds`` it took.
 
     Raises:
         BusyError: another process works on the task.
-        ValueError: a config file was edited since the task was given.
+        ValueError: a config file was edited after the task was submitted.
         Exception: whatever the task raises, without MONAI's wrapping.
     """
     lock = manifest_path(output_dir, task.name).with_suffix(".lock")
@@ -61,17 +57,34 @@ def execute(task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[s
             for place in set_aside(task, output_dir):
                 print(f"{found.reason}: set aside, to {place}")
         start = time.monotonic()
-        if (
-            task.kind != "prepare"
-        ):  # its manifest is an input of other tasks, and stays until there is another
-            write_manifest(output_dir, task.name, "begun", want)
+        if task.kind != "prepare":  # its manifest is an input of other tasks, and stays until it is replaced
+            write_manifest(output_dir, task.name, "started", want)
         try:
-            result = _KINDS[task.kind](task, want)
+            result = _run(task, want["inputs"])
         except RuntimeError as error:
             raise root_cause(error)  # noqa: B904
         result["seconds"] = time.monotonic() - start
         write_manifest(output_dir, task.name, "complete", want, result=result)
     return result
+
+
+def _run(task: Task, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    results = [folder for name, folder in task.options.get("results", {}).items() if name in inputs]
+    match task.kind:
+        case "prepare":
+            return _prepare(task)
+        case "trial":
+            return {"accuracy": _trial(task)}
+        case "choose":
+            return {"chosen": grid.choose(task.options["trials"], inputs, Path(task.options["overlay"]))}
+        case "table":
+            _table(task, results)
+        case "report":
+            build_report(results, Path(task.folder) / "report.html", max_points=task.options["max_points"])
+        case _:
+            _train(task)
+    # the digest of an evaluation reveals when a part of it is lost
+    return {"results": digest_of(Path(task.folder) / "results")} if task.kind == "evaluate" else {}
 
 
 def _workflow(task: Task, run_id: str = "run") -> ConfigWorkflow:
@@ -81,8 +94,8 @@ def _workflow(task: Task, run_id: str = "run") -> ConfigWorkflow:
     return workflow
 
 
-def _prepare(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the images that are not there, and take the data's fingerprint."""
+def _prepare(task: Task) -> dict[str, Any]:
+    """Make the missing images, and take the data's fingerprint."""
     workflow = _workflow(task, "prepare")
     if "prepare" in workflow.parser:
         workflow.run()
@@ -98,80 +111,46 @@ def _prepare(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def data_digest(cases: pd.DataFrame, dataset_dir: str | os.PathLike[str]) -> str:
-    """A hash of the case table's content, and of the sizes and modification times of its images.
+    """Return a hash of the case table's content, and of sizes and modification times of its images.
 
     Raises:
-        FileNotFoundError: an image is not there.
+        FileNotFoundError: an image is missing.
     """
     text, schema = encode_table(cases)
     digest = hashlib.sha256((json.dumps(schema) + text).encode())
-    names = [image if isinstance(image, list) else [image] for image in cases["image"]]
-    for name in dict.fromkeys(name for images in names for name in images):
+    for name in cases["image"].explode().unique():
         about = os.stat(os.path.join(dataset_dir, name))
         digest.update(f"{about.st_size} {about.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def _train(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
+def _train(task: Task) -> None:
+    """Run a training or an evaluation."""
     workflow = _workflow(task)
     workflow.run()
     workflow.finalize()
     if missing := [str(path) for path in task.outputs() if not path.is_file()]:
         raise FileNotFoundError(
-            f"the config was run to its end, but did not write {', '.join(missing)}: it must write to run_dir"
+            f"the config ran to its end, but did not write {', '.join(missing)}: it must write to run_dir"
         )
-    return {}
 
 
-def _evaluate(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
-    """Evaluate; what was written is noted, so that it is seen when a part of it is lost."""
-    _train(task, want)
-    return {"results": digest_of(Path(task.folder) / "results")}
-
-
-def _trial(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
-    """Train; a training that diverges is an answer too."""
+def _trial(task: Task) -> float | None:
+    """Train, and return the validation accuracy; None if the training diverges."""
     try:
-        _train(task, want)
+        _train(task)
     except (RuntimeError, FloatingPointError) as error:
         if not isinstance(root_cause(error), FloatingPointError):
             raise
         print(f"diverged: {root_cause(error)}")
-        return {"accuracy": None}
+        return None
     summary = read_json(Path(task.folder) / "training.json", "remove the folder to try it again")
-    return {"accuracy": float(summary["best"]["accuracy"])}
+    return float(summary["best"]["accuracy"])
 
 
-def _choose(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = grid.choose(task.options["trials"], want["inputs"], Path(task.options["overlay"]))
-    return {"chosen": chosen}
-
-
-def _results(task: Task, want: Mapping[str, Any]) -> list[str]:
-    return [folder for name, folder in task.options["results"].items() if name in want["inputs"]]
-
-
-def _table(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables that name the runs that failed as missing."""
+def _table(task: Task, results: list[str]) -> None:
+    """Write the tables, which name failed runs as missing."""
     kinds = {(name, study.name): study.kind for name, own in STUDIES.items() for study in own}
     expected = {(d, s, m, n): kinds.get((d, s), "") for d, s, m, n in task.expected()}
-    paths = write_tables(_results(task, want), task.folder, expected=expected)
+    paths = write_tables(results, task.folder, expected=expected)
     print(paths["text"].read_text(encoding="utf-8"))
-    return {}
-
-
-def _report(task: Task, want: Mapping[str, Any]) -> dict[str, Any]:
-    path = Path(task.folder) / "report.html"
-    build_report(_results(task, want), path, max_points=task.options["max_points"])
-    return {}
-
-
-_KINDS = {
-    "prepare": _prepare,
-    "trial": _trial,
-    "choose": _choose,
-    "train": _train,
-    "evaluate": _evaluate,
-    "table": _table,
-    "report": _report,
-}

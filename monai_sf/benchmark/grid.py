@@ -1,22 +1,21 @@
-"""The grid search: which values are tried, and which of them goes into the overlay config."""
+"""The grid search: which values are tried, and which of them the overlay config gets."""
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
-from monai_sf.bundle.keys import strings
+from monai_sf.bundle.keys import texts
 from monai_sf.files import write_text
 
 #: The study's ranges ("initial learning rate between 1e-3 and 1e-5 and weight decay between 0 and 1e-5"),
-#: one value a decade. Bungert et al., MICCAI 2023, section 3.
+#: one value per decade. Bungert et al., MICCAI 2023, section 3.
 GRID: Mapping[str, tuple[float, ...]] = {
     "learning_rate": (1e-3, 1e-4, 1e-5),
     "weight_decay": (0.0, 1e-6, 1e-5),
@@ -24,7 +23,7 @@ GRID: Mapping[str, tuple[float, ...]] = {
 
 
 def points(search: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-    """All combinations of the values, the last key's varying fastest.
+    """Return all combinations of the values; the last key varies fastest.
 
     Raises:
         ValueError: there is no key, or a key has no values.
@@ -47,32 +46,31 @@ def check_read(search: Mapping[str, Sequence[float]], config: Mapping[str, Any])
     Raises:
         ValueError: nothing refers to a key, such as ``learning_rate`` where ``optimizer#lr`` is fixed.
     """
-    texts = list(strings(config))
-    unread = [key for key in search if not any(re.search(rf"@{key.partition('#')[0]}\b", t) for t in texts)]
+    found = [text for _, text in texts(config)]
+    unread = [key for key in search if not any(re.search(rf"@{key.partition('#')[0]}\b", t) for t in found)]
     if unread:
         raise ValueError(
             f"the grid varies {', '.join(unread)}, which nothing in the config refers to, so that all trials "
-            "would be the same: leave out the override that stands in its place (such as optimizer#lr), or "
-            "vary that"
+            "would be the same: leave out the override that replaces it (such as optimizer#lr), or vary that"
         )
 
 
 def label(point: Mapping[str, float]) -> str:
-    """A point as the name of its folder, such as ``learning_rate-0.001,weight_decay-0``."""
+    """Return the name of a point's folder, such as ``learning_rate-0.001,weight_decay-0``."""
     return ",".join(f"{key}-{value:g}" for key, value in point.items())
 
 
 def classifier_stages(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The override that leaves out what a trial need not train.
+    """Return the override that leaves out the stages that a trial need not train.
 
-    Stages behind the classifier's (ConfidNet, fine-tuning of its encoder copy) do not change the classifier's
+    Stages after the classifier's (ConfidNet, fine-tuning of its encoder copy) do not change the classifier's
     validation accuracy, and would make a trial two thirds longer.
 
     Args:
         config: merged config of a training, with a list ``stages`` of :class:`monai_sf.engines.stages.Stage`.
 
     Returns:
-        ``{"stages": ...}``, or nothing where the config has no such list or all of it is needed.
+        ``{"stages": ...}``, or an empty dictionary if there is no such list or a trial needs all of it.
     """
     stages = config.get("stages")
     if not isinstance(stages, list) or not all(isinstance(stage, Mapping) for stage in stages):
@@ -88,8 +86,8 @@ def choose(
 
     Args:
         trials: name of the trial to its point.
-        accuracies: name of the trial to its validation accuracy in [0, 1]; None where it diverged.
-        overlay: the YAML file to write; the CSV file has the same name with the ending ``.csv``.
+        accuracies: name of the trial to its validation accuracy in [0, 1]; None if it diverged.
+        overlay: the YAML file to write; the CSV file has the same name with the suffix ``.csv``.
 
     Returns:
         The point with the highest accuracy, the first of equals.
@@ -102,18 +100,13 @@ def choose(
     if not finished:
         raise ValueError(f"all {len(trials)} trials diverged: {', '.join(trials)}")
     best = max(finished, key=lambda name: finished[name])
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow([*trials[best], "validation_accuracy", "chosen"])
-    for name, point in trials.items():
-        accuracy = accuracies[name]
-        writer.writerow(
-            [*point.values(), "diverged" if accuracy is None else repr(accuracy), int(name == best)]
-        )
-    write_text(overlay.with_suffix(".csv"), table.getvalue())
+    table = pd.DataFrame(list(trials.values()), dtype=object)
+    table["validation_accuracy"] = [str(finished.get(name, "diverged")) for name in trials]
+    table["chosen"] = [int(name == best) for name in trials]
+    write_text(overlay.with_suffix(".csv"), table.to_csv(index=False))
     reason = (
-        f"# Chosen among {len(trials)} by validation accuracy ({finished[best]:.4f}); "
-        f"{overlay.with_suffix('.csv').name} has them all.\n"
+        f"# Chosen among {len(trials)} trials by validation accuracy ({finished[best]:.4f}); "
+        f"{overlay.with_suffix('.csv').name} lists all of them.\n"
     )
     write_text(overlay, reason + yaml.safe_dump(dict(trials[best])))
     return dict(trials[best])

@@ -1,8 +1,8 @@
-"""The engine of this machine: a process per task, from :mod:`multiprocessing`.
+"""The engine of this machine: one process per task, from :mod:`multiprocessing`.
 
 Importing torch and MONAI takes seconds, a fork milliseconds. So the fork server of :mod:`multiprocessing`
 imports them once and forks for each task. It computes nothing and never touches a GPU, so that it can fork
-safely; a task has the memory, random state and GPU context of a new process, and takes nobody with it when it
+safely; a task has the memory, random state and GPU context of a new process, and no other task ends when it
 is killed.
 """
 
@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
@@ -30,23 +30,18 @@ from monai_sf.benchmark.process import ENVIRONMENT, GRACE_S, Outcome, request, r
 from monai_sf.benchmark.tasks import Task
 from monai_sf.datasets import usable_cores
 
-#: A fork of a process that has used Apple's frameworks is not safe, and Windows has none: tasks import anew.
+#: Forking is not safe after Apple's frameworks were used, and Windows has no fork: there, tasks import anew.
 METHOD = "forkserver" if sys.platform.startswith("linux") else "spawn"
 
-#: What tasks import, to be imported once.
+#: Modules that all tasks import, and the fork server once.
 _PRELOADED = ["monai_sf.benchmark.execute", "monai_sf.engines", "monai_sf.losses"]
 
-#: `multiprocessing` itself lets two threads read one exit status, of which one gets a wrong one.
+#: In `multiprocessing`, two threads may read one exit status, and one of them gets a wrong one.
 _LOCK = threading.Lock()
 
 
-def default_workers() -> int:
-    """Return how many tasks run side by side: one per GPU, else one per core, at most 2 (memory)."""
-    return len(gpus()) or usable_cores(2)
-
-
 def gpus() -> list[str]:
-    """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """Return the GPUs that this process may use, by their names in ``CUDA_VISIBLE_DEVICES``."""
     count = torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible is not None else [str(index) for index in range(count)]
@@ -54,43 +49,41 @@ def gpus() -> list[str]:
 
 
 class LocalEngine:
-    """Processes of this machine, each with one GPU where there are GPUs.
+    """Processes of this machine, with one GPU each if there are GPUs.
 
     Args:
-        workers: tasks side by side; more than GPUs share them.
+        workers: number of parallel tasks, which share GPUs if there are fewer. None for one per GPU, or
+            without GPUs one per core, at most 2 (memory).
         output_dir: of the benchmark.
     """
 
-    def __init__(self, workers: int, output_dir: str | os.PathLike[str]) -> None:
-        self.slots, self.output_dir = workers, output_dir
-        self.threads = threads_of(usable_cores(None) // workers)
+    def __init__(self, workers: int | None, output_dir: str | os.PathLike[str]) -> None:
+        self.slots, self.output_dir = workers or len(gpus()) or usable_cores(2), output_dir
+        self.threads = threads_of(usable_cores(None) // self.slots)
         pinned = [{"CUDA_VISIBLE_DEVICES": device} for device in gpus()] or [{}]
         self._devices: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
-        for index in range(workers):
+        for index in range(self.slots):
             self._devices.put(pinned[index % len(pinned)])
         self._context: Any = multiprocessing.get_context(METHOD)
         self._stopped, self._stop = self._context.Pipe(duplex=False)  # ready to read once it is closed
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="benchmark")
+        self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="benchmark")
 
-    def submit(self, tasks: Sequence[tuple[Task, Any]]) -> list[Future[Outcome]]:
-        """See :class:`monai_sf.benchmark.engine.Engine`."""
-        return [
-            self._pool.submit(self._run, request(task, want, self.output_dir, self.threads))
-            for task, want in tasks
-        ]
+    def submit(self, task: Task, want: Any) -> Future[Outcome]:
+        """See :class:`monai_sf.benchmark.process.Engine`."""
+        return self._pool.submit(self._run, request(task, want, self.output_dir, self.threads))
 
     def is_running(self, task: Task, future: Future[Outcome]) -> bool:
-        """See :class:`monai_sf.benchmark.engine.Engine`."""
+        """See :class:`monai_sf.benchmark.process.Engine`."""
         return future.running()
 
     def close(self) -> None:
-        """See :class:`monai_sf.benchmark.engine.Engine`."""
+        """See :class:`monai_sf.benchmark.process.Engine`."""
         self._stop.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._stopped.close()
 
     def _run(self, content: Mapping[str, Any]) -> Outcome:
-        """Run a task in a process of its own, to its end or to the benchmark's."""
+        """Run a task in a process of its own, until the task or the benchmark ends."""
         device = self._devices.get()
         try:
             answers, answer = self._context.Pipe(duplex=False)
@@ -108,13 +101,15 @@ class LocalEngine:
             try:
                 self._start(process)
             except (OSError, EOFError) as error:
-                return Outcome(None, f"no process can be started for the task: {error!r}")
+                return Outcome(None, f"cannot start a process for the task: {error!r}")
         answer.close()
         ends = [answers, process.sentinel]
         if wait([*ends, self._stopped]) == [self._stopped]:
-            _signal(process.pid, "SIGINT")  # politely first, so that it can store what it has
+            _signal(process.pid, "SIGINT")  # politely first, so that it can store its state
             wait(ends, GRACE_S)
-        outcome = _received(answers)
+        outcome = None
+        with suppress(OSError, EOFError):  # it was ended before it had answered
+            outcome = answers.recv() if answers.poll() else None
         status = _end(process)
         return outcome or Outcome(None, "stopped" if self._stopped.poll() else in_words(status))
 
@@ -127,7 +122,7 @@ class LocalEngine:
             try:
                 process.start()
                 return
-            except (ConnectionError, EOFError):  # the server is being killed, and there is another soon
+            except (ConnectionError, EOFError):  # the server is being killed; the next try starts another
                 if not patience_s or self._stopped.poll():
                     raise
                 time.sleep(patience_s)
@@ -135,7 +130,7 @@ class LocalEngine:
 
 @contextmanager
 def _hidden_main() -> Iterator[None]:
-    """Hide the caller's script, which multiprocessing would run once more in each process."""
+    """Hide the caller's script, which multiprocessing would run again in each process."""
     main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     try:
         yield
@@ -145,14 +140,14 @@ def _hidden_main() -> Iterator[None]:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Start a fork server with these variables and this process's module path, and deaf to Ctrl-C.
+    """Set these variables and this process's module path, and block Ctrl-C, while a fork server starts.
 
     Ctrl-C is for the benchmark, which then ends its tasks; the server ignores it only after its imports.
     """
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     changed = {**variables, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     before = {name: os.environ.get(name) for name in changed}
-    resource_tracker.ensure_running()  # before, since that resets the mask
+    resource_tracker.ensure_running()  # first, since it resets the mask
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.update(changed)
     try:
@@ -166,23 +161,23 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _serve(content: Mapping[str, Any], environment: Mapping[str, str], answer: Connection) -> None:
-    """Run a task in this process, and answer how it ended."""
-    gc.freeze()  # or the first collection copies the pages of all that the server has imported
+    """Run a task in this process, send its outcome, and end."""
+    gc.freeze()  # or the first collection copies the memory pages of all imports
     if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # with all that the task starts, to be ended together
+        os.setpgid(0, 0)  # a group with all processes that the task starts, to end them together
     threading.Thread(target=_end_with_the_benchmark, daemon=True).start()
     os.environ.clear()  # the server may be older than the benchmark's variables
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    with suppress(BrokenPipeError):  # the benchmark has gone
+    with suppress(BrokenPipeError):  # the benchmark has ended
         answer.send(run(content))
-    _signal(os.getpid(), "SIGKILL")  # whatever the task has left behind
+    _signal(os.getpid(), "SIGKILL")  # and what the task has left running
 
 
 def _end_with_the_benchmark() -> None:
-    """Wait until the benchmark's process has gone, however it has, and end this one."""
+    """Wait until the benchmark's process has ended, however it did, and end this one."""
     benchmark = multiprocessing.parent_process()
     assert benchmark is not None
     wait([benchmark.sentinel])
@@ -192,25 +187,17 @@ def _end_with_the_benchmark() -> None:
 
 
 def _signal(pid: int, name: str) -> None:
-    """Send a signal to a task and to all that it has started; Windows knows no such groups."""
+    """Send a signal to a task and to all processes that it started; Windows has no such groups."""
     if hasattr(os, "killpg"):
-        with suppress(ProcessLookupError):  # it has gone, or has yet to begin
+        with suppress(ProcessLookupError):  # it has ended, or not yet started
             os.killpg(pid, signal.Signals[name])
 
 
-def _received(answers: Connection) -> Outcome | None:
-    """Return what a process has answered; None where it was ended before."""
-    try:
-        return answers.recv() if answers.poll() else None
-    except (OSError, EOFError):
-        return None
-
-
 def _end(process: Any) -> int:
-    """End a process that has answered or died, and those that it has left behind; returns its exit status."""
+    """End a process that has answered or died, with those that it left running; return its exit status."""
     _signal(process.pid, "SIGKILL")
     if not wait([process.sentinel], 0):
-        process.kill()  # where it has no group
+        process.kill()  # if it has no group
     wait([process.sentinel])
     with _LOCK:
         process.join()
@@ -220,7 +207,7 @@ def _end(process: Any) -> int:
 
 
 def in_words(status: int) -> str:
-    """Say how a process ended, from its exit status; negative for a signal."""
+    """Describe how a process ended, from its exit status; negative for a signal."""
     if status == 255:
         return "the process ended with the status 255, or its fork server was killed"
     if status >= 0:

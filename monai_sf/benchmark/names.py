@@ -1,4 +1,4 @@
-"""Names and places that all modules of the benchmark share; imports nothing."""
+"""Names, paths and words that all modules of the benchmark share; imports nothing that takes long."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 ENGINES = ("local", "ray")
 
-#: All that a task can be. The first four have still to come to an end.
+#: All states of a task. In the first four it has not ended.
 STATES = (
     "waiting", "queued", "running", "stopped",
     "done", "skipped", "failed", "not run", "unavailable",
@@ -15,24 +15,27 @@ STATES = (
 
 
 def manifest_path(output_dir: str | os.PathLike[str], task: str) -> Path:
-    """Where a task's manifest lies."""
+    """Return the path of a task's manifest."""
     return Path(output_dir) / "tasks" / f"{task}.json"
 
 
 def log_path(output_dir: str | os.PathLike[str], task: str) -> Path:
-    """Where all that a task prints goes."""
+    """Return the path of a task's log, which holds all that the task prints."""
     return Path(output_dir) / "logs" / f"{task}.log"
 
 
-def one_line(error: object, index: int = 0) -> str:
-    """One line of what an error says, the first unless told; its type where it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[index] if lines else type(error).__name__
+def one_line(error: BaseException) -> str:
+    """Return an error's type, and the line of its text that says most.
+
+    That is the first line, with the next one if it ends in a colon, or the last line of a traceback in it.
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
+    if "Traceback (most recent call last):" in str(error):  # of a process that loads data
+        said = lines[-1]
+    else:
+        said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return f"{type(error).__name__}: {said}".rstrip(": ")
 
 
 class BenchmarkError(RuntimeError):
-    """Tasks of a benchmark failed. The others have been run to their end, and are kept."""
-
-
-class Terminated(BaseException):
-    """The benchmark was asked to end (SIGTERM)."""
+    """Tasks of a benchmark failed. All other tasks have ended, and their outputs are kept."""

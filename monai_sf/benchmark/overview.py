@@ -1,4 +1,4 @@
-"""What the benchmark shows while it runs: on the terminal, line by line in a log, and in ``status.json``."""
+"""What the benchmark shows while it runs: on a terminal, line by line in a log, and in ``status.json``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from monai_sf.benchmark.names import STATES, log_path
 from monai_sf.benchmark.status import duration
@@ -21,7 +21,7 @@ _ENDED = STATES[4:]
 
 _WRITE_EVERY_S = 10.0
 
-#: Kinds of tasks that take no time beside trainings.
+#: Kinds of tasks that are short compared with trainings.
 _SHORT = ("choose", "table", "report")
 
 
@@ -31,8 +31,8 @@ class Overview:
     Args:
         tasks: all tasks.
         output_dir: of the benchmark; ``status.json`` goes there.
-        slots: tasks that run side by side, for the estimate of the time left.
-        stream: where to show it; a line that is drawn anew on a terminal, else one line a change.
+        slots: number of parallel tasks, for the estimate of the time left.
+        stream: where to show it: one line that is redrawn on a terminal, else one line per change.
     """
 
     def __init__(
@@ -54,25 +54,16 @@ class Overview:
         self._can_write = True
 
     def set(self, name: str, state: str, reason: str = "", seconds: float | None = None) -> None:
-        """Note and show that a task has come to another state.
-
-        Args:
-            name: of the task.
-            state: one of :data:`STATES`.
-            reason: why, for states that need one.
-            seconds: how long it took, where that is known.
-        """
-        now = time.monotonic()
+        """Record and show the new state of a task, with the reason, and the seconds it took if known."""
+        self._since.pop(name, None)
         if state == "running":
-            self._since[name] = now
-        else:
-            self._since.pop(name, None)
+            self._since[name] = time.monotonic()
         if seconds is not None:
             self.seconds[name] = seconds
         self.states[name] = state
         if reason:
             self.reasons[name] = reason
-        if state in ("waiting", "queued"):
+        if state == "queued":
             return
         took = f" in {duration(self.seconds[name])}" if state == "done" and name in self.seconds else ""
         line = f"{name}: {state}{took}" + (f", {reason}" if reason else "")
@@ -82,34 +73,29 @@ class Overview:
         self.refresh()
 
     def counts(self) -> Counter[str]:
-        """How many tasks are in each state."""
+        """Return the number of tasks in each state."""
         return Counter(self.states.values())
 
     def time_left(self) -> float | None:
-        """An estimate in seconds, from the tasks of the same kind that are done; None without such tasks.
+        """Estimate the seconds left from the complete tasks of the same kind; None without such tasks.
 
-        Tables, reports and choices are short, and come last: before the first one they count as nothing.
+        Tables, reports and choices are short, and come last: before the first of them they count as nothing.
         """
         known: dict[str, list[float]] = {}
         for name, seconds in self.seconds.items():
-            if self.states[name] in ("done", "skipped"):
-                known.setdefault(self.kinds[name], []).append(seconds)
-        left, now, estimates = 0.0, time.monotonic(), 0
-        for name, state in self.states.items():
-            if state in _ENDED:
-                continue
-            took = known.get(self.kinds[name])
-            if took is None and self.kinds[name] in _SHORT:
-                continue
-            if took is None:
-                return None
-            estimates += 1
-            left += max(0.0, sum(took) / len(took) - (now - self._since.get(name, now)))
-        all_ended = all(state in _ENDED for state in self.states.values())
-        return left / self.slots if estimates or all_ended else None
+            known.setdefault(self.kinds[name], []).append(seconds)
+        left = {name: self.kinds[name] for name, state in self.states.items() if state not in _ENDED}
+        kinds = set(left.values()) - known.keys()
+        if not kinds <= set(_SHORT) or (left and not known.keys() & left.values()):
+            return None
+        now, total = time.monotonic(), 0.0
+        for name, kind in left.items():
+            took = known.get(kind, [0.0])
+            total += max(0.0, sum(took) / len(took) - (now - self._since.get(name, now)))
+        return total / self.slots
 
     def summary(self) -> str:
-        """One line: how many tasks are done, run, failed and wait, and the time left."""
+        """Return one line: how many tasks are in which state, and the time left."""
         counts = self.counts()
         ended = sum(counts[state] for state in _ENDED)
         parts = [f"{counts[s]} {s}" for s in (*_ENDED, "running") if counts[s]]
@@ -121,45 +107,42 @@ class Overview:
         return f"[{ended}/{len(self.states)}: {', '.join(parts)}]"
 
     def refresh(self) -> None:
-        """Draw the line of a terminal anew, and write ``status.json`` when it is old."""
+        """Redraw the line of a terminal, and write ``status.json`` if it is old."""
         now = time.monotonic()
         if self.terminal:
             running = [f"{name} {duration(now - since)}" for name, since in self._since.items()]
             line = " ".join([self.summary(), *running])
-            width = shutil.get_terminal_size().columns - 1
-            self.stream.write("\r\033[K" + line[:width])
+            self.stream.write("\r\033[K" + line[: shutil.get_terminal_size().columns - 1])
             self.stream.flush()
         if now - self._written >= _WRITE_EVERY_S:
             self._written = now
             self.write("running")
 
-    def write(self, state: str) -> None:
-        """Write ``status.json``; a full disk is said once, and stops nothing.
-
-        Args:
-            state: of the whole: running, complete, failed or stopped.
-        """
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """Return state, reason, seconds and log of each task, as in ``status.json``."""
         now = time.monotonic()
-        left = self.time_left()
-        tasks = {
+        running = {name: now - since for name, since in self._since.items()}
+        return {
             name: {
-                "state": task,
+                "state": state,
                 "reason": self.reasons.get(name, ""),
-                "seconds": round(
-                    now - self._since[name] if name in self._since else self.seconds.get(name, 0.0), 1
-                ),
+                "seconds": round(running.get(name, self.seconds.get(name, 0.0)), 1),
                 "log": str(log_path("", name)),
             }
-            for name, task in self.states.items()
+            for name, state in self.states.items()
         }
+
+    def write(self, state: str) -> None:
+        """Write ``status.json`` with the benchmark's state; report a full disk once, and go on."""
+        left = self.time_left()
         content = {
             "state": state,
             "updated": time.time(),
             "host": socket.gethostname(),
             "process": os.getpid(),
-            "counts": dict(self.counts()),
+            "counts": self.counts(),
             "time_left": None if left is None else round(left, 1),
-            "tasks": tasks,
+            "tasks": self.tasks(),
         }
         try:
             write_json(self.output_dir / "status.json", content)
@@ -171,8 +154,6 @@ class Overview:
 
     def close(self, state: str) -> None:
         """End the line of the terminal, and write the last ``status.json``."""
-        if self.terminal:
-            self.stream.write("\r\033[K")
         self.say(self.summary())
         self.write(state)
 

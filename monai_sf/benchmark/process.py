@@ -1,4 +1,4 @@
-"""What a task's process does around its task, on every engine: log, threads, and its error in one line.
+"""What an engine is, and what each does in a task's process: log, threads, and an error in one line.
 
 Imports nothing that takes long: what torch reads from the environment must be set before it is imported.
 """
@@ -12,18 +12,19 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from monai_sf.benchmark.names import log_path
+from monai_sf.benchmark.names import log_path, one_line
 
 if TYPE_CHECKING:
     from monai_sf.benchmark.tasks import Task
 
-#: How long a task that is asked to stop may take to store what it has.
+#: Seconds in which a task that is asked to stop may store its state.
 GRACE_S = 5.0
 
-#: What the processes of all tasks get. Progress bars of several tasks would overwrite each other; and asking
+#: Environment variables of all tasks. Progress bars of several tasks would overwrite each other; and asking
 #: whether there is a GPU must not open it, or the fork server could no longer fork.
 ENVIRONMENT = {"TQDM_DISABLE": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
@@ -33,7 +34,7 @@ class Outcome:
     """How a task ended.
 
     Attributes:
-        result: what it said; None where it failed.
+        result: what it returned; None if it failed.
         error: its error, in one line.
     """
 
@@ -41,8 +42,24 @@ class Outcome:
     error: str = ""
 
 
+class Engine(Protocol):
+    """Runs each task in a process of its own."""
+
+    slots: int
+    """Number of tasks that run at the same time."""
+
+    def submit(self, task: Task, want: Any) -> Future[Outcome]:
+        """Queue a task with its config and inputs (:func:`monai_sf.benchmark.manifests.wanted`)."""
+
+    def is_running(self, task: Task, future: Future[Outcome]) -> bool:
+        """Return whether a submitted task has started."""
+
+    def close(self) -> None:
+        """End all running tasks, and drop those in the queue."""
+
+
 def threads_of(share: int) -> int:
-    """Return the threads of a task: ``OMP_NUM_THREADS`` where it is set, else its share of the cores."""
+    """Return the number of threads of a task: ``OMP_NUM_THREADS`` if set, else its share of the cores."""
     own = os.environ.get("OMP_NUM_THREADS", "")
     return int(own) if own.isdecimal() and int(own) else max(1, share)
 
@@ -50,7 +67,7 @@ def threads_of(share: int) -> int:
 def request(
     task: Task, want: Mapping[str, Any], output_dir: str | os.PathLike[str], threads: int
 ) -> dict[str, Any]:
-    """Return what a process needs to know to run a task: plain values, to be sent anywhere."""
+    """Return what a process needs to run a task, as plain values, whose unpickling does not import torch."""
     return {"task": asdict(task), "want": dict(want), "output_dir": str(output_dir), "threads": threads}
 
 
@@ -63,20 +80,20 @@ def run(request: Mapping[str, Any]) -> Outcome:
         print(f"\n==== {time.strftime('%Y-%m-%d %H:%M:%S')} process {os.getpid()}: {name}")
         return Outcome(_execute(request))
     except BaseException as error:  # KeyboardInterrupt and SystemExit too
-        with contextlib.suppress(OSError):  # a full disk: the log cannot be written either
+        with contextlib.suppress(OSError):  # on a full disk, the log cannot be written either
             traceback.print_exc()
-        said = f"{type(error).__name__}: {gist(str(error))}".rstrip(": ")
+        said = one_line(error)
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) and "cannot write" not in said:
-            # most often the log itself, which can then say nothing more
+            # most often of the log itself, which cannot hold any explanation
             said += f"; free space (the task writes to {output_dir})"
         return Outcome(None, said)
     finally:
         with contextlib.suppress(OSError):
-            sys.stdout.flush()  # of a line without an end
+            sys.stdout.flush()  # a last line without a line break
 
 
 def _print_to_log(path: os.PathLike[str]) -> None:
-    """Append all that this process prints to a file, what C libraries and its own children print too."""
+    """Append the output of this process to a file, with that of C libraries and of its child processes."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
@@ -86,21 +103,14 @@ def _print_to_log(path: os.PathLike[str]) -> None:
 
 
 def _execute(request: Mapping[str, Any]) -> dict[str, Any]:
-    # here, since torch and what it brings read the environment when they are imported
+    # imported here, since torch and its libraries read the environment on import
     import torch
     from threadpoolctl import threadpool_limits
 
     from monai_sf.benchmark.execute import execute
     from monai_sf.benchmark.tasks import Task
 
-    threadpool_limits(request["threads"])  # what a fork server has imported may have read another number
+    # libraries that the fork server imported may have read another number
+    threadpool_limits(request["threads"])
     torch.set_num_threads(request["threads"])
     return execute(Task(**request["task"]), request["want"], request["output_dir"])
-
-
-def gist(text: str) -> str:
-    """Return the line of an error that says most: the first with what it announces, or a traceback's last."""
-    lines = [line.strip() for line in text.strip().splitlines()] or [""]
-    if "Traceback (most recent call last):" in text:  # of a process that loads data
-        return lines[-1]
-    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

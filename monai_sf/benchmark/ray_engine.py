@@ -1,6 +1,6 @@
-"""The engine for a cluster: a Ray task per task, in a process of its own.
+"""The engine for a cluster: one Ray task per task, in a process of its own.
 
-Ray decides where and when a task runs, and keeps GPUs apart. Each task imports torch and MONAI anew.
+Ray decides where and when a task runs, and assigns GPUs. Each task imports torch and MONAI anew.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -28,18 +27,22 @@ except ImportError as error:
 
 logger = logging.getLogger(__name__)
 
-#: How long a cluster may take to answer.
+#: Seconds in which a cluster must answer.
 CONNECT_S = 30.0
 
-#: Kinds of tasks that compute on a GPU where there is one.
+#: Kinds of tasks that use a GPU if there is one.
 _ON_GPU = ("trial", "train", "evaluate")
+
+
+_QUIET: Any = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
 
 
 class RayEngine:
     """A Ray cluster.
 
     Args:
-        workers: into how many parts to divide the cluster's cores; None for one a GPU, or else one a core.
+        workers: number of parts that the cluster's cores are divided into; None for one per GPU, or without
+            GPUs one per core.
         output_dir: of the benchmark, in a file system that all machines of the cluster have.
         address: of an existing cluster; None starts one on this machine, which ends with the benchmark.
 
@@ -50,12 +53,10 @@ class RayEngine:
     def __init__(self, workers: int | None, output_dir: str | os.PathLike[str], address: str | None) -> None:
         self.output_dir = output_dir
         self._started = not ray.is_initialized()
-        if self._started and address is None:
-            _start()
-        elif self._started and address is not None:
-            _connect(address)
+        if self._started:
+            _start() if address is None else _connect(address)
         there = ray.cluster_resources()
-        if not there.get("CPU"):  # which may still come, where machines are started on demand
+        if not there.get("CPU"):  # it may still come, if machines are started on demand
             logger.warning(
                 "the Ray cluster has no CPU: tasks wait until a machine with one joins (ray start "
                 "--address=... --num-cpus=N)"
@@ -68,11 +69,8 @@ class RayEngine:
         self._references: list[Any] = []
         self._logged: dict[str, int] = {}
 
-    def submit(self, tasks: Sequence[tuple[Task, Any]]) -> list[Future[Outcome]]:
-        """See :class:`monai_sf.benchmark.engine.Engine`."""
-        return [self._submit(task, want) for task, want in tasks]
-
-    def _submit(self, task: Task, want: Any) -> Future[Outcome]:
+    def submit(self, task: Task, want: Any) -> Future[Outcome]:
+        """See :class:`monai_sf.benchmark.process.Engine`."""
         cores, gpus = (self._cores, self._gpus) if task.kind in _ON_GPU else (1, 0)
         self._logged[task.name] = self._log_size(task)
         remote = self._remote.options(num_cpus=cores, num_gpus=gpus, name=task.name)
@@ -83,7 +81,7 @@ class RayEngine:
         return future
 
     def is_running(self, task: Task, future: Future[Outcome]) -> bool:
-        """See :class:`monai_sf.benchmark.engine.Engine`: Ray does not say, the task's log does."""
+        """See :class:`monai_sf.benchmark.process.Engine`; Ray does not tell, but the task's log does."""
         return self._log_size(task) > self._logged[task.name]
 
     def _log_size(self, task: Task) -> int:
@@ -91,16 +89,16 @@ class RayEngine:
         return path.stat().st_size if path.is_file() else 0
 
     def close(self) -> None:
-        """End all tasks; a cluster that was there before stays."""
+        """End all tasks; a cluster that existed before stays."""
         for reference in self._unfinished(0.0):
-            ray.cancel(reference)  # politely first, so that it can store what it has
+            ray.cancel(reference)  # politely first, so that it can store its state
         for reference in self._unfinished(GRACE_S):
             ray.cancel(reference, force=True)
         if self._started:
             ray.shutdown()
 
     def _unfinished(self, seconds: float) -> list[Any]:
-        """Return the tasks that have not ended after so many seconds."""
+        """Return the tasks that have not ended after this many seconds."""
         if self._references:
             count = len(self._references)
             _, self._references = ray.wait(self._references, num_returns=count, timeout=seconds)
@@ -108,31 +106,29 @@ class RayEngine:
 
 
 def _outcome(ended: Future[Outcome]) -> Outcome:
-    """Return what a task has answered, or why there is no answer."""
+    """Return the outcome that a task sent, or why there is none."""
     try:
         return ended.result()
-    except ray.exceptions.WorkerCrashedError:  # whose text names files of Ray
+    except ray.exceptions.WorkerCrashedError:  # its text names files of Ray
         return Outcome(None, "the process was killed or crashed (out of memory?)")
     except Exception as error:
-        return Outcome(None, f"{type(error).__name__}: {one_line(error)}")
+        return Outcome(None, one_line(error))
 
 
 def _start() -> None:
     """Start Ray on this machine, from the calling thread.
 
-    Ray has Linux kill its processes when the thread that has started them ends, so that must live
-    as long as the engine does.
+    Linux kills Ray's processes when the thread that started them ends, which must outlive the engine.
     """
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
-        _init("local", include_dashboard=False)
+        ray.init("local", include_dashboard=False, **_QUIET)
     except Exception as error:
         raise ConnectionError(f"Ray cannot be started on this machine: {one_line(error)}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(
-                signal.SIGTERM, on_terminate
-            )  # Ray's own would end the benchmark without its last words
+            # Ray's own handler would end the benchmark without its summary
+            signal.signal(signal.SIGTERM, on_terminate)
 
 
 def _connect(address: str) -> None:
@@ -148,7 +144,7 @@ def _connect(address: str) -> None:
 
     def connect() -> None:
         try:
-            _init(address, include_dashboard=None)
+            ray.init(address, **_QUIET)
         except BaseException as error:
             problem.append(error)
 
@@ -158,13 +154,3 @@ def _connect(address: str) -> None:
     if thread.is_alive() or problem:
         why = one_line(problem[0]) if problem else "it does not answer"
         raise ConnectionError(f"the Ray cluster {address} cannot be reached within {CONNECT_S:g} s: {why}")
-
-
-def _init(address: str, include_dashboard: bool | None) -> None:
-    ray.init(
-        address=address,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        include_dashboard=include_dashboard,
-        configure_logging=False,
-    )

@@ -1,30 +1,33 @@
-"""The benchmark in one call: which task may run, what happens when one fails, and what is said at the end."""
+"""The benchmark in one call: which task may run, what happens when one fails, and the summary at the end."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from monai_sf.benchmark import grid
-from monai_sf.benchmark.configs import Bundle
-from monai_sf.benchmark.engine import Engine, open_engine
-from monai_sf.benchmark.manifests import examine, read_manifest, wanted
-from monai_sf.benchmark.names import BenchmarkError, Terminated, one_line
+from monai_sf.benchmark.configs import Bundle, refuse_reserved
+from monai_sf.benchmark.local_engine import LocalEngine
+from monai_sf.benchmark.manifests import Finding, examine, read_manifest, wanted
+from monai_sf.benchmark.names import ENGINES, BenchmarkError, one_line
 from monai_sf.benchmark.overview import Overview
-from monai_sf.benchmark.process import Outcome
+from monai_sf.benchmark.process import Engine, Outcome
 from monai_sf.benchmark.status import failures
 from monai_sf.benchmark.tasks import Task, build_tasks, studies_of
 from monai_sf.datasets.tree import check_folder
 from monai_sf.files.locks import locked
 from monai_sf.vocabulary.methods import PAPER_METHODS
+
+#: States of tasks whose outputs exist, in a run and in a dry run.
+_COMPLETE = {"done", "skipped", "complete"}
 
 
 def run_benchmark(
@@ -44,40 +47,41 @@ def run_benchmark(
     report_points: int = 3000,
     dry_run: bool = False,
 ) -> dict[str, str]:
-    """Train and evaluate every study, method and seed of every bundle; then a table and a report of each.
+    """Train and evaluate every study, method and seed of every bundle, then make tables and reports.
 
-    What is complete with the same config and inputs is not run again, what was begun is gone on with, and
-    what was run with another config or other inputs is set aside and run anew. So the call may be stopped or
-    killed at any time, and given again.
+    Tasks that are complete with the same config and inputs are skipped, interrupted ones are resumed, and
+    outputs of another config or other inputs are set aside and made anew. So the call may be stopped or
+    killed at any time, and repeated.
 
     Args:
-        bundles: folders of bundles, one a dataset.
+        bundles: folders of bundles, one per dataset.
         output_dir: where everything goes. A dataset's runs go to ``<dataset>/<study>-<method>-<seed>``,
-            ``table.csv`` and ``report.html`` to ``<dataset>``, what tasks print to ``logs``.
+            ``table.csv`` and ``report.html`` to ``<dataset>``, the output of tasks to ``logs``.
         studies: names of studies; a dataset that does not have one leaves it out. None for all of them.
         methods: names of methods: that of ``train.yaml``, those with a file ``<method>.yaml``, and those that
             are registered with an overlay.
         seeds: of the runs.
-        dataset_dirs: dataset to the folder of its files, where that is not the config's own.
-        overlays: config files that are laid over all others: names of files that every bundle has in its
-            folder ``configs``, or paths.
-        overrides: config keys and values, laid over all files.
-        search: whether to choose learning rate and weight decay before, by validation accuracy
+        dataset_dirs: dataset to the folder of its files, if that is not the config's own.
+        overlays: config files that override all others: names of files that every bundle has in its folder
+            ``configs``, or paths.
+        overrides: config keys and values that override all files.
+        search: whether to choose learning rate and weight decay first, by validation accuracy
             (:data:`monai_sf.benchmark.grid.GRID`), or config keys to the values to try.
-        engine: ``local`` or ``ray``, see :func:`monai_sf.benchmark.engine.open_engine`.
-        workers: tasks side by side; None for what the machine has GPUs, or cores and memory for.
-        address: of an existing Ray cluster.
-        report_points: cases of a run that a report shows one by one.
-        dry_run: say what each task would do, and do nothing.
+        engine: ``local`` for the processes of this machine, ``ray`` for a cluster.
+        workers: number of parallel tasks; None for one per GPU, or what cores and memory allow without one.
+        address: of an existing Ray cluster; None starts one on this machine.
+        report_points: number of cases per run that a report shows one by one.
+        dry_run: print what each task would do, and do nothing.
 
     Returns:
         Task to its state: ``done``, ``skipped`` or ``unavailable`` (the data do not allow its study); with
-        ``dry_run`` what there is of it: ``complete``, ``begun``, ``stale``, ``new`` or ``unavailable``.
+        ``dry_run`` what exists of it: ``complete``, ``started``, ``stale``, ``new`` or ``unavailable``.
 
     Raises:
-        BenchmarkError: a task failed; lists them with their errors and logs.
+        BenchmarkError: a task failed; lists failed tasks with their errors and logs.
         ValueError: an argument is not usable.
-        FileNotFoundError: a bundle, an overlay or a folder of ``dataset_dirs`` is not there.
+        FileNotFoundError: a bundle, an overlay or a folder of ``dataset_dirs`` does not exist.
+        ModuleNotFoundError: ray is not installed; says how to install it.
         ConnectionError: the cluster cannot be reached.
         BusyError: another benchmark runs in ``output_dir``.
         OSError: ``output_dir`` cannot be written to.
@@ -85,16 +89,18 @@ def run_benchmark(
     root = Path(output_dir).expanduser().resolve()
     dirs = {name: os.path.expanduser(folder) for name, folder in (dataset_dirs or {}).items()}
     opened = [Bundle.open(folder, overlays, overrides or {}, dirs) for folder in bundles]
-    if unknown := [name for name in dirs if name not in [bundle.dataset for bundle in opened]]:
+    datasets = [bundle.dataset for bundle in opened]
+    if unknown := [name for name in dirs if name not in datasets]:
         raise ValueError(
-            f"dataset_dirs names {unknown[0]!r}; the bundles' datasets are "
-            f"{', '.join(bundle.dataset for bundle in opened)}"
+            f"dataset_dirs names {', '.join(map(repr, unknown))}; the bundles' datasets are "
+            f"{', '.join(datasets)}"
         )
     for folder in dirs.values():
         check_folder(folder)
     points: Mapping[str, Sequence[float]] | None = grid.GRID if search is True else search or None
+    refuse_reserved(points or {}, "the grid")
     if both := [key for key in points or {} if key in (overrides or {})]:
-        raise ValueError(f"{both[0]} is both searched for and set to a value: choose one")
+        raise ValueError(f"{', '.join(both)} is both searched for and set to a value: choose one")
     tasks = build_tasks(
         opened,
         output_dir=root,
@@ -105,67 +111,78 @@ def run_benchmark(
         report_points=report_points,
     )
     if dry_run:
-        return _look(tasks, root)
+        return _dry_run(tasks, root)
     with (
         locked(root / ".lock", f"another benchmark runs in {root}: wait for it or choose another output_dir"),
         _terminable(),
     ):
-        chosen = open_engine(engine, workers=workers, output_dir=root, address=address)
-        scheduler = Scheduler(tasks, chosen, root)
+        scheduler = Scheduler(tasks, open_engine(engine, workers, root, address), root)
         scheduler.run()
     return _conclude(tasks, scheduler.overview, root)
 
 
-def _look(tasks: Sequence[Task], root: Path) -> dict[str, str]:
-    """Say what each task would do, as far as that can be known before those that it needs are run."""
+def open_engine(name: str, workers: int | None, output_dir: Path, address: str | None = None) -> Engine:
+    """Return the engine of this name; see :func:`run_benchmark` for arguments and errors."""
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be positive, got {workers}")
+    if name == "local":
+        if address is not None:
+            raise ValueError(
+                f"address {address!r} is of a Ray cluster, the engine is local: choose engine ray"
+            )
+        return LocalEngine(workers, output_dir)
+    if name == "ray":
+        from monai_sf.benchmark.ray_engine import RayEngine  # Ray need not be installed
+
+        return RayEngine(workers, output_dir, address)
+    raise ValueError(f"unknown engine {name!r}; there are {', '.join(ENGINES)}")
+
+
+def _dry_run(tasks: Sequence[Task], root: Path) -> dict[str, str]:
+    """Print what each task would do, as far as that is known before those that it needs are run."""
     states: dict[str, str] = {}
     for task in tasks:
-        reason, needed = "", {need: states[need] for need in task.needs}
-        if task.kind == "prepare":  # it will look at the data again; what it found before is assumed
-            states[task.name] = "complete" if "result" in read_manifest(root, task.name) else "new"
-        elif not set(needed.values()) <= {"complete", "unavailable"}:
-            states[task.name] = "stale" if read_manifest(root, task.name) else "new"
-        elif (reason := unavailable(task, root)) or "complete" not in needed.values():
-            states[task.name] = "unavailable"
+        if task.kind == "prepare":  # it will examine the data again; what it found before is assumed
+            found = Finding("complete" if "result" in read_manifest(root, task.name) else "new")
+        elif {states[need] for need in task.needs} <= {"complete", "unavailable"}:
+            _, _, found = _look(task, states, root)
         else:
-            there = [need for need, state in needed.items() if state == "complete"]
-            task = of_what_there_is(task, there, needed)
-            found = examine(task, wanted(task, root), root)
-            states[task.name], reason = found.state, found.reason
-        print(f"{states[task.name]:9} {task.name}" + (f": {reason}" if reason else ""))
+            found = Finding("stale" if read_manifest(root, task.name) else "new")
+        states[task.name] = found.state
+        print(f"{found.state:9} {task.name}" + (f": {found.reason}" if found.reason else ""))
     return states
+
+
+def _look(task: Task, states: Mapping[str, str], root: Path) -> tuple[Task, dict[str, Any], Finding]:
+    """Examine a task whose needs have ended.
+
+    Returns:
+        The task, needing only what is complete; what it would be run with; and what exists of it.
+    """
+    complete = tuple(need for need in task.needs if states[need] in _COMPLETE)
+    reason = ""
+    if task.kind in ("train", "trial"):
+        prepared = read_manifest(root, f"{task.dataset}/prepare")
+        reason = prepared["result"]["unavailable"].get(task.run["study"], "")
+    if reason or (task.needs and not complete):
+        return task, {}, Finding("unavailable", reason)
+    gone = [need for need in task.needs if states[need] == "unavailable"]
+    task = dataclasses.replace(task, needs=complete, options={**task.options, "unavailable": gone})
+    want = wanted(task, root)
+    return task, want, examine(task, want, root)
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the benchmark as Ctrl-C does: with its tasks, and with what is done kept."""
+    """Let SIGTERM end the benchmark as Ctrl-C does: with its tasks, keeping what is complete."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def unavailable(task: Task, root: Path) -> str:
-    """Why the data do not allow a training, as their preparation has found; empty where they do."""
-    if task.kind not in ("train", "trial"):
-        return ""
-    prepared = read_manifest(root, f"{task.dataset}/prepare")
-    reason: str = prepared["result"]["unavailable"].get(task.run["study"], "")
-    return reason
-
-
-def of_what_there_is(task: Task, there: Sequence[str], needed: Mapping[str, str]) -> Task:
-    """The task, needing only what is there, and knowing what there cannot be."""
-    gone = [need for need, state in needed.items() if state == "unavailable"]
-    return dataclasses.replace(task, needs=tuple(there), options={**task.options, "unavailable": gone})
 
 
 class Scheduler:
@@ -173,7 +190,7 @@ class Scheduler:
 
     Args:
         tasks: all tasks, each after those that it needs.
-        engine: that runs them; closed at the end.
+        engine: runs them; closed at the end.
         output_dir: of the benchmark.
     """
 
@@ -182,19 +199,17 @@ class Scheduler:
         self.engine, self.output_dir = engine, output_dir
         self.overview = Overview(tasks, output_dir, engine.slots)
         self.futures: dict[Future[Outcome], Task] = {}
-        self._ready: list[tuple[Task, Any]] = []
+        self._ready: dict[str, tuple[Task, Any]] = {}
 
     def run(self) -> None:
         """Run all tasks that can be run."""
         state = "stopped"
         try:
-            while True:
-                self._submit()
-                if not self.futures:
-                    break
+            self._submit()
+            while self.futures:
                 self._wait()
-            failed = self.overview.counts()["failed"]
-            state = "failed" if failed else "complete"
+                self._submit()
+            state = "failed" if self.overview.counts()["failed"] else "complete"
         finally:
             if state == "stopped":
                 for task in self.futures.values():
@@ -204,60 +219,43 @@ class Scheduler:
             self.overview.close(state)
 
     def _submit(self) -> None:
-        """Begin what can be begun; in the order of the tasks one pass sees all that follows from it."""
+        """Submit tasks that can be run; as tasks are in order, one pass finds all that follows."""
         for task in self.tasks.values():
             if self.overview.states[task.name] != "waiting":
                 continue
-            needed = {need: self.overview.states[need] for need in task.needs}
-            blocking = [n for n, state in needed.items() if state in ("failed", "not run")]
-            ended = set(needed.values()) <= {"done", "skipped", "unavailable", "failed", "not run"}
-            of_what_is_there = task.kind in ("table", "report") and (
-                not ended or bool({"done", "skipped"} & set(needed.values()))
-            )
-            if blocking and not of_what_is_there:
+            states = {self.overview.states[need] for need in task.needs}
+            ended = states <= {"done", "skipped", "unavailable", "failed", "not run"}
+            # of what there is
+            partial = task.kind in ("table", "report") and (not ended or bool(states & _COMPLETE))
+            if not partial and states & {"failed", "not run"}:
+                blocking = [n for n in task.needs if self.overview.states[n] in ("failed", "not run")]
                 self.overview.set(task.name, "not run", f"needs {blocking[0]}")
             elif ended:
-                self._ready += self._examine(task, needed)
-        given = self._take()
-        for (task, _), future in zip(given, self.engine.submit(given) if given else (), strict=True):
-            self.futures[future] = task
+                self._examine(task)
+        # An engine first runs what it is given first. If it had all trainings at once, the first evaluation
+        # would wait for the last training, and with it the first result and an estimate of the time left.
+        room = max(0, 2 * self.engine.slots - len(self.futures))
+        for name in [name for name in self.tasks if name in self._ready][:room]:
+            task, want = self._ready.pop(name)
+            self.futures[self.engine.submit(task, want)] = task
         self._note_running()
 
-    def _take(self) -> list[tuple[Task, Any]]:
-        """Of what is ready, as much as keeps the engine busy, in the order of the tasks.
-
-        An engine runs first what it is given first. If it had all trainings at once, the first evaluation
-        would wait for the last training, and with it the first result and a time left that can be known.
-        """
-        order = {name: position for position, name in enumerate(self.tasks)}
-        self._ready.sort(key=lambda pair: order[pair[0].name])
-        room = max(0, 2 * self.engine.slots - len(self.futures))
-        given, self._ready = self._ready[:room], self._ready[room:]
-        return given
-
-    def _examine(self, task: Task, needed: Mapping[str, str]) -> list[tuple[Task, Any]]:
-        """The task with what it is to be run with; nothing when there is nothing to run."""
-        there = tuple(need for need, state in needed.items() if state in ("done", "skipped"))
-        reason = unavailable(task, self.output_dir)
-        if not reason and task.needs and not there:
-            reason = self.overview.reasons[task.needs[0]]
-        if reason:
-            self.overview.set(task.name, "unavailable", reason)
-            return []
-        task = of_what_there_is(task, there, needed)
+    def _examine(self, task: Task) -> None:
+        """Make a task ready unless there is nothing to run."""
         try:
-            want = wanted(task, self.output_dir)
-            found = examine(task, want, self.output_dir)
+            task, want, found = _look(task, self.overview.states, self.output_dir)
         except (OSError, ValueError, KeyError) as error:
             self.overview.set(task.name, "failed", f"{type(error).__name__}: {error}")
-            return []
-        if found.state == "complete":
+            return
+        if found.state == "unavailable":
+            self.overview.set(task.name, "unavailable", found.reason or self.overview.reasons[task.needs[0]])
+        elif found.state == "complete":
             self.overview.set(task.name, "skipped", seconds=(found.result or {}).get("seconds"))
-            return []
-        if found.state == "stale" and any(path.exists() for path in task.belongings()):
-            self.overview.say(f"{task.name} is run anew, what is there is set aside: {found.reason}")
-        self.overview.set(task.name, "queued")
-        return [(task, want)]
+        else:
+            if found.state == "stale" and any(path.exists() for path in task.belongings()):
+                self.overview.say(f"{task.name} is run anew, its outputs are set aside: {found.reason}")
+            self.overview.set(task.name, "queued")
+            self._ready[task.name] = task, want
 
     def _wait(self) -> None:
         done, _ = wait(self.futures, timeout=1.0, return_when=FIRST_COMPLETED)
@@ -266,7 +264,7 @@ class Scheduler:
             try:
                 outcome = future.result()
             except Exception as error:
-                outcome = Outcome(None, ": ".join(dict.fromkeys((type(error).__name__, one_line(error)))))
+                outcome = Outcome(None, one_line(error))
             if outcome.result is None:
                 self.overview.set(task.name, "failed", outcome.error)
             else:
@@ -281,26 +279,20 @@ class Scheduler:
 
 
 def _conclude(tasks: Sequence[Task], overview: Overview, root: Path) -> dict[str, str]:
-    """Print tables, the reports' places and the studies that there are no data for."""
-    states = overview.states
+    """Print tables, paths of reports, and the studies without data; raise if a task failed."""
     for task in tasks:
-        if states[task.name] in ("done", "skipped"):
+        if overview.states[task.name] in ("done", "skipped"):
             if task.kind == "table":
                 print((Path(task.folder) / "table.txt").read_text(encoding="utf-8").rstrip("\n"))
                 print("tables:", Path(task.folder) / "table.html")
             elif task.kind == "report":
                 print("report:", Path(task.folder) / "report.html")
-    shown = {
-        name: {"state": state, "reason": overview.reasons.get(name, ""), "log": f"logs/{name}.log"}
-        for name, state in states.items()
-    }
-    lines = "\n".join(failures(shown, root))
-    failed = overview.counts()["failed"]
-    if failed:
+    lines = "\n".join(failures(overview.tasks(), root))
+    if failed := overview.counts()["failed"]:
         raise BenchmarkError(
-            f"{failed} of {len(states)} tasks failed. Mend the cause and give the same command again: what "
-            f"is complete is kept.\n{lines}"
+            f"{failed} of {len(tasks)} tasks failed. Fix the cause and give the same command again: complete "
+            f"tasks are kept.\n{lines}"
         )
     if lines:
         print(lines)
-    return dict(states)
+    return dict(overview.states)

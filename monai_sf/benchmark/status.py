@@ -1,4 +1,4 @@
-"""The state of a benchmark in words; imports nothing that takes long."""
+"""The state of a benchmark as text; imports nothing that takes long."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from monai_sf.benchmark.names import STATES
 
-#: A benchmark that has not written its status for so long is taken for dead.
+#: A benchmark whose status.json is older than this is taken for dead.
 _SILENCE_S = 60.0
 
 
 def failures(tasks: Mapping[str, Mapping[str, Any]], output_dir: str | os.PathLike[str]) -> Iterable[str]:
-    """The lines that say what went wrong: every failed task with its error and log, and what was not run."""
+    """Yield lines on what went wrong: each failed task with its error and log, and what was not run."""
     for name, task in tasks.items():
         if task["state"] == "failed":
             yield f"failed: {name}: {task['reason']}"
@@ -31,10 +31,10 @@ def failures(tasks: Mapping[str, Mapping[str, Any]], output_dir: str | os.PathLi
 
 
 def show_status(output_dir: str | os.PathLike[str]) -> str:
-    """The state of a benchmark in words, from its ``status.json``.
+    """Return the state of a benchmark as text, from its ``status.json``.
 
     Raises:
-        FileNotFoundError: no benchmark was run there.
+        FileNotFoundError: no benchmark was run in this folder.
         ValueError: the file is damaged.
     """
     path = Path(output_dir) / "status.json"
@@ -43,25 +43,24 @@ def show_status(output_dir: str | os.PathLike[str]) -> str:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         age = max(0.0, time.time() - content["updated"])
-        state, tasks, counts = content["state"], content["tasks"], content["counts"]
-        where = f"process {content['process']} on {content['host']}"
-        left = content["time_left"]
-        active = {name: task for name, task in tasks.items() if task["state"] == "running"}
-        running = [(name, duration(task["seconds"])) for name, task in active.items()]
-        problems = list(failures(tasks, output_dir))
-        known = ", ".join(f"{counts[s]} {s}" for s in STATES if counts.get(s)) + f" of {len(tasks)} tasks"
-        remaining = f"about {duration(left)} left" if left is not None and state == "running" else ""
+        state, tasks, counts, left = (content[key] for key in ("state", "tasks", "counts", "time_left"))
+        if state == "running" and age > _SILENCE_S:
+            state = "running when last heard of, so it was probably killed (the same command resumes it)"
+        lines = [f"{state}; process {content['process']} on {content['host']}, {duration(age)} ago"]
+        lines.append(
+            ", ".join(f"{counts[s]} {s}" for s in STATES if counts.get(s)) + f" of {len(tasks)} tasks"
+        )
+        if left is not None and state == "running":
+            lines.append(f"about {duration(left)} left")
+        running = {name: task["seconds"] for name, task in tasks.items() if task["state"] == "running"}
+        lines += [f"running: {name}, {duration(seconds)}" for name, seconds in running.items()]
+        return "\n".join([*lines, *failures(tasks, output_dir)])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}): it is written anew by the next run") from error
-    if state == "running" and age > _SILENCE_S:
-        state = "running when last heard of, so it was probably killed (the same command goes on)"
-    lines = [f"{state}; {where}, {duration(age)} ago", known, *([remaining] if remaining else [])]
-    lines += [f"running: {name}, {how_long}" for name, how_long in running]
-    return "\n".join([*lines, *problems])
+        raise ValueError(f"{path} is damaged ({error!r}): the next run writes it anew") from error
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words, to two figures."""
+    """Return seconds as text, with two figures."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -12,25 +12,33 @@ from monai_sf.benchmark import grid
 from monai_sf.benchmark.configs import Bundle, merge
 from monai_sf.datasets import STUDIES
 
-#: The study whose validation accuracy the grid search looks at.
+#: The study whose validation accuracy decides the grid search.
 GRID_STUDY = "iid"
 
-KINDS = ("prepare", "trial", "choose", "train", "evaluate", "table", "report")
+#: Files of a kind of task without which it is not complete.
+_OUTPUTS = {
+    "train": ("training.json", "best.pt"),
+    "trial": ("training.json", "best.pt"),
+    "evaluate": ("results/run.json",),
+    "table": ("table.csv", "table.txt", "table.html"),
+    "report": ("report.html",),
+}
 
 
 @dataclass(frozen=True)
 class Task:
-    """One step of the benchmark, to be run in a process of its own.
+    """One step of the benchmark, which runs in a process of its own.
 
     Attributes:
-        name: unique; ``<dataset>/<run>/<kind>`` or ``<dataset>/<kind>``. Log and manifest are named after it.
-        kind: one of :data:`KINDS`.
-        dataset: whose it is.
+        name: unique; ``<dataset>/<run>/<kind>`` or ``<dataset>/<kind>``. Its log and its manifest are named
+            after it.
+        kind: prepare, trial, choose, train, evaluate, table or report.
+        dataset: name of its dataset.
         needs: names of the tasks that must be complete before.
         folder: where its outputs go.
-        run: what it is a step of: ``study``, ``method``, ``seed``, as far as there is one.
-        files: config files to merge, empty for tasks that run no config.
-        overrides: keys and values laid over the files.
+        run: the run that it is a step of: ``study``, ``method``, ``seed``; empty if there is none.
+        files: config files to merge; empty for tasks that run no config.
+        overrides: keys and values that override the files.
         options: further arguments of kinds that run no config.
     """
 
@@ -45,25 +53,18 @@ class Task:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def outputs(self) -> list[Path]:
-        """The files without which the task is not complete."""
-        names = {
-            "train": ("training.json", "best.pt"),
-            "trial": ("training.json", "best.pt"),
-            "evaluate": ("results/run.json",),
-            "table": ("table.csv", "table.txt", "table.html"),
-            "report": ("report.html",),
-        }
+        """Return the files without which the task is not complete."""
         if self.kind == "choose":
             return [Path(self.options["overlay"]), Path(self.options["overlay"]).with_suffix(".csv")]
-        return [Path(self.folder) / name for name in names.get(self.kind, ())]
+        return [Path(self.folder) / name for name in _OUTPUTS.get(self.kind, ())]
 
     def expected(self) -> list[list[Any]]:
-        """Of a table, the runs that should be in it; a study without data is no gap."""
+        """Return the runs that a table should hold; a study without data is no gap."""
         runs = zip(self.options["results"], self.options["expected"], strict=True)
         return [list(run) for name, run in runs if name not in self.options.get("unavailable", ())]
 
     def belongings(self) -> list[Path]:
-        """What is set aside before the task is run anew."""
+        """Return what is set aside before the task is run anew."""
         folder = Path(self.folder)
         if self.kind in ("train", "trial"):
             return [folder]
@@ -73,19 +74,17 @@ class Task:
 
 
 def studies_of(bundles: Sequence[Bundle], wanted: Sequence[str] | None) -> dict[str, list[str]]:
-    """Dataset to the studies to run on it: those wanted that it has, or all that it has.
+    """Return the studies to run, by dataset: those of ``wanted`` that it has, or all that it has.
 
     Raises:
-        ValueError: a study is one of none of the datasets, or a dataset is left without one; lists those
-            there are.
+        ValueError: no dataset has a study, or a dataset is left without one; lists the existing ones.
     """
     known = {b.dataset: [study.name for study in STUDIES.get(b.dataset, ())] for b in bundles}
     if wanted is not None and not wanted:
         raise ValueError("studies must name at least one study")
-    for name in wanted or ():
-        if not any(name in names or not names for names in known.values()):
-            listed = "; ".join(f"{dataset}: {', '.join(names)}" for dataset, names in known.items())
-            raise ValueError(f"unknown study {name!r}; there are {listed}")
+    if unknown := [n for n in wanted or () if not any(n in names or not names for names in known.values())]:
+        listed = "; ".join(f"{dataset}: {', '.join(names)}" for dataset, names in known.items())
+        raise ValueError(f"unknown study {', '.join(map(repr, unknown))}; there are {listed}")
     chosen = {}
     for dataset, names in known.items():
         if not names and wanted is None:
@@ -105,52 +104,17 @@ def build_tasks(
     studies: Mapping[str, Sequence[str]],
     methods: Sequence[str],
     seeds: Sequence[int],
-    search: Mapping[str, Sequence[float]] | None = None,
-    report_points: int = 3000,
+    search: Mapping[str, Sequence[float]] | None,
+    report_points: int,
 ) -> list[Task]:
-    """All tasks of the matrix, each after those that it needs.
+    """Return all tasks of the matrix, each after those that it needs.
 
-    Args:
-        bundles: one a dataset.
-        output_dir: where everything goes; a dataset's runs to ``<dataset>/<study>-<method>-<seed>``.
-        studies: dataset to names of studies.
-        methods: names of methods.
-        seeds: of the runs.
-        search: config key to the values to try, for a grid search before the matrix; None for none.
-        report_points: cases of a run that a report shows one by one.
+    The arguments are those of :func:`monai_sf.benchmark.run_benchmark`, with the studies of each dataset, and
+    the values to try of each config key, or None to search none.
 
     Raises:
         ValueError: a method or seed is not usable, or two bundles are of one dataset.
     """
-    _check(bundles, methods, seeds)
-    tasks = [
-        task
-        for bundle in bundles
-        for task in _of_one(
-            bundle, Path(output_dir), studies[bundle.dataset], methods, seeds, search, report_points
-        )
-    ]
-    evaluations = [task for task in tasks if task.kind == "evaluate"]
-    if len(bundles) > 1:
-        tasks.append(_table_of("all", Path(output_dir) / "tables", evaluations))
-    return tasks
-
-
-def _table_of(dataset: str, folder: Path, evaluations: Sequence[Task]) -> Task:
-    return Task(
-        name=f"{dataset}/table",
-        kind="table",
-        dataset=dataset,
-        needs=tuple(task.name for task in evaluations),
-        folder=str(folder),
-        options={
-            "results": {task.name: str(Path(task.folder) / "results") for task in evaluations},
-            "expected": [[task.dataset, *task.run.values()] for task in evaluations],
-        },
-    )
-
-
-def _check(bundles: Sequence[Bundle], methods: Sequence[str], seeds: Sequence[int]) -> None:
     datasets = [bundle.dataset for bundle in bundles]
     for name, values in (("bundles", datasets), ("methods", methods), ("seeds", seeds)):
         if not values:
@@ -158,88 +122,78 @@ def _check(bundles: Sequence[Bundle], methods: Sequence[str], seeds: Sequence[in
         if len(set(values)) < len(values):
             raise ValueError(f"{name} must differ from each other, got {', '.join(map(str, values))}")
     if wrong := [s for s in seeds if isinstance(s, bool) or not isinstance(s, int) or s < 0]:
-        raise ValueError(f"seeds must be whole numbers from 0, got {wrong[0]!r}")
+        raise ValueError(f"seeds must be whole numbers from 0, got {', '.join(map(repr, wrong))}")
+    root, tasks, evaluations = Path(output_dir), [], []
+    for bundle in bundles:
+        matrix = list(_matrix(bundle, root, studies[bundle.dataset], methods, seeds, search))
+        own = [task for task in matrix if task.kind == "evaluate"]
+        table = _table(bundle.dataset, root / bundle.dataset / "tables", own)
+        report = {"results": table.options["results"], "max_points": report_points}
+        name, folder = f"{bundle.dataset}/report", str(root / bundle.dataset)
+        tasks += [*matrix, table, Task(name, "report", bundle.dataset, table.needs, folder, options=report)]
+        evaluations += own
+    if len(bundles) > 1:
+        tasks.append(_table("all", root / "tables", evaluations))
+    return tasks
 
 
-def _of_one(
+def _table(dataset: str, folder: Path, evaluations: Sequence[Task]) -> Task:
+    options = {
+        "results": {task.name: str(Path(task.folder) / "results") for task in evaluations},
+        "expected": [[task.dataset, *task.run.values()] for task in evaluations],
+    }
+    needs = tuple(task.name for task in evaluations)
+    return Task(f"{dataset}/table", "table", dataset, needs, str(folder), options=options)
+
+
+def _matrix(
     bundle: Bundle,
     output_dir: Path,
     studies: Sequence[str],
     methods: Sequence[str],
     seeds: Sequence[int],
     search: Mapping[str, Sequence[float]] | None,
-    report_points: int,
 ) -> Iterator[Task]:
-    dataset = bundle.dataset
-    root = output_dir / dataset
+    """Yield the preparation of a dataset, its grid search, and its trainings and evaluations."""
+    dataset, root = bundle.dataset, output_dir / bundle.dataset
+    method = str(merge([str(bundle.folder / "configs" / "train.yaml")], {}).get("method"))
     prepare = Task(
         name=f"{dataset}/prepare",
         kind="prepare",
         dataset=dataset,
         needs=(),
         folder=str(root),
-        files=bundle.training_files(_own_method(bundle)),
-        overrides=_overrides(bundle, output_dir=str(root)),
+        files=bundle.files(method),
+        overrides={**bundle.overrides, "output_dir": str(root)},
     )
     yield prepare
-    overlays: dict[str, Task] = {}
+    needs: dict[str, tuple[str, ...]] = dict.fromkeys(methods, (prepare.name,))
+    chosen: dict[str, tuple[str, ...]] = dict.fromkeys(methods, ())
     for method in methods if search else ():
         *trials, choose = _search(bundle, output_dir, prepare.name, method, seeds[0], search or {})
         yield from [*trials, choose]
-        overlays[method] = choose
-    evaluations = []
+        needs[method] += (choose.name,)
+        chosen[method] = (choose.options["overlay"],)
     for study in studies:
         for method in methods:
             for seed in seeds:
-                train, evaluate = _run(
-                    bundle, root, prepare.name, overlays.get(method), study=study, method=method, seed=seed
-                )
-                yield from (train, evaluate)
-                evaluations.append(evaluate)
-    table = _table_of(dataset, root / "tables", evaluations)
-    yield table
-    report = {"results": table.options["results"], "max_points": report_points}
-    yield Task(f"{dataset}/report", "report", dataset, table.needs, str(root), options=report)
+                run = f"{study}-{method}-{seed}"
+                shared: dict[str, Any] = {
+                    "dataset": dataset,
+                    "folder": str(root / run),
+                    "run": {"study": study, "method": method, "seed": seed},
+                    "overrides": _overrides(bundle, root, run, study, seed),
+                }
+                train, evaluate = (f"{dataset}/{run}/{kind}" for kind in ("train", "evaluate"))
+                files = bundle.files(method) + chosen[method]
+                yield Task(train, "train", needs=needs[method], files=files, **shared)
+                files = bundle.files(method, "evaluate.yaml") + chosen[method]
+                yield Task(evaluate, "evaluate", needs=(train,), files=files, **shared)
 
 
-def _own_method(bundle: Bundle) -> str:
-    return str(merge([str(bundle.folder / "configs" / "train.yaml")], {}).get("method"))
-
-
-def _overrides(bundle: Bundle, **more: Any) -> dict[str, Any]:
-    return {**(bundle.overrides or {}), **more}
-
-
-def _run(
-    bundle: Bundle, root: Path, prepare: str, choose: Task | None, *, study: str, method: str, seed: int
-) -> tuple[Task, Task]:
-    dataset, run = bundle.dataset, f"{study}-{method}-{seed}"
-    folder = str(root / run)
-    found = (choose.options["overlay"],) if choose else ()
-    overrides = _overrides(bundle, output_dir=str(root), run_dir=folder, study=study, seed=seed)
-    needs = (prepare, choose.name) if choose else (prepare,)
-    what = {"study": study, "method": method, "seed": seed}
-    train = Task(
-        name=f"{dataset}/{run}/train",
-        kind="train",
-        dataset=dataset,
-        needs=needs,
-        folder=folder,
-        run=what,
-        files=(*bundle.training_files(method), *found),
-        overrides=overrides,
-    )
-    evaluate = Task(
-        name=f"{dataset}/{run}/evaluate",
-        kind="evaluate",
-        dataset=dataset,
-        needs=(train.name,),
-        folder=folder,
-        run=what,
-        files=(*bundle.evaluation_files(method), *found),
-        overrides=overrides,
-    )
-    return train, evaluate
+def _overrides(bundle: Bundle, root: Path, run: str, study: str, seed: int) -> dict[str, Any]:
+    own = {"output_dir": str(root), "run_dir": str(root / run), "study": study, "seed": seed}
+    return {**bundle.overrides, **own}
 
 
 def _search(
@@ -250,12 +204,12 @@ def _search(
     seed: int,
     search: Mapping[str, Sequence[float]],
 ) -> Iterator[Task]:
-    dataset = bundle.dataset
-    files = bundle.training_files(method)
-    config = merge(files, bundle.overrides or {})
+    """Yield the trials of a method's grid search, and the choice among them."""
+    dataset, root = bundle.dataset, output_dir / "grid" / f"{bundle.dataset}-{method}"
+    files = bundle.files(method)
+    config = merge(files, bundle.overrides)
     grid.check_read(search, config)
     stages = grid.classifier_stages(config)
-    root = output_dir / "grid" / f"{dataset}-{method}"
     trials: dict[str, dict[str, float]] = {}
     for point in grid.points(search):
         label = grid.label(point)
@@ -268,15 +222,7 @@ def _search(
             folder=str(root / label),
             run={"study": GRID_STUDY, "method": method, "seed": seed},
             files=files,
-            overrides=_overrides(
-                bundle,
-                **point,
-                **stages,
-                output_dir=str(root),
-                run_dir=str(root / label),
-                study=GRID_STUDY,
-                seed=seed,
-            ),
+            overrides={**_overrides(bundle, root, label, GRID_STUDY, seed), **point, **stages},
         )
     yield Task(
         name=f"{dataset}/grid-{method}/choose",
@@ -284,5 +230,5 @@ def _search(
         dataset=dataset,
         needs=tuple(trials),
         folder=str(root),
-        options={"trials": trials, "overlay": str(output_dir / "grid" / f"{dataset}-{method}.yaml")},
+        options={"trials": trials, "overlay": f"{root}.yaml"},
     )

@@ -30,7 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="config files, later ones override earlier ones; or folders of runs",
     )  # fmt: skip
     options, overrides = parser.parse_known_args(arguments)
-    _check(show, overrides)
+    rest = iter(overrides)
+    for flag in rest:
+        if not flag.startswith("--"):
+            show.error(f"{flag!r} comes after an override: give config files first")
+        if "=" not in flag and next(rest, "--").startswith("--"):
+            show.error(f"{flag} has no value")
     try:
         if all(Path(config).is_dir() for config in options.configs):
             if overrides:
@@ -42,20 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _check(parser: argparse.ArgumentParser, overrides: Sequence[str]) -> None:
-    """Refuse arguments other than ``--key value`` and ``--key=value``."""
-    waiting = ""
-    for this in [*overrides, "--"]:
-        if this.startswith("--"):
-            if waiting:
-                parser.error(f"{waiting} has no value")
-            waiting = "" if "=" in this else this.removeprefix("--") and this
-        elif waiting:
-            waiting = ""
-        else:
-            parser.error(f"{this!r} comes after an override: give config files first")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ else is evaluated. MONAI resolves paths in a config relative to the working fold
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
@@ -38,41 +39,41 @@ def with_bases(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: there is no shared file, or no file beside the config, of such a name.
     """
-    laid: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for file in base_files(config.get(BASE, ()), folder):
-        laid = _over(laid, _loaded(file))
-    laid = _over(laid, config)
-    laid.pop(BASE, None)
-    return laid
+        merged = _over(merged, loaded([file]))
+    merged = _over(merged, config)
+    merged.pop(BASE, None)
+    return merged
 
 
-def base_files(names: Sequence[str], folder: Path) -> list[Path]:
+def base_files(names: str | Sequence[str], folder: Path) -> list[Path]:
     """Return the files that ``_base_`` names, bases of bases first, each once.
 
     Raises:
         ValueError: there is no such file.
     """
     files: list[Path] = []
-    for name in [names] if isinstance(names, str) else names:
+    for name in _listed(names):
         file = folder / name if Path(name).suffix else SHARED / f"{name}.yaml"
         if Path(name).name != name or not file.is_file():
             shared = sorted(path.stem for path in SHARED.glob("*.yaml"))
             raise ValueError(
                 f"{BASE} names {name!r}: it must be one of {', '.join(shared)}, or a config file in {folder}"
             )
-        own = _loaded(file).get(BASE, ())
+        own = loaded([file]).get(BASE, ())
         files += [path for path in (*base_files(own, file.parent), file) if path not in files]
     return files
 
 
-@lru_cache(maxsize=64)
-def _parsed(file: Path, modified: int) -> dict[str, Any]:
-    return dict(ConfigParser.load_config_files([str(file)]))
+def loaded(files: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
+    """Return the merged content of config files, cached, since the benchmark reads each hundreds of times."""
+    return deepcopy(_parsed(tuple((str(file), os.stat(file).st_mtime_ns) for file in files)))
 
 
-def _loaded(file: Path) -> dict[str, Any]:
-    """Return a file's content, cached, since the benchmark reads each hundreds of times."""
-    return deepcopy(_parsed(file, file.stat().st_mtime_ns))
+@lru_cache(maxsize=256)
+def _parsed(files: tuple[tuple[str, int], ...]) -> dict[str, Any]:
+    return dict(ConfigParser.load_config_files([path for path, _ in files]))
 
 
 def _over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,17 +82,14 @@ def _over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         below = merged.get(key)
         if key == "imports" and below is not None:
             merged[key] = list(dict.fromkeys([*_listed(below), *_listed(value)]))
-        elif isinstance(below, Mapping) and isinstance(value, Mapping) and _same_kind(below, value):
-            merged[key] = _over(below, value)
-        else:
-            merged[key] = value
+            continue
+        merged[key] = value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            target = below.get("_target_")
+            if below.get("_mode_") == "callable" or value.get("_target_", target) == target:
+                merged[key] = _over(below, value)
     return merged
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _same_kind(below: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
-    target = below.get("_target_")
-    return below.get("_mode_") == "callable" or value.get("_target_", target) == target
+def _listed(value: Any) -> Sequence[Any]:
+    return [value] if isinstance(value, str) else value

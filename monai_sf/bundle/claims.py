@@ -12,9 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from monai_sf.bundle.keys import strings
+from monai_sf.bundle.keys import PLACES, texts
 from monai_sf.bundle.sessions import session_of
-from monai_sf.bundle.special_keys import PLACES
 from monai_sf.bundle.workflow import merged_config, running
 from monai_sf.files import read_json, write_json
 from monai_sf.networks import distributed
@@ -23,7 +22,7 @@ from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
 #: Output of a stage; a run folder without any can be claimed again.
 _WORK = {"train": ("last.pt", "training.json"), "evaluate": ("results", "validation")}
 
-#: Keys that say which run it is.
+#: Keys that identify a run.
 _NAMES = {"dataset_name", "study", "method", "seed"}
 
 
@@ -55,10 +54,10 @@ def _claim(run_dir: Path, stage: str, config: Mapping[str, Any]) -> None:
     if not path.exists() or not _has_work(run_dir, stage):
         write_json(path, config)
         return
-    begun = read_json(path, "restore it, remove the run's folder, or choose another output_dir")
-    if differences := _differences(begun, config, begun.keys() | config.keys()):
+    former = read_json(path, "restore it, remove the run's folder, or choose another output_dir")
+    if changes := differences(former, config):
         raise ValueError(
-            f"{run_dir} was started with another config ({differences}). Choose another "
+            f"{run_dir} was started with another config ({changes}). Choose another "
             "output_dir, or remove the folder to start again"
         )
 
@@ -67,11 +66,12 @@ def _has_work(run_dir: Path, stage: str) -> bool:
     return any((run_dir / name).exists() for name in _WORK[stage])
 
 
-def _differences(begun: Mapping[str, Any], config: Mapping[str, Any], keys: Iterable[str]) -> str:
+def differences(there: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str] | None = None) -> str:
+    """Return the values that differ between two configs as text, empty if none does; all keys by default."""
     return "; ".join(
-        f"{key}: {_short(begun.get(key, 'absent'))} there, {_short(config.get(key, 'absent'))} now"
-        for key in sorted(keys)
-        if begun.get(key) != config.get(key)
+        f"{key}: {_short(there.get(key, 'absent'))} there, {_short(now.get(key, 'absent'))} now"
+        for key in sorted(there.keys() | now.keys() if keys is None else keys)
+        if there.get(key) != now.get(key)
     )
 
 
@@ -94,9 +94,9 @@ def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
         return
     config = merged_config()
     made_of = [_made_of(one, "network_def", "preprocessing") for one in (trained, config)]
-    if differences := _differences(trained, config, set.union(*made_of)):
+    if changes := differences(trained, config, set.union(*made_of)):
         raise ValueError(
-            f"{run_dir} was trained with another network or other images ({differences}). Give the overlays "
+            f"{run_dir} was trained with another network or other images ({changes}). Give the overlays "
             "and values of its training"
         )
 
@@ -113,9 +113,9 @@ def config_of_run(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
         ValueError: the run was trained as another dataset, study, method or seed; or the file is damaged.
     """
     trained, config = _trained_config(run_dir), merged_config()
-    if differences := _differences(trained, config, trained.keys() & config.keys() & _NAMES):
+    if changes := differences(trained, config, trained.keys() & config.keys() & _NAMES):
         raise ValueError(
-            f"{run_dir} was trained as another run ({differences}): its results would bear a wrong name. "
+            f"{run_dir} was trained as another run ({changes}): its results would bear a wrong name. "
             "Give the values of its training"
         )
     evaluated_only = _made_of(config, "run") - _made_of(trained, "train")
@@ -135,7 +135,7 @@ def _made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
     while todo:
         if (key := todo.pop()) not in found and key in config:
             found.add(key)
-            for text in strings([config[key]]):
+            for _, text in texts(config[key]):
                 todo += re.findall(r"@([A-Za-z_]\w*)", text)
     return found
 
@@ -143,8 +143,8 @@ def _made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
 def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: str) -> None:
     """Record the cases that a run is trained on, or refuse other ones.
 
-    Changed tables, and another split seed or label rule, move cases between the splits: a resumed training,
-    or an evaluation, would test the network on cases that it has seen.
+    Changed tables, another split seed or another label rule move cases between the splits: a resumed training
+    or an evaluation would test the network on cases that it has seen.
 
     Args:
         run_dir: folder of the run; ``cases.json`` is written into it when the training starts.
@@ -167,8 +167,8 @@ def _claim_cases(run_dir: Path, now: Mapping[str, Any], stage: str) -> None:
     path = run_dir / "cases.json"
     if stage == "train" and not _has_work(run_dir, stage):
         write_json(path, now)
-    elif path.exists() and (begun := read_json(path, "restore it, or train again")) != now:
-        there = [begun.get(name, "an unknown number") for name in ("train", "val")]
+    elif path.exists() and (former := read_json(path, "restore it, or train again")) != now:
+        there = [former.get(name, "an unknown number") for name in ("train", "val")]
         raise ValueError(
             f"{run_dir} was trained on other cases ({there[0]} of them, {there[1]} for validation; "
             f"now {now['train']} and {now['val']}), so that some could be tested that it has seen. Give "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,29 +10,25 @@ from monai.bundle import ConfigParser
 
 from monai_sf.bundle.bases import with_bases
 from monai_sf.bundle.keys import check_keys
-from monai_sf.bundle.overrides import as_meant, dropped, is_command_line, written
+from monai_sf.bundle.overrides import as_meant, is_command_line, written
 from monai_sf.bundle.sessions import session_of
-from monai_sf.bundle.workflow import config_of, is_tracked, running
+from monai_sf.bundle.workflow import config_of, is_tracked, running_in
 from monai_sf.data.errors import say_the_cause_last
-
-logger = logging.getLogger(__name__)
 
 
 def start() -> None:
     """Prepare the running config, as the first step of every config.
 
-    Merge its base configs and restore its values (see :func:`lay`), and make the run reproducible by its key
-    ``seed``. Settings of the process are changed only while the workflow runs (see
+    Merge its base configs and restore its values (see :func:`complete_config`), and make the run reproducible
+    by its key ``seed``. Settings of the process are changed only while the workflow runs (see
     :mod:`monai_sf.bundle.sessions`).
 
     Raises:
         RuntimeError: no bundle config is being run.
         ModuleNotFoundError: tracking was requested, and MLflow is not installed.
-        ValueError: see :func:`lay`.
+        ValueError: see :func:`complete_config`.
     """
-    workflow = running()
-    if workflow is None:
-        raise RuntimeError("start() is for the key initialize of a config that `monai.bundle run` runs")
+    workflow = running_in("start()")
     if is_command_line():
         say_the_cause_last()
     if is_tracked(workflow.parser.get()) and importlib.util.find_spec("mlflow") is None:
@@ -43,7 +38,7 @@ def start() -> None:
         )
     session = session_of(workflow)
     with session.active():
-        lay(workflow.parser, workflow.config_root_path, written())
+        complete_config(workflow.parser, workflow.config_root_path, written())
         # resolved here, with the workflow on the stack: later callers of the parser get this value
         workflow.parser.get_parsed_content("bundle_root")
         workflow._run_expr("join")  # joins several processes, if the config has that key
@@ -53,7 +48,7 @@ def start() -> None:
         session.seed = seed
 
 
-def lay(parser: ConfigParser, folder: Path, given: Mapping[str, str]) -> None:
+def complete_config(parser: ConfigParser, folder: Path, given: Mapping[str, str]) -> None:
     """Complete a config that MONAI has read.
 
     Merge its base configs (see :mod:`monai_sf.bundle.bases`), restore its values as they were written (see
@@ -68,8 +63,9 @@ def lay(parser: ConfigParser, folder: Path, given: Mapping[str, str]) -> None:
         ValueError: see :func:`check_keys`, :func:`monai_sf.bundle.bases.with_bases` and
             :func:`monai_sf.bundle.overrides.as_meant`.
     """
-    for key in dropped(given):
-        parser[key] = None
+    for key, text in given.items():
+        if text.strip() == "None":  # MONAI ignores such an override
+            parser[key] = None
     parser.set(as_meant(with_bases(parser.get(), folder), given))
     parser.parse(reset=True)
     check_keys(config_of(parser), folder)

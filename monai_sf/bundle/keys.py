@@ -1,4 +1,4 @@
-"""Detection of config keys that nothing reads, so that a misspelt override is an error."""
+"""Config keys with a special meaning, and detection of keys that nothing reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,21 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import BundleProperty, BundlePropertyConfig
 
 from monai_sf.bundle.bases import SHARED
-from monai_sf.bundle.special_keys import STEPS
+
+#: Keys that MONAI or :func:`monai_sf.bundle.start` evaluates by name.
+STEPS = {"imports", "initialize", "join", "prepare", "run", "finalize", "_meta_"}
+#: Keys that MONAI's tracking adds or reads.
+TRACKING = {"tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
+#: Keys that may differ between two calls of the same run: paths and settings of the machine.
+PLACES = STEPS | {
+    *("bundle_root", "dataset_dir", "output_dir", "run_dir", "checked_images"),
+    *("device", "num_workers", "cache_rate", "runtime_cache"),
+}
+#: Keys whose values are always paths.
+PATHS = {
+    *("dataset_dir", "output_dir", "run_dir", "checked_images"),
+    *("checkpoint", "evaluation", "output", "report"),
+}
 
 #: Keys that are read by name and need no reference from another key. Of MONAI's properties the required ones:
 #: an optional one that no config refers to, such as ``val_interval``, has no effect.
@@ -44,10 +58,9 @@ def check_keys(config: Mapping[str, Any], folder: Path) -> None:
     # an overlay may hold values that another config reads
     files = (*folder.iterdir(), *SHARED.iterdir())
     read_elsewhere = [f.read_text(encoding="utf-8") for f in files if f.suffix in (".yaml", ".yml", ".json")]
-    texts = [*strings(config), *read_elsewhere]
     referred = {
         key.replace("::", "#")
-        for text in texts
+        for text in (*(text for _, text in texts(config)), *read_elsewhere)
         for key in re.findall(r"[@%]([A-Za-z_]\w*(?:(?:#|::)\w+)?)", text)
     }
     read = _ENTRIES | referred | {key.partition("#")[0] for key in referred}
@@ -69,13 +82,10 @@ def check_keys(config: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def strings(config: Any) -> Iterator[str]:
-    """Yield every text in a config, however deep."""
+def texts(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield id and value of every text in a config, however deep; ``key`` is the id of the config itself."""
     if isinstance(config, str):
-        yield config
-    elif isinstance(config, Mapping):
-        for value in config.values():
-            yield from strings(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from strings(value)
+        yield key, config
+    elif isinstance(config, Mapping | list | tuple):
+        for name, value in config.items() if isinstance(config, Mapping) else enumerate(config):
+            yield from texts(value, f"{key}#{name}".lstrip("#"))

@@ -10,16 +10,14 @@ import ast
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from monai_sf.bundle.literals import literal
-from monai_sf.bundle.special_keys import PATHS, TRACKING
+from monai_sf.bundle.keys import PATHS, TRACKING, texts
 
-#: Literals of YAML that the command line, which parses Python literals, passes on as text: ``--weights
-#: null``.
+#: Literals of YAML, which the command line passes on as text (``--weights null``), since it parses Python's.
 _YAML_WORDS = {"null": None, "true": True, "false": False}
 
 #: Arguments of ``monai.bundle run`` itself, which are not config keys.
@@ -27,6 +25,9 @@ _NO_KEYS = {
     *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
     *("workflow_name", "workflow_type", "properties_path"),
 }
+
+#: First characters of texts that MONAI evaluates.
+_EVALUATED = ("$", "@", "%")
 
 
 def is_command_line() -> bool:
@@ -83,8 +84,8 @@ def as_meant(config: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, A
             meant["device"] = _device(meant["device"])
         except ValueError as error:
             wrong.append(str(error))
-    for key, text in _plain_texts(meant):
-        if "#" in text or "::" in text:
+    for key, text in texts({key: value for key, value in meant.items() if key not in TRACKING | {"_meta_"}}):
+        if ("#" in text or "::" in text) and not text.startswith(_EVALUATED):
             wrong.append(
                 f"{key} is {text!r}: MONAI replaces # by :: in the values of a config, so this is ambiguous. "
                 "Use neither"
@@ -92,11 +93,6 @@ def as_meant(config: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, A
     if wrong:
         raise ValueError("; ".join(sorted(wrong)))
     return meant
-
-
-def dropped(given: Mapping[str, str]) -> list[str]:
-    """Return the keys that the command line sets to None, which MONAI ignores."""
-    return [key for key, text in given.items() if text.strip() == "None"]
 
 
 def _of_the_command_line(value: Any, text: str | None) -> Any:
@@ -130,13 +126,13 @@ def _path(key: str, value: Any, text: str | None) -> Any:
 
 
 def _literal_where_needed(value: str) -> str:
-    return literal(value) if "#" in value and not value.startswith(("$", "@", "%")) else value
+    return literal(value) if "#" in value and not value.startswith(_EVALUATED) else value
 
 
 def _device(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         value = f"cuda:{value}"
-    if not isinstance(value, str) or value.startswith(("$", "@", "%")):
+    if not isinstance(value, str) or value.startswith(_EVALUATED):
         return value
     try:
         device = torch.device(value)
@@ -153,16 +149,18 @@ def _without_yaml_words(config: Any) -> Any:
     return _YAML_WORDS.get(config, config) if isinstance(config, str) else config
 
 
-def _plain_texts(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield id and text of all values that are not expressions, references, metadata or tracking."""
-    todo: list[tuple[str, Any]] = [
-        (key, value) for key, value in config.items() if key not in TRACKING | {"_meta_"}
-    ]
-    while todo:
-        key, value = todo.pop()
-        if isinstance(value, Mapping):
-            todo += [(f"{key}#{name}", part) for name, part in value.items()]
-        elif isinstance(value, list | tuple):
-            todo += [(f"{key}#{i}", part) for i, part in enumerate(value)]
-        elif isinstance(value, str) and not value.startswith(("$", "@", "%")):
-            yield key, value
+def literal(text: str) -> str:
+    """Return a config value that evaluates to this text, whatever its characters mean to MONAI."""
+    plain = "".join(c if re.fullmatch(r"[\w./ -]", c, re.ASCII) else f"\\U{ord(c):08x}" for c in text)
+    return f"$'{plain}'"
+
+
+def as_written(config: Any) -> Any:
+    """Return a config with the original texts that :func:`literal` has wrapped."""
+    if isinstance(config, Mapping):
+        return {key: as_written(value) for key, value in config.items()}
+    if isinstance(config, list):
+        return [as_written(value) for value in config]
+    if isinstance(config, str) and re.fullmatch(r"\$'([\w./ -]|\\U[0-9a-f]{8})*'", config, re.ASCII):
+        return ast.literal_eval(config[1:])
+    return config

@@ -50,11 +50,8 @@ class Session:
             if self.seed is not None:
                 set_determinism(self.seed)
             self.stack = stack
-            stack.callback(self._ended)
+            stack.callback(setattr, self, "stack", None)
             yield
-
-    def _ended(self) -> None:
-        self.stack = None
 
 
 def session_of(workflow: ConfigWorkflow) -> Session:

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.utils import ID_SEP_KEY
 
 from monai_sf.bundle.bases import BASE, SHARED, base_files
-from monai_sf.bundle.initialize import lay
+from monai_sf.bundle.initialize import complete_config
 from monai_sf.bundle.workflow import config_of
 from monai_sf.files import read_json
 
@@ -49,7 +49,7 @@ def show_config(files: Sequence[str], given: Mapping[str, str]) -> str:
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the config cannot be run; see :func:`monai_sf.bundle.initialize.lay`.
+        ValueError: the config cannot be run; see :func:`monai_sf.bundle.initialize.complete_config`.
     """
     if missing := [file for file in files if not Path(file).is_file()]:
         raise FileNotFoundError(f"no config file {', '.join(missing)}")
@@ -60,7 +60,7 @@ def show_config(files: Sequence[str], given: Mapping[str, str]) -> str:
     except (KeyError, IndexError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{', '.join(files)} cannot be merged with {dict(given)}: {error}") from error
     bases = base_files(parser.get(BASE, ()), folder)
-    lay(parser, folder, given)
+    complete_config(parser, folder, given)
     origins: dict[str, list[str]] = {}
     for file in dict.fromkeys([*bases, *map(Path, files)]):
         for key in dict.fromkeys(map(_top, ConfigParser.load_config_file(str(file)))):

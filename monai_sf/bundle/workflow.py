@@ -11,8 +11,8 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from monai_sf.bundle.literals import as_written
-from monai_sf.bundle.special_keys import TRACKING
+from monai_sf.bundle.keys import TRACKING
+from monai_sf.bundle.overrides import as_written
 
 
 def running() -> ConfigWorkflow | None:
@@ -31,16 +31,20 @@ def root() -> str:
     return str(workflow.config_root_path.resolve().parent) if workflow is not None else "."
 
 
+def running_in(caller: str) -> ConfigWorkflow:
+    """Return the workflow that evaluates the calling expression, or raise RuntimeError outside of one."""
+    if (workflow := running()) is None:
+        raise RuntimeError(f"{caller} is for expressions in a config that `monai.bundle run` runs")
+    return workflow
+
+
 def merged_config() -> dict[str, Any]:
     """Return the running config, with all files and overrides merged, and expressions as written.
 
     Raises:
         RuntimeError: no bundle config is being run.
     """
-    workflow = running()
-    if workflow is None:
-        raise RuntimeError("merged_config() is for expressions in a config that `monai.bundle run` runs")
-    return config_of(workflow.parser)
+    return config_of(running_in("merged_config()").parser)
 
 
 def config_of(parser: ConfigParser) -> dict[str, Any]:
@@ -61,13 +65,11 @@ def tracked(overrides: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         RuntimeError: no bundle config is being run.
     """
-    workflow = running()
-    if workflow is None:
-        raise RuntimeError("tracked() is for expressions in a config that `monai.bundle run` runs")
-    if not is_tracked(workflow.parser.get()):
+    parser = running_in("tracked()").parser
+    if not is_tracked(parser.get()):
         return dict(overrides)
-    there = {key: workflow.parser.get_parsed_content(key) for key in ("tracking_uri", "experiment_name")}
-    return {"tracking": "mlflow", **there, **overrides}
+    own = {key: parser.get_parsed_content(key) for key in ("tracking_uri", "experiment_name")}
+    return {"tracking": "mlflow", **own, **overrides}
 
 
 def _without_tracking(config: Any) -> Any:

@@ -58,8 +58,8 @@ def test_a_failure_is_exit_code_1_with_the_log(command, capsys):
         (["--seeds", "-1"], "seeds must be whole numbers from 0, got -1"),
         (["--overlay", "tiny.yaml"], "no overlay"),
         (["--overlay", "./tiny.yaml"], "no overlay"),
-        (["--set", "seed=3"], "the benchmark sets the config key 'seed' itself"),
-        (["--set", "no#such#key=3"], "cannot lay"),
+        (["--set", "seed=3"], "an override sets 'seed', which the benchmark sets itself"),
+        (["--set", "no#such#key=3"], "{'no#such#key': 3} cannot override"),
         (
             ["--dataset-dir", "chest_xray=/data"],
             "dataset_dirs names 'chest_xray'; the bundles' datasets are lung",
@@ -75,7 +75,7 @@ def test_wrong_arguments_are_exit_code_2_and_say_what_is_right(command, more, me
 
 def test_folders_that_are_no_bundles(command, toy, tmp_path, capsys):
     assert command(bundles=[tmp_path]) == 2
-    assert "is no bundle that can be benchmarked: no file configs/train.yaml" in capsys.readouterr().err
+    assert "cannot be benchmarked: it has no file configs/train.yaml" in capsys.readouterr().err
     assert command(bundles=[toy.bundle, toy.bundle]) == 2
     assert "bundles must differ from each other" in capsys.readouterr().err
     other = write_bundle(tmp_path / "own", "my_dataset")

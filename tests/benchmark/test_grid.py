@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from helpers.toy_bundle import write_bundle
-from monai_sf.benchmark import GRID, BenchmarkError, grid
+from monai_sf.benchmark import BenchmarkError, grid
+from monai_sf.benchmark.grid import GRID
 
 SEARCH = {"learning_rate": [1e-3, 1e-4, 0.9], "weight_decay": [0.0, 0.01]}
 
@@ -67,6 +68,11 @@ def test_a_trial_that_fails_otherwise_is_a_failure(toy, tmp_path):
     path.write_text(path.read_text().replace("@pause, @fail)", "@pause, 'iid-confidnet-0:error')"))
     with pytest.raises(BenchmarkError, match=r"failed: \S+weight_decay-0: ValueError: the images are upside"):
         toy.run(bundles=[bundle], search={"weight_decay": [0.0]}, methods=["confidnet"])
+
+
+def test_a_grid_cannot_vary_what_the_benchmark_sets(toy):
+    with pytest.raises(ValueError, match="the grid sets 'method', 'seed', which the benchmark sets itself"):
+        toy.run(search={"seed": [1, 2], "method": ["devries"], "learning_rate": [1e-3]})
 
 
 def test_a_value_cannot_be_set_and_searched_for(toy):

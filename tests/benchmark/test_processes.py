@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from helpers.zygote import Process
-from monai_sf.benchmark import execute, local_engine, process
-from monai_sf.benchmark.names import manifest_path
+from monai_sf.benchmark import execute, local_engine
+from monai_sf.benchmark.names import manifest_path, one_line
 from monai_sf.benchmark.tasks import Task
 from monai_sf.files.locks import BusyError, locked
 
@@ -102,14 +102,14 @@ def test_a_killed_benchmark_takes_its_tasks_with_it(toy, start):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_benchmark_ends_its_tasks_says_so_and_goes_on(toy, start, number, code):
+def test_a_stopped_benchmark_ends_its_tasks_says_so_and_is_resumed(toy, start, number, code):
     process = start(toy.out, "--set", "pause=0.2")
     wait_for(lambda: [note for note in toy.notes() if "epoch" in note])
     os.kill(process.pid, number)
     assert process.wait() == code
     noted = toy.notes()
     assert "asked to stop" in noted  # politely, so that an evaluation stores what it has
-    assert "stopped; the same command goes on where it was" in printed(toy)
+    assert "stopped; the same command resumes it" in printed(toy)
     status = json.loads((toy.out / "status.json").read_text())
     assert status["state"] == "stopped"
     assert status["counts"]["stopped"] in (1, 2)
@@ -139,8 +139,7 @@ def outcome(tmp_path, monkeypatch):
         imports = "".join(f"- $import {module}\n" for module in modules)
         (tmp_path / "c.yaml").write_text(f"imports:\n{imports}prepare: |-\n  ${expression}\n")
         task = Task("d/prepare", "prepare", "d", (), str(tmp_path), files=(str(tmp_path / "c.yaml"),))
-        (future,) = engine.submit([(task, {"config": {}, "inputs": {}})])
-        return future.result()
+        return engine.submit(task, {"config": {}, "inputs": {}}).result()
 
     yield outcome
     engine.close()
@@ -213,8 +212,7 @@ for method in ("forkserver", "spawn"):
     os.environ["HERE"] = local_engine.METHOD = method
     engine = local_engine.LocalEngine(1, {str(tmp_path)!r})
     task = Task("d/prepare", "prepare", "d", (), {str(tmp_path)!r}, files=({str(mine / "c.yaml")!r},))
-    (future,) = engine.submit([(task, {{"config": {{}}, "inputs": {{}}}})])
-    print(future.result())
+    print(engine.submit(task, {{"config": {{}}, "inputs": {{}}}}).result())
     engine.close()
 """
     )
@@ -255,7 +253,7 @@ def test_a_gpu_for_each_worker(monkeypatch, tmp_path):
 
     monkeypatch.setattr(local_engine.torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert local_engine.default_workers() == 2
+    assert local_engine.LocalEngine(None, tmp_path).slots == 2
     assert pinned(3) == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 3")
     assert pinned(2) == ["5", "3"]
@@ -290,4 +288,4 @@ def test_workers_share_the_cores_unless_told_otherwise(monkeypatch, tmp_path):
     ],
 )
 def test_the_line_of_an_error_that_is_shown_says_what_is_wrong(text, line):
-    assert process.gist(text) == line
+    assert one_line(ValueError(text)) == f"ValueError: {line}".rstrip(": ")

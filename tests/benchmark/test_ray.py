@@ -1,4 +1,4 @@
-"""The engine for a cluster, with one of two machines of a core each, both of them this one."""
+"""The engine for a cluster, with one of two machines of one core each, both of them this one."""
 
 import os
 import signal
@@ -16,7 +16,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from helpers.zygote import Process
-from monai_sf.benchmark import open_engine, ray_engine
+from monai_sf.benchmark import ray_engine
+from monai_sf.benchmark.run import open_engine
 from monai_sf.benchmark.tasks import Task
 
 ROOT = Path(__file__).parents[2]
@@ -55,13 +56,13 @@ def test_the_same_matrix_gives_the_same_table_on_a_cluster(toy, cluster, tmp_pat
     assert measured(there) == measured(toy.out)
     log = (there / "logs" / "lung_nodule_ct" / "texture-confidnet-0" / "train.log").read_text()
     assert "lung_nodule_ct/texture-confidnet-0/train" in log
-    # the manifests are the same too, and either engine goes on where the other one was
+    # the manifests are the same too, and either engine resumes what the other one left
     states, ran_again = toy.run(**matrix, output_dir=there)
     assert ran_again == ["prepare"]
 
 
 def test_an_engine_survives_its_tasks_and_ends_those_that_run(cluster, tmp_path):
-    engine = open_engine("ray", workers=None, output_dir=tmp_path, address=cluster.address)
+    engine = open_engine("ray", None, tmp_path, cluster.address)
     try:
         for name, does in (
             ("kill", "os.kill(os.getpid(), 9)"),
@@ -73,7 +74,7 @@ def test_an_engine_survives_its_tasks_and_ends_those_that_run(cluster, tmp_path)
             Task(f"d/{name}", "prepare", "d", (), str(tmp_path), files=(str(tmp_path / f"{name}.yaml"),))
             for name in ("kill", "wait", "wait")
         ]
-        killed, running, _ = engine.submit([(task, {"config": {}, "inputs": {}}) for task in tasks])
+        killed, running, _ = (engine.submit(task, {"config": {}, "inputs": {}}) for task in tasks)
         assert killed.result().error == "the process was killed or crashed (out of memory?)"
         log = tmp_path / "logs" / "d" / "wait.log"
         deadline = time.monotonic() + 60
@@ -124,13 +125,13 @@ def test_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
         with pytest.raises(
             ConnectionError, match=rf"no Ray cluster answers at {place} within 1 s \(.*\): is"
         ):
-            open_engine("ray", workers=None, output_dir=tmp_path, address=place)
+            open_engine("ray", None, tmp_path, place)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         place = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ConnectionError, match=rf"the Ray cluster {place} cannot be reached within 1 s"):
-            open_engine("ray", workers=None, output_dir=tmp_path, address=place)
+            open_engine("ray", None, tmp_path, place)
 
 
 def test_a_cluster_without_a_core_is_said(tmp_path, monkeypatch, caplog):
@@ -146,7 +147,7 @@ def test_a_cluster_without_a_core_is_said(tmp_path, monkeypatch, caplog):
 def test_without_an_address_ray_starts_here_and_stays(tmp_path):
     handler = signal.getsignal(signal.SIGTERM)
     before = {child.pid for child in psutil.Process().children()}  # of a cluster of another test
-    engine = open_engine("ray", workers=1, output_dir=tmp_path)
+    engine = open_engine("ray", 1, tmp_path)
     try:
         assert signal.getsignal(signal.SIGTERM) is handler
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""The matrix: what is run, what is skipped, what goes on, what is run anew, and what a failure stops."""
+"""The matrix: what is run, what is skipped, what is resumed, what is run anew, and what a failure stops."""
 
 import json
 import os
@@ -131,7 +131,7 @@ def test_other_data_run_everything_anew(toy, change, capsys):
     states, notes = toy.run(methods=["confidnet"])
     assert states[f"{RUN}/train"] == states[f"{RUN}/evaluate"] == "done"
     assert "iid-confidnet-0 epoch 1" in notes
-    assert f"{RUN}/train is run anew, what is there is set aside: other inputs (data)" in (
+    assert f"{RUN}/train is run anew, its outputs are set aside: other inputs (data)" in (
         capsys.readouterr().err
     )
 
@@ -156,7 +156,7 @@ def test_a_checkpoint_that_is_not_the_one_of_the_training_is_trained_anew(tmp_pa
     found = manifests.examine(task, want, tmp_path)
     assert found.state == "stale"
     assert "best.pt is not the file that the training wrote" in found.reason
-    with pytest.raises(ValueError, match=r"prepare\.json is damaged or gone: remove it"):
+    with pytest.raises(ValueError, match=r"prepare\.json is damaged or missing: remove it"):
         manifests.result_of(tmp_path, "d/prepare", "digest")
 
 
@@ -175,7 +175,7 @@ def test_outputs_whose_manifest_does_not_say_complete_are_not_trusted(toy):
     toy.run(methods=["confidnet"])
     for name in (f"{RUN}/train", "lung_nodule_ct/report"):
         manifest = toy.out / "tasks" / f"{name}.json"
-        manifest.write_text(manifest.read_text().replace('"complete"', '"begun"'))
+        manifest.write_text(manifest.read_text().replace('"complete"', '"started"'))
     states, notes = toy.run(methods=["confidnet"])
     assert states[f"{RUN}/train"] == states["lung_nodule_ct/report"] == "done"
     assert not [note for note in notes if "epoch" in note]  # the training itself knows that it is complete
@@ -203,7 +203,7 @@ def test_a_folder_that_the_benchmark_did_not_make_is_set_aside(toy):
     assert (toy.out / "set_aside" / RUN / "last.pt").is_file()
 
 
-def test_a_training_that_was_begun_goes_on(toy):
+def test_an_interrupted_training_is_resumed(toy):
     with pytest.raises(BenchmarkError):
         toy.run(methods=["confidnet"], overrides={"fail": "iid-confidnet-0:error"})
     folder = toy.out / RUN
@@ -300,7 +300,7 @@ def test_studies_that_the_data_do_not_allow_are_unavailable_not_failed(toy, tmp_
     assert "unavailable: dermoscopy/mskcc-confidnet-0: no case of MSKCC" in capsys.readouterr().out
 
 
-def test_overlays_and_overrides_are_laid_over_in_that_order(toy, tmp_path):
+def test_overlays_and_overrides_override_in_that_order(toy, tmp_path):
     (tmp_path / "mine.yaml").write_text("epochs: 5\nlearning_rate: 0.25\n")
     _, notes = toy.run(
         methods=["confidnet"],
@@ -341,11 +341,10 @@ class BrokenEngine:
 
     slots = 1
 
-    def submit(self, tasks):
-        futures = [Future() for _ in tasks]
-        for future in futures:
-            future.set_exception(ConnectionError("the machine is gone\nand more"))
-        return futures
+    def submit(self, task, want):
+        future = Future()
+        future.set_exception(ConnectionError("the machine is gone\nand more"))
+        return future
 
     def is_running(self, task, future):
         return True

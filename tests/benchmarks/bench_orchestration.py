@@ -2,8 +2,8 @@
 
 ``python tests/benchmarks/bench_orchestration.py --seeds 10 --repeats 3``: the toy bundle of the tests, whose
 tasks take milliseconds, on one local worker. A task's overhead is the time from the end of the task before it
-to its own end, less the time that it was in its own code: choosing it, fingerprints, fork, lock, manifests, log,
-status. Beside it what a task would pay that started Python and imported torch and MONAI anew. The best of the
+to its own end, less the time that it was in its own code: choosing it, fingerprints, fork, lock, manifests,
+log, status. Also what a task would cost that starts Python and imports torch and MONAI anew. The best of the
 repeats counts, since a busy machine only adds.
 """
 

@@ -11,7 +11,7 @@ from monai.bundle import ConfigWorkflow
 from helpers.forks import as_new, forked, run_module
 from monai_sf import bundle
 from monai_sf.bundle import overrides
-from monai_sf.bundle.literals import as_written, literal
+from monai_sf.bundle.overrides import as_written, literal
 from monai_sf.data.errors import root_cause
 
 CONFIG = {
