@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 
 from monai_sf.bundle.bases import loaded, with_bases
 from monai_sf.bundle.keys import PLACES, TRACKING
+from monai_sf.datasets import STUDIES, find_studies
 from monai_sf.results.format import SET_ASIDE
 from monai_sf.vocabulary.methods import METHODS
 
@@ -33,12 +34,15 @@ class Bundle:
         dataset: its dataset, the key ``dataset_name`` of ``train.yaml``.
         overlays: config files that override all others, absolute paths.
         overrides: config keys and values that override all files.
+        studies: name to kind of its studies: the dataset's, and those of the key ``studies``; empty for
+            unknown data without that key.
     """
 
     folder: Path
     dataset: str
     overlays: tuple[str, ...]
     overrides: Mapping[str, Any]
+    studies: Mapping[str, str]
 
     @classmethod
     def open(
@@ -77,8 +81,9 @@ class Bundle:
             )
         own = {"dataset_dir": os.path.abspath(dataset_dirs[dataset])} if dataset in dataset_dirs else {}
         files = tuple(_overlay(configs, name) for name in overlays)
-        merge([str(train), *files], overrides)  # fails now if they cannot be merged
-        return cls(configs.parent, dataset, files, {**overrides, **own})
+        merged = merge([str(train), *files], overrides)  # fails now if they cannot be merged
+        studies = _studies_of(dataset, merged.get("studies"), train)
+        return cls(configs.parent, dataset, files, {**overrides, **own}, studies)
 
     def files(self, method: str, *more: str) -> tuple[str, ...]:
         """Return the config files of a training, ``more`` of the bundle's (evaluate.yaml), and the overlays.
@@ -99,6 +104,15 @@ class Bundle:
                 f"{overlay} that sets it; registered are {', '.join(METHODS)}"
             )
         return (*files, *(str(configs / name) for name in more), *self.overlays)
+
+
+def _studies_of(dataset: str, own: Any, file: Path) -> dict[str, str]:
+    if own is None and dataset not in STUDIES:
+        return {}
+    try:
+        return {study.name: study.kind for study in find_studies(dataset, own)}
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def _overlay(configs: Path, name: str) -> str:
@@ -140,8 +154,11 @@ def fingerprint(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a merged config that determines the outcome, without paths and machine settings.
 
     Returns:
-        The config after a round trip through JSON, so that it can be compared with one read from a file.
+        The config after a round trip through JSON, so that it can be compared with one read from a file. Of
+        ``studies`` it holds only the one that is run: adding another one changes nothing.
     """
     kept = {key: value for key, value in config.items() if key not in PLACES | TRACKING | {"tracking"}}
+    if isinstance(studies := kept.get("studies"), Mapping):
+        kept["studies"] = {name: study for name, study in studies.items() if name == kept.get("study")}
     plain: dict[str, Any] = json.loads(json.dumps(kept, sort_keys=True, default=str))
     return plain

@@ -20,7 +20,6 @@ from monai_sf.benchmark.tasks import Task
 from monai_sf.bundle.keys import PATHS
 from monai_sf.bundle.overrides import literal
 from monai_sf.data.errors import root_cause
-from monai_sf.datasets import STUDIES
 from monai_sf.files import read_json
 from monai_sf.files.locks import locked
 from monai_sf.report import build_report
@@ -150,7 +149,6 @@ def _trial(task: Task) -> float | None:
 
 def _table(task: Task, results: list[str]) -> None:
     """Write the tables, which name failed runs as missing."""
-    kinds = {(name, study.name): study.kind for name, own in STUDIES.items() for study in own}
-    expected = {(d, s, m, n): kinds.get((d, s), "") for d, s, m, n in task.expected()}
+    expected = {(d, s, m, n): kind for d, s, m, n, kind in task.expected()}
     paths = write_tables(results, task.folder, expected=expected)
     print(paths["text"].read_text(encoding="utf-8"))

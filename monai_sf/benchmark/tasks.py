@@ -10,7 +10,6 @@ from typing import Any
 
 from monai_sf.benchmark import grid
 from monai_sf.benchmark.configs import Bundle, merge
-from monai_sf.datasets import STUDIES
 
 #: The study whose validation accuracy decides the grid search.
 GRID_STUDY = "iid"
@@ -79,7 +78,12 @@ def studies_of(bundles: Sequence[Bundle], wanted: Sequence[str] | None) -> dict[
     Raises:
         ValueError: no dataset has a study, or a dataset is left without one; lists the existing ones.
     """
-    known = {b.dataset: [study.name for study in STUDIES.get(b.dataset, ())] for b in bundles}
+    known = {b.dataset: list(b.studies) for b in bundles}
+    if isinstance(wanted, (str, Mapping)):
+        raise ValueError(
+            f"studies must be names of studies to run, got {wanted!r}; what a study is stands in the key "
+            "studies of train.yaml"
+        )
     if wanted is not None and not wanted:
         raise ValueError("studies must name at least one study")
     if unknown := [n for n in wanted or () if not any(n in names or not names for names in known.values())]:
@@ -123,24 +127,30 @@ def build_tasks(
             raise ValueError(f"{name} must differ from each other, got {', '.join(map(str, values))}")
     if wrong := [s for s in seeds if isinstance(s, bool) or not isinstance(s, int) or s < 0]:
         raise ValueError(f"seeds must be whole numbers from 0, got {', '.join(map(repr, wrong))}")
+    kinds = {bundle.dataset: bundle.studies for bundle in bundles}
     root, tasks, evaluations = Path(output_dir), [], []
     for bundle in bundles:
         matrix = list(_matrix(bundle, root, studies[bundle.dataset], methods, seeds, search))
         own = [task for task in matrix if task.kind == "evaluate"]
-        table = _table(bundle.dataset, root / bundle.dataset / "tables", own)
+        table = _table(bundle.dataset, root / bundle.dataset / "tables", own, kinds)
         report = {"results": table.options["results"], "max_points": report_points}
         name, folder = f"{bundle.dataset}/report", str(root / bundle.dataset)
         tasks += [*matrix, table, Task(name, "report", bundle.dataset, table.needs, folder, options=report)]
         evaluations += own
     if len(bundles) > 1:
-        tasks.append(_table("all", root / "tables", evaluations))
+        tasks.append(_table("all", root / "tables", evaluations, kinds))
     return tasks
 
 
-def _table(dataset: str, folder: Path, evaluations: Sequence[Task]) -> Task:
+def _table(
+    dataset: str, folder: Path, evaluations: Sequence[Task], kinds: Mapping[str, Mapping[str, str]]
+) -> Task:
     options = {
         "results": {task.name: str(Path(task.folder) / "results") for task in evaluations},
-        "expected": [[task.dataset, *task.run.values()] for task in evaluations],
+        "expected": [
+            [task.dataset, *task.run.values(), kinds[task.dataset].get(task.run["study"], "")]
+            for task in evaluations
+        ],
     }
     needs = tuple(task.name for task in evaluations)
     return Task(f"{dataset}/table", "table", dataset, needs, str(folder), options=options)

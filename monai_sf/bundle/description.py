@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
 
 from monai_sf.bundle.claims import config_of_run
-from monai_sf.datasets import find_study
+from monai_sf.datasets import find_study, study_description
 from monai_sf.scores import CSFS, METHODS
 from monai_sf.vocabulary.data_kinds import DATA_KINDS
 from monai_sf.vocabulary.registry import plugins
@@ -26,6 +27,7 @@ def describe_run(
     method: str,
     seed: int,
     num_classes: int,
+    studies: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the description of a run for run.json, before its results are known.
 
@@ -37,12 +39,15 @@ def describe_run(
         study: name of the study.
         method: name of the training method.
         seed: of the run.
-        num_classes: of the network; a class without a case is named by its number.
+        num_classes: of the network; a class without a case is named by ``cases.attrs["classes"]``, else by
+            its number.
+        studies: further studies, see :func:`monai_sf.datasets.find_studies`.
 
     Raises:
         ValueError: the run was trained as another dataset, study, method or seed.
     """
-    known = cases.drop_duplicates("label").set_index("label")["label_name"].to_dict()
+    names = dict(enumerate(cases.attrs.get("classes", ())))
+    known = names | cases.drop_duplicates("label").set_index("label")["label_name"].to_dict()
     sources = sorted(set(cases["source"]))
     # a single image that is not real determines the kind
     data_kind = max(set(cases["data_kind"]), key=list(DATA_KINDS).index)
@@ -52,7 +57,7 @@ def describe_run(
         "study": study,
         "method": method,
         "seed": seed,
-        "study_description": find_study(study).description,
+        "study_description": study_description(find_study(study, dataset, studies)),
         "class_names": [str(known.get(label, f"class {label}")) for label in range(num_classes)],
         "data_kind": data_kind,
         "sources": sources,

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from monai_sf.datasets import STUDIES, split_cases
+from monai_sf.datasets import find_studies, split_cases, study_description
 from monai_sf.datasets.leaks import find_leaks, read_prints
+from monai_sf.datasets.studies import Study, check_study
+from monai_sf.vocabulary.ids import group_cases
+
+#: Bits of a perceptual hash that may differ where nothing else tells which images are of one patient.
+_ALIKE = 2
 
 
 def prepare(
@@ -18,6 +25,7 @@ def prepare(
     dataset: str,
     split_seed: int,
     near_duplicates: int | None = None,
+    studies: Mapping[str, Any] | None = None,
 ) -> None:
     """Print each study's split of a case table, and check that no image is on both sides.
 
@@ -27,25 +35,32 @@ def prepare(
         dataset: name of the dataset.
         split_seed: of the split of groups.
         near_duplicates: also print pairs on both sides whose perceptual hashes differ in at most this number
-            of bits; they may be different images that look alike, so they are not an error. None skips this.
+            of bits; they may be different images that look alike, so they are not an error. None: look only
+            where every case is a group of its own, so that no patient has several images as far as is known.
+        studies: further studies, see :func:`monai_sf.datasets.find_studies`.
 
     Raises:
+        ValueError: a study of ``studies`` is wrong, or cannot be run on these cases; names all faults.
         ValueError: cases of one group, or one file, are on both sides of a split; names them.
     """
+    known = find_studies(dataset, studies)
+    _check_own(known, cases)
+    if near_duplicates is None and len(group_cases(cases["group"])) == len(cases):
+        near_duplicates = _ALIKE
     looks = near_duplicates is not None
     prints = read_prints(cases, Path(dataset_dir), True, looks).set_axis(cases["case_id"])
     leaks = []
-    for study in STUDIES[dataset]:
+    for study in known:
         if study.name in cases.attrs.get("unavailable", {}):
             continue
         splits = split_cases(cases, study, split_seed)
         counts = ", ".join(f"{name} {count}" for name, count in splits["split"].value_counts().items())
-        print(f"study {study.name} ({study.description}): {counts}")
+        print(f"study {study.name} ({study_description(study)}): {counts}")
         # among the study's own cases: the first of three copies may not be one of them
         leak = find_leaks(splits, prints.loc[splits["case_id"]], near_duplicates)
         for near, pairs in leak.groupby(leak["kind"] == "near"):
             found = (
-                f"study {study.name}: {len(pairs)} pairs, such as\n{pairs.head(10).to_string(index=False)}"
+                f"study {study.name}: {len(pairs)} pairs, such as\n{pairs.head(50).to_string(index=False)}"
             )
             if near:
                 print(f"images that look alike on both sides of a split, look at them: {found}")
@@ -55,5 +70,22 @@ def prepare(
         raise ValueError(
             "cases on both sides of a split are copies of each other:\n"
             + "\n".join(leaks)
-            + "\nRemove one of each pair from the published tables"
+            + "\nRemove one of each pair from the table, or give both one group"
+        )
+
+
+def _check_own(studies: tuple[Study, ...], cases: pd.DataFrame) -> None:
+    faults = [
+        f"study {study.name!r}, target: {fault}"
+        for study in studies
+        if not study.partial
+        for fault in check_study(study, cases)
+    ]
+    if faults:
+        raise ValueError("\n".join(faults))
+    unused = "split" in cases and (cases["split"] == "target").any()
+    if unused and not any("split" in study.conditions for study in studies):
+        print(
+            f"{int((cases['split'] == 'target').sum())} cases of the split target are in no study: add one, "
+            "such as studies: {external: {kind: acquisition, target: {split: target}}}"
         )

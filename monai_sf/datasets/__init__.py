@@ -1,12 +1,21 @@
-"""Case tables, studies and leak-safe splits, from datasets as they are published."""
+"""Case tables, studies and leak-safe splits, from datasets as they are published or from any table."""
 
 from monai_sf.datasets.cases import build_cases
 from monai_sf.datasets.ct_files import write_ct_slices, write_nodule_slices
 from monai_sf.datasets.leaks import check_leaks
+from monai_sf.datasets.medmnist import medmnist_cases, write_medmnist_images
+from monai_sf.datasets.own_cases import folder_cases, table_cases
 from monai_sf.datasets.reading import MissingImagesError, describe_cases
 from monai_sf.datasets.rendered_files import usable_cores, write_rendered_slices
 from monai_sf.datasets.splits import check_splits, split_cases
-from monai_sf.datasets.studies import STUDIES, Study, find_study
+from monai_sf.datasets.studies import (
+    STUDIES,
+    Study,
+    find_studies,
+    find_study,
+    in_target,
+    study_description,
+)
 from monai_sf.datasets.tables import TableError
 
 __all__ = [
@@ -18,10 +27,17 @@ __all__ = [
     "check_leaks",
     "check_splits",
     "describe_cases",
+    "find_studies",
     "find_study",
+    "folder_cases",
+    "in_target",
+    "medmnist_cases",
     "split_cases",
+    "study_description",
+    "table_cases",
     "usable_cores",
     "write_ct_slices",
+    "write_medmnist_images",
     "write_nodule_slices",
     "write_rendered_slices",
 ]

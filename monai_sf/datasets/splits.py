@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from monai_sf.datasets.studies import Mask, Study, find_study
+from monai_sf.datasets.studies import Study, check_study, find_study, in_target
 from monai_sf.vocabulary.ids import Groups, case_notes, group_cases, is_absent
 
 __all__ = ["SPLITS", "check_cases", "check_splits", "split_cases"]
 
 SPLITS = ("train", "val", "iid", "target")
-_TRAIN, _VAL = 0.7, 0.1
+_SHARES: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "iid": 0.2})
 _COLUMNS = ("case_id", "image", "label", "label_name", "group", "source")
+
+_MOST_LISTED = 50
 
 _log = logging.getLogger(__name__)
 
@@ -35,14 +39,19 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
     lowest). So the split depends neither on the order of the rows nor on the machine, and a group keeps its
     split when others are added far away in that order.
 
+    A table with the column ``split`` is split as that says (train, val, iid, target), whatever the seed; only
+    val or iid, where no case has them, are taken from train in the same way, which is logged. Cases of the
+    study's target domain are in the target set whatever their split, and cases of the split ``target`` that
+    are not in it are left out.
+
     Args:
         cases: Case table (see :func:`monai_sf.datasets.build_cases`), left unchanged.
-        study: A study, or the name of one.
+        study: A study, or the name of one of the dataset's (see :func:`monai_sf.datasets.find_study`).
         seed: Non-negative integer.
 
     Returns:
         A copy, rows and index in the same order, with the column ``split``: train, val, iid or target.
-        ``attrs`` holds ``study`` (name), ``seed`` and ``dropped``, the number of source cases left out; the
+        ``attrs`` holds ``study`` (name), ``seed`` and ``dropped``, the number of cases left out; the
         notes in ``attrs["reading"]`` state which spellings were merged and how many cases have no group.
 
     Raises:
@@ -53,31 +62,48 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be a non-negative integer, got {seed!r}")
     study = find_study(study, cases.attrs.get("dataset")) if isinstance(study, str) else study
-    check_cases(cases, study.columns)
+    check_cases(cases, study.columns if study.partial else ())
+    if not study.partial and (faults := check_study(study, cases)):
+        raise ValueError(f"study {study.name!r}, target: {'; '.join(faults)}")
     _check_available(study, cases)
-    groups = _groups(cases)
+    groups = group_cases(cases["group"], cases["case_id"])
     groups.check()
     group = groups.of_case
-    target = _target_mask(study, cases)
-    left_out = ~target & np.isin(group, group[target])
+    target = in_target(study, cases)
+    given = None if "split" not in cases else cases["split"].astype(str).to_numpy(object)
+    if given is not None:
+        _check_names(given)
+        _check_sides(cases, groups)
+    straddling = ~target & np.isin(group, group[target])
+    unused = np.zeros(len(cases), np.bool_) if given is None else ~target & (given == "target")
+    left_out = straddling | unused
     source = ~target & ~left_out
 
     split = np.full(len(cases), "target", dtype=object)
     label = cases["label"].to_numpy()
-    split[source] = _place_groups(group[source], groups.names, label[source], int(seed))[group[source]]
+    notes = [*groups.notes, *case_notes(cases["case_id"])]
+    if given is None:
+        place = _place_groups(group[source], groups.names, label[source], int(seed), _SHARES)
+        split[source] = place[group[source]]
+    else:
+        split[source] = given[source]
+        notes += _complete(split, group, groups.names, label, int(seed))
     result = cases.assign(split=pd.Series(split, index=cases.index, dtype="str"))[~left_out]
     result.attrs = {**cases.attrs, "study": study.name, "seed": int(seed), "dropped": int(left_out.sum())}
-    if notes := [*groups.notes, *case_notes(cases["case_id"])]:
+    if notes:
         reading = cases.attrs.get("reading", {})
         result.attrs["reading"] = {**reading, "notes": [*reading.get("notes", []), *notes]}
         for note in notes:
             _log.warning("study %s: %s", study.name, note)
-    if left_out.any():
+    if straddling.any():
         _log.info(
             "study %s: %d source cases of %d groups left out, since these groups also have target cases",
-            *(study.name, left_out.sum(), len(np.unique(group[left_out]))),
+            *(study.name, straddling.sum(), len(np.unique(group[straddling]))),
         )
-    _check_sides(result, groups.at(np.flatnonzero(~left_out)), expect_target=study.kind != "iid")
+    if unused.any():
+        _log.info("study %s: %d cases of the split target left out", study.name, unused.sum())
+    _check_sides(result, groups.at(np.flatnonzero(~left_out)))
+    _check_sets(result, expect_target=study.kind != "iid")
     return result
 
 
@@ -91,24 +117,38 @@ def _check_available(study: Study, cases: pd.DataFrame) -> None:
         )
 
 
-def _target_mask(study: Study, cases: pd.DataFrame) -> Mask:
-    target = np.asarray(study.target(cases))
-    if target.shape != (len(cases),) or target.dtype != np.bool_:
-        raise ValueError(
-            f"study {study.name!r}: target must return one bool per case, {len(cases)} in all, "
-            f"got shape {target.shape} of {target.dtype}"
-        )
-    return target
-
-
-def _groups(cases: pd.DataFrame) -> Groups:
-    return group_cases(cases["group"], cases["case_id"])
+def _complete(
+    split: npt.NDArray[np.object_],
+    group: npt.NDArray[np.int64],
+    names: npt.NDArray[np.object_],
+    label: npt.NDArray[Any],
+    seed: int,
+) -> list[str]:
+    """Take val and iid from train where no case has them, in place; return what is to be said about it."""
+    absent = [name for name in ("val", "iid") if not (split == name).any()]
+    train = split == "train"
+    if not absent or not train.any():
+        return []
+    shares = {name: share for name, share in _SHARES.items() if name == "train" or name in absent}
+    whole = sum(shares.values())
+    shares = {name: share / whole for name, share in shares.items()}
+    place = _place_groups(group[train], names, label[train], seed, shares)
+    split[train] = place[group[train]]
+    counts = ", ".join(f"{name} {int((split[train] == name).sum())}" for name in shares)
+    return [
+        f"no case has the split {' or '.join(absent)}: the {int(train.sum())} cases of train were split by "
+        f"group ({counts})"
+    ]
 
 
 def _place_groups(
-    group: npt.NDArray[np.int64], names: npt.NDArray[np.object_], label: npt.NDArray[Any], seed: int
+    group: npt.NDArray[np.int64],
+    names: npt.NDArray[np.object_],
+    label: npt.NDArray[Any],
+    seed: int,
+    shares: Mapping[str, float],
 ) -> npt.NDArray[np.object_]:
-    """Return the split of each group that has a case."""
+    """Return the split of each group that has a case, by splits' shares of the groups, in this order."""
     place = np.full(len(names), None, object)
     if not len(group):
         return place
@@ -122,8 +162,9 @@ def _place_groups(
         members = sorted(found[majority == stratum], key=lambda one: (_hash(names[one], seed), names[one]))
         # Midpoints of the ranks: for few groups the nearest whole numbers to the fractions.
         quantile = (np.arange(len(members)) + 0.5) / len(members)
-        choice = np.select([quantile < _TRAIN, quantile < _TRAIN + _VAL], ["train", "val"], "iid")
-        place[members] = choice
+        *limits, _ = accumulate(shares.values())
+        *first_ones, last = shares
+        place[members] = np.select([quantile < limit for limit in limits], first_ones, last)
     return place
 
 
@@ -201,20 +242,30 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
         raise ValueError(
             f"case table lacks the columns {', '.join(absent)}; it has {', '.join(map(str, splits))}"
         )
-    unknown = sorted(set(splits["split"].astype(str).unique()) - set(SPLITS))
-    if unknown:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {', '.join(unknown)}")
+    _check_names(splits["split"].astype(str).to_numpy(object))
     _check_unique(splits["case_id"])
-    _check_sides(splits, _groups(splits), expect_target=expect_target)
+    _check_sides(splits, group_cases(splits["group"], splits["case_id"]))
+    _check_sets(splits, expect_target=expect_target)
 
 
-def _check_sides(splits: pd.DataFrame, groups: Groups, *, expect_target: bool | None) -> None:
+def _check_names(split: npt.NDArray[np.object_]) -> None:
+    if unknown := sorted(set(split) - set(SPLITS)):
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {', '.join(unknown)}")
+
+
+def _check_sides(splits: pd.DataFrame, groups: Groups) -> None:
     sides = splits.groupby(groups.of_case)["split"].nunique()
-    leaking = groups.names[sides.index[sides > 1]]
+    leaking = sides.index[sides > 1]
     if len(leaking):
+        first = [(groups.names[k], splits["split"][groups.of_case == k]) for k in leaking[:_MOST_LISTED]]
+        listed = [f"{name}: {', '.join(sorted(set(split)))}" for name, split in first]
+        more = f"\n  and {len(leaking) - _MOST_LISTED} more" if len(leaking) > _MOST_LISTED else ""
         raise ValueError(
-            f"{len(leaking)} groups are in more than one split (first: {', '.join(leaking[:5])})"
+            f"{len(leaking)} groups are in more than one split:\n  " + "\n  ".join(listed) + more
         )
+
+
+def _check_sets(splits: pd.DataFrame, *, expect_target: bool | None) -> None:
     present = set(splits["split"].unique())
     wanted = [name for name in SPLITS if name != "target" or expect_target or "target" in present]
     for name in wanted:

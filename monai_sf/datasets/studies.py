@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from monai_sf.datasets.conditions import Condition, Mask, absent_columns, did_you_mean, read_condition
 from monai_sf.datasets.dermoscopy import KERATOSES
 from monai_sf.datasets.fc_microscopy import TARGET_EXPERIMENTS
 from monai_sf.vocabulary.shifts import TARGET_KINDS
 
-__all__ = ["STUDIES", "STUDY_KINDS", "Study", "find_study", "unavailable_studies"]
+__all__ = [
+    "STUDIES",
+    "STUDY_KINDS",
+    "Study",
+    "check_study",
+    "find_studies",
+    "find_study",
+    "in_target",
+    "study_description",
+    "unavailable_studies",
+]
 
 STUDY_KINDS = ("iid", *TARGET_KINDS)
 """Corruptions are not a study: they are applied to the iid test set of the study ``iid``."""
 
-Mask = npt.NDArray[np.bool_]
+_KEYS = ("kind", "target", "description")
+_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -27,134 +40,272 @@ class Study:
     """One train/test question: the source domain is trained on, the target domain only tested on.
 
     Attributes:
-        name: Unique among all datasets, except for ``iid``, which all have.
+        name: Also that of folders. Unique among all datasets, except for ``iid``, which all have.
         kind: One of :data:`STUDY_KINDS`: ``acquisition`` is another camera, hospital or batch,
             ``manifestation`` another sub-type of the disease.
-        description: The rule in words, for tables and reports.
-        target: The rule, from a case table to one bool per case, True in the target domain.
-        columns: The columns of the case table that the rule reads; they must not have missing values.
-        sources: The sources without which there is no target domain.
+        target: The rule of the target domain, columns of the case table to what their cells hold: a text or
+            number, a list of them, or ``{is: ..., above: ..., below: ..., missing: ...}`` (see
+            :func:`monai_sf.datasets.conditions.read_condition`). Of several columns all must hold.
+        description: What the target domain is, in words.
+        partial: Whether values that no case has are no fault, since a download may be partial.
+        conditions: ``target`` as read.
     """
 
     name: str
     kind: str
-    description: str
-    target: Callable[[pd.DataFrame], Mask]
-    columns: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
+    target: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
+    partial: bool = False
+    conditions: Mapping[str, Condition] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        faults, conditions = _faults_of_name(self.name), {}
         if self.kind not in STUDY_KINDS:
-            raise ValueError(
-                f"study {self.name!r}: kind must be one of {', '.join(STUDY_KINDS)}, got {self.kind!r}"
+            faults.append(f"kind must be one of {', '.join(STUDY_KINDS)}, got {self.kind!r}")
+        target: Any = self.target
+        description: Any = self.description
+        if not isinstance(description, str):
+            faults.append(f"description must be text, got {description!r}")
+        if not isinstance(target, Mapping):
+            faults.append(f"target must map columns to what their cells hold, got {target!r}")
+        elif bool(self.target) == (self.kind == "iid"):
+            faults.append(
+                "iid has no target domain" if self.target else "target must name a column, it is empty"
             )
+        else:
+            for column, given in self.target.items():
+                try:
+                    conditions[str(column)] = read_condition(given)
+                except ValueError as error:
+                    faults.append(f"target, column {column!r}: {error}")
+        if faults:
+            raise ValueError(f"study {self.name!r}: {'; '.join(faults)}")
+        object.__setattr__(self, "conditions", MappingProxyType(conditions))
+
+    @property
+    def rule(self) -> str:
+        """The target domain's rule in words, such as "hospital is B and age above 65"."""
+        return " and ".join(f"{column} {condition}" for column, condition in self.conditions.items())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the case table that the rule reads and that must not have missing values."""
+        return tuple(name for name, condition in self.conditions.items() if condition.missing is None)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Sources without which there is no target domain."""
+        named = self.conditions.get("source")
+        return tuple(map(str, named.values)) if named else ()
 
 
-def _nothing(cases: pd.DataFrame) -> Mask:
-    return np.zeros(len(cases), dtype=np.bool_)
+def _faults_of_name(name: Any) -> list[str]:
+    if not isinstance(name, str):
+        return [f"its name must be text, got {name!r}; put it in quotes"]
+    if re.fullmatch(r"\w[\w.-]*", name) and len(name) <= _LONGEST_NAME:
+        return []
+    plain = re.sub(r"[^\w.-]+", "_", name).strip("_.-")[:_LONGEST_NAME]
+    return [
+        "its name is also that of folders: use at most "
+        f"{_LONGEST_NAME} letters, digits, '_', '-' and '.'" + (f", such as {plain!r}" if plain else "")
+    ]
 
 
-def _spiculated(cases: pd.DataFrame) -> Mask:
-    return np.asarray(cases["spiculation"] > 2, dtype=np.bool_)
+def in_target(study: Study, cases: pd.DataFrame) -> Mask:
+    """Return which cases (N,) are in a study's target domain, as (N,) bool.
 
-
-def _not_solid(cases: pd.DataFrame) -> Mask:
-    return np.asarray(cases["texture"] < 3, dtype=np.bool_)
-
-
-def _keratosis(cases: pd.DataFrame) -> Mask:
-    return np.asarray(cases["diagnosis"].isin(KERATOSES), dtype=np.bool_)
-
-
-def _target_batch(cases: pd.DataFrame) -> Mask:
-    return np.asarray(cases["experiment"].isin(TARGET_EXPERIMENTS), dtype=np.bool_)
-
-
-def _of_source(source: str) -> Callable[[pd.DataFrame], Mask]:
-    def target(cases: pd.DataFrame) -> Mask:
-        return np.asarray(cases["source"] == source, dtype=np.bool_)
-
+    Args:
+        study: The study.
+        cases: Case table with the columns of its rule.
+    """
+    target = np.full(len(cases), bool(study.conditions))
+    for column, condition in study.conditions.items():
+        target &= condition.matches(cases[column])
     return target
 
 
-def _acquisition(name: str, source: str, description: str) -> Study:
-    return Study(name, "acquisition", f"target: {description}", _of_source(source), ("source",), (source,))
+def study_description(study: Study) -> str:
+    """Return a study's description with the rule of its target domain, for tables and reports."""
+    if study.kind == "iid":
+        return "no target domain: trained and tested on the same population"
+    return f"target: {study.description} ({study.rule})" if study.description else f"target: {study.rule}"
 
 
-IID = Study("iid", "iid", "no target domain: trained and tested on the same population", _nothing)
+def check_study(study: Study, cases: pd.DataFrame) -> list[str]:
+    """Return what is wrong with a study of one's own on these cases; nothing if it can be run.
+
+    Args:
+        study: The study.
+        cases: Case table.
+
+    Returns:
+        One text per fault: columns that the table lacks, values that no case has, empty cells, a target
+        domain of no case, of all, or of one class.
+    """
+    if study.kind == "iid":
+        return []
+    if absent := absent_columns(list(study.conditions), list(map(str, cases.columns))):
+        return [absent]
+    faults = [
+        f"column {column!r}: {fault}"
+        for column, condition in study.conditions.items()
+        for fault in condition.faults(cases[column])
+    ]
+    return faults or _unusable(study, cases)
+
+
+def _unusable(study: Study, cases: pd.DataFrame) -> list[str]:
+    target = in_target(study, cases)
+    if not target.any():
+        return [f"no case is in the target domain ({study.rule})"]
+    if target.all():
+        return [f"all cases are in the target domain ({study.rule}), and none is left to train on"]
+    if cases["label"][target].nunique() < 2:
+        only = cases["label_name"][target].iloc[0]
+        return [f"the target domain has cases of one class only, {only!r} ({study.rule})"]
+    return []
+
+
+def _published(name: str, kind: str, target: Mapping[str, Any], description: str) -> Study:
+    return Study(name, kind, target, description, partial=True)
+
+
+IID = Study("iid", "iid")
 
 STUDIES: Mapping[str, tuple[Study, ...]] = MappingProxyType(
     {
         "lung_nodule_ct": (
             IID,
-            Study(
+            _published(
                 "spiculation",
                 "manifestation",
-                "target: spiculated nodules, mean spiculation of the readers > 2",
-                _spiculated,
-                ("spiculation",),
+                {"spiculation": {"above": 2}},
+                "spiculated nodules, by the mean rating of the readers",
             ),
-            Study(
+            _published(
                 "texture",
                 "manifestation",
-                "target: non-solid nodules, mean texture of the readers < 3",
-                _not_solid,
-                ("texture",),
+                {"texture": {"below": 3}},
+                "non-solid nodules, by the mean rating of the readers",
             ),
         ),
         "dermoscopy": (
             IID,
-            _acquisition("mskcc", "MSKCC", "images of ISIC 2020 from Memorial Sloan Kettering Cancer Center"),
-            _acquisition("barcelona", "Barcelona", "images of ISIC 2020 from Hospital Clínic de Barcelona"),
-            Study(
+            _published(
+                "mskcc",
+                "acquisition",
+                {"source": "MSKCC"},
+                "images of ISIC 2020 from Memorial Sloan Kettering Cancer Center",
+            ),
+            _published(
+                "barcelona",
+                "acquisition",
+                {"source": "Barcelona"},
+                "images of ISIC 2020 from Hospital Clínic de Barcelona",
+            ),
+            _published(
                 "keratosis",
                 "manifestation",
-                "target: keratosis-like lesions (benign) and actinic keratosis (malignant)",
-                _keratosis,
-                ("diagnosis",),
+                {"diagnosis": list(KERATOSES)},
+                "keratosis-like lesions (benign) and actinic keratosis (malignant)",
             ),
         ),
         "chest_xray": (
             IID,
-            _acquisition("nih14", "nih14", "images of NIH ChestX-ray14"),
-            _acquisition("chexpert", "chexpert", "images of CheXpert"),
+            _published("nih14", "acquisition", {"source": "nih14"}, "images of NIH ChestX-ray14"),
+            _published("chexpert", "acquisition", {"source": "chexpert"}, "images of CheXpert"),
         ),
         "fc_microscopy": (
             IID,
-            Study(
+            _published(
                 "batches",
                 "acquisition",
-                "target: 10 of the 51 experiments, drawn once",
-                _target_batch,
-                ("experiment",),
+                {"experiment": list(TARGET_EXPERIMENTS)},
+                "10 of the 51 experiments, drawn once",
             ),
         ),
     }
 )
-"""The studies of each dataset."""
+"""The studies of each published dataset."""
 
 
-def find_study(name: str, dataset: str | None = None) -> Study:
-    """Return the study of that name; names are unique over all datasets.
+def find_studies(dataset: str, own: Mapping[str, Any] | None = None) -> tuple[Study, ...]:
+    """Return the studies of a dataset: ``iid``, the published ones, and one's own.
+
+    Args:
+        dataset: Name of the dataset, a published one or one's own.
+        own: Further studies, the config key ``studies``: name to ``{kind, target, description}``, see
+            :class:`Study`; the description may be left out.
+
+    Raises:
+        ValueError: Names everything that is wrong with ``own``: a name that is taken or cannot be that of a
+            folder, an unknown kind or key, a rule that cannot be read.
+    """
+    known = STUDIES.get(dataset, (IID,))
+    if own is None:
+        return known
+    if not isinstance(own, Mapping):
+        raise ValueError(
+            "studies must map names to studies, such as {hospital_b: {kind: acquisition, target: "
+            f"{{hospital: B}}}}}}, got {own!r}"
+        )
+    taken = {study.name.casefold(): study.name for study in known}
+    studies: list[Study] = []
+    faults: list[str] = []
+    for name, given in own.items():
+        if (spelled := str(name).casefold()) in taken:
+            faults.append(
+                f"study {name!r}: {dataset} has a study {taken[spelled]!r}, and folders of both names may be "
+                "one: choose another name"
+            )
+            continue
+        taken[spelled] = str(name)
+        try:
+            studies.append(_read_study(name, given))
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError("\n".join(faults))
+    return (*known, *studies)
+
+
+def _read_study(name: Any, given: Any) -> Study:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"study {name!r}: must map {', '.join(_KEYS)} to values, got {given!r}")
+    faults = [f"unknown {key!r}{did_you_mean(str(key), _KEYS)}" for key in given if key not in _KEYS]
+    faults += [f"{key} is not given" for key in ("kind", "target") if key not in given]
+    if given.get("kind", TARGET_KINDS[0]) not in TARGET_KINDS:
+        faults.append(f"kind must be {' or '.join(TARGET_KINDS)}, got {given['kind']!r}")
+    if faults:
+        raise ValueError(f"study {name!r}: {'; '.join(faults)}")
+    return Study(name, given["kind"], given["target"], given.get("description") or "")
+
+
+def find_study(name: str, dataset: str | None = None, own: Mapping[str, Any] | None = None) -> Study:
+    """Return the study of that name; names of published studies are unique over all datasets.
 
     Args:
         name: Of the study.
-        dataset: The dataset that the study must belong to; None, or one of your own, for any.
+        dataset: The dataset that the study must belong to; None for any published one.
+        own: Further studies, see :func:`find_studies`.
 
     Raises:
-        ValueError: If there is none; the message lists the known ones.
+        ValueError: If there is none (the message lists the known ones), or ``own`` is wrong.
     """
-    of = "" if dataset is None or dataset not in STUDIES else f" of {dataset}"
-    known = {
-        study.name: study for own, studies in STUDIES.items() for study in studies if not of or own == dataset
-    }
+    of = "" if dataset is None else f" of {dataset}"
+    datasets = STUDIES if dataset is None else (dataset,)
+    known = {study.name: study for one in datasets for study in find_studies(one, own)}
     if name not in known:
-        raise ValueError(f"unknown study {name!r}{of}; known: {', '.join(known)}")
+        more = "" if dataset is None else "; the config key studies takes further ones"
+        raise ValueError(
+            f"unknown study {name!r}{of}{did_you_mean(str(name), list(known))}; known: {', '.join(known)}"
+            f"{more}"
+        )
     return known[name]
 
 
 def unavailable_studies(cases: pd.DataFrame, dataset: str, absent: Mapping[str, str]) -> dict[str, str]:
-    """Return the studies of the dataset that cannot be run on these cases, with the reason.
+    """Return the published studies of the dataset that cannot be run on these cases, with the reason.
 
     Args:
         cases: Case table.
@@ -163,16 +314,11 @@ def unavailable_studies(cases: pd.DataFrame, dataset: str, absent: Mapping[str, 
     """
     reasons: dict[str, str] = {}
     for study in STUDIES[dataset]:
-        target = study.target(cases)
         lacking = [source for source in study.sources if not (cases["source"] == source).any()]
         if lacking:
             reasons[study.name] = "; ".join(
                 f"no case of {source} ({absent.get(source, 'none is left')})" for source in lacking
             )
-        elif study.kind != "iid" and not target.any():
-            reasons[study.name] = f"no case is in the target domain ({study.description})"
-        elif study.kind != "iid" and cases["label"][target].nunique() < 2:
-            reasons[study.name] = f"the target domain has cases of one class only ({study.description})"
-        elif target.all():
-            reasons[study.name] = f"all cases are in the target domain ({study.description})"
+        elif study.kind != "iid" and (faults := _unusable(study, cases)):
+            reasons[study.name] = faults[0]
     return reasons

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-__all__ = ["MISSING_CELLS", "TableError", "check_not_repeated", "read_cells", "split_header"]
+__all__ = ["MISSING_CELLS", "TableError", "check_not_repeated", "iterate_rows", "read_cells", "split_header"]
 
 MISSING_CELLS = frozenset(
     (
@@ -48,7 +48,9 @@ def check_not_repeated(table: object, header: Sequence[str], columns: Sequence[s
         )
 
 
-def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list[str | None]]:
+def read_cells(
+    table: object, content: str, columns: Sequence[str], empty: Collection[str] = MISSING_CELLS
+) -> list[list[str | None]]:
     """Return the cells of some columns, stripped; None where one is empty.
 
     Every row must have as many cells as the first line has names. One published table has unquoted commas in
@@ -59,6 +61,7 @@ def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list
         table: Its name in messages.
         content: Its text; lines may end as on Unix, Windows or old Macs. Empty lines are skipped.
         columns: Names of columns.
+        empty: Texts that denote an empty cell.
 
     Returns:
         One list per column, all of the same length.
@@ -67,7 +70,7 @@ def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list
         TableError: If columns are missing or repeated, there is no row, the numbers of cells in rows and
             header differ (names all), a quote never closes, or the last row is truncated.
     """
-    lines = _rows(table, content)
+    lines = iterate_rows(table, content)
     _, first = next(lines, (1, []))
     header = _names(first)
     absent = [name for name in columns if name not in header]
@@ -77,7 +80,7 @@ def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list
     width = len(header)
     named = max(k for k, name in enumerate(header, start=1) if name)
     places = [header.index(name) for name in columns]
-    if named == width and (plain := _plain_columns(content, first, places)) is not None:
+    if named == width and (plain := _plain_columns(content, first, places, frozenset(empty))) is not None:
         return plain
     pick = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
     picked: list[Sequence[str]] = []
@@ -97,7 +100,7 @@ def read_cells(table: object, content: str, columns: Sequence[str]) -> list[list
         raise TableError(_uneven(table, content, header, odd, last))
     if not picked:
         raise TableError(f"{table} holds no row. Download it again, or move it out of the folder")
-    return [list(map(_Meaning().__getitem__, column)) for column in zip(*picked, strict=True)]
+    return [list(map(_Meaning(empty).__getitem__, column)) for column in zip(*picked, strict=True)]
 
 
 class _Meaning(dict[str, str | None]):
@@ -106,14 +109,18 @@ class _Meaning(dict[str, str | None]):
     Labels are a few texts in very many rows: each is parsed once, and kept once.
     """
 
+    def __init__(self, empty: Collection[str]) -> None:
+        super().__init__()
+        self._empty = empty
+
     def __missing__(self, text: str) -> str | None:
         cell = text.strip()
-        self[text] = meant = None if cell in MISSING_CELLS else cell
+        self[text] = meant = None if cell in self._empty else cell
         return meant
 
 
 def _plain_columns(
-    content: str, header: Sequence[str], places: Sequence[int]
+    content: str, header: Sequence[str], places: Sequence[int], empty: frozenset[str]
 ) -> list[list[str | None]] | None:
     """Return the columns at some places, or None unless every row is one line with a cell for each name.
 
@@ -121,7 +128,8 @@ def _plain_columns(
     """
     columns: list[list[str | None]] = [[] for _ in places]
     take = [
-        (_Meaning().__getitem__, itemgetter(place), own) for place, own in zip(places, columns, strict=True)
+        (_Meaning(empty).__getitem__, itemgetter(place), own)
+        for place, own in zip(places, columns, strict=True)
     ]
     reader, _ = _reader(content)
     try:
@@ -132,14 +140,14 @@ def _plain_columns(
                 return None
             for meaning, cell, own in take:
                 texts = list(map(cell, rows))
-                plain = MISSING_CELLS.isdisjoint(texts) and texts == list(map(str.strip, texts))
+                plain = empty.isdisjoint(texts) and texts == list(map(str.strip, texts))
                 own.extend(texts if plain else map(meaning, texts))
     except csv.Error:
         return None
     return columns if reader.line_num == 1 + len(columns[0]) > 1 else None
 
 
-def _rows(table: object, content: str) -> Iterator[tuple[int, list[str]]]:
+def iterate_rows(table: object, content: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not empty, each with the number of its last line."""
     reader, delimiter = _reader(content)
     width, before = 0, 0

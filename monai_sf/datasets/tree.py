@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm.auto import tqdm
+
 from monai_sf.files.images import is_utf8, shown
 
 __all__ = ["TableFile", "Tree", "check_folder", "read_tree"]
@@ -210,6 +212,7 @@ def _walk(root: Path) -> tuple[list[str], dict[str, str], dict[str, str], list[s
     walked = {home}
     todo = [("", str(root), home)]  # path below the root, path to open, its real path
     linked: list[tuple[str, str, str]] = []
+    bar = tqdm(desc="files of the folder", unit="file", delay=1)  # a share may take minutes
     while todo or linked:
         if not todo:  # the content of a folder comes before what is linked into it
             linked.sort(reverse=True)
@@ -229,6 +232,7 @@ def _walk(root: Path) -> tuple[list[str], dict[str, str], dict[str, str], list[s
             continue
         with found as entries:
             for entry in entries:
+                bar.update()
                 path = prefix + entry.name
                 if entry.name.startswith(".") or entry.name == "__MACOSX":
                     continue
@@ -254,6 +258,7 @@ def _walk(root: Path) -> tuple[list[str], dict[str, str], dict[str, str], list[s
                     left_out[path] = "links lead to a folder above them"
                 else:
                     linked.append((f"{path}/", entry.path, goal))
+    bar.close()
     return files, links, left_out, closed
 
 

@@ -5,10 +5,12 @@ import re
 import sys
 
 import pytest
+import yaml
 
 from helpers.toy_bundle import write_bundle
 from monai_sf.benchmark.__main__ import _value, main
 from monai_sf.benchmark.configs import Bundle
+from monai_sf.benchmark.run import run_benchmark
 
 
 @pytest.fixture
@@ -157,3 +159,51 @@ def test_an_overlay_cannot_set_what_tells_runs_apart(command, tmp_path, key, cap
     (tmp_path / "mine.yaml").write_text(f"epochs: 1\n{key}: 1\n")
     assert command("--studies", "iid", "--overlay", tmp_path / "mine.yaml") == 2
     assert f"mine.yaml sets {key!r}, which the benchmark sets itself" in capsys.readouterr().err
+
+
+STUDIES = """
+studies: {hospital_b: {kind: acquisition, target: {hospital: B}}}
+"""
+
+
+def test_a_study_that_only_the_config_knows(command, toy, tmp_path, capsys):
+    own = write_bundle(tmp_path / "own", "my_dataset")
+    file = own / "configs" / "train.yaml"
+    file.write_text(file.read_text() + STUDIES)
+    assert Bundle.open(own, [], {}, {}).studies == {"iid": "iid", "hospital_b": "acquisition"}
+    run = ["run", "--bundles", str(own), "--output-dir", str(tmp_path / "out"), "--methods", "confidnet"]
+    run += ["--seeds", "0", "--dataset-dir", f"my_dataset={own / 'data'}"]
+    assert main([*run, "--studies", "hospital_c"]) == 2
+    assert "unknown study 'hospital_c'; there are my_dataset: iid, hospital_b" in capsys.readouterr().err
+    assert main([*run, "--studies", "hospital_b"]) == 0
+    assert (tmp_path / "out/my_dataset/hospital_b-confidnet-0/results/run.json").is_file()
+    # all that are known, and another study is no other run
+    text = file.read_text().replace(
+        "{hospital: B}}}", "{hospital: B}}, c: {kind: acquisition, target: {x: 1}}}"
+    )
+    file.write_text(text)
+    assert main([*run, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    runs = {name: state for state, name in re.findall(r"(?m)^(\w+) +my_dataset/(\S+)/train", said)}
+    assert runs == {"iid-confidnet-0": "new", "hospital_b-confidnet-0": "complete", "c-confidnet-0": "new"}
+
+
+@pytest.mark.parametrize(
+    ("studies", "message"),
+    [
+        ("{spiculation: {kind: acquisition, target: {x: 1}}}", "lung_nodule_ct has a study 'spiculation'"),
+        ("{a/b: {kind: acquisition, target: {x: 1}}}", "use at most 64 letters, digits"),
+        ("[iid]", "studies must map names to studies"),
+    ],
+)
+def test_studies_of_a_config_that_are_refused(studies, message, tmp_path):
+    bundle = write_bundle(tmp_path / "own")
+    with pytest.raises(ValueError, match="train.yaml: ") as caught:
+        Bundle.open(bundle, [], {"studies": yaml.safe_load(studies)}, {})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("studies", ["iid", {"hospital_b": {}}])
+def test_studies_to_run_are_a_list_of_names(studies, toy):
+    with pytest.raises(ValueError, match="studies must be names of studies to run, got"):
+        run_benchmark([toy.bundle], toy.out, studies=studies)

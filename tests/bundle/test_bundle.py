@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -268,6 +269,73 @@ def test_copies_of_an_image_that_the_study_leaves_out_are_found(tmp_path, capsys
         prepared(tmp_path, capsys, last=77, group=[f"g{i:02d}" for i in range(80)])
 
 
+HOSPITAL_B = {"hospital_b": {"kind": "acquisition", "target": {"hospital": "B"}}}
+
+
+def own_cases(count=80):
+    cases = pd.DataFrame({"case_id": [f"c{i:03d}" for i in range(count)]})
+    cases["image"] = cases["case_id"] + ".png"
+    cases["label"] = [i % 2 for i in range(count)]
+    cases["label_name"] = [("well", "sick")[i % 2] for i in range(count)]
+    cases["group"] = [f"g{i // 2}" for i in range(count)]
+    cases["source"], cases["hospital"] = "own", ["AB"[i // 2 % 4 == 0] for i in range(count)]
+    return cases
+
+
+def prepare_own(cases, folder, studies, **options):
+    from PIL import Image
+
+    pixels = np.random.default_rng(0)
+    for image in cases["image"]:
+        Image.fromarray(pixels.integers(0, 256, (8, 8), np.uint8)).save(folder / image)
+    bundle.prepare(cases, folder, dataset="mine", split_seed=0, studies=studies, **options)
+
+
+def test_prepare_splits_studies_that_only_the_config_knows(tmp_path, capsys):
+    prepare_own(own_cases(), tmp_path, HOSPITAL_B)
+    said = capsys.readouterr().out
+    assert "study iid (no target domain" in said
+    assert "study hospital_b (target: hospital is B): " in said
+    assert "target 20" in said
+    assert "look alike" not in said
+
+
+def test_prepare_refuses_studies_that_cannot_be_run_all_at_once(tmp_path):
+    b = HOSPITAL_B["hospital_b"]
+    studies = {"c": {**b, "target": {"hospital": "C"}}, "d": {**b, "target": {"hospitl": "B"}}}
+    with pytest.raises(
+        ValueError, match="^study 'c', target: column 'hospital': no case has 'C'.*\nstudy 'd'"
+    ):
+        prepare_own(own_cases(), tmp_path, studies)
+    with pytest.raises(ValueError, match="kind must be acquisition or manifestation"):
+        prepare_own(own_cases(), tmp_path, {"c": {**b, "kind": "shift"}})
+
+
+def test_prepare_looks_for_images_that_look_alike_where_no_patient_is_known(tmp_path, capsys, monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        "monai_sf.bundle.preparation.find_leaks",
+        lambda splits, prints, near: looked.append(near) or pd.DataFrame({"kind": []}),
+    )
+    prepare_own(own_cases(), tmp_path, {})
+    prepare_own(own_cases().assign(group=[f"g{i}" for i in range(80)]), tmp_path, {})
+    prepare_own(own_cases().assign(group=[f"g{i}" for i in range(80)]), tmp_path, {}, near_duplicates=0)
+    assert looked == [None, 2, 0]
+
+
+def test_prepare_says_that_cases_of_an_own_target_are_in_no_study(tmp_path, capsys):
+    cases = own_cases()
+    cases["split"] = ["target" if i < 20 else ("train", "val", "iid")[i // 2 % 3] for i in range(80)]
+    prepare_own(cases, tmp_path, {})
+    assert (
+        "20 cases of the split target are in no study: add one, such as studies:" in capsys.readouterr().out
+    )
+    prepare_own(cases, tmp_path, {"away": {"kind": "acquisition", "target": {"split": "target"}}})
+    said = capsys.readouterr().out
+    assert "study away (target: split is target)" in said
+    assert "in no study" not in said
+
+
 def test_describe_run(monkeypatch, tmp_path):
     monkeypatch.setattr("monai_sf.bundle.claims.merged_config", lambda: {"epochs": 3})
     cases = pd.DataFrame(
@@ -278,17 +346,24 @@ def test_describe_run(monkeypatch, tmp_path):
             "data_kind": ["rendered", "real", "real"],
         }
     )
+    soft = {
+        "soft": {"kind": "manifestation", "target": {"texture": {"below": 3}}, "description": "Not solid"}
+    }
     names = {
         "run_dir": tmp_path,
         "dataset": "d",
-        "study": "texture",
+        "study": "soft",
         "method": "m",
         "seed": 4,
         "num_classes": 3,
+        "studies": soft,
     }
     about = bundle.describe_run(cases, cases.assign(split=["iid", "train", "train"]), **names)
     assert about["class_names"] == ["good", "bad", "class 2"]  # one name an output of the network
-    assert about["study_description"] == "target: non-solid nodules, mean texture of the readers < 3"
+    assert about["study_description"] == "target: Not solid (texture below 3)"
+    cases.attrs["classes"] = ["good", "bad", "worse"]
+    worse = bundle.describe_run(cases, cases.assign(split=["iid", "train", "train"]), **names)
+    assert worse["class_names"] == ["good", "bad", "worse"]
     assert about["data_kind"] == "rendered"  # one rendered image is enough to say so
     assert about["split_counts"] == {"iid": {"bad": 1, "good": 0}, "train": {"bad": 1, "good": 1}}
     assert about["config"] == {"epochs": 3}

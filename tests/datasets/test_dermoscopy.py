@@ -8,7 +8,15 @@ import pandas as pd
 import pytest
 
 from helpers.published_tables import ham10000, isic_2020, touch, write
-from monai_sf.datasets import TableError, build_cases, dermoscopy, describe_cases, find_study, split_cases
+from monai_sf.datasets import (
+    TableError,
+    build_cases,
+    dermoscopy,
+    describe_cases,
+    find_study,
+    in_target,
+    split_cases,
+)
 
 MSK = "Memorial Sloan Kettering Cancer Center"
 BARCELONA = "Department of Dermatology, Hospital Clínic de Barcelona"
@@ -110,7 +118,7 @@ def test_metadata_of_the_archive_since_2024(tmp_path: Path) -> None:
     assert cases["label"].tolist() == [0, 0, 1]
     assert cases["diagnosis"].tolist() == ["unknown", "lichen planus like keratosis", "melanoma, nos"]
     assert set(cases["source"]) == {"MSKCC"}
-    assert find_study("keratosis").target(cases).tolist() == [False, True, False]
+    assert in_target(find_study("keratosis"), cases).tolist() == [False, True, False]
     assert cases.attrs["reading"]["dropped"] == {"isic_2020: diagnosis_1 is empty or indeterminate": 1}
     assert "cases of one class only" in cases.attrs["unavailable"]["keratosis"]
     path.write_text(path.read_text().replace("planus like", "planus-like"))
@@ -354,7 +362,7 @@ def test_keratosis_sub_types_are_in_the_target_and_nowhere_else(tmp_path: Path) 
     assert set(splits["diagnosis"][target]) == {
         *("bkl", "akiec", "lichenoid keratosis", "solar lentigo", "seborrheic keratosis")
     }
-    assert not find_study("keratosis").target(splits[~target]).any()
+    assert not in_target(find_study("keratosis"), splits[~target]).any()
     assert "isic_2020-ISIC_901" not in set(splits["case_id"])
     assert splits["label"][target].nunique() == 2
 

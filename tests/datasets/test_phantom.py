@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_sf.datasets import STUDIES, build_cases, phantom, split_cases, write_nodule_slices
+from monai_sf.datasets import STUDIES, build_cases, in_target, phantom, split_cases, write_nodule_slices
 from monai_sf.datasets.lidc_database import read_tables
 from monai_sf.datasets.phantom import ensure_phantom, write_phantom
 from monai_sf.datasets.rendering import render_slice
@@ -29,7 +29,7 @@ def test_every_source_is_read_and_every_study_can_be_run(phantoms: dict[str, Pat
         for seed in (0, 1):
             splits = split_cases(cases, study, seed)
             assert splits.groupby("group")["split"].nunique().max() == 1
-            assert set(study.target(splits[splits["split"] != "target"])) == {False}
+            assert set(in_target(study, splits[splits["split"] != "target"])) == {False}
 
 
 def test_views_can_be_chosen(phantoms: dict[str, Path]) -> None:

@@ -1,0 +1,140 @@
+"""The files of the images that a table of one's own names."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_sf.datasets.same_names import choose_files
+from monai_sf.datasets.tree import Tree
+from monai_sf.files.images import is_utf8
+
+__all__ = ["Located", "is_image_name", "locate_images", "relative_name"]
+
+_SUFFIX = re.compile(
+    r"(?<=[^/])\.(jpe?g|png|bmp|tiff?|webp|gif|dcm|dicom|nii(\.gz)?|nrrd|nhdr|mha|mhd|npy)\Z", re.IGNORECASE
+)
+_LONGEST = len("/x.nii.gz")
+_DRIVE = re.compile("[A-Za-z]:[/\\\\]")
+
+
+@dataclass(frozen=True)
+class Located:
+    """The files of images.
+
+    Attributes:
+        paths: Path of each name's file, relative to the folder; None where there is none.
+        notes: How files were found that are not at the named place.
+    """
+
+    paths: list[str | None]
+    notes: list[str]
+
+
+def is_image_name(path: str) -> bool:
+    """Return whether a file name has the ending of an image, as far as any reader here opens it."""
+    return bool(_ending(path))
+
+
+def _ending(path: str) -> str:
+    """The ending of an image file, such as ``.nii.gz``; empty for any other."""
+    found = _SUFFIX.search(path, max(0, len(path) - _LONGEST))
+    return found[0] if found else ""
+
+
+def relative_name(name: str, root: Path) -> str:
+    """Return an image's name in a table as a path relative to the folder, with "/".
+
+    Raises:
+        ValueError: If it leads out of the folder or cannot be a path; says which.
+    """
+    if "\0" in name or not is_utf8(name):
+        raise ValueError("has characters that no file name can have")
+    if "\\" in name and "/" not in name:
+        name = name.replace("\\", "/")
+    if name.startswith("/") or _DRIVE.match(name):
+        for place in (os.path.abspath(root), os.path.realpath(root)):
+            below = f"{place}/".replace(os.sep, "/")
+            if name.startswith(below):
+                return relative_name(name.removeprefix(below), root)
+        raise ValueError("is an absolute path outside of dataset_dir")
+    path = posixpath.normpath(name)
+    if path == ".." or path.startswith("../"):
+        raise ValueError("leads out of dataset_dir")
+    if path == ".":
+        raise ValueError("names no file")
+    return path
+
+
+def locate_images(tree: Tree, names: Sequence[str]) -> Located:
+    """Find the file of each name.
+
+    A name is a path below the folder, with "/". If nothing lies there, it is looked for in another letter
+    case or Unicode form, with the ending of an image if the name has none, and then anywhere below the
+    folder. Of several files the one closest to the name is taken, see
+    :func:`monai_sf.datasets.same_names.choose_files`.
+
+    Raises:
+        AmbiguousImagesError: If several files match a name, and their content differs.
+    """
+    files = set(tree.files)
+    found: dict[str, str] = {}
+    several: dict[str, tuple[str, ...]] = {}
+    elsewhere: list[str] = []
+    places: Mapping[str, Sequence[str]] | None = None
+    for name in dict.fromkeys(names):
+        if name in files:
+            found[name] = name
+            continue
+        places = _places(tree.files) if places is None else places
+        matching = _matching(name, places)
+        if len(matching) == 1:
+            found[name] = matching[0]
+            elsewhere.append(name)
+        elif matching:
+            several[name] = matching
+    chosen, notes = choose_files(tree.root, several, "")
+    if elsewhere:
+        first = "; ".join(f"{found[name]} for {name}" for name in elsewhere[:3])
+        notes.append(
+            f"{len(elsewhere)} images were found by name, in another letter case or folder than in the "
+            f"table, or with an ending that it leaves out (first: {first})"
+        )
+    found |= chosen
+    return Located([found.get(name) for name in names], notes)
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def _places(files: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Files by their folded names, with and without the ending of an image."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        name = _folded(file.rsplit("/", 1)[-1])
+        places[name].append(file)
+        if ending := _ending(name):
+            places[name.removesuffix(ending)].append(file)
+    return places
+
+
+def _matching(name: str, places: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    wanted = f"/{_folded(name)}"
+    has_ending = bool(_ending(name))
+    below, there = [], []
+    for file in places.get(wanted.rsplit("/", 1)[-1], ()):
+        path = f"/{_folded(file)}"
+        if not has_ending and not path.endswith(wanted):
+            path = path.removesuffix(_ending(path))
+        if path == wanted:
+            there.append(file)
+        elif path.endswith(wanted):
+            below.append(file)
+    return tuple(there or below)

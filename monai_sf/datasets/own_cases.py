@@ -1,0 +1,489 @@
+"""Case tables of one's own data: from any table, or from one folder per class."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monai_sf.datasets.any_table import AnyTable, as_kept, as_texts, read_any
+from monai_sf.datasets.conditions import absent_columns, did_you_mean
+from monai_sf.datasets.faults import Faults
+from monai_sf.datasets.image_paths import is_image_name, locate_images, relative_name
+from monai_sf.datasets.own_labels import read_classes
+from monai_sf.datasets.reading import MISSING, MissingImagesError, Reading
+from monai_sf.datasets.splits import SPLITS
+from monai_sf.datasets.studies import STUDIES
+from monai_sf.datasets.table_rows import TableError
+from monai_sf.datasets.tree import TableFile
+from monai_sf.files.images import is_utf8
+
+__all__ = ["ROLES", "SPLIT_WORDS", "folder_cases", "table_cases"]
+
+ROLES = ("image", "label", "group", "source", "case_id", "split", "slice")
+"""What a column of a table can be; an image and a label are needed."""
+
+SPLIT_WORDS: Mapping[str, str] = {
+    **{name: name for name in SPLITS},
+    **dict.fromkeys(("training",), "train"),
+    **dict.fromkeys(("valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "iid"),
+}
+"""Names of own splits, in any letter case, to the splits that they mean."""
+
+_OURS = (*ROLES, "label_name", "data_kind")
+_PART = re.compile(r"\{([^{}]+)\}")
+_CHANNEL = "channel"
+_NO_GROUPS = (
+    "no column of patients is known, so that every case counts as a patient of its own. If patients have "
+    "several images, these land in training and test alike, and results look better than they are: name the "
+    "column, columns={'group': ...}. The preparation looks for images that look alike"
+)
+_MOST_LISTED = 20
+
+
+def table_cases(
+    table: str | Path | pd.DataFrame,
+    dataset_dir: str | Path,
+    *,
+    columns: Mapping[str, str | Sequence[str]],
+    classes: Sequence[str] | None = None,
+    channels: Sequence[str | int] = (),
+    dataset: str = "own",
+    missing: str = "raise",
+    encoding: str | None = None,
+    sheet: str | None = None,
+) -> pd.DataFrame:
+    """Build the case table of one's own images from any table, one row per case; nothing is written.
+
+    Text stays text: 007, 1e5, NA and nan are what they are, and only an empty cell is missing. All columns
+    without a role are kept under their names, for studies, subgroups and reports; one that is called like a
+    column of the case table gets the prefix ``table_``. So is the column of the source under its own name.
+
+    Args:
+        table: A DataFrame, or a CSV, TSV, Excel or Parquet file, see
+            :func:`monai_sf.datasets.any_table.read_any`.
+        dataset_dir: Folder that the images' paths are relative to.
+        columns: Roles to the table's columns. ``image`` (path) and ``label`` are needed; ``group`` is what
+            must not be split between training and test, mostly the patient, ``source`` where the case comes
+            from, ``case_id`` a unique id (default: the path), ``split`` an own split into train, val, iid (or
+            test) and target, ``slice`` the place of a 2-D image in a volume. Instead of a column, ``image``
+            may be a pattern such as ``"images/{id}.png"``, in which the names of columns stand in braces, or
+            a list of columns or patterns, one per channel file.
+        classes: Names of the classes, in the order of the labels 0..C-1, or what the numbers 0..C-1 in the
+            column mean. None: all that occur, in alphabetical order, or by number if all are whole numbers.
+        channels: What ``{channel}`` in the pattern of the images stands for, one per channel file.
+        dataset: Name of the dataset; that of a published one is refused.
+        missing: What to do about images that the folder lacks: ``raise``, ``drop`` or ``keep``.
+        encoding: Of a text file that is neither UTF-8 nor UTF-16.
+        sheet: Of an Excel file with several sheets.
+
+    Returns:
+        A new table with the columns of :func:`monai_sf.datasets.build_cases`; ``image`` is a list where there
+        are several channel files. ``attrs`` has the same entries, and ``classes``, the names in order.
+
+    Raises:
+        TableError: If the table or a row is faulty; names all faults with row and column.
+        MissingImagesError: If images are missing and ``missing`` is ``raise`` (or all are).
+        AmbiguousImagesError: If several files match an image, and their content differs.
+        ValueError: If an argument is wrong.
+        FileNotFoundError: If the table or the folder does not exist.
+    """
+    _check_arguments(columns, missing, dataset)
+    own = read_any(table, encoding=encoding, sheet=sheet)
+    return _Builder(own, dataset_dir, columns, channels, dataset).build(classes, missing)
+
+
+def folder_cases(
+    dataset_dir: str | Path, *, classes: Sequence[str] | None = None, dataset: str = "own"
+) -> pd.DataFrame:
+    """Build the case table of images that lie in one folder per class; nothing is written.
+
+    Above the classes may be one folder per split (train, val, test), as ``ImageFolder`` users have them. The
+    images of a class may lie in any folders below its own. Every case is a group of its own.
+
+    Args:
+        dataset_dir: The folder that holds the folders of the classes.
+        classes: Their order. None: alphabetical, or by number if all are whole numbers.
+        dataset: Name of the dataset; that of a published one is refused.
+
+    Returns:
+        As :func:`table_cases`.
+
+    Raises:
+        TableError: If there is no image, or the folders are not of this layout; names them.
+        ValueError: If an argument is wrong.
+        FileNotFoundError: If the folder does not exist.
+    """
+    _check_arguments({"image": "", "label": ""}, "raise", dataset)
+    reading = Reading.of(dataset, dataset_dir)
+    images = [file for file in reading.tree.files if is_image_name(file)]
+    parts = [file.split("/") for file in images]
+    first = {part[0] for part in parts if len(part) > 1}
+    splits = {name for name in first if name.casefold() in SPLIT_WORDS}
+    if splits and splits != first:
+        raise TableError(
+            f"{dataset_dir} has both folders of splits ({', '.join(sorted(splits))}) and others "
+            f"({', '.join(sorted(first - splits))}): put one folder per class, or one per split, into it"
+        )
+    depth = 2 if splits else 1
+    loose = [file for file, part in zip(images, parts, strict=True) if len(part) <= depth]
+    rows = [(file, *part[:depth]) for file, part in zip(images, parts, strict=True) if len(part) > depth]
+    if not rows:
+        raise TableError(
+            f"{dataset_dir} has no images in folders of classes: put them into one folder per class"
+        )
+    names = ["image", "split", "label"] if splits else ["image", "label"]
+    columns = dict(zip(names, names, strict=True))
+    frame = pd.DataFrame(rows, columns=names)
+    own = AnyTable(f"folders of {Path(dataset_dir).name}", frame, lambda: range(1, len(rows) + 1))
+    if loose:
+        reading.dropped["image that is in no folder of a class"] = len(loose)
+    return _Builder(own, dataset_dir, columns, (), dataset, reading).build(classes, "raise")
+
+
+def _check_arguments(columns: Mapping[str, Any], missing: str, dataset: str) -> None:
+    if not isinstance(columns, Mapping):
+        raise ValueError(f"columns must map roles to columns of the table, got {columns!r}")
+    faults = [
+        f"unknown role {role!r}{did_you_mean(str(role), ROLES)}" for role in columns if role not in ROLES
+    ]
+    faults += [f"no column for {role}" for role in ROLES[:2] if role not in columns]
+    faults += [
+        f"{role} must be the name of a column, got {column!r}"
+        for role, column in columns.items()
+        if not (isinstance(column, str) or (role == "image" and _is_list(column)))
+    ]
+    if faults:
+        raise ValueError(f"columns: {'; '.join(faults)}. The roles are {', '.join(ROLES)}")
+    if missing not in MISSING:
+        raise ValueError(f"missing must be one of {', '.join(MISSING)}, got {missing!r}")
+    if dataset in STUDIES:
+        raise ValueError(f"dataset must not be the name of a published dataset, {dataset!r}: choose another")
+
+
+def _is_list(column: object) -> bool:
+    return isinstance(column, (list, tuple)) and bool(column) and all(isinstance(one, str) for one in column)
+
+
+class _Builder:
+    """Builds the case table of one table."""
+
+    def __init__(
+        self,
+        table: AnyTable,
+        dataset_dir: str | Path,
+        columns: Mapping[str, str | Sequence[str]],
+        channels: Sequence[str | int],
+        dataset: str,
+        reading: Reading | None = None,
+    ) -> None:
+        self.table, self.frame = table, table.frame
+        self.faults = Faults(table.name, table.rows)
+        self.columns = {role: column for role, column in columns.items() if role != "image"}
+        self.patterns = self._patterns(columns["image"], channels)
+        self._check_columns()
+        self.reading = reading or Reading.of(dataset, dataset_dir)
+        for note in table.notes:
+            self.reading.note(note)
+
+    def build(self, classes: Sequence[str] | None, missing: str) -> pd.DataFrame:
+        """Return the case table."""
+        self._check_text()
+        self.faults.check()
+        self._check_whole_rows()
+        texts = {role: as_texts(self.frame[str(column)]) for role, column in self.columns.items()}
+        names = self._image_names()
+        labels = read_classes(texts["label"], str(self.columns["label"]), classes, self.faults)
+        slices = self._slices(texts.get("slice"))
+        split = self._splits(texts.get("split"))
+        case_id = self._case_ids(texts.get("case_id"), names, slices)
+        self.faults.check()
+
+        paths, there = self._locate(names, missing)
+        self._check_same_images(paths, slices)
+        group = self._groups(texts.get("group"), case_id)
+        if split is not None:
+            self._check_leaks(group, split)
+        self.faults.check()
+
+        source = pd.Series(texts.get("source", [None] * len(self.frame)), dtype=object)
+        if "source" in texts and source.isna().any():
+            self.reading.note(f"{int(source.isna().sum())} cases have no source: it is called unknown")
+        image: Any = [own[0] for own in paths] if len(self.patterns) == 1 else [list(own) for own in paths]
+        cases = pd.DataFrame(
+            {
+                "case_id": pd.Series(case_id, dtype="str"),
+                "image": pd.Series(image, dtype="str" if len(self.patterns) == 1 else object),
+                "label": labels.label,
+                "label_name": pd.Series([labels.names[k] for k in labels.label], dtype="str"),
+                "group": group,
+                "source": source.fillna("unknown" if "source" in texts else self.reading.dataset).astype(
+                    "str"
+                ),
+            }
+        )
+        if split is not None:
+            cases["split"] = pd.Series(split, dtype="str")
+        if slices is not None:
+            cases["slice"] = np.array(slices, np.int64)
+        cases = pd.concat([cases, self._kept()], axis=1)
+        self._note_sources(cases, texts)
+        self.reading.notes += labels.notes
+        self.reading.add_located(TableFile(self.table.name), cases, there)
+        result = self.reading.finish(missing)
+        result.attrs |= {
+            "dataset": self.reading.dataset,
+            "unavailable": {},
+            "classes": list(labels.names),
+        }
+        return result
+
+    def _patterns(
+        self, image: str | Sequence[str], channels: Sequence[str | int]
+    ) -> list[tuple[str, dict[str, str]]]:
+        """Return, per channel file, a column or a pattern, and what its ``{channel}`` stands for."""
+        entries = [image] if isinstance(image, str) else list(image)
+        with_channel = [entry for entry in entries if f"{{{_CHANNEL}}}" in entry and entry not in self.frame]
+        if channels and (len(entries) > 1 or not with_channel):
+            raise ValueError(
+                f"channels are for one pattern with {{{_CHANNEL}}}, such as "
+                f"'{{id}}_w{{{_CHANNEL}}}.png', got {image!r}"
+            )
+        if isinstance(channels, str):
+            raise ValueError(f"channels must be a list, got {channels!r}")
+        if channels:
+            return [(entries[0], {_CHANNEL: str(channel)}) for channel in channels]
+        return [(entry, {}) for entry in entries]
+
+    def _check_columns(self) -> None:
+        """Raise if the table lacks a column; says all."""
+        header = list(self.frame.columns)
+        names: list[str] = []
+        for pattern, known in self.patterns:
+            if pattern in header or not _PART.search(pattern):
+                names.append(pattern)
+            else:
+                names += [part for part in _PART.findall(pattern) if part not in known]
+        names += map(str, self.columns.values())
+        if absent := absent_columns(list(dict.fromkeys(names)), header):
+            raise TableError(f"{self.table.name}: {absent}")
+
+    def _check_text(self) -> None:
+        """Add a fault for text that no file can hold: lone surrogates, as bytes that are not UTF-8 leave."""
+        for column in self.frame.columns:
+            cells = self.frame[column].tolist()
+            if is_utf8("".join(cell for cell in cells if isinstance(cell, str))):
+                continue
+            wrong = [k for k, cell in enumerate(cells) if isinstance(cell, str) and not is_utf8(cell)]
+            self.faults.rows(f"column {column!r}: text that is not UTF-8", wrong, list(map(ascii, cells)))
+
+    def _check_whole_rows(self) -> None:
+        if len(self.frame.columns) < 2:
+            return
+        text = self.frame.astype(object).astype(str)
+        self._add_same(
+            "rows are the same in all columns", pd.util.hash_pandas_object(text, index=False).tolist()
+        )
+
+    def _add_same(self, what: str, keys: Sequence[Any], advice: str = "Keep one of each") -> None:
+        """Add a fault if several rows have one key that is not None."""
+        places: dict[Any, list[int]] = {}
+        if len(set(keys)) == len(keys):
+            return
+        for place, key in enumerate(keys):
+            if key is not None:
+                places.setdefault(key, []).append(place)
+        again = {own[0]: own[1:] for own in places.values() if len(own) > 1}
+        first = {k: f"as {self.faults.row(one)}" for one, own in again.items() for k in own}
+        repeated = sorted(first)
+        self.faults.rows(what, repeated, [first.get(k) for k in range(len(keys))], advice)
+
+    def _image_names(self) -> list[list[str]]:
+        """Return the relative paths of each case's files, as the table names them; "" for a faulty one."""
+        by_channel = []
+        root = self.reading.tree.root
+        for pattern, known in self.patterns:
+            if pattern in self.frame.columns:
+                texts = as_texts(self.frame[pattern])
+                what = f"column {pattern!r}"
+            else:
+                texts = self._filled(pattern, known)
+                what = f"images {pattern!r}"
+            wrong: dict[str, dict[int, str]] = defaultdict(dict)
+            names = []
+            for place, text in enumerate(texts):
+                name = ""
+                try:
+                    if text is None:
+                        raise ValueError("is empty")
+                    name = relative_name(text, root)
+                except ValueError as error:
+                    wrong[str(error)][place] = "" if text is None else repr(text)
+                names.append(name)
+            for why, cells in wrong.items():
+                shown = [cells.get(k) or None for k in range(len(texts))]
+                self.faults.rows(f"{what}: the path {why}", list(cells), shown)
+            by_channel.append(names)
+        return [list(names) for names in zip(*by_channel, strict=True)]
+
+    def _filled(self, pattern: str, known: Mapping[str, str]) -> list[str | None]:
+        """Return the pattern with each row's cells for the columns' names; None where one is empty."""
+        pieces = _PART.split(pattern)
+        cells = {part: as_texts(self.frame[part]) for part in pieces[1::2] if part not in known}
+        filled: list[str | None] = []
+        for k in range(len(self.frame)):
+            own = [known.get(part) or cells[part][k] for part in pieces[1::2]]
+            if None in own:
+                filled.append(None)
+                continue
+            between = [text for pair in zip(pieces[0::2], [*own, ""], strict=True) for text in pair]
+            filled.append("".join(str(text) for text in between))
+        return filled
+
+    def _slices(self, texts: Sequence[str | None] | None) -> list[int] | None:
+        if texts is None:
+            return None
+        wrong = [k for k, text in enumerate(texts) if text is None or not re.fullmatch("[0-9]{1,9}", text)]
+        shown = ["empty" if text is None else repr(text) for text in texts]
+        self.faults.rows(f"column {self.columns['slice']!r}: no whole number from 0", wrong, shown)
+        bad = set(wrong)
+        return [0 if k in bad else int(str(text)) for k, text in enumerate(texts)]
+
+    def _splits(self, texts: Sequence[str | None] | None) -> list[str] | None:
+        if texts is None:
+            return None
+        split = [SPLIT_WORDS.get((text or "").casefold()) for text in texts]
+        self.faults.rows(
+            f"column {self.columns['split']!r}: none of {', '.join(SPLIT_WORDS)}",
+            [k for k, own in enumerate(split) if own is None],
+            ["empty" if text is None else repr(text) for text in texts],
+        )
+        words = {str(text): own for text, own in zip(texts, split, strict=True) if own and text != own}
+        if words:
+            said = ", ".join(f"{text!r} is {own}" for text, own in sorted(words.items()))
+            self.reading.note(f"splits of {self.table.name}: {said}")
+        return [own or "" for own in split]
+
+    def _case_ids(
+        self, texts: Sequence[str | None] | None, names: Sequence[Sequence[str]], slices: Sequence[int] | None
+    ) -> list[str]:
+        if texts is None:
+            plain = [own[0] for own in names]
+            return plain if slices is None else [f"{name}#{k}" for name, k in zip(plain, slices, strict=True)]
+        what = f"column {self.columns['case_id']!r}"
+        self.faults.rows(
+            f"{what}: no id", [k for k, text in enumerate(texts) if text is None], [None] * len(texts)
+        )
+        self._add_same(f"{what}: the id of another row", texts, "Ids of cases must differ")
+        return [text or "" for text in texts]
+
+    def _locate(self, names: Sequence[Sequence[str]], missing: str) -> tuple[list[list[str]], Any]:
+        """Return the paths of each case's files, and whether all are there."""
+        flat = [name for own in names for name in own]
+        located = locate_images(self.reading.tree, flat)
+        for note in located.notes:
+            self.reading.note(note)
+        width = len(self.patterns)
+        found = [located.paths[k : k + width] for k in range(0, len(flat), width)]
+        there = np.array([None not in own for own in found], np.bool_)
+        if missing == "raise" and not there.all():
+            self._refuse_missing(names, found, there)
+        paths = [
+            [path or name for path, name in zip(own, wanted, strict=True)]
+            for own, wanted in zip(found, names, strict=True)
+        ]
+        return paths, there
+
+    def _refuse_missing(
+        self, names: Sequence[Sequence[str]], found: Sequence[Sequence[str | None]], there: Any
+    ) -> None:
+        root = self.reading.tree.root
+        images, lines = [], []
+        for place in np.flatnonzero(~there).tolist():
+            absent = [name for name, path in zip(names[place], found[place], strict=True) if path is None]
+            images += absent
+            lines += [f"{self.faults.row(place)}: {name}" for name in absent]
+        what = f"{self.table.name}, images of {int((~there).sum())} of {len(there)} rows are not below {root}"
+        base = images[0].rsplit("/", 1)[-1].casefold()
+        near = [file for file in self.reading.tree.files if file.rsplit("/", 1)[-1].casefold() == base]
+        hint = (
+            f" A file of the first one's name is at {near[0]}: is dataset_dir the right folder?"
+            if near
+            else ""
+        )
+        error = MissingImagesError.of(
+            self.reading.dataset,
+            what,
+            lines,
+            "Add them, give the folder that the paths are relative to, or leave the rows out with "
+            f'missing="drop".{hint}',
+        )
+        error.images = images
+        raise error
+
+    def _check_same_images(self, paths: Sequence[Sequence[str]], slices: Sequence[int] | None) -> None:
+        keys = [(*own, slices[k] if slices else 0) for k, own in enumerate(paths)]
+        self._add_same("the image of another row", keys, "A case is one image: keep one row of each")
+        several = [k for k, own in enumerate(paths) if len(set(own)) < len(own)]
+        self.faults.rows("one file for two channels", several, [own[0] for own in paths])
+
+    def _groups(self, texts: Sequence[str | None] | None, case_id: Sequence[str]) -> pd.Series:
+        ids = pd.Series(case_id, dtype="str")
+        if texts is None or not any(texts):
+            self.reading.note(_NO_GROUPS)
+            return "image " + ids
+        table = TableFile(self.table.name)
+        return self.reading.groups(table, str(self.columns["group"]), pd.Series(texts, dtype=object), ids)
+
+    def _check_leaks(self, group: pd.Series, split: Sequence[str]) -> None:
+        both = pd.DataFrame({"group": group, "split": split})
+        leaking = both.groupby("group")["split"].nunique()
+        names = leaking.index[leaking > 1]
+        texts = []
+        for name in names[:_MOST_LISTED]:
+            own = both[both["group"] == name]
+            first = own.drop_duplicates("split")
+            rows = [f"{one} ({self.faults.row(int(k))})" for k, one in first["split"].items()]
+            texts.append(f"{name}: {', '.join(rows)}")
+        if texts:
+            more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+            self.faults.add(
+                f"column {self.columns['split']!r}: {len(names)} groups are on both sides of the split: "
+                f"{'; '.join(texts)}{more}. Put all cases of a group into one split"
+            )
+
+    def _kept(self) -> pd.DataFrame:
+        """Return the columns without a role, and that of the source under its own name."""
+        taken = {str(column) for role, column in self.columns.items() if role != "source"}
+        taken |= {pattern for pattern, _ in self.patterns}
+        if self.columns.get("source") == "source":
+            taken.add("source")
+        names = [name for name in self.frame.columns if name not in taken]
+        renamed: dict[str, str] = {}
+        for name in names:
+            new = name
+            while new in _OURS or (new != name and new in names):
+                new = f"table_{new}"
+            renamed[name] = new
+        if clashes := {name: new for name, new in renamed.items() if name != new}:
+            said = ", ".join(f"{name!r} is kept as {new!r}" for name, new in clashes.items())
+            self.reading.note(f"columns without a role that are called like our own: {said}")
+        return pd.DataFrame(
+            {renamed[name]: as_kept(self.frame[name]) for name in names}, index=self.frame.index
+        )
+
+    def _note_sources(self, cases: pd.DataFrame, texts: Mapping[str, Any]) -> None:
+        if "source" not in texts or "group" not in texts:
+            return
+        several = int(cases[["group", "source"]].drop_duplicates()["group"].duplicated().sum())
+        if several:
+            self.reading.note(
+                f"{several} groups have cases of several sources, and count as one patient each; if their "
+                "ids mean other patients elsewhere, make them differ"
+            )

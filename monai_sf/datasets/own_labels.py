@@ -1,0 +1,124 @@
+"""Classes of a table of one's own: from texts, whole numbers, or a list."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from monai_sf.datasets.conditions import did_you_mean
+from monai_sf.datasets.faults import Faults
+
+__all__ = ["Labels", "read_classes"]
+
+_INTEGER = re.compile("-?[0-9]{1,15}")
+_FEW = 20
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of N cases.
+
+    Attributes:
+        label: (N,) int64 in 0..C-1.
+        names: (C,) names of the classes.
+        notes: What to say about them.
+    """
+
+    label: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_classes(
+    texts: Sequence[str | None], column: str, classes: Sequence[Any] | None, faults: Faults
+) -> Labels:
+    """Return the class of each case.
+
+    Args:
+        texts: (N,) cells of the column of labels; empty ones are a fault.
+        column: Its name.
+        classes: Names of the classes in their order. A column of numbers 0..C-1 that are none of the names
+            holds their places. None: all texts that occur, in alphabetical order, or, where all are whole
+            numbers, by number.
+        faults: Takes what is wrong: empty cells, labels that are none of the classes, classes that differ in
+            spelling only, fewer than two.
+    """
+    faults.rows(f"column {column!r}: no label", [k for k, text in enumerate(texts) if text is None], texts)
+    counts = Counter(text for text in texts if text is not None)
+    if classes is None:
+        names = _found(counts)
+        _check_found(counts, names, column, len(texts), faults)
+        place = {name: k for k, name in enumerate(names)}
+    else:
+        names = _given(classes)
+        place = {name: k for k, name in enumerate(names)}
+        if not counts.keys() & place.keys():
+            place = {str(k): k for k in range(len(names))}
+            if not counts.keys() <= place.keys():
+                place = {name: k for k, name in enumerate(names)}
+        known = f"none of the classes {', '.join(map(repr, names))}"
+        faults.rows(
+            f"column {column!r}: label is {known}",
+            [k for k, text in enumerate(texts) if text is not None and text not in place],
+            [None if text is None else f"{text!r}{did_you_mean(text, names)}" for text in texts],
+        )
+    label = np.array([-1 if text is None else place.get(text, -1) for text in texts], np.int64)
+    often = np.bincount(label[label >= 0], minlength=len(names))
+    notes = [
+        "classes, in this order: "
+        + ", ".join(f"{k} {name!r} ({often[k]} cases)" for k, name in enumerate(names[:_FEW]))
+        + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
+    ]
+    if absent := [name for k, name in enumerate(names) if not often[k]]:
+        notes.append(f"{len(absent)} classes have no case: {', '.join(map(repr, absent[:_FEW]))}")
+    return Labels(label, tuple(names), tuple(notes))
+
+
+def _found(counts: Counter[str]) -> list[str]:
+    if all(map(_INTEGER.fullmatch, counts)):
+        return sorted(counts, key=lambda text: (int(text), text))
+    return sorted(counts)
+
+
+def _given(classes: Sequence[Any]) -> list[str]:
+    if isinstance(classes, str) or len(classes) < 2:
+        raise ValueError(f"classes must name at least two classes, got {classes!r}")
+    names = [str(name).strip() for name in classes]
+    if wrong := [one for one in classes if one is None or isinstance(one, bool) or not str(one).strip()]:
+        raise ValueError(f"classes must be texts, got {wrong[0]!r}; put it in quotes")
+    if len(set(names)) < len(names):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        raise ValueError(f"classes must differ, got several times {', '.join(map(repr, twice))}")
+    return names
+
+
+def _check_found(
+    counts: Counter[str], names: Sequence[str], column: str, n_rows: int, faults: Faults
+) -> None:
+    spellings = defaultdict(list)
+    for name in names:
+        number = str(int(name)) if _INTEGER.fullmatch(name) else name
+        spellings[" ".join(number.casefold().split())].append(name)
+    alike = [
+        " and ".join(f"{name!r} ({counts[name]} rows)" for name in own)
+        for own in spellings.values()
+        if len(own) > 1
+    ]
+    if alike:
+        faults.add(
+            f"column {column!r}: classes that differ in spelling only: {'; '.join(alike)}. Spell each in one "
+            "way, or name all with classes=[...]"
+        )
+    if counts and len(names) < 2:
+        faults.add(f"column {column!r} has one class only, {names[0]!r}: there is nothing to tell apart")
+    if len(names) > max(_FEW, n_rows // 2):
+        faults.add(
+            f"column {column!r} has {len(names)} different labels in {n_rows} rows: is it the column of "
+            "labels? If it is, name the classes with classes=[...]"
+        )
