@@ -49,7 +49,7 @@ def imported(*folders):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(str(node.module).partition(".")[0])
-    own = {path.stem for path in (ROOT / "tests").rglob("*")} | {"monai_sf"}
+    own = {path.stem for name in ("tests", "docs") for path in (ROOT / name).rglob("*")} | {"monai_sf"}
     distributions = packages_distributions()
     return {
         canonicalize_name(distributions.get(name, [name])[0])

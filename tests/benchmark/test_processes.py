@@ -49,7 +49,7 @@ def printed(toy):
     return (toy.bundle / "printed").read_text()
 
 
-def wait_for(condition, seconds=30.0):
+def wait_for(condition, seconds=300.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -61,12 +61,15 @@ def test_the_same_matrix_gives_the_same_table_on_a_cluster(toy, cluster, tmp_pat
     assert ran_again == ["prepare"]
 
 
-def test_an_engine_survives_its_tasks_and_ends_those_that_run(cluster, tmp_path):
+def test_an_engine_survives_its_tasks_and_ends_those_that_run(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ray_engine, "GRACE_S", 60.0
+    )  # on a busy machine, the task needs more than five seconds
     engine = open_engine("ray", None, tmp_path, cluster.address)
     try:
         for name, does in (
             ("kill", "os.kill(os.getpid(), 9)"),
-            ("wait", "[time.sleep(0.1) for _ in range(600)]"),
+            ("wait", "[print('waits', flush=True), *(time.sleep(0.1) for _ in range(3000))]"),
         ):
             path = tmp_path / f"{name}.yaml"
             path.write_text(f"imports:\n- $import os\n- $import time\nprepare: ${does}\n")
@@ -77,15 +80,15 @@ def test_an_engine_survives_its_tasks_and_ends_those_that_run(cluster, tmp_path)
         killed, running, _ = (engine.submit(task, {"config": {}, "inputs": {}}) for task in tasks)
         assert killed.result().error == "the process was killed or crashed (out of memory?)"
         log = tmp_path / "logs" / "d" / "wait.log"
-        deadline = time.monotonic() + 60
-        while not (log.is_file() and "==== " in log.read_text()):
+        deadline = time.monotonic() + 300
+        while not (log.is_file() and "waits" in log.read_text()):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert engine.is_running(tasks[1], running)
     finally:
         before = time.monotonic()
         engine.close()
-    assert time.monotonic() - before < 20
+    assert time.monotonic() - before < 120  # the tasks would wait for five minutes
     assert "KeyboardInterrupt" in log.read_text()
 
 
@@ -105,7 +108,7 @@ def test_a_killed_benchmark_takes_its_tasks_with_it(toy, cluster, zygote):
     where = ["--output-dir", str(toy.out), "--engine", "ray", "--address", cluster.address]
     cluster.notes.write_text("")
     process = Process(zygote, ["run", *files, *matrix, *where], toy.bundle / "printed", os.environ)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while "epoch" not in cluster.notes.read_text():
         assert time.monotonic() < deadline, (toy.bundle / "printed").read_text()
         time.sleep(0.1)

@@ -205,7 +205,7 @@ def test_kill_minus_nine_in_training_then_the_same_command(trained, folders):
     command = [sys.executable, "-c", KILL, ",".join(files), str(folders / "data"), str(folders / "killed")]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
     last = folders / "killed" / "iid-confidnet-0" / "last.pt"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
