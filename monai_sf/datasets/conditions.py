@@ -175,7 +175,7 @@ def _is_number(column: pd.Series) -> bool:
 
 
 def _keys(column: pd.Series) -> list[Any]:
-    """The cells as they are compared: numbers of a column of numbers, else text; None where empty."""
+    """Return the cells as they are compared: numbers of a column of numbers, else text; None where empty."""
     empty = _is_empty(column).tolist()
     cells = _numbers(column).tolist() if _is_number(column) else map(text_of, column.tolist())
     return [None if is_empty else cell for cell, is_empty in zip(cells, empty, strict=True)]

@@ -43,7 +43,7 @@ def is_image_name(path: str) -> bool:
 
 
 def _ending(path: str) -> str:
-    """The ending of an image file, such as ``.nii.gz``; empty for any other."""
+    """Return the ending of an image file, such as ``.nii.gz``; empty for any other."""
     found = _SUFFIX.search(path, max(0, len(path) - _LONGEST))
     return found[0] if found else ""
 
