@@ -1,13 +1,13 @@
 """From a case table to the input of a network: records, image readers, batches."""
 
 from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
-from monai_sf.data.images import LoadPictured, PictureReader
+from monai_sf.data.images import ImageFileReader, LoadImageFiled
 from monai_sf.data.records import case_records
 from monai_sf.data.test_batches import TestBatches, TestPass
 
 __all__ = [
-    "LoadPictured",
-    "PictureReader",
+    "ImageFileReader",
+    "LoadImageFiled",
     "SeededCases",
     "SharedBatches",
     "TestBatches",

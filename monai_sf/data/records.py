@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from monai_sf.files.volumes import slice_index
+
 
 def case_records(
     splits: pd.DataFrame, split: str | Sequence[str], dataset_dir: str | Path
@@ -21,10 +23,12 @@ def case_records(
 
     Returns:
         One dictionary per case: ``image`` (path, or list of paths of a case with several channel files),
-        ``label`` (int), ``case_id`` (str), ``split`` (str), in the order of the table.
+        ``label`` (int), ``case_id`` (str), ``split`` (str), in the order of the table; and ``slice`` (int) if
+        the table names the slice of its volume.
 
     Raises:
-        ValueError: no case is in these splits, or an image lies outside ``dataset_dir``.
+        ValueError: no case is in these splits, an image lies outside ``dataset_dir``, or a slice is no whole
+            number.
     """
     wanted = [split] if isinstance(split, str) else list(split)
     chosen = splits[splits["split"].isin(wanted)]
@@ -39,14 +43,18 @@ def case_records(
     if outside:
         raise ValueError(f"{len(outside)} images lie outside of dataset_dir: cases {outside[:10]}")
     root = str(dataset_dir)
+    slices = (
+        [slice_index(one) for one in chosen["slice"]] if "slice" in chosen.columns else [None] * len(chosen)
+    )
     return [
         {
             "image": f"{root}/{images[0]}" if len(images) == 1 else [f"{root}/{i}" for i in images],
             "label": int(label),
             "case_id": str(case_id),
             "split": part,
+            **({} if index is None else {"slice": index}),
         }
-        for images, label, case_id, part in zip(
-            names, chosen["label"], chosen["case_id"], chosen["split"], strict=True
+        for images, label, case_id, part, index in zip(
+            names, chosen["label"], chosen["case_id"], chosen["split"], slices, strict=True
         )
     ]

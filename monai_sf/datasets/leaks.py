@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,9 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from monai_sf.files.images import named, open_image, read_array, upright
+from monai_sf.files.images import read_image
+from monai_sf.files.naming import named
+from monai_sf.files.volumes import slice_index
 from monai_sf.vocabulary.ids import group_cases
 
 __all__ = ["check_leaks", "content_hashes", "find_leaks", "perceptual_hash", "read_prints"]
@@ -25,6 +27,7 @@ _SIDE = 32
 _LOW = 8
 _BITS = _LOW * _LOW
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -92,7 +95,9 @@ def read_prints(
     if hashes:
         prints["content"] = content_hashes(files, workers)
     if looks:
-        seen = list(_threads(_look, files, workers, "perceptual hashes"))
+        slices = cases["slice"] if "slice" in cases.columns else [None] * len(files)
+        looked = list(zip(files, slices, strict=True))
+        seen = list(_threads(_look, looked, workers, "perceptual hashes"))
         if faults := [str(look) for look in seen if isinstance(look, OSError)]:
             raise OSError(
                 f"{len(faults)} of {len(files)} images cannot be compared; first {min(10, len(faults))}:\n  "
@@ -150,9 +155,9 @@ def _pairs(value: npt.NDArray[np.object_], side: npt.NDArray[np.object_]) -> Ite
             yield one, first[one], int(row)
 
 
-def _look(path: Path) -> int | OSError:
+def _look(one: tuple[Path, Any]) -> int | OSError:
     try:
-        return perceptual_hash(path)
+        return perceptual_hash(*one)
     except OSError as error:  # all faults are reported together
         return error
 
@@ -172,13 +177,13 @@ def _content_hash(path: Path) -> str:
     return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
-def _threads(function: Callable[[Path], T], files: list[Path], workers: int, name: str | None) -> Iterable[T]:
+def _threads(function: Callable[[S], T], files: list[S], workers: int, name: str | None) -> Iterable[T]:
     with ThreadPoolExecutor(workers) as pool:
         results = pool.map(function, files)
         yield from tqdm(results, total=len(files), desc=name, unit="file", disable=name is None)
 
 
-def perceptual_hash(path: str | Path) -> int:
+def perceptual_hash(path: str | Path, slice: Any = None) -> int:
     """Return a 64-bit hash of an image: which of its lowest 8 × 8 cosine frequencies exceed their median.
 
     The image is first turned upright (EXIF orientation), converted to grey and resized to 32 × 32 pixels
@@ -186,20 +191,20 @@ def perceptual_hash(path: str | Path) -> int:
     (frequency 0) is ignored.
 
     Args:
-        path: Image file, or a ``.npy`` file of one channel.
+        path: Image file, of any format that :func:`monai_sf.files.images.read_image` reads.
+        slice: Of a volume.
 
     Raises:
         OSError: If the file is not an image, or holds several; names it.
     """
     with named(path):
-        if str(path).lower().endswith(".npy"):
-            grey = Image.fromarray(read_array(path).astype(np.float32))
-        else:
-            with open_image(path) as image:
-                seen = upright(image, (4 * _SIDE, 4 * _SIDE), draft_mode="L")
-            deep = seen.mode.startswith(("I", "F"))  # Pillow would clip these at 255
-            grey = Image.fromarray(np.asarray(seen).astype(np.float32)) if deep else seen.convert("L")
-        small = grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)
+        values = read_image(path, slice=slice_index(slice), size=(4 * _SIDE, 4 * _SIDE)).values
+    if values.dtype == np.uint8:
+        grey = Image.fromarray(values).convert("L")
+    else:  # Pillow would clip these at 255
+        deep = values.astype(np.float32)
+        grey = Image.fromarray(deep if deep.ndim == 2 else np.ascontiguousarray(deep.mean(2)))
+    small = grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)
     pixels = np.asarray(small, dtype=np.float64)
     low = (_COSINES @ pixels @ _COSINES.T).reshape(-1)
     low[0] = 0

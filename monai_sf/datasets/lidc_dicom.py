@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
-from pydicom.pixels import get_decoder  # type: ignore[attr-defined]
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from monai_sf.datasets.tree import Tree
+from monai_sf.files.dicom import lacking_decoders, read_dataset
 
 __all__ = [
+    "SAME_Z_MM",
     "DicomError",
     "NoDecoderError",
     "Slice",
+    "crop",
     "find_series",
     "find_slices",
     "read_patch",
@@ -29,7 +28,7 @@ __all__ = [
 
 _TAGS = ["SeriesInstanceUID", "ImagePositionPatient", "InstanceNumber", "StudyInstanceUID"]
 _OUTSIDE_HU = -1024
-_SAME_Z_MM = 0.05
+SAME_Z_MM = 0.05
 _LARGEST = 3071
 
 
@@ -94,36 +93,10 @@ def _uid(file: Path) -> str:
     return str(tags.get("SeriesInstanceUID", "")).strip()
 
 
-def _read(file: Path, **options: Any) -> pydicom.Dataset:
-    """Read a file's data set, with or without preamble and file meta information."""
-    header = pydicom.dcmread(file, force=True, **options)
-    if "TransferSyntaxUID" not in header.file_meta:
-        implicit, little = header.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-    return header
-
-
-def _lacking_decoders(header: pydicom.Dataset) -> str:
-    """Return how the pixels are compressed and which packages decode that, if none is installed."""
-    syntax = header.file_meta.TransferSyntaxUID
-    if not syntax.is_compressed:
-        return ""
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
-        return ""
-    if decoder.is_available:
-        return ""
-    needed = [lacking.partition("requires ")[2] for lacking in decoder.missing_dependencies]
-    either = " or ".join(re.sub(r"^gdcm\b", "python-gdcm", one) for one in needed)  # its name for pip
-    return f"compressed as {syntax.name} ({syntax}), which no installed package decodes: install {either}"
-
-
 def _tags(file: Path) -> dict[str, Any]:
     """Read the values of some tags; none for a broken file, reported only if a slice of it is needed."""
     try:
-        header = _read(file, stop_before_pixels=True, specific_tags=_TAGS)
+        header = read_dataset(file, stop_before_pixels=True, specific_tags=_TAGS)
         return {name: header.get(name) for name in _TAGS if name in header}  # values are decoded here
     except OSError:
         raise
@@ -168,7 +141,7 @@ def _nearest_slice(slices: list[Slice], z: float) -> Slice | None:
     if not slices:
         return None
     nearest = min(slices, key=lambda one: abs(one.z - z))
-    return nearest if abs(nearest.z - z) <= _SAME_Z_MM else None
+    return nearest if abs(nearest.z - z) <= SAME_Z_MM else None
 
 
 def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[np.int16]:
@@ -189,10 +162,10 @@ def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[
             the rescaling to Hounsfield units.
     """
     try:
-        header = _read(file)
+        header = read_dataset(file)
         if "PixelData" not in header:
             raise DicomError(f"{file} has no pixel data")
-        if lacking := _lacking_decoders(header):
+        if lacking := lacking_decoders(header):
             raise NoDecoderError(f"{file} is {lacking}")
         pixels = np.asarray(header.pixel_array)
     except DicomError:
@@ -204,11 +177,6 @@ def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[
     absent = [name for name in ("RescaleSlope", "RescaleIntercept") if name not in header]
     if absent:
         raise DicomError(f"{file} lacks {' and '.join(absent)}: it cannot be converted to Hounsfield units")
-    if not (0 <= row < pixels.shape[0] and 0 <= column < pixels.shape[1]):
-        raise DicomError(
-            f"{file} is {pixels.shape[0]} x {pixels.shape[1]}, and the nodule's centre is at row {row:g} and "
-            f"column {column:g}: it is not the slice that was annotated"
-        )
     try:
         slope, intercept = float(header.RescaleSlope), float(header.RescaleIntercept)
     except Exception as error:  # a damaged value is decoded here
@@ -217,6 +185,28 @@ def read_patch(file: Path, row: float, column: float, size: int) -> npt.NDArray[
         raise DicomError(
             f"{file}: RescaleSlope must be a number above 0 and RescaleIntercept one, got {slope:g} and "
             f"{intercept:g}"
+        )
+    return crop(file, pixels, row, column, size, slope, intercept)
+
+
+def crop(
+    file: Path,
+    pixels: npt.NDArray[Any],
+    row: float,
+    column: float,
+    size: int,
+    slope: float = 1.0,
+    intercept: float = 0.0,
+) -> npt.NDArray[np.int16]:
+    """Crop a square of a decoded slice; see :func:`read_patch`.
+
+    Raises:
+        DicomError: If the centre lies outside of the slice; names the file.
+    """
+    if not (0 <= row < pixels.shape[0] and 0 <= column < pixels.shape[1]):
+        raise DicomError(
+            f"{file} is {pixels.shape[0]} x {pixels.shape[1]}, and the nodule's centre is at row {row:g} and "
+            f"column {column:g}: it is not the slice that was annotated"
         )
     top, left = (int(np.floor(centre + 0.5)) - size // 2 for centre in (row, column))
     patch = np.full((size, size), float(_OUTSIDE_HU))

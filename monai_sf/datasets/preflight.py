@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 from monai_sf.datasets.rendered_files import usable_cores
-from monai_sf.files.images import (
-    NOT_UTF8,
-    is_utf8,
-    mode_of,
-    open_image,
-    read_array,
-    reason,
-    shown,
-    upright,
-)
+from monai_sf.files.images import read_image
+from monai_sf.files.intensity import Intensity, intensity_of
+from monai_sf.files.naming import NOT_UTF8, RefusedImageError, is_utf8, reason, shown
+from monai_sf.files.volumes import slice_index
 
 __all__ = ["PreflightError", "check_images", "check_labels", "image_faults"]
 
@@ -34,7 +28,8 @@ class PreflightError(ValueError):
     """Images of the run cannot be used.
 
     Attributes:
-        faults: Path of each image, relative to the dataset's folder, to its fault.
+        faults: Path of each image, relative to the dataset's folder, to its fault. Images that are usable by
+            themselves but not together are not in it.
     """
 
     def __init__(self, message: str, faults: dict[str, str]) -> None:
@@ -44,19 +39,34 @@ class PreflightError(ValueError):
 
 @dataclass(frozen=True)
 class _Facts:
-    """Mode and size of an upright image: Pillow's name of the mode ("RGB", "L", …), of ``.npy`` the dtype."""
+    """What is known of an upright image; see :class:`monai_sf.files.image_data.ImageData`."""
 
     mode: str = ""
+    kind: str = ""
+    modality: str = ""
     height: int = 0
     width: int = 0
     error: str = ""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What images must be like."""
+
+    modes: Collection[str] | None
+    intensity: Intensity
+    kinds: Collection[str] | None
+    shape: Sequence[int] | None
+    smallest: int
 
 
 def check_images(
     cases: pd.DataFrame,
     dataset_dir: str | Path,
     *,
-    modes: Collection[str],
+    intensity: Mapping[str, Any] | Intensity,
+    modes: Collection[str] | None = None,
+    kinds: Collection[str] | None = None,
     shape: Sequence[int] | None = None,
     smallest: int = 1,
     cache: str | Path | None = None,
@@ -64,41 +74,51 @@ def check_images(
 ) -> int:
     """Decode every image of a case table once, in parallel.
 
-    An image must exist, be intact, be the only one in its file, hold finite numbers only, and have an allowed
-    mode and size when upright (EXIF orientation). Its path must be UTF-8, since it is written to tables.
-    Files are not changed, and none is left out: outputs must line up with cases.
+    An image must exist, be intact, be the only one in its file (or the slice that the column ``slice``
+    names), hold finite numbers only, and have an allowed mode and size when upright (EXIF orientation). The
+    rule of intensity must apply to it, and make it comparable with all others. Its path must be UTF-8, since
+    it is written to tables. Files are not changed, and none is left out: outputs must line up with cases.
 
     Args:
         cases: Case table.
         dataset_dir: The folder that ``image`` is relative to.
-        modes: Allowed modes: Pillow's, so ``["RGB"]`` for 8-bit colour and ``["L", "RGB"]`` for grey too;
-            16-bit ("I;16", in colour "RGB;16"), alpha ("RGBA"), printers' colours ("CMYK") and palettes ("P")
-            only if named. For ``.npy`` files of one channel the dtype, like ``["int16"]``.
+        intensity: How values become [0, 1], see :func:`monai_sf.files.intensity.intensity_of`.
+        modes: Allowed modes, see :class:`monai_sf.files.image_data.ImageData`: ``["colour uint8"]`` for 8-bit
+            colour, with ``"grey uint8"`` for grey too; 16 bits ("grey uint16"), alpha ("colour+alpha uint8"),
+            printers' colours ("cmyk uint8") and palettes ("palette uint8") only if named. None allows all.
+        kinds: Allowed kinds, see :class:`monai_sf.files.image_data.ImageData`; their values are taken to be
+            comparable. None allows any, but under one rule of intensity only those that it makes comparable.
         shape: Required height and width, or None for any.
         smallest: Smallest height and width.
-        cache: SQLite file that stores mode and size of the images by path, file size and modification time,
-            so that only new, changed and previously unreadable files are decoded. None stores nothing.
+        cache: SQLite file that stores mode, kind and size of the images by path, file size and modification
+            time, so that only new, changed and previously unreadable files are decoded. None stores nothing.
         workers: Threads. Default: one per usable core, up to 8.
 
     Returns:
-        Number of files decoded.
+        Number of images decoded.
 
     Raises:
-        PreflightError: Lists all unusable images, the first 20 of them in the message.
-        ValueError: If ``modes`` is a single string, or the cache is another file.
+        PreflightError: Lists all unusable images, the first 20 of them in the message; or the kinds that are
+            mixed, with their numbers and the first three images of each.
+        ValueError: If ``modes`` or ``kinds`` is a single string, ``intensity`` is no rule, or the cache is
+            another file.
         OSError: If the cache cannot be created.
     """
-    images, faults, decoded = _look(cases["image"], Path(dataset_dir), modes, shape, smallest, cache, workers)
+    slices = cases["slice"] if "slice" in cases.columns else None
+    wanted = _Wanted(modes, intensity_of(intensity), kinds, shape, smallest)
+    count, faults, mixed, decoded = _look(cases["image"], slices, Path(dataset_dir), wanted, cache, workers)
+    lines = [f"{shown(name)}: {fault}" for name, fault in faults.items()]
+    more = f"\n  and {len(lines) - _MOST_LISTED} more" if len(lines) > _MOST_LISTED else ""
+    said = [mixed] if mixed else []
     if faults:
-        lines = [f"{shown(name)}: {fault}" for name, fault in faults.items()]
-        more = f"\n  and {len(lines) - _MOST_LISTED} more" if len(lines) > _MOST_LISTED else ""
-        raise PreflightError(
-            f"{len(faults)} of {images} images below {shown(dataset_dir)} cannot be used:\n  "
+        said.append(
+            f"{len(faults)} of {count} images below {shown(dataset_dir)} cannot be used:\n  "
             + "\n  ".join(lines[:_MOST_LISTED])
             + more
-            + "\nDownload these files again or convert them; none was left out",
-            faults,
+            + "\nDownload these files again or convert them; none was left out"
         )
+    if said:
+        raise PreflightError("\n".join(said), faults)
     return decoded
 
 
@@ -106,7 +126,9 @@ def image_faults(
     images: Iterable[str | Sequence[str]],
     dataset_dir: str | Path,
     *,
-    modes: Collection[str],
+    intensity: Mapping[str, Any] | Intensity,
+    modes: Collection[str] | None = None,
+    kinds: Collection[str] | None = None,
     shape: Sequence[int] | None = None,
     smallest: int = 1,
     workers: int | None = None,
@@ -116,7 +138,9 @@ def image_faults(
     Args:
         images: Path of each image, or the paths of its channels.
         dataset_dir: The folder that they are relative to.
-        modes: Allowed modes.
+        intensity: How values become [0, 1].
+        modes: Allowed modes, or None for all.
+        kinds: Allowed kinds, or None for those that are comparable.
         shape: Required height and width, or None for any.
         smallest: Smallest height and width.
         workers: Threads.
@@ -125,38 +149,90 @@ def image_faults(
         Path of each unusable file, as in ``images``, to its fault.
 
     Raises:
-        ValueError: If ``modes`` is a single string.
+        PreflightError: If kinds are mixed whose values are not comparable.
+        ValueError: If ``modes`` or ``kinds`` is a single string, or ``intensity`` is no rule.
     """
-    return _look(images, Path(dataset_dir), modes, shape, smallest, None, workers)[1]
+    wanted = _Wanted(modes, intensity_of(intensity), kinds, shape, smallest)
+    _, faults, mixed, _ = _look(images, None, Path(dataset_dir), wanted, None, workers)
+    if mixed:
+        raise PreflightError(mixed, faults)
+    return faults
 
 
 def _look(
     listed: Iterable[str | Sequence[str]],
+    slices: Iterable[Any] | None,
     root: Path,
-    modes: Collection[str],
-    shape: Sequence[int] | None,
-    smallest: int,
+    wanted: _Wanted,
     cache: str | Path | None,
     workers: int | None,
-) -> tuple[int, dict[str, str], int]:
-    """Return the number of images, the faults by image, and the number of images decoded."""
-    if isinstance(modes, str):
-        raise ValueError(f"modes must be a list of names, got the string {modes!r}")
-    images = list(dict.fromkeys(name for one in listed for name in ([one] if isinstance(one, str) else one)))
+) -> tuple[int, dict[str, str], str, int]:
+    """Return the number of images, the faults by image, which kinds are mixed, and how many were decoded."""
+    for name, allowed in (("modes", wanted.modes), ("kinds", wanted.kinds)):
+        if isinstance(allowed, str):
+            raise ValueError(f"{name} must be a list of names, got the string {allowed!r}")
+    listed = list(listed)
+    indices = [None] * len(listed) if slices is None else list(slices)
+    images = list(
+        dict.fromkeys(
+            (name, _slice_text(index))
+            for one, index in zip(listed, indices, strict=True)
+            for name in ([one] if isinstance(one, str) else one)
+        )
+    )
     with _remembered(cache) as memory, ThreadPoolExecutor(workers or usable_cores()) as pool:
-        stamps = dict(zip(images, pool.map(lambda name: _stamp(root / name), images), strict=True))
-        known = memory.facts(root)
-        facts = {name: known[name][1] for name in images if name in known and known[name][0] == stamps[name]}
-        facts |= {name: _Facts(error=NOT_UTF8) for name in images if not is_utf8(name)}
-        todo = [name for name in images if name not in facts]
-        read = pool.map(lambda name: _read(root / name), todo)
+        rule = str(wanted.intensity)
+        stamps = dict(zip(images, pool.map(lambda image: _stamp(root / image[0]), images), strict=True))
+        known = memory.facts(root, rule)
+        facts = {one: known[one][1] for one in images if one in known and known[one][0] == stamps[one]}
+        facts |= {one: _Facts(error=NOT_UTF8) for one in images if not is_utf8(one[0])}
+        todo = [one for one in images if one not in facts]
+        read = pool.map(lambda one: _read(root / one[0], one[1], wanted.intensity), todo)
         bar = tqdm(zip(todo, read, strict=True), total=len(todo), desc="checking images", unit="image")
         fresh = dict(bar)
         # an error may come from permissions or a network drive, whose repair does not change the file's time
-        memory.remember(root, {name: (stamps[name], one) for name, one in fresh.items() if not one.error})
+        good = {one: (stamps[one], known) for one, known in fresh.items() if not known.error}
+        memory.remember(root, rule, good)
     facts |= fresh
-    faults = {name: fault for name in images if (fault := _fault(facts[name], modes, shape, smallest))}
-    return len(images), faults, len(todo)
+    faults = {one: fault for one in images if (fault := _fault(facts[one], wanted))}
+    usable = {one: facts[one] for one in images if one not in faults}
+    named = {_named(*one): fault for one, fault in faults.items()}
+    return len(images), named, _mixed(usable, wanted), len(todo)
+
+
+def _slice_text(index: Any) -> str:
+    """Return a slice as text, as the cache holds it; what is wrong with it is said when it is read."""
+    try:
+        whole = slice_index(index)
+    except RefusedImageError:
+        return str(index)
+    return "" if whole is None else str(whole)
+
+
+def _named(image: str, index: str) -> str:
+    return f"{image} slice {index}" if index else image
+
+
+def _mixed(usable: Mapping[tuple[str, str], _Facts], wanted: _Wanted) -> str:
+    """Return which kinds of images are mixed that the rule of intensity does not make comparable."""
+    by_kind: dict[str, list[str]] = {}
+    for image, facts in usable.items():
+        by_scale = not wanted.intensity.compares_scales
+        # a rule that brings each image to its own scale still makes no radiograph comparable with CT
+        if kind := facts.kind if by_scale else facts.modality and f"DICOM {facts.modality}":
+            by_kind.setdefault(kind, []).append(_named(*image))
+    if wanted.kinds is not None or len(by_kind) < 2:
+        return ""
+    lines = [
+        f"{len(images)} {kind} (first: {', '.join(map(shown, images[:3]))})"
+        for kind, images in sorted(by_kind.items(), key=lambda pair: -len(pair[1]))
+    ]
+    return (
+        f"the images are of {len(by_kind)} kinds, which {wanted.intensity} does not make comparable:\n  "
+        + "\n  ".join(lines)
+        + "\nConvert them to one kind, leave one out, choose a rule that suits all of them, or, if their "
+        f"values mean the same, name them: image_kinds: {sorted(by_kind)}"
+    )
 
 
 def check_labels(cases: pd.DataFrame, num_classes: int) -> None:
@@ -195,30 +271,23 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _read(path: Path) -> _Facts:
+def _read(path: Path, index: str, rule: Intensity) -> _Facts:
     try:
-        if path.suffix.lower() == ".npy":
-            values = read_array(path)
-            if values.ndim != 2:
-                return _Facts(error=f"has the shape {values.shape}, which is not one channel")
-            finite = bool(np.isfinite(values).all())
-            height, width = values.shape
-            return _Facts(str(values.dtype), height, width, "" if finite else "holds NaN or infinity")
-        with open_image(path) as image:
-            mode = mode_of(image)
-            picture = upright(image)
-            finite = picture.mode != "F" or bool(np.isfinite(np.asarray(picture)).all())
-            return _Facts(mode, picture.height, picture.width, "" if finite else "holds NaN or infinity")
+        image = read_image(path, slice=slice_index(index))
+        rule.ends(image)
+        height, width = image.values.shape[:2]
+        return _Facts(image.mode, image.kind, image.modality, height, width)
     except Exception as error:  # all faults are reported together
         return _Facts(error=reason(error))
 
 
-def _fault(facts: _Facts, modes: Collection[str], shape: Sequence[int] | None, smallest: int) -> str:
+def _fault(facts: _Facts, wanted: _Wanted) -> str:
     if facts.error:
         return facts.error
-    if facts.mode not in modes:
-        return f"is {facts.mode}, and must be {' or '.join(modes)}"
-    size = (facts.height, facts.width)
+    for own, allowed in ((facts.mode, wanted.modes), (facts.kind, wanted.kinds)):
+        if allowed is not None and own not in allowed:
+            return f"is {own}, and must be {' or '.join(allowed)}"
+    size, shape, smallest = (facts.height, facts.width), wanted.shape, wanted.smallest
     if shape is not None and size != tuple(shape):
         return f"is {facts.height} x {facts.width}, and must be {shape[0]} x {shape[1]}"
     if min(size) < smallest:
@@ -227,25 +296,32 @@ def _fault(facts: _Facts, modes: Collection[str], shape: Sequence[int] | None, s
 
 
 class _Memory:
-    """Facts by path, in an SQLite file."""
+    """Facts by path, slice and rule of intensity, in an SQLite file."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS upright (root TEXT, image TEXT, size INTEGER, modified INTEGER,"
-            " mode TEXT, height INTEGER, width INTEGER, error TEXT, PRIMARY KEY (root, image))"
+            "CREATE TABLE IF NOT EXISTS images (root TEXT, rule TEXT, image TEXT, slice TEXT, size INTEGER,"
+            " modified INTEGER, mode TEXT, kind TEXT, modality TEXT, height INTEGER, width INTEGER,"
+            " error TEXT, PRIMARY KEY (root, rule, image, slice))"
         )
 
-    def facts(self, root: Path) -> dict[str, tuple[tuple[int, int], _Facts]]:
-        rows = self.connection.execute("SELECT * FROM upright WHERE root = ?", (shown(root.resolve()),))
-        return {image: ((size, modified), _Facts(*rest)) for _, image, size, modified, *rest in rows}
+    def facts(self, root: Path, rule: str) -> dict[tuple[str, str], tuple[tuple[int, int], _Facts]]:
+        sql = "SELECT * FROM images WHERE root = ? AND rule = ?"
+        rows = self.connection.execute(sql, (shown(root.resolve()), rule))
+        return {
+            (image, index): ((size, modified), _Facts(*rest))
+            for _, _, image, index, size, modified, *rest in rows
+        }
 
-    def remember(self, root: Path, facts: dict[str, tuple[tuple[int, int] | None, _Facts]]) -> None:
+    def remember(
+        self, root: Path, rule: str, facts: dict[tuple[str, str], tuple[tuple[int, int] | None, _Facts]]
+    ) -> None:
         if not facts:  # concurrent runs share the file, and should not wait for each other for nothing
             return
         name = shown(root.resolve())
-        sql = "INSERT OR REPLACE INTO upright VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        rows = [(name, image, *(stamp or ()), *astuple(one)) for image, (stamp, one) in facts.items()]
+        sql = f"INSERT OR REPLACE INTO images VALUES ({', '.join('?' * 12)})"
+        rows = [(name, rule, *image, *(stamp or ()), *astuple(one)) for image, (stamp, one) in facts.items()]
         with self.connection:
             self.connection.executemany(sql, rows)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from monai_sf.files.images import is_utf8, shown
+from monai_sf.files.dicom import is_dicom
+from monai_sf.files.naming import is_utf8, shown
 
 __all__ = ["TableFile", "Tree", "check_folder", "read_tree"]
 
@@ -130,8 +131,7 @@ def _begins_as_dicom(path: Path) -> bool:
             head = file.read(132)
     except OSError:
         return False
-    # older files lack the 128 bytes before "DICM" and begin with a tag of group 2 or 8, element below 256
-    return head[128:] == b"DICM" or (head[:2] in (b"\2\0", b"\b\0") and head[3:4] == b"\0")
+    return is_dicom(head)
 
 
 def check_folder(root: str | os.PathLike[str]) -> Path:

@@ -25,8 +25,8 @@ from tqdm import tqdm
 from monai_sf.data.errors import root_cause
 from monai_sf.datasets.tree import read_tree
 from monai_sf.files import refuse_unwritable, write_text
-from monai_sf.files.images import NOT_UTF8, is_utf8, reason, shown
 from monai_sf.files.locks import locked
+from monai_sf.files.naming import NOT_UTF8, is_utf8, reason, shown
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks import ConfidenceClassifier, load_weights, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
@@ -47,7 +47,8 @@ def image_records(
 
     Args:
         folder: searched with all folders below, including linked ones, except hidden ones and ``__MACOSX``.
-        pattern: of file names, such as ``*.npy``, or several; letter case is ignored.
+        pattern: of file names, such as ``*.npy``, or several; letter case is ignored. ``*.dcm`` also means
+            DICOM files without an ending, or with a number as ending, as archives and scanners write them.
         channel_marks: for images with one file per channel: the parts of the file names that identify the
             channels, in their order (``["_w1", "_w2"]``), in any letter case; the last occurrence counts.
             ``pattern`` must match the first channel's files.
@@ -67,11 +68,12 @@ def image_records(
     as_written: dict[str, list[str]] = {}
     for path in everything:
         as_written.setdefault(_folded(path), []).append(path)
+    dicom = set(tree.dicom_files()) if "*.dcm" in patterns else set()
     records: list[dict[str, Any]] = []
     used: set[str] = set()
     for path in everything:
         name = path.rpartition("/")[2]
-        if not any(fnmatch.fnmatchcase(name.casefold(), one) for one in patterns):
+        if path not in dicom and not any(fnmatch.fnmatchcase(name.casefold(), one) for one in patterns):
             continue
         if channel_marks and channel_marks[0].lower() not in name.lower():
             continue

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from monai_sf.files.images import tile
+from monai_sf.files.pictures import tile
 
 #: Thumbnails per row and column of a sheet.
 GRID = 16

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from monai_sf.files.images import named, open_image, open_picture, tile
+from monai_sf.files.images import read_image
+from monai_sf.files.intensity import for_display
+from monai_sf.files.naming import named
+from monai_sf.files.pictures import tile
 from monai_sf.results.format import ResultsError
 from monai_sf.results.given_cases import listed
 from monai_sf.results.given_numbers import dtype_of, plain
@@ -52,7 +55,7 @@ def _thumbnail(index: int, given: Any) -> NDArray[np.uint8]:
     if not isinstance(image, (str, os.PathLike)):
         raise ResultsError(f"images[{index}] must be an array or the path of a file, got {image!r:.80}")
     try:
-        with named(image), open_image(image) as file:
-            return tile(open_picture(file, mode="RGB"), _THUMBNAIL)
+        with named(image):
+            return tile(Image.fromarray(for_display(read_image(image))), _THUMBNAIL)
     except OSError as error:
         raise ResultsError(f"images[{index}]: {error}") from error

@@ -395,7 +395,7 @@ def test_inference_repeats_what_the_training_says_of_network_and_images(name):
     configs = BUNDLES / name / "configs"
     train = ConfigParser.load_config_file(str(configs / "train.yaml"))
     inference = ConfigParser.load_config_file(str(configs / "inference.json"))
-    own = "network_def num_classes image_modes image_shape image_size picture_mode channel_dim preprocessing"
+    own = "network_def num_classes image_modes image_shape image_size picture_mode intensity preprocessing"
     for key in own.split():
         assert inference.get(key) == train.get(key), key
     image = network_data_format(name)["inputs"]["image"]

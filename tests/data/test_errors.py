@@ -15,7 +15,7 @@ def wrap(cause, text="Failed to evaluate ConfigExpression: '$x'"):
 def test_root_cause_unwraps_monai_and_nothing_else():
     cause = ValueError("epochs must be positive")
     assert root_cause(wrap(wrap(cause, "Failed to instantiate component"))) is cause
-    assert root_cause(wrap(wrap(cause, "applying transform <LoadPictured object at 0x7f>"))) is cause
+    assert root_cause(wrap(wrap(cause, "applying transform <LoadImageFiled object at 0x7f>"))) is cause
     assert root_cause(cause) is cause
     ours = wrap(cause, "2 of 3 runs failed")
     assert root_cause(ours) is ours

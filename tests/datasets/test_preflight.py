@@ -12,6 +12,7 @@ from PIL import Image
 
 from monai_sf.datasets.preflight import PreflightError, check_images, check_labels
 
+RANGE = {"range": "type"}
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 4)).astype(np.uint8)
 
 
@@ -42,13 +43,15 @@ def table(*images: object) -> pd.DataFrame:
 
 def faults(folder: Path, *images: object, **options: object) -> dict[str, str]:
     with pytest.raises(PreflightError) as caught:
-        check_images(table(*images), folder, **{"modes": ["RGB"], **options})
+        check_images(table(*images), folder, **{"modes": ["colour uint8"], "intensity": RANGE, **options})
     return caught.value.faults
 
 
 def test_good_images_of_one_or_several_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cases = table("good.png", ["good.jpg", "good.png"])
-    assert check_images(cases, folder, modes=["RGB"], shape=(40, 30), smallest=30) == 2
+    assert (
+        check_images(cases, folder, intensity=RANGE, modes=["colour uint8"], shape=(40, 30), smallest=30) == 2
+    )
     assert "checking images: 100%" in capsys.readouterr().err
 
 
@@ -66,24 +69,34 @@ def test_all_offenders_are_in_one_error(folder: Path) -> None:
     names.append("cut.jpg")
     found = faults(folder, "good.png", *names, "empty.png", "none.png", smallest=30)
     assert list(found) == [*names, "empty.png", "none.png"]
-    assert found["alpha.png"] == "is RGBA, and must be RGB"
-    assert found["grey.png"] == "is L, and must be RGB"
-    assert found["deep.png"] == "is I;16, and must be RGB"
-    assert found["colour16.png"] == "is RGB;16, and must be RGB"
-    assert found["print.jpg"] == "is CMYK, and must be RGB"
-    assert found["palette.png"] == "is P, and must be RGB"
+    assert found["alpha.png"] == "is colour+alpha uint8, and must be colour uint8"
+    assert found["grey.png"] == "is grey uint8, and must be colour uint8"
+    assert found["deep.png"] == "is grey uint16, and must be colour uint8"
+    assert found["colour16.png"] == "is colour uint16, and must be colour uint8"
+    assert found["print.jpg"] == "is cmyk uint8, and must be colour uint8"
+    assert found["palette.png"] == "is palette uint8, and must be colour uint8"
     assert found["small.png"] == "is 20 x 30, and must be at least 30 x 30"
     assert "truncated" in found["cut.jpg"]
     assert "cannot be read" in found["empty.png"]
     assert found["none.png"] == "is not there"
-    assert check_images(table("grey.png", "good.png"), folder, modes=["L", "RGB"]) == 2
+    assert (
+        check_images(
+            table("grey.png", "good.png"), folder, intensity=RANGE, modes=["grey uint8", "colour uint8"]
+        )
+        == 2
+    )
 
 
 def test_message_lists_twenty(folder: Path) -> None:
     with pytest.raises(
         PreflightError, match=r"(?s)25 of 26 images .*\n  none19: is not there\n  and 5 more\n"
     ):
-        check_images(table("good.png", *(f"none{i}" for i in range(25))), folder, modes=["RGB"])
+        check_images(
+            table("good.png", *(f"none{i}" for i in range(25))),
+            folder,
+            intensity=RANGE,
+            modes=["colour uint8"],
+        )
 
 
 def test_arrays(tmp_path: Path) -> None:
@@ -94,12 +107,13 @@ def test_arrays(tmp_path: Path) -> None:
     np.save(tmp_path / "wide.npy", np.zeros((64, 65), np.int16))
     (tmp_path / "cut.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:-9])
     names = [f"{name}.npy" for name in ("good", "float", "nan", "volume", "wide", "cut")]
-    found = faults(tmp_path, *names, modes=["int16"], shape=(64, 64))
+    found = faults(tmp_path, *names, intensity={"window": [0, 1]}, modes=["grey int16"], shape=(64, 64))
     assert found.pop("cut.npy").startswith("cannot be read")
     assert found == {
-        "float.npy": "is float64, and must be int16",
+        "float.npy": "is grey float32, and must be grey int16",
         "nan.npy": "holds NaN or infinity",
-        "volume.npy": "has the shape (5, 64, 64), which is not one channel",
+        "volume.npy": "has the shape (5, 64, 64), which is not one image: "
+        "(height, width), or (height, width, 3)",
         "wide.npy": "is 64 x 65, and must be 64 x 64",
     }
 
@@ -108,13 +122,15 @@ def test_only_new_and_changed_files_are_decoded_again(folder: Path, tmp_path: Pa
     cases, cache = table("good.png", "good.jpg"), tmp_path / "memory/cache.sqlite"
 
     def check(**options: object) -> int:
-        return check_images(cases, folder, **{"modes": ["RGB"], "cache": cache, **options})
+        return check_images(
+            cases, folder, **{"modes": ["colour uint8"], "intensity": RANGE, "cache": cache, **options}
+        )
 
     assert check() == 2
     assert check() == 0
     # What is asked for may change; what the files hold is remembered.
     with pytest.raises(PreflightError, match="2 of 2"):
-        check(modes=["L"])
+        check(modes=["grey uint8"])
     os.utime(folder / "good.png", ns=(1, 1))
     assert check() == 1
     (folder / "good.jpg").write_bytes(b"other")
@@ -133,15 +149,15 @@ def test_what_could_not_be_read_is_tried_again(folder: Path, monkeypatch: pytest
     with monkeypatch.context() as patched:
         patched.setattr(Image, "open", lambda path: (_ for _ in ()).throw(PermissionError(path)))
         with pytest.raises(PreflightError, match="2 of 2"):
-            check_images(cases, folder, modes=["RGB"], cache=cache)
-    assert check_images(cases, folder, modes=["RGB"], cache=cache) == 2
-    assert check_images(cases, folder, modes=["RGB"], cache=cache) == 0
+            check_images(cases, folder, intensity=RANGE, modes=["colour uint8"], cache=cache)
+    assert check_images(cases, folder, intensity=RANGE, modes=["colour uint8"], cache=cache) == 2
+    assert check_images(cases, folder, intensity=RANGE, modes=["colour uint8"], cache=cache) == 0
 
 
 def test_a_cache_that_cannot_be_made(folder: Path) -> None:
     for cache in (folder / "good.png/cache.sqlite", folder):
         with pytest.raises(OSError, match=r"cannot write the cache of checked images to .*: choose another"):
-            check_images(table("good.png"), folder, modes=["RGB"], cache=cache)
+            check_images(table("good.png"), folder, intensity=RANGE, modes=["colour uint8"], cache=cache)
 
 
 def test_paths_that_are_not_utf8_are_named_and_the_others_checked(tmp_path: Path) -> None:
@@ -152,14 +168,14 @@ def test_paths_that_are_not_utf8_are_named_and_the_others_checked(tmp_path: Path
         Image.fromarray(PIXELS[..., :3]).save(folder / file)
     cache = folder / "cache.sqlite"
     with pytest.raises(PreflightError, match=r"1 of 2 .*na\\xefve .*\n  caf\\xe9\.png: has bytes") as caught:
-        check_images(table(name, "good.png"), folder, modes=["RGB"], cache=cache)
+        check_images(table(name, "good.png"), folder, intensity=RANGE, modes=["colour uint8"], cache=cache)
     assert list(caught.value.faults) == [name]
-    assert check_images(table("good.png"), folder, modes=["RGB"], cache=cache) == 0
+    assert check_images(table("good.png"), folder, intensity=RANGE, modes=["colour uint8"], cache=cache) == 0
 
 
 def test_one_string_is_no_list(folder: Path) -> None:
-    with pytest.raises(ValueError, match="modes must be a list of names, got the string 'RGB'"):
-        check_images(table("good.png"), folder, modes="RGB")
+    with pytest.raises(ValueError, match="modes must be a list of names, got the string 'colour uint8'"):
+        check_images(table("good.png"), folder, intensity=RANGE, modes="colour uint8")
 
 
 def split_table(labels: list[int], splits: list[str]) -> pd.DataFrame:

@@ -223,10 +223,11 @@ def test_a_confidence_may_exceed_one_by_rounding():
     assert np.isfinite(failure_detection(run, "iid", "ConfidNet").confidence).all()
 
 
-def test_pictures_of_16_bits_are_refused_not_cut_off(tmp_path):
-    Image.fromarray(np.full((8, 8), 3000, np.uint16)).save(tmp_path / "x.png")
-    with pytest.raises(ResultsError, match=r"x\.png is I;16, which has more than 8 bits"):
-        Results.from_arrays(LOGITS, LABELS, images=[tmp_path / "x.png"] * N)
+def test_pictures_of_16_bits_are_shown_in_the_range_of_their_type(tmp_path):
+    Image.fromarray(np.full((8, 8), 51 * 257, np.uint16)).save(tmp_path / "x.png")
+    run = Results.from_arrays(LOGITS, LABELS, images=[tmp_path / "x.png"] * N)
+    images = run.test_sets["iid"].arrays["images"]
+    assert set(images.ravel().tolist()) == {51}
 
 
 def test_saved_and_loaded(tmp_path):

@@ -1,0 +1,78 @@
+"""What an image file holds, whatever its format: values as they are, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_sf.files.naming import RefusedImageError
+
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """One 2-D image.
+
+    Attributes:
+        values: (H, W), or (H, W, 3) in red, green and blue, of the file's own type: uint8, uint16, int16,
+            ..., float32. The first row is the upper one. Of DICOM after the modality LUT, and larger is
+            brighter.
+        mode: Channels and type as stored: "grey uint8", "colour uint16", "colour+alpha uint8", "palette
+            uint8", "cmyk uint8", ...
+        kind: What the numbers are: "picture uint8", "DICOM CT HU", "DICOM radiograph 12 bit", "volume RA",
+            "array", ... Numbers of one kind can be compared.
+        span: Smallest and largest value of the type (of DICOM, of the stored bits); None for signed types,
+            floating point and Hounsfield units, where these mean nothing.
+        window: Maps ``values`` to [0, 1] as the DICOM file says (window, or VOI LUT); None if it does not.
+        modality: Of DICOM, with CR, DX and others as "radiograph"; else empty.
+    """
+
+    values: NDArray[Any]
+    mode: str
+    kind: str
+    span: tuple[float, float] | None = None
+    window: Callable[[NDArray[Any]], Float] | None = None
+    modality: str = ""
+
+
+def plain_values(values: NDArray[Any]) -> NDArray[Any]:
+    """Return values in the machine's byte order, with float64 and float16 as float32.
+
+    Raises:
+        RefusedImageError: They are not real numbers, or NaN or infinite.
+    """
+    if values.dtype.kind not in "uif":
+        raise RefusedImageError(f"holds {values.dtype}, which are not real numbers")
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
+        if not np.isfinite(values).all():
+            raise RefusedImageError("holds NaN or infinity")
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+
+
+def plain_image(values: NDArray[Any], family: str, detail: str = "") -> ImageData:
+    """Return the image of an array or a volume's slice, (H, W) or (H, W, 3).
+
+    Args:
+        values: As stored.
+        family: First word of the kind.
+        detail: Rest of the kind.
+
+    Raises:
+        RefusedImageError: They are not numbers, or not finite.
+    """
+    values = plain_values(values)
+    dtype, unsigned = values.dtype, values.dtype.kind == "u"
+    words = [family, str(dtype) if unsigned else "", detail]
+    return ImageData(
+        values,
+        f"{'grey' if values.ndim == 2 else 'colour'} {dtype}",
+        " ".join(word for word in words if word),
+        (0.0, float(np.iinfo(dtype).max)) if unsigned else None,
+    )
