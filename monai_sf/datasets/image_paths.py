@@ -13,14 +13,12 @@ from pathlib import Path
 
 from monai_sf.datasets.same_names import choose_files
 from monai_sf.datasets.tree import Tree
-from monai_sf.files.images import is_utf8
+from monai_sf.files.naming import SUFFIXES, is_utf8
 
 __all__ = ["Located", "is_image_name", "locate_images", "relative_name"]
 
-_SUFFIX = re.compile(
-    r"(?<=[^/])\.(jpe?g|png|bmp|tiff?|webp|gif|dcm|dicom|nii(\.gz)?|nrrd|nhdr|mha|mhd|npy)\Z", re.IGNORECASE
-)
-_LONGEST = len("/x.nii.gz")
+_SUFFIX = re.compile(f"(?<=[^/])({'|'.join(map(re.escape, SUFFIXES))})\\Z", re.IGNORECASE)
+_LONGEST = max(map(len, SUFFIXES)) + len("/x")
 _DRIVE = re.compile("[A-Za-z]:[/\\\\]")
 
 

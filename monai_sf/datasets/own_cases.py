@@ -21,7 +21,7 @@ from monai_sf.datasets.splits import SPLITS
 from monai_sf.datasets.studies import STUDIES
 from monai_sf.datasets.table_rows import TableError
 from monai_sf.datasets.tree import TableFile
-from monai_sf.files.images import is_utf8
+from monai_sf.files.naming import is_utf8
 
 __all__ = ["ROLES", "SPLIT_WORDS", "folder_cases", "table_cases"]
 

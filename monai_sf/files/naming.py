@@ -12,6 +12,12 @@ from PIL import Image, UnidentifiedImageError
 #: Pillow reads more, some of which start other programs (EPS) or hide more than 8 bits (JPEG 2000).
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
+#: Endings of the image files that are read.
+SUFFIXES = (
+    *(".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+    *(".dcm", ".dicom", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".npy"),
+)
+
 NOT_UTF8 = "has bytes in its path that are not UTF-8, which no table can hold: rename it"
 
 
