@@ -203,10 +203,11 @@ def test_inference_turns_photos_upright_and_names_what_it_cannot_use(trained, tm
     with pytest.raises(RuntimeError) as caught:
         bundle.run("inference.json", "small.yaml", **overrides)
     said = str(root_cause(caught.value))
-    assert said.startswith("3 of 6 images have no answer")
+    assert said.startswith("4 of 7 images have no answer")
     assert "pages.tif: holds 2 images" in said
     assert r"caf\xe9.png: has bytes in its path that are not UTF-8" in said
     assert "broken.jpg: cannot be read" in said
+    assert "scan.dcm: cannot be read" in said
     table = pd.read_csv(tmp_path / "p.csv").set_index("case_id")
     assert set(table.index) == {"upright.PNG", "turned.png", "page.tif"}
     for other in ("turned.png", "page.tif"):
