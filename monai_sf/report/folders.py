@@ -10,36 +10,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from monai_sf.results import Results, ResultsError, load_results
+from monai_sf.tables.cells import find_runs
 from monai_sf.tables.redaction import folder_label, reason_in
 
 logger = logging.getLogger(__name__)
-
-
-def run_folders(path: str | os.PathLike[str]) -> list[Path]:
-    """Find the results of a folder: itself, its ``results``, or those of the runs in it, by name.
-
-    Args:
-        path: the results of a run, the folder that a bundle trained and evaluated into, or a folder of such.
-
-    Returns:
-        At least one folder; one without results is returned itself, for ``load_results`` to report.
-    """
-    folder = Path(path)
-    if place := _results_in(folder):
-        return [place]
-    children = sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
-    found = [place for child in children if (place := _results_in(child))]
-    return found or [folder]
-
-
-def _results_in(folder: Path) -> Path | None:
-    try:
-        if (folder / "run.json").is_file() or (folder / "cases.csv").is_file():
-            return folder
-        is_run = (folder / "results").is_dir() or (folder / "train.config.json").is_file()
-        return folder / "results" if is_run else None
-    except OSError:
-        return folder  # load_results reports the error
 
 
 @dataclass
@@ -89,15 +63,21 @@ def load_runs(
     """Load results with their folders.
 
     Args:
-        given: results, or folders as in :func:`run_folders`.
-        left_out: gets the unreadable ones.
+        given: results, or folders: a run's results, the folder that a bundle trained and evaluated into, or
+            one that holds such at any depth.
+        left_out: gets the unreadable and unfinished ones.
     """
     runs: list[tuple[Results, Path | None]] = []
     for entry in given:
         if isinstance(entry, Results):
             runs.append((entry, None))
             continue
-        for folder in run_folders(entry):
+        place = Path(entry).resolve()
+        found = find_runs([place], lambda error: left_out.add(Path(error.filename), error))
+        trained = (*place.glob("train.config.json"), *place.glob("*/train.config.json"))
+        folders = {*found.finished, *found.unfinished}
+        folders.update((file.parent / "results").resolve() for file in trained)
+        for folder in sorted(folders) or [Path(entry)]:
             try:
                 runs.append((load_results(folder), folder))
             except (ResultsError, OSError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -189,28 +189,46 @@ class Collection:
     roots: tuple[Path, ...] = ()
 
 
-def find_runs(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
+class FoundRuns(NamedTuple):
+    """Folders with results, each list sorted.
+
+    Attributes:
+        finished: those that hold run.json.
+        unfinished: those of unfinished evaluations.
+        validation: finished ones on validation cases, which an evaluation writes beside the others.
+    """
+
+    finished: list[Path]
+    unfinished: list[Path]
+    validation: list[Path]
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def find_runs(
+    paths: Sequence[str | os.PathLike[str]], unreadable: Callable[[OSError], None] = _refuse
+) -> FoundRuns:
     """Find folders with results at or below the given ones.
 
-    Links are followed. Left out are hidden folders, those that a benchmark has set aside, and results on
-    validation cases, which an evaluation writes beside the others.
+    Links are followed. Left out are hidden folders, and those that a benchmark has set aside.
 
-    Returns:
-        Folders that hold run.json, and those of unfinished evaluations; each sorted.
-
-    Raises:
-        FileNotFoundError: a path is not a folder, or none of them holds finished results.
-        OSError: a folder cannot be read.
+    Args:
+        paths: folders; without one, nothing is found.
+        unreadable: called with the error of a folder that cannot be read; by default it is raised.
     """
+
+    def failed(error: OSError) -> None:
+        # unlike a deleted folder, an unreadable one may hold runs
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            unreadable(error)
+
     seen: set[Path] = set()
     finished: set[Path] = set()
     unfinished: set[Path] = set()
-    for path in map(Path, paths):
-        if not path.is_dir():
-            raise FileNotFoundError(
-                f"{path} is not a folder: give folders of runs, or folders that hold them"
-            )
-        for folder, below, files in os.walk(path, onerror=_refuse, followlinks=True):
+    for path in paths:
+        for folder, below, files in os.walk(path, onerror=failed, followlinks=True):
             place = Path(folder).resolve()
             known = place in seen  # by a link, which may lead back to a folder above it
             seen.add(place)
@@ -221,15 +239,8 @@ def find_runs(paths: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list
             elif "cases.csv" in files and place.name != "validation":
                 unfinished.add(place)
                 below.clear()
-    kept = sorted(folder for folder in finished if not _is_validation(folder))
-    if not kept:
-        only = f"; {len(finished)} of validation cases, which are not reported" if finished else ""
-        waiting = f"; not finished: {', '.join(map(str, sorted(unfinished)))}" if unfinished else ""
-        raise FileNotFoundError(
-            f"no finished results (run.json) at or below {', '.join(map(str, paths))}{only}{waiting}: "
-            "run the evaluation first"
-        )
-    return kept, sorted(unfinished)
+    validation = sorted(filter(_is_validation, finished))
+    return FoundRuns(sorted(finished.difference(validation)), sorted(unfinished), validation)
 
 
 def collect(
@@ -253,7 +264,8 @@ def collect(
         seed: of the resampling.
 
     Raises:
-        FileNotFoundError: see :func:`find_runs`.
+        FileNotFoundError: a path is not a folder, or none of them holds finished results.
+        OSError: a folder cannot be read.
         ResultsError: all folders are damaged (a single damaged one is left out and noted with the reason), or
             two folders hold the same run.
         ValueError: unknown metric or score, or a risk out of range.
@@ -265,7 +277,19 @@ def collect(
         raise ValueError(f"csfs must be among {', '.join(CSFS)}, got {', '.join(unknown)}")
     if n_resamples < 0:
         raise ValueError(f"n_resamples must be 0 or more, got {n_resamples}")
-    folders, unfinished = find_runs(paths)
+    for path in paths:
+        if not os.path.isdir(path):
+            raise FileNotFoundError(
+                f"{path} is not a folder: give folders of runs, or folders that hold them"
+            )
+    folders, unfinished, validation = find_runs(paths)
+    if not folders:
+        only = f"; {len(validation)} of validation cases, which are not reported" if validation else ""
+        waiting = f"; not finished: {', '.join(map(str, unfinished))}" if unfinished else ""
+        raise FileNotFoundError(
+            f"no finished results (run.json) at or below {', '.join(map(str, paths))}{only}{waiting}: "
+            "run the evaluation first"
+        )
     runs: dict[RunKey, Path] = {}
     left_out: dict[Path, Exception] = {}
     for folder in folders:
@@ -336,11 +360,6 @@ def _versions(run: Mapping[str, Any]) -> str:
     there = named if isinstance(named, Mapping) else {}
     known = [f"{name} {there[name]}" for name in ("monai-sf", "monai", "torch") if name in there]
     return ", ".join(known) or "unknown"
-
-
-def _refuse(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # unlike a deleted folder, an unreadable one may hold runs
-        raise error
 
 
 def _is_validation(folder: Path) -> bool:

@@ -1,15 +1,18 @@
 import base64
 import hashlib
 import json
+import os
 import re
 
 import numpy as np
 import pytest
 
+from monai_sf.files import write_json
 from monai_sf.metrics import aurc, bootstrap_ci
 from monai_sf.report import build_report
 from monai_sf.report.__main__ import main
 from monai_sf.results import Results, ResultsError, TestSet, load_results
+from monai_sf.results.format import seal
 from monai_sf.tables.aggregate import benchmark_table
 from monai_sf.tables.judge import failure_detection
 
@@ -320,6 +323,31 @@ def test_unfinished_runs_are_named_and_the_rest_is_shown(started, tmp_path):
     data, html = read(build_report(started, tmp_path / "r.html", anonymous=True))
     assert data["notes"][1]["text"] == "Left out: a run, because its results cannot be read."
     assert "c-killed" not in html
+
+
+def test_runs_at_any_depth_are_shown_without_their_validation_results(started, make_run, tmp_path):
+    make_run("texture", n=12, corruptions=()).save(started / "a-done" / "validation")
+    run = json.loads((started / "a-done" / "validation" / "run.json").read_text())
+    write_json(started / "a-done" / "validation" / "run.json", seal({**run, "role": "validation"}))
+    data, _ = read(build_report(tmp_path, tmp_path / "r.html"))
+    assert [run["study"] for run in data["runs"]] == ["iid"]
+    data, _ = read(build_report(started / "a-done" / "validation", tmp_path / "r.html"))  # when asked for
+    assert [run["study"] for run in data["runs"]] == ["texture"]
+
+
+def test_an_unreadable_folder_is_named_and_the_rest_is_shown(started, tmp_path, monkeypatch):
+    scandir = os.scandir
+
+    def refused(path):
+        if str(path).endswith("c-killed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    (started / "c-killed" / "train.config.json").unlink()
+    monkeypatch.setattr("os.scandir", refused)
+    data, _ = read(build_report(started, tmp_path / "r.html"))
+    assert [run["study"] for run in data["runs"]] == ["iid"]
+    assert any(note["text"].startswith("Left out: c-killed, because its results") for note in data["notes"])
 
 
 def test_nothing_but_unfinished_runs(started, tmp_path):

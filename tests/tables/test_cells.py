@@ -283,11 +283,11 @@ def test_a_damaged_folder_is_left_out_and_named_with_the_reason(runs, what, capl
 
 def test_no_folder_and_no_results(tmp_path):
     with pytest.raises(FileNotFoundError, match="is not a folder"):
-        find_runs([tmp_path / "nowhere"])
+        collect([tmp_path / "nowhere"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run/cases.csv").write_text("case_id\n")
     with pytest.raises(FileNotFoundError, match=r"no finished results.*not finished: .*run"):
-        find_runs([tmp_path])
+        collect([tmp_path])
 
 
 def test_validation_results_are_no_test_set(runs):
@@ -299,7 +299,7 @@ def test_validation_results_are_no_test_set(runs):
     type(make)({**make.run, "role": "validation"}, make.cases, {"val": renamed}).save(validation)
     assert [f.name for f in find_runs([runs.root])[0]] == ["results"]
     with pytest.raises(FileNotFoundError, match="1 of validation cases, which are not reported"):
-        find_runs([validation])
+        collect([validation])
 
 
 def test_a_test_set_may_be_called_val(runs):
@@ -321,7 +321,7 @@ def test_what_a_benchmark_has_set_aside_is_no_result(runs):
     (runs.root / "set_aside").mkdir()
     shutil.move(runs.root / "chest_xray", runs.root / "set_aside/chest_xray")
     with pytest.raises(FileNotFoundError, match="no finished results"):
-        find_runs([runs.root])
+        collect([runs.root])
     assert len(find_runs([runs.root / "set_aside"])[0]) == 1  # when asked for
 
 
