@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -109,20 +109,20 @@ def bootstrap_ci(
     of_levels = metric_of_levels(metric)
     check_draws(n_resamples, level)
     values, errors = check_judged(metric, confidence, error)
-    order, ends = (on_cpu(part) for part in rank_cases(values))
-    ranked_error = on_cpu(errors)[order]
+    cases = RankedCases(values, errors)
     known = None if groups is None else groups_of(groups, len(values))
-    if (len(values) if known is None else len(known)) < 2:
+    n_units = len(values) if known is None else len(known)
+    if n_units < 2:
         return Interval(float("nan"), float("nan"))
-    ranked_groups = None if known is None else known.of_case[order]
-    estimates = np.concatenate(
-        [
-            of_levels(levels)
-            for levels in _resampled_levels(
-                ranked_error, ends, ranked_groups, n_resamples, np.random.default_rng(seed)
-            )
-        ]
-    )
+    group = None if known is None else known.of_case[cases.order]
+    rng = np.random.default_rng(seed)
+    block = max(1, BLOCK_CELLS // len(values))
+    parts = []
+    for start in range(0, n_resamples, block):
+        draws = rng.integers(0, n_units, (min(block, n_resamples - start), n_units))
+        counts = np.stack([np.bincount(drawn, minlength=n_units) for drawn in draws])
+        parts.append(of_levels(cases.levels(counts if group is None else counts.take(group, axis=1))))
+    estimates = np.concatenate(parts)
     defined = estimates[~np.isnan(estimates)]
     if len(defined) == 0:
         raise ValueError(
@@ -195,24 +195,36 @@ def groups_of(groups: Any, n_cases: int) -> Groups:
     return known
 
 
-def _resampled_levels(
-    error: NumpyArray, ends: NumpyArray, groups: NumpyArray | None, n_resamples: int, rng: np.random.Generator
-) -> Iterator[Levels]:
-    """Yield levels (R, K) of R resamples at a time; error and groups (N,) are in ranked order."""
-    n_units = len(error) if groups is None else int(groups.max()) + 1
-    # Most cases are right and contribute nothing, so only the others are summed.
-    faulty = np.flatnonzero(error)
-    n_faulty = np.searchsorted(faulty, ends, side="right")
-    wrong_sums = np.zeros(len(faulty) + 1)
-    block = max(1, BLOCK_CELLS // len(ends))
-    for start in range(0, n_resamples, block):
-        n_rows = min(block, n_resamples - start)
-        levels = Levels(kept=np.empty((n_rows, len(ends))), wrong=np.empty((n_rows, len(ends))))
-        for kept, wrong in zip(*levels, strict=True):
-            counts = np.bincount(rng.integers(0, n_units, n_units), minlength=n_units)
-            if groups is not None:
-                counts = counts[groups]
-            kept[:] = counts.cumsum()[ends]
-            np.cumsum(counts[faulty] * error[faulty], out=wrong_sums[1:])
-            wrong[:] = wrong_sums[n_faulty]
-        yield levels
+class RankedCases:
+    """Cases in the order of their confidence, of which resamples are drawn.
+
+    Args:
+        values: (N,) confidences, checked.
+        errors: (N,) errors, checked.
+
+    Attributes:
+        order: (N,) the row of each case.
+    """
+
+    def __init__(self, values: Array, errors: Array) -> None:
+        self.order, self._ends = (on_cpu(part) for part in rank_cases(values))
+        error = on_cpu(errors)[self.order]
+        # Most cases are right and contribute nothing, so only the others are summed.
+        self._faulty = np.flatnonzero(error)
+        self._n_faulty = np.searchsorted(self._faulty, self._ends, side="right")
+        self._error = error[self._faulty]
+        self._is_binary = bool((self._error == 1).all())
+
+    def levels(self, counts: NumpyArray) -> Levels:
+        """Return levels (R, K) from how often each case, in this order, is in each resample (R, N)."""
+        # NumPy cumulates integers eight times as fast as floats, whose additions wait for each other.
+        kept = counts.cumsum(axis=1, dtype=np.int64)
+        if len(self._ends) < len(self.order):
+            kept = kept.take(self._ends, axis=1)
+        of_faulty = counts.take(self._faulty, axis=1)
+        wrong = np.zeros((len(counts), len(self._faulty) + 1))
+        if self._is_binary:
+            wrong[:, 1:] = of_faulty.cumsum(axis=1, dtype=np.int64)
+        else:
+            np.cumsum(of_faulty * self._error, axis=1, out=wrong[:, 1:])
+        return Levels(kept.astype(np.float64), wrong.take(self._n_faulty, axis=1))

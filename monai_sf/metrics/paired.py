@@ -24,14 +24,14 @@ from monai_sf.metrics.arrays import Array, ArrayLike, NumpyArray, check_cases
 from monai_sf.metrics.bootstrap import (
     BLOCK_CELLS,
     Metric,
+    RankedCases,
     check_draws,
     check_judged,
     groups_of,
     metric_of_levels,
-    on_cpu,
     percentile_interval,
 )
-from monai_sf.metrics.curve import Levels, rank_cases
+from monai_sf.metrics.curve import Levels
 from monai_sf.vocabulary.ids import Groups
 
 #: P(count <= k) of the Poisson distribution with mean 1; beyond 17 it is 1 in float64.
@@ -148,30 +148,14 @@ def resampled_values(
     Returns:
         (R,) values, NaN where the metric is undefined or no group was drawn.
     """
-    values, errors = check_cases(confidence, error)
-    order, ends = (on_cpu(part) for part in rank_cases(values))
-    ranked_error = on_cpu(errors)[order]
-    ranked_group = np.asarray(group_of_case)[order]
-    faulty = np.flatnonzero(ranked_error)
-    n_faulty = np.searchsorted(faulty, ends, side="right")
-    is_binary = bool((ranked_error[faulty] == 1).all())
+    cases = RankedCases(*check_cases(confidence, error))
+    ranked_group = np.asarray(group_of_case)[cases.order]
     result = np.full(len(counts), np.nan)
     drawn = np.flatnonzero(counts[:, np.unique(ranked_group)].any(axis=1))
-    block = max(1, BLOCK_CELLS // 2 // len(order))
+    block = max(1, BLOCK_CELLS // 2 // len(ranked_group))
     for start in range(0, len(drawn), block):
         rows = drawn[start : start + block]
-        of_case = counts[rows].take(ranked_group, axis=1)
-        # NumPy cumulates integers eight times as fast as floats, whose additions wait for each other.
-        kept = of_case.cumsum(axis=1, dtype=np.int64)
-        if len(ends) < len(order):
-            kept = kept.take(ends, axis=1)
-        of_faulty = of_case.take(faulty, axis=1)
-        wrong = np.zeros((len(rows), len(faulty) + 1))
-        if is_binary:
-            wrong[:, 1:] = of_faulty.cumsum(axis=1, dtype=np.int64)
-        else:
-            np.cumsum(of_faulty * ranked_error[faulty], axis=1, out=wrong[:, 1:])
-        result[rows] = of_levels(Levels(kept.astype(np.float64), wrong.take(n_faulty, axis=1)))
+        result[rows] = of_levels(cases.levels(counts[rows].take(ranked_group, axis=1)))
     return result
 
 
