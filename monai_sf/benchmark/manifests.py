@@ -19,8 +19,7 @@ from monai_sf.bundle.claims import differences
 from monai_sf.engines.evaluator import evaluated
 from monai_sf.files import read_json, write_json
 from monai_sf.networks.checkpoints import check_checkpoint
-from monai_sf.results.format import RUN_FILE, SET_ASIDE
-from monai_sf.results.run_file import read_run
+from monai_sf.results.format import RUN_FILE, SET_ASIDE, read_run
 from monai_sf.scores import CSFS
 
 

@@ -32,7 +32,7 @@ from monai_sf.networks import ConfidenceClassifier, load_weights, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
 from monai_sf.results import ResultsError
 from monai_sf.results.case_table import csv_text
-from monai_sf.results.run_file import read_run
+from monai_sf.results.format import read_run
 from monai_sf.scores import CSFS, csfs_for
 
 logger = logging.getLogger(__name__)

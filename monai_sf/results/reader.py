@@ -15,6 +15,7 @@ import numpy as np
 from monai_sf.files import sha256_of
 from monai_sf.results.case_table import decode_table
 from monai_sf.results.format import (
+    AGAIN,
     COLUMNS_FILE,
     ROWS_FILE,
     RUN_FILE,
@@ -22,11 +23,11 @@ from monai_sf.results.format import (
     TABLE_FILE,
     ResultsError,
     load_array,
+    read_run,
     slug,
     some,
 )
 from monai_sf.results.results import Results
-from monai_sf.results.run_file import AGAIN, read_run
 from monai_sf.results.test_set import TestSet
 
 

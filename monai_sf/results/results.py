@@ -36,10 +36,10 @@ from monai_sf.results.format import (
     ResultsError,
     check_run,
     check_text,
+    read_run,
     some,
 )
 from monai_sf.results.from_arrays import parts_from_arrays
-from monai_sf.results.run_file import read_run
 from monai_sf.results.test_set import TestSet
 from monai_sf.results.writer import ResultsWriter
 from monai_sf.vocabulary.ids import is_absent
