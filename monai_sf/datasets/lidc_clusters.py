@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from monai_sf.datasets.lidc_database import Contours, Floats, Integers
 
@@ -127,13 +129,8 @@ def _shrink_tolerance(
 
 def _connect(count: int, edges: npt.NDArray[np.int64]) -> Integers:
     """Return the lowest member of each node's connected component."""
-    label = np.arange(count)
-    while True:
-        smaller = label.copy()
-        np.minimum.at(smaller, edges[:, 0], label[edges[:, 1]])
-        np.minimum.at(smaller, edges[:, 1], label[edges[:, 0]])
-        # Also point to the label's own label, which halves long chains.
-        smaller = smaller[smaller]
-        if np.array_equal(smaller, label):
-            return label
-        label = smaller
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (count, count))
+    _, first, component = np.unique(
+        connected_components(graph, directed=False)[1], return_index=True, return_inverse=True
+    )
+    return first[component]

@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -141,18 +141,12 @@ def _jobs(todo: pd.DataFrame, nodules: pd.DataFrame, root: Path) -> list[list[Jo
 def _run(jobs: list[list[Job]], contours: Contours, workers: int) -> Iterator[int]:
     """Run the jobs and yield the number of files after each patient."""
     if workers == 1:
-        for one in jobs:
-            yield _render_patient(one, contours)
+        yield from (_render_patient(one, contours) for one in jobs)
         return
     # Spawned, not forked: the caller may have threads (torch, TensorBoard) that do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _set_contours, (contours,)) as pool:
-        futures: list[Future[int]] = [pool.submit(_render_patient, one) for one in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield from pool.map(_render_patient, jobs)  # an error cancels the jobs that have not begun
 
 
 _contours_of_process: Contours | None = None

@@ -12,8 +12,7 @@ import pandas as pd
 import torch
 from ignite.engine import Events
 from monai.data import Dataset
-from monai.engines import SupervisedEvaluator
-from torch import Tensor
+from monai.engines import PrepareBatchExtraInput, SupervisedEvaluator
 
 from monai_sf.data import TestBatches
 from monai_sf.engines import tracking
@@ -28,16 +27,6 @@ from monai_sf.results.format import RUN_FILE, VALIDATION
 from monai_sf.transforms import CorruptionSweep
 
 logger = logging.getLogger(__name__)
-
-
-def _case_batch(
-    batch: Mapping[str, Any], device: torch.device, non_blocking: bool, **kwargs: Any
-) -> tuple[Tensor, Tensor, tuple[()], dict[str, Any]]:
-    """Return image, label, and the case ids for the inferer (MONAI's ``prepare_batch``)."""
-    image, label = (
-        batch[k].to(device=device, non_blocking=non_blocking, **kwargs) for k in ("image", "label")
-    )
-    return image, label, (), {"case_ids": batch["case_id"]}
 
 
 def evaluated(run_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -147,7 +136,7 @@ class TestSetEvaluator(SupervisedEvaluator):
             epoch_length=1,
             network=to_device(network, device),
             inferer=inferer,
-            prepare_batch=_case_batch,
+            prepare_batch=PrepareBatchExtraInput({"case_ids": "case_id"}),
             decollate=False,
         )
 

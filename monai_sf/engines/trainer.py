@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,9 @@ class ClassifierTrainer(SupervisedTrainer):
         for handler in train_handlers:
             tracking.attach(handler, self, self.run_dir, "train", self._epoch_metrics)
         if distributed.is_main():
-            TensorBoardStatsHandler(log_dir=board, tag_name="train_loss", output_transform=_loss).attach(self)
+            loss_of = itemgetter(CommonKeys.LOSS)
+            losses = TensorBoardStatsHandler(log_dir=board, tag_name="train_loss", output_transform=loss_of)
+            losses.attach(self)
             TensorBoardStatsHandler(
                 log_dir=board,
                 output_transform=lambda _: None,
@@ -192,11 +194,5 @@ class ClassifierTrainer(SupervisedTrainer):
                 super().run()
             finally:
                 self.progress.close()
-            distributed.from_main(self._summarise)
-
-    def _summarise(self) -> None:
-        summarise_training(self.run_dir, {"best": self.checkpoint.best, "history": self.checkpoint.history})
-
-
-def _loss(output: Mapping[str, Tensor]) -> float:
-    return output[CommonKeys.LOSS].item()
+            summary = {"best": self.checkpoint.best, "history": self.checkpoint.history}
+            distributed.from_main(lambda: summarise_training(self.run_dir, summary))

@@ -319,14 +319,10 @@ def _gather(cases: Tensor) -> Tensor:
     """Return the rows of all processes, whose numbers may differ."""
     if idist.get_world_size() == 1:
         return cases
-    # Not MONAI's evenly_divisible_all_gather, whose import would cost every user seconds.
     n_rows = cast(Tensor, idist.all_gather(torch.tensor([len(cases)], device=cases.device))).tolist()
-    longest = max(n_rows)
-    if longest == 0:
+    if not any(n_rows):
         return cases
-    padded = torch.cat([cases, cases.new_zeros((longest - len(cases), cases.shape[1]))])
-    gathered = cast(Tensor, idist.all_gather(padded)).reshape(len(n_rows), longest, -1)
-    return torch.cat([part[:n] for part, n in zip(gathered, n_rows, strict=True)])
+    return torch.cat(idist.all_gather_tensors_with_shapes(cases, [(n, cases.shape[1]) for n in n_rows]))
 
 
 def _first_of_each_id(cases: Tensor) -> Tensor:

@@ -212,10 +212,9 @@ def sum_gradients(parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
     flat = torch.cat([loss.reshape(1).to(gradients[0].dtype), *(g.reshape(-1) for g in gradients)])
     flat = flat.as_subclass(Tensor)  # of a MetaTensor, if the images are
     dist.all_reduce(flat)
-    first = 1
-    for gradient in gradients:
-        gradient.copy_(flat[first : first + gradient.numel()].view_as(gradient))
-        first += gradient.numel()
+    totals = torch.split(flat[1:], [gradient.numel() for gradient in gradients])
+    for gradient, total in zip(gradients, totals, strict=True):
+        gradient.copy_(total.view_as(gradient))
     return flat[0].to(loss.dtype)
 
 
@@ -255,10 +254,7 @@ def share_batch_norm(network: nn.Module) -> None:
     """Synchronise the batch norms of a network over all processes; in place, names are kept."""
     if world_size() == 1:
         return
-    for name, module in network.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
-            shared = BatchNormOfAllRanks(
-                module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
-            )
-            shared.__dict__.update(module.__dict__)  # parameters, buffers, hooks, training mode
-            network.set_submodule(name, shared)
+    shared: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    for module in shared.modules():
+        if isinstance(module, nn.SyncBatchNorm):
+            module.__class__ = BatchNormOfAllRanks
