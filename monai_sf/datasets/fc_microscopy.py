@@ -68,18 +68,12 @@ def fc_microscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> p
         group="rxrx1-" + reading.groups(table, "well_id", raw["well_id"], raw["site_id"]),
         source="rxrx1",
     )
-    site = (
-        "images/"
-        + raw["experiment"]
-        + "/Plate"
-        + raw["plate"]
-        + "/"
-        + raw["well"]
-        + "_s"
-        + raw["site"]
-        + "_w"
-    )
-    names = [f"{one}{channel}.png" for channel in range(1, CHANNELS + 1) for one in site]
+    sites = raw[["experiment", "plate", "well", "site"]].to_numpy()
+    names = [
+        f"images/{experiment}/Plate{plate}/{well}_s{site}_w{channel}.png"
+        for channel in range(1, CHANNELS + 1)
+        for experiment, plate, well, site in sites
+    ]
     paths, there = reading.locate("rxrx1", table, names, parts=3)
     by_channel = [paths[k * len(raw) : (k + 1) * len(raw)] for k in range(CHANNELS)]
     frame["image"] = pd.Series(

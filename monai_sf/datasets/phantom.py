@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,31 +81,23 @@ def _save(path: Path, image: npt.NDArray[np.uint8]) -> None:
     Image.fromarray(image).save(path, "JPEG" if path.suffix.lower() == ".jpg" else None)
 
 
-def _table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+def _table(path: Path, rows: Sequence[object], columns: tuple[str, ...] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(path, index=False)
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
 
 def _ham10000(folder: Path, cases: int, size: int) -> None:
     # Two images per lesion; the classes alternate with the lesion.
+    columns = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
     rows = []
     for i in range(cases):
         name = f"ISIC_{24306 + i:07d}"
         dx = ("nv", "mel", "df", "bcc", "nv", "mel", "bkl", "akiec")[i // 2 % 8]
-        rows.append(
-            {
-                "lesion_id": f"HAM_{i // 2:07d}",
-                "image_id": name,
-                "dx": dx,
-                "dx_type": "histo",
-                "age": 40.0 + i % 40,
-                "sex": ("male", "female")[i % 2],
-                "localization": "back",
-            }
-        )
+        sex = ("male", "female")[i % 2]
+        rows.append((f"HAM_{i // 2:07d}", name, dx, "histo", 40.0 + i % 40, sex, "back"))
         image = lesion(name, dx in ("mel", "bcc", "akiec"), "ham", size)
         _save(folder / f"HAM10000_images_part_{1 + (2 * i >= cases)}" / f"{name}.jpg", image)
-    _table(folder / "HAM10000_metadata", rows)
+    _table(folder / "HAM10000_metadata", rows, columns)
 
 
 def _isic_2020(folder: Path, cases: int, size: int) -> None:
@@ -140,20 +132,13 @@ def _isic_2020(folder: Path, cases: int, size: int) -> None:
 
 def _derm7pt(folder: Path, cases: int, size: int) -> None:
     diagnoses = ("clark nevus", "melanoma (less than 0.76 mm)", "blue nevus", "basal cell carcinoma")
+    columns = ("case_num", "diagnosis", "seven_point_score", "clinic", "derm")
     rows = []
     for i in range(cases):
-        rows.append(
-            {
-                "case_num": i + 1,
-                "diagnosis": diagnoses[i % 4],
-                "seven_point_score": i % 8,
-                "clinic": f"NEL/NEL{i:03d}.JPG",
-                "derm": f"NEL/Nel{i:03d}.jpg",
-            }
-        )
+        rows.append((i + 1, diagnoses[i % 4], i % 8, f"NEL/NEL{i:03d}.JPG", f"NEL/Nel{i:03d}.jpg"))
         image = lesion(f"7pt{i}", i % 2 == 1, "derm7pt", size)
         _save(folder / "images" / "Nel" / f"NEL{i:03d}.jpg", image)
-    _table(folder / "meta" / "meta.csv", rows)
+    _table(folder / "meta" / "meta.csv", rows, columns)
 
 
 def _ph2(folder: Path, cases: int, size: int) -> None:
@@ -248,32 +233,24 @@ def _mimic_cxr(folder: Path, cases: int, size: int) -> None:
 def _rxrx1(folder: Path, cases: int, size: int) -> None:
     experiments = ("HEPG2-01", "HEPG2-08", "HUVEC-01", "HUVEC-03", "RPE-01", "RPE-02", "U2OS-01", "HUVEC-02")
     treatments = ("EMPTY", "s15652", "s15653", "s15654")
+    columns = (
+        *("site_id", "well_id", "cell_type", "dataset", "experiment", "plate", "well", "site"),
+        *("well_type", "sirna", "sirna_id"),
+    )
     rows = []
     for i in range(cases):
         label, experiment, plate = i // 2 % 4, experiments[i // 8 % len(experiments)], 1 + i // 896
         well, site = f"{'BCDEFGHIJKLMNO'[i // 64 % 14]}{2 + i // 2 % 4:02d}", 1 + i % 2
         well_id = f"{experiment}_{plate}_{well}"
-        rows.append(
-            {
-                "site_id": f"{well_id}_{site}",
-                "well_id": well_id,
-                "cell_type": experiment.split("-")[0],
-                "dataset": "train",
-                "experiment": experiment,
-                "plate": plate,
-                "well": well,
-                "site": site,
-                "well_type": "treatment" if label else "negative_control",
-                "sirna": treatments[label],
-                "sirna_id": label,
-            }
-        )
+        well_type = "treatment" if label else "negative_control"
+        whence = (experiment.split("-")[0], "train", experiment, plate, well, site)
+        rows.append((f"{well_id}_{site}", well_id, *whence, well_type, treatments[label], label))
         place = folder / "rxrx1" / "images" / experiment / f"Plate{plate}"
         for channel in range(6):
             image = cells(f"{well_id}_{site}", label, channel, experiment, size)
             _save(place / f"{well}_s{site}_w{channel + 1}.png", image)
     with zipfile.ZipFile(folder / "rxrx1-metadata.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("rxrx1/metadata.csv", pd.DataFrame(rows).to_csv(index=False))
+        archive.writestr("rxrx1/metadata.csv", pd.DataFrame(rows, columns=columns).to_csv(index=False))
 
 
 # By dataset and folder; CT has its own size.

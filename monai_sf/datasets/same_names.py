@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 __all__ = ["AmbiguousImagesError", "choose_files"]
@@ -81,11 +82,8 @@ def _signs(file: str, published: str, folder: str) -> tuple[bool, int, bool]:
     """Return whether a file is below the table's folder, how many folders match, and its extension."""
     mine, its = file.lower().split("/"), published.lower().split("/")
     below = not folder or file.startswith(f"{folder}/")
-    shared = 0
-    for one, other in zip(mine[-2::-1], its[-2::-1], strict=False):
-        if one != other:
-            break
-        shared += 1
+    folders = zip(mine[-2::-1], its[-2::-1], strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], folders))
     return below, shared, os.path.splitext(mine[-1])[1] == os.path.splitext(its[-1])[1]
 
 

@@ -49,17 +49,16 @@ def embed(features: NDArray[Any], seed: int, cache: Path | None = None) -> NDArr
         raise ValueError(f"features must be (n, F) with n >= {MIN_CASES}, got shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError("features must be finite; leave out the cases with NaN")
-    settings = {
-        "components": min(COMPONENTS, *values.shape),
+    components = min(COMPONENTS, *values.shape)
+    tsne = {
         "perplexity": min(PERPLEXITY, (len(values) - 1) / 3),
         # small sets converge early; large ones get scikit-learn's default
         "max_iter": 500 if len(values) <= 2000 else 1000,
         # scikit-learn's rate without its minimum of 50, with which a few hundred cases diverge
         "learning_rate": min(max(len(values) / 48, 50.0), len(values) / 12),
         "angle": 0.8,  # a third faster than scikit-learn's 0.5, with the same divergence
-        "seed": seed,
-        "scikit-learn": sklearn.__version__,
     }
+    settings = {**tsne, "components": components, "seed": seed, "scikit-learn": sklearn.__version__}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     digest.update(str(values.shape).encode())
     digest.update(values.tobytes())
@@ -67,7 +66,7 @@ def embed(features: NDArray[Any], seed: int, cache: Path | None = None) -> NDArr
     known = _read(file, len(values)) if file else None
     if known is not None:
         return known
-    points = _compute(values, settings)
+    points = _compute(values, components, seed, tsne)
     centred = points - np.median(points, axis=0)
     radius = float(np.quantile(np.linalg.norm(centred, axis=1), 0.99)) or 1.0
     embedding = (centred / radius).astype(np.float32)
@@ -76,21 +75,15 @@ def embed(features: NDArray[Any], seed: int, cache: Path | None = None) -> NDArr
     return embedding
 
 
-def _compute(values: NDArray[np.float32], settings: dict[str, Any]) -> NDArray[np.float64]:
-    components: int = settings["components"]
+def _compute(
+    values: NDArray[np.float32], components: int, seed: int, settings: dict[str, Any]
+) -> NDArray[np.float64]:
     spread = values.std(axis=0)
     if not spread.any():
         return np.zeros((len(values), 3))  # all cases have the same features
-    reduced = PCA(components, svd_solver="auto", random_state=settings["seed"]).fit_transform(values)
-    tsne = TSNE(
-        n_components=3,
-        perplexity=settings["perplexity"],
-        max_iter=settings["max_iter"],
-        angle=settings["angle"],
-        init="pca" if components >= 3 else "random",
-        learning_rate=settings["learning_rate"],
-        random_state=settings["seed"],
-    )
+    reduced = PCA(components, svd_solver="auto", random_state=seed).fit_transform(values)
+    init = "pca" if components >= 3 else "random"
+    tsne = TSNE(n_components=3, init=init, random_state=seed, **settings)
     return np.asarray(tsne.fit_transform(reduced), dtype=np.float64)
 
 

@@ -96,11 +96,12 @@ def _csf(name: str) -> CSF:
     return CSFS[name]
 
 
+def _mcd_predictive_entropy(arrays: Arrays) -> Tensor:
+    return entropy_of_log_probabilities(log_probabilities_of(arrays["mcd_log_softmax"], "mcd_log_softmax"))
+
+
 def _mcd_mutual_information(arrays: Arrays) -> Tensor:
-    entropy = as_float64(arrays["mcd_entropy"], "mcd_entropy")
-    return entropy - entropy_of_log_probabilities(
-        log_probabilities_of(arrays["mcd_log_softmax"], "mcd_log_softmax")
-    )
+    return as_float64(arrays["mcd_entropy"], "mcd_entropy") - _mcd_predictive_entropy(arrays)
 
 
 def _mcd_log_response(arrays: Arrays) -> Tensor:
@@ -135,9 +136,7 @@ _ENTRIES = (
     CSF(
         "MCD-PE",
         ("mcd_log_softmax",),
-        lambda a: (
-            -entropy_of_log_probabilities(log_probabilities_of(a["mcd_log_softmax"], "mcd_log_softmax"))
-        ),
+        lambda a: -_mcd_predictive_entropy(a),
         "How little the averaged probability of repeated runs is spread over the classes (negative entropy).",
         prediction="mcd_log_softmax",
         scale="nats",
