@@ -3,6 +3,7 @@
 from monai_sf.bundle.claims import check_trained_alike, claim_cases, claim_run_dir
 from monai_sf.bundle.description import describe_run
 from monai_sf.bundle.initialize import start
+from monai_sf.bundle.medmnist import medmnist_file
 from monai_sf.bundle.preparation import prepare
 from monai_sf.bundle.workflow import merged_config, root, tracked
 
@@ -11,6 +12,7 @@ __all__ = [
     "claim_cases",
     "claim_run_dir",
     "describe_run",
+    "medmnist_file",
     "merged_config",
     "prepare",
     "root",

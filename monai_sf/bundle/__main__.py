@@ -1,4 +1,4 @@
-"""``python -m monai_sf.bundle show CONFIG... [--key value ...]``."""
+"""``python -m monai_sf.bundle new FOLDER ...`` and ``python -m monai_sf.bundle show CONFIG... ...``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai_sf.bundle.new_command import add_new, run_new
 from monai_sf.bundle.overrides import written
 from monai_sf.bundle.show import show_config, show_run
 
@@ -15,6 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command on bundles and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m monai_sf.bundle", description="Commands on bundles.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    new = add_new(commands)
     show = commands.add_parser(
         "show",
         usage="%(prog)s CONFIG [CONFIG ...] [--key value ...]\n       %(prog)s RUN [RUN ...]",
@@ -30,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="config files, later ones override earlier ones; or folders of runs",
     )  # fmt: skip
     options, overrides = parser.parse_known_args(arguments)
+    if options.command == "new" and overrides:
+        new.error(f"unknown arguments: {' '.join(overrides)}")
     rest = iter(overrides)
     for flag in rest:
         if not flag.startswith("--"):
@@ -37,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "=" not in flag and next(rest, "--").startswith("--"):
             show.error(f"{flag} has no value")
     try:
-        if all(Path(config).is_dir() for config in options.configs):
+        if options.command == "new":
+            run_new(new, options)
+        elif all(Path(config).is_dir() for config in options.configs):
             if overrides:
                 show.error("a run has no overrides: it is shown as it was run")
             print("---\n".join(map(show_run, options.configs)), end="")

@@ -1,0 +1,272 @@
+"""The files of a new bundle, from the user's decisions and the defaults that suit them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+from monai.bundle import ConfigParser
+
+from monai_sf.bundle.defaults import Defaults
+from monai_sf.bundle.initialize import complete_config
+from monai_sf.bundle.plain_values import as_json, as_yaml, plain
+from monai_sf.bundle.published import published_bundles
+from monai_sf.files import atomic_folder
+
+_TEMPLATES = Path(__file__).parent / "templates"
+#: Files that are the same in every bundle.
+_ALIKE = ("logging.conf", "multi_gpu.yaml", "prepare.yaml", "report.yaml")
+_VERSIONS = ("pytorch-ignite", "pandas", "scikit-learn", "tensorboard")
+_SCHEMA = (
+    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What ``data.yaml`` says.
+
+    Attributes:
+        name: of the dataset.
+        origin: "table", "folders" or "medmnist": the shared config that builds the cases.
+        table: the table, of that origin.
+        archive: the MedMNIST file, of that origin.
+        dataset_dir: folder of the images; None for ``data`` in the bundle.
+        columns: role to column.
+        table_options: further arguments of :func:`monai_sf.datasets.table_cases`.
+        classes: names in the order of the labels.
+        missing: "raise" or "drop".
+        studies: the config key of that name.
+        modes: of images that are accepted.
+        intensity: the config key of that name.
+        channels: of the network's input.
+        channel_files: number of files of one case.
+        smallest: shortest side that images may have, in pixels.
+        n_cases: number of cases.
+    """
+
+    name: str
+    origin: str
+    table: Path | None
+    archive: Path | None
+    dataset_dir: Path | None
+    columns: Mapping[str, Any]
+    table_options: Mapping[str, Any]
+    classes: Sequence[str]
+    missing: str
+    studies: Mapping[str, Mapping[str, Any]]
+    modes: Sequence[str]
+    intensity: Mapping[str, Any]
+    channels: int
+    channel_files: int
+    smallest: int
+    n_cases: int
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether the network sees colours."""
+        return self.channels == 3 and self.channel_files == 1
+
+
+def write_bundle(folder: Path, decisions: Decisions, defaults: Defaults) -> None:
+    """Write a bundle's files, whole or not at all.
+
+    Args:
+        folder: the bundle's folder; it must be empty if it exists.
+        decisions: what ``data.yaml`` says.
+        defaults: what the other configs say.
+
+    Raises:
+        ValueError: a text of the user's cannot be written to a config.
+        FileExistsError: the folder holds files.
+        OSError: it cannot be written to.
+    """
+    with atomic_folder(folder) as partial:
+        configs, docs = partial / "configs", partial / "docs"
+        configs.mkdir()
+        docs.mkdir()
+        for name, text in _texts(folder, decisions, defaults).items():
+            (configs / name).write_text(text, encoding="utf-8", newline="\n")
+        alike = next(iter(published_bundles().values())) / "configs"
+        for name in _ALIKE:
+            shutil.copyfile(alike / name, configs / name)
+        readme = _environment().get_template("README.md").render(_facts(decisions, defaults))
+        (docs / "README.md").write_text(readme, encoding="utf-8", newline="\n")
+        _check_read_back(configs, decisions)
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES, encoding="utf-8"),
+        autoescape=False,  # no HTML; every text of a user goes through as_yaml or as_json
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _texts(folder: Path, decisions: Decisions, defaults: Defaults) -> dict[str, str]:
+    values = _values(folder, decisions, defaults)
+    environment = _environment()
+    names = sorted(path.name for path in _TEMPLATES.iterdir() if path.suffix in (".yaml", ".json"))
+    texts = {name: environment.get_template(name).render(values) for name in names}
+    metadata = json.dumps(plain(_metadata(decisions, defaults)), indent=4, ensure_ascii=False)
+    return {**texts, "metadata.json": f"{metadata}\n"}
+
+
+def _values(folder: Path, decisions: Decisions, defaults: Defaults) -> dict[str, Any]:
+    studies = {
+        name: {"kind": study["kind"], "target": as_yaml(study["target"])}
+        for name, study in decisions.studies.items()
+    }
+    return {
+        **_facts(decisions, defaults),
+        "dataset_dir": _place(decisions.dataset_dir or folder / "data", folder),
+        "table": decisions.table and _place(decisions.table, folder),
+        "archive": decisions.archive and _place(decisions.archive, folder),
+        "columns": as_yaml(dict(decisions.columns)),
+        "table_options": decisions.table_options and as_yaml(dict(decisions.table_options)),
+        "classes": as_yaml(list(decisions.classes)),
+        "class_names": as_json(list(decisions.classes)),
+        "missing": decisions.missing,
+        "studies": studies,
+        "image_modes": as_yaml(list(decisions.modes)),
+        "picture_mode": "RGB" if decisions.is_colour else "L",
+        "intensity": as_yaml(dict(decisions.intensity)),
+        "smallest_image": decisions.smallest,
+    }
+
+
+def _facts(decisions: Decisions, defaults: Defaults) -> dict[str, Any]:
+    numbers = {key: _number(value) for key, value in asdict(defaults).items()}
+    return {
+        **numbers,
+        "seeds": list(defaults.seeds),
+        "dataset_name": decisions.name,
+        "origin": decisions.origin,
+        "n_cases": decisions.n_cases,
+        "num_classes": len(decisions.classes),
+        "channels": decisions.channels,
+        "small_size": min(32, defaults.image_size),
+        "study_names": ["iid", *decisions.studies],
+    }
+
+
+def _number(value: Any) -> Any:
+    """Return a number as people write it: 0.00001, which YAML reads as a number, and not 1e-05."""
+    return (
+        f"{value:.10f}".rstrip("0") + ("0" if value.is_integer() else "")
+        if isinstance(value, float)
+        else value
+    )
+
+
+def _place(path: Path, folder: Path) -> str:
+    """Return a path as YAML: within the bundle relative to it, else absolute."""
+    if path.is_relative_to(folder):
+        relative = path.relative_to(folder).as_posix()
+        if all(c.isalnum() or c in "/._- " for c in relative):
+            return f"$@bundle_root + '/{relative}'"
+    return as_yaml(str(path))
+
+
+def _metadata(decisions: Decisions, defaults: Defaults) -> dict[str, Any]:
+    names = {str(k): name for k, name in enumerate(decisions.classes)}
+    listed = ", ".join(decisions.classes)
+    size = [defaults.image_size, defaults.image_size]
+    channels = (
+        {"0": "grey value"}
+        if decisions.channels == 1
+        else {str(k): f"channel {k}" for k in range(decisions.channels)}
+    )
+    if decisions.is_colour:
+        channels = {"0": "red", "1": "green", "2": "blue"}
+    return {
+        "schema": _SCHEMA,
+        "version": "0.1.0",
+        "changelog": {"0.1.0": "written by python -m monai_sf.bundle new"},
+        "monai_version": _version("monai"),
+        "pytorch_version": torch.__version__.partition("+")[0],
+        "numpy_version": _version("numpy"),
+        "required_packages_version": {name: _version(name) for name in ("monai-sf", *_VERSIONS)},
+        "supported_apps": {},
+        "name": f"Silent failures: {decisions.name}",
+        "task": f"One of {len(decisions.classes)} classes per image, with confidence scores",
+        "description": f"Classifies images of {decisions.name}, resized to {size[0]} x {size[1]} px, and "
+        "scores how sure it is.",
+        "authors": "the owners of the data",
+        "copyright": "the owners of the data",
+        "data_source": f"own images: {decisions.n_cases} cases",
+        "data_type": "image files",
+        "image_classes": ", ".join(decisions.modes),
+        "label_classes": ", ".join(f"{k}: {name}" for k, name in names.items()),
+        "pred_classes": f"logits of {listed}: real numbers, of which the softmax gives probabilities",
+        "intended_use": "Research on silent failures and confidence scores. Not a medical device, not for "
+        "diagnosis.",
+        "references": [
+            "Bungert, Kobelke, Jaeger: Understanding Silent Failures in Medical Image Classification. MICCAI "
+            "2023"
+        ],
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "rgb" if decisions.is_colour else "magnitude",
+                    "modality": "n/a",
+                    "num_channels": decisions.channels,
+                    "spatial_shape": size,
+                    "dtype": "float32",
+                    "value_range": [0, 1],
+                    "is_patch_data": False,
+                    "channel_def": channels,
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "raw",
+                    "format": "logits",
+                    "num_channels": len(decisions.classes),
+                    "spatial_shape": [1, 1],
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": False,
+                    "channel_def": names,
+                }
+            },
+        },
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a source checkout that was not installed
+        return "0.0.0"
+
+
+def _check_read_back(configs: Path, decisions: Decisions) -> None:
+    """Read the configs as MONAI will, and compare what they say with what was decided."""
+    parser = ConfigParser()
+    parser.read_config(str(configs / "train.yaml"))
+    complete_config(parser, configs, {})
+    expected: dict[str, Any] = {
+        "dataset_name": decisions.name,
+        "classes": list(decisions.classes),
+        "studies": {name: dict(study) for name, study in decisions.studies.items()},
+        "intensity": dict(decisions.intensity),
+        "image_modes": list(decisions.modes),
+        "num_classes": len(decisions.classes),
+    }
+    if decisions.table is not None:
+        expected |= {"columns": dict(decisions.columns), "table": str(decisions.table)}
+    for key, value in expected.items():
+        if (found := parser.get_parsed_content(key)) != value:
+            raise ValueError(f"{key} is {value!r}, which a config cannot hold: it would be read as {found!r}")

@@ -1,0 +1,195 @@
+"""A bundle for images of one's own: what table and images hold, and the configs that follow from it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from monai_sf.bundle.composing import Decisions, write_bundle
+from monai_sf.bundle.defaults import choose_defaults
+from monai_sf.bundle.look import Look, copies, look_at, look_at_array
+from monai_sf.bundle.plain_values import as_yaml
+from monai_sf.bundle.targets import read_targets
+from monai_sf.datasets import (
+    STUDIES,
+    describe_cases,
+    find_studies,
+    folder_cases,
+    medmnist_cases,
+    split_cases,
+    study_description,
+    table_cases,
+)
+from monai_sf.datasets.studies import check_study
+from monai_sf.files import strangers
+
+_NAME = r"\w[\w.-]*"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says about the data.
+
+    Attributes:
+        folder: the new bundle's folder; its name is that of the dataset.
+        table: the table; None for folders of classes or a MedMNIST file.
+        medmnist: the MedMNIST file, or None.
+        dataset_dir: folder that the images lie in.
+        columns: role to column.
+        table_options: ``encoding`` or ``sheet`` of the table, as far as they must be named.
+        classes: names in the order of the labels, or None for all that occur.
+        targets: see :func:`monai_sf.bundle.targets.read_targets`.
+        missing: "raise" or "drop", of images that the table names and the folder lacks.
+    """
+
+    folder: Path
+    table: Path | None = None
+    medmnist: Path | None = None
+    dataset_dir: Path | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    table_options: Mapping[str, str] = field(default_factory=dict)
+    classes: Sequence[str] | None = None
+    targets: Sequence[str] = ()
+    missing: str = "raise"
+
+
+def new_bundle(asked: Asked) -> Path:
+    """Write a bundle for images of one's own, and print what was understood.
+
+    Args:
+        asked: what the user says.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        ValueError: the table, an image, a study or an argument is wrong; names all that are. Nothing is
+            written then.
+        FileNotFoundError: a file or folder is not there, or images are missing.
+        FileExistsError: the folder holds files.
+        OSError: it cannot be written.
+    """
+    folder = asked.folder.expanduser().absolute()
+    name = folder.name
+    _check_place(folder)
+    cases = _cases(asked, name)
+    print(describe_cases(cases))
+    look = _look(asked, cases)
+    wrong = look.problems()
+    if asked.medmnist is None and (found := copies(cases, look)):
+        wrong.append(found)
+    studies: dict[str, Any] = {}
+    n_train = len(cases)
+    try:
+        studies = read_targets(asked.targets, cases)
+        n_train = _say_splits(name, studies, cases)
+    except ValueError as error:
+        wrong.append(str(error))
+    if look.seen:
+        print("\n".join(look.lines()))
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    intensity, why = look.intensity()
+    defaults = choose_defaults(
+        n_train, len(cases), look.sides, channels=look.channels, has_gpu=torch.cuda.is_available()
+    )
+    for line in (f"values become [0, 1] by intensity {as_yaml(intensity)}: {why}", *defaults.reasons):
+        print(line)
+    classes = list(cases.attrs["classes"])
+    decisions = Decisions(
+        name=name,
+        origin="medmnist" if asked.medmnist else "table" if asked.table else "folders",
+        table=asked.table and asked.table.expanduser().absolute(),
+        archive=asked.medmnist and asked.medmnist.expanduser().absolute(),
+        dataset_dir=asked.dataset_dir and asked.dataset_dir.expanduser().absolute(),
+        columns=asked.columns,
+        table_options=asked.table_options,
+        classes=classes,
+        missing=asked.missing,
+        studies=studies,
+        modes=list(look.modes),
+        intensity=intensity,
+        channels=look.channels,
+        channel_files=look.channel_files,
+        smallest=look.smallest,
+        n_cases=len(cases),
+    )
+    write_bundle(folder, decisions, defaults)
+    return folder
+
+
+def _check_place(folder: Path) -> None:
+    """Refuse a folder that cannot be a new bundle's, before an hour of looking at images."""
+    if not re.fullmatch(_NAME, folder.name) or as_yaml(folder.name) != folder.name:
+        raise ValueError(
+            f"the bundle's folder gives the dataset its name, and {folder.name!r} cannot be one: use "
+            "letters, digits, '_', '-' and '.', and no word or number that YAML reads as another value"
+        )
+    if folder.name in STUDIES:
+        raise ValueError(
+            f"{folder.name} is the name of a published dataset: choose another folder, or write that "
+            f"bundle with --dataset {folder.name}"
+        )
+    if folder.is_dir() and (found := strangers(folder, ())):
+        raise FileExistsError(f"{folder} holds other files ({', '.join(found)}): choose another folder")
+
+
+def _cases(asked: Asked, name: str) -> pd.DataFrame:
+    if asked.medmnist is not None:
+        with tempfile.TemporaryDirectory() as empty:  # its images are written later
+            return medmnist_cases(asked.medmnist, empty, classes=asked.classes, dataset=name)
+    if asked.dataset_dir is None:
+        raise ValueError("name the folder of the images with --dataset_dir")
+    if asked.table is not None:
+        return table_cases(
+            asked.table,
+            asked.dataset_dir,
+            columns=asked.columns,
+            classes=asked.classes,
+            dataset=name,
+            missing=asked.missing,
+            **asked.table_options,
+        )
+    return folder_cases(asked.dataset_dir, classes=asked.classes, dataset=name)
+
+
+def _look(asked: Asked, cases: pd.DataFrame) -> Look:
+    if asked.medmnist is None:
+        return look_at(cases, asked.dataset_dir or ".")
+    with np.load(asked.medmnist, allow_pickle=False) as arrays:
+        return look_at_array(arrays["train_images"][:1000], len(cases))
+
+
+def _say_splits(name: str, own: Mapping[str, Any], cases: pd.DataFrame) -> int:
+    """Print what each study splits the cases into, and return the largest number of training cases.
+
+    Raises:
+        ValueError: a study cannot be run; names all faults of all studies.
+    """
+    most, wrong = 0, []
+    for study in find_studies(name, own):
+        if faults := check_study(study, cases):
+            wrong += [f"study {study.name!r}, target: {fault}" for fault in faults]
+            continue
+        try:
+            splits = split_cases(cases, study, 0)
+        except ValueError as error:
+            wrong.append(f"study {study.name!r}: {error}")
+            continue
+        counts = splits["split"].value_counts()
+        most = max(most, int(counts.get("train", 0)))
+        said = ", ".join(
+            f"{split} {counts[split]}" for split in ("train", "val", "iid", "target") if split in counts
+        )
+        print(f"study {study.name} ({study_description(study)}): {said}")
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return most

@@ -1,0 +1,154 @@
+"""The arguments of ``python -m monai_sf.bundle new``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from monai_sf.bundle.new import Asked, new_bundle
+from monai_sf.bundle.published import copy_bundle, published_bundles
+
+_DESCRIPTION = """\
+Write a bundle for your own images: configs that train, evaluate and report, like those of the published ones.
+
+The table and a sample of the images are looked at first, and what was understood is printed. If anything is
+wrong, all of it is said, and nothing is written. Then, from table to report:
+
+  python -m monai_sf.bundle new my_study --table cases.csv --dataset_dir images --image path \\
+    --label finding --group patient --target hospital=B
+  python -m monai.bundle run --config_file my_study/configs/benchmark.yaml
+  (open my_study/runs/benchmark/my_study/report.html)"""
+
+_EPILOG = """\
+examples:
+  one folder per class:       new my_study --folders --dataset_dir images
+  a MedMNIST file:            new my_study --medmnist pneumoniamnist.npz --classes normal pneumonia
+  several files per image:    new my_study ... --image '{id}_red.png' '{id}_green.png'
+  two hospitals as one study: new my_study ... --target external:hospital=B --target external:hospital=C
+  a published bundle:         new chest --dataset chest_xray"""
+
+#: Option to what its column holds.
+_ROLES = {
+    "label": "the class",
+    "group": "what must not be split between training and test, mostly the patient",
+    "source": "where the case comes from",
+    "case_id": "a unique id (default: the path of the image)",
+    "split": "a split of your own: train, val, iid (or test), target",
+    "slice": "the slice of a volume (NIfTI, NRRD, MetaImage), counted from 0",
+}
+#: Options that say how the table is read.
+_TABLE = ("sheet", "encoding")
+
+
+def add_new(commands: Any) -> argparse.ArgumentParser:
+    """Add the command ``new`` to the commands of a parser, and return its parser."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "new",
+        help="write a bundle for your own images, or a published one",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        type=Path,
+        help="to be written; its name is the dataset's in tables and report",
+    )
+    origin = parser.add_argument_group("where the cases come from, one of").add_mutually_exclusive_group(
+        required=True
+    )
+    origin.add_argument("--table", type=Path, help="a CSV, TSV, Excel or Parquet file, one row per case")
+    origin.add_argument(
+        "--folders", action="store_true", help="dataset_dir holds one folder of images per class"
+    )
+    origin.add_argument("--medmnist", type=Path, metavar="NPZ", help="a file of MedMNIST")
+    origin.add_argument(
+        "--dataset", metavar="NAME", help=f"write a published bundle: {', '.join(published_bundles())}"
+    )
+    parser.add_argument("--dataset_dir", type=Path, metavar="DIR", help="folder that the images lie below")
+    columns = parser.add_argument_group("columns of the table")
+    columns.add_argument(
+        "--image", nargs="+", metavar="COLUMN", help="path of the image; or a pattern such as "
+        "'scans/{id}.png'; or several of them, one per channel file",
+    )  # fmt: skip
+    for role, text in _ROLES.items():
+        columns.add_argument(f"--{role}", metavar="COLUMN", help=text)
+    columns.add_argument("--sheet", help="of an Excel file with several sheets")
+    columns.add_argument("--encoding", help="of a text file that is neither UTF-8 nor UTF-16, such as cp1252")
+    parser.add_argument(
+        "--classes", nargs="+", metavar="CLASS", help="the classes in the order of their labels (default: "
+        "all that occur, sorted)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--target", action="append", default=[], metavar="[NAME:]COLUMN=VALUE", help="a study: cases "
+        "that are tested on and never trained on. Without NAME a study of its own; of one NAME all columns "
+        "must hold, and one of a column's values",
+    )  # fmt: skip
+    parser.add_argument(
+        "--missing", choices=("raise", "drop"), default="raise", help="what to do about rows whose image "
+        "is not there (default: %(default)s)",
+    )  # fmt: skip
+    return parser
+
+
+def run_new(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Write the bundle, and say how to go on.
+
+    Raises:
+        ValueError: see :func:`monai_sf.bundle.new.new_bundle`.
+        OSError: as there.
+    """
+    columns = {} if not options.image else {"image": options.image if options.image[1:] else options.image[0]}
+    columns |= {role: getattr(options, role) for role in _ROLES if getattr(options, role) is not None}
+    _check(parser, options, columns)
+    if options.dataset:
+        folder = copy_bundle(options.dataset, options.folder)
+        print(
+            f"{folder} is the published bundle {options.dataset}: {folder / 'docs' / 'README.md'} tells how "
+            "to run it"
+        )
+        return
+    logging.getLogger("monai_sf").addHandler(logging.NullHandler())  # its notes are printed with the table's
+    folder = new_bundle(
+        Asked(
+            folder=options.folder,
+            table=options.table,
+            medmnist=options.medmnist,
+            dataset_dir=options.dataset_dir,
+            columns=columns,
+            table_options={name: text for name in _TABLE if (text := getattr(options, name)) is not None},
+            classes=options.classes,
+            targets=options.target,
+            missing=options.missing,
+        )
+    )
+    print(
+        f"written: {folder} (your decisions: {folder / 'configs' / 'data.yaml'})\n"
+        f"next: python -m monai.bundle run --config_file {options.folder / 'configs' / 'benchmark.yaml'}\n"
+        f"then open {folder / 'runs' / 'benchmark' / folder.name / 'report.html'}"
+    )
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace, columns: dict[str, Any]) -> None:
+    """Refuse arguments that the chosen origin does not read, or that it lacks; all at once."""
+    wrong = []
+    if options.table and (lacking := [f"--{role}" for role in ("image", "label") if role not in columns]):
+        wrong.append(f"--table needs {' and '.join(lacking)}")
+    if (options.table or options.folders) and options.dataset_dir is None:
+        wrong.append(f"{'--table' if options.table else '--folders'} needs --dataset_dir")
+    unread = {
+        **({} if options.table else {f"--{role}": True for role in columns}),
+        **({} if options.table else {f"--{name}": getattr(options, name) for name in _TABLE}),
+        "--missing": options.missing != "raise" and not options.table,
+        "--target": options.dataset and options.target,
+        "--classes": options.dataset and options.classes,
+        "--dataset_dir": (options.dataset or options.medmnist) and options.dataset_dir,
+    }
+    origin = "--folders" if options.folders else "--medmnist" if options.medmnist else "--dataset"
+    wrong += [f"{origin} does not read {name}" for name, is_given in unread.items() if is_given]
+    if wrong:
+        parser.error("; ".join(wrong))
