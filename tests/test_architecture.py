@@ -200,7 +200,7 @@ def test_names_that_configs_and_docs_spell_exist():
     files = [
         *(PACKAGE / "bundle" / "configs").iterdir(),
         *root.glob("bundles/*/configs/*"),
-        *root.glob("bundles/*/docs/*"),
+        *root.glob("bundles/*/docs/*.md"),
         *root.glob("docs/*.md"),
         *root.glob("*.md"),
     ]

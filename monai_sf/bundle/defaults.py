@@ -112,5 +112,5 @@ def choose_defaults(
 
 
 def _size(median: int, most: int) -> int:
-    """The median, at most so many pixels, and at least those that a network can halve."""
+    """Return the median, at most so many pixels, and at least those that a network can halve."""
     return max(_SMALLEST, min(median, most))

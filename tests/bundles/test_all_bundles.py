@@ -17,14 +17,15 @@ from PIL import Image
 from helpers.tiny_bundle import TINY_NETWORK, accuracy_and_majority
 from monai_sf.bundle.bases import SHARED
 from monai_sf.data.errors import root_cause
-from monai_sf.datasets import STUDIES, in_target, study_description
+from monai_sf.datasets import STUDIES, find_studies, in_target, study_description
 from monai_sf.datasets.phantom import write_phantom
 from monai_sf.datasets.preflight import PreflightError
 from monai_sf.results import load_results
 from monai_sf.scores import CSFS, csfs_for
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
-NAMES = ("dermoscopy", "chest_xray", "fc_microscopy", "lung_nodule_ct")
+NAMES = ("dermoscopy", "chest_xray", "fc_microscopy", "lung_nodule_ct", "pneumonia")
+IMAGES_MADE = ("lung_nodule_ct", "pneumonia")  # by the run itself
 METHODS = ("deepgamblers", "devries")
 
 #: seconds instead of minutes, and enough to learn what the phantoms' classes look like
@@ -41,14 +42,31 @@ severities: [1, 3]
 """
 )
 
-EPOCHS = {"dermoscopy": 4, "chest_xray": 10, "fc_microscopy": 10, "lung_nodule_ct": 2}
+EPOCHS = {"dermoscopy": 4, "chest_xray": 10, "fc_microscopy": 10, "lung_nodule_ct": 2, "pneumonia": 4}
+
+
+def write_data(name, folder):
+    """Write a small data set in the published layout."""
+    if name != "pneumonia":
+        return write_phantom(name, folder)
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 80), ("val", 20), ("test", 20)):
+        label = np.arange(count) % 2
+        images = generator.normal(80, 20, (count, 28, 28))
+        images[label == 1, 4:14, 4:14] += 120  # a spot that shows where up is
+        arrays[f"{split}_images"] = images.clip(0, 255).astype(np.uint8)
+        arrays[f"{split}_labels"] = label.astype(np.uint8)[:, None]
+    folder.mkdir()
+    np.savez(folder / "pneumoniamnist.npz", **arrays)
+    return folder
 
 
 class Bundle:
     def __init__(self, name, root):
         self.name, self.root = name, root
         self.configs = BUNDLES / name / "configs"
-        self.data = write_phantom(name, root / "data")
+        self.data = write_data(name, root / "data")
         channels = yaml.safe_load((self.configs / "train.yaml").read_text())["network_def"]["backbone"]
         (root / "tiny.yaml").write_text(TINY.format(channels=channels["in_channels"], epochs=EPOCHS[name]))
 
@@ -79,7 +97,7 @@ def bundle(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(bundle):
-    study = STUDIES[bundle.name][-1].name
+    study = find_studies(bundle.name)[-1].name
     for files in (["train.yaml"], ["train.yaml", "evaluate.yaml"]):
         bundle.run(*files, "small.yaml", study=study)
     return bundle, bundle.root / "runs" / f"{study}-confidnet-0"
@@ -93,7 +111,7 @@ def network_data_format(name):
 def test_prepare(bundle, capsys):
     bundle.run("prepare.yaml", kind=None)
     printed = capsys.readouterr().out
-    for study in STUDIES[bundle.name]:
+    for study in find_studies(bundle.name):
         assert re.search(rf"^study {study.name} .*train \d+", printed, re.M), printed
     assert not (bundle.root / "runs" / "iid-confidnet-0").exists()
 
@@ -102,6 +120,11 @@ def test_prepare(bundle, capsys):
 def test_results_are_those_of_the_published_layout(trained):
     bundle, run_dir = trained
     results = load_results(run_dir / "results")
+    if bundle.name == "pneumonia":  # it has no target domain, and its splits are the published ones
+        assert (results.run["data_kind"], results.run["class_names"]) == ("real", ["normal", "pneumonia"])
+        assert list(results.test_sets) == ["iid", "corruption-brightness_up-1", "corruption-brightness_up-3"]
+        assert results.cases_of("iid")["image"].str.startswith("pneumoniamnist/test/").all()
+        return
     study = STUDIES[bundle.name][-1]
     assert results.run["data_kind"] == "phantom"
     assert results.run["study_description"] == study_description(study)
@@ -164,17 +187,14 @@ def test_the_report_run_makes_page_and_tables(trained, capsys):
 @pytest.mark.e2e
 def test_inference_without_labels_and_without_the_training(trained, tmp_path):
     bundle, run_dir = trained
-    folder = sorted(bundle.data.rglob("*_w1.png" if bundle.name == "fc_microscopy" else "*.[jn]p[gy]"))[
-        0
-    ].parent
+    pattern = {"fc_microscopy": "*_w1.png", "pneumonia": "*.png"}.get(bundle.name, "*.[jn]p[gy]")
+    folder = sorted(bundle.data.rglob(pattern))[0].parent
     overrides = {"dataset_dir": str(folder), "run_dir": str(run_dir), "output": str(tmp_path / "p.csv")}
     workflow = bundle.workflow("inference.json", "small.yaml", kind="infer", **overrides)
     assert workflow.check_properties() == []
     workflow.run()
     table = pd.read_csv(tmp_path / "p.csv")
-    count = len(list(folder.rglob("*_w1.png"))) or len(
-        [p for p in folder.rglob("*") if p.suffix in (".jpg", ".npy")]
-    )
+    count = len(list(folder.rglob(pattern)))
     assert len(table) == count > 0
     assert table["MSR"].between(0, 1).all()
     classes = ConfigParser.load_config_file(str(bundle.configs / "inference.json"))["class_names"]
@@ -279,8 +299,8 @@ def test_monai_finds_the_properties_it_asks_for(bundle, overlays):
 
 @pytest.mark.e2e
 def test_unusable_images_stop_the_run_before_training_and_are_all_named(bundle, tmp_path):
-    if bundle.name == "lung_nodule_ct":
-        return  # its images are made by the run
+    if bundle.name in IMAGES_MADE:
+        return
     data = write_phantom(bundle.name, tmp_path / "data")
     images = sorted(p for p in data.rglob("*") if p.suffix in (".jpg", ".png"))
     images[0].write_bytes(images[0].read_bytes()[:300])
@@ -315,6 +335,7 @@ def test_numbers_are_those_of_the_study(name):
         "chest_xray": ("densenet121", 1, 0.1, 8, 96, 5e-4, 1e-5, 40, 40, 10, 30),
         "fc_microscopy": ("densenet161", 6, 0.1, 1139, 70, 1.5e-4, 1e-5, 90, 120, 10, 90),
         "lung_nodule_ct": ("densenet161", 1, 0.1, 2, 512, 1.5e-4, 0.1, 45, 60, 20, 45),
+        "pneumonia": ("densenet-small", 1, 0.1, 2, 32, 3e-3, 1e-4, 11, 11, 10, 11),
     }
     configs = BUNDLES / name / "configs"
     train, gamblers, devries = (
@@ -324,8 +345,8 @@ def test_numbers_are_those_of_the_study(name):
     assert expected[name] == (
         *(backbone[key] for key in ("name", "in_channels", "dropout")),
         *(train[key] for key in ("num_classes", "batch_size", "learning_rate", "weight_decay", "epochs")),
-        *(gamblers[key] for key in ("epochs", "reward")),
-        devries["epochs"],
+        *({**train, **gamblers}[key] for key in ("epochs", "reward")),
+        {**train, **devries}["epochs"],
     )
 
 
@@ -337,6 +358,7 @@ def test_numbers_are_those_of_the_study(name):
         ("chest_xray", ([40, 10, 10], [30, 10], [30])),
         ("fc_microscopy", ([90, 30, 30], [90, 30], [90])),
         ("lung_nodule_ct", ([45, 15, 15], [45, 15], [45])),
+        ("pneumonia", ([11, 5, 1], [8, 3], [11])),
     ],
 )
 def test_epochs_of_the_stages(name, epochs):
@@ -410,7 +432,8 @@ def test_configs_that_all_bundles_have_alike_only_name_the_shared_one():
     alike = {
         file
         for file in files
-        if len({(BUNDLES / name / "configs" / file).read_bytes() for name in NAMES}) == 1
+        if all((BUNDLES / name / "configs" / file).is_file() for name in NAMES)
+        and len({(BUNDLES / name / "configs" / file).read_bytes() for name in NAMES}) == 1
     }
     assert alike == {"logging.conf", "multi_gpu.yaml", "prepare.yaml", "report.yaml"}
     for file in alike - {"logging.conf"}:  # which MONAI reads beside the config, and nowhere else
