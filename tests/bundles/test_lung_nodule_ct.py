@@ -3,8 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export
 
+from helpers.forks import fork, status_of
 from helpers.tiny_bundle import accuracy_and_majority, tiny_lung
 from monai_sf.data.errors import root_cause
 from monai_sf.results import load_results
@@ -189,29 +189,23 @@ def test_export_to_torchscript_gives_the_logits_of_the_trained_network(trained, 
         torch.testing.assert_close(torch.jit.load(folders / "model.ts")(images), network(images))
 
 
-KILL = """
-import sys
-from monai.bundle import ConfigWorkflow
-files, data, out = sys.argv[1].split(","), sys.argv[2], sys.argv[3]
-workflow = ConfigWorkflow(files, dataset_dir=data, output_dir=out)
-workflow.initialize()
-workflow.run()
-"""
-
-
 @pytest.mark.e2e
 def test_kill_minus_nine_in_training_then_the_same_command(trained, folders):
-    files = [str(CONFIGS / "train.yaml"), str(CONFIGS / "small.yaml"), str(folders / "tiny.yaml")]
-    command = [sys.executable, "-c", KILL, ",".join(files), str(folders / "data"), str(folders / "killed")]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    files = ["train.yaml", "small.yaml", str(folders / "tiny.yaml")]
     last = folders / "killed" / "iid-confidnet-0" / "last.pt"
-    deadline = time.monotonic() + 300
-    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert last.exists()
-    run(folders, ["train.yaml", "small.yaml", str(folders / "tiny.yaml")], out="killed")
+
+    def kill():
+        while not last.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def killed():
+        threading.Thread(target=kill, daemon=True).start()
+        run(folders, files, out="killed")
+
+    assert status_of(fork(killed)) == -signal.SIGKILL
+    assert not (last.parent / "training.json").exists()
+    run(folders, files, out="killed")
     one = json.loads((trained / "iid-confidnet-0" / "training.json").read_text())
     two = json.loads((last.parent / "training.json").read_text())
     assert one == two  # the hash of the best weights included
