@@ -3,6 +3,7 @@
 import os
 import runpy
 import sys
+import traceback
 import uuid
 from types import SimpleNamespace
 
@@ -67,6 +68,15 @@ def run_module(name, *arguments):
     runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
+def _printing_errors(act, *arguments):
+    """Call a function; torchrun's agent tells the error of only one process, which may not be the first."""
+    try:
+        act(*arguments)
+    except Exception:
+        traceback.print_exc()
+        raise
+
+
 def torchrun(act, folder, *arguments):
     """Call a function in two processes that torchrun's own agent forks; as :func:`forked`."""
 
@@ -75,6 +85,6 @@ def torchrun(act, folder, *arguments):
             min_nodes=1, max_nodes=1, nproc_per_node=2, run_id=uuid.uuid4().hex, rdzv_backend="c10d",
             rdzv_endpoint="localhost:0", max_restarts=0, monitor_interval=0.1, start_method="fork",
         )  # fmt: skip
-        elastic_launch(config, act)(*arguments)
+        elastic_launch(config, _printing_errors)(act, *arguments)
 
     return forked(launch, folder)
