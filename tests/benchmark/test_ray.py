@@ -24,14 +24,19 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """An existing cluster, whose machines have the tests' modules, and what was run on it."""
+def cluster(tmp_path_factory, zygote):
+    """An existing cluster, whose machines have the tests' modules, and what was run on it.
+
+    Its workers are processes of their own, but forked: each task has a new one, which would import torch.
+    """
+    workers = {"num_cpus": 1, "setup_worker_path": str(ROOT / "tests" / "helpers" / "ray_worker.py")}
     notes = tmp_path_factory.mktemp("cluster") / "notes"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [ROOT, ROOT / "tests"])))
         patch.setenv("TOY_NOTES", str(notes))
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        made.add_node(num_cpus=1)
+        patch.setenv("ZYGOTE", zygote)
+        made = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **workers})
+        made.add_node(**workers)
     yield SimpleNamespace(address=made.address, notes=notes)
     made.shutdown()
 

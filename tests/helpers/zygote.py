@@ -1,12 +1,13 @@
-"""Benchmarks that a test may kill, without the seconds of importing torch.
+"""Processes that a test may kill, without the seconds of importing torch: benchmarks, and workers of Ray.
 
-They are forked from a process that has imported everything, and their fork server is forked from them.
+They are forked from a process that has imported everything, and a benchmark's fork server is forked from it.
 """
 
 import contextlib
 import importlib
 import json
 import os
+import runpy
 import signal
 import socket
 import struct
@@ -50,7 +51,8 @@ def _attend(connection, request, fds):
         os.environ.update(request["environment"])
         status = 1
         try:
-            status = _benchmark(request["arguments"])
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            status = _ACTS[request["act"]](request["arguments"])
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -66,7 +68,6 @@ def _attend(connection, request, fds):
 def _benchmark(arguments):
     from monai_sf.benchmark.__main__ import main
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     util.spawnv_passfds = _fork
     forkserver.set_forkserver_preload([])
     forkserver.ensure_running()  # while there is no other thread
@@ -88,13 +89,26 @@ def _fork(path, arguments, fds):
     return child
 
 
-class Process:
-    """The command ``python -m monai_sf.benchmark``, forked from the zygote, in a session of its own."""
+def _script(arguments):
+    sys.argv = arguments
+    sys.path[0] = os.path.dirname(arguments[0])
+    runpy.run_path(arguments[0], run_name="__main__")
+    return 0
 
-    def __init__(self, path, arguments, output, environment):
+
+_ACTS = {"benchmark": _benchmark, "script": _script}
+
+
+class Process:
+    """A process that the zygote forks, in a session of its own.
+
+    Its arguments are those of ``python -m monai_sf.benchmark``, or with the act "script" those of ``python``.
+    """
+
+    def __init__(self, path, arguments, output, environment, act="benchmark"):
         self.connection = socket.socket(socket.AF_UNIX)
         self.connection.connect(path)
-        request = {"arguments": arguments, "environment": dict(environment)}
+        request = {"act": act, "arguments": arguments, "environment": dict(environment)}
         with open(output, "ab") as printed, open(os.devnull, "rb") as nothing:
             streams = [nothing.fileno(), printed.fileno(), printed.fileno()]
             socket.send_fds(self.connection, [json.dumps(request).encode()], streams)
