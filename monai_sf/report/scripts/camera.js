@@ -3,7 +3,13 @@
 export const DISTANCE = 3.4;
 const FILLED = 0.88, MAX_HOME = 6;
 
-/** A rotation (rows of a matrix), turned by angles. @param {number[]} m @param {number} dx @param {number} dy */
+/**
+ * Return the rotation `m` (rows of a matrix) turned further by two angles.
+ *
+ * @param {number[]} m
+ * @param {number} dx
+ * @param {number} dy
+ */
 function turned(m, dx, dy) {
   const [cx, sx, cy, sy] = [Math.cos(dx), Math.sin(dx), Math.cos(dy), Math.sin(dy)];
   // about the screen's y axis by dx, then about its x axis by dy
@@ -27,7 +33,7 @@ export class Camera {
   }
 
   /**
-   * Zoom and shift so that what has been projected, 0.5 % left out at each edge, fills the picture.
+   * Zoom and shift so that the projected points fill the picture, apart from 0.5 % of them at each edge.
    *
    * @param {Float32Array} x
    * @param {Float32Array} y
@@ -52,13 +58,13 @@ export class Camera {
     this.shift = [-across.middle * zoom, -down.middle * zoom];
   }
 
-  /** @param {number} dx @param {number} dy */
+  /** Turn by angles about the screen's y and x axes. @param {number} dx @param {number} dy */
   rotate(dx, dy) {
     this.rotation = turned(this.rotation, dx, dy);
   }
 
   /**
-   * Zoom by a factor around a place on the screen, given in fractions of its smaller side from the middle.
+   * Zoom by a factor around a place on the screen. The place is given relative to the middle, in fractions of the smaller side.
    *
    * @param {number} factor
    */

@@ -13,7 +13,7 @@ import { percent, precisePercent } from "./numbers.js";
  */
 
 /**
- * The confidence of a case in the words of its score's scale.
+ * Return the confidence of a case as text, in the unit of its score's scale.
  *
  * @param {Payload} data
  * @param {{ name: string, confidence: Float32Array }} csf
@@ -35,7 +35,7 @@ function rankText(csf, i) {
 }
 
 /**
- * A thumbnail; without a label it is decoration inside something that has one.
+ * Return a thumbnail. Without a label it is hidden from screen readers: the element around it has the label.
  *
  * @param {Pictures} pictures
  * @param {number} thumb
@@ -54,7 +54,11 @@ function breakable(id) {
   return id.split("_").flatMap((part, i) => (i ? ["_", el("wbr"), part] : [part]));
 }
 
-/** Names and values, the value beside its name or, where it is too long for that, in a line of its own. @param {[string, string][]} entries */
+/**
+ * Return a list of names and values. A value too long to stand beside its name gets its own line.
+ *
+ * @param {[string, string][]} entries
+ */
 function pairs(entries) {
   return el("dl", { class: "pairs" }, entries.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
@@ -74,8 +78,8 @@ export function mapButton(page, i) {
 }
 
 /**
- * Card of sampled case i. Options: buttons, whether to list the case table's columns, a number as heading,
- * the scores whose confidence is told (the chosen one by default).
+ * Return the card of sampled case i. Options: `buttons`; `details`, whether to list the case table's columns; `mark`, a
+ * number as heading; `scores`, those whose confidence is shown (the chosen one by default).
  *
  * @param {Page} page
  * @param {number} i

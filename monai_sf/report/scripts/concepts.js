@@ -1,4 +1,4 @@
-// Typical images of every class (or other sub-class) in every domain, source beside target.
+// Typical images per class (or other subgroup) and domain, source beside target.
 
 import { picture } from "./cards.js";
 import { byId, el, fill } from "./elements.js";
@@ -37,7 +37,7 @@ export function setUpConcepts(page) {
     const chosen = (group) => [el("div", { class: "nine" }, group.points.map((i) => thumb(run, i))),
       el("span", { class: "quiet" }, `of ${number(group.count)} on the map`)];
     const most = chooser.value === "0" && length > values.length && values.length === MOST ? `The ${MOST} most frequent of ${number(length)} classes on the map` : null;
-    // one domain makes no table, and a column of them leaves most of the page empty
+    // a single domain needs no table: its only column would leave most of the page empty
     if (domains.length === 1) {
       fill("concept-grid", el("p", { class: "quiet" }, [domains[0], most].filter(Boolean).join(". ")),
         el("div", { class: "concept-flow" }, groups.map((g) => el("figure", {}, el("figcaption", {}, g.value), chosen(g)))));

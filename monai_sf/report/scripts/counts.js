@@ -4,16 +4,18 @@
 
 /** @typedef {{ count: number, errors: number, trusted: number, silent: number }} Sum */
 
-/** Failure detection outcome of a sampled case; "positive" means that the score says failure. */
+/** The four outcomes of failure detection for a case; "positive" means that the score predicts a failure. */
 export const TRUSTED = 0;
 export const ALARM = 1;
 export const DETECTED = 2;
 export const SILENT = 3;
 
-/** @param {boolean} wrong @param {boolean} trusted */
+/** Return the outcome of a case. @param {boolean} wrong @param {boolean} trusted */
 export const outcomeOf = (wrong, trusted) => (wrong ? (trusted ? SILENT : DETECTED) : (trusted ? TRUSTED : ALARM));
 
 /**
+ * Return the outcome of sampled case i at a working point.
+ *
  * @param {Run} run
  * @param {RunScore} csf
  * @param {number} step
@@ -21,11 +23,11 @@ export const outcomeOf = (wrong, trusted) => (wrong ? (trusted ? SILENT : DETECT
  */
 export const outcome = (run, csf, step, i) => outcomeOf(csf.prediction[i] !== run.points.label[i], csf.step[i] <= step);
 
-/** Position of the effective size of all cases, trusted or not. */
+/** Index of the effective sample size of all cases, trusted or not. */
 export const ALL_CASES = 100;
 
 /**
- * Counts of a group of test sets (indices) at a working point, over all cases, not the sample.
+ * Count the cases of a group of test sets (indices) at a working point: all cases, not only the sampled ones.
  *
  * @param {RunScore} csf
  * @param {Run} run
@@ -45,7 +47,7 @@ export function tally(csf, run, sets, step) {
 }
 
 /**
- * Sum of the counts of several runs.
+ * Return the summed counts of several runs.
  *
  * @param {[Run, RunScore, number[]][]} parts
  * @param {number} step
@@ -58,7 +60,7 @@ export function pooled(parts, step) {
 }
 
 /**
- * Test sets of a run by kind, in the order of the page.
+ * Group the test sets of a run by kind, in the order of the page.
  *
  * @param {Run} run
  * @returns {[kind: string, sets: number[]][]}
@@ -71,7 +73,7 @@ export function groupsOf(run) {
 }
 
 /**
- * Sampled failures of some test sets, the most confident first.
+ * Return the sampled failures of some test sets, the most confident first.
  *
  * @param {Run} run
  * @param {RunScore} csf

@@ -41,7 +41,7 @@ export function setUpCurves(page, plot) {
     }, dashIcon(style(csf)), csf.name, el("span", { class: "quiet" }, ` ${percent(csf.sets[state.curveSet].aurc, 2)}`))));
   };
 
-  // At a coverage of a few cases one wrong answer is a risk of 100 %, which would press everything else flat.
+  // at a coverage of a few cases, one error is a risk of up to 100 %; an axis up to there would flatten all curves
   const fitAxis = () => {
     let highest = Math.max(0, ...dots.data.y.filter(Number.isFinite));
     const { xs, ys } = /** @type {{ xs: number[][], ys: number[][] }} */ (lines.data);

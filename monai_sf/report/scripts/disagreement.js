@@ -18,7 +18,13 @@ export function setUpDisagreement(page) {
   const { state } = page;
   const chooser = byId("other-csf", HTMLSelectElement);
 
-  /** Count the failures among all cases that a misses and b catches. @param {Run} run @param {RunScore} a @param {RunScore} b */
+  /**
+   * Count the failures that a misses and b catches, among all cases.
+   *
+   * @param {Run} run
+   * @param {RunScore} a
+   * @param {RunScore} b
+   */
   const counted = (run, a, b) => run.missed[(run.csfs.indexOf(a) * run.csfs.length + run.csfs.indexOf(b)) * STEPS + state.step - 1];
 
   /** @param {Run} run @param {RunScore} a @param {RunScore} b */
@@ -42,7 +48,13 @@ export function setUpDisagreement(page) {
         cases.length < all ? `; ${number(cases.length)} of them can be shown.` : "."), grid, more);
   };
 
-  /** Return the sampled failures that a trusts and b does not, the most confident of a first. @param {Run} run @param {RunScore} a @param {RunScore} b */
+  /**
+   * Return the sampled failures that a trusts and b does not, sorted by a's confidence, the highest first.
+   *
+   * @param {Run} run
+   * @param {RunScore} a
+   * @param {RunScore} b
+   */
   const missed = (run, a, b) => {
     /** @type {number[]} */
     const found = [];

@@ -1,4 +1,4 @@
-// Creation of elements. Text from the data only ever becomes textContent.
+// Creation of elements. Text from the data is only ever set as textContent.
 
 /** @typedef {Node | string | null | undefined | { readonly [place: number]: Child, readonly length: number }} Child */
 
@@ -7,7 +7,7 @@ const present = (children) => /** @type {(Node | string)[]} */ (
   children.flat(Infinity).filter((child) => child !== null && child !== undefined));
 
 /**
- * An element. Attributes starting with "on" are listeners; children are nodes or text.
+ * Create an element. Attributes starting with "on" are listeners; children are nodes or text.
  *
  * @template {keyof HTMLElementTagNameMap | `svg:${string}`} T
  * @param {T} tag
@@ -27,7 +27,7 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 /**
- * The element of that id, of that class.
+ * Return the element with an id, checked to be of a class.
  *
  * @template {HTMLElement} [T=HTMLElement]
  * @param {string} id
@@ -42,7 +42,7 @@ export function byId(id, kind) {
 const USABLE = "button, summary, [tabindex]";
 
 /**
- * Replace the children of an element; keyboard focus stays on the same button.
+ * Replace the children of an element and keep the keyboard focus on the same button.
  *
  * @param {string} id
  * @param {Child[]} children
@@ -56,11 +56,11 @@ export function fill(id, ...children) {
   if (place >= 0) usable().slice(0, place + 1).at(-1)?.focus({ preventScroll: true });
 }
 
-/** Lets the browser paint and answer the reader before the next piece of work. */
+/** Yield, so that the browser can paint and handle input before the next piece of work. */
 export const breath = () => new Promise((done) => { setTimeout(done); });
 
 /**
- * Cases and pictures come last in the file, so that the answer is there before they have been read.
+ * Wait until the document is parsed. Cases and pictures come last in it, so that the summary is shown before they are read.
  *
  * @returns {Promise<unknown>}
  */

@@ -1,4 +1,4 @@
-// The most confident mistakes, as pictures: two of each group at first, more on request.
+// The most confident mistakes, as pictures: two per group at first, more on request.
 
 import { caseCard, mapButton } from "./cards.js";
 import { failuresOf, groupsOf, tally } from "./counts.js";
@@ -11,10 +11,12 @@ export const FIRST = 2;
 export const MORE = 6;
 
 /**
+ * Return the gallery of one kind of test set.
+ *
  * @param {Page} page
  * @param {string} kind
  * @param {number[]} sets
- * @param {Map<string, number>} unfolded How many cases of a kind are shown.
+ * @param {Map<string, number>} unfolded Number of cases shown per kind.
  */
 function galleryColumn(page, kind, sets, unfolded) {
   const { state, data } = page;

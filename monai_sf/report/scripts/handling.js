@@ -35,7 +35,7 @@ export function setUpHandling(page, map) {
     if (i < 0) return;
     hover.style.left = `${Math.min(Math.max(x + 18, 0), Math.max(box.width - hover.offsetWidth - 4, 0))}px`;
     hover.style.top = `${Math.min(Math.max(y - hover.offsetHeight / 2, 4), Math.max(box.height - hover.offsetHeight - 4, 4))}px`;
-    // never under the pointer, where it would hide the case
+    // beside the pointer, never under it, where it would hide the case
     if (x + 18 + hover.offsetWidth > box.width) hover.style.left = `${Math.max(x - 18 - hover.offsetWidth, 0)}px`;
   };
 

@@ -15,9 +15,9 @@ import { Canvas3D } from "./splats.js";
  * @import { Cloud } from "./splats.js"
  * @import { Page } from "./state.js"
  *
- * @typedef {Cloud & { xyz: Float32Array, has: Uint8Array }} Places Three coordinates per point, and whether it has a place.
+ * @typedef {Cloud & { xyz: Float32Array, has: Uint8Array }} Places Three coordinates per point, and whether the point has a place.
  *
- * @typedef {object} Selecting What is done with a pointer that selects, in pixels of the stage.
+ * @typedef {object} Selecting Handlers of a pointer that selects; positions are in pixels of the stage.
  * @property {(x: number, y: number) => void} begin
  * @property {(x: number, y: number) => void} move
  * @property {() => void} end
@@ -32,7 +32,7 @@ export function latentMap(page, plot) {
   const { state } = page;
   const doc = plot.document;
   const marks = modelOf(doc, "marks");
-  // not an image of the plots' library: it copies every pixel twice and paints all of the plot anew, for every frame
+  // not an image glyph of the plotting library, which copies every pixel twice and repaints the whole plot for every frame
   const screen = byId("latent-cloud", HTMLCanvasElement);
   const brush = /** @type {CanvasRenderingContext2D} */ (screen.getContext("2d", { alpha: false }));
   const camera = new Camera();
@@ -40,7 +40,7 @@ export function latentMap(page, plot) {
   const stage = byId("latent-stage");
   const controls = { mode: byId("latent-colour", HTMLSelectElement), show: byId("latent-show", HTMLSelectElement),
     size: byId("latent-size", HTMLInputElement), opacity: byId("latent-opacity", HTMLInputElement) };
-  /** @type {Map<string, Set<number>>} Question to the categories that are not shown. */
+  /** @type {Map<string, Set<number>>} Hidden categories by question. */
   const hidden = new Map();
   /** @type {Set<number>} */
   const classes = new Set();
@@ -73,14 +73,14 @@ export function latentMap(page, plot) {
   };
 
   /**
-   * Pixels of the picture per pixel of the page: as many as the screen has, fewer while many points move.
+   * Return the picture's pixels per pixel of the page: as many as the screen has, fewer while many points move.
    *
    * @param {boolean} fine
    * @param {number} count
    */
   const density = (fine, count) => (fine ? Math.min(window.devicePixelRatio || 1, 2) : count > MANY ? 0.65 : count > SOME ? 0.8 : 1);
 
-  /** @param {number} wanted Pixels of the picture per pixel of the page. */
+  /** @param {number} wanted The picture's pixels per pixel of the page. */
   const size = (wanted) => {
     const box = stage.getBoundingClientRect();
     const [width, height] = [Math.max(Math.round(box.width * wanted), 1), Math.max(Math.round(box.height * wanted), 1)];
@@ -116,7 +116,7 @@ export function latentMap(page, plot) {
     }
     canvas.clear(hexToRgb(css("--stage")));
     frame();
-    // all marks together cover the same share of the picture, however many they are
+    // all marks together cover the same share of the picture, whatever their number
     const side = Math.min(canvas.width, canvas.height) / ratio;
     const even = Math.min(Math.max(side * Math.sqrt(INKED / count), 1.5), 5.5);
     const closer = Math.min(Math.max(Math.pow(camera.zoom / camera.home, 0.4), 0.6), 2.5);
@@ -131,7 +131,7 @@ export function latentMap(page, plot) {
     stage.dataset.frames = String(Number(stage.dataset.frames || 0) + 1);
   };
 
-  /** Draw at the next frame: coarse while things move, fine when they have come to rest. */
+  /** Draw in the next frame: coarsely while the map moves, finely once it rests. */
   const redraw = (moving = false) => {
     clearTimeout(settle);
     if (moving) settle = setTimeout(() => redraw(), 160);

@@ -1,5 +1,5 @@
-// Colours with a second cue: every category has a shape too. The palette is Okabe and Ito's (2008),
-// which people with any colour vision tell apart; in greyscale the shapes do it.
+// Colours with a second cue: every category also has a shape. The palette is Okabe and Ito's (2008), whose colours
+// can be told apart with any type of colour vision; in greyscale, the shapes tell the categories apart.
 
 import { el } from "./elements.js";
 
@@ -28,11 +28,11 @@ export function setColours({ categories, outcomes, levels }) {
 }
 
 let printing = false;
-/** Paper is light. @param {boolean} on */
+/** Set whether the page is being printed, which uses the light theme. @param {boolean} on */
 export const setPrinting = (on) => { printing = on; };
 export const darkScheme = () => window.matchMedia("(prefers-color-scheme: dark)");
 export const theme = () => (darkScheme().matches && !printing ? "dark" : "light");
-/** Value of a property of the style sheet. @param {string} name */
+/** Return the value of a custom property of the style sheet. @param {string} name */
 export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** @param {string} hex @returns {Rgb} */
@@ -41,7 +41,7 @@ export function hexToRgb(hex) {
   return [value >> 16, (value >> 8) & 255, value & 255];
 }
 
-/** Colour at t in [0, 1] of a list of colours. @param {string[]} colours @param {number} t @returns {Rgb} */
+/** Interpolate a list of colours at t in [0, 1]. @param {string[]} colours @param {number} t @returns {Rgb} */
 export function ramp(colours, t) {
   const at = Math.min(Math.max(t, 0), 1) * (colours.length - 1);
   const i = Math.min(Math.floor(at), colours.length - 2);

@@ -1,4 +1,4 @@
-// Putting the page together.
+// Assembly of the page.
 
 import { setUpConcepts } from "./concepts.js";
 import { setUpCurves } from "./curves.js";
@@ -63,7 +63,11 @@ function setUpControls({ state, data }) {
 
 const PAPER_WIDTH = 680, PAPER_HEIGHT = 400, PAPER_TYPE = 11;
 
-/** Plots cannot be laid out anew for paper: they keep their size on the screen and are shrunk to fit. @param {boolean} on */
+/**
+ * Shrink tables and plots to fit the paper: plots cannot be laid out again and keep their size on the screen.
+ *
+ * @param {boolean} on
+ */
 function fitPaper(on) {
   const type = PAPER_TYPE / parseFloat(getComputedStyle(document.documentElement).fontSize);
   byId("counts-box", HTMLDetailsElement).open = on;
@@ -104,7 +108,7 @@ async function start() {
   setUpControls(page);
   setUpSummary(page);
   await parsed();
-  // from the top of the page to its end, one piece at a time
+  // from the top of the page to its end, one part at a time
   for (const setUp of [setUpGallery, setUpConcepts, setUpBenchmark, setUpIntervals, setUpCounts, setUpDisagreement, setUpProvenance]) {
     await breath();
     setUp(page);
@@ -118,7 +122,7 @@ async function start() {
   await breath();
   setUpSweep(page, plot("sweep-figure"));
   setUpCurves(page, plot("curves-figure"));
-  // a part that this run has nothing for has no entry in the list of parts
+  // the navigation omits the parts for which this run has no data
   page.state.watch(["run", "csf"], () => {
     /** @type {NodeListOf<HTMLAnchorElement>} */
     const links = document.querySelectorAll("nav a");

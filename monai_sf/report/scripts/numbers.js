@@ -13,18 +13,18 @@ export function percent(value, digits = 1) {
 /** @param {number} v @param {number} [digits] */
 export const hundredfold = (v, digits = 2) => (100 * v).toFixed(digits);
 
-/** An interval in words; cases of a single patient have none. @param {Range} range @param {number} [digits] */
+/** Return an interval in words; cases of a single patient have none. @param {Range} range @param {number} [digits] */
 export const rangeText = ([low, high], digits = 1) => (
   Number.isNaN(low) ? "no interval" : `95 % interval ${percent(low, digits)} to ${percent(high, digits)}`);
 
 /** @param {Range} range */
 export const ends = ([low, high]) => (Number.isNaN(low) ? "no interval" : `${percent(low)} – ${percent(high)}`);
 
-/** An interval of shares, in per cent, behind its estimate. @param {Range | null} range */
+/** Return an interval of shares, in per cent and parentheses, to follow its estimate. @param {Range | null} range */
 export const bounds = (range) => (range ? ` (${range.map((v) => hundredfold(v)).join(" – ")})` : "");
 
 /**
- * Wilson's 95 % interval of a share p of n independent cases; NaN where there is none.
+ * Return Wilson's 95 % interval for a share p of n independent cases; NaN without cases.
  *
  * @param {number} p
  * @param {number} n
@@ -40,7 +40,7 @@ export function interval(p, n) {
 }
 
 /**
- * How many of 100 trusted cases are silent failures: in words, in digits, and the verb that goes with it.
+ * Return how many of 100 trusted cases are silent failures: in words, in digits, and the verb that agrees with it.
  *
  * @param {number} silent
  * @param {number} trusted
@@ -53,7 +53,7 @@ export function ofHundred(silent, trusted) {
   return { words: String(many), digits: String(many), verb: many === 1 ? "was" : "were" };
 }
 
-/** exp(value) as per cent, with as many nines as it takes to tell it from 100 %. @param {number} logarithm */
+/** Return exp(value) in per cent, with as many nines as needed to tell it from 100 %. @param {number} logarithm */
 export function precisePercent(logarithm) {
   const doubt = -100 * Math.expm1(logarithm);
   if (doubt <= 0 || doubt < 1e-9) return "100\u00a0%";

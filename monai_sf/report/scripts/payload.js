@@ -1,9 +1,9 @@
-// The page's data: what report/payload.py writes, with the arrays that report/packing.py puts beside it.
+// The page's data: the payload of report/payload.py, with the arrays of report/packing.py beside it.
 
 /**
- * @typedef {object} Payload All that the page shows. The arrays arrive as `{"$array": [type, offset, length, block]}`.
+ * @typedef {object} Payload Everything that the page shows. Arrays arrive as `{"$array": [type, offset, length, block]}`.
  * @property {string} dataset
- * @property {number} coverage The working point at first, in per cent of the ordinary cases.
+ * @property {number} coverage The initial working point, in per cent of the ordinary cases.
  * @property {number} tile Side of a thumbnail in pixels.
  * @property {Record<string, Shift>} groups By kind of test set, in the order of the page.
  * @property {Colours} colours
@@ -14,18 +14,18 @@
  * @property {Run[]} runs At least one, with at least one test set and one score.
  * @property {Provenance} provenance
  *
- * @typedef {object} Shift A kind of test set, as monai_sf.vocabulary.shifts has it.
+ * @typedef {object} Shift A kind of test set, as defined in monai_sf.vocabulary.shifts.
  * @property {string} kind
- * @property {string} column Of the benchmark table.
+ * @property {string} column Its column in the benchmark table.
  * @property {string} title
  * @property {string} meaning
  * @property {string} average What its column averages.
  * @property {boolean} has_target Whether it is a target domain of a study.
  *
- * @typedef {object} Colours Of monai_sf.vocabulary.colours, as #RRGGBB.
+ * @typedef {object} Colours The colours of monai_sf.vocabulary.colours, as #RRGGBB.
  * @property {Themed} categories
  * @property {ColouredOutcome[]} outcomes Trusted, false alarm, detected, silent.
- * @property {string[]} levels Rising in lightness.
+ * @property {string[]} levels In ascending lightness.
  *
  * @typedef {object} Themed
  * @property {string[]} light
@@ -39,9 +39,9 @@
  * @property {number} size
  *
  * @typedef {object} Score
- * @property {string} scale Of its confidences.
+ * @property {string} scale Scale of its confidences.
  * @property {string} description
- * @property {boolean} usual Whether it is offered at first.
+ * @property {boolean} usual Whether it is offered initially.
  *
  * @typedef {object} BenchmarkTable AURC by score and column, as in the paper.
  * @property {string[]} columns
@@ -51,15 +51,15 @@
  *
  * @typedef {object} StudyTable
  * @property {StudyColumn[]} columns
- * @property {Record<string, ([number, number | null, number | null] | null)[]>} rows Score to AURC, low and high per column.
+ * @property {Record<string, ([number, number | null, number | null] | null)[]>} rows AURC with its interval (low, high), by score, one entry per column.
  *
- * @typedef {object} StudyColumn A test set of a study, over all its seeds.
+ * @typedef {object} StudyColumn A test set of a study, over all of the study's seeds.
  * @property {string} study
  * @property {string} studyTitle
  * @property {string} set
  * @property {string} title
  * @property {[number, number]} counts The smallest and the largest number of cases.
- * @property {number} seeds How many there are.
+ * @property {number} seeds Number of seeds.
  * @property {Record<string, string>} methods Score to the method it is read from.
  *
  * @typedef {object} Note
@@ -69,15 +69,15 @@
  * @typedef {object} Run
  * @property {string} study
  * @property {string} studyTitle
- * @property {string | null} description Of the study.
+ * @property {string | null} description Description of the study.
  * @property {string} method
  * @property {number} seed
  * @property {string[]} classes
- * @property {TestSet[]} sets The first is the reference of the working points.
+ * @property {TestSet[]} sets The first is the reference that defines the working points.
  * @property {RunScore[]} csfs
  * @property {Uint16Array | Uint32Array} missed [a, b, step - 1]: failures of all cases that score a trusts and b does not.
  * @property {Note[]} notes
- * @property {Concept[]} concepts The first is the class.
+ * @property {Concept[]} concepts The first one is the class.
  * @property {Sweep | null} sweep
  * @property {Cases} cases
  * @property {Points} points
@@ -87,29 +87,29 @@
  * @property {string} title
  * @property {string | null} description
  * @property {string} kind A key of the groups.
- * @property {string} domain What its domain or its corruption is called.
+ * @property {string} domain Title of its domain or its corruption.
  * @property {string | null} corruption
  * @property {number} severity
  * @property {number} count
  *
- * @typedef {object} RunScore A score in a run. Of sampled cases: confidence, step, prediction.
+ * @typedef {object} RunScore A score in a run. `confidence`, `step` and `prediction` are by sampled case.
  * @property {string} name
  * @property {Float64Array} thresholds By working point.
  * @property {Float32Array} confidence
  * @property {Uint8Array} step The first working point that trusts the case, above 100 for none.
  * @property {Uint16Array} prediction
- * @property {Record<string, Float32Array>} effective Kind to independent cases by working point, at last those of all cases.
+ * @property {Record<string, Float32Array>} effective Effective sample size of the trusted cases by working point, then that of all cases; by kind.
  * @property {Judged[]} sets
  *
- * @typedef {object} Judged A score on all cases of a test set; arrays are by working point, but for the curve.
+ * @typedef {object} Judged A score evaluated on all cases of a test set. Arrays are by working point, except those of the curve.
  * @property {number} aurc
  * @property {[number, number] | null} aurcInterval
  * @property {number} errors
  * @property {Uint32Array} trusted
  * @property {Uint32Array} silent
- * @property {Float32Array} effective Independent cases that the trusted ones are worth; at last those of all cases.
- * @property {Float32Array} coverage Of the drawn curve.
- * @property {Float32Array} risk Of the drawn curve.
+ * @property {Float32Array} effective Effective sample size of the trusted cases; the last entry is that of all cases.
+ * @property {Float32Array} coverage Coverages of the drawn curve.
+ * @property {Float32Array} risk Risks of the drawn curve.
  *
  * @typedef {object} Concept
  * @property {string} column
@@ -121,9 +121,9 @@
  * @property {number} count
  * @property {number[]} points Typical sampled cases.
  *
- * @typedef {object} Sweep Images that are followed through all corruptions; arrays are [image, set].
+ * @typedef {object} Sweep Images shown under all corruptions and severities; arrays are [image, set].
  * @property {string[]} ids
- * @property {number[]} sets The undisturbed test set and the corrupted ones.
+ * @property {number[]} sets The clean test set and the corrupted ones.
  * @property {Uint16Array} label By image.
  * @property {Int32Array} thumb
  * @property {Record<string, SweepScore>} csfs
@@ -131,7 +131,7 @@
  * @typedef {object} SweepScore
  * @property {Float32Array} confidence
  * @property {Uint16Array} prediction
- * @property {Float32Array} rank Share of the reference cases that the score is at most as sure of.
+ * @property {Float32Array} rank Share of the reference cases whose confidence is not above that of this image.
  * @property {Uint8Array} step
  *
  * @typedef {object} Cases
@@ -140,19 +140,19 @@
  *
  * @typedef {object} CaseColumn
  * @property {string} name
- * @property {string[]} values The different ones.
- * @property {Uint32Array} codes By case.
+ * @property {string[]} values The distinct values.
+ * @property {Uint32Array} codes Index into the values, by case.
  *
- * @typedef {object} Points The sampled cases, which are shown one by one.
+ * @typedef {object} Points The sampled cases, which are shown individually.
  * @property {number} count
- * @property {number} total Of all cases.
- * @property {number} images Of those with a thumbnail.
- * @property {[string, number, number][]} parts What is shown of what there is: what it is called, shown, total.
+ * @property {number} total Number of all cases.
+ * @property {number} images Number of sampled cases with a thumbnail.
+ * @property {[string, number, number][]} parts How many cases are shown, by part: title, number shown, total.
  * @property {Uint16Array} set
  * @property {Uint32Array} case Index into the cases.
  * @property {Uint16Array} label
- * @property {Int32Array} thumb -1 without.
- * @property {Int16Array | null} xyz Places on the map; -32768 for a case without.
+ * @property {Int32Array} thumb Index of the thumbnail, -1 if there is none.
+ * @property {Int16Array | null} xyz Places on the map; -32768 for a case without one.
  *
  * @typedef {object} Provenance
  * @property {ReportFacts} report
@@ -184,7 +184,7 @@ export function fromBase64(coded) {
 }
 
 /**
- * Make every `{"$array": [type, offset, length, block]}` the typed array it stands for, when it is first read.
+ * Replace every `{"$array": [type, offset, length, block]}` by the typed array that it describes, when it is first read.
  *
  * @param {any} value
  * @param {(block: number) => ArrayBuffer} blockOf
@@ -215,7 +215,7 @@ export function readPayload() {
   const content = JSON.parse(textOf("sf-data"));
   /** @type {ArrayBuffer[]} */
   const blocks = [];
-  // decoded when first asked for: the first view needs one of them only
+  // decoded on first access: the first view needs only one of them
   withArrays(content, (index) => (blocks[index] ??= bytesOf(`sf-arrays-${index}`).buffer));
   return content;
 }

@@ -1,4 +1,4 @@
-// Thumbnails, decoded sheet by sheet when first needed.
+// Thumbnails. A sheet of them is decoded when it is first needed.
 
 import { parsed } from "./elements.js";
 import { bytesOf } from "./payload.js";
@@ -20,7 +20,7 @@ export class Pictures {
   }
 
   /**
-   * Draw a thumbnail; resolves when it is there.
+   * Draw a thumbnail; the promise resolves when it is drawn.
    *
    * @param {HTMLCanvasElement} canvas
    * @param {number} index

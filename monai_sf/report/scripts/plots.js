@@ -1,10 +1,10 @@
-// The library of the plots: loading it, and the parts of it that the page uses.
+// The plotting library: loading it, and the parts of it that the page uses.
 
 import { breath, byId, el } from "./elements.js";
 import { css } from "./look.js";
 
 /**
- * @typedef {object} Model A model of Bokeh's, with the properties of those that the page uses.
+ * @typedef {object} Model A Bokeh model of any kind; of its properties, those that the page uses.
  * @property {BokehDocument} document
  * @property {string} type
  * @property {Record<string, any>} data Of a data source.
@@ -28,7 +28,7 @@ export function modelOf(of, name) {
   return model;
 }
 
-/** The library makes its canvases stops of the tab key, which have no name and where nothing can be done. @param {Element} node */
+/** Take the library's canvases out of the tab order: they have no name and offer no action. @param {Element} node */
 function noStops(node) {
   for (const child of [...node.children, ...(node.shadowRoot?.children ?? [])]) {
     if (child instanceof HTMLElement && child.tabIndex >= 0) child.tabIndex = -1;
@@ -37,7 +37,7 @@ function noStops(node) {
 }
 
 /**
- * The library is the largest script and the answer does not need it: it runs when that is on the screen.
+ * Draw all figures. The library is the largest script, and the summary does not need it: it runs after the summary is shown.
  *
  * @returns {Promise<(name: string) => Model>} The figures by name.
  */
@@ -51,7 +51,7 @@ export async function drawPlots() {
   return (name) => modelOf(library.documents.find((found) => found.get_model_by_name(name)) ?? library.documents[0], name);
 }
 
-/** Give a plot the colours of the page. @param {Model} plot */
+/** Apply the page's colours to a plot. @param {Model} plot */
 export function restyle(plot) {
   const ink = css("--ink-2");
   const size = `${0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize)}px`;

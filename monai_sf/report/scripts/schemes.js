@@ -1,4 +1,4 @@
-// What the colours and shapes of the map mean: one scheme for each question to the data.
+// What the colours and shapes of the map mean: one scheme per question about the data.
 
 import { outcome } from "./counts.js";
 import { CIVIDIS, hexToRgb, OUTCOMES, PALETTE, ramp, SHAPES, theme } from "./look.js";
@@ -15,7 +15,7 @@ import { number } from "./numbers.js";
  * @property {Rgb} rgb
  * @property {Shape} shape
  * @property {number} size
- * @property {number} tier Those of a higher one are painted above all of the lower ones.
+ * @property {number} tier A higher tier is painted above all lower ones.
  *
  * @typedef {{ categories: Category[], code: Uint8Array }} Scheme The code of every sampled case is its category.
  */
@@ -23,7 +23,7 @@ import { number } from "./numbers.js";
 const grey = () => hexToRgb(OUTCOMES[0][theme()]);
 
 /**
- * Categories of the codes; where there are too many for the palette, those of `first`, then the frequent ones.
+ * Return the categories of the codes. If the palette has too few colours, those of `first` get one, then the most frequent ones.
  *
  * @param {string[]} names
  * @param {number[] | Uint16Array} codes
@@ -47,7 +47,7 @@ function categorical(names, codes, first = new Set(), sizes = []) {
 }
 
 /**
- * Correct, the six commonest ways to be wrong among the shown cases, and all other ways.
+ * Return a scheme of the correct cases, the six most frequent confusions among the shown cases, and all others.
  *
  * @param {Run} run
  * @param {RunScore} csf
@@ -105,13 +105,13 @@ export const SCHEMES = {
 };
 
 /**
- * The scheme of a question, with the number of cases in every category.
+ * Return the scheme of a question, with the number of cases per category.
  *
  * @param {string} question A key of the schemes.
  * @param {Run} run
  * @param {RunScore} csf
  * @param {number} step
- * @param {Set<number>} chosen Classes that come first.
+ * @param {Set<number>} chosen Classes that are listed first.
  */
 export function schemeOf(question, run, csf, step, chosen) {
   const { categories, code } = SCHEMES[question][1](run, csf, step, chosen);

@@ -13,7 +13,7 @@ import { number } from "./numbers.js";
 const SELECTED = 24;
 
 /**
- * Whether (x, y) lies inside a polygon, by crossings.
+ * Return whether (x, y) lies inside a polygon, by counting crossings of its edges.
  *
  * @param {number} x
  * @param {number} y

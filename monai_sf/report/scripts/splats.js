@@ -1,11 +1,11 @@
-// Thousands of small shapes painted back to front into one picture, with a second picture of who is where.
+// Thousands of small shapes painted back to front into one picture; a second picture holds the point at each pixel.
 
 import { DISTANCE } from "./camera.js";
 
 /** @import { Rgb, Shape } from "./look.js" */
 
 /**
- * @typedef {object} Cloud Points as they are painted; arrays are by point.
+ * @typedef {object} Cloud Points to paint; arrays are by point.
  * @property {number} count
  * @property {Float32Array} x
  * @property {Float32Array} y
@@ -13,14 +13,14 @@ import { DISTANCE } from "./camera.js";
  * @property {Uint8Array} code Index into the styles.
  * @property {Uint8Array} shown
  *
- * @typedef {{ rgb: Rgb, shape: Shape, size: number, tier: number }} Style A higher tier is painted above all of the lower ones.
+ * @typedef {{ rgb: Rgb, shape: Shape, size: number, tier: number }} Style A higher tier is painted above all lower ones.
  * @typedef {{ reach: number, dx: Int16Array, dy: Int16Array, cover: Int16Array, rim: Uint8Array }} Mask
  */
 
 const DEPTH_BUCKETS = 1024, FOG_LEVELS = 24;
 
 /**
- * Distance of (x, y) to the outline of a shape of radius 1, negative inside.
+ * Return the distance of (x, y) from the outline of a shape of radius 1, negative inside.
  *
  * @type {Record<Shape, (x: number, y: number) => number>}
  */
@@ -39,8 +39,8 @@ const OUTLINE = {
 const masks = Object.fromEntries(Object.keys(OUTLINE).map((shape) => [shape, []]));
 
 /**
- * Pixels of a shape whose radius is a multiple of 0.5: offsets, coverage 0..256 and whether they are rim (a dark rim
- * sets neighbours apart).
+ * Return the pixels of a shape whose radius is a multiple of 0.5: offsets, coverage in 0..256, and whether they belong
+ * to the rim (a dark rim separates neighbours).
  *
  * @param {Shape} shape
  * @param {number} radius
@@ -68,7 +68,12 @@ function maskOf(shape, radius) {
   return mask;
 }
 
-/** Words (0xAABBGGRR) of a style's colour by fog level and rim: [2 * level + rim]. @param {Rgb} rgb @param {Rgb} ground */
+/**
+ * Return the words (0xAABBGGRR) of a style's colour by fog level and rim, at [2 * level + rim].
+ *
+ * @param {Rgb} rgb
+ * @param {Rgb} ground
+ */
 function shadesOf(rgb, ground) {
   const shades = new Uint32Array(2 * FOG_LEVELS);
   for (let level = 0; level < FOG_LEVELS; level++) {
@@ -82,7 +87,7 @@ function shadesOf(rgb, ground) {
 }
 
 /**
- * Mix a colour over a word, alpha in 0..256: red and blue at once, then green.
+ * Blend a colour over a word with alpha in 0..256: red and blue together, then green.
  *
  * @param {number} word
  * @param {number} colour
@@ -186,7 +191,12 @@ export class Canvas3D {
     }
   }
 
-  /** Indices of the points that are shown, those painted last at the end. @param {Cloud} cloud @param {Style[]} styles */
+  /**
+   * Return the indices of the shown points in the order in which they are painted.
+   *
+   * @param {Cloud} cloud
+   * @param {Style[]} styles
+   */
   backToFront({ depth, code, shown, count }, styles) {
     const tiers = 1 + Math.max(...styles.map((s) => s.tier));
     const starts = new Uint32Array(DEPTH_BUCKETS * tiers + 1);
@@ -205,7 +215,13 @@ export class Canvas3D {
     return order;
   }
 
-  /** The point nearest to a place, within a few pixels; -1 for none. @param {number} x @param {number} y @param {number} reach */
+  /**
+   * Return the point nearest to a place, within `reach` pixels; -1 for none.
+   *
+   * @param {number} x
+   * @param {number} y
+   * @param {number} reach
+   */
   pick(x, y, reach) {
     let best = -1, nearest = Infinity;
     for (let dy = -reach; dy <= reach; dy++) {

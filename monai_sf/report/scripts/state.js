@@ -1,4 +1,4 @@
-// What the reader has chosen, and who wants to know when it changes.
+// The reader's choices, and the listeners to their changes.
 
 /**
  * @import { Payload, Run } from "./payload.js"
@@ -6,7 +6,7 @@
  */
 
 /**
- * @typedef {object} Page What the parts of the page share.
+ * @typedef {object} Page The objects shared by all parts of the page.
  * @property {Payload} data
  * @property {State} state
  * @property {Pictures} pictures
@@ -65,23 +65,31 @@ export class State {
     return csfs.find((csf) => csf.name === this.csf) || csfs[0];
   }
 
-  /** Whether a score is offered: the usual ones and the chosen one are, the others on request. @param {string} name */
+  /**
+   * Return whether a score is offered: the usual ones and the chosen one always, the others on request.
+   *
+   * @param {string} name
+   */
   offers(name) {
     return this.more || this.data.csfs[name].usual || name === this.csf;
   }
 
-  /** The scores of the run that are offered. */
+  /** Return the scores of the run that are offered. */
   get offered() {
     return this.currentRun.csfs.filter((csf) => this.offers(csf.name));
   }
 
-  /** Offer all scores, or the usual ones only; a run that has none of these keeps the chosen one. @param {boolean} more */
+  /**
+   * Offer all scores, or only the usual ones; if the run has no usual score, the chosen one remains.
+   *
+   * @param {boolean} more
+   */
   offerMore(more) {
     const first = this.currentRun.csfs.find((csf) => this.data.csfs[csf.name].usual)?.name ?? this.csf;
     this.set({ more, csf: more || this.data.csfs[this.csf].usual ? this.csf : first });
   }
 
-  /** Go to a run; keeps the score where the run has it. @param {number} run @param {string} [csf] */
+  /** Go to a run, and keep the score if the run has it. @param {number} run @param {string} [csf] */
   goTo(run, csf = this.csf) {
     const names = this.data.runs[run].csfs.map((entry) => entry.name);
     const sets = this.data.runs[run].sets;
@@ -90,7 +98,7 @@ export class State {
   }
 
   /**
-   * The run of this study and seed that has the score: methods differ in their scores.
+   * Return the run of this study and seed that has the score: methods differ in their scores.
    *
    * @param {string} study
    * @param {string} csf

@@ -14,10 +14,10 @@ import { interval, listed, number, ofHundred, percent, rangeText } from "./numbe
  * @typedef {Tile & { sum: Sum }} CountedTile
  */
 
-/** Share of silent failures from which a cell of the breakdown is as dark as it gets. */
+/** Share of silent failures at and above which a cell of the breakdown is darkest. */
 const MOST_SHADED = 0.5;
 
-/** One hundred little squares; the wrong ones are crossed out in red. @param {number} wrong */
+/** Draw one hundred little squares, the wrong ones crossed out in red. @param {number} wrong */
 function hundred(wrong) {
   const squares = [];
   for (let i = 0; i < 100; i++) {
@@ -29,7 +29,7 @@ function hundred(wrong) {
     "aria-label": `${wrong} of 100 squares are marked as wrong` }, squares);
 }
 
-/** What became of all cases of the group, as one bar of four parts. @param {Sum} sum */
+/** Draw the outcomes of all cases of the group as one bar of four parts. @param {Sum} sum */
 function fate(sum) {
   const handed = sum.count - sum.trusted;
   const caught = sum.errors - sum.silent;
@@ -42,7 +42,7 @@ function fate(sum) {
 }
 
 /**
- * Of 100 sure answers, how many were wrong: one row per kind of disturbance or place, one column per severity.
+ * Return the number of wrong answers among 100 sure ones: one row per kind of corruption or domain, one column per severity.
  *
  * @param {Page} page
  * @param {number[]} sets
@@ -100,7 +100,12 @@ function groupCard(page, kind, sets) {
       `Deciding all cases alone, it would be right in ${percent(right)} (${rangeText(whole)}).`));
 }
 
-/** What is compared at the top: the ordinary and the disturbed cases, and the targets of all studies. @param {Page} page @returns {Tile[]} */
+/**
+ * Return the groups compared at the top: ordinary and corrupted cases, and the targets of all studies.
+ *
+ * @param {Page} page
+ * @returns {Tile[]}
+ */
 function overviewOf({ state, data }) {
   const home = data.runs.some((run) => run.study === "iid") ? "iid" : data.runs[0].study;
   return [...new Set(data.runs.map((run) => run.study))].flatMap((study) => {
@@ -117,7 +122,7 @@ function overviewOf({ state, data }) {
 const rateOf = ({ silent, trusted }) => (trusted ? silent / trusted : 0);
 
 /**
- * What the tiles say, in one sentence: is it worse anywhere than on the ordinary cases?
+ * Return the message of the tiles in one sentence: is the result worse anywhere than on the ordinary cases?
  *
  * @param {Page} page
  * @param {CountedTile[]} tiles
@@ -154,13 +159,13 @@ function answerOf(page, tiles) {
       : " There is no interval for the cases of a single patient, so the difference may be chance.")];
 }
 
-/** What a tile is about, within a sentence. @param {Page} page @param {Tile} tile */
+/** Name the cases of a tile, for use within a sentence. @param {Page} page @param {Tile} tile */
 function nameOf({ data }, { kind, run }) {
   const { title, has_target: own } = data.groups[kind];
   return `${title[0].toLowerCase()}${title.slice(1)}${own ? ` (${run.studyTitle})` : ""}`;
 }
 
-/** One tile per group of test sets of any study: where does it fail silently? @param {Page} page */
+/** Draw one tile per group of test sets of any study: where does the classifier fail silently? @param {Page} page */
 function drawOverview(page) {
   const { state, data } = page;
   const tiles = overviewOf(page).map((tile) => ({ ...tile, sum: tally(tile.csf, tile.run, tile.sets, state.step) }));

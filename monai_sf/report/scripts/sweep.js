@@ -1,4 +1,4 @@
-// One image over all corruptions and severities: pictures, predictions, and how sure every score is.
+// One image under all corruptions and severities: pictures, predictions, and the confidence of every score.
 
 import { confidenceText, picture } from "./cards.js";
 import { outcomeOf } from "./counts.js";
@@ -11,7 +11,7 @@ import { modelOf, restyle } from "./plots.js";
  * @import { Model } from "./plots.js"
  * @import { Page } from "./state.js"
  *
- * @typedef {[set: TestSet, place: number]} Place A test set and its place in the sweep's list.
+ * @typedef {[set: TestSet, place: number]} Place A test set and its index in the sweep's list.
  */
 
 /** @param {Page} page @param {Model} plot */
@@ -22,7 +22,13 @@ export function setUpSweep(page, plot) {
   const limit = modelOf(plot.document, "sweep-limit");
   const [caseChooser, kindChooser] = [byId("sweep-case", HTMLSelectElement), byId("sweep-kind", HTMLSelectElement)];
 
-  /** Places of one corruption by severity, the clean set first. @param {Run} run @param {Sweep} sweep @param {string} kind */
+  /**
+   * Return the places of one corruption by severity, the clean set first.
+   *
+   * @param {Run} run
+   * @param {Sweep} sweep
+   * @param {string} kind
+   */
   const series = (run, sweep, kind) => {
     /** @type {Place[]} */
     const of = sweep.sets.map((s, k) => [run.sets[s], k]);
@@ -43,7 +49,7 @@ export function setUpSweep(page, plot) {
       el("span", { class: "quiet" }, sure));
   };
 
-  /** Corruptions and what they are called. @param {Run} run @param {Sweep} sweep */
+  /** Return the corruptions and their titles. @param {Run} run @param {Sweep} sweep */
   const kinds = (run, sweep) => [...new Map(sweep.sets.map((s) => run.sets[s])
     .flatMap(({ corruption, domain }) => (corruption === null ? [] : [[corruption, domain]])))];
 

@@ -1,4 +1,4 @@
-// The benchmark table, coloured by column as in the paper, and the counts behind every sentence.
+// The benchmark table, coloured by column as in the paper, and the counts behind all sentences of the page.
 
 import { ALL_CASES, pooled, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
@@ -10,7 +10,12 @@ import { bounds, ends, hundredfold, interval, number, percent } from "./numbers.
  * @import { Page, State } from "./state.js"
  */
 
-/** The kind of shift that a column of the benchmark table averages. @param {Payload} data @param {string} column */
+/**
+ * Return the kind of shift that a column of the benchmark table averages.
+ *
+ * @param {Payload} data
+ * @param {string} column
+ */
 function shiftOf(data, column) {
   const shift = Object.values(data.groups).find((found) => found.column === column);
   if (!shift) throw new Error(`no kind of shift has the column ${column}`);
@@ -18,7 +23,7 @@ function shiftOf(data, column) {
 }
 
 /**
- * What the tables show: its name, what it means, whether more is better, and what is counted of a tally.
+ * The metrics of the tables: title, caption, whether higher is better, and the share computed from the counts.
  *
  * @type {Record<string, [title: string, caption: string, rising: boolean, share: ((sum: Sum) => number | null) | null]>}
  */
@@ -29,7 +34,7 @@ const METRICS = {
   accuracy: ["accuracy", "Correct among 100 cases, if the system decided all of them. Higher is better.", true, (sum) => 1 - sum.errors / sum.count],
 };
 
-/** Both tables show the same; either chooser sets it. @param {State} state @param {string} id */
+/** Set up one of two choosers of the metric; both tables show the same one. @param {State} state @param {string} id */
 function chooseMetric(state, id) {
   const chooser = byId(id, HTMLSelectElement);
   chooser.append(...Object.entries(METRICS).map(([value, [name]]) => el("option", { value }, name)));
@@ -38,7 +43,7 @@ function chooseMetric(state, id) {
 }
 
 /**
- * Test sets (indices) that a column of the benchmark is about, of the runs that the score is read from.
+ * Return the runs from which a score is read, each with the test sets (indices) that a column of the benchmark covers.
  *
  * @param {Payload} data
  * @param {string} name
@@ -56,7 +61,7 @@ function ofColumn(data, name, column) {
 }
 
 /**
- * A cell with a background from light (best of the column) to strong (worst); numbers always readable.
+ * Return a cell with a background from light (best of its column) to strong (worst), on which the number stays readable.
  *
  * @param {(number | null)[][]} values
  * @param {number} column
@@ -76,13 +81,14 @@ function shaded(values, column, row, text, rising) {
 }
 
 /**
- * Value, low and high of a score on a test set of a study, merged over its seeds; null where it was not run.
+ * Return the value of a score on a test set of a study with its interval (low, high), merged over the study's seeds; null
+ * if it was not run.
  *
  * @param {Payload} data
  * @param {string} metric
  * @param {string} name
  * @param {StudyColumn} column
- * @param {number} k Place of the column.
+ * @param {number} k Index of the column.
  * @param {number} step
  * @returns {[number, number | null, number | null] | null}
  */
@@ -97,13 +103,17 @@ function studyCell(data, metric, name, column, k, step) {
   });
   if (!parts.length) return null;
   const value = share(pooled(parts, step));
-  // seeds are tested on the same patients, so several of them count as one
+  // all seeds are tested on the same patients, so several seeds do not make the sample larger
   const at = metric === "accuracy" ? ALL_CASES : step - 1;
   const size = parts.reduce((sum, [, csf, [i]]) => sum + csf.sets[i].effective[at], 0) / parts.length;
   return value === null ? null : [value, ...interval(value, size)];
 }
 
-/** One column per study and test set, whatever the number of seeds and methods behind it. @param {Page} page */
+/**
+ * Draw the table with one column per study and test set, whatever the number of seeds and methods behind it.
+ *
+ * @param {Page} page
+ */
 export function setUpIntervals(page) {
   const { state, data } = page;
   const { columns } = data.studies;

@@ -1,4 +1,4 @@
-// A made-up page's data, small enough to count by hand: four sampled cases and three test sets of each run.
+// Made-up data of a page, small enough to count by hand: four sampled cases and four test sets per run.
 
 const STEPS = 100;
 

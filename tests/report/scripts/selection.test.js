@@ -7,7 +7,7 @@ test("a box holds what lies between its corners", () => {
   const box = [[10, 30, 30, 10], [5, 5, 25, 25]];
   for (const [x, y] of [[20, 15], [11, 6], [29, 24]]) assert.ok(inside(x, y, ...box));
   for (const [x, y] of [[9, 15], [31, 15], [20, 4], [20, 26], [40, 40]]) assert.ok(!inside(x, y, ...box));
-  // however it was drawn
+  // in whichever direction it was drawn
   assert.ok(inside(20, 15, [30, 10, 10, 30], [25, 25, 5, 5]));
 });
 
