@@ -3,21 +3,20 @@
 import json
 import os
 import random
+import runpy
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from helpers.forks import as_new, forked
 from helpers.zygote import Process
 from monai_sf.benchmark import execute, local_engine
 from monai_sf.benchmark.names import manifest_path, one_line
 from monai_sf.benchmark.tasks import Task
 from monai_sf.files.locks import BusyError, locked
-
-ROOT = Path(__file__).parents[2]
 
 MATRIX = [
     "--studies",
@@ -216,9 +215,13 @@ for method in ("forkserver", "spawn"):
     engine.close()
 """
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "script.py"]
-    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    def script():  # in a fork, which saves one import of torch; the engine's processes import it anew
+        as_new(tmp_path)
+        sys.path[0] = str(tmp_path)
+        runpy.run_path("script.py", run_name="__main__")
+
+    ran = forked(script, tmp_path)
     assert ran.stdout.count("begins") == 1, ran
     assert ran.stdout.count("'cases': 0") == 2, ran
     assert said.read_text() == "".join(f"{mine} {method} my_module|" for method in ("forkserver", "spawn"))

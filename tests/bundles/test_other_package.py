@@ -1,13 +1,13 @@
 """A package that is not ours, with a method and a score, on a shipped bundle."""
 
-import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from helpers.forks import as_new, forked
 from helpers.tiny_bundle import TINY_NETWORK
 from monai_sf.datasets.phantom import write_phantom
 
@@ -82,7 +82,7 @@ corruptions: [brightness_up]
 severities: [3]
 """
 
-#: In a process of its own, since what is registered stays so.
+#: In a fork, since what is registered stays so; the tasks' processes import the package anew.
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -125,7 +125,8 @@ if __name__ == "__main__":
 
 
 @pytest.mark.e2e
-def test_a_method_and_a_score_of_another_package_work_like_ours(tmp_path):
+def test_a_method_and_a_score_of_another_package_work_like_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     site = tmp_path / "site"
     for name, text in PACKAGE.items():
         (site / name).parent.mkdir(parents=True, exist_ok=True)
@@ -133,10 +134,14 @@ def test_a_method_and_a_score_of_another_package_work_like_ours(tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY)
     (tmp_path / "script.py").write_text(SCRIPT)
     write_phantom("dermoscopy", tmp_path / "data")
-    command = [sys.executable, str(tmp_path / "script.py"), str(CONFIGS), str(tmp_path)]
-    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
+
+    def script():
+        as_new()
+        sys.path.insert(0, str(site))
+        sys.argv = ["script.py", str(CONFIGS), str(tmp_path)]
+        runpy.run_path(str(tmp_path / "script.py"), run_name="__main__")
+
+    done = forked(script, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
     folder = tmp_path / "out" / "dermoscopy"

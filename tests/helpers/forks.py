@@ -5,6 +5,7 @@ import runpy
 import sys
 import traceback
 import uuid
+from multiprocessing import forkserver
 from types import SimpleNamespace
 
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -58,6 +59,7 @@ def as_new(folder=None):
     """Let a fork import monai_sf anew, as the first import of a process that runs in a folder."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "monai_sf"]:
         del sys.modules[name]
+    forkserver._forkserver.__init__()  # the one of the tests is not a child of the fork
     os.chdir(folder or os.getcwd())
     sys.path.insert(0, "")
 
