@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,11 @@ from monai_sf.datasets.faults import Faults
 __all__ = ["Labels", "read_classes"]
 
 _INTEGER = re.compile("-?[0-9]{1,15}")
+_DIGITS = re.compile("[0-9]+")
 _FEW = 20
+_RARE = 5
+_MOST_COMPARED = 200  # pairs of names cost time
+_NEAR = 0.8
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,31 @@ def read_classes(
     ]
     if absent := [name for k, name in enumerate(names) if not often[k]]:
         notes.append(f"{len(absent)} classes have no case: {', '.join(map(repr, absent[:_FEW]))}")
+    if classes is None:
+        notes += _misspelt(texts, counts, faults)
     return Labels(label, tuple(names), tuple(notes))
+
+
+def _misspelt(texts: Sequence[str | None], counts: Counter[str], faults: Faults) -> list[str]:
+    """Return a warning of each class with very few cases that is spelled almost like one with more."""
+    found: list[str] = []
+    if len(counts) > _MOST_COMPARED:
+        return found
+    for rare in sorted(name for name, count in counts.items() if count < _RARE):
+        # grade 1 and grade 2 are two classes
+        more = {
+            name.casefold(): name
+            for name, count in counts.items()
+            if count > counts[rare] and _DIGITS.sub("", name) != _DIGITS.sub("", rare)
+        }
+        if close := get_close_matches(rare.casefold(), more, n=1, cutoff=_NEAR):
+            rows = ", ".join(faults.row(k) for k, text in enumerate(texts) if text == rare)
+            other = more[close[0]]
+            found.append(
+                f"warning: is the class {rare!r} ({counts[rare]} cases: {rows}) a misspelt {other!r} "
+                f"({counts[other]} cases)? Correct it in the table, or name the classes with classes=[...]"
+            )
+    return found
 
 
 def _found(counts: Counter[str]) -> list[str]:
