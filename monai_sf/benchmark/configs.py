@@ -14,15 +14,12 @@ from monai.bundle import ConfigParser
 
 from monai_sf.bundle.bases import loaded, with_bases
 from monai_sf.bundle.keys import PLACES, TRACKING
+from monai_sf.bundle.naming import DATASET_NAME, TAKEN
 from monai_sf.datasets import STUDIES, find_studies
-from monai_sf.results.format import SET_ASIDE
 from monai_sf.vocabulary.methods import METHODS
 
 #: Keys that the benchmark sets itself.
 RESERVED = ("study", "method", "seed", "dataset_name", "dataset_dir", "output_dir", "run_dir")
-
-#: Names of the benchmark's own folders beside those of the datasets.
-_TAKEN = ("all", "grid", "logs", SET_ASIDE, "tables", "tasks")
 
 
 @dataclass(frozen=True)
@@ -74,10 +71,10 @@ class Bundle:
         dataset = merge([str(train)], {}).get("dataset_name")
         if not isinstance(dataset, str) or dataset.startswith(("$", "@", "%")):
             raise ValueError(f"{train}: dataset_name must be the dataset's name, it is {dataset!r}")
-        if dataset in _TAKEN or not re.fullmatch(r"\w[\w.-]*", dataset):
+        if dataset in TAKEN or not re.fullmatch(DATASET_NAME, dataset):
             raise ValueError(
                 f"{train}: the dataset_name {dataset!r} cannot be that of a folder of the benchmark: use "
-                f"letters, digits, '_', '-' and '.', and none of {', '.join(_TAKEN)}"
+                f"letters, digits, '_', '-' and '.', and none of {', '.join(TAKEN)}"
             )
         own = {"dataset_dir": os.path.abspath(dataset_dirs[dataset])} if dataset in dataset_dirs else {}
         files = tuple(_overlay(configs, name) for name in overlays)
