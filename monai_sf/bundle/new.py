@@ -16,6 +16,7 @@ import torch
 from monai_sf.bundle.composing import Decisions, write_bundle
 from monai_sf.bundle.defaults import choose_defaults
 from monai_sf.bundle.look import Look, copies, look_at, look_at_array
+from monai_sf.bundle.naming import DATASET_NAME, TAKEN, in_options
 from monai_sf.bundle.plain_values import as_yaml
 from monai_sf.bundle.targets import read_targets
 from monai_sf.datasets import (
@@ -28,10 +29,10 @@ from monai_sf.datasets import (
     study_description,
     table_cases,
 )
+from monai_sf.datasets.any_table import read_any
+from monai_sf.datasets.preflight import check_labels
 from monai_sf.datasets.studies import check_study
 from monai_sf.files import strangers
-
-_NAME = r"\w[\w.-]*"
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,11 @@ def new_bundle(asked: Asked) -> Path:
     name = folder.name
     _check_place(folder)
     cases = _cases(asked, name)
-    print(describe_cases(cases))
+    print(in_options(describe_cases(cases)))
     look = _look(asked, cases)
     wrong = look.problems()
-    if asked.medmnist is None and (found := copies(cases, look)):
-        wrong.append(found)
+    if asked.medmnist is None:
+        wrong += copies(cases, look)
     studies: dict[str, Any] = {}
     n_train = len(cases)
     try:
@@ -95,6 +96,7 @@ def new_bundle(asked: Asked) -> Path:
         wrong.append(str(error))
     if look.seen:
         print("\n".join(look.lines()))
+        print("".join(f"warning: {text}\n" for text in look.warnings()), end="")
     if wrong:
         raise ValueError("\n".join(wrong))
     intensity, why = look.intensity()
@@ -128,10 +130,15 @@ def new_bundle(asked: Asked) -> Path:
 
 def _check_place(folder: Path) -> None:
     """Refuse a folder that cannot be a new bundle's, before an hour of looking at images."""
-    if not re.fullmatch(_NAME, folder.name) or as_yaml(folder.name) != folder.name:
+    if not re.fullmatch(DATASET_NAME, folder.name) or as_yaml(folder.name) != folder.name:
         raise ValueError(
             f"the bundle's folder gives the dataset its name, and {folder.name!r} cannot be one: use "
             "letters, digits, '_', '-' and '.', and no word or number that YAML reads as another value"
+        )
+    if folder.name in TAKEN:
+        raise ValueError(
+            f"the bundle's folder gives the dataset its name, and {folder.name!r} is a folder of the "
+            f"benchmark's own: use none of {', '.join(TAKEN)}"
         )
     if folder.name in STUDIES:
         raise ValueError(
@@ -148,24 +155,47 @@ def _cases(asked: Asked, name: str) -> pd.DataFrame:
             return medmnist_cases(asked.medmnist, empty, classes=asked.classes, dataset=name)
     if asked.dataset_dir is None:
         raise ValueError("name the folder of the images with --dataset_dir")
-    if asked.table is not None:
-        return table_cases(
-            asked.table,
-            asked.dataset_dir,
-            columns=asked.columns,
-            classes=asked.classes,
-            dataset=name,
-            missing=asked.missing,
-            **asked.table_options,
+    if not asked.dataset_dir.is_dir():
+        is_what = "is a file" if asked.dataset_dir.exists() else "is not there"
+        raise FileNotFoundError(
+            f"--dataset_dir {asked.dataset_dir} {is_what}: name the folder that the images lie below"
         )
+    if asked.table is not None:
+        return _table_cases(asked, name, asked.missing)
     return folder_cases(asked.dataset_dir, classes=asked.classes, dataset=name)
+
+
+def _table_cases(asked: Asked, name: str, missing: str) -> pd.DataFrame:
+    assert asked.table is not None
+    assert asked.dataset_dir is not None
+    return table_cases(
+        asked.table,
+        asked.dataset_dir,
+        columns=asked.columns,
+        classes=asked.classes,
+        dataset=name,
+        missing=missing,
+        **asked.table_options,
+    )
 
 
 def _look(asked: Asked, cases: pd.DataFrame) -> Look:
     if asked.medmnist is None:
-        return look_at(cases, asked.dataset_dir or ".")
+        return look_at(cases, asked.dataset_dir or ".", _rows(asked, cases))
     with np.load(asked.medmnist, allow_pickle=False) as arrays:
         return look_at_array(arrays["train_images"][:1000], len(cases))
+
+
+def _rows(asked: Asked, cases: pd.DataFrame) -> list[int]:
+    """Return the row of each case in the table; empty without one."""
+    if asked.table is None:
+        return []
+    numbers = read_any(asked.table, **asked.table_options).rows()
+    if len(numbers) == len(cases):
+        return list(numbers)
+    every = _table_cases(asked, "own", "keep")
+    row = dict(zip(every["case_id"], numbers, strict=True))
+    return [row[case] for case in cases["case_id"]]
 
 
 def _say_splits(name: str, own: Mapping[str, Any], cases: pd.DataFrame) -> int:
@@ -181,6 +211,7 @@ def _say_splits(name: str, own: Mapping[str, Any], cases: pd.DataFrame) -> int:
             continue
         try:
             splits = split_cases(cases, study, 0)
+            check_labels(splits, len(cases.attrs["classes"]))
         except ValueError as error:
             wrong.append(f"study {study.name!r}: {error}")
             continue

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from monai_sf.bundle.naming import in_options
 from monai_sf.bundle.new import Asked, new_bundle
 from monai_sf.bundle.published import copy_bundle, published_bundles
 
@@ -99,8 +100,8 @@ def run_new(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
     """Write the bundle, and say how to go on.
 
     Raises:
-        ValueError: see :func:`monai_sf.bundle.new.new_bundle`.
-        OSError: as there.
+        ValueError: whatever :func:`monai_sf.bundle.new.new_bundle` raises, in words of the command line.
+        OSError: a published bundle cannot be written.
     """
     columns = {} if not options.image else {"image": options.image if options.image[1:] else options.image[0]}
     columns |= {role: getattr(options, role) for role in _ROLES if getattr(options, role) is not None}
@@ -113,19 +114,21 @@ def run_new(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
         )
         return
     logging.getLogger("monai_sf").addHandler(logging.NullHandler())  # its notes are printed with the table's
-    folder = new_bundle(
-        Asked(
-            folder=options.folder,
-            table=options.table,
-            medmnist=options.medmnist,
-            dataset_dir=options.dataset_dir,
-            columns=columns,
-            table_options={name: text for name in _TABLE if (text := getattr(options, name)) is not None},
-            classes=options.classes,
-            targets=options.target,
-            missing=options.missing,
-        )
+    asked = Asked(
+        folder=options.folder,
+        table=options.table,
+        medmnist=options.medmnist,
+        dataset_dir=options.dataset_dir,
+        columns=columns,
+        table_options={name: text for name in _TABLE if (text := getattr(options, name)) is not None},
+        classes=options.classes,
+        targets=options.target,
+        missing=options.missing,
     )
+    try:
+        folder = new_bundle(asked)
+    except (ValueError, OSError) as error:
+        raise ValueError(in_options(str(error))) from error
     print(
         f"written: {folder} (your decisions: {folder / 'configs' / 'data.yaml'})\n"
         f"next: python -m monai.bundle run --config_file {options.folder / 'configs' / 'benchmark.yaml'}\n"

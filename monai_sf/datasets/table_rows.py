@@ -99,7 +99,9 @@ def read_cells(
     if odd and not alike:
         raise TableError(_uneven(table, content, header, odd, last))
     if not picked:
-        raise TableError(f"{table} holds no row. Download it again, or move it out of the folder")
+        raise TableError(
+            f"{table} holds no row below its header: it is incomplete, or not the table that is meant"
+        )
     return [list(map(_Meaning(empty).__getitem__, column)) for column in zip(*picked, strict=True)]
 
 

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from helpers.image_files import dicom
 from monai_sf.bundle.defaults import choose_defaults
-from monai_sf.bundle.look import look_at
+from monai_sf.bundle.look import copies, look_at
 from monai_sf.bundle.plain_values import as_yaml, plain
 
 
@@ -36,8 +37,51 @@ def test_colour_files_with_three_equal_channels_are_grey(tmp_path):
 )
 def test_bits_that_are_not_used_are_seen(tmp_path, highest, intensity):
     image = np.zeros((40, 40), np.uint16)
-    image[3, 4] = highest
+    image[:20] = highest
     assert looked(tmp_path, image).intensity()[0] == intensity
+    image[3, 4] = 65535  # one hot pixel
+    assert looked(tmp_path, image).intensity()[0] == intensity
+
+
+def deep(highest):
+    return np.linspace(0, highest, 1600).round().astype(np.uint16).reshape(40, 40)
+
+
+def test_images_of_16_bits_on_two_scales_are_made_comparable_and_named(tmp_path):
+    look = looked(tmp_path, deep(4095), deep(65535), deep(3000), deep(60000))
+    assert look.intensity() == ({"percentiles": [0.5, 99.5]}, "the images are on different scales")
+    (warning,) = look.warnings()
+    for words in (
+        "2 use at most 12 bits (first: 0.png, 2.png)",
+        "2 use more (first: 1.png, 3.png)",
+    ):
+        assert words in warning
+    assert looked(tmp_path, deep(255), deep(4000)).intensity()[0] == {"percentiles": [0.5, 99.5]}
+
+
+def test_images_of_one_scale_and_several_exposures_stay_on_it(tmp_path):
+    look = looked(tmp_path, deep(3000), deep(4500), deep(7000))
+    assert look.intensity()[0] == {"window": [0, 8191]}
+    assert look.warnings() == []
+
+
+def test_the_pixels_of_a_constant_image_are_no_copy_and_it_is_named(tmp_path):
+    look = looked(tmp_path, np.full((40, 40), 7, np.uint8), deep(200).astype(np.uint8))
+    assert [one.digest == "" for one in look.seen.values()] == [True, False]
+    assert "1 images have one value only" in look.warnings()[0]
+    assert "0.png" in look.warnings()[0]
+
+
+def test_dicom_files_with_the_same_pixels_and_other_headers_are_copies(tmp_path):
+    for name, patient in (("a.dcm", "1"), ("b.dcm", "2")):
+        dicom(tmp_path / name, deep(4000), bits=12, PatientID=patient)
+    dicom(tmp_path / "c.dcm", np.full((40, 40), 9, np.uint16), bits=12)
+    cases = pd.DataFrame({"case_id": list("abc"), "group": list("xyz"), "label_name": ["no", "no", "yes"]})
+    cases["image"] = cases["case_id"] + ".dcm"
+    look = look_at(cases, tmp_path, [2, 3, 4])
+    (found,) = copies(cases, look)
+    assert "b.dcm (row 3) is a copy of a.dcm (row 2)" in found
+    assert "1 images have one value only, and show nothing:\n  c.dcm (row 4)" in look.warnings()[0]
 
 
 def test_values_without_a_range_get_percentiles(tmp_path):

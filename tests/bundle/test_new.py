@@ -172,14 +172,86 @@ def test_everything_wrong_with_images_and_studies_is_said_at_once_and_nothing_wr
     assert new(study, "--target", "hospital=C", "--target", "scanner=x") == 1
     said = capsys.readouterr().err
     for words in (
-        *("2 of 120 images cannot be used", "003.png: cannot be read", "007.png: is 4 x 40 px, too small"),
-        *("1 images are copies", "050.png is a copy of 000.png"),
-        *("2 kinds", "1 picture uint16 (first: 005.png)"),
+        *("2 of 120 images cannot be used", "003.png (row 5): cannot be read"),
+        "007.png (row 9): is 4 x 40 px, too small",
+        *("1 images are copies", "050.png (row 52) is a copy of 000.png (row 2)"),
+        *("2 kinds", "1 picture uint16 (first: 005.png (row 7))"),
         *("study 'hospital_c'", "no case has 'C'", "study 'scanner_x'", "no column 'scanner'"),
     ):
         assert words in said
     assert "Traceback" not in said
     assert not (study / "study").exists()
+
+
+def test_the_same_pixels_in_other_bytes_and_with_another_label_are_found(study, capsys):
+    image = Image.open(study / "images" / "000.png")
+    for name in ("001.png", "050.png"):  # of the same patient, and of another one
+        image.save(study / "images" / name, compress_level=0)
+    table = pd.read_csv(study / "cases.csv")
+    table.loc[1, "finding"] = "lesion"
+    table.to_csv(study / "cases.csv", index=False)
+    assert new(study) == 1
+    said = capsys.readouterr().err
+    assert "050.png (row 52) is a copy of 000.png (row 2)" in said
+    assert "001.png (row 3) is a copy of 000.png (row 2), and is 'lesion', not 'normal'" in said
+
+
+def test_images_that_show_nothing_are_named_and_the_row_is_right_where_rows_are_left_out(study, capsys):
+    for name in ("010.png", "020.png"):
+        Image.fromarray(np.zeros((40, 40), np.uint8)).save(study / "images" / name)
+    (study / "images" / "005.png").unlink()
+    assert new(study, "--missing", "drop") == 0
+    said = capsys.readouterr().out
+    assert "warning: 2 images have one value only" in said
+    assert "010.png (row 12)" in said
+    assert "020.png (row 22)" in said
+
+
+def test_a_misspelt_class_is_named_with_its_rows(study, capsys):
+    table = pd.read_csv(study / "cases.csv")
+    table.loc[[2, 3], "finding"] = "leison"
+    table.to_csv(study / "cases.csv", index=False)
+    new(study)  # whether it is an error depends on the split that the two are in
+    said = capsys.readouterr().out
+    assert "warning: is the class 'leison' (2 cases: row 4, row 5) a misspelt 'lesion' (58 cases)?" in said
+    assert "--classes CLASS CLASS ..." in said
+
+
+def test_a_class_that_no_training_case_has_is_an_error(study, capsys):
+    table = pd.read_csv(study / "cases.csv")
+    table["split"] = ["train", "train", "train", "train", "val", "val", "val", "val", "iid", "iid"] * 12
+    table["patient"] = table["path"]
+    table.loc[[4, 14, 24, 34, 44], "finding"] = "effusion"
+    table.to_csv(study / "cases.csv", index=False)
+    assert new(study, "--split", "split") == 1
+    assert "classes without a training case: ['effusion']" in capsys.readouterr().err
+    assert not (study / "study").exists()
+
+
+def test_messages_name_the_options_of_the_command_line(study, capsys):
+    assert new(study, columns=("--image", "path", "--label", "finding")) == 0
+    assert "--group COLUMN" in capsys.readouterr().out
+    shutil.rmtree(study / "study")
+    (study / "images" / "005.png").unlink()
+    assert new(study) == 1
+    assert "--missing drop" in capsys.readouterr().err
+    assert main(["new", "other", "--folders", "--dataset_dir", "imagse"]) == 1
+    assert "--dataset_dir imagse is not there: name the folder" in capsys.readouterr().err
+    text = (study / "cases.csv").read_text("utf-8")
+    (study / "cases.csv").write_bytes(text.encode("cp1252"))
+    assert new(study) == 1
+    assert "--encoding cp1252" in capsys.readouterr().err
+    (study / "cases.csv").write_text(text.splitlines()[0] + "\n", "utf-8")
+    assert new(study) == 1
+    said = capsys.readouterr().err
+    assert "holds no row" in said
+    assert "ownload" not in said
+    with pd.ExcelWriter(study / "cases.xlsx") as book:
+        for sheet in ("a", "b"):
+            pd.DataFrame({"path": ["x"]}).to_excel(book, sheet_name=sheet)
+    table = ("--table", "cases.xlsx", "--dataset_dir", "images", "--image", "path", "--label", "path")
+    assert main(["new", "other", *table]) == 1
+    assert "name one with --sheet SHEET, of a, b" in capsys.readouterr().err
 
 
 def test_several_conditions_of_one_name_are_one_study(study):
@@ -203,6 +275,8 @@ def test_a_folder_with_files_and_impossible_names_are_refused_before_anything_is
         ("my study", "cannot be one"),
         ("chest_xray", "--dataset chest_xray"),
         ("null", "cannot be"),
+        ("tables", "of the benchmark's own"),
+        ("set_aside", "of the benchmark's own"),
     ):
         assert main(["new", name, "--folders", "--dataset_dir", "images"]) == 1
         assert words in capsys.readouterr().err
