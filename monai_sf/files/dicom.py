@@ -146,9 +146,17 @@ def read_dicom(path: str | os.PathLike[str]) -> ImageData:
     refuse_huge(int(header.get("Rows", 0)), int(header.get("Columns", 0)))
     if lacking := lacking_decoders(header):
         raise RefusedImageError(f"is {lacking}")
+    bits = int(header.BitsStored)
+    if (
+        not header.file_meta.TransferSyntaxUID.is_compressed
+        and int(header.get("HighBit", bits - 1)) != bits - 1
+    ):
+        # pydicom would take the lower bits of what is stored in the upper ones
+        raise RefusedImageError(
+            f"stores {bits} bits up to bit {header.HighBit}, and not up to {bits - 1}, as it must: convert it"
+        )
     pixels = np.asarray(pixel_array(header))
     photometric = str(header.PhotometricInterpretation)
-    bits = int(header.BitsStored)
     group = _ALIKE.get(modality, modality) or "of no modality"
     if photometric in _GREY and pixels.ndim == 2:
         return _grey(header, pixels, photometric == "MONOCHROME1", bits, group)

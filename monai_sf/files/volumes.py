@@ -24,7 +24,8 @@ NIFTI, ITK = (".nii", ".nii.gz"), {".nrrd": "NrrdImageIO", ".mha": "MetaImageIO"
 _MOST_VOXELS = 2**31
 _HEADER = 64 * 1024
 #: The file of the pixels, as a header names it.
-_ELSEWHERE = re.compile(rb"(?:ElementDataFile\s*[=:]|data ?file\s*:)[ \t]*([^\r\n]*)", re.IGNORECASE)
+_NRRD_DATA = re.compile(rb"data ?file\s*:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_META_DATA = re.compile(rb"ElementDataFile\s*[=:][ \t]*([^\r\n]*)", re.IGNORECASE)
 
 
 def read_nifti(path: str | os.PathLike[str], index: int | None) -> ImageData:
@@ -170,11 +171,15 @@ def _refuse_strange_data_file(path: Path) -> None:
     """Refuse a header that makes the reader open anything but a regular file beside it."""
     with path.open("rb") as file:
         header = file.read(_HEADER)
-    end = re.search(rb"\r?\n\r?\n|ElementDataFile\s*[=:][^\r\n]*", header)
-    if end is None:
+    if path.suffix.lower() == ".nrrd":
+        header, end, _ = header.replace(b"\r\n", b"\n").partition(b"\n\n")  # pixels follow
+        names, is_whole = _NRRD_DATA.findall(header), bool(end)
+    else:  # its reader skips blank lines and parts of fields: any mention may be the one that counts
+        names = _META_DATA.findall(header)
+        is_whole = bool(names)
+    if not is_whole:
         raise RefusedImageError("has no header, or one of more than 64 KB: it is damaged")
-    header = header[: end.end()]  # what follows are pixels, in which anything may be
-    for name in _ELSEWHERE.findall(header):
+    for name in names:
         name = name.strip()
         if name.upper() == b"LOCAL":
             continue

@@ -108,6 +108,16 @@ def test_a_header_cannot_name_other_files_as_its_pixels(tmp_path):
         header.replace(b"ElementDataFile = ", b"x = 1\nElementDataFile : ").replace(b"a.raw", b"/dev/zero")
     )
     assert refusal(tmp_path / "a.mhd")
+    for before in (
+        b"\n",
+        b"\r\n\r\n",
+        b"Comment = ElementDataFile = LOCAL\n",
+        b"Offset = 0\nElementDataFile = LOCAL\n",
+    ):
+        (tmp_path / "a.mhd").write_bytes(
+            header.replace(b"ElementDataFile", before + b"ElementDataFile").replace(b"a.raw", b"secret/b.raw")
+        )
+        assert refusal(tmp_path / "a.mhd").startswith("names ")
     itk(tmp_path / "a.nrrd", HU)
     nrrd = (tmp_path / "a.nrrd").read_bytes()
     for field in (b"data file: pipe.raw", b"datafile: /dev/zero", b"data file: LIST"):
@@ -200,6 +210,11 @@ def test_dicom_windows_that_mean_nothing_are_none(tmp_path):
     for tags in ({"WindowCenter": 100, "WindowWidth": 0}, {"WindowCenter": 100}, {}):
         dicom(tmp_path / "a.dcm", ramp(4095), bits=12, **tags)
         assert read_image(tmp_path / "a.dcm").window is None
+
+
+def test_dicom_bits_that_are_not_the_lower_ones(tmp_path):
+    dicom(tmp_path / "a.dcm", ramp(4095) << 4, bits=12, HighBit=15)
+    assert refusal(tmp_path / "a.dcm").startswith("stores 12 bits up to bit 15, and not up to 11")
 
 
 def test_dicom_without_a_preamble(tmp_path):
