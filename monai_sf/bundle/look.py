@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from monai_sf.datasets import usable_cores
 from monai_sf.files.image_data import ImageData
 from monai_sf.files.images import read_image
+from monai_sf.files.intensity import intensity_of
 from monai_sf.files.naming import reason, shown
 from monai_sf.vocabulary.ids import group_cases
 
@@ -156,7 +157,11 @@ class Look:
                 + "\nRepair these files, or leave their rows out of the table"
             )
         modalities = {one.modality for one in self.seen.values()}
-        if len(self.kinds) > 1 and (self.intensity()[0] != {"window": "dicom"} or len(modalities) > 1):
+        rule = intensity_of(self.intensity()[0]) if self.seen else None
+        comparable = (
+            rule is not None and rule.compares_scales and len(modalities) == 1 and "" not in modalities
+        )
+        if len(self.kinds) > 1 and not comparable:
             examples = {kind: [n for n, one in self.seen.items() if one.kind == kind] for kind in self.kinds}
             found.append(
                 f"the images are of {len(self.kinds)} kinds, whose values cannot be compared:\n  "

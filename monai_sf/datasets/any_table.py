@@ -240,7 +240,7 @@ def as_texts(column: pd.Series) -> list[str | None]:
 def _as_text(cell: Any) -> str | None:
     if isinstance(cell, str):
         return cell.strip() or None
-    if cell is None or cell is pd.NA or cell is pd.NaT or cell != cell:
+    if cell is None or (pd.api.types.is_scalar(cell) and pd.isna(cell)):
         return None
     if isinstance(cell, datetime.datetime):
         return cell.date().isoformat() if cell.time() == datetime.time() else cell.isoformat(" ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from monai_sf.datasets.table_rows import TableError
 
@@ -16,12 +17,16 @@ class Faults:
 
     Args:
         table: Its name.
-        rows: Returns the number of each row in the file.
+        rows: Returns the number of each row in the file; called at most once, since it may read that.
     """
 
     def __init__(self, table: str, rows: Callable[[], Sequence[int]]) -> None:
-        self._table, self._rows = table, rows
+        self._table, self._read_numbers = table, rows
         self._texts: list[str] = []
+
+    @cached_property
+    def _numbers(self) -> Sequence[int]:
+        return self._read_numbers()
 
     def add(self, text: str) -> None:
         """Add a fault."""
@@ -29,7 +34,7 @@ class Faults:
 
     def row(self, place: int) -> str:
         """Return the name of a row, by its place in the table."""
-        return f"row {self._rows()[place]}"
+        return f"row {self._numbers[place]}"
 
     def rows(self, what: str, places: Sequence[int], cells: Sequence[object], advice: str = "") -> None:
         """Add a fault of some rows, if there are any.
@@ -42,11 +47,7 @@ class Faults:
         """
         if not places:
             return
-        numbers = self._rows()
-        shown = [
-            f"row {numbers[k]}" + ("" if cells[k] is None else f" ({cells[k]})")
-            for k in places[:_MOST_LISTED]
-        ]
+        shown = [self.row(k) + ("" if cells[k] is None else f" ({cells[k]})") for k in places[:_MOST_LISTED]]
         more = f" and {len(places) - _MOST_LISTED} more" if len(places) > _MOST_LISTED else ""
         end = f". {advice}" if advice else ""
         self.add(f"{what}, {len(places)} rows: {', '.join(shown)}{more}{end}")

@@ -135,7 +135,7 @@ def find_leaks(
 
 
 def _refuse_absent(files: list[Path], root: Path, workers: int) -> None:
-    there = _threads(Path.is_file, files, workers, None)
+    there = _threads(Path.is_file, files, workers, "finding files")
     if absent := [str(path) for path, is_there in zip(files, there, strict=True) if not is_there]:
         raise FileNotFoundError(
             f"{len(absent)} of {len(files)} images are not below {root} and cannot be compared; "
@@ -164,7 +164,7 @@ def _look(one: tuple[Path, Any]) -> int | OSError:
 
 def content_hashes(files: list[Path], workers: int = 4) -> npt.NDArray[np.object_]:
     """Hash each file that shares its size with another; None for the others, which are not read."""
-    size = np.array(list(_threads(lambda path: path.stat().st_size, files, workers, None)), np.int64)
+    size = np.array(list(_threads(lambda path: path.stat().st_size, files, workers, "file sizes")), np.int64)
     several = pd.Series(size).duplicated(keep=False).to_numpy()
     result = np.full(len(files), None, dtype=object)
     chosen = np.flatnonzero(several)
@@ -177,10 +177,10 @@ def _content_hash(path: Path) -> str:
     return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
-def _threads(function: Callable[[S], T], files: list[S], workers: int, name: str | None) -> Iterable[T]:
+def _threads(function: Callable[[S], T], files: list[S], workers: int, name: str) -> Iterable[T]:
     with ThreadPoolExecutor(workers) as pool:
         results = pool.map(function, files)
-        yield from tqdm(results, total=len(files), desc=name, unit="file", disable=name is None)
+        yield from tqdm(results, total=len(files), desc=name, unit="file", delay=1)
 
 
 def perceptual_hash(path: str | Path, slice: Any = None) -> int:

@@ -68,10 +68,11 @@ def read_classes(
             if not counts.keys() <= place.keys():
                 place = {name: k for k, name in enumerate(names)}
         known = f"none of the classes {', '.join(map(repr, names))}"
+        shown = {text: f"{text!r}{did_you_mean(text, names)}" for text in counts if text not in place}
         faults.rows(
             f"column {column!r}: label is {known}",
-            [k for k, text in enumerate(texts) if text is not None and text not in place],
-            [None if text is None else f"{text!r}{did_you_mean(text, names)}" for text in texts],
+            [k for k, text in enumerate(texts) if text in shown],
+            [None if text is None else shown.get(text) for text in texts],
         )
     label = np.array([-1 if text is None else place.get(text, -1) for text in texts], np.int64)
     often = np.bincount(label[label >= 0], minlength=len(names))

@@ -182,7 +182,9 @@ def _look(
     )
     with _remembered(cache) as memory, ThreadPoolExecutor(workers or usable_cores()) as pool:
         rule = str(wanted.intensity)
-        stamps = dict(zip(images, pool.map(lambda image: _stamp(root / image[0]), images), strict=True))
+        found = pool.map(lambda image: _stamp(root / image[0]), images)
+        stated = tqdm(found, total=len(images), desc="finding images", unit="image", delay=1)
+        stamps = dict(zip(images, stated, strict=True))
         known = memory.facts(root, rule)
         facts = {one: known[one][1] for one in images if one in known and known[one][0] == stamps[one]}
         facts |= {one: _Facts(error=NOT_UTF8) for one in images if not is_utf8(one[0])}

@@ -7,7 +7,7 @@ from PIL import Image
 
 from helpers.image_files import dicom
 from monai_sf.bundle.defaults import choose_defaults
-from monai_sf.bundle.look import copies, look_at
+from monai_sf.bundle.look import Look, Seen, copies, look_at
 from monai_sf.bundle.plain_values import as_yaml, plain
 
 
@@ -89,6 +89,27 @@ def test_values_without_a_range_get_percentiles(tmp_path):
     look = look_at(pd.DataFrame({"image": ["a.npy"]}), tmp_path)
     assert look.intensity()[0] == {"percentiles": [0.5, 99.5]}
     assert look.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("other", "is_refused"),
+    [
+        (
+            Seen(
+                "grey uint16", "DICOM radiograph 14 bit", "radiograph", 64, 64, True, False, (0, 16383), 9e3
+            ),
+            False,
+        ),
+        (Seen("grey uint16", "DICOM MG 12 bit", "MG", 64, 64, True, False, (0, 4095), 4e3), True),
+        (Seen("grey uint8", "picture uint8", "", 64, 64, True, False, (0, 255), 255), True),
+    ],
+)
+def test_what_training_would_take_is_not_refused(other, is_refused):
+    """Percentiles make radiographs of 12 and 14 bits comparable, as the check of all images has it."""
+    one = Seen("grey uint16", "DICOM radiograph 12 bit", "radiograph", 64, 64, True, True, (0, 4095), 4e3)
+    look = Look(2, {"a.dcm": one, "b": other})
+    assert look.intensity()[0] == {"percentiles": [0.5, 99.5]}
+    assert bool(look.problems()) == is_refused
 
 
 def test_only_a_sample_of_many_images_is_read(tmp_path):

@@ -23,6 +23,9 @@ from monai_sf.datasets import (
     split_cases,
     table_cases,
 )
+from monai_sf.datasets.any_table import as_texts
+from monai_sf.datasets.faults import Faults
+from monai_sf.datasets.own_labels import read_classes
 from monai_sf.datasets.same_names import AmbiguousImagesError
 
 COLUMNS = {"image": "path", "label": "finding", "group": "patient"}
@@ -612,9 +615,30 @@ def test_a_large_table_takes_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyP
         frame[f"c{k}"] = (np.arange(count) * (k + 1)) % 1000
     frame.to_csv(tmp_path / "t.csv", index=False)
     (tmp_path / "images").mkdir()
+    start = time.perf_counter()
+    with pytest.raises(MissingImagesError, match="images of 50000 of 50000 rows"):
+        build(tmp_path / "t.csv", tmp_path)
     files = [name.lower() for name in frame["path"]]
     monkeypatch.setattr("monai_sf.datasets.tree._walk", lambda root: (list(files), {}, {}, []))
-    start = time.perf_counter()
     cases = build(tmp_path / "t.csv", tmp_path)
     assert len(cases) == count
     assert time.perf_counter() - start < 60  # 2 seconds on an idle core
+
+
+def test_many_classes_that_are_named_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"gene {k}" for k in range(1000)]
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "monai_sf.datasets.own_labels.did_you_mean", lambda name, known: asked.append(name) or ""
+    )
+    faults = Faults("t", lambda: range(1, 5002))
+    labels = read_classes([*names * 5, "gene x"], "gene", names, faults)
+    assert asked == ["gene x"]
+    assert labels.label[:1000].tolist() == list(range(1000))
+    with pytest.raises(TableError, match=r"row 5001 \('gene x'\)"):
+        faults.check()
+
+
+def test_cells_that_are_arrays_are_text() -> None:
+    column = pd.Series([np.zeros(2), None, np.ones(2)], dtype=object)
+    assert as_texts(column) == ["[0. 0.]", None, "[1. 1.]"]
