@@ -91,22 +91,21 @@ def test_values_without_a_range_get_percentiles(tmp_path):
     assert look.problems() == []
 
 
+def seen(mode, kind, modality, top, has_window=False):
+    return Seen(mode, kind, modality, 64, 64, True, has_window, (0.0, float(top)), top, top, kind)
+
+
 @pytest.mark.parametrize(
     ("other", "is_refused"),
     [
-        (
-            Seen(
-                "grey uint16", "DICOM radiograph 14 bit", "radiograph", 64, 64, True, False, (0, 16383), 9e3
-            ),
-            False,
-        ),
-        (Seen("grey uint16", "DICOM MG 12 bit", "MG", 64, 64, True, False, (0, 4095), 4e3), True),
-        (Seen("grey uint8", "picture uint8", "", 64, 64, True, False, (0, 255), 255), True),
+        (seen("grey uint16", "DICOM radiograph 14 bit", "radiograph", 16383), False),
+        (seen("grey uint16", "DICOM MG 12 bit", "MG", 4095), True),
+        (seen("grey uint8", "picture uint8", "", 255), True),
     ],
 )
 def test_what_training_would_take_is_not_refused(other, is_refused):
     """Percentiles make radiographs of 12 and 14 bits comparable, as the check of all images has it."""
-    one = Seen("grey uint16", "DICOM radiograph 12 bit", "radiograph", 64, 64, True, True, (0, 4095), 4e3)
+    one = seen("grey uint16", "DICOM radiograph 12 bit", "radiograph", 4095, has_window=True)
     look = Look(2, {"a.dcm": one, "b": other})
     assert look.intensity()[0] == {"percentiles": [0.5, 99.5]}
     assert bool(look.problems()) == is_refused
