@@ -21,6 +21,7 @@ from monai_sf.bundle.plain_values import as_yaml
 from monai_sf.bundle.targets import read_targets
 from monai_sf.datasets import (
     STUDIES,
+    Study,
     describe_cases,
     find_studies,
     folder_cases,
@@ -87,13 +88,10 @@ def new_bundle(asked: Asked) -> Path:
     wrong = look.problems()
     if asked.medmnist is None:
         wrong += copies(cases, look)
-    studies: dict[str, Any] = {}
-    n_train = len(cases)
-    try:
-        studies = read_targets(asked.targets, cases)
-        n_train = _say_splits(name, studies, cases)
-    except ValueError as error:
-        wrong.append(str(error))
+    studies, faults = read_targets(asked.targets, cases)
+    wrong += faults
+    n_train, faults = _say_splits(name, studies, cases)
+    wrong += faults
     if look.seen:
         print("\n".join(look.lines()))
         print("".join(f"warning: {text}\n" for text in look.warnings()), end="")
@@ -198,14 +196,15 @@ def _rows(asked: Asked, cases: pd.DataFrame) -> list[int]:
     return [row[case] for case in cases["case_id"]]
 
 
-def _say_splits(name: str, own: Mapping[str, Any], cases: pd.DataFrame) -> int:
-    """Print what each study splits the cases into, and return the largest number of training cases.
+def _say_splits(name: str, own: Mapping[str, Any], cases: pd.DataFrame) -> tuple[int, list[str]]:
+    """Print what each study splits the cases into.
 
-    Raises:
-        ValueError: a study cannot be run; names all faults of all studies.
+    Returns:
+        The largest number of training cases, and all faults of all studies that cannot be run.
     """
-    most, wrong = 0, []
-    for study in find_studies(name, own):
+    most = 0
+    studies, wrong = _readable(name, own)
+    for study in studies:
         if faults := check_study(study, cases):
             wrong += [f"study {study.name!r}, target: {fault}" for fault in faults]
             continue
@@ -221,6 +220,19 @@ def _say_splits(name: str, own: Mapping[str, Any], cases: pd.DataFrame) -> int:
             f"{split} {counts[split]}" for split in ("train", "val", "iid", "target") if split in counts
         )
         print(f"study {study.name} ({study_description(study)}): {said}")
-    if wrong:
-        raise ValueError("\n".join(wrong))
-    return most
+        if left_out := splits.attrs["left_out"]:
+            print(f"study {study.name}: {left_out}")
+    return most, wrong
+
+
+def _readable(name: str, own: Mapping[str, Any]) -> tuple[tuple[Study, ...], list[str]]:
+    """Return the studies that can be read, and the faults of the others."""
+    good: dict[str, Any] = {}
+    wrong = []
+    for key, given in own.items():
+        try:
+            find_studies(name, {**good, key: given})
+            good[key] = given
+        except ValueError as error:
+            wrong.append(str(error))
+    return find_studies(name, good), wrong

@@ -56,6 +56,8 @@ def prepare(
         splits = split_cases(cases, study, split_seed)
         counts = ", ".join(f"{name} {count}" for name, count in splits["split"].value_counts().items())
         print(f"study {study.name} ({study_description(study)}): {counts}")
+        if left_out := splits.attrs.get("left_out"):
+            print(f"study {study.name}: {left_out}")
         # among the study's own cases: the first of three copies may not be one of them
         leak = find_leaks(splits, prints.loc[splits["case_id"]], near_duplicates)
         for near, pairs in leak.groupby(leak["kind"] == "near"):

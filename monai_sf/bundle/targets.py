@@ -9,37 +9,54 @@ from typing import Any
 import pandas as pd
 
 
-def read_targets(targets: Sequence[str], cases: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Return studies as the config key ``studies`` has them.
+def read_targets(targets: Sequence[str], cases: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return studies as the config key ``studies`` has them, and what is wrong with the other targets.
 
     Args:
         targets: ``column=value``, or ``name:column=value``. Of one name, several columns mean all of them,
             and several values of a column any of them. Without a name every target is a study of its own.
         cases: the case table, whose columns decide what is a number and where a name ends.
 
-    Raises:
-        ValueError: a target is not of this form; names all of them.
+    Returns:
+        The studies of the targets that can be read, and one text for each fault: a target that is not of this
+        form, one without a name that gets the name of another study, or that has no letter or digit to get a
+        name from.
     """
     studies: dict[str, dict[str, Any]] = {}
+    origin: dict[str, tuple[str, tuple[str, str]]] = {}
     wrong: list[str] = []
     for target in targets:
-        name, column, value = _split(target, cases)
+        given, column, value = _split(target, cases)
         if not column or not value:
             wrong.append(
                 f"--target {target!r} is neither column=value nor name:column=value, such as hospital=B or "
                 "external:hospital=B; above, below, missing and lists can be written into configs/data.yaml"
             )
             continue
-        name = name or _plain(f"{column}_{value}")
+        if not given and not re.search(r"\w", value):
+            wrong.append(
+                f"--target {target!r}: the value has no letter or digit to name the study by: give it a "
+                f"name, such as external:{column}={value}"
+            )
+            continue
+        name = given or _plain(f"{column}_{value}")
+        # A name that was given is there to be repeated; one that was made up means this column and value.
+        meant = ("", "") if given else (column, value)
+        first, first_meant = origin.setdefault(name, (target, meant))
+        if first_meant != meant:
+            wrong.append(
+                f"--target {first!r} and --target {target!r} would both be the study {name!r}: give them "
+                f"names, such as one:{column}={value}, which differ if they are two studies"
+            )
+            continue
         study = studies.setdefault(name, {"kind": "acquisition", "target": {}})
-        values = [*study["target"].get(column, []), _as_in(cases, column, value)]
-        study["target"][column] = values
-    if wrong:
-        raise ValueError("\n".join(wrong))
+        values = study["target"].setdefault(column, [])
+        if (cell := _as_in(cases, column, value)) not in values:
+            values.append(cell)
     for study in studies.values():
         for column, values in study["target"].items():
             study["target"][column] = values[0] if len(values) == 1 else values
-    return studies
+    return studies, wrong
 
 
 def _split(target: str, cases: pd.DataFrame) -> tuple[str, str, str]:

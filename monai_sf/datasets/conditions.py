@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -12,12 +13,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["Condition", "Mask", "absent_columns", "did_you_mean", "read_condition", "text_of"]
+from monai_sf.vocabulary.ids import canonical_ids
+
+__all__ = ["Condition", "Mask", "absent_columns", "did_you_mean", "read_condition", "row_name", "text_of"]
 
 Mask = npt.NDArray[np.bool_]
 
 _KEYS = ("is", "above", "below", "missing")
 _MOST_SHOWN = 20
+_MOST_ROWS = 5
+
+
+def row_name(place: int) -> str:
+    """Return the name of a row as spreadsheets count it: the header is row 1, the first case row 2."""
+    return f"row {place + 2}"
 
 
 @dataclass(frozen=True)
@@ -59,14 +68,21 @@ class Condition:
             return empty if self.missing else ~empty
         return np.where(empty, bool(self.missing), found)
 
-    def faults(self, column: pd.Series) -> list[str]:
-        """Return why the condition is not one on this column: values that it lacks, cells of no use."""
+    def faults(self, column: pd.Series, name: Callable[[int], str] = row_name) -> list[str]:
+        """Return why the condition is not one on this column.
+
+        Values that no cell has or that other cells spell differently, and cells of no use.
+
+        Args:
+            column: The cells (N,).
+            name: Names a case in messages, by its place 0..N-1.
+        """
         found = []
         empty = _is_empty(column)
         if empty.any() and self.missing is None:
             found.append(
-                f"{int(empty.sum())} of {len(column)} cells are empty (first: rows "
-                f"{_listed([str(row) for row in np.flatnonzero(empty) + 1], 5)} of the case table): "
+                f"{int(empty.sum())} of {len(column)} cells are empty (first: "
+                f"{_first(np.flatnonzero(empty).tolist(), name)}): "
                 "add `missing: true` if these cases are in the target domain, or `missing: false`"
             )
         if self.has_limits:
@@ -86,6 +102,40 @@ class Condition:
                     f"no case has {_listed([_said(value, there) for value in absent])}; "
                     f"there are {_listed(list(map(repr, there)))}"
                 )
+            found += self._other_spellings(keys, column, name)
+        return found
+
+    def _other_spellings(
+        self, keys: Sequence[Any], column: pd.Series, name: Callable[[int], str]
+    ) -> list[str]:
+        """Return which values have cells that differ from them in spelling only and that are not named."""
+        if _is_number(column):
+            return []
+        named = {_key(value, column) for value in self.values if not isinstance(value, bool)}
+        places: dict[str, list[int]] = {}
+        for place, key in enumerate(keys):
+            if key is not None:
+                places.setdefault(key, []).append(place)
+        plain = dict(zip(places, _plain_texts(list(places)), strict=True))
+        wanted = {plain[key] for key in named & places.keys()}
+        alike: dict[str, list[str]] = {}
+        for key, text in plain.items():
+            if text in wanted:
+                alike.setdefault(text, []).append(key)
+        found = []
+        for own in alike.values():
+            if set(own) <= named:
+                continue
+            # Forms of one letter look alike: only then are they shown as code points.
+            show = ascii if len({unicodedata.normalize("NFC", key) for key in own}) < len(own) else repr
+            said = " and ".join(
+                f"{show(key)} ({len(places[key])} cases: {_first(places[key], name)})" for key in sorted(own)
+            )
+            found.append(
+                f"{said} differ in spelling only, and the condition does not name all of them: the others "
+                "would be trained on. Spell them in one way in the table (if they mean different things, "
+                "with different words), or name all of them in the condition"
+            )
         return found
 
     def __str__(self) -> str:
@@ -198,6 +248,19 @@ def _said(value: str | int | float | bool, there: Sequence[str]) -> str:
     return f"{text_of(value)!r}{did_you_mean(text_of(value), there)}"
 
 
+def _plain_texts(texts: Sequence[str]) -> list[str]:
+    """Return what is equal for all spellings of a text: as of ids, words for a missing id included."""
+    return [
+        " ".join(text.casefold().split()) if one is None else str(one)
+        for text, one in zip(texts, canonical_ids(texts), strict=True)
+    ]
+
+
+def _first(places: Sequence[int], name: Callable[[int], str]) -> str:
+    more = f" and {len(places) - _MOST_ROWS} more" if len(places) > _MOST_ROWS else ""
+    return ", ".join(map(name, places[:_MOST_ROWS])) + more
+
+
 def _listed(texts: Sequence[str], most: int = _MOST_SHOWN) -> str:
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
@@ -210,9 +273,10 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     return f" (do you mean {plain[close[0]]!r}?)" if close else ""
 
 
-def absent_columns(names: Sequence[str], columns: Sequence[str]) -> str:
-    """Return which columns a table lacks, with what it has; empty where it has all."""
-    absent = [f"{name!r}{did_you_mean(name, columns)}" for name in names if name not in columns]
+def absent_columns(names: Sequence[str], columns: Sequence[str], unsaid: Sequence[str] = ()) -> str:
+    """Return which columns a table lacks, with what it has but for the unsaid; empty where it has all."""
+    said = [column for column in columns if column not in unsaid]
+    absent = [f"{name!r}{did_you_mean(name, said)}" for name in names if name not in columns]
     if not absent:
         return ""
-    return f"there is no column {', '.join(absent)}; there are {_listed(list(map(repr, columns)), 50)}"
+    return f"there is no column {', '.join(absent)}; there are {_listed(list(map(repr, said)), 50)}"

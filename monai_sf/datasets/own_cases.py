@@ -481,7 +481,8 @@ class _Builder:
     def _note_sources(self, cases: pd.DataFrame, texts: Mapping[str, Any]) -> None:
         if "source" not in texts or "group" not in texts:
             return
-        several = int(cases[["group", "source"]].drop_duplicates()["group"].duplicated().sum())
+        pairs = cases[["group", "source"]].drop_duplicates()["group"]
+        several = int(pairs[pairs.duplicated()].nunique())
         if several:
             self.reading.note(
                 f"{several} groups have cases of several sources, and count as one patient each; if their "

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from monai_sf.datasets.conditions import Mask
 from monai_sf.datasets.studies import Study, check_study, find_study, in_target
 from monai_sf.vocabulary.ids import Groups, case_notes, group_cases, is_absent
 
@@ -23,6 +24,12 @@ _SHARES: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "iid"
 _COLUMNS = ("case_id", "image", "label", "label_name", "group", "source")
 
 _MOST_LISTED = 50
+#: Share of the source cases that are left out from which on the ids of groups are doubted.
+_OFTEN = 0.2
+_SAME_PATIENT = (
+    "Does an id of a group mean the same patient in every hospital? Ids that begin at 001 in each do not: "
+    "make them differ, such as A-001 and B-001"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +58,8 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
 
     Returns:
         A copy, rows and index in the same order, with the column ``split``: train, val, iid or target.
-        ``attrs`` holds ``study`` (name), ``seed`` and ``dropped``, the number of cases left out; the
+        ``attrs`` holds ``study`` (name), ``seed``, ``dropped``, the number of cases left out, and
+        ``left_out``, what is to be said of those whose groups also have target cases, or nothing; the
         notes in ``attrs["reading"]`` state which spellings were merged and how many cases have no group.
 
     Raises:
@@ -95,16 +103,33 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
         result.attrs["reading"] = {**reading, "notes": [*reading.get("notes", []), *notes]}
         for note in notes:
             _log.warning("study %s: %s", study.name, note)
-    if straddling.any():
-        _log.info(
-            "study %s: %d source cases of %d groups left out, since these groups also have target cases",
-            *(study.name, straddling.sum(), len(np.unique(group[straddling]))),
-        )
+    result.attrs["left_out"] = left = _left_out(straddling, ~target, group)
+    # Of published data the ids are known to mean one patient each.
+    often = not study.partial and straddling.sum() > _OFTEN * (~target).sum()
+    if left:
+        said = f"{left}. {_SAME_PATIENT}" if often else left
+        result.attrs["left_out"] = said
+        _log.log(logging.WARNING if often else logging.INFO, "study %s: %s", study.name, said)
     if unused.any():
         _log.info("study %s: %d cases of the split target left out", study.name, unused.sum())
     _check_sides(result, groups.at(np.flatnonzero(~left_out)))
-    _check_sets(result, expect_target=study.kind != "iid")
+    why = f" ({target.sum()} of {len(cases)} cases are in the target domain)" if target.any() else ""
+    ways = [] if given is None else ["change the column of your own split"]
+    ways += ["choose a narrower target"] if target.any() else []
+    why += f"; {left}" if left else ""
+    _check_sets(result, expect_target=study.kind != "iid", why=why, ways=ways)
     return result
+
+
+def _left_out(straddling: npt.NDArray[np.bool_], source: Mask, group: npt.NDArray[np.int64]) -> str:
+    """Return how many source cases of how many groups are left out; nothing if none is."""
+    if not straddling.any():
+        return ""
+    share = 100 * straddling.sum() / source.sum()
+    return (
+        f"{straddling.sum()} of {source.sum()} source cases ({share:.0f} %) of "
+        f"{len(np.unique(group[straddling]))} groups are left out, since these groups also have target cases"
+    )
 
 
 def _check_available(study: Study, cases: pd.DataFrame) -> None:
@@ -265,15 +290,18 @@ def _check_sides(splits: pd.DataFrame, groups: Groups) -> None:
         )
 
 
-def _check_sets(splits: pd.DataFrame, *, expect_target: bool | None) -> None:
+def _check_sets(
+    splits: pd.DataFrame, *, expect_target: bool | None, why: str = "", ways: Sequence[str] = ()
+) -> None:
     present = set(splits["split"].unique())
     wanted = [name for name in SPLITS if name != "target" or expect_target or "target" in present]
+    name_of_class = "label_name" if "label_name" in splits else "label"
+    faults = []
     for name in wanted:
-        _check_classes(name, splits["label"][splits["split"] == name])
-
-
-def _check_classes(split: str, label: npt.ArrayLike) -> None:
-    classes = np.unique(np.asarray(label))
-    if len(classes) < 2:
-        found = f"only class {classes[0]}" if len(classes) else "no case at all"
-        raise ValueError(f"split {split!r} needs cases of at least two classes, it has {found}")
+        own = splits[splits["split"] == name]
+        if own["label"].nunique() < 2:
+            found = f"only class {own[name_of_class].iloc[0]!r}" if len(own) else "no case at all"
+            faults.append(f"split {name!r} needs cases of at least two classes, it has {found}")
+    if faults:
+        ways = ("add cases, of several groups (patients) of every class", *ways)
+        raise ValueError(f"{'; '.join(faults)}{why}. What helps: {', or '.join(ways)}")

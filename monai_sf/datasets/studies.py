@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monai_sf.datasets.conditions import Condition, Mask, absent_columns, did_you_mean, read_condition
+from monai_sf.datasets.conditions import (
+    Condition,
+    Mask,
+    absent_columns,
+    did_you_mean,
+    read_condition,
+    row_name,
+)
 from monai_sf.datasets.dermoscopy import KERATOSES
 from monai_sf.datasets.fc_microscopy import TARGET_EXPERIMENTS
 from monai_sf.vocabulary.shifts import TARGET_KINDS
@@ -33,6 +40,8 @@ STUDY_KINDS = ("iid", *TARGET_KINDS)
 
 _KEYS = ("kind", "target", "description")
 _LONGEST_NAME = 64
+#: Columns that the program adds to a user's own.
+_OURS = ("case_id", "image", "label", "label_name", "group", "slice", "data_kind")
 
 
 @dataclass(frozen=True)
@@ -139,17 +148,25 @@ def check_study(study: Study, cases: pd.DataFrame) -> list[str]:
         cases: Case table.
 
     Returns:
-        One text per fault: columns that the table lacks, values that no case has, empty cells, a target
-        domain of no case, of all, or of one class.
+        One text per fault: columns that the table lacks, values that no case has, or that other cases spell
+        differently, empty cells, a target domain of no case, of all, or of one class.
     """
     if study.kind == "iid":
         return []
-    if absent := absent_columns(list(study.conditions), list(map(str, cases.columns))):
-        return [absent]
-    faults = [
+    absent = absent_columns(list(study.conditions), list(map(str, cases.columns)), _OURS)
+    # Where rows of the file were left out, the places of the others are not theirs.
+    whole = not cases.attrs.get("reading", {}).get("dropped")
+
+    def name(place: int) -> str:
+        case = f"case {cases['case_id'].iloc[place]}"
+        return f"{row_name(place)} ({case})" if whole else case
+
+    faults = [absent] if absent else []
+    faults += [
         f"column {column!r}: {fault}"
         for column, condition in study.conditions.items()
-        for fault in condition.faults(cases[column])
+        if column in cases
+        for fault in condition.faults(cases[column], name)
     ]
     return faults or _unusable(study, cases)
 

@@ -300,6 +300,13 @@ def test_prepare_splits_studies_that_only_the_config_knows(tmp_path, capsys):
     assert "look alike" not in said
 
 
+def test_prepare_says_how_many_cases_a_study_leaves_out(tmp_path, capsys):
+    cases = own_cases()
+    cases.loc[[0, 8], "hospital"] = "A"  # of two groups, whose other cases are of B
+    prepare_own(cases, tmp_path, HOSPITAL_B)
+    assert "study hospital_b: 2 of 62 source cases (3 %) of 2 groups are left out" in capsys.readouterr().out
+
+
 def test_prepare_refuses_studies_that_cannot_be_run_all_at_once(tmp_path):
     b = HOSPITAL_B["hospital_b"]
     studies = {"c": {**b, "target": {"hospital": "C"}}, "d": {**b, "target": {"hospitl": "B"}}}

@@ -166,17 +166,21 @@ def test_everything_wrong_with_images_and_studies_is_said_at_once_and_nothing_wr
     Image.fromarray(np.zeros((4, 40), np.uint8)).save(study / "images" / "007.png")
     for copy in ("001.png", "050.png"):  # of the same patient, and of another one
         shutil.copy(study / "images" / "000.png", study / "images" / copy)
-    assert new(study, "--target", "hospital=C", "--target", "scanner=x", "--target", "hospital") == 1
-    said = capsys.readouterr().err
-    assert "--target 'hospital' is neither column=value" in said
-    assert new(study, "--target", "hospital=C", "--target", "scanner=x") == 1
+    targets = ("hospital=C", "scanner=x", "hospital", "iid:hospital=A")
+    assert new(study, *(word for target in targets for word in ("--target", target))) == 1
     said = capsys.readouterr().err
     for words in (
         *("2 of 120 images cannot be used", "003.png (row 5): cannot be read"),
         "007.png (row 9): is 4 x 40 px, too small",
         *("1 images are copies", "050.png (row 52) is a copy of 000.png (row 2)"),
         *("2 kinds", "1 picture uint16 (first: 005.png (row 7))"),
-        *("study 'hospital_c'", "no case has 'C'", "study 'scanner_x'", "no column 'scanner'"),
+        *(
+            "study 'hospital_c'",
+            "no case has 'C'",
+            "study 'scanner_x'",
+            "no column 'scanner'; there are 'source', 'hospital', 'age'",
+        ),
+        *("--target 'hospital' is neither column=value", "a study 'iid'"),
     ):
         assert words in said
     assert "Traceback" not in said
@@ -252,6 +256,52 @@ def test_messages_name_the_options_of_the_command_line(study, capsys):
     table = ("--table", "cases.xlsx", "--dataset_dir", "images", "--image", "path", "--label", "path")
     assert main(["new", "other", *table]) == 1
     assert "name one with --sheet SHEET, of a, b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        (("hospital=A", "hospital=A (+)"), "both be the study 'hospital_a': give them names, such as one:"),
+        (("hospital_a:hospital=A", "hospital=A"), "would both be the study 'hospital_a'"),
+        (("hospital=+",), "--target 'hospital=+': the value has no letter or digit to name the study by"),
+    ],
+)
+def test_targets_without_a_name_of_their_own_are_refused(study, targets, words, capsys):
+    table = pd.read_csv(study / "cases.csv")
+    table["hospital"] = table["hospital"].where(table.index % 8 > 3, "A (+)").where(table.index % 8 > 1, "+")
+    table.to_csv(study / "cases.csv", index=False)
+    assert new(study, *(word for target in targets for word in ("--target", target))) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_a_target_that_is_given_twice_counts_once(study):
+    assert new(study, *("--target", f"hospital={HOSPITALS[1]}") * 2) == 0
+    ((found,),) = (one.values() for one in parsed(study / "study", "studies"))
+    assert found["target"] == {"hospital": HOSPITALS[1]}
+
+
+def test_a_hospital_in_several_spellings_is_refused_with_rows(study, capsys):
+    table = pd.read_csv(study / "cases.csv")
+    own = table.index[table["hospital"] == HOSPITALS[1]]
+    table.loc[own[:2], "hospital"] = HOSPITALS[1].lower()
+    table.to_csv(study / "cases.csv", index=False)
+    assert new(study, "--target", f"hospital={HOSPITALS[1]}") == 1
+    row = own[0] + 2
+    assert f"{HOSPITALS[1].lower()!r} (2 cases: row {row} (case {own[0]:03d}.png)" in capsys.readouterr().err
+    both = [
+        word for name in (HOSPITALS[1], HOSPITALS[1].lower()) for word in ("--target", f"b:hospital={name}")
+    ]
+    assert new(study, *both) == 0
+
+
+def test_ids_that_begin_anew_in_every_hospital_are_asked_about(study, capsys):
+    table = pd.read_csv(study / "cases.csv")
+    place = table.groupby("hospital").cumcount() // 2
+    table.assign(patient=place + 1).to_csv(study / "cases.csv", index=False)
+    assert new(study, "--target", f"b:hospital={HOSPITALS[1]}") == 0
+    said = capsys.readouterr().out
+    assert "study b: 40 of 80 source cases (50 %) of 20 groups are left out" in said
+    assert "Does an id of a group mean the same patient in every hospital?" in said
 
 
 def test_several_conditions_of_one_name_are_one_study(study):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monai_sf.datasets.conditions import read_condition
+from monai_sf.vocabulary.ids import canonical_id
 
 AGES = pd.Series([3.0, 65.0, 66.0, np.nan])
 CODES = pd.Series(["007", "7", "nan", None], dtype=object)
@@ -95,7 +96,7 @@ def test_conditions_that_are_none(condition: Any, message: str) -> None:
         ([1, 0], True, "YAML reads yes"),
         (["007", "8"], 7, "no case has '7'"),
         ([1, 2], "two", "no case has 'two'; there are '1', '2'"),
-        (["A", None, "A"], "A", "1 of 3 cells are empty (first: rows 2 of the case table)"),
+        (["A", None, "A"], "A", "1 of 3 cells are empty (first: row 3): add"),
         (["40", "old"], {"above": 3}, "above and below need numbers, and there are 'old'"),
     ],
 )
@@ -117,7 +118,9 @@ def test_a_text_matches_itself_and_nothing_else(cells: list[str | None], data: s
     column = pd.Series(cells, dtype=object)
     condition = read_condition({"is": wanted, "missing": False})
     assert condition.matches(column).tolist() == [cell == wanted for cell in cells]
-    assert condition.faults(column) == []
+    plain = [canonical_id(text) or " ".join(text.casefold().split()) for text in texts]
+    alike = plain.count(plain[texts.index(wanted)]) > 1
+    assert len(condition.faults(column)) == alike
     others = read_condition({"is": [t for t in texts if t != wanted] or ["x" * 4], "missing": True})
     assert others.matches(column).tolist() == [cell != wanted for cell in cells]
 
@@ -130,3 +133,26 @@ def test_limits_are_exclusive_and_split_the_numbers(cells: list[float], limit: f
     assert not (above & below).any()
     assert (above | below).tolist() == [cell != limit for cell in cells]
     assert read_condition({"above": limit}).matches(column.map(repr)).tolist() == above.tolist()
+
+
+@pytest.mark.parametrize(
+    ("column", "condition", "message"),
+    [
+        (["A", "B", "b", "B ", "b"], "B",
+         "'B' (1 cases: row 3) and 'B ' (1 cases: row 5) and 'b' (2 cases: row 4, row 6)"),
+        (["A", "Cl\u00ednic", "Cli\u0301nic"], "Cl\u00ednic",
+         "'Cli\\u0301nic' (1 cases: row 4) and 'Cl\\xednic' (1 cases"),
+        (["A", "San  Jos", "san jos"], ["A", "san jos"], "'San  Jos' (1 cases: row 3) and 'san jos'"),
+        (["A", "NA", "na"], "NA", "'NA' (1 cases: row 3) and 'na' (1 cases: row 4) differ in spelling only"),
+        (["A", "B", *["b"] * 7], "B", "row 4, row 5, row 6, row 7, row 8 and 2 more)"),
+    ],
+)  # fmt: skip
+def test_a_value_in_several_spellings_is_a_fault_unless_all_are_named(
+    column: list[str], condition: Any, message: str
+) -> None:
+    (fault,) = read_condition(condition).faults(pd.Series(column))
+    assert message in fault
+    assert "name all of them in the condition" in fault
+    every = [cell for cell in dict.fromkeys(column) if cell != "A"]
+    assert read_condition(every).faults(pd.Series(column)) == []
+    assert read_condition("A").faults(pd.Series(column)) == []

@@ -125,6 +125,7 @@ def test_rows_index_and_columns_stay_and_the_input_is_not_changed() -> None:
         "study": "texture",
         "seed": 0,
         "dropped": 0,
+        "left_out": "",
     }
 
 
@@ -145,7 +146,34 @@ def test_source_cases_of_target_patients_are_left_out_and_counted(caplog: pytest
     assert splits.attrs["dropped"] == 1
     assert "case1" not in set(splits["case_id"])
     assert sides(splits)["case0"] == "target"
-    assert "1 source cases of 1 groups left out" in caplog.text
+    said = "1 of 65 source cases (2 %) of 1 groups are left out, since these groups also have target cases"
+    assert splits.attrs["left_out"] == said
+    assert [(record.levelname, said in record.message) for record in caplog.records] == [("INFO", True)]
+
+
+def test_many_cases_left_out_ask_whether_ids_mean_the_same_patient_everywhere(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cases = plain().assign(hospital=["A", "A", "A", "A", "A", "A", "A", "B"] * 10)
+    own = Study("b", "acquisition", {"hospital": "B"})
+    cases["label"] = np.arange(80) // 8 % 2
+    cases["label_name"] = [f"class {label}" for label in cases["label"]]
+    restarted = cases.assign(group=[f"{k % 8 if k < 32 else k:03d}" for k in range(80)])
+    splits = split_cases(restarted, own, 0)
+    assert splits.attrs["left_out"] == ""
+    assert caplog.text == ""
+    restarted["group"] = [f"{min(k % 8, 7 - k % 8) if k < 48 else k:03d}" for k in range(80)]
+    splits = split_cases(restarted, own, 0)
+    assert (
+        splits.attrs["left_out"]
+        == "6 of 70 source cases (9 %) of 1 groups are left out, since these groups also have target cases"
+    )
+    restarted["group"] = [f"{k // 8 if k % 8 > 4 else k + 100:03d}" for k in range(80)]
+    splits = split_cases(restarted, own, 0)
+    said = splits.attrs["left_out"]
+    assert said.startswith("20 of 70 source cases (29 %) of 10 groups are left out")
+    assert "Does an id of a group mean the same patient in every hospital?" in said
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_own_study() -> None:
@@ -175,10 +203,13 @@ def test_own_study() -> None:
         (lambda c: c.assign(label=0), r"label 0 has more than one label_name"),
         (
             lambda c: c.assign(label=0, label_name="a"),
-            "split 'train' needs .* two classes, it has only class 0",
+            "split 'train' needs .* two classes, it has only class 'a'; split 'val'.* What helps: add cases",
         ),
         (lambda c: c.assign(texture=5.0), "split 'target' needs .* it has no case at all"),
-        (lambda c: c.assign(texture=1.0), "split 'train' needs .* it has no case at all"),
+        (
+            lambda c: c.assign(texture=1.0),
+            r"it has no case at all; .* \(80 of 80 cases .* or choose a narrower target",
+        ),
         (lambda c: c.iloc[:16], "split 'val' needs cases of at least two classes"),
     ],
 )

@@ -144,18 +144,23 @@ def test_names_that_can_be_folders(name: str) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ({"hospitl": "B"}, "there is no column 'hospitl' (do you mean 'hospital'?); there are 'label', "),
+        (
+            {"hospitl": "B"},
+            "there is no column 'hospitl' (do you mean 'hospital'?); there are 'hospital', 'age', 'sex'",
+        ),
+        ({"hospitl": "B", "age": "x"}, "column 'age': no case has 'x'"),
         ({"hospital": "C"}, "column 'hospital': no case has 'C'; there are 'A', 'B'"),
         ({"age": {"above": 90}}, "no case is in the target domain (age above 90)"),
         ({"age": {"above": 3}}, "all cases are in the target domain (age above 3), and none is left"),
         ({"age": {"above": 65}}, "one class only, 'sick' (age above 65)"),
-        ({"sex": "f"}, "1 of 4 cells are empty"),
+        ({"sex": "f"}, "1 of 4 cells are empty (first: row 4 (case c.png))"),
         ({"hospital": "C", "age": "x"}, "column 'age': no case has 'x'"),
     ],
 )
 def test_targets_that_no_training_can_have(target: dict[str, Any], message: str) -> None:
     cases = pd.DataFrame(
         {
+            "case_id": ["a.png", "b.png", "c.png", "d.png"],
             "label": [0, 1, 0, 1],
             "label_name": ["well", "sick", "well", "sick"],
             "hospital": ["A", "A", "B", "B"],
@@ -165,3 +170,10 @@ def test_targets_that_no_training_can_have(target: dict[str, Any], message: str)
     )
     assert message in "; ".join(check_study(Study("b", "acquisition", target), cases))
     assert check_study(Study("b", "acquisition", {"hospital": "B"}), cases) == []
+
+
+def test_where_rows_of_the_file_were_left_out_only_the_case_is_named() -> None:
+    cases = pd.DataFrame({"case_id": ["a", "b"], "label": [0, 1], "hospital": ["A", None]})
+    cases.attrs["reading"] = {"dropped": {"image not on disk": 3}}
+    (fault,) = check_study(Study("b", "acquisition", {"hospital": "A"}), cases)
+    assert "(first: case b)" in fault
