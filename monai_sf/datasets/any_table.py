@@ -69,7 +69,6 @@ def read_any(
     Raises:
         FileNotFoundError: If there is no such file.
         TableError: If it cannot be read, is empty, or repeats the name of a column; names the rows.
-        ImportError: If the file is Parquet, and pyarrow is not installed.
     """
     if isinstance(table, pd.DataFrame):
         return _of_frame("the table", table)
@@ -88,10 +87,6 @@ def read_any(
     if kind in _PARQUET:
         try:
             return _of_frame(path.name, pd.read_parquet(path))
-        except ImportError as error:
-            raise ImportError(
-                f"{path.name} needs pyarrow: pip install pyarrow, or save the table as CSV"
-            ) from error
         except (ValueError, OSError) as error:
             raise TableError(f"{path.name} is not a Parquet table ({error})") from error
     raise TableError(
