@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import logging
 import os
 
 import pytest
@@ -14,9 +15,10 @@ def _one_thread():
 
 
 @pytest.fixture(autouse=True)
-def _leave_determinism_and_metadata_as_they_were():
+def _leave_the_process_as_it_was():
     deterministic = torch.are_deterministic_algorithms_enabled()
     set_track_meta(True)  # fixtures of a whole module may have run a bundle before
+    logging.getLogger("monai_sf").setLevel(logging.NOTSET)  # which applies its logging.conf
     yield
     set_determinism(None)
     torch.use_deterministic_algorithms(deterministic)
@@ -43,4 +45,9 @@ def pytest_make_collect_report():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
-    return _not_in_ci((yield))
+    report = _not_in_ci((yield))
+    # pytest-xdist cannot send what some tests let the package print or log: text that UTF-8 does not have
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections
+    ]
+    return report
