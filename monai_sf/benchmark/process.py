@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -106,6 +107,7 @@ def _execute(request: Mapping[str, Any]) -> dict[str, Any]:
     # imported here, since torch and its libraries read the environment on import
     import torch
     from threadpoolctl import threadpool_limits
+    from tqdm import tqdm
 
     from monai_sf.benchmark.execute import execute
     from monai_sf.benchmark.tasks import Task
@@ -113,4 +115,6 @@ def _execute(request: Mapping[str, Any]) -> dict[str, Any]:
     # libraries that the fork server imported may have read another number
     threadpool_limits(request["threads"])
     torch.set_num_threads(request["threads"])
+    # by default a semaphore too, which outlives the process and is then reported as leaked
+    tqdm.set_lock(threading.RLock())
     return execute(Task(**request["task"]), request["want"], request["output_dir"])

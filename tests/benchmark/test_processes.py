@@ -181,6 +181,12 @@ def test_a_killed_fork_server_fails_the_task_and_there_is_another(outcome, tmp_p
     assert not (tmp_path / "beyond").exists()
 
 
+def test_a_progress_bar_of_a_task_leaves_no_semaphore_that_is_reported_as_leaked(outcome, tmp_path):
+    lock = "type(__import__('tqdm').tqdm(()).get_lock()).__name__"
+    assert outcome(f"open({str(tmp_path / 'said')!r}, 'w').write({lock})").error == ""
+    assert (tmp_path / "said").read_text() == "RLock"  # TqdmDefaultWriteLock holds a semaphore
+
+
 def test_a_task_has_its_threads_and_its_gpu(outcome, tmp_path):
     seen = "[torch.get_num_threads(), os.environ['OMP_NUM_THREADS'], os.environ.get('CUDA_VISIBLE_DEVICES'), "
     seen += "sorted({pool['num_threads'] for pool in threadpoolctl.threadpool_info()})]"
