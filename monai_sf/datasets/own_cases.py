@@ -1,4 +1,4 @@
-"""Case tables of one's own data: from any table, or from one folder per class."""
+"""Case tables of one's own data, from any table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 from monai_sf.datasets.any_table import AnyTable, as_kept, as_texts, read_any
 from monai_sf.datasets.conditions import absent_columns, did_you_mean
 from monai_sf.datasets.faults import Faults
-from monai_sf.datasets.image_paths import is_image_name, locate_images, relative_name
+from monai_sf.datasets.image_paths import locate_images, relative_name
 from monai_sf.datasets.own_labels import read_classes
 from monai_sf.datasets.reading import MISSING, MissingImagesError, Reading
 from monai_sf.datasets.splits import SPLITS
@@ -23,7 +23,7 @@ from monai_sf.datasets.table_rows import TableError
 from monai_sf.datasets.tree import TableFile
 from monai_sf.files.naming import is_utf8
 
-__all__ = ["ROLES", "SPLIT_WORDS", "folder_cases", "table_cases"]
+__all__ = ["ROLES", "SPLIT_WORDS", "Builder", "check_arguments", "table_cases"]
 
 ROLES = ("image", "label", "group", "source", "case_id", "split", "slice")
 """What a column of a table can be; an image and a label are needed."""
@@ -94,60 +94,18 @@ def table_cases(
         ValueError: If an argument is wrong.
         FileNotFoundError: If the table or the folder does not exist.
     """
-    _check_arguments(columns, missing, dataset)
+    check_arguments(columns, missing, dataset)
     own = read_any(table, encoding=encoding, sheet=sheet)
-    return _Builder(own, dataset_dir, columns, channels, dataset).build(classes, missing)
+    return Builder(own, dataset_dir, columns, channels, dataset).build(classes, missing)
 
 
-def folder_cases(
-    dataset_dir: str | Path, *, classes: Sequence[str] | None = None, dataset: str = "own"
-) -> pd.DataFrame:
-    """Build the case table of images that lie in one folder per class; nothing is written.
-
-    Above the classes may be one folder per split (train, val, test), as ``ImageFolder`` users have them. The
-    images of a class may lie in any folders below its own. Every case is a group of its own.
-
-    Args:
-        dataset_dir: The folder that holds the folders of the classes.
-        classes: Their order. None: alphabetical, or by number if all are whole numbers.
-        dataset: Name of the dataset; that of a published one is refused.
-
-    Returns:
-        As :func:`table_cases`.
+def check_arguments(columns: Mapping[str, Any], missing: str, dataset: str) -> None:
+    """Check the arguments of :func:`table_cases` that need no table.
 
     Raises:
-        TableError: If there is no image, or the folders are not of this layout; names them.
-        ValueError: If an argument is wrong.
-        FileNotFoundError: If the folder does not exist.
+        ValueError: If a role, ``missing`` or the dataset's name cannot be used; says all that is wrong with
+            the roles.
     """
-    _check_arguments({"image": "", "label": ""}, "raise", dataset)
-    reading = Reading.of(dataset, dataset_dir)
-    images = [file for file in reading.tree.files if is_image_name(file)]
-    parts = [file.split("/") for file in images]
-    first = {part[0] for part in parts if len(part) > 1}
-    splits = {name for name in first if name.casefold() in SPLIT_WORDS}
-    if splits and splits != first:
-        raise TableError(
-            f"{dataset_dir} has both folders of splits ({', '.join(sorted(splits))}) and others "
-            f"({', '.join(sorted(first - splits))}): put one folder per class, or one per split, into it"
-        )
-    depth = 2 if splits else 1
-    loose = [file for file, part in zip(images, parts, strict=True) if len(part) <= depth]
-    rows = [(file, *part[:depth]) for file, part in zip(images, parts, strict=True) if len(part) > depth]
-    if not rows:
-        raise TableError(
-            f"{dataset_dir} has no images in folders of classes: put them into one folder per class"
-        )
-    names = ["image", "split", "label"] if splits else ["image", "label"]
-    columns = dict(zip(names, names, strict=True))
-    frame = pd.DataFrame(rows, columns=names)
-    own = AnyTable(f"folders of {Path(dataset_dir).name}", frame, lambda: range(1, len(rows) + 1))
-    if loose:
-        reading.dropped["image that is in no folder of a class"] = len(loose)
-    return _Builder(own, dataset_dir, columns, (), dataset, reading).build(classes, "raise")
-
-
-def _check_arguments(columns: Mapping[str, Any], missing: str, dataset: str) -> None:
     if not isinstance(columns, Mapping):
         raise ValueError(f"columns must map roles to columns of the table, got {columns!r}")
     faults = [
@@ -171,8 +129,21 @@ def _is_list(column: object) -> bool:
     return isinstance(column, (list, tuple)) and bool(column) and all(isinstance(one, str) for one in column)
 
 
-class _Builder:
-    """Builds the case table of one table."""
+class Builder:
+    """Builds the case table of one table.
+
+    Args:
+        table: One row per case.
+        dataset_dir: Folder that the images' paths are relative to.
+        columns: See :func:`table_cases`.
+        channels: See :func:`table_cases`.
+        dataset: Name of the dataset.
+        reading: Of the folder, if its files have been listed before.
+
+    Raises:
+        TableError: If a column is missing; names all, and those there are.
+        FileNotFoundError: If the folder does not exist.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The real database, read once a session, and a way to make a small one."""
+"""The real database, read once per session, a way to make a small one, and a way to write own tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from helpers.own_tables import HEADER, Table
 from monai_sf.datasets.lidc import index_nodules
 from monai_sf.datasets.lidc_database import RATINGS, Tables, read_tables
 from monai_sf.datasets.lung_nodule_ct import cases_of_nodules
@@ -81,3 +82,23 @@ def make_database(tmp_path: Path) -> MakeDatabase:
         return path
 
     return make
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Table:
+    """Write a CSV file, and a file for each image that it names."""
+
+    def write(
+        lines: list[list[str]], header: list[str] = HEADER, *, name: str = "t.csv", images: bool = True
+    ) -> Path:
+        folder = tmp_path / "images"
+        folder.mkdir(exist_ok=True)
+        for line in lines if images else ():
+            place = folder / line[0]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(line[0].encode())
+        path = tmp_path / name
+        path.write_text("\n".join(",".join(line) for line in [header, *lines]) + "\n", encoding="utf-8")
+        return path
+
+    return write

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,57 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.own_tables import COLUMNS, HEADER, Table, build, rows, said
 from monai_sf.datasets import (
     MissingImagesError,
-    Study,
     TableError,
     describe_cases,
-    folder_cases,
-    split_cases,
     table_cases,
 )
 from monai_sf.datasets.any_table import as_texts
 from monai_sf.datasets.faults import Faults
 from monai_sf.datasets.own_labels import read_classes
 from monai_sf.datasets.same_names import AmbiguousImagesError
-
-COLUMNS = {"image": "path", "label": "finding", "group": "patient"}
-HEADER = ["path", "finding", "patient", "hospital"]
-Table = Callable[..., Path]
-
-
-def rows(count: int = 8) -> list[list[str]]:
-    return [[f"{k}.png", ("well", "sick")[k % 2], f"p{k // 2}", "AB"[k // 4 % 2]] for k in range(count)]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Table:
-    """Write a CSV file, and a file for each image that it names."""
-
-    def write(
-        lines: list[list[str]], header: list[str] = HEADER, *, name: str = "t.csv", images: bool = True
-    ) -> Path:
-        folder = tmp_path / "images"
-        folder.mkdir(exist_ok=True)
-        for line in lines if images else ():
-            place = folder / line[0]
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(line[0].encode())
-        path = tmp_path / name
-        path.write_text("\n".join(",".join(line) for line in [header, *lines]) + "\n", encoding="utf-8")
-        return path
-
-    return write
-
-
-def build(table: Any, folder: Path, **more: Any) -> pd.DataFrame:
-    return table_cases(table, folder / "images", **{"columns": COLUMNS, **more})
-
-
-def said(table: Any, folder: Path, **more: Any) -> str:
-    with pytest.raises(ValueError, match="^") as caught:
-        build(table, folder, **more)
-    return str(caught.value)
+from monai_sf.datasets.table_rows import iterate_rows
 
 
 def test_a_table_becomes_a_case_table(write: Table, tmp_path: Path) -> None:
@@ -492,137 +452,26 @@ def test_without_patients_every_case_is_its_own_and_the_risk_is_said(
     assert "placeholder" in said(write([[*x[:2], "anonymous", x[3]] for x in rows(12)]), tmp_path)
 
 
-def split_table(write: Table, splits: str, **letters: str) -> Path:
-    lines = [[f"{k}.png", "ab"[k % 2], f"p{k // 2}", letters.get(one, one)] for k, one in enumerate(splits)]
-    return write(lines, [*HEADER[:3], "part"])
-
-
-OWN = {**COLUMNS, "split": "part"}
-WORDS = {"t": "train", "v": "Validation", "i": "TEST", "x": "target"}
-
-
-def test_own_splits_are_honoured(write: Table, tmp_path: Path) -> None:
-    table = split_table(write, "ttttttttvvvviiiixxxx", **WORDS)
-    cases = build(table, tmp_path, columns=OWN)
-    assert cases["split"].tolist() == ["train"] * 8 + ["val"] * 4 + ["iid"] * 4 + ["target"] * 4
-    assert "'TEST' is iid, 'Validation' is val" in describe_cases(cases)
-    for seed in (0, 1):
-        splits = split_cases(cases, "iid", seed)
-        assert splits["split"].tolist() == cases["split"].tolist()[:16]
-        assert splits.attrs["dropped"] == 4
-    away = Study("away", "acquisition", {"split": "target"})
-    pd.testing.assert_series_equal(split_cases(cases, away, 0)["split"], cases["split"])
-    rule = Study("rule", "acquisition", {"group": ["p0", "p9"]})
-    assert split_cases(cases, rule, 0)["split"].tolist() == [
-        *["target"] * 2, *["train"] * 6, *["val"] * 4, *["iid"] * 4, *["target"] * 2,
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("given", "absent"), [("t", "val or iid"), ("ti", "val"), ("tv", "iid")])
-def test_splits_that_are_not_there_are_taken_from_train_by_group(
-    given: str, absent: str, write: Table, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_the_rows_of_a_faulty_table_are_counted_once(
+    write: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = split_table(write, "t" * 80 + "".join(one * 20 for one in given[1:]), **WORDS)
-    cases = build(table, tmp_path, columns=OWN)
-    splits = split_cases(cases, "iid", 0)
-    assert set(splits["split"]) == {"train", "val", "iid"}
-    assert splits.groupby("group")["split"].nunique().eq(1).all()
-    assert splits["split"].tolist()[80:] == cases["split"].tolist()[80:]
-    assert f"no case has the split {absent}: the 80 cases of train were split by group (train " in caplog.text
-    share = (splits["split"][:80] == "train").mean()
-    assert share == pytest.approx({"t": 0.7, "ti": 0.7 / 0.8, "tv": 0.7 / 0.9}[given], abs=0.03)
+    """Reading the file once per fault, or once per row, would take hours for 200,000 rows."""
+    read: list[str] = []
 
+    def counted(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
+        read.append(name)
+        return iterate_rows(name, text)
 
-def test_own_splits_that_are_refused(write: Table, tmp_path: Path) -> None:
-    message = said(split_table(write, "ttttvtvviiii", **WORDS), tmp_path, columns=OWN)
-    assert (
-        "column 'part': 1 groups are on both sides of the split: p2: val (row 6), train (row 7). Put all "
-        "cases of a group into one split"
-    ) in message
-    message = said(split_table(write, "ttttvvzziiii", **WORDS, z="holdout"), tmp_path, columns=OWN)
-    assert "column 'part': none of train, val, iid, target, training" in message
-    assert "2 rows: row 8 ('holdout'), row 9 ('holdout')" in message
-    assert "row 8 (empty)" in said(split_table(write, "ttttvvzziiii", **WORDS, z=""), tmp_path, columns=OWN)
-    cases = build(split_table(write, "vvvviiii", **WORDS), tmp_path, columns=OWN)
-    with pytest.raises(ValueError, match="split 'train' needs cases of at least two classes, it has no case"):
-        split_cases(cases, "iid", 0)
-    cases = build(split_table(write, "ttttttttvvvviiii", **WORDS), tmp_path, columns=OWN)
-    one = cases[(cases["split"] != "iid") | (cases["label"] == 0)]
-    with pytest.raises(
-        ValueError, match="split 'iid' needs cases of at least two classes, it has only class 'a'"
-    ):
-        split_cases(one, "iid", 0)
-    leaking = cases.assign(group=cases["group"].replace({"p7": "P0"}))
-    with pytest.raises(ValueError, match="1 groups are in more than one split:\n  P0: iid, train"):
-        split_cases(leaking, "iid", 0)
-    with pytest.raises(ValueError, match="split must be one of train, val, iid, target; got test"):
-        split_cases(cases.assign(split="test"), "iid", 0)
-
-
-def test_an_unknown_study_of_own_data(write: Table, tmp_path: Path) -> None:
-    cases = build(write(rows()), tmp_path)
-    with pytest.raises(ValueError, match="unknown study 'mskcc' of own; known: iid; the config key studies"):
-        split_cases(cases, "mskcc", 0)
-
-
-def folders(root: Path, names: list[str]) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(name.encode())
-    return root
-
-
-def test_one_folder_per_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    names = ["10/a.png", "9/b.dcm", "9/more/c.nii.gz", "10/notes.txt", "10/e.JPG", "f.png"]
-    cases = folder_cases(folders(tmp_path, names))
-    assert cases["image"].tolist() == ["10/a.png", "10/e.JPG", "9/b.dcm", "9/more/c.nii.gz"]
-    assert cases["label_name"].tolist() == ["10", "10", "9", "9"]
-    assert cases.attrs["classes"] == ["9", "10"]
-    assert cases["group"].nunique() == 4
-    assert "these land in training and test alike" in caplog.text
-    assert "left out: 1: image that is in no folder of a class" in describe_cases(cases)
-    assert folder_cases(tmp_path, classes=["10", "9"])["label"].tolist() == [0, 0, 1, 1]
-    with pytest.raises(ValueError, match="label is none of the classes '10', '8', 2 rows"):
-        folder_cases(tmp_path, classes=["10", "8"])
-
-
-def test_folders_of_splits_above_those_of_classes(tmp_path: Path) -> None:
-    names = [f"{s}/{c}/{k}.png" for s in ("Train", "val", "test") for c in "ab" for k in range(2)]
-    cases = folder_cases(folders(tmp_path, names))
-    assert cases.groupby("split").size().to_dict() == {"train": 4, "val": 4, "iid": 4}
-    assert cases.attrs["classes"] == ["a", "b"]
-    folders(tmp_path, ["other/a/1.png"])
-    with pytest.raises(TableError, match=r"folders of splits \(Train, test, val\) and others \(other\)"):
-        folder_cases(tmp_path)
-
-
-def test_folders_without_classes(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="has no images in folders of classes"):
-        folder_cases(folders(tmp_path, ["a.png", "a/readme.md"]))
-    with pytest.raises(TableError, match="one class only, 'a'"):
-        folder_cases(folders(tmp_path, ["a/1.png", "a/2.png"]))
-    with pytest.raises(FileNotFoundError):
-        folder_cases(tmp_path / "none")
-
-
-def test_a_large_table_takes_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """50,000 rows; the files are only listed, as the walk over them is measured elsewhere."""
-    count = 50_000
-    frame = pd.DataFrame({"path": [f"d{k % 100}/{k}.PNG" for k in range(count)]})
-    frame["finding"] = np.arange(count) % 3
-    frame["patient"] = np.arange(count) // 4
-    for k in range(6):
-        frame[f"c{k}"] = (np.arange(count) * (k + 1)) % 1000
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    (tmp_path / "images").mkdir()
-    start = time.perf_counter()
-    with pytest.raises(MissingImagesError, match="images of 50000 of 50000 rows"):
-        build(tmp_path / "t.csv", tmp_path)
-    files = [name.lower() for name in frame["path"]]
-    monkeypatch.setattr("monai_sf.datasets.tree._walk", lambda root: (list(files), {}, {}, []))
-    cases = build(tmp_path / "t.csv", tmp_path)
-    assert len(cases) == count
-    assert time.perf_counter() - start < 60  # 2 seconds on an idle core
+    monkeypatch.setattr("monai_sf.datasets.any_table.iterate_rows", counted)
+    table = write(rows(200), images=False)
+    with pytest.raises(MissingImagesError, match="images of 200 of 200 rows"):
+        build(table, tmp_path)
+    once = len(read)
+    assert once <= 2  # the cells, and the numbers of the rows
+    read.clear()
+    lines = [*rows(200), *rows(200)]
+    assert "200 rows" in said(write(lines), tmp_path)
+    assert len(read) <= once
 
 
 def test_many_classes_that_are_named_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
