@@ -1,13 +1,10 @@
 """A bundle for one's own images, from a table, folders or a MedMNIST file; and the published ones."""
 
-import configparser
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,26 +13,13 @@ import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata
 from PIL import Image
 
-from helpers.own_images import HOSPITALS, write_study
+from helpers.own_images import CONFIGS, HOSPITALS, new, parsed
 from monai_sf.benchmark import run_benchmark
-from monai_sf.bundle import composing, medmnist_file
+from monai_sf.bundle import composing
 from monai_sf.bundle.__main__ import main
-from monai_sf.bundle.published import published_bundles
 from monai_sf.results import load_results
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = {
-    *("benchmark.yaml", "data.yaml", "deepgamblers.yaml", "devries.yaml", "evaluate.yaml", "inference.json"),
-    *(
-        "logging.conf",
-        "metadata.json",
-        "multi_gpu.yaml",
-        "prepare.yaml",
-        "report.yaml",
-        "small.yaml",
-        "train.yaml",
-    ),
-}
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
     "$__import__('pathlib').Path('evaluated').touch()",
@@ -46,24 +30,6 @@ HOSTILE = (
     "null",
     "a#b::c",
 )
-
-
-def new(folder, *arguments, columns=("--image", "path", "--label", "finding", "--group", "patient")):
-    table = ("--table", str(folder / "cases.csv"), "--dataset_dir", str(folder / "images"), *columns)
-    return main(["new", str(folder / "study"), *table, *arguments])
-
-
-def parsed(bundle, *keys, file="train.yaml"):
-    workflow = ConfigWorkflow(str(bundle / "configs" / file), logging_file=False)
-    workflow.initialize()
-    return [workflow.parser.get_parsed_content(key) for key in keys]
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_study(tmp_path)
-    return tmp_path
 
 
 def test_a_table_becomes_a_bundle_and_what_was_understood_is_said(study, capsys):
@@ -258,61 +224,6 @@ def test_messages_name_the_options_of_the_command_line(study, capsys):
     assert "name one with --sheet SHEET, of a, b" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("targets", "words"),
-    [
-        (("hospital=A", "hospital=A (+)"), "both be the study 'hospital_a': give them names, such as one:"),
-        (("hospital_a:hospital=A", "hospital=A"), "would both be the study 'hospital_a'"),
-        (("hospital=+",), "--target 'hospital=+': the value has no letter or digit to name the study by"),
-    ],
-)
-def test_targets_without_a_name_of_their_own_are_refused(study, targets, words, capsys):
-    table = pd.read_csv(study / "cases.csv")
-    table["hospital"] = table["hospital"].where(table.index % 8 > 3, "A (+)").where(table.index % 8 > 1, "+")
-    table.to_csv(study / "cases.csv", index=False)
-    assert new(study, *(word for target in targets for word in ("--target", target))) == 1
-    assert words in capsys.readouterr().err
-
-
-def test_a_target_that_is_given_twice_counts_once(study):
-    assert new(study, *("--target", f"hospital={HOSPITALS[1]}") * 2) == 0
-    ((found,),) = (one.values() for one in parsed(study / "study", "studies"))
-    assert found["target"] == {"hospital": HOSPITALS[1]}
-
-
-def test_a_hospital_in_several_spellings_is_refused_with_rows(study, capsys):
-    table = pd.read_csv(study / "cases.csv")
-    own = table.index[table["hospital"] == HOSPITALS[1]]
-    table.loc[own[:2], "hospital"] = HOSPITALS[1].lower()
-    table.to_csv(study / "cases.csv", index=False)
-    assert new(study, "--target", f"hospital={HOSPITALS[1]}") == 1
-    row = own[0] + 2
-    assert f"{HOSPITALS[1].lower()!r} (2 cases: row {row} (case {own[0]:03d}.png)" in capsys.readouterr().err
-    both = [
-        word for name in (HOSPITALS[1], HOSPITALS[1].lower()) for word in ("--target", f"b:hospital={name}")
-    ]
-    assert new(study, *both) == 0
-
-
-def test_ids_that_begin_anew_in_every_hospital_are_asked_about(study, capsys):
-    table = pd.read_csv(study / "cases.csv")
-    place = table.groupby("hospital").cumcount() // 2
-    table.assign(patient=place + 1).to_csv(study / "cases.csv", index=False)
-    assert new(study, "--target", f"b:hospital={HOSPITALS[1]}") == 0
-    said = capsys.readouterr().out
-    assert "study b: 40 of 80 source cases (50 %) of 20 groups are left out" in said
-    assert "Does an id of a group mean the same patient in every hospital?" in said
-
-
-def test_several_conditions_of_one_name_are_one_study(study):
-    hospital = ("--target", "both:hospital=A", "--target", f"both:hospital={HOSPITALS[1]}")
-    ages = [argument for age in range(20, 40) for argument in ("--target", f"both:age={age}")]
-    assert new(study, *hospital, *ages) == 0
-    assert parsed(study / "study", "studies") == [
-        {"both": {"kind": "acquisition", "target": {"hospital": list(HOSPITALS), "age": [*range(20, 40)]}}}
-    ]
-
-
 def test_a_folder_with_files_and_impossible_names_are_refused_before_anything_is_looked_at(study, capsys):
     (study / "study").mkdir()
     (study / "study" / "thesis.txt").write_text("")
@@ -395,119 +306,6 @@ def test_folders_of_classes(study):
     classes, cases = parsed(study / "study", "classes", "cases")
     assert classes == ["normal", "lesion"]
     assert len(cases) == 120
-
-
-def test_a_medmnist_file_brings_its_images_into_the_bundle(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    generator = np.random.default_rng(0)
-    arrays = {}
-    for split, count in (("train", 20), ("val", 10), ("test", 10)):
-        arrays[f"{split}_images"] = generator.integers(0, 256, (count, 28, 28, 3), np.uint8)
-        arrays[f"{split}_labels"] = (np.arange(count) % 2).astype(np.uint8)[:, None]
-    np.savez("somemnist.npz", **arrays)
-    assert main(["new", "study", "--medmnist", "somemnist.npz"]) == 0
-    cases, dataset_dir, written = parsed(tmp_path / "study", "cases", "dataset_dir", "make_images")
-    assert (len(cases), written) == (40, 40)
-    assert Path(dataset_dir) == tmp_path / "study" / "data"
-    assert parsed(tmp_path / "study", "picture_mode") == ["RGB"]
-
-
-def test_a_medmnist_file_that_is_not_there_tells_where_it_is_published(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"pneumoniamnist\.npz .*doi\.org/10\.5281/zenodo"):
-        medmnist_file(tmp_path / "pneumoniamnist.npz", tmp_path / "images")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_medmnist_file_is_fetched_where_its_package_can(tmp_path, monkeypatch):
-    class PneumoniaMNIST:
-        def __init__(self, split, *, download, root, size):
-            assert (split, download, size) == ("train", True, 64)
-            Path(root, "pneumoniamnist_64.npz").touch()
-
-    package = SimpleNamespace(
-        INFO={"pneumoniamnist": {"python_class": "PneumoniaMNIST"}}, PneumoniaMNIST=PneumoniaMNIST
-    )
-    monkeypatch.setitem(sys.modules, "medmnist", package)
-    archive = tmp_path / "new" / "pneumoniamnist_64.npz"
-    assert medmnist_file(archive, tmp_path / "images") == archive
-    assert (tmp_path / "images").is_dir()
-    with pytest.raises(FileNotFoundError, match=r"mine\.npz is the name of no MedMNIST file"):
-        medmnist_file(tmp_path / "mine.npz", tmp_path / "images")
-
-    def offline(*arguments, **options):
-        raise RuntimeError("no network")
-
-    package.PneumoniaMNIST = offline
-    with pytest.raises(
-        FileNotFoundError, match=r"cannot be fetched \(no network\): download pneumoniamnist\.npz"
-    ):
-        medmnist_file(tmp_path / "pneumoniamnist.npz", tmp_path / "images")
-
-
-@pytest.mark.parametrize("dataset", sorted(path.name for path in (ROOT / "bundles").iterdir()))
-def test_a_published_bundle_is_written_out_as_it_is(dataset, tmp_path, capsys):
-    assert main(["new", str(tmp_path / "mine"), "--dataset", dataset]) == 0
-    source, copy = ROOT / "bundles" / dataset, tmp_path / "mine"
-    for file in (source / "configs").iterdir():
-        assert (copy / "configs" / file.name).read_bytes() == file.read_bytes()
-    readme = (copy / "docs" / "README.md").read_text()
-    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", readme)
-    assert [t for t in targets if "://" not in t and not (copy / "docs" / t).exists()] == []
-    assert main(["new", str(copy), "--dataset", dataset]) == 1
-    assert "holds other files" in capsys.readouterr().err
-
-
-def test_an_unknown_published_bundle_names_those_there_are(tmp_path, capsys):
-    assert main(["new", str(tmp_path / "mine"), "--dataset", "brain"]) == 1
-    assert "no published bundle 'brain'; there are chest_xray, dermoscopy" in capsys.readouterr().err
-
-
-def install(site):
-    """Lay out the package as setup.cfg tells setuptools to, without the checkout."""
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg", encoding="utf-8")
-    places = dict(line.split(" = ") for line in lines_of(config["options"]["package_dir"]))
-    data = config["options.package_data"]
-    for package in lines_of(config["options"]["packages"]):
-        source = ROOT / places.get(package, package.replace(".", "/"))
-        patterns = ["*.py", *data.get(package, "").replace(",", " ").split()]
-        for file in (file for pattern in patterns for file in source.glob(pattern) if file.is_file()):
-            copy = site.joinpath(*package.split("."), file.relative_to(source))
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(file.read_bytes())
-
-
-def lines_of(text):
-    return [line for line in text.strip().splitlines() if not line.startswith("#")]
-
-
-def test_an_installation_without_the_checkout_has_all_bundles_and_templates(study):
-    site = study / "site"
-    install(site)
-    assert not (site / "bundles").exists()
-    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-
-    script = """
-import json, sys
-import monai_sf, monai_sf.bundle.published, monai_sf.transforms
-from monai_sf.bundle.__main__ import main
-assert monai_sf.__file__.startswith(sys.argv[1]), monai_sf.__file__
-assert main(["new", "chest", "--dataset", "chest_xray"]) == 0
-assert main(["new", "mine", *sys.argv[2:]]) == 0
-"""
-    arguments = ["--table", "cases.csv", "--dataset_dir", "images", "--image", "path", "--label", "finding"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(site), *arguments],
-        capture_output=True, text=True, check=False, env=environment, cwd=study,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    for name, folder in published_bundles().items():
-        for place in ("configs", "docs"):
-            installed = site / "monai_sf" / "bundle" / "published" / name / place
-            assert {path.name for path in installed.iterdir()} == {
-                path.name for path in (folder / place).iterdir()
-            }
-    assert {path.name for path in (study / "mine" / "configs").iterdir()} == CONFIGS
 
 
 TINY = """

@@ -11,6 +11,7 @@ from pathlib import Path
 import gdcm
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import SimpleITK
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -149,3 +150,8 @@ def itk(path: Path, values: np.ndarray, compress: bool = False, origin=(0, 0, 0)
         image.SetSpacing([float(one) for one in spacing])
     SimpleITK.WriteImage(image, str(path), compress)
     return path
+
+
+def table(*names, **columns):
+    rows = {"case_id": list(names), "image": list(names), "label": 0, "split": "train", **columns}
+    return pd.DataFrame(rows)

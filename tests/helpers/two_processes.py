@@ -10,13 +10,10 @@ import torch
 from ignite.engine import Events
 from monai_sf.transforms import CorruptionSweep
 
-from helpers.toy_engines import HEADS, RUN, StopError, make_trainer, stages_of
+from helpers.toy_engines import HEADS, StopError, make_evaluator, make_trainer, stages_of
 from helpers.toy_problem import tiny_network, toy_cases, toy_dataset
-from monai_sf.engines import TestSetEvaluator
-from monai_sf.inferers import MCDropoutInferer
 from monai_sf.losses import DeVriesLoss
 from monai_sf.networks import ClassifierOutput, distributed
-from monai_sf.tables import failure_metrics, thresholds
 
 #: Iteration in which a training is stopped: inside of an epoch, in each of the stages.
 STOPS = {"confidnet": (4, 11), "deepgamblers": (8,), "devries": (5,)}
@@ -50,23 +47,8 @@ def evaluator(folder, counts, **changes):
     dataset = wide(toy_dataset(cases, "iid"))
     for record, split in zip(dataset.data, splits, strict=True):
         record["split"] = split
-    arguments = {
-        "device": torch.device("cpu"),
-        "network": tiny_network(5),
-        "dataset": dataset,
-        "cases": cases,
-        "run_dir": folder,
-        "target_kind": "manifestation",
-        "sweep": CorruptionSweep(("gaussian_noise",), (1, 3)),
-        "inferer": MCDropoutInferer(2),
-        "thresholds": thresholds,
-        "failure_metrics": failure_metrics,
-        "target_risk": 0.1,
-        "run_description": RUN,
-        "batch_size": 4,
-        **changes,
-    }
-    return TestSetEvaluator(**arguments)
+    own = {"dataset": dataset, "cases": cases, "sweep": CorruptionSweep(("gaussian_noise",), (1, 3))}
+    return make_evaluator(folder, **own, **changes)
 
 
 def put_checkpoint(folder):

@@ -1,4 +1,4 @@
-"""Folders of FD-Shifts of both generations, and what of them is refused (values: test_bring_your_own)."""
+"""Folders of FD-Shifts of both generations, and what of them is refused (values: test_fd_shifts_values)."""
 
 import io
 import os
