@@ -144,8 +144,8 @@ def check_folder(root: str | os.PathLike[str]) -> Path:
     root = Path(root)
     if not root.exists():
         raise FileNotFoundError(
-            f"dataset_dir {root} is not there: give the folder with the downloaded files, or create the one "
-            "to render images into"
+            f"dataset_dir {root} is not there: give the folder that holds the files, or create it if the "
+            "images are still to be written"
         )
     if not root.is_dir():
         raise NotADirectoryError(f"dataset_dir {root} is not a folder: unpack it, or give its parent folder")

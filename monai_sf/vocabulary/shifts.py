@@ -44,7 +44,7 @@ SHIFTS = (
         "iid",
         "iid",
         "Ordinary cases",
-        "the same kind of cases as in training, from other patients",
+        "new cases of the same kind as in training",
         "ordinary cases",
     ),
     Shift(

@@ -158,7 +158,7 @@ def test_descriptions_are_read_as_text(make_run, open_page, tmp_path):
     assert text == f"texture: Solid nodules {HOSTILE} from [path]"
     cards = watched.page.locator("#cards article > p.quiet:nth-of-type(1)").all_inner_texts()
     assert cards == [
-        "the same kind of cases as in training, from other patients",
+        "new cases of the same kind as in training",
         "Nodules of ground glass",
     ]
     watched.check()
