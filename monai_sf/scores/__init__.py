@@ -1,5 +1,7 @@
 """Confidence scoring functions (CSFs), as functions and as a registry with the arrays that each needs."""
 
+from monai_sf.scores.csf import CSF, CSFS, Fit
+from monai_sf.scores.fitting import FittedScores, derivable, derived, fit_scores, fits_for
 from monai_sf.scores.functions import (
     as_float64,
     deep_gamblers_confidence,
@@ -15,10 +17,10 @@ from monai_sf.scores.functions import (
     mutual_information,
     predictive_entropy,
 )
+from monai_sf.scores.reference import Reference
 from monai_sf.scores.registry import (
-    CSF,
-    CSFS,
     PAPER_CSFS,
+    applies_to,
     csfs_for,
     deciding_csf,
     needs_dropout_samples,
@@ -33,13 +35,21 @@ __all__ = [
     "METHODS",
     "PAPER_CSFS",
     "PAPER_METHODS",
+    "Fit",
+    "FittedScores",
     "Method",
+    "Reference",
+    "applies_to",
     "as_float64",
     "csfs_for",
     "deciding_csf",
     "deep_gamblers_confidence",
+    "derivable",
+    "derived",
     "energy",
     "expected_entropy",
+    "fit_scores",
+    "fits_for",
     "learned_confidence",
     "log_softmax",
     "logit_margin",

@@ -75,12 +75,12 @@ def test_killed_at_random_five_times_it_ends_with_the_table_of_an_unbroken_run(t
     draw = random.Random(20)
     (tmp_path / "notes").write_text("")
     for _ in range(5):
-        process = start(toy.out, "--set", "pause=0.08")
+        process = start(toy.out, "--set", "pause=0.3")
         time.sleep(draw.uniform(0.1, 0.9))
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert not (toy.out / "lung_nodule_ct" / "tables" / "table.csv").exists()
-    assert start(toy.out, "--set", "pause=0.08").wait() == 0, printed(toy)
+    assert start(toy.out, "--set", "pause=0.3").wait() == 0, printed(toy)
     assert everything(toy.out) == everything(tmp_path / "whole")
     # of 4 trainings with 3 epochs each kill costs each of two workers one epoch at most
     epochs = [note for note in toy.notes() if "epoch" in note]

@@ -30,7 +30,7 @@ from monai_sf.scores import (
 )
 
 PAPER = ["MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet", "DG-MCD-MSR", "DG-RES", "DeVries"]
-EXTRAS = ["MCD-MI", "MaxLogit", "Energy", "Margin", "MaxLogit-pNorm"]
+EXTRAS = ["MaxLogit", "Energy", "Margin", "MaxLogit-pNorm", "MCD-MI"]
 EVERYTHING = ("logits", "reservation_logit", "confidence_logit", "mcd_log_softmax", "mcd_entropy")
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -1,0 +1,131 @@
+"""What a confidence scoring function is, and what one is fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monai_sf.scores.functions import ArrayLike
+from monai_sf.scores.reference import BLOCK, Reference
+from monai_sf.vocabulary.registry import Registry
+
+Arrays: TypeAlias = Mapping[str, ArrayLike]
+Fitted: TypeAlias = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one or several scores learn from training or validation cases, once, after the training.
+
+    Attributes:
+        name: lower-case letters, digits and ``_``; that of the stored arrays.
+        needs: names of the reference arrays that `fit` reads, see
+            :data:`monai_sf.vocabulary.reference.REFERENCE_ARRAYS`.
+        reads: names of the stored per-case arrays that `derive` reads.
+        gives: names of the per-case arrays that `derive` returns, which scores read like stored ones; no
+            other fit gives them, and no stored array has their name.
+        fit: from the reference to arrays of numbers by name, which are stored with the run. Raises ValueError
+            with the reason if the reference does not allow it.
+        derive: from the per-case arrays of a block of cases and what was fitted to the arrays of ``gives``,
+            one entry per case, float64, on the device of the cases. The result of a case depends on no other
+            case.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    reads: tuple[str, ...]
+    gives: tuple[str, ...]
+    fit: Callable[[Reference], Fitted]
+    derive: Callable[[Arrays, Fitted], Mapping[str, Tensor]]
+
+    def __call__(self, arrays: Arrays, fitted: Fitted) -> dict[str, Tensor]:
+        """Return the derived arrays of all cases, computed in blocks.
+
+        Args:
+            arrays: at least those of ``reads``, of N cases each.
+            fitted: what ``fit`` returned.
+        """
+        count = len(arrays[self.reads[0]])
+        parts = [
+            self.derive({name: arrays[name][first : first + BLOCK] for name in self.reads}, fitted)
+            for first in range(0, max(1, count), BLOCK)
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in self.gives}
+
+
+@dataclass(frozen=True)
+class CSF:
+    """One confidence scoring function, with the arrays that it needs.
+
+    Attributes:
+        name: The abbreviation, also the column name in tables and reports.
+        needs: Names of the arrays that `confidence` reads: those of `monai_sf.results.ARRAYS`, of a method's
+            heads, or those that ``fit`` gives.
+        confidence: From a mapping with these arrays, each with N cases, to (N,) float64; higher = more sure.
+        description: One line for the reader of a report.
+        prediction: The array whose argmax is the predicted class that this confidence refers to.
+        method: Name of the training method that this score requires; None for any network.
+        scale: How to show the number: "log_probability" (show its exponential), "nats" or "raw".
+        fit: What the score is fitted to, shared by all scores that name the same object; None for a score
+            that needs the cases' own outputs only.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    confidence: Callable[[Arrays], Tensor]
+    description: str = ""
+    prediction: Literal["logits", "mcd_log_softmax", "tta_log_softmax", "ensemble_log_softmax"] = "logits"
+    method: str | None = None
+    scale: Literal["log_probability", "nats", "raw"] = "raw"
+    fit: Fit | None = None
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Return the names of the stored per-case arrays that the score is computed from."""
+        if self.fit is None:
+            return self.needs
+        own = [name for name in self.needs if name not in self.fit.gives]
+        return tuple(dict.fromkeys([*own, *self.fit.reads]))
+
+    def __call__(self, arrays: Arrays) -> Tensor:
+        """Return the confidence of every case, checked.
+
+        Args:
+            arrays: At least those of `needs`, of N cases each.
+
+        Returns:
+            (N,) float64, higher = more sure.
+
+        Raises:
+            ValueError: The score's function returned anything but one number per case.
+        """
+        confidence = torch.as_tensor(self.confidence(arrays), dtype=torch.float64)
+        count = len(arrays[self.needs[0]])
+        if confidence.shape != (count,):
+            raise ValueError(
+                f"the score {self.name} must return one number per case, ({count},), got shape "
+                f"{tuple(confidence.shape)}"
+            )
+        return confidence
+
+    def __reduce__(self) -> Any:
+        """Pickle a registered score by its name, since its function may not be picklable."""
+        return (_csf_named, (self.name,)) if CSFS.get(self.name) is self else super().__reduce__()
+
+
+CSFS = Registry(
+    CSF,
+    "monai_sf.scores",
+    (),  # those of this package are registered by `monai_sf.scores.registry`
+    taken=("case_id", "prediction", "class", "defer"),  # the other columns of a table of predictions
+)
+"""Every registered score by its abbreviation: the paper's nine, further ones, those of other packages."""
+
+
+def _csf_named(name: str) -> CSF:
+    return CSFS[name]
