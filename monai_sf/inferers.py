@@ -101,7 +101,12 @@ class MCDropoutInferer(Inferer):
 
     @torch.no_grad()
     def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: ConfidenceClassifier, case_ids: Sequence[str] | None = None
+        self,
+        inputs: Tensor,
+        network: ConfidenceClassifier,
+        case_ids: Sequence[str] | None = None,
+        *,
+        plain: bool = False,
     ) -> dict[str, Tensor]:
         """Return the outputs of a batch.
 
@@ -109,6 +114,7 @@ class MCDropoutInferer(Inferer):
             inputs: (N, channels, H, W) float images in [0, 1].
             network: in evaluation mode; with dropout, if samples are requested.
             case_ids: N names that seed the cases' streams; by default the images' own bytes do.
+            plain: only the pass without dropout, as for cases that scores are fitted to.
 
         Returns:
             ``logits`` (N, C) and ``features`` (N, F), what the network's head gives (``confidence_logit``
@@ -122,16 +128,17 @@ class MCDropoutInferer(Inferer):
         """
         if network.training:
             raise ValueError("network is in training mode: call network.eval() first")
+        samples = 0 if plain else self.samples
         layers = dropout_layers(network)
-        if self.samples and not layers:
+        if samples and not layers:
             raise ValueError(
                 f"{type(network.backbone).__name__} has no dropout (p > 0): MC dropout would equal the plain "
                 "score. Give the network dropout or set samples to 0"
             )
         stem = network.stem(inputs)
-        plain = network.outputs_of(inputs, network.trunk(stem))
-        outputs = {name: array.float() for name, array in plain.arrays().items()}
-        if not self.samples:
+        clean = network.outputs_of(inputs, network.trunk(stem))
+        outputs = {name: array.float() for name, array in clean.arrays().items()}
+        if not samples:
             return outputs
 
         names = case_ids if case_ids is not None else [_content_name(image) for image in inputs]
@@ -141,14 +148,14 @@ class MCDropoutInferer(Inferer):
         drawn, streams = [], [seeds]
         chunk = max(1, self.max_batch // max(1, len(inputs)))
         with _sampling(layers, streams):
-            for first in range(0, self.samples, chunk):
-                numbers = torch.arange(first, min(first + chunk, self.samples), device=inputs.device)
+            for first in range(0, samples, chunk):
+                numbers = torch.arange(first, min(first + chunk, samples), device=inputs.device)
                 streams[0] = (seeds + _mix(numbers + 1)[:, None]).flatten()
                 tiled = stem.repeat(len(numbers), *(1,) * (stem.ndim - 1))
-                drawn.append(network.head(network.trunk(tiled)).reshape(len(numbers), *plain.logits.shape))
-        samples = torch.cat(drawn)
-        outputs["mcd_log_softmax"] = mean_log_softmax(samples).float()
-        outputs["mcd_entropy"] = expected_entropy(samples)
+                drawn.append(network.head(network.trunk(tiled)).reshape(len(numbers), *clean.logits.shape))
+        sample_logits = torch.cat(drawn)
+        outputs["mcd_log_softmax"] = mean_log_softmax(sample_logits).float()
+        outputs["mcd_entropy"] = expected_entropy(sample_logits)
         return outputs
 
 

@@ -62,6 +62,16 @@ def test_shapes_dtypes_and_plain_pass(network):
     assert set(MCDropoutInferer(0)(images, network)) == {"logits", "features"}
 
 
+def test_a_plain_pass_on_request(network):
+    images = torch.rand(4, 1, 32, 32)
+    everything = MCDropoutInferer(3)(images, network, IDS)
+    plain = MCDropoutInferer(3)(images, network, IDS, plain=True)
+    assert set(plain) == {"logits", "features"}
+    assert all(torch.equal(array, everything[name]) for name, array in plain.items())
+    without_dropout = tiny_network(dropout=0.0).eval()
+    assert set(MCDropoutInferer(3)(images, without_dropout, plain=True)) == {"logits", "features"}
+
+
 def test_samples_differ(network):
     images = torch.rand(4, 1, 32, 32)
     one = [MCDropoutInferer(1, seed=seed)(images, network, IDS)["mcd_log_softmax"] for seed in range(8)]
