@@ -19,7 +19,7 @@ from monai_sf.report.words import KINDS
 from monai_sf.results import Results, ResultsError, TestSet
 from monai_sf.tables.cases import CasesOfRun
 from monai_sf.tables.cells import Judged, judge_run
-from monai_sf.tables.judge import Detection, available_csfs
+from monai_sf.tables.judge import Detection, available_csfs, unavailable_csfs
 from monai_sf.vocabulary.ids import Groups
 from monai_sf.vocabulary.shifts import SHIFT_OF
 
@@ -141,13 +141,17 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
     levels: dict[str, Float] = {}
     cells: list[dict[str, Any]] = []
     shown: dict[tuple[str, str], ShownScore] = {}
-    for judged in judge_run(results, cases, csfs, sets):
+    undefined = unavailable_csfs(results)
+    for judged in judge_run(results, cases, csfs, sets, undefined):
         csf = judged.key.csf
         if csf not in levels:  # the first test set is the reference
             levels[csf] = working_points.thresholds(judged.detection.confidence)
         own = judged.cells(str(results.run["data_kind"]))
         cells += own
         shown[judged.test_set.name, csf] = _shown(judged, own, levels[csf], groups, seed)
+    csfs = tuple(csf for csf in csfs if csf not in undefined)
+    if not csfs:
+        raise ResultsError(f"{_name(results)}: {'; '.join(undefined.values())}")
     effective = {
         (kind, c): _pooled([s for s in sets if s.kind == kind], c, shown, levels[c], groups)
         for kind in dict.fromkeys(s.kind for s in sets)  # not a set: its order differs between processes
@@ -155,14 +159,15 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
     }
     sample = sample_cases([_outcome(results, s, csfs, shown) for s in sets], max_points, seed)
     about_groups = [f"{text[0].upper()}{text[1:]}." for text in cases.notes]
-    numbers = [*_missing(results, sets, shown), *about_groups]
+    left_out = [f"{name} is left out: {why}." for name, why in undefined.items()]
+    numbers = [*_missing(results, sets, shown), *about_groups, *left_out]
     embedding, problems = _embedding(sets, sample, seed, cache)
     notes = (
         *(Note("numbers", text) for text in numbers),
         *(Note("pictures", text) for text in _without_images(sets)),
         *(Note("map", text) for text in problems),
     )
-    table = pd.DataFrame(cells)
+    table = pd.DataFrame([cell for cell in cells if cell["csf"] in csfs])
     return Run(results, sets, csfs, levels, table, shown, effective, sample, embedding, notes)
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sf.results.case_table import not_utf8
+from monai_sf.vocabulary.reference import REFERENCE_ARRAYS
 
 FORMAT = "monai_sf.results"
 FORMAT_VERSION = 2
@@ -42,6 +43,10 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
 ARRAY_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 #: Files of a test set other than arrays.
 _TAKEN = ("rows", "done")
+
+#: Folders of the arrays of a run that belong to no case; no test set has a folder of such a name.
+FITTED, REFERENCE = "_fitted", "_reference"
+FITTED_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\.[a-z][a-z0-9_]{0,63}")
 
 #: Folder of replaced results, which no table or report may read.
 SET_ASIDE = "set_aside"
@@ -150,6 +155,33 @@ def check_rank(test_set: str, name: str, array: NDArray[Any]) -> None:
         raise ResultsError(
             f"test set {test_set}: {name} has shape {array.shape} and dtype {array.dtype}, "
             f"expected (n{',' + ARRAYS[name][0] if ARRAYS[name][0] else ''}): {ARRAYS[name][1]}"
+        )
+
+
+def check_shared(
+    fitted: Mapping[str, NDArray[Any]], reference: Mapping[str, NDArray[Any]], classes: int
+) -> None:
+    """Refuse arrays of a run with unknown names, of anything but numbers, or of other numbers of classes."""
+    odd = [name for name in fitted if not isinstance(name, str) or not FITTED_NAME.fullmatch(name)]
+    odd += [name for name in reference if name not in REFERENCE_ARRAYS]
+    if odd:
+        raise ResultsError(
+            f"fitted arrays must be named <fit>.<array>, reference arrays {', '.join(REFERENCE_ARRAYS)}; got "
+            f"{some(sorted(map(repr, odd)))}"
+        )
+    wrong = [
+        f"{name} {array.dtype}"
+        for name, array in {**fitted, **reference}.items()
+        if array.dtype.kind not in "fiu"
+    ]
+    for name, array in reference.items():
+        axes = REFERENCE_ARRAYS[name][0].split(",")
+        sizes = dict(zip(axes, array.shape, strict=False))
+        if array.ndim != len(axes) or sizes.get("C", classes) != classes:
+            wrong.append(f"{name} {array.shape}, expected ({', '.join(axes)}) with C = {classes}")
+    if wrong:
+        raise ResultsError(
+            f"fitted and reference arrays must be numbers of their shapes, got {'; '.join(wrong)}"
         )
 
 

@@ -7,16 +7,19 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monai_sf.files import sha256_of
 from monai_sf.results.case_table import decode_table
 from monai_sf.results.format import (
     AGAIN,
     COLUMNS_FILE,
+    FITTED,
+    REFERENCE,
     ROWS_FILE,
     RUN_FILE,
     SET_FILE,
@@ -48,7 +51,10 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         schema = json.loads((path / COLUMNS_FILE).read_text(encoding="utf-8"))
         cases = decode_table(path / TABLE_FILE, schema)
         return Results(
-            run, cases, {name: _load_test_set(path, name, run["files"]) for name in run["test_sets"]}
+            run,
+            cases,
+            {name: _load_test_set(path, name, run["files"]) for name in run["test_sets"]},
+            *(_load_shared(path, folder, run["files"]) for folder in (FITTED, REFERENCE)),
         )
 
 
@@ -98,6 +104,11 @@ def _compare(path: Path, files: Mapping[str, str]) -> None:
         faults = [found for found in pool.map(fault, files) if found]
     if faults:
         raise ResultsError(f"damaged after the evaluation: {some(faults)}; {AGAIN}")
+
+
+def _load_shared(path: Path, folder: str, files: Collection[str]) -> dict[str, NDArray[Any]]:
+    names = [PurePosixPath(file).stem for file in sorted(files) if file.startswith(f"{folder}/")]
+    return {name: load_array(path / folder / f"{name}.npy") for name in names}
 
 
 def _load_test_set(path: Path, name: str, files: Collection[str]) -> TestSet:

@@ -9,6 +9,8 @@ A run is one (dataset, study, method, seed). Its folder holds::
         test_set.json   its name, which may be any text that the folder's name cannot hold
         rows.npy    (n,) int64, the row of cases.csv of every entry
         logits.npy  (n, C) float32, and the other arrays of ARRAYS
+    _fitted/        what the scores learned from training and validation cases: <fit>.<array>.npy
+    _reference/     features, logits and labels that scores can be fitted to, where they were given
 
 All arrays are plain ``.npy`` files without pickles and are memory-mapped on loading, so that a hundred
 thousand cases with 2,208 features need no memory. ``run.json`` is written last: a folder without it is an
@@ -32,9 +34,12 @@ from numpy.typing import ArrayLike, NDArray
 from monai_sf.files import atomic_folder
 from monai_sf.results.format import (
     ARRAYS,
+    FITTED,
+    REFERENCE,
     RUN_FILE,
     ResultsError,
     check_run,
+    check_shared,
     check_text,
     read_run,
     some,
@@ -57,7 +62,7 @@ def _own_files(path: Path) -> Collection[str]:
     return {RUN_FILE, *files, *(entry.name for entry in path.iterdir() if _KEPT.fullmatch(entry.name))}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
     """The outputs of one run on all its test sets.
 
@@ -67,11 +72,16 @@ class Results:
         cases: the case table of the evaluated cases (``case_id``, ``label``, ``label_name``, ``group``,
             ``source`` and the dataset's own columns), index 0..n-1.
         test_sets: name to test set, in the order of evaluation.
+        fitted: what scores were fitted to, ``<fit>.<array>`` to an array of numbers.
+        reference: arrays to fit scores to (:data:`monai_sf.vocabulary.reference.REFERENCE_ARRAYS`), for runs
+            whose scores were not fitted when they were evaluated.
     """
 
     run: Mapping[str, Any]
     cases: pd.DataFrame
     test_sets: Mapping[str, TestSet] = field(default_factory=dict)
+    fitted: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    reference: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that cases, labels and test sets are consistent; all faulty ones are named at once.
@@ -79,7 +89,7 @@ class Results:
         Raises:
             ResultsError: fewer than two classes or two of the same name, duplicate case ids, labels outside
                 0..C-1, rows beyond the case table, two entries of one case in a test set, NaN or infinite
-                outputs, text that is not UTF-8.
+                outputs, text that is not UTF-8, an unknown name of a fitted or reference array.
         """
         check_run(self.run)
         for column in ("case_id", "label"):
@@ -112,6 +122,7 @@ class Results:
             if name != test_set.name:
                 raise ResultsError(f"the test set {test_set.name!r} has the key {name!r}")
             self._check(test_set, classes)
+        check_shared(self.fitted, self.reference, classes)
 
     def _check(self, test_set: TestSet, classes: int) -> None:
         where = f"test set {test_set.name}"
@@ -185,4 +196,6 @@ class Results:
                 )
                 out.write(test_set.rows, test_set.arrays)
                 out.close()
+            writer.add_shared(FITTED, self.fitted)
+            writer.add_shared(REFERENCE, self.reference)
             writer.finish(self.run)

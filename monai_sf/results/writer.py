@@ -338,6 +338,7 @@ class ResultsWriter:
         self.path = Path(path)
         self.cases = cases
         self._writers: list[TestSetWriter] = []
+        self._shared: dict[str, str] = {}
         try:
             text, schema = encode_table(cases)
         except ValueError as error:
@@ -393,6 +394,25 @@ class ResultsWriter:
             os.replace(part, absorbed)
             remove_own(absorbed, _is_own)
 
+    def add_shared(self, folder: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write arrays that belong to the run and to no case; those of a killed attempt are replaced.
+
+        Args:
+            folder: below the run's: :data:`~.format.FITTED` or :data:`~.format.REFERENCE`.
+            arrays: name to array, see :class:`monai_sf.results.Results`.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        place = self.path / folder
+        remove_own(place, lambda name: name.endswith(".npy") and "/" not in name)
+        if not arrays:
+            return
+        place.mkdir(exist_ok=True)
+        for name, array in arrays.items():
+            np.save(place / f"{name}.npy", array, allow_pickle=False)
+            self._shared[f"{folder}/{name}.npy"] = sha256_of(place / f"{name}.npy")
+
     def finish(self, run: Mapping[str, Any]) -> None:
         """Write run.json, which makes the results complete, with the hash of every file.
 
@@ -405,6 +425,7 @@ class ResultsWriter:
         files = {name: sha256_of(self.path / name) for name in (TABLE_FILE, COLUMNS_FILE)}
         for writer in self._writers:
             files |= writer.manifest()
+        files |= self._shared
         about = [writer.description for writer in self._writers]
         about.sort(key=lambda a: (KINDS.index(a["kind"]), a["corruption"] or "", a["severity"], a["name"]))
         content = {

@@ -270,7 +270,7 @@ def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFra
         row
         for results in runs
         for judged in judge_run(
-            results, CasesOfRun(results, {}), available_csfs(results), results.test_sets.values()
+            results, CasesOfRun(results, {}), available_csfs(results), results.test_sets.values(), {}
         )
         for row in judged.cells(str(results.run["data_kind"]))
     ]

@@ -25,7 +25,7 @@ from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.results.format import SET_ASIDE, VALIDATION
 from monai_sf.scores import CSFS, usual_csfs
 from monai_sf.tables.cases import CasesOfRun, CasesOfSet, groups_of_others
-from monai_sf.tables.judge import Detection, available_csfs, failure_detection
+from monai_sf.tables.judge import Detection, available_csfs, failure_detection, unavailable_csfs
 from monai_sf.tables.measures import DEFAULT_RISK, Measure, measure, measures
 from monai_sf.vocabulary.ids import Objects
 
@@ -119,19 +119,25 @@ class Judged:
 
 
 def judge_run(
-    results: Results, cases: CasesOfRun, csfs: Sequence[str], test_sets: Iterable[TestSet]
+    results: Results,
+    cases: CasesOfRun,
+    csfs: Sequence[str],
+    test_sets: Iterable[TestSet],
+    undefined: dict[str, str],
 ) -> Iterator[Judged]:
     """Judge scores of a run, one test set after the other.
+
+    A score that is undefined for some case is left out of that test set; the others are there.
 
     Args:
         results: the run's results.
         cases: of the run.
         csfs: names of scores of the run, see :func:`~.judge.available_csfs`.
         test_sets: some of the run's test sets.
+        undefined: gets the reasons by the names of the scores that are left out of a test set.
 
     Raises:
-        ResultsError: a score is undefined for some case, or two test sets have the same corruption and
-            severity.
+        ResultsError: two test sets have the same corruption and severity.
     """
     places = [(s.corruption, s.severity) for s in results.test_sets.values() if s.corruption]
     if len(set(places)) < len(places):
@@ -141,7 +147,11 @@ def judge_run(
         for csf in csfs:
             found, levels = Detection(np.zeros(0), np.zeros(0, np.int64), np.zeros(0)), None
             if len(test_set):
-                found = failure_detection(results, test_set.name, csf)
+                try:
+                    found = failure_detection(results, test_set.name, csf)
+                except ResultsError as error:
+                    undefined.setdefault(csf, str(error))
+                    continue
                 levels = levels_of(found.confidence, found.error)
             key = ScoreKey(run.dataset, run.study, test_set.name, csf, run.method, run.seed)
             yield Judged(key, test_set, cases.of(test_set), found, levels)
@@ -172,7 +182,7 @@ class Collection:
         left_out: folders of results that cannot be read, and why.
         versions: software versions in the words of run.json, and the number of runs with them.
         n_resamples: number of resamples.
-        notes: remarks on the groups, without any id.
+        notes: remarks on the groups, without any id, and on scores that are left out.
         roots: the folders that were searched for runs.
     """
 
@@ -320,7 +330,8 @@ def collect(
             results = load_results(folder)
             cases = CasesOfRun(results, known.get(key.dataset, {}))
             names = [name for name in available_csfs(results) if name in csfs]
-            for judged in judge_run(results, cases, names, results.test_sets.values()):
+            undefined = {name: why for name, why in unavailable_csfs(results).items() if name in csfs}
+            for judged in judge_run(results, cases, names, results.test_sets.values(), undefined):
                 own += judged.cells(str(results.run["data_kind"]), risk)
                 if judged.levels is None:
                     continue
@@ -339,6 +350,7 @@ def collect(
             continue
         versions[_versions(results.run)] += 1
         notes |= dict.fromkeys(f"{key.dataset}: {text}" for text in cases.notes)
+        notes |= dict.fromkeys(f"{key}: {name} is left out: {why}" for name, why in undefined.items())
         rows += own
         curves |= own_curves
         resampled |= own_resampled

@@ -7,19 +7,33 @@ agree. Confidence, prediction and error are defined as in Bungert et al.,
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from monai_sf.metrics import coverage_at_risk
 from monai_sf.results import Results, ResultsError
-from monai_sf.scores import CSFS, csfs_for
+from monai_sf.scores import (
+    CSFS,
+    FittedScores,
+    applies_to,
+    csfs_for,
+    derivable,
+    derived,
+    fit_scores,
+)
 from monai_sf.vocabulary.methods import METHODS
+
+logger = logging.getLogger(__name__)
 
 
 class Detection(NamedTuple):
@@ -36,15 +50,54 @@ class Detection(NamedTuple):
     error: NDArray[np.float64]
 
 
+@dataclass
+class _Computed:
+    """What is computed once per run: its fitted scores, and the arrays that they derive."""
+
+    fitted: FittedScores
+    derived: dict[tuple[str, str], dict[str, Tensor]] = field(default_factory=dict)
+
+
+_COMPUTED: WeakKeyDictionary[Results, _Computed] = WeakKeyDictionary()
+
+
+def fitted_scores(results: Results) -> FittedScores:
+    """Return what the scores of a run were fitted to: as stored with it, or fitted now to its reference."""
+    return _computed(results).fitted
+
+
+def _computed(results: Results) -> _Computed:
+    if results not in _COMPUTED:
+        if results.reference:
+            fitted = fit_scores(results.reference, str(results.run["method"]))
+        else:
+            failed = results.run.get("not_fitted")
+            fitted = FittedScores(results.fitted, dict(failed) if isinstance(failed, Mapping) else {})
+        _COMPUTED[results] = _Computed(fitted)
+    return _COMPUTED[results]
+
+
 def available_csfs(results: Results) -> tuple[str, ...]:
     """Return the CSFs for which every test set of a run has the arrays, in the order of ``CSFS``.
 
-    A run of an unknown method gets every CSF that its arrays allow.
+    Scores that are fitted need what they were fitted to. A run of an unknown method gets every CSF that its
+    arrays allow.
     """
     sets = [set(test_set.arrays) for test_set in results.test_sets.values()]
     common = set.intersection(*sets) if sets else set()
-    names = csfs_for(str(results.run["method"]), common)
+    there = common | derivable(common, fitted_scores(results).arrays)
+    names = csfs_for(str(results.run["method"]), there)
     return tuple(name for name in names if CSFS[name].prediction in common)
+
+
+def unavailable_csfs(results: Results) -> dict[str, str]:
+    """Return the scores of a run that could not be fitted, with the reason."""
+    failed = fitted_scores(results).failed
+    return {
+        name: failed[csf.fit.name]
+        for name, csf in CSFS.items()
+        if csf.fit is not None and csf.fit.name in failed and applies_to(csf, str(results.run["method"]))
+    }
 
 
 def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
@@ -67,9 +120,21 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
         raise ResultsError(f"csf must be one of {sorted(CSFS)}, got {csf!r}")
     score = CSFS[csf]
     arrays = results.test_sets[test_set].arrays
-    missing = [name for name in (*score.needs, score.prediction) if name not in arrays]
+    missing = [name for name in (*score.stored, score.prediction) if name not in arrays]
     if missing:
         raise ResultsError(f"{csf} needs the arrays {missing}, which test set {test_set} does not have")
+    if (fit := score.fit) is not None:
+        computed = _computed(results)
+        if reason := computed.fitted.failed.get(fit.name):
+            raise ResultsError(f"{csf} could not be fitted: {reason}")
+        if fit.gives and not derivable(arrays, computed.fitted.arrays).issuperset(fit.gives):
+            raise ResultsError(f"{csf} needs to be fitted to {', '.join(fit.needs)}, which the run lacks")
+        if (test_set, fit.name) not in computed.derived:
+            try:
+                computed.derived[test_set, fit.name] = derived(fit, arrays, computed.fitted.arrays)
+            except ValueError as error:
+                raise ResultsError(f"{csf} cannot be computed on test set {test_set}: {error}") from error
+        arrays = {**arrays, **computed.derived[test_set, fit.name]}
     confidence = score(arrays)
     undefined = int((~torch.isfinite(confidence)).sum())
     if undefined:
@@ -93,14 +158,19 @@ def thresholds(results: Results, test_set: str, target_risk: float) -> dict[str,
     Returns:
         ``target_risk``, ``cases`` (their number), and ``csfs``: name to ``threshold`` (on the scale of the
         CSF; None if no threshold reaches the target, so that every case is deferred), ``coverage`` (share of
-        trusted cases) and ``risk`` (their error rate, None without any).
+        trusted cases) and ``risk`` (their error rate, None without any). A score that is undefined for some
+        case is left out, with a warning in the log.
 
     Raises:
         ValueError: ``target_risk`` is out of range.
     """
     points = {}
     for csf in available_csfs(results):
-        found = failure_detection(results, test_set, csf)
+        try:
+            found = failure_detection(results, test_set, csf)
+        except ResultsError as error:
+            logger.warning("no threshold: %s", error)
+            continue
         point = coverage_at_risk(found.confidence, found.error, risk=target_risk)
         points[csf] = {
             name: value if math.isfinite(value) else None for name, value in point._asdict().items()
