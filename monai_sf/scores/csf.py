@@ -40,7 +40,7 @@ class Fit:
     needs: tuple[str, ...]
     reads: tuple[str, ...]
     gives: tuple[str, ...]
-    fit: Callable[[Reference], Fitted]
+    fit: Callable[[Reference], Mapping[str, ArrayLike]]
     derive: Callable[[Arrays, Fitted], Mapping[str, Tensor]]
 
     def __call__(self, arrays: Arrays, fitted: Fitted) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_sf.scores.csf import CSFS, Arrays, Fit, Fitted
+from monai_sf.scores.csf import CSFS, Arrays, Fit
 from monai_sf.scores.functions import ArrayLike
 from monai_sf.scores.reference import Reference
 from monai_sf.scores.registry import applies_to
@@ -73,7 +73,7 @@ def fit_scores(reference: Mapping[str, ArrayLike], method: str | None) -> Fitted
     return FittedScores(arrays, failed)
 
 
-def _checked(fitted: Fitted) -> dict[str, NDArray[Any]]:
+def _checked(fitted: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
     found = {
         name: value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         for name, value in fitted.items()

@@ -31,6 +31,7 @@ from monai_sf.scores import (
     derived,
     fit_scores,
 )
+from monai_sf.scores.functions import ArrayLike
 from monai_sf.vocabulary.methods import METHODS
 
 logger = logging.getLogger(__name__)
@@ -119,27 +120,29 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
     if csf not in CSFS:
         raise ResultsError(f"csf must be one of {sorted(CSFS)}, got {csf!r}")
     score = CSFS[csf]
-    arrays = results.test_sets[test_set].arrays
+    arrays: dict[str, ArrayLike] = dict(results.test_sets[test_set].arrays)
     missing = [name for name in (*score.stored, score.prediction) if name not in arrays]
     if missing:
         raise ResultsError(f"{csf} needs the arrays {missing}, which test set {test_set} does not have")
     if (fit := score.fit) is not None:
         computed = _computed(results)
-        if reason := computed.fitted.failed.get(fit.name):
-            raise ResultsError(f"{csf} could not be fitted: {reason}")
+        if why := computed.fitted.failed.get(fit.name):
+            raise ResultsError(f"{csf} could not be fitted: {why}")
         if fit.gives and not derivable(arrays, computed.fitted.arrays).issuperset(fit.gives):
             raise ResultsError(f"{csf} needs to be fitted to {', '.join(fit.needs)}, which the run lacks")
         if (test_set, fit.name) not in computed.derived:
             try:
                 computed.derived[test_set, fit.name] = derived(fit, arrays, computed.fitted.arrays)
-            except ValueError as error:
-                raise ResultsError(f"{csf} cannot be computed on test set {test_set}: {error}") from error
-        arrays = {**arrays, **computed.derived[test_set, fit.name]}
+            except ValueError as reason:
+                raise ResultsError(f"{csf} cannot be computed on test set {test_set}: {reason}") from reason
+        arrays |= computed.derived[test_set, fit.name]
     confidence = score(arrays)
     undefined = int((~torch.isfinite(confidence)).sum())
     if undefined:
         raise ResultsError(f"{csf} is NaN or infinite for {undefined} cases of test set {test_set}")
-    prediction = np.asarray(arrays[score.prediction]).argmax(axis=1).astype(np.int64)
+    prediction = (
+        np.asarray(results.test_sets[test_set].arrays[score.prediction]).argmax(axis=1).astype(np.int64)
+    )
     error = (prediction != results.labels_of(test_set)).astype(np.float64)
     return Detection(confidence.cpu().numpy(), prediction, error)
 
