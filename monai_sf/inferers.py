@@ -1,4 +1,4 @@
-"""Monte Carlo dropout as a MONAI inferer: seeded per case, reduced to mean softmax and mean entropy."""
+"""Monte Carlo dropout as a MONAI inferer: seeded per case, reduced to a few numbers per class and case."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, dropout_layers
-from monai_sf.scores import expected_entropy, mean_log_softmax
+from monai_sf.scores import dropout_arrays
 
 # Odd 64-bit constants of the SplitMix64 generator (Steele, Lea & Flood, OOPSLA 2014), as signed integers.
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -75,7 +75,7 @@ class OutputInferer(Inferer):
 
 
 class MCDropoutInferer(Inferer):
-    """One pass without dropout, and T passes with it, reduced to mean softmax and mean entropy.
+    """One pass without dropout, and T passes with it, reduced to a few numbers per class and case.
 
     Gal & Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016. Only dropout layers sample; batch norm
     and drop-connect stay in evaluation mode. The part before the first dropout layer is computed once. Every
@@ -119,8 +119,7 @@ class MCDropoutInferer(Inferer):
         Returns:
             ``logits`` (N, C) and ``features`` (N, F), what the network's head gives (``confidence_logit``
             (N,), ``reservation_logit`` (N,), or what it names), all float32, and with T > 0
-            ``mcd_log_softmax`` (N, C) float32, log of the mean softmax, and ``mcd_entropy`` (N,) float64,
-            mean of the samples' entropies in nats.
+            those of :func:`monai_sf.scores.dropout_arrays`, float64 but for ``mcd_log_softmax``.
             The softmax is over the C classes, without a reservation class.
 
         Raises:
@@ -153,10 +152,7 @@ class MCDropoutInferer(Inferer):
                 streams[0] = (seeds + _mix(numbers + 1)[:, None]).flatten()
                 tiled = stem.repeat(len(numbers), *(1,) * (stem.ndim - 1))
                 drawn.append(network.head(network.trunk(tiled)).reshape(len(numbers), *clean.logits.shape))
-        sample_logits = torch.cat(drawn)
-        outputs["mcd_log_softmax"] = mean_log_softmax(sample_logits).float()
-        outputs["mcd_entropy"] = expected_entropy(sample_logits)
-        return outputs
+        return outputs | dropout_arrays(torch.cat(drawn))
 
 
 def _content_name(image: Tensor) -> str:

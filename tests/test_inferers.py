@@ -39,6 +39,7 @@ NETWORKS = {
     ),
 }
 IDS = ["a", "b", "c", "d"]
+MCD = ("mcd_log_softmax", "mcd_entropy", "mcd_softmax_variance", "mcd_waic")
 
 
 @pytest.fixture(params=NETWORKS)
@@ -55,6 +56,8 @@ def test_shapes_dtypes_and_plain_pass(network):
         "features": ((4, network.num_features), torch.float32),
         "mcd_log_softmax": ((4, 3), torch.float32),
         "mcd_entropy": ((4,), torch.float64),
+        "mcd_softmax_variance": ((4,), torch.float64),
+        "mcd_waic": ((4,), torch.float64),
     }
     with torch.no_grad():
         torch.testing.assert_close(outputs["logits"], network(images))
@@ -118,7 +121,7 @@ def test_learned_confidence_comes_with_the_plain_pass(head):
     images = torch.rand(64, 1, 16, 16)
     ids = [str(i) for i in range(64)]
     whole = MCDropoutInferer(3)(images, network, ids)
-    assert set(whole) == {"logits", "features", "mcd_log_softmax", "mcd_entropy", head_output(head)}
+    assert set(whole) == {"logits", "features", *MCD, head_output(head)}
     with torch.no_grad():
         torch.testing.assert_close(
             whole[head_output(head)], getattr(network.outputs(images), head_output(head))
@@ -140,7 +143,7 @@ def test_dropout_samples_of_deep_gamblers_ignore_the_reservation_class():
     with torch.no_grad():
         network.confidence.layers.bias += 100.0
     after = MCDropoutInferer(3)(images, network, IDS)
-    for name in ("logits", "mcd_log_softmax", "mcd_entropy"):
+    for name in ("logits", *MCD):
         assert torch.equal(before[name], after[name])
     assert (after["reservation_logit"] > before["reservation_logit"] + 99).all()
     for csf in ("DG-MCD-MSR", "DG-RES"):

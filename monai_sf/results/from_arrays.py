@@ -17,9 +17,9 @@ from monai_sf.results.given_numbers import (
     dtype_of,
     learned_of,
     matrix,
+    of_dropout,
     others_of,
     plain,
-    reduced,
     samples_of,
     scores_of,
 )
@@ -123,7 +123,7 @@ def parts_from_arrays(
     if images is not None:
         outputs["images"] = images_of(images, n)
     if mcd_samples is not None:
-        outputs |= reduced(samples_of(mcd_samples, scores.shape, probabilities is not None))
+        outputs |= of_dropout(samples_of(mcd_samples, scores.shape, probabilities is not None))
     if learned_confidence is not None:
         outputs |= learned_of(learned_confidence, outputs["logits"], trained)
     outputs |= others_of(arrays, n)

@@ -102,7 +102,7 @@ def _log(name: str, probabilities: Float) -> Float:
     return logarithms
 
 
-# The two that follow do without torch what monai_sf.scores does with it; a test compares them.
+# What follows does without torch what monai_sf.scores.samples does with it; a test compares them.
 def _log_softmax(logits: Float) -> Float:
     top = logits.argmax(axis=-1)[..., None]
     gaps = logits - np.take_along_axis(logits, top, axis=-1)
@@ -112,13 +112,32 @@ def _log_softmax(logits: Float) -> Float:
     return normalised
 
 
-def reduced(log_softmax: Float) -> dict[str, NDArray[Any]]:
-    """Return mean softmax and mean entropy over T samples of (N, T, C) log-probabilities."""
+def of_dropout(log_softmax: Float) -> dict[str, NDArray[Any]]:
+    """Return what is stored of T dropout samples, from their log-probabilities (N, T, C)."""
+    mean, entropy = _mean_and_entropy(log_softmax)
+    p = np.exp(log_softmax)
+    # of a probability near 1, the distance from 1 is accurate, and has the same variance
+    p = np.where(p.mean(axis=1, keepdims=True) > 0.5, np.expm1(log_softmax), p)
+    predicted = mean.argmax(axis=1)[:, None, None]
+    likelihood = np.take_along_axis(log_softmax, predicted, axis=2)[..., 0]
+    with np.errstate(invalid="ignore"):  # -inf - -inf, where a sample rules the predicted class out
+        spread = np.nan_to_num(likelihood.var(axis=1), nan=0.0)
+    return {
+        "mcd_log_softmax": mean.astype(np.float32),
+        "mcd_entropy": entropy,
+        "mcd_softmax_variance": p.var(axis=1).mean(axis=1),
+        "mcd_waic": likelihood.mean(axis=1) - spread,
+    }
+
+
+def _mean_and_entropy(log_softmax: Float) -> tuple[Float, Float]:
+    """Return log of the mean softmax (N, C) and mean entropy (N,) of log-probabilities (N, T, C)."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # of probability zero
+        near_one = np.log1p(np.expm1(log_softmax).mean(axis=1))
+        terms = np.exp(log_softmax) * log_softmax
     mean = np.logaddexp.reduce(log_softmax, axis=1) - np.log(log_softmax.shape[1])
-    near_one = np.log1p(np.expm1(log_softmax).mean(axis=1))
     mean = np.where(mean > -0.5, near_one, mean)  # else confident cases would tie at 0
-    entropy = -(np.exp(log_softmax) * log_softmax).sum(axis=2).mean(axis=1)
-    return {"mcd_log_softmax": mean.astype(np.float32), "mcd_entropy": entropy.astype(np.float32)}
+    return mean, -np.where(log_softmax == -np.inf, 0.0, terms).sum(axis=2).mean(axis=1)
 
 
 def learned_of(

@@ -35,6 +35,7 @@ from monai_sf.files import atomic_folder
 from monai_sf.results.format import (
     ARRAYS,
     FITTED,
+    LOGARITHMS,
     REFERENCE,
     RUN_FILE,
     ResultsError,
@@ -138,8 +139,7 @@ class Results:
                 raise ResultsError(f"{where}: {name} has {array.shape[1]} classes, the run has {classes}")
             if name == "features":  # a report without a latent space is still a report
                 continue
-            # mcd_log_softmax may be -inf where a class has probability zero
-            bad = np.isnan(array) if name == "mcd_log_softmax" else ~np.isfinite(array)
+            bad = np.isnan(array) if name in LOGARITHMS else ~np.isfinite(array)
             bad = bad.any(axis=tuple(range(1, bad.ndim)))
             if bad.any():
                 ids = self.cases["case_id"].iloc[rows[bad]]

@@ -6,15 +6,12 @@ from monai_sf.scores.functions import (
     as_float64,
     deep_gamblers_confidence,
     energy,
-    expected_entropy,
     learned_confidence,
     log_softmax,
     logit_margin,
     max_logit,
     max_logit_p_norm,
     maximum_softmax_response,
-    mean_log_softmax,
-    mutual_information,
     predictive_entropy,
 )
 from monai_sf.scores.reference import Reference
@@ -26,6 +23,14 @@ from monai_sf.scores.registry import (
     needs_dropout_samples,
     register_csf,
     usual_csfs,
+)
+from monai_sf.scores.samples import (
+    dropout_arrays,
+    expected_entropy,
+    mean_log_softmax,
+    mutual_information,
+    softmax_variance,
+    waic,
 )
 from monai_sf.vocabulary.methods import METHODS, PAPER_METHODS, Method, register_method
 
@@ -46,6 +51,7 @@ __all__ = [
     "deep_gamblers_confidence",
     "derivable",
     "derived",
+    "dropout_arrays",
     "energy",
     "expected_entropy",
     "fit_scores",
@@ -62,5 +68,7 @@ __all__ = [
     "predictive_entropy",
     "register_csf",
     "register_method",
+    "softmax_variance",
     "usual_csfs",
+    "waic",
 ]

@@ -27,10 +27,11 @@ def log_softmax(logits: ArrayLike) -> Tensor:
     Returns:
         (..., C) float64, natural logarithms, <= 0; a single logit z is treated as [-z/2, z/2], C = 2.
     """
-    return _normalized(logits_of(logits, "logits"))
+    return normalized(logits_of(logits, "logits"))
 
 
-def _normalized(x: Tensor) -> Tensor:
+def normalized(x: Tensor) -> Tensor:
+    """Return the log-probabilities (..., C) of checked float64 logits (..., C), see `log_softmax`."""
     top = x.argmax(dim=-1, keepdim=True)
     gaps = x - x.gather(-1, top)
     others = gaps.exp().scatter(-1, top, 0.0).sum(dim=-1, keepdim=True)
@@ -65,50 +66,6 @@ def predictive_entropy(logits: ArrayLike) -> Tensor:
         (...) float64 in [0, log C], nats; higher = less sure.
     """
     return entropy_of_log_probabilities(log_softmax(logits))
-
-
-def mean_log_softmax(sample_logits: ArrayLike) -> Tensor:
-    """Return the log of the softmax averaged over dropout samples (MCD), accurate near 0 and minus infinity.
-
-    Gal & Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016.
-
-    Args:
-        sample_logits: (T, ..., C), one leading entry per stochastic forward pass.
-
-    Returns:
-        (..., C) float64, <= 0. Its largest entry is the log of MCD-MSR, its argmax the MC-dropout prediction.
-    """
-    return _mean_log_probability(_normalized(_samples(sample_logits)))
-
-
-def expected_entropy(sample_logits: ArrayLike) -> Tensor:
-    """Return the mean softmax entropy over dropout samples (MCD-EE), the aleatoric part of the uncertainty.
-
-    Args:
-        sample_logits: (T, ..., C), one leading entry per stochastic forward pass.
-
-    Returns:
-        (...) float64 in [0, log C], nats; higher = less sure.
-    """
-    return entropy_of_log_probabilities(_normalized(_samples(sample_logits))).mean(dim=0)
-
-
-def mutual_information(sample_logits: ArrayLike) -> Tensor:
-    """Return the entropy of the mean softmax minus the mean entropy (MCD-MI, BALD), the epistemic part.
-
-    Houlsby et al., "Bayesian Active Learning for Classification and Preference Learning", 2011.
-
-    Args:
-        sample_logits: (T, ..., C), one leading entry per stochastic forward pass.
-
-    Returns:
-        (...) float64 in [0, log C], nats; higher = less sure.
-    """
-    log_p = _normalized(_samples(sample_logits))
-    information = entropy_of_log_probabilities(_mean_log_probability(log_p)) - entropy_of_log_probabilities(
-        log_p
-    ).mean(dim=0)
-    return information.clamp(min=0)  # non-negative by Jensen's inequality, except for rounding
 
 
 def deep_gamblers_confidence(logits: ArrayLike, reservation_logit: ArrayLike) -> Tensor:
@@ -260,22 +217,7 @@ def _with_classes(values: ArrayLike, name: str) -> Tensor:
     return tensor
 
 
-def _samples(sample_logits: ArrayLike) -> Tensor:
-    samples = logits_of(sample_logits, "sample_logits")
-    if samples.ndim < 2 or samples.shape[0] == 0:
-        raise ValueError(
-            f"sample_logits must be (T, ..., C) with at least one sample, got shape {tuple(samples.shape)}"
-        )
-    return samples
-
-
 def entropy_of_log_probabilities(log_p: Tensor) -> Tensor:
     """Return the entropy (...) in nats of log-probabilities (..., C)."""
     # An impossible class contributes nothing, whereas 0 * -inf would be NaN.
     return -torch.where(log_p == -math.inf, 0.0, log_p.exp() * log_p).sum(dim=-1)
-
-
-def _mean_log_probability(log_p: Tensor) -> Tensor:
-    mean = log_p.logsumexp(dim=0) - math.log(log_p.shape[0])
-    near_one = log_p.expm1().mean(dim=0).log1p()
-    return torch.where(mean > -0.5, near_one, mean)

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from monai_sf.scores.csf import CSF, Arrays
+from monai_sf.scores.csf import CSF
 from monai_sf.scores.functions import (
-    as_float64,
     deep_gamblers_confidence,
-    entropy_of_log_probabilities,
     learned_confidence,
-    log_probabilities_of,
     log_softmax,
     predictive_entropy,
 )
-
-
-def mcd_predictive_entropy(arrays: Arrays) -> Tensor:
-    """Return the entropy (N,) in nats of the mean softmax of dropout samples."""
-    return entropy_of_log_probabilities(log_probabilities_of(arrays["mcd_log_softmax"], "mcd_log_softmax"))
-
-
-def _mcd_log_response(arrays: Arrays) -> Tensor:
-    # Not normalised again: the stored float32 values do not sum to exactly 1, and the correction would swamp
-    # a log-probability of -1e-20, which float32 itself can represent.
-    return log_probabilities_of(arrays["mcd_log_softmax"], "mcd_log_softmax").amax(dim=-1)
-
+from monai_sf.scores.of_means import log_response, negative, predictive_entropy_of
 
 PAPER: tuple[CSF, ...] = (
     CSF(
@@ -45,7 +29,7 @@ PAPER: tuple[CSF, ...] = (
     CSF(
         "MCD-MSR",
         ("mcd_log_softmax",),
-        _mcd_log_response,
+        log_response("mcd_log_softmax"),
         "Probability of the answer, averaged over repeated runs with random parts of the model switched off.",
         prediction="mcd_log_softmax",
         scale="log_probability",
@@ -53,7 +37,7 @@ PAPER: tuple[CSF, ...] = (
     CSF(
         "MCD-PE",
         ("mcd_log_softmax",),
-        lambda a: -mcd_predictive_entropy(a),
+        predictive_entropy_of("mcd_log_softmax"),
         "How little the averaged probability of repeated runs is spread over the classes (negative entropy).",
         prediction="mcd_log_softmax",
         scale="nats",
@@ -61,7 +45,7 @@ PAPER: tuple[CSF, ...] = (
     CSF(
         "MCD-EE",
         ("mcd_entropy",),
-        lambda a: -as_float64(a["mcd_entropy"], "mcd_entropy"),
+        negative("mcd_entropy"),
         "How little each of the repeated runs spreads its probability, on average (negative entropy).",
         prediction="mcd_log_softmax",
         scale="nats",
@@ -78,7 +62,7 @@ PAPER: tuple[CSF, ...] = (
         "DG-MCD-MSR",
         # The reservation logit is not read, but distinguishes a Deep Gamblers network from any other.
         ("mcd_log_softmax", "reservation_logit"),
-        _mcd_log_response,
+        log_response("mcd_log_softmax"),
         "Probability of the answer over repeated runs, for a model trained with the option to abstain.",
         prediction="mcd_log_softmax",
         method="deepgamblers",

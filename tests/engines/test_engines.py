@@ -23,6 +23,8 @@ from monai_sf.losses import ClassificationLoss
 from monai_sf.networks.distributed import working_on
 from monai_sf.results import ResultsError, load_results
 
+DROPOUT_ARRAYS = ("mcd_log_softmax", "mcd_entropy", "mcd_softmax_variance", "mcd_waic")
+
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
@@ -229,7 +231,7 @@ def test_results_hold_every_case_of_every_test_set_once(evaluated):
     assert results.run["sha256"]["checkpoint"]
     for name, test_set in results.test_sets.items():
         assert len(test_set) == (5 if name == "target" else 7)
-        assert set(test_set.arrays) == {"logits", "features", "mcd_log_softmax", "mcd_entropy", "images"}
+        assert set(test_set.arrays) == {"logits", "features", "images", *DROPOUT_ARRAYS}
         assert sorted(results.cases_of(name)["case_id"]) == sorted(
             toy_cases()["case_id"][35:] if name == "target" else toy_cases()["case_id"][28:35]
         )

@@ -68,6 +68,8 @@ def test_folders_of_the_papers_code_are_read(experiment):
     np.testing.assert_allclose(np.exp(found.confidence), softmax(LOGITS)[iid].max(1), rtol=1e-5)
     mean = softmax(SAMPLES).mean(1)[iid].max(1)
     np.testing.assert_allclose(np.exp(failure_detection(run, "iid", "MCD-MSR").confidence), mean, rtol=1e-5)
+    variance = softmax(SAMPLES)[iid].var(1).mean(1)
+    np.testing.assert_allclose(failure_detection(run, "iid", "MCD-SV").confidence, -variance, rtol=1e-5)
     learned = failure_detection(run, "dermoscopyallbarcelona", "ConfidNet").confidence
     np.testing.assert_allclose(np.exp(learned), np.linspace(0.1, 0.9, N)[9:], rtol=1e-5)
     features = run.test_sets["iid"].arrays["features"]

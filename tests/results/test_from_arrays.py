@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from monai_sf.results import Results, ResultsError, load_results
-from monai_sf.scores import expected_entropy, mean_log_softmax
+from monai_sf.scores import dropout_arrays
 from monai_sf.tables.judge import available_csfs, failure_detection
 
 RNG = np.random.default_rng(0)
@@ -44,10 +44,9 @@ def test_dropout_samples_of_confident_cases_do_not_tie(gap):
     samples[..., 0] = gap + np.arange(12).reshape(4, 3)
     run = Results.from_arrays(samples.mean(axis=1), np.zeros(4, int), mcd_samples=samples)
     arrays = run.test_sets["iid"].arrays
-    by_sample = np.moveaxis(samples, 1, 0)
-    np.testing.assert_allclose(arrays["mcd_log_softmax"], mean_log_softmax(by_sample), rtol=1e-6, atol=0)
-    np.testing.assert_allclose(arrays["mcd_entropy"], expected_entropy(by_sample), rtol=1e-6, atol=0)
-    assert len(set(arrays["mcd_log_softmax"][:, 0].tolist())) == 4
+    for name, expected in dropout_arrays(np.moveaxis(samples, 1, 0)).items():
+        np.testing.assert_allclose(arrays[name], expected, rtol=1e-6, atol=0, err_msg=name)
+        assert len(set(arrays[name].reshape(4, -1)[:, 0].tolist())) == 4, name
 
 
 def test_dropout_samples_are_reduced_as_defined():
@@ -57,6 +56,23 @@ def test_dropout_samples_are_reduced_as_defined():
     np.testing.assert_allclose(np.exp(mean.confidence), p.mean(1).max(1), rtol=1e-6)
     expected = -(-(p * np.log(p)).sum(2)).mean(1)
     np.testing.assert_allclose(failure_detection(run, "iid", "MCD-EE").confidence, expected, rtol=1e-6)
+    expected = -p.var(1).mean(1)
+    np.testing.assert_allclose(failure_detection(run, "iid", "MCD-SV").confidence, expected, rtol=1e-6)
+
+
+def test_a_class_that_a_sample_rules_out_costs_no_score_of_others():
+    samples = SAMPLES.copy()
+    samples[0, 2, samples[0].mean(axis=0).argmin()] = -np.inf
+    run = Results.from_arrays(LOGITS, LABELS, mcd_samples=samples)
+    assert {"MCD-MSR", "MCD-EE", "MCD-SV", "MCD-WAIC"} <= set(available_csfs(run))
+    for csf in available_csfs(run):
+        failure_detection(run, "iid", csf)
+    samples[0, 2] = [-np.inf, 0, 0]  # its predicted class: WAIC is minus infinity, and undefined as a score
+    samples[0, :2, 0] = samples[0, 3:, 0] = 9
+    run = Results.from_arrays(LOGITS, LABELS, mcd_samples=samples)
+    failure_detection(run, "iid", "MCD-SV")
+    with pytest.raises(ResultsError, match="MCD-WAIC is NaN or infinite for 1 cases"):
+        failure_detection(run, "iid", "MCD-WAIC")
 
 
 @pytest.mark.parametrize(

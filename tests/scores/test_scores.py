@@ -15,6 +15,7 @@ from monai_sf.scores import (
     CSFS,
     csfs_for,
     deep_gamblers_confidence,
+    dropout_arrays,
     energy,
     expected_entropy,
     learned_confidence,
@@ -30,9 +31,7 @@ from monai_sf.scores import (
 )
 
 PAPER = ["MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet", "DG-MCD-MSR", "DG-RES", "DeVries"]
-EXTRAS = ["MaxLogit", "Energy", "Margin", "MaxLogit-pNorm", "MCD-MI"]
-EVERYTHING = ("logits", "reservation_logit", "confidence_logit", "mcd_log_softmax", "mcd_entropy")
-
+EXTRAS = ["MaxLogit", "Energy", "Margin", "MaxLogit-pNorm", "MCD-MI", "MCD-SV", "MCD-WAIC"]
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(40, 5, generator=GENERATOR) * 4
 SAMPLES = LOGITS + torch.randn(12, 40, 5, generator=GENERATOR)
@@ -48,11 +47,13 @@ ARRAYS = {
     "logits": LOGITS,
     "reservation_logit": torch.randn(40, generator=GENERATOR) * 3,
     "confidence_logit": torch.randn(40, generator=GENERATOR) * 3,
-    "mcd_log_softmax": mean_log_softmax(SAMPLES),
-    "mcd_entropy": expected_entropy(SAMPLES),
+    **dropout_arrays(SAMPLES),
+    "mcd_log_softmax": mean_log_softmax(SAMPLES),  # stored as float32
 }
+EVERYTHING = tuple(ARRAYS)
 WITH_RESERVATION = torch.cat([LOGITS, ARRAYS["reservation_logit"][:, None]], dim=1).double().softmax(-1)
 MEAN_P = SAMPLE_P.mean(0)
+PREDICTED = torch.stack([p[range(40), MEAN_P.argmax(-1)].log() for p in SAMPLE_P])
 CENTRED = LOGITS.double() - LOGITS.double().mean(-1, keepdim=True)
 # What each score is, from probabilities and without any care for small numbers.
 PLAIN = {
@@ -66,6 +67,8 @@ PLAIN = {
     "DG-RES": (1 - WITH_RESERVATION[:, -1]).log(),
     "DeVries": ARRAYS["confidence_logit"].double().sigmoid().log(),
     "MCD-MI": entropy(SAMPLE_P).mean(0) - entropy(MEAN_P),
+    "MCD-SV": -(SAMPLE_P**2).mean(0).sub(MEAN_P**2).mean(-1),
+    "MCD-WAIC": PREDICTED.mean(0) - ((PREDICTED - PREDICTED.mean(0)) ** 2).mean(0),
     "MaxLogit": LOGITS.double().amax(-1),
     "Energy": LOGITS.double().exp().sum(-1).log(),
     "Margin": P.sort(-1).values[:, -1].log() - P.sort(-1).values[:, -2].log(),
