@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -26,6 +26,8 @@ class Fit:
         name: lower-case letters, digits and ``_``; that of the stored arrays.
         needs: names of the reference arrays that `fit` reads, see
             :data:`monai_sf.vocabulary.reference.REFERENCE_ARRAYS`.
+        otherwise: names of those that `fit` reads where ``needs`` are not all there, see
+            :meth:`monai_sf.scores.reference.Reference.part_with`; empty: it cannot do without.
         reads: names of the stored per-case arrays that `derive` reads.
         gives: names of the per-case arrays that `derive` returns, which scores read like stored ones; no
             other fit gives them, and no stored array has their name.
@@ -42,6 +44,12 @@ class Fit:
     gives: tuple[str, ...]
     fit: Callable[[Reference], Mapping[str, ArrayLike]]
     derive: Callable[[Arrays, Fitted], Mapping[str, Tensor]]
+    otherwise: tuple[str, ...] = ()
+
+    def is_possible_with(self, names: Iterable[str]) -> bool:
+        """Return whether the named reference arrays are all that `fit` reads."""
+        there = set(names)
+        return there.issuperset(self.needs) or (bool(self.otherwise) and there.issuperset(self.otherwise))
 
     def __call__(self, arrays: Arrays, fitted: Fitted) -> dict[str, Tensor]:
         """Return the derived arrays of all cases, computed in blocks.

@@ -64,7 +64,7 @@ def fit_scores(reference: Mapping[str, ArrayLike], method: str | None) -> Fitted
     arrays: dict[str, NDArray[Any]] = {}
     failed: dict[str, str] = {}
     for name, fit in fits_for(method).items():
-        if not given.keys() >= set(fit.needs):
+        if not fit.is_possible_with(given):
             continue
         try:
             arrays |= {f"{name}.{key}": value for key, value in _checked(fit.fit(given)).items()}

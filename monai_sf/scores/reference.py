@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from monai_sf.scores.functions import ArrayLike, as_float64
+from monai_sf.vocabulary.outputs import check_labels
 from monai_sf.vocabulary.reference import REFERENCE_ARRAYS
 
 #: Number of cases that are read at once.
 BLOCK = 4096
+
+#: Arrays that tell the number of classes, with the axis.
+_CLASSES = {"training_logits": 1, "validation_logits": 1, "last_layer_weight": 0}
 
 Shared = TypeVar("Shared")
 
@@ -34,6 +38,7 @@ class Reference(Mapping[str, ArrayLike]):
     def __init__(self, arrays: Mapping[str, ArrayLike]) -> None:
         self._arrays = dict(arrays)
         self._shared: dict[Callable[[Reference], Any], Any] = {}
+        self._undefined: dict[str, int] = {}
         if faults := _faults(self._arrays):
             raise ValueError("; ".join(faults))
 
@@ -51,8 +56,45 @@ class Reference(Mapping[str, ArrayLike]):
         return as_float64(self[name], name)
 
     def labels(self, part: str = "training") -> Tensor:
-        """Return the classes (n,) int64 of the training or validation cases."""
-        return torch.as_tensor(as_float64(self[f"{part}_labels"], f"{part}_labels"), dtype=torch.int64)
+        """Return the classes (n,) int64 of the training or validation cases.
+
+        Raises:
+            ValueError: some are no classes, or not among those that the logits or the last layer have.
+        """
+        name = f"{part}_labels"
+        found = self.float64(name)
+        sizes = [self[other].shape[axis] for other, axis in _CLASSES.items() if other in self]
+        classes = int(sizes[0]) if sizes else 1 + int(found.nan_to_num().max()) if len(found) else 0
+        return torch.as_tensor(check_labels(found, len(found), classes, name), dtype=torch.int64)
+
+    def check(self, name: str) -> None:
+        """Raise ValueError if cases of an array hold NaN or infinity, but for -inf of an excluded class."""
+        bad = self._undefined.get(name)
+        if bad is None:
+            # The largest of a row is NaN if one of them is.
+            looked_at = (
+                (block.amax(dim=-1) if name.endswith("_logits") else block.abs().amax(dim=-1))
+                for (block,) in self.blocks(name)
+            )
+            bad = self._undefined[name] = sum(int((~largest.isfinite()).sum()) for largest in looked_at)
+        if bad:
+            raise ValueError(
+                f"{bad} of {len(self[name])} cases of {name} are NaN or infinite: find out why the network "
+                f"gives such values, or leave these cases out"
+            )
+
+    def part_with(self, *kinds: str) -> str:
+        """Return the part that has held-out cases: "validation", or "training" where there are none.
+
+        Args:
+            kinds: the arrays that the part must have, of "features", "logits" and "labels".
+        """
+        for part in ("validation", "training"):
+            if all(len(self.get(f"{part}_{kind}", ())) for kind in kinds):
+                return part
+        raise ValueError(
+            f"there is no validation and no training case with {' and '.join(kinds)}: give at least one"
+        )
 
     def blocks(self, *names: str) -> Iterator[tuple[Tensor, ...]]:
         """Yield blocks of at most `BLOCK` cases of arrays of the same cases, as float64."""

@@ -129,7 +129,8 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
         if why := computed.fitted.failed.get(fit.name):
             raise ResultsError(f"{csf} could not be fitted: {why}")
         if fit.gives and not derivable(arrays, computed.fitted.arrays).issuperset(fit.gives):
-            raise ResultsError(f"{csf} needs to be fitted to {', '.join(fit.needs)}, which the run lacks")
+            needs = " or to ".join(", ".join(names) for names in (fit.needs, fit.otherwise) if names)
+            raise ResultsError(f"{csf} needs to be fitted to {needs}, which the run lacks")
         if (test_set, fit.name) not in computed.derived:
             try:
                 computed.derived[test_set, fit.name] = derived(fit, arrays, computed.fitted.arrays)

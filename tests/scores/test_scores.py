@@ -31,7 +31,13 @@ from monai_sf.scores import (
 )
 
 PAPER = ["MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet", "DG-MCD-MSR", "DG-RES", "DeVries"]
-EXTRAS = ["MaxLogit", "Energy", "Margin", "MaxLogit-pNorm", "MCD-MI", "MCD-SV", "MCD-WAIC"]
+FURTHER = [
+    *("MaxLogit", "Energy", "Margin", "MaxLogit-pNorm"),
+    *("T-MSR", "T-PE", "DOCTOR", "GEN", "KL-Matching", "Rel-U"),
+    *("MCD-MI", "MCD-SV", "MCD-WAIC"),
+]
+FITTED = [name for name in CSFS if CSFS[name].fit is not None]
+EXTRAS = [name for name in FURTHER if name not in FITTED]
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(40, 5, generator=GENERATOR) * 4
 SAMPLES = LOGITS + torch.randn(12, 40, 5, generator=GENERATOR)
@@ -72,6 +78,8 @@ PLAIN = {
     "MaxLogit": LOGITS.double().amax(-1),
     "Energy": LOGITS.double().exp().sum(-1).log(),
     "Margin": P.sort(-1).values[:, -1].log() - P.sort(-1).values[:, -2].log(),
+    "DOCTOR": 1 - 1 / P.square().sum(-1),
+    "GEN": -((P * (1 - P)) ** 0.1).sum(-1),
     "MaxLogit-pNorm": CENTRED.amax(-1) / (CENTRED.abs() ** 5).sum(-1) ** 0.2,
 }
 
@@ -79,7 +87,7 @@ PLAIN = {
 @pytest.mark.parametrize(
     "kind", [lambda x: x, lambda x: x.numpy(), lambda x: x.float()], ids=["torch", "numpy", "f32"]
 )
-@pytest.mark.parametrize("name", CSFS)
+@pytest.mark.parametrize("name", PLAIN)
 def test_every_score_is_what_it_is_called(name, kind):
     confidence = CSFS[name].confidence({key: kind(ARRAYS[key]) for key in CSFS[name].needs})
     assert confidence.dtype == torch.float64
@@ -103,10 +111,12 @@ def test_the_functions_give_the_usual_quantities_with_any_leading_axes():
 
 
 def test_order_names_and_descriptions_of_the_table():
-    assert list(CSFS) == PAPER + EXTRAS
+    assert list(CSFS) == PAPER + FURTHER
+    assert set(PLAIN) == set(CSFS) - set(FITTED)
     for name, csf in CSFS.items():
         assert csf.name == name
-        assert set(csf.needs) <= set(EVERYTHING)
+        assert set(csf.needs) <= {*EVERYTHING, *(csf.fit.gives if csf.fit else ())}
+        assert set(csf.stored) <= set(EVERYTHING)
         assert csf.description.endswith(".")
         assert csf.scale in ("log_probability", "nats", "raw")
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -115,7 +125,7 @@ def test_order_names_and_descriptions_of_the_table():
         CSFS["new"] = CSFS["MSR"]
 
 
-@pytest.mark.parametrize("name", [name for name in CSFS if CSFS[name].scale == "log_probability"])
+@pytest.mark.parametrize("name", [name for name in PLAIN if CSFS[name].scale == "log_probability"])
 def test_log_probabilities_show_as_probabilities(name):
     shown = CSFS[name].confidence(ARRAYS).exp()
     assert (shown > 0).all()
@@ -145,6 +155,8 @@ def test_scores_are_limited_to_the_arrays_that_are_there():
         "Energy",
         "Margin",
         "MaxLogit-pNorm",
+        "DOCTOR",
+        "GEN",
     )
     assert csfs_for(None, ["logits", "mcd_log_softmax"])[:4] == ("MSR", "PE", "MCD-MSR", "MCD-PE")
     # Without a reservation logit no network is a Deep Gamblers one.
@@ -213,7 +225,7 @@ def test_huge_logits_do_not_overflow():
 def test_nan_stays_in_its_case():
     logits = LOGITS.clone()
     logits[3, 1] = torch.nan
-    for name in ("MSR", "PE", "MaxLogit", "Energy", "Margin", "MaxLogit-pNorm"):
+    for name in csfs_for(None, ["logits"]):
         assert CSFS[name].confidence({"logits": logits}).isnan().nonzero().flatten().tolist() == [3], name
 
 
