@@ -25,9 +25,8 @@ from monai_sf.report.studies import study_table
 from monai_sf.report.sweep import sweep
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.report.working_points import first_step, missed_and_caught
-from monai_sf.scores import CSFS, usual_csfs
 from monai_sf.tables.aggregate import table_of_cells
-from monai_sf.tables.judge import preferred_methods
+from monai_sf.tables.judge import csf_of, in_order, is_usual, preferred_methods
 from monai_sf.vocabulary.colours import REPORT
 from monai_sf.vocabulary.titles import title
 
@@ -54,7 +53,7 @@ def document(
     first = runs[0].results.run
     table = table_of_cells(pd.concat([run.cells for run in runs], ignore_index=True))
     budgets = water_fill([len(run.sample.position) for run in runs], max_images)
-    used = [name for name in CSFS if any(name in run.csfs for run in runs)]
+    used = {name: csf_of(run.results, name) for run in runs for name in run.csfs}
     return {
         "dataset": title(str(first["dataset"])),
         "coverage": coverage,
@@ -62,8 +61,8 @@ def document(
         "groups": {shift.kind: dataclasses.asdict(shift) for shift in words.KINDS},
         "colours": REPORT,
         "csfs": {
-            n: {"scale": CSFS[n].scale, "description": CSFS[n].description, "usual": n in usual_csfs()}
-            for n in used
+            name: {"scale": used[name].scale, "description": used[name].description, "usual": is_usual(name)}
+            for name in in_order(used)
         },
         "table": {
             "columns": list(table.columns),

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from monai_sf.report.published import harmless_columns
 from monai_sf.results import Results
+from monai_sf.results.format import SCORES
 from monai_sf.tables.redaction import Names, redacted, redacted_text
 
 #: Columns of the case table that no page shows: paths, users, and DICOM attributes of persons, places and
@@ -38,7 +39,7 @@ _DICOM_IDS = re.compile(r"(patient|study)ids?$", re.IGNORECASE)
 #: Names of test sets that do not identify a place or person.
 _USUAL_SETS = ("iid", "target", "val")
 #: Keys of run.json in an anonymous report; a configuration may hold lists of cases and remarks of users.
-_ANONYMOUS_KEYS = ("dataset", "study", "method", "seed", "data_kind", "format", "format_version")
+_ANONYMOUS_KEYS = ("dataset", "study", "method", "seed", "data_kind", "scores", "format", "format_version")
 #: Default maximum number of columns on a case's card.
 MAX_COLUMNS = 12
 
@@ -166,7 +167,9 @@ def cleaned(
         for s in results.test_sets.values():
             corruption = s.corruption and name_of("corruption", s.corruption)
             sets[name_of("set", s.name)] = _changed(s, name=name_of("set", s.name), corruption=corruption)
-        return _changed(results, run=redacted(run), test_sets=sets)
+        # its names have no place for a path, but may contain a word such as "token"
+        run = {**redacted(run), **({SCORES: results.scores} if results.scores else {})}
+        return _changed(results, run=run, test_sets=sets)
 
     return [clean(results) for results in runs]
 

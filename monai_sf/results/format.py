@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from monai_sf.results.case_table import not_utf8
 from monai_sf.vocabulary.reference import REFERENCE_ARRAYS
+from monai_sf.vocabulary.registry import NAME_RULE, is_name
 
 FORMAT = "monai_sf.results"
 FORMAT_VERSION = 2
@@ -25,6 +26,9 @@ SET_FILE, ROWS_FILE = "test_set.json", "rows.npy"
 
 #: Value of the key ``role`` of run.json: outputs on the validation cases, which are not reported.
 VALIDATION = "validation"
+
+#: Optional key of run.json: the run's own scores, name to the array that holds the confidences.
+SCORES = "scores"
 
 #: Keys that run.json always has.
 RUN_KEYS = ("dataset", "study", "method", "seed", "class_names", "data_kind")
@@ -127,6 +131,14 @@ def check_run(run: Mapping[str, Any]) -> None:
         wrong.append(f"class_names {names!r:.80} (expected a list of texts)")
     elif halves := not_utf8(names):
         wrong.append(f"class_names {', '.join(halves)} (not UTF-8)")
+    own = run.get(SCORES, {})
+    if not isinstance(own, Mapping) or not all(
+        is_name(name) and isinstance(array, str) and ARRAY_NAME.fullmatch(array)
+        for name, array in own.items()
+    ):
+        wrong.append(
+            f"{SCORES} {own!r:.80} (expected names of scores, which {NAME_RULE}, to names of arrays)"
+        )
     if wrong:
         raise ResultsError(f"the run's description has {'; '.join(wrong)}")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from monai_sf.results.format import ResultsError, check_run
+from monai_sf.results.format import SCORES, ResultsError, check_run
 from monai_sf.results.given_cases import case_table, columns_of, listed, test_sets_of
 from monai_sf.results.given_images import images_of
 from monai_sf.results.given_numbers import (
@@ -19,6 +19,7 @@ from monai_sf.results.given_numbers import (
     matrix,
     of_dropout,
     others_of,
+    own_scores_of,
     plain,
     samples_of,
     scores_of,
@@ -26,8 +27,9 @@ from monai_sf.results.given_numbers import (
 from monai_sf.results.test_set import TestSet
 from monai_sf.vocabulary.data_kinds import DATA_KINDS
 from monai_sf.vocabulary.ids import is_absent
-from monai_sf.vocabulary.methods import METHODS
+from monai_sf.vocabulary.methods import METHODS, Method
 from monai_sf.vocabulary.outputs import refuse_other_order
+from monai_sf.vocabulary.registry import NAME_RULE, is_name
 from monai_sf.vocabulary.shifts import corruption_of
 
 
@@ -40,6 +42,7 @@ def parts_from_arrays(
     images: ArrayLike | Sequence[str] | None = None,
     mcd_samples: ArrayLike | None = None,
     learned_confidence: ArrayLike | None = None,
+    scores: Mapping[str, ArrayLike] | None = None,
     arrays: Mapping[str, ArrayLike] | None = None,
     case_ids: Sequence[str] | None = None,
     domains: Sequence[str] | None = None,
@@ -70,6 +73,8 @@ def parts_from_arrays(
             are given.
         learned_confidence: (N,) in [0, 1], of ConfidNet or DeVries, or one minus the reservation of Deep
             Gamblers; state which with ``method``.
+        scores: further scores of any kind: name to confidences (N,), finite, higher = more sure. They are
+            rows of tables and reports beside the registered ones, whose names they must not have.
         arrays: further arrays that registered scores of other packages need, by name, (N, ...) numbers.
         case_ids: N ids. One id may occur once in every domain: a case and its corrupted versions.
         domains: N names of test sets: "iid" for the domain of training, "corruption-<kind>-<1 to 5>" for a
@@ -81,8 +86,9 @@ def parts_from_arrays(
         class_names: C different names, by default "class 0" and so on.
         dataset: name of the data, for the reader.
         study: name of the study, by default that of the target domain, or "iid" without one.
-        method: "classifier", "confidnet", "deepgamblers", "devries" or another one that is registered
-            (:func:`monai_sf.scores.register_method`); by default "confidnet" with a learned confidence and
+        method: how the network was trained: "classifier", "confidnet", "deepgamblers", "devries", another
+            one that is registered (:func:`monai_sf.scores.register_method`), or any other name, for which
+            every score applies that the arrays allow. By default "confidnet" with a learned confidence and
             else "classifier".
         seed: of the training, to distinguish runs.
         data_kind: "real", "rendered" or "phantom".
@@ -96,9 +102,12 @@ def parts_from_arrays(
         raise ResultsError("give either logits or probabilities")
     method = method or ("confidnet" if learned_confidence is not None else "classifier")
     arrays = {} if arrays is None else arrays
-    _among("method", method, tuple(METHODS))
-    _among("data_kind", data_kind, tuple(DATA_KINDS))
-    trained = METHODS[method]
+    scores = {} if scores is None else scores
+    if not is_name(method):
+        raise ResultsError(f"method must {NAME_RULE}, got {method!r}")
+    if data_kind not in DATA_KINDS:
+        raise ResultsError(f"data_kind must be one of {list(DATA_KINDS)}, got {data_kind!r}")
+    trained = METHODS[method] if method in METHODS else Method(method)
     _check_order(
         columns,
         labels=labels,
@@ -109,6 +118,7 @@ def parts_from_arrays(
         case_ids=case_ids,
         domains=domains,
         **{f"arrays[{name!r}]": values for name, values in arrays.items()},
+        **{f"scores[{name!r}]": values for name, values in scores.items()},
     )
     truth = np.asarray(plain(labels))
     if truth.ndim != 1 or not np.issubdtype(truth.dtype, np.integer):
@@ -116,29 +126,33 @@ def parts_from_arrays(
             f"labels must be (N,) integers, got shape {truth.shape} and dtype {dtype_of(labels)}"
         )
     n = len(truth)
-    scores = scores_of(logits, probabilities, n)
-    outputs: dict[str, NDArray[Any]] = {"logits": scores.astype(np.float32)}
+    given = scores_of(logits, probabilities, n)
+    outputs: dict[str, NDArray[Any]] = {"logits": given.astype(np.float32)}
     if features is not None:
         outputs["features"] = matrix("features", features, n).astype(np.float32)
     if images is not None:
         outputs["images"] = images_of(images, n)
     if mcd_samples is not None:
-        outputs |= of_dropout(samples_of(mcd_samples, scores.shape, probabilities is not None))
+        outputs |= of_dropout(samples_of(mcd_samples, given.shape, probabilities is not None))
     if learned_confidence is not None:
         outputs |= learned_of(learned_confidence, outputs["logits"], trained)
     outputs |= others_of(arrays, n)
     check_heads(trained, outputs)
-    names = [f"class {c}" for c in range(scores.shape[1])]
+    names = [f"class {c}" for c in range(given.shape[1])]
     if class_names is not None:
         names = [str(name) for name in class_names]
     check_run({"class_names": names})
-    if len(names) != scores.shape[1]:
-        raise ResultsError(f"class_names must hold {scores.shape[1]} names, got {len(names)}")
+    if len(names) != given.shape[1]:
+        raise ResultsError(f"class_names must hold {given.shape[1]} names, got {len(names)}")
     where = [str(d) for d in listed("domains", ["iid"] * n if domains is None else domains, n)]
     named_cases = listed("case_ids", [str(i) for i in range(n)] if case_ids is None else case_ids, n)
     if unnamed := sum(map(is_absent, named_cases)):
         raise ResultsError(f"case_ids: {unnamed} of {n} are empty or NaN; name every case, or leave them out")
-    cases, rows = case_table([str(i) for i in named_cases], truth, names, columns_of(columns), n)
+    ids = [str(i) for i in named_cases]
+    own, confidences = own_scores_of(scores, ids)
+    if taken := sorted(confidences.keys() & outputs.keys()):
+        raise ResultsError(f"arrays must not hold {taken}, the arrays of scores; rename them")
+    cases, rows = case_table(ids, truth, names, columns_of(columns), n)
     targets = [d for d in dict.fromkeys(where) if d != "iid" and corruption_of(d) is None]
     run = {
         "dataset": dataset,
@@ -147,13 +161,9 @@ def parts_from_arrays(
         "seed": seed,
         "class_names": names,
         "data_kind": data_kind,
+        **({SCORES: own} if own else {}),
     }
-    return run, cases, test_sets_of(where, rows, outputs, dict({} if kinds is None else kinds))
-
-
-def _among(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ResultsError(f"{name} must be one of {list(known)}, got {value!r}")
+    return run, cases, test_sets_of(where, rows, outputs | confidences, dict({} if kinds is None else kinds))
 
 
 def _check_order(columns: Mapping[str, Any] | pd.DataFrame | None, **arguments: Any) -> None:

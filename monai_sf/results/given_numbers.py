@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from monai_sf.results.format import ARRAYS, ResultsError, some
 from monai_sf.vocabulary.methods import METHODS, Method
 from monai_sf.vocabulary.outputs import class_logits, kind_of, share_tolerance
+from monai_sf.vocabulary.registry import NAME_RULE, is_name, registered
 
 Float = NDArray[np.float64]
 
@@ -175,6 +176,45 @@ def others_of(given: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[Any]]
     if short := {name: values.shape for name, values in found.items() if values.shape[:1] != (n,)}:
         raise ResultsError(f"arrays must have {n} entries (as labels), got the shapes {short}")
     return found
+
+
+def own_scores_of(
+    given: Mapping[str, ArrayLike], ids: Sequence[str]
+) -> tuple[dict[str, str], dict[str, Float]]:
+    """Return the names of scores with those of their arrays, and the arrays, (N,) float64: float32 may tie.
+
+    Args:
+        given: name to confidences (N,).
+        ids: of the N cases, for messages.
+
+    Raises:
+        ResultsError: names that are no names or those of registered scores, other shapes, or NaN or infinite
+            confidences; names all of them.
+    """
+    faults = []
+    names: dict[str, str] = {}
+    arrays: dict[str, Float] = {}
+    known = registered("monai_sf.scores")
+    for number, (name, confidences) in enumerate(given.items(), 1):
+        if not is_name(name):
+            faults.append(f"the name of a score must {NAME_RULE}, got {name!r}")
+        elif name in known:
+            faults.append(f"{name} is the name of a registered score: give yours another name")
+        try:
+            values = numbers(f"scores[{name!r}]", confidences)
+        except ResultsError as error:
+            faults.append(str(error))
+            continue
+        if values.shape != (len(ids),):
+            faults.append(f"scores[{name!r}] must be ({len(ids)},), got shape {values.shape}")
+        elif (bad := ~np.isfinite(values)).any():
+            cases = some([ids[i] for i in np.flatnonzero(bad).tolist()])
+            faults.append(f"scores[{name!r}] is NaN or infinite for {bad.sum()} cases: {cases}")
+        names[name] = f"score_{number}"
+        arrays[names[name]] = values
+    if faults:
+        raise ResultsError("; ".join(faults))
+    return names, arrays
 
 
 def check_heads(method: Method, there: Mapping[str, Any]) -> None:

@@ -38,6 +38,7 @@ from monai_sf.results.format import (
     LOGARITHMS,
     REFERENCE,
     RUN_FILE,
+    SCORES,
     ResultsError,
     check_run,
     check_shared,
@@ -69,7 +70,8 @@ class Results:
 
     Attributes:
         run: the content of run.json. Required keys: ``dataset``, ``study``, ``method``, ``seed``,
-            ``class_names`` (list of C names), ``data_kind`` ("real", "rendered" or "phantom").
+            ``class_names`` (list of C names), ``data_kind`` ("real", "rendered" or "phantom"). Optional:
+            ``scores``, the run's own scores, see :attr:`scores`.
         cases: the case table of the evaluated cases (``case_id``, ``label``, ``label_name``, ``group``,
             ``source`` and the dataset's own columns), index 0..n-1.
         test_sets: name to test set, in the order of evaluation.
@@ -134,6 +136,9 @@ class Results:
             )
         if len(np.unique(rows)) != len(rows):
             raise ResultsError(f"{where}: {len(rows) - len(np.unique(rows))} cases occur twice")
+        for score, name in self.scores.items():
+            if test_set.arrays.get(name, np.zeros(())).ndim != 1:
+                raise ResultsError(f"{where}: the array {name} of the score {score} must be there and (n,)")
         for name, array in test_set.arrays.items():
             if ARRAYS.get(name, ("",))[0] == "C" and array.shape[1] != classes:
                 raise ResultsError(f"{where}: {name} has {array.shape[1]} classes, the run has {classes}")
@@ -151,7 +156,8 @@ class Results:
     ) -> Results:
         """Build the results of any model from its outputs; the arguments are those of
         :func:`monai_sf.results.from_arrays.parts_from_arrays`: ``logits`` or ``probabilities``, ``labels``,
-        and optionally ``features``, ``images``, ``mcd_samples``, ``case_ids``, ``domains`` and others.
+        and optionally ``features``, ``images``, ``mcd_samples``, ``scores``, ``case_ids``, ``domains`` and
+        others.
 
         Raises:
             ResultsError: an argument is missing, has a wrong length or holds impossible values.
@@ -162,6 +168,12 @@ class Results:
             array([0, 0])
         """  # noqa: D205
         return cls(*parts_from_arrays(logits, labels, **arrays))
+
+    @property
+    def scores(self) -> Mapping[str, str]:
+        """Return the scores that only this run has: name to the array of each test set that holds them."""
+        own: Mapping[str, str] = self.run.get(SCORES, {})
+        return own
 
     def cases_of(self, test_set: str) -> pd.DataFrame:
         """Return the case table of one test set, in the order of its arrays, index 0..n-1 (a copy)."""

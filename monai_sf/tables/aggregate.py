@@ -17,10 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sf.results import Results, ResultsError
-from monai_sf.scores import CSFS
 from monai_sf.tables.cases import CasesOfRun
 from monai_sf.tables.cells import Collection, RunKey, judge_run, records
-from monai_sf.tables.judge import available_csfs, preferred_method
+from monai_sf.tables.judge import available_csfs, in_order, preferred_method
 from monai_sf.tables.measures import Measure, measure
 from monai_sf.tables.missing import Gap, describe
 from monai_sf.tables.redaction import folder_label, reason_in
@@ -165,9 +164,9 @@ def _unit(cell: Any, many: set[Hashable]) -> Unit:
 
 
 def row_order(selected: pd.DataFrame) -> list[str]:
-    """Return the rows: scores in the order of ``CSFS``, each from its preferred method first."""
+    """Return the rows: scores by :func:`~.judge.in_order`, each from its preferred method first."""
     pairs = selected[["csf", "row"]].drop_duplicates()
-    order = list(CSFS)
+    order = in_order(pairs["csf"])
     return [
         row
         for _, row in sorted(
@@ -245,7 +244,7 @@ def table_of_cells(cells: pd.DataFrame, metric: str = "aurc") -> pd.DataFrame:
     keys = cells[[*RunKey._fields]].drop_duplicates().itertuples(index=False, name=None)
     table = table_of(Collection(cells, measure(metric), dict.fromkeys(map(RunKey._make, keys))))
     own: pd.DataFrame = table.mean[datasets[0]]
-    return (own.loc[own.index.isin(list(CSFS))] / 100).dropna(how="all").dropna(axis=1, how="all")
+    return (own.loc[own.index.isin(cells["csf"].unique())] / 100).dropna(how="all").dropna(axis=1, how="all")
 
 
 def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFrame:
@@ -259,8 +258,8 @@ def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFra
         metric: one of :func:`~.measures.measures`.
 
     Returns:
-        DataFrame with index ``CSF`` in the order of ``CSFS``, columns ``iid``, ``cor``, ``acq`` and ``man``
-        as far as they occur, values of the metric in [0, 1], NaN where a CSF was not run.
+        DataFrame with index ``CSF`` by :func:`~.judge.in_order`, columns ``iid``, ``cor``, ``acq`` and
+        ``man`` as far as they occur, values of the metric in [0, 1], NaN where a CSF was not run.
 
     Raises:
         ResultsError: no runs, runs of more than one dataset, or the same run twice.

@@ -22,7 +22,7 @@ from monai_sf.files import read_json
 from monai_sf.metrics.curve import Levels, levels_of
 from monai_sf.metrics.paired import group_counts, resampled_values
 from monai_sf.results import Results, ResultsError, TestSet, load_results
-from monai_sf.results.format import SET_ASIDE, VALIDATION
+from monai_sf.results.format import SCORES, SET_ASIDE, VALIDATION
 from monai_sf.scores import CSFS, usual_csfs
 from monai_sf.tables.cases import CasesOfRun, CasesOfSet, groups_of_others
 from monai_sf.tables.judge import Detection, available_csfs, failure_detection, unavailable_csfs
@@ -253,6 +253,38 @@ def find_runs(
     return FoundRuns(sorted(finished.difference(validation)), sorted(unfinished), validation)
 
 
+def chosen_csfs(paths: Sequence[str | os.PathLike[str]], csfs: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of the scores to judge of runs, checked: those given, or the usual and the runs' own.
+
+    Args:
+        paths: folders of runs, or folders that hold them at any depth.
+        csfs: names, registered or a run's own; None for :func:`monai_sf.scores.usual_csfs` and the runs' own.
+
+    Raises:
+        FileNotFoundError: a path is not a folder.
+        OSError: a folder cannot be read.
+        ValueError: a name is neither registered nor in a run.
+    """
+    for path in paths:
+        if not os.path.isdir(path):
+            raise FileNotFoundError(
+                f"{path} is not a folder: give folders of runs, or folders that hold them"
+            )
+    if csfs is not None and set(csfs) <= set(CSFS):
+        return tuple(csfs)
+    own: dict[str, None] = {}
+    for folder in find_runs(paths).finished:
+        try:
+            own |= dict.fromkeys(map(str, read_json(folder / "run.json", "").get(SCORES, ())))
+        except (ValueError, TypeError, AttributeError, RecursionError, OSError):
+            continue  # opening it will say what is wrong
+    if csfs is None:
+        return (*usual_csfs(), *(name for name in own if name not in CSFS))
+    if unknown := [name for name in csfs if name not in CSFS and name not in own]:
+        raise ValueError(f"csfs must be among {', '.join([*CSFS, *own])}, got {', '.join(unknown)}")
+    return tuple(csfs)
+
+
 def collect(
     paths: Sequence[str | os.PathLike[str]],
     *,
@@ -269,7 +301,7 @@ def collect(
         metric: the metric to resample for the significance; one of :func:`~.measures.measures`. The cells
             hold all of them.
         risk: for the metric ``coverage_at_risk``.
-        csfs: names of the scores to judge; None for :func:`monai_sf.scores.usual_csfs`.
+        csfs: names of the scores to judge; None for those of :func:`chosen_csfs`.
         n_resamples: number of resamples of the groups; 0 for no significance tests.
         seed: of the resampling.
 
@@ -281,17 +313,9 @@ def collect(
         ValueError: unknown metric or score, or a risk out of range.
     """
     shown = measure(metric, risk)
-    csfs = usual_csfs() if csfs is None else csfs
-    unknown = [name for name in csfs if name not in CSFS]
-    if unknown:
-        raise ValueError(f"csfs must be among {', '.join(CSFS)}, got {', '.join(unknown)}")
     if n_resamples < 0:
         raise ValueError(f"n_resamples must be 0 or more, got {n_resamples}")
-    for path in paths:
-        if not os.path.isdir(path):
-            raise FileNotFoundError(
-                f"{path} is not a folder: give folders of runs, or folders that hold them"
-            )
+    csfs = chosen_csfs(paths, csfs)
     folders, unfinished, validation = find_runs(paths)
     if not folders:
         only = f"; {len(validation)} of validation cases, which are not reported" if validation else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -23,13 +23,16 @@ from torch import Tensor
 from monai_sf.metrics import coverage_at_risk
 from monai_sf.results import Results, ResultsError
 from monai_sf.scores import (
+    CSF,
     CSFS,
     FittedScores,
     applies_to,
+    as_float64,
     csfs_for,
     derivable,
     derived,
     fit_scores,
+    usual_csfs,
 )
 from monai_sf.scores.functions import ArrayLike
 from monai_sf.vocabulary.methods import METHODS
@@ -78,17 +81,48 @@ def _computed(results: Results) -> _Computed:
     return _COMPUTED[results]
 
 
+def csf_of(results: Results, name: str) -> CSF:
+    """Return a score by its name: a registered one, or one of the run's own (``Results.scores``).
+
+    Raises:
+        ResultsError: there is none of this name, or the run's own has the name of a registered one.
+    """
+    array = results.scores.get(name)
+    if array is None and name in CSFS:
+        return CSFS[name]
+    if array is None:
+        raise ResultsError(f"csf must be one of {sorted([*CSFS, *results.scores])}, got {name!r}")
+    if name in CSFS:
+        raise ResultsError(f"the run's own score {name} has the name of a registered score: rename it")
+    return CSF(name, (array,), lambda arrays: as_float64(arrays[array], name), "Given with the results.")
+
+
+def is_usual(csf: str) -> bool:
+    """Return whether a score is shown by default: if it is usual, or a run's own."""
+    return csf not in CSFS or csf in usual_csfs()
+
+
+def in_order(csfs: Iterable[str]) -> list[str]:
+    """Return names of scores, each once: registered ones in the order of ``CSFS``, then the others."""
+    names = dict.fromkeys(csfs)
+    return [*(name for name in CSFS if name in names), *(name for name in names if name not in CSFS)]
+
+
 def available_csfs(results: Results) -> tuple[str, ...]:
-    """Return the CSFs for which every test set of a run has the arrays, in the order of ``CSFS``.
+    """Return the CSFs for which every test set of a run has the arrays, in the order of :func:`in_order`.
 
     Scores that are fitted need what they were fitted to. A run of an unknown method gets every CSF that its
     arrays allow.
+
+    Raises:
+        ResultsError: a score of the run's own has the name of a registered one.
     """
+    own = [csf_of(results, name).name for name in results.scores]
     sets = [set(test_set.arrays) for test_set in results.test_sets.values()]
     common = set.intersection(*sets) if sets else set()
     there = common | derivable(common, fitted_scores(results).arrays)
     names = csfs_for(str(results.run["method"]), there)
-    return tuple(name for name in names if CSFS[name].prediction in common)
+    return (*(name for name in names if CSFS[name].prediction in common), *own)
 
 
 def unavailable_csfs(results: Results) -> dict[str, str]:
@@ -109,7 +143,7 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
     Args:
         results: the results of a run.
         test_set: name of one of its test sets.
-        csf: name of a CSF, one of ``monai_sf.scores.CSFS``.
+        csf: name of a CSF, one of ``monai_sf.scores.CSFS`` or of the run's own.
 
     Raises:
         ResultsError: the test set or CSF does not exist, the test set lacks an array that the CSF needs, or
@@ -117,9 +151,7 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
     """
     if test_set not in results.test_sets:
         raise ResultsError(f"test_set must be one of {sorted(results.test_sets)}, got {test_set!r}")
-    if csf not in CSFS:
-        raise ResultsError(f"csf must be one of {sorted(CSFS)}, got {csf!r}")
-    score = CSFS[csf]
+    score = csf_of(results, csf)
     arrays: dict[str, ArrayLike] = dict(results.test_sets[test_set].arrays)
     missing = [name for name in (*score.stored, score.prediction) if name not in arrays]
     if missing:

@@ -15,9 +15,8 @@ import pandas as pd
 
 from monai_sf.files import refuse_unwritable, write_json, write_text
 from monai_sf.results.case_table import csv_text
-from monai_sf.scores import usual_csfs
 from monai_sf.tables.aggregate import Table, table_of
-from monai_sf.tables.cells import RESAMPLES, RunKey, collect
+from monai_sf.tables.cells import RESAMPLES, RunKey, chosen_csfs, collect
 from monai_sf.tables.cleaning import cleaned
 from monai_sf.tables.format import tidy
 from monai_sf.tables.html import html_of
@@ -54,7 +53,7 @@ def write_tables(
             are replaced.
         metric: ``aurc``, ``eaurc``, ``augrc``, ``auroc_f``, ``accuracy`` or ``coverage_at_risk``.
         risk: tolerated share of errors among trusted predictions for ``coverage_at_risk``, in [0, 1].
-        csfs: names of the scores to show; None for :func:`monai_sf.scores.usual_csfs`.
+        csfs: names of the scores to show; None for :func:`monai_sf.scores.usual_csfs` and the runs' own.
         reference: row to compare all others with; None compares all pairs.
         compare_paper: whether to add the paper's numbers for comparison (``aurc`` only).
         n_resamples: bootstrap resamples of the groups; 0: no significance tests.
@@ -78,7 +77,7 @@ def write_tables(
     from monai_sf.tables import figures
 
     folder = Path(folder)
-    csfs = usual_csfs() if csfs is None else csfs
+    csfs = chosen_csfs(runs, csfs)
     # checked before the long collection
     if compare_paper and metric != "aurc":
         raise ValueError(f"the paper's Table 1 is in aurc, so it cannot be compared with {metric}")

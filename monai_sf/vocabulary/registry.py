@@ -6,10 +6,16 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 #: A name is part of the names of folders, files, columns and config keys.
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
+NAME_RULE = "begin with a letter or digit and hold nothing but letters, digits and _.+-"
+
+
+def is_name(text: object) -> bool:
+    """Return whether a text may be the name of a method or score, registered or not; see `NAME_RULE`."""
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
 class Named(Protocol):
@@ -42,6 +48,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         self._entries = {entry.name: entry for entry in entries}
         self._is_loaded = False
         self._loading = threading.local()
+        _REGISTRIES[group] = self
 
     def register(self, entry: Entry) -> Entry:
         """Add an entry; adding the same object again has no effect.
@@ -56,10 +63,10 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         """
         if not isinstance(entry, self._kind):
             raise TypeError(f"expected a {self._kind.__name__}, got {entry!r:.80}")
-        if not _NAME.fullmatch(entry.name) or entry.name in self._taken:
+        if not is_name(entry.name) or entry.name in self._taken:
             raise ValueError(
-                f"the name of a {self._kind.__name__} must begin with a letter or digit, hold nothing but "
-                f"letters, digits and _.+-, and be none of {', '.join(self._taken)}, got {entry.name!r}"
+                f"the name of a {self._kind.__name__} must {NAME_RULE}, and be none of "
+                f"{', '.join(self._taken)}, got {entry.name!r}"
             )
         if self._entries.setdefault(entry.name, entry) is not entry:
             raise ValueError(f"another {self._kind.__name__} is registered as {entry.name!r}")
@@ -85,6 +92,15 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     def __len__(self) -> int:
         return len(self._all())
+
+
+#: By group of entry points.
+_REGISTRIES: dict[str, Registry[Any]] = {}
+
+
+def registered(group: str) -> Collection[str]:
+    """Return the names in the registry of a group; none before the package that has it is imported."""
+    return _REGISTRIES.get(group, {}).keys()
 
 
 def announced(group: str) -> list[EntryPoint]:

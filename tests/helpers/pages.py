@@ -1,4 +1,13 @@
-"""What tests of pages in a browser share."""
+"""What tests of pages share."""
+
+import json
+import re
+
+
+def payload(path):
+    """The content of a report."""
+    html = path.read_text(encoding="utf-8")
+    return json.loads(re.search(r'id="sf-data">(.*?)</script>', html, re.DOTALL).group(1))
 
 
 def settle(page):

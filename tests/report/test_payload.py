@@ -1,11 +1,11 @@
 """What the scripts are told about the payload, and what it is."""
 
-import json
 import re
 from importlib import resources
 
 import pytest
 
+from helpers.pages import payload
 from monai_sf.report.packing import TYPES, Packer
 from monai_sf.report.page import build_report
 
@@ -56,11 +56,6 @@ def faults(value, kind, place):
     if kind in PLAIN and isinstance(value, PLAIN[kind]):
         return [] if kind == "boolean" or not isinstance(value, bool) else [f"{place} is no {kind}"]
     return [f"{place} is no {kind}"]
-
-
-def payload(path):
-    html = path.read_text(encoding="utf-8")
-    return json.loads(re.search(r'id="sf-data">(.*?)</script>', html, re.DOTALL).group(1))
 
 
 @pytest.mark.parametrize("kind", ["rich", "poor"])

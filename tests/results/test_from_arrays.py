@@ -331,7 +331,7 @@ def test_saved_and_loaded(tmp_path):
             {"logits": LOGITS, "labels": LABELS, "images": [np.zeros(16, np.uint8)] * N},
             r"images\[0\] must be uint8, .* \(16,\)",
         ),
-        ({"logits": LOGITS, "labels": LABELS, "method": "ConfidNet"}, "method must be one of .* 'ConfidNet'"),
+        ({"logits": LOGITS, "labels": LABELS, "method": "my net"}, "method must begin .*, got .my net."),
         ({"logits": LOGITS, "labels": LABELS, "method": "devries"}, "needs its learned_confidence"),
         (
             {"logits": LOGITS, "labels": LABELS, "learned_confidence": LABELS / N, "method": "classifier"},
