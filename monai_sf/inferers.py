@@ -1,9 +1,9 @@
-"""Monte Carlo dropout as a MONAI inferer: seeded per case, reduced to a few numbers per class and case."""
+"""Monte Carlo dropout and augmented views as a MONAI inferer, reduced to a few numbers per class and case."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -11,12 +11,24 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, dropout_layers
-from monai_sf.scores import dropout_arrays
+from monai_sf.scores import dropout_arrays, view_arrays
 
 # Odd 64-bit constants of the SplitMix64 generator (Steele, Lea & Flood, OOPSLA 2014), as signed integers.
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX_2 = 0x94D049BB133111EB - (1 << 64)
+
+
+#: Views of images (N, channels, H, W) by name, exact copies of their pixels; rotations are counter-clockwise.
+VIEWS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "horizontal_flip": lambda images: images.flip(-1),
+    "vertical_flip": lambda images: images.flip(-2),
+    "rotate_90": lambda images: images.rot90(1, (-2, -1)),
+    "rotate_180": lambda images: images.rot90(2, (-2, -1)),
+    "rotate_270": lambda images: images.rot90(3, (-2, -1)),
+}
+#: Those that exchange height and width.
+_TURNED = ("rotate_90", "rotate_270")
 
 
 def dropout_stream(case_id: str, seed: int = 0) -> int:
@@ -75,29 +87,39 @@ class OutputInferer(Inferer):
 
 
 class MCDropoutInferer(Inferer):
-    """One pass without dropout, and T passes with it, reduced to a few numbers per class and case.
+    """One pass without dropout, T with it and one per view, reduced to a few numbers per class and case.
 
     Gal & Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016. Only dropout layers sample; batch norm
     and drop-connect stay in evaluation mode. The part before the first dropout layer is computed once. Every
     case has its own random stream, so its outputs do not depend on the rest of the batch. Of the samples only
     the logits are held, (T, N, C) of one batch.
 
+    Test-time augmentation: Ayhan & Berens, "Test-time Data Augmentation for Estimation of Heteroscedastic
+    Aleatoric Uncertainty in Deep Neural Networks", MIDL 2018. Views are fixed, not random, and computed
+    without dropout; the image itself is one of those that are averaged.
+
     Args:
         samples: number T of dropout samples (the paper: 50); 0 gives no MC-dropout outputs.
+        views: names of :data:`VIEWS`, besides the image itself; each costs a whole pass. Without any there
+            are no outputs of test-time augmentation.
         max_batch: maximum number of images per pass; T samples of a batch are tiled up to this many.
         seed: the same seed gives the same samples.
 
     Raises:
-        ValueError: ``samples`` is negative or ``max_batch`` not positive.
+        ValueError: ``samples`` is negative, ``max_batch`` not positive, or a view unknown or given twice.
     """
 
-    def __init__(self, samples: int = 50, *, max_batch: int = 256, seed: int = 0) -> None:
+    def __init__(
+        self, samples: int = 50, *, views: Sequence[str] = (), max_batch: int = 256, seed: int = 0
+    ) -> None:
         super().__init__()
         if samples < 0:
             raise ValueError(f"samples must be at least 0, got {samples}")
         if max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, got {max_batch}")
-        self.samples, self.max_batch, self.seed = samples, max_batch, seed
+        if isinstance(views, str) or not set(views) <= VIEWS.keys() or len(set(views)) < len(views):
+            raise ValueError(f"views must be a list of different ones of {', '.join(VIEWS)}, got {views!r}")
+        self.samples, self.views, self.max_batch, self.seed = samples, tuple(views), max_batch, seed
 
     @torch.no_grad()
     def __call__(  # type: ignore[override]
@@ -111,48 +133,68 @@ class MCDropoutInferer(Inferer):
         """Return the outputs of a batch.
 
         Args:
-            inputs: (N, channels, H, W) float images in [0, 1].
+            inputs: (N, channels, H, W) float images in [0, 1]; square ones for rotations by 90 and 270
+                degrees, which exchange height and width.
             network: in evaluation mode; with dropout, if samples are requested.
             case_ids: N names that seed the cases' streams; by default the images' own bytes do.
             plain: only the pass without dropout, as for cases that scores are fitted to.
 
         Returns:
             ``logits`` (N, C) and ``features`` (N, F), what the network's head gives (``confidence_logit``
-            (N,), ``reservation_logit`` (N,), or what it names), all float32, and with T > 0
-            those of :func:`monai_sf.scores.dropout_arrays`, float64 but for ``mcd_log_softmax``.
+            (N,), ``reservation_logit`` (N,), or what it names), all float32; with T > 0 those of
+            :func:`monai_sf.scores.dropout_arrays`, and with views of :func:`monai_sf.scores.view_arrays`.
             The softmax is over the C classes, without a reservation class.
 
         Raises:
-            ValueError: the network is in training mode, or has no dropout: all samples would be equal.
+            ValueError: the network is in training mode, or has no dropout, so that all samples would be
+                equal; or the images are not square, and a view needs it.
         """
         if network.training:
             raise ValueError("network is in training mode: call network.eval() first")
-        samples = 0 if plain else self.samples
+        stem = network.stem(inputs)
+        clean = network.outputs_of(inputs, network.trunk(stem))
+        outputs = {name: array.float() for name, array in clean.arrays().items()}
+        if plain:
+            return outputs
+        if self.samples:
+            names = case_ids if case_ids is not None else [_content_name(image) for image in inputs]
+            outputs |= dropout_arrays(self._sampled(stem, network, names))
+        if self.views:
+            outputs |= view_arrays(torch.stack([clean.logits, *self._viewed(inputs, network)]))
+        return outputs
+
+    def _sampled(self, stem: Tensor, network: ConfidenceClassifier, names: Sequence[str]) -> Tensor:
+        """Return the logits (T, N, C) of dropout samples."""
         layers = dropout_layers(network)
-        if samples and not layers:
+        if not layers:
             raise ValueError(
                 f"{type(network.backbone).__name__} has no dropout (p > 0): MC dropout would equal the plain "
                 "score. Give the network dropout or set samples to 0"
             )
-        stem = network.stem(inputs)
-        clean = network.outputs_of(inputs, network.trunk(stem))
-        outputs = {name: array.float() for name, array in clean.arrays().items()}
-        if not samples:
-            return outputs
-
-        names = case_ids if case_ids is not None else [_content_name(image) for image in inputs]
-        if len(names) != len(inputs):
-            raise ValueError(f"case_ids has {len(names)} names for {len(inputs)} images")
-        seeds = torch.tensor([dropout_stream(name, self.seed) for name in names], device=inputs.device)
+        if len(names) != len(stem):
+            raise ValueError(f"case_ids has {len(names)} names for {len(stem)} images")
+        seeds = torch.tensor([dropout_stream(name, self.seed) for name in names], device=stem.device)
         drawn, streams = [], [seeds]
-        chunk = max(1, self.max_batch // max(1, len(inputs)))
+        chunk = max(1, self.max_batch // max(1, len(stem)))
         with _sampling(layers, streams):
-            for first in range(0, samples, chunk):
-                numbers = torch.arange(first, min(first + chunk, samples), device=inputs.device)
+            for first in range(0, self.samples, chunk):
+                numbers = torch.arange(first, min(first + chunk, self.samples), device=stem.device)
                 streams[0] = (seeds + _mix(numbers + 1)[:, None]).flatten()
                 tiled = stem.repeat(len(numbers), *(1,) * (stem.ndim - 1))
-                drawn.append(network.head(network.trunk(tiled)).reshape(len(numbers), *clean.logits.shape))
-        return outputs | dropout_arrays(torch.cat(drawn))
+                logits = network.head(network.trunk(tiled))
+                drawn.append(logits.reshape(len(numbers), len(stem), -1))
+        return torch.cat(drawn)
+
+    def _viewed(self, images: Tensor, network: ConfidenceClassifier) -> Iterator[Tensor]:
+        """Yield the logits (N, C) of every view."""
+        height, width = images.shape[-2:]
+        if height != width and (turned := [name for name in self.views if name in _TURNED]):
+            raise ValueError(
+                f"{' and '.join(turned)} need square images, got {height} x {width} pixels: leave them out "
+                "of the views"
+            )
+        for name in self.views:
+            yield network.head(network.features(VIEWS[name](images)))
 
 
 def _content_name(image: Tensor) -> str:

@@ -3,15 +3,17 @@
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from monai.networks.nets import DenseNet, EfficientNetBN, resnet18
 
 from helpers.toy_problem import tiny_network
-from monai_sf.inferers import MCDropoutInferer, _keep_mask, dropout_stream
+from monai_sf.inferers import VIEWS, MCDropoutInferer, _keep_mask, dropout_stream
 from monai_sf.networks import ConfidenceClassifier
 from monai_sf.networks.backbones import BACKBONES, backbone
 from monai_sf.networks.heads import ConfidNetHead, DeVriesHead, ReservationHead
+from monai_sf.results import Results
 from monai_sf.scores import CSFS
 
 
@@ -266,3 +268,103 @@ def test_refusals():
         MCDropoutInferer(-1)
     with pytest.raises(ValueError, match="max_batch must be at least 1, got 0"):
         MCDropoutInferer(1, max_batch=0)
+
+
+@pytest.fixture
+def sharp():
+    """A network whose softmax differs much between an image and its views."""
+    torch.manual_seed(0)
+    network = trained(NETWORKS["densenet"]())
+    with torch.no_grad():
+        network.head[-1].weight *= 50
+    return network
+
+
+def test_views_are_the_image_and_its_copies_turned_by_hand(sharp):
+    images = torch.rand(4, 1, 32, 32)
+    pixels = images.numpy()
+    views = {
+        "horizontal_flip": pixels[..., ::-1],
+        "vertical_flip": pixels[..., ::-1, :],
+        "rotate_90": np.swapaxes(pixels, 2, 3)[..., ::-1, :],
+        "rotate_180": pixels[..., ::-1, ::-1],
+        "rotate_270": np.swapaxes(pixels, 2, 3)[..., ::-1],
+    }
+    assert views.keys() == VIEWS.keys()
+    with torch.no_grad():
+        plain = sharp(images).double().softmax(1)
+        shares = {n: sharp(torch.tensor(v.copy())).double().softmax(1) for n, v in views.items()}
+    for names in (["horizontal_flip"], ["rotate_90", "vertical_flip"], list(views)):
+        outputs = MCDropoutInferer(2, views=names)(images, sharp, IDS)
+        p = torch.stack([plain, *(shares[name] for name in names)])
+        mean = outputs["tta_log_softmax"].double().exp()
+        torch.testing.assert_close(mean, p.mean(0), rtol=1e-5, atol=1e-6)
+        assert ((p.mean(0) - plain).abs().amax(1) > 1e-3).all()
+        entropy = -(p * p.log()).sum(-1).mean(0)
+        torch.testing.assert_close(outputs["tta_entropy"], entropy, rtol=1e-5, atol=1e-6)
+        assert (outputs["tta_log_softmax"].dtype, outputs["tta_entropy"].dtype) == (
+            torch.float32,
+            torch.float64,
+        )
+
+
+def test_views_change_no_other_output_and_draw_no_dropout(sharp):
+    images = torch.rand(4, 1, 32, 32)
+    without = MCDropoutInferer(3)(images, sharp, IDS)
+    with_views = MCDropoutInferer(3, views=["vertical_flip"])(images, sharp, IDS)
+    assert with_views.keys() - without.keys() == {"tta_log_softmax", "tta_entropy"}
+    assert all(torch.equal(array, with_views[name]) for name, array in without.items())
+    only = MCDropoutInferer(0, views=["vertical_flip"])(images, sharp)
+    assert set(only) == {"logits", "features", "tta_log_softmax", "tta_entropy"}
+    assert torch.equal(only["tta_log_softmax"], with_views["tta_log_softmax"])
+    assert set(MCDropoutInferer(3, views=["vertical_flip"])(images, sharp, IDS, plain=True)) == {
+        "logits",
+        "features",
+    }
+
+
+def test_the_views_of_a_case_depend_on_no_other_case(sharp):
+    images = torch.rand(4, 1, 32, 32)
+    inferer = MCDropoutInferer(0, views=list(VIEWS))
+    whole = inferer(images, sharp)
+    backwards = inferer(images.flip(0), sharp)
+    alone = [inferer(images[i : i + 1], sharp) for i in range(4)]
+    for name, expected in whole.items():
+        torch.testing.assert_close(backwards[name].flip(0), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(torch.cat([a[name] for a in alone]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_image_that_equals_its_views_gets_the_plain_softmax(sharp):
+    quarter = torch.rand(2, 1, 16, 16)
+    half = torch.cat([quarter + quarter.mT, (quarter + quarter.mT).flip(-1)], -1) / 2
+    images = torch.cat([half, half.flip(-2)], -2)
+    assert all(torch.equal(view(images), images) for view in VIEWS.values())
+    outputs = MCDropoutInferer(0, views=list(VIEWS))(images, sharp)
+    for tta, plain in (("TTA-MSR", "MSR"), ("TTA-PE", "PE"), ("TTA-EE", "PE")):
+        torch.testing.assert_close(CSFS[tta](outputs), CSFS[plain](outputs), rtol=1e-5, atol=1e-7)
+    assert (CSFS["TTA-MI"](outputs).abs() < 1e-6).all()
+
+
+def test_stored_views_are_what_results_make_of_their_logits(sharp):
+    images = torch.rand(4, 1, 32, 32)
+    outputs = MCDropoutInferer(0, views=["horizontal_flip", "rotate_180"])(images, sharp)
+    with torch.no_grad():
+        logits = torch.stack([sharp(v) for v in (images, images.flip(-1), images.flip(-1, -2))], dim=1)
+    run = Results.from_arrays(outputs["logits"], [0, 1, 2, 0], tta_samples=logits)
+    for name in ("tta_log_softmax", "tta_entropy"):
+        np.testing.assert_allclose(run.test_sets["iid"].arrays[name], outputs[name], rtol=1e-5, atol=1e-6)
+
+
+def test_rotations_that_exchange_height_and_width_need_square_images(sharp):
+    images = torch.rand(2, 1, 32, 48)
+    wide = MCDropoutInferer(0, views=["horizontal_flip", "vertical_flip", "rotate_180"])(images, sharp)
+    assert wide["tta_log_softmax"].shape == (2, 3)
+    with pytest.raises(ValueError, match="rotate_90 and rotate_270 need square images, got 32 x 48 pixels"):
+        MCDropoutInferer(0, views=["rotate_90", "vertical_flip", "rotate_270"])(images, sharp)
+
+
+@pytest.mark.parametrize("views", [["mirror", "rotate_90"], "horizontal_flip", ["vertical_flip"] * 2])
+def test_unknown_and_repeated_views_are_refused_with_the_valid_names(views):
+    message = "views must be a list of different ones of horizontal_flip, .*, rotate_270, got "
+    with pytest.raises(ValueError, match=message):
+        MCDropoutInferer(views=views)

@@ -42,12 +42,14 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
     "mcd_entropy": ("", "mean over T dropout samples of the softmax entropy, in nats"),
     "mcd_softmax_variance": ("", "variance over T dropout samples of the softmax, averaged over the classes"),
     "mcd_waic": ("", "mean minus variance over T dropout samples of log p of the class that they predict"),
+    "tta_log_softmax": ("C", "log of the mean softmax over the image and its augmented views"),
+    "tta_entropy": ("", "mean over the image and its augmented views of the softmax entropy, in nats"),
     "confidence_logit": ("", "learned confidence before its sigmoid (ConfidNet, DeVries)"),
     "reservation_logit": ("", "logit of the reservation class (Deep Gamblers)"),
     "images": ("H,W[,3]", "uint8 thumbnails, grey or RGB, as the classifier saw the image"),
 }
 #: Those that may be minus infinity, the logarithm of a probability of zero.
-LOGARITHMS = frozenset({"mcd_log_softmax", "mcd_waic"})
+LOGARITHMS = frozenset({"mcd_log_softmax", "mcd_waic", "tta_log_softmax"})
 ARRAY_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 #: Files of a test set other than arrays.
 _TAKEN = ("rows", "done")

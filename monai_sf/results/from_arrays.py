@@ -18,6 +18,7 @@ from monai_sf.results.given_numbers import (
     learned_of,
     matrix,
     of_dropout,
+    of_views,
     others_of,
     own_scores_of,
     plain,
@@ -41,6 +42,7 @@ def parts_from_arrays(
     features: ArrayLike | None = None,
     images: ArrayLike | Sequence[str] | None = None,
     mcd_samples: ArrayLike | None = None,
+    tta_samples: ArrayLike | None = None,
     learned_confidence: ArrayLike | None = None,
     scores: Mapping[str, ArrayLike] | None = None,
     arrays: Mapping[str, ArrayLike] | None = None,
@@ -71,6 +73,8 @@ def parts_from_arrays(
             sizes, which are shrunk to 64 pixels.
         mcd_samples: (N, T, C) of T passes with dropout, C as in the logits: logits, or probabilities if those
             are given.
+        tta_samples: (N, V, C) of V passes over augmented views, in the same way; one of them is that of the
+            image itself.
         learned_confidence: (N,) in [0, 1], of ConfidNet or DeVries, or one minus the reservation of Deep
             Gamblers; state which with ``method``.
         scores: further scores of any kind: name to confidences (N,), finite, higher = more sure. They are
@@ -133,7 +137,11 @@ def parts_from_arrays(
     if images is not None:
         outputs["images"] = images_of(images, n)
     if mcd_samples is not None:
-        outputs |= of_dropout(samples_of(mcd_samples, given.shape, probabilities is not None))
+        samples = samples_of("mcd_samples", mcd_samples, given.shape, probabilities is not None)
+        outputs |= of_dropout(samples)
+    if tta_samples is not None:
+        samples = samples_of("tta_samples", tta_samples, given.shape, probabilities is not None)
+        outputs |= of_views(samples)
     if learned_confidence is not None:
         outputs |= learned_of(learned_confidence, outputs["logits"], trained)
     outputs |= others_of(arrays, n)

@@ -66,16 +66,17 @@ def scores_of(logits: Any, probabilities: Any, n: int) -> Float:
     return _class_logits("logits", matrix("logits", column, n), logits)
 
 
-def samples_of(given: Any, shape: tuple[int, ...], are_probabilities: bool) -> Float:
-    """Return log-probabilities (N, T, C) of dropout samples."""
-    samples = numbers("mcd_samples", given)
+def samples_of(name: str, given: Any, shape: tuple[int, ...], are_probabilities: bool) -> Float:
+    """Return log-probabilities (N, T, C) of repeated passes, with dropout or over views."""
+    samples = numbers(name, given)
     if samples.ndim == 3 and samples.shape[2] and not are_probabilities:
-        samples = _class_logits("mcd_samples", samples, given)
+        samples = _class_logits(name, samples, given)
     if samples.ndim != 3 or samples.shape[::2] != shape or not samples.shape[1]:
+        axis = "V" if name == "tta_samples" else "T"
         raise ResultsError(
-            f"mcd_samples must be (N, T, C) with N, C = {shape} and T >= 1, got {samples.shape}"
+            f"{name} must be (N, {axis}, C) with N, C = {shape} and {axis} >= 1, got {samples.shape}"
         )
-    return _log("mcd_samples", samples) if are_probabilities else _log_softmax(samples)
+    return _log(name, samples) if are_probabilities else _log_softmax(samples)
 
 
 def _class_logits(name: str, values: Float, given: Any) -> Float:
@@ -87,7 +88,7 @@ def _class_logits(name: str, values: Float, given: Any) -> Float:
         )
     except ValueError as error:
         raise ResultsError(
-            f"{error}: probabilities=... takes scores and mcd_samples as probabilities"
+            f"{error}: probabilities=... takes scores, mcd_samples and tta_samples as probabilities"
         ) from error
     return checked
 
@@ -129,6 +130,12 @@ def of_dropout(log_softmax: Float) -> dict[str, NDArray[Any]]:
         "mcd_softmax_variance": p.var(axis=1).mean(axis=1),
         "mcd_waic": likelihood.mean(axis=1) - spread,
     }
+
+
+def of_views(log_softmax: Float) -> dict[str, NDArray[Any]]:
+    """Return what is stored of an image's V views, from their log-probabilities (N, V, C)."""
+    mean, entropy = _mean_and_entropy(log_softmax)
+    return {"tta_log_softmax": mean.astype(np.float32), "tta_entropy": entropy}
 
 
 def _mean_and_entropy(log_softmax: Float) -> tuple[Float, Float]:

@@ -156,8 +156,8 @@ class Results:
     ) -> Results:
         """Build the results of any model from its outputs; the arguments are those of
         :func:`monai_sf.results.from_arrays.parts_from_arrays`: ``logits`` or ``probabilities``, ``labels``,
-        and optionally ``features``, ``images``, ``mcd_samples``, ``scores``, ``case_ids``, ``domains`` and
-        others.
+        and optionally ``features``, ``images``, ``mcd_samples``, ``tta_samples``, ``scores``, ``case_ids``,
+        ``domains`` and others.
 
         Raises:
             ResultsError: an argument is missing, has a wrong length or holds impossible values.

@@ -21,6 +21,7 @@ from monai_sf.scores.registry import (
     csfs_for,
     deciding_csf,
     needs_dropout_samples,
+    needs_views,
     register_csf,
     usual_csfs,
 )
@@ -30,6 +31,7 @@ from monai_sf.scores.samples import (
     mean_log_softmax,
     mutual_information,
     softmax_variance,
+    view_arrays,
     waic,
 )
 from monai_sf.vocabulary.methods import METHODS, PAPER_METHODS, Method, register_method
@@ -65,10 +67,12 @@ __all__ = [
     "mean_log_softmax",
     "mutual_information",
     "needs_dropout_samples",
+    "needs_views",
     "predictive_entropy",
     "register_csf",
     "register_method",
     "softmax_variance",
     "usual_csfs",
+    "view_arrays",
     "waic",
 ]

@@ -89,9 +89,22 @@ def needs_dropout_samples(method: str | None) -> bool:
     known = METHODS.get(method or "")
     if known is not None and not known.dropout_samples:
         return False
-    return any(
-        array.startswith("mcd_") for csf in CSFS.values() if applies_to(csf, method) for array in csf.stored
-    )
+    return _reads(method, "mcd_")
+
+
+def needs_views(method: str | None) -> bool:
+    """Return whether networks of a method need an image's augmented views, because a score of theirs does.
+
+    Args:
+        method: As for `csfs_for`.
+    """
+    return _reads(method, "tta_")
+
+
+def _reads(method: str | None, prefix: str) -> bool:
+    """Return whether a score that applies to a method reads a stored array whose name begins so."""
+    scores = [csf for csf in CSFS.values() if applies_to(csf, method)]
+    return any(array.startswith(prefix) for csf in scores for array in csf.stored)
 
 
 def deciding_csf(method: str | None) -> str:

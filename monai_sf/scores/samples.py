@@ -109,6 +109,23 @@ def dropout_arrays(sample_logits: ArrayLike) -> dict[str, Tensor]:
     }
 
 
+def view_arrays(view_logits: ArrayLike) -> dict[str, Tensor]:
+    """Return all that is stored of an image's views (test-time augmentation), on their device.
+
+    Args:
+        view_logits: (V, N, C), one leading entry per view; the image itself is one.
+
+    Returns:
+        ``tta_log_softmax`` (N, C) float32 and ``tta_entropy`` (N,) float64: see `mean_log_softmax` and
+        `expected_entropy`.
+    """
+    log_p = _log_softmax(view_logits)
+    return {
+        "tta_log_softmax": _mean(log_p).float(),
+        "tta_entropy": entropy_of_log_probabilities(log_p).mean(dim=0),
+    }
+
+
 def _log_softmax(sample_logits: ArrayLike) -> Tensor:
     samples = logits_of(sample_logits, "sample_logits")
     if samples.ndim < 2 or samples.shape[0] == 0:

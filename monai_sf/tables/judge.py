@@ -138,7 +138,7 @@ def unavailable_csfs(results: Results) -> dict[str, str]:
 def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
     """Return confidence, prediction and error of one CSF on one test set.
 
-    For CSFs of MC dropout, prediction and error are those of the mean softmax.
+    For CSFs of a mean softmax, as of MC dropout, prediction and error are those of that mean.
 
     Args:
         results: the results of a run.

@@ -2,8 +2,9 @@
 
 Run: ``python tests/benchmarks/bench_cost.py [--tflops 100]``. Counts the operations of one forward pass of
 each bundle's network (torch's flop counter) and of its part behind the first dropout layer, and multiplies
-them with the published numbers of images, epochs, dropout samples and corruptions. A pass with gradients
-counts three times. The rate is what a GPU *sustains*, which must be measured: nothing here has run on one.
+them with the published numbers of images, epochs, dropout samples and corruptions, and with the bundle's
+views (of networks whose scores read them: one method in three). A pass with gradients counts three times. The
+rate is what a GPU *sustains*, which must be measured: nothing here has run on one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from monai_sf.bundle.bases import SHARED  # noqa: E402
 from monai_sf.networks import ConfidenceClassifier  # noqa: E402
 from monai_sf.networks.backbones import backbone  # noqa: E402
 
@@ -42,6 +44,7 @@ def main() -> None:
     rate = parser.parse_args().tflops * 1e12
     print(f"at {rate / 1e12:g} TFLOP/s sustained; hours of a run of iid with ConfidNet, T = {SAMPLES}")
     print("bundle            GFLOP behind dropout training h evaluation h  all runs h")
+    shared = yaml.safe_load((SHARED / "evaluate.yaml").read_text())
     for name, images in IMAGES.items():
         config = yaml.safe_load((ROOT / "bundles" / name / "configs" / "train.yaml").read_text())
         own = config["network_def"]["backbone"]
@@ -59,11 +62,15 @@ def main() -> None:
         epochs = config["epochs"]
         confidnet = epochs // (4 if epochs in (20, 40) else 3)
         train = images * TRAIN * trained * (3 * epochs + confidnet + 4 * confidnet)
-        evaluate = images * TEST * (1 + CORRUPTED) * (2 * whole + (SAMPLES - 1) * behind)
+        overridden = yaml.safe_load((ROOT / "bundles" / name / "configs" / "evaluate.yaml").read_text())
+        views = len({**shared, **overridden}["test_time_augmentation"])
+        case = 2 * whole + (SAMPLES - 1) * behind
+        evaluate = images * TEST * (1 + CORRUPTED) * (case + views * whole)
         runs = STUDIES[name] * 9
         # studies with a target of their own are tested without corruptions, on about as many cases
-        others = images * TEST * 2 * (2 * whole + (SAMPLES - 1) * behind)
-        total = runs * train + 9 * evaluate + (runs - 9) * others
+        average = case + views * whole / 3
+        tested = 9 * (1 + CORRUPTED) + (runs - 9) * 2
+        total = runs * train + images * TEST * tested * average
         print(
             f"{name:15} {whole / 1e9:7.1f} {behind / whole:14.0%} {train / rate / 3600:10.1f} "
             f"{evaluate / rate / 3600:12.1f} {total / rate / 3600:10.0f} ({runs} runs)"

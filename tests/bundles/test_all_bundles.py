@@ -15,11 +15,12 @@ from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_n
 from PIL import Image
 
 from helpers.tiny_bundle import TINY_NETWORK, accuracy_and_majority
-from monai_sf.bundle.bases import SHARED
+from monai_sf.bundle.bases import SHARED, loaded, with_bases
 from monai_sf.data.errors import root_cause
 from monai_sf.datasets import STUDIES, find_studies, in_target, study_description
 from monai_sf.datasets.phantom import write_phantom
 from monai_sf.datasets.preflight import PreflightError
+from monai_sf.inferers import VIEWS
 from monai_sf.results import load_results
 from monai_sf.scores import CSFS, csfs_for
 
@@ -135,8 +136,9 @@ def test_results_are_those_of_the_published_layout(trained):
     assert not in_target(study, results.cases_of("iid")).any()
     assert not set(results.cases_of("iid")["group"]) & set(target["group"])
     arrays = results.test_sets["iid"].arrays
-    assert {"confidence_logit", "mcd_log_softmax", "features"} <= set(arrays)
-    np.testing.assert_allclose(np.exp(arrays["mcd_log_softmax"]).sum(1), 1, rtol=1e-5)
+    assert {"confidence_logit", "mcd_log_softmax", "tta_log_softmax", "features"} <= set(arrays)
+    for mean in ("mcd_log_softmax", "tta_log_softmax"):
+        np.testing.assert_allclose(np.exp(arrays[mean]).sum(1), 1, rtol=1e-5)
 
 
 @pytest.mark.e2e
@@ -371,12 +373,14 @@ def test_epochs_of_the_stages(name, epochs):
 
 
 @pytest.mark.parametrize("overlays", [(), *((f"{method}.yaml",) for method in METHODS)])
-def test_inference_defers_by_a_score_that_the_method_has(overlays):
+def test_inference_defers_by_and_computes_what_the_method_has(overlays):
     files = [str(BUNDLES / "dermoscopy/configs" / name) for name in ("inference.json", *overlays)]
     workflow = ConfigWorkflow(files, workflow_type="infer", logging_file=False)
     workflow.initialize()
     csf, method = (workflow.parser.get_parsed_content(key) for key in ("csf", "method"))
     assert csf in csfs_for(method, {name for score in CSFS.values() for name in score.needs})
+    views = ("horizontal_flip", "vertical_flip") if not overlays else ()
+    assert workflow.parser.get_parsed_content("inferer").views == views
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -425,6 +429,15 @@ def test_inference_repeats_what_the_training_says_of_network_and_images(name):
     assert image["num_channels"] == train["network_def"]["backbone"]["in_channels"]
     assert image["spatial_shape"] == train.get("image_size", train.get("image_shape"))
     assert network_data_format(name)["outputs"]["pred"]["num_channels"] == train["num_classes"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inference_sees_the_views_of_the_evaluation_that_chose_its_thresholds(name):
+    configs = BUNDLES / name / "configs"
+    evaluation = {**loaded([SHARED / "evaluate.yaml"]), **loaded([configs / "evaluate.yaml"])}
+    inference = with_bases(loaded([configs / "inference.json"]), configs)
+    assert evaluation["test_time_augmentation"] == inference["test_time_augmentation"]
+    assert set(evaluation["test_time_augmentation"]) <= VIEWS.keys()
 
 
 def test_configs_that_all_bundles_have_alike_only_name_the_shared_one():

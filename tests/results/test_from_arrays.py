@@ -60,6 +60,17 @@ def test_dropout_samples_are_reduced_as_defined():
     np.testing.assert_allclose(failure_detection(run, "iid", "MCD-SV").confidence, expected, rtol=1e-6)
 
 
+def test_views_are_reduced_as_defined_and_predict_by_their_mean():
+    for given in ({"logits": LOGITS, "tta_samples": SAMPLES}, {"probabilities": softmax(LOGITS)}):
+        run = Results.from_arrays(labels=LABELS, **{"tta_samples": softmax(SAMPLES), **given})
+        mean = softmax(SAMPLES).mean(1)
+        found = failure_detection(run, "iid", "TTA-PE")
+        np.testing.assert_allclose(found.confidence, (mean * np.log(mean)).sum(1), rtol=1e-5)
+        np.testing.assert_array_equal(found.prediction, mean.argmax(1))
+        assert (found.prediction != LOGITS.argmax(1)).any()
+        assert not any(csf.startswith("MCD") for csf in available_csfs(run))
+
+
 def test_a_class_that_a_sample_rules_out_costs_no_score_of_others():
     samples = SAMPLES.copy()
     samples[0, 2, samples[0].mean(axis=0).argmin()] = -np.inf
@@ -305,6 +316,7 @@ def test_saved_and_loaded(tmp_path):
             "mcd_samples are not negative .* they are probabilities",
         ),
         ({"logits": LOGITS, "labels": LABELS, "mcd_samples": SAMPLES[:, :0]}, "T >= 1"),
+        ({"logits": LOGITS, "labels": LABELS, "tta_samples": LOGITS}, r"tta_samples must be \(N, V, C\)"),
         ({"probabilities": softmax(LOGITS)[:, :1], "labels": LABELS * 0}, "at least two classes"),
         ({"logits": LABELS, "labels": LABELS}, "logits are whole numbers, one per case"),
         ({"logits": np.eye(C)[LABELS], "labels": LABELS}, "probabilities or one-hot classes"),

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from monai_sf.results.given_numbers import of_dropout, samples_of
-from monai_sf.scores import dropout_arrays, mutual_information, softmax_variance, waic
+from monai_sf.results.given_numbers import of_dropout, of_views, samples_of
+from monai_sf.scores import dropout_arrays, mutual_information, softmax_variance, view_arrays, waic
 
 GENERATOR = torch.Generator().manual_seed(0)
 SAMPLES = torch.randn(12, 40, 5, generator=GENERATOR, dtype=torch.float64) * 4
@@ -107,22 +107,19 @@ def test_a_sample_that_rules_the_predicted_class_out():
     assert float(softmax_variance(samples)) == pytest.approx(float(p.var(correction=0)))
 
 
+@pytest.mark.parametrize("reductions", [(of_dropout, dropout_arrays), (of_views, view_arrays)])
 @pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
 @pytest.mark.parametrize("classes", [2, 5])
-def test_numpy_reduces_alike(scale, classes):
+def test_numpy_reduces_alike(reductions, scale, classes):
     given = (SAMPLES[..., :classes] * scale - 400).transpose(0, 1).numpy()
-    given[0, 3, 1] = -np.inf
+    given[0, 3, 1] = -np.inf  # a class that a sample rules out
     given[1, :, 0] += 1000  # certain
-    ours = of_dropout(samples_of(given, (40, classes), are_probabilities=False))
-    expected = dropout_arrays(np.moveaxis(given, 1, 0))
+    given[2, 3] = -np.inf
+    given[2, 3, (given[2].argmax(axis=1)[0] + 1) % classes] = 0  # a sample rules the predicted class out
+    without_torch, with_torch = reductions
+    ours = without_torch(samples_of("mcd_samples", given, (40, classes), are_probabilities=False))
+    expected = with_torch(np.moveaxis(given, 1, 0))
     assert ours.keys() == expected.keys()
     for name, array in ours.items():
         assert str(array.dtype) == str(expected[name].dtype).removeprefix("torch."), name
         np.testing.assert_allclose(array, expected[name], rtol=1e-6 if array.ndim == 2 else 1e-9, atol=1e-300)
-
-
-def test_numpy_reduces_what_is_ruled_out_alike():
-    given = np.array([[[3.0, 0.0], [2.0, 0.0], [-np.inf, 0.0]], [[-np.inf, 1.0]] * 3])
-    ours = of_dropout(samples_of(given, (2, 2), are_probabilities=False))
-    for name, array in dropout_arrays(np.moveaxis(given, 1, 0)).items():
-        np.testing.assert_allclose(ours[name], array, rtol=1e-6, err_msg=name)

@@ -27,20 +27,23 @@ from monai_sf.scores import (
     mean_log_softmax,
     mutual_information,
     needs_dropout_samples,
+    needs_views,
     predictive_entropy,
+    view_arrays,
 )
 
 PAPER = ["MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet", "DG-MCD-MSR", "DG-RES", "DeVries"]
 FURTHER = [
     *("MaxLogit", "Energy", "Margin", "MaxLogit-pNorm"),
     *("T-MSR", "T-PE", "DOCTOR", "GEN", "KL-Matching", "Rel-U"),
-    *("MCD-MI", "MCD-SV", "MCD-WAIC"),
+    *("MCD-MI", "MCD-SV", "MCD-WAIC", "TTA-MSR", "TTA-PE", "TTA-EE", "TTA-MI"),
 ]
 FITTED = [name for name in CSFS if CSFS[name].fit is not None]
 EXTRAS = [name for name in FURTHER if name not in FITTED]
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(40, 5, generator=GENERATOR) * 4
 SAMPLES = LOGITS + torch.randn(12, 40, 5, generator=GENERATOR)
+VIEW_LOGITS = torch.stack([LOGITS, LOGITS + torch.randn(40, 5, generator=GENERATOR)])
 P = LOGITS.double().softmax(-1)
 SAMPLE_P = SAMPLES.double().softmax(-1)
 
@@ -54,11 +57,14 @@ ARRAYS = {
     "reservation_logit": torch.randn(40, generator=GENERATOR) * 3,
     "confidence_logit": torch.randn(40, generator=GENERATOR) * 3,
     **dropout_arrays(SAMPLES),
+    **view_arrays(VIEW_LOGITS),
     "mcd_log_softmax": mean_log_softmax(SAMPLES),  # stored as float32
+    "tta_log_softmax": mean_log_softmax(VIEW_LOGITS),
 }
 EVERYTHING = tuple(ARRAYS)
 WITH_RESERVATION = torch.cat([LOGITS, ARRAYS["reservation_logit"][:, None]], dim=1).double().softmax(-1)
 MEAN_P = SAMPLE_P.mean(0)
+VIEW_P = VIEW_LOGITS.double().softmax(-1)
 PREDICTED = torch.stack([p[range(40), MEAN_P.argmax(-1)].log() for p in SAMPLE_P])
 CENTRED = LOGITS.double() - LOGITS.double().mean(-1, keepdim=True)
 # What each score is, from probabilities and without any care for small numbers.
@@ -75,6 +81,10 @@ PLAIN = {
     "MCD-MI": entropy(SAMPLE_P).mean(0) - entropy(MEAN_P),
     "MCD-SV": -(SAMPLE_P**2).mean(0).sub(MEAN_P**2).mean(-1),
     "MCD-WAIC": PREDICTED.mean(0) - ((PREDICTED - PREDICTED.mean(0)) ** 2).mean(0),
+    "TTA-MSR": VIEW_P.mean(0).amax(-1).log(),
+    "TTA-PE": -entropy(VIEW_P.mean(0)),
+    "TTA-EE": -entropy(VIEW_P).mean(0),
+    "TTA-MI": entropy(VIEW_P).mean(0) - entropy(VIEW_P.mean(0)),
     "MaxLogit": LOGITS.double().amax(-1),
     "Energy": LOGITS.double().exp().sum(-1).log(),
     "Margin": P.sort(-1).values[:, -1].log() - P.sort(-1).values[:, -2].log(),
@@ -291,13 +301,16 @@ def test_softmax_scores_ignore_a_shift_and_keep_their_ranges(rows, shift):
     assert (mutual_information(samples) <= np.log(3) + 1e-12).all()
 
 
-def test_only_methods_whose_scores_read_dropout_samples_need_them():
-    methods = (None, "mine", "classifier", "confidnet", "deepgamblers", "devries")
-    assert {method: needs_dropout_samples(method) for method in methods} == {
-        None: True,
-        "mine": True,
-        "classifier": True,
-        "confidnet": True,
-        "deepgamblers": True,
-        "devries": False,
-    }
+@pytest.mark.parametrize(
+    ("method", "dropout", "views"),
+    [
+        (None, True, True),
+        ("mine", True, True),
+        ("classifier", True, True),
+        ("confidnet", True, True),
+        ("deepgamblers", True, False),
+        ("devries", False, False),
+    ],
+)
+def test_only_methods_whose_scores_read_dropout_samples_or_views_need_them(method, dropout, views):
+    assert (needs_dropout_samples(method), needs_views(method)) == (dropout, views)
