@@ -77,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
         "--grid", action="store_true", dest="search",
         help="first choose learning rate and weight decay of each method by validation accuracy",
     )  # fmt: skip
+    what.add_argument(
+        "--csfs", nargs="+", metavar="NAME",
+        help="scores in tables and reports, or all (default: the paper's nine, ensembles, other packages')",
+    )  # fmt: skip
     where = run.add_argument_group("where to run it")
     where.add_argument("--engine", default="local", metavar="NAME", help=" or ".join(ENGINES))
     where.add_argument(

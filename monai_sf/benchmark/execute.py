@@ -79,7 +79,8 @@ def _run(task: Task, inputs: Mapping[str, Any]) -> dict[str, Any]:
         case "table":
             _table(task, results)
         case "report":
-            build_report(results, Path(task.folder) / "report.html", max_points=task.options["max_points"])
+            chosen = {key: task.options[key] for key in ("max_points", "csfs")}
+            build_report(results, Path(task.folder) / "report.html", **chosen)
         case _:
             _train(task)
     # the digest of an evaluation reveals when a part of it is lost
@@ -150,5 +151,5 @@ def _trial(task: Task) -> float | None:
 def _table(task: Task, results: list[str]) -> None:
     """Write the tables, which name failed runs as missing."""
     expected = {(d, s, m, n): kind for d, s, m, n, kind in task.expected()}
-    paths = write_tables(results, task.folder, expected=expected)
+    paths = write_tables(results, task.folder, csfs=task.options["csfs"], expected=expected)
     print(paths["text"].read_text(encoding="utf-8"))

@@ -51,7 +51,10 @@ def wanted(task: Task, output_dir: str | os.PathLike[str]) -> dict[str, Any]:
     if task.files:
         config = fingerprint(merge(task.files, task.overrides))
     else:
-        config = {"monai_sf": __version__, **{k: v for k, v in task.options.items() if k == "max_points"}}
+        config = {
+            "monai_sf": __version__,
+            **{k: v for k, v in task.options.items() if k in ("max_points", "csfs")},
+        }
     inputs: dict[str, Any] = {}
     if task.kind == "table":  # failed runs are not among the inputs, yet the table names them
         config["expected"] = task.expected()

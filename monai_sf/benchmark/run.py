@@ -24,6 +24,7 @@ from monai_sf.benchmark.status import failures
 from monai_sf.benchmark.tasks import Task, build_tasks, studies_of
 from monai_sf.datasets.tree import check_folder
 from monai_sf.files.locks import locked
+from monai_sf.scores import ALL, CSFS
 from monai_sf.vocabulary.methods import PAPER_METHODS
 
 #: States of tasks whose outputs exist, in a run and in a dry run.
@@ -45,6 +46,7 @@ def run_benchmark(
     workers: int | None = None,
     address: str | None = None,
     report_points: int = 3000,
+    csfs: Sequence[str] | None = None,
     dry_run: bool = False,
 ) -> dict[str, str]:
     """Train and evaluate every study, method and seed of every bundle, then make tables and reports.
@@ -71,6 +73,8 @@ def run_benchmark(
         workers: number of parallel tasks; None for one per GPU, or what cores and memory allow without one.
         address: of an existing Ray cluster; None starts one on this machine.
         report_points: number of cases per run that a report shows one by one.
+        csfs: names of the scores in tables and reports, or ``["all"]``; None for
+            :func:`monai_sf.scores.usual_csfs` (a report offers the others on request).
         dry_run: print what each task would do, and do nothing.
 
     Returns:
@@ -101,6 +105,8 @@ def run_benchmark(
     refuse_reserved(points or {}, "the grid")
     if both := [key for key in points or {} if key in (overrides or {})]:
         raise ValueError(f"{', '.join(both)} is both searched for and set to a value: choose one")
+    if unknown_csfs := [name for name in csfs or () if name not in CSFS and name != ALL]:
+        raise ValueError(f"csfs must be among {', '.join(CSFS)}, got {', '.join(unknown_csfs)}")
     tasks = build_tasks(
         opened,
         output_dir=root,
@@ -109,6 +115,7 @@ def run_benchmark(
         seeds=seeds,
         search=points,
         report_points=report_points,
+        csfs=csfs,
     )
     if dry_run:
         return _dry_run(tasks, root)

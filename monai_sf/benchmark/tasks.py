@@ -110,6 +110,7 @@ def build_tasks(
     seeds: Sequence[int],
     search: Mapping[str, Sequence[float]] | None,
     report_points: int,
+    csfs: Sequence[str] | None,
 ) -> list[Task]:
     """Return all tasks of the matrix, each after those that it needs.
 
@@ -132,20 +133,25 @@ def build_tasks(
     for bundle in bundles:
         matrix = list(_matrix(bundle, root, studies[bundle.dataset], methods, seeds, search))
         own = [task for task in matrix if task.kind == "evaluate"]
-        table = _table(bundle.dataset, root / bundle.dataset / "tables", own, kinds)
-        report = {"results": table.options["results"], "max_points": report_points}
+        table = _table(bundle.dataset, root / bundle.dataset / "tables", own, kinds, csfs)
+        report = {"results": table.options["results"], "max_points": report_points, "csfs": csfs}
         name, folder = f"{bundle.dataset}/report", str(root / bundle.dataset)
         tasks += [*matrix, table, Task(name, "report", bundle.dataset, table.needs, folder, options=report)]
         evaluations += own
     if len(bundles) > 1:
-        tasks.append(_table("all", root / "tables", evaluations, kinds))
+        tasks.append(_table("all", root / "tables", evaluations, kinds, csfs))
     return tasks
 
 
 def _table(
-    dataset: str, folder: Path, evaluations: Sequence[Task], kinds: Mapping[str, Mapping[str, str]]
+    dataset: str,
+    folder: Path,
+    evaluations: Sequence[Task],
+    kinds: Mapping[str, Mapping[str, str]],
+    csfs: Sequence[str] | None,
 ) -> Task:
-    options = {
+    options: dict[str, Any] = {
+        "csfs": csfs,
         "results": {task.name: str(Path(task.folder) / "results") for task in evaluations},
         "expected": [
             [task.dataset, *task.run.values(), kinds[task.dataset].get(task.run["study"], "")]

@@ -53,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="columns of the case table to show (default: all but paths, labels and DICOM's identifying "
         "attributes; with --anonymous the harmless ones of a published dataset)",
     )  # fmt: skip
+    parser.add_argument(
+        "--csfs", nargs="+", metavar="CSF",
+        help="scores on the page (default: all, of which the paper's nine, ensembles and other packages' are "
+        "offered at first)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="seed of sampling and map (default: %(default)s)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

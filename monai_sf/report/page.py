@@ -24,6 +24,7 @@ from monai_sf.report.privacy import Privacy, cleaned
 from monai_sf.report.runs import Note, Run, evaluate
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.results import Results, ResultsError
+from monai_sf.scores import ALL
 from monai_sf.tables.redaction import redacted
 from monai_sf.vocabulary.colours import page_style
 from monai_sf.vocabulary.data_kinds import warning_of
@@ -54,6 +55,7 @@ def build_report(
     thumbnail_size: int = 64,
     anonymous: bool = False,
     columns: Iterable[str] | None = None,
+    csfs: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Path:
     """Write the report of one or several runs of one dataset: one file that opens without network.
@@ -77,6 +79,8 @@ def build_report(
             of a published dataset. The log names the omitted columns.
         columns: columns of the case table to show; None for all but paths, labels and DICOM's identifying
             attributes, or for the harmless ones in an anonymous report.
+        csfs: names of the scores on the page, all of which are offered at once; None for all scores, of which
+            :func:`monai_sf.scores.usual_csfs` are offered at first and the others on request.
         seed: of the sampling and the embedding.
 
     Returns:
@@ -115,7 +119,7 @@ def build_report(
         about = "{study}, {method}, seed {seed}".format(**given_run.run)
         logger.info("run %d of %d: %s", number, len(clean), about)
         try:
-            runs.append(evaluate(run, max_points, seed, folder))
+            runs.append(evaluate(run, max_points, seed, folder, [ALL] if csfs is None else csfs))
         except (ValueError, OSError) as error:  # ResultsError, and errors of a metric
             left_out.add(folder or given_run, error)
     if not runs:
@@ -125,11 +129,12 @@ def build_report(
         "coverage": coverage, "max_points": max_points, "max_images": max_images,
         "thumbnail_size": thumbnail_size, "anonymous": anonymous, "seed": seed,
         "columns": "by default" if columns is None else ", ".join(columns),
+        "csfs": "by default" if csfs is None else ", ".join(csfs),
     }  # fmt: skip
     texts = [*left_out.notes, *hide.note([run.results for run in runs])]
     content = document(
         runs, packer, sheets,
-        max_images=max_images, hide=hide, coverage=coverage, seed=seed, settings=settings,
+        max_images=max_images, hide=hide, coverage=coverage, seed=seed, settings=settings, csfs=csfs,
         notes=[Note("report", text) for text in texts],
     )  # fmt: skip
     first = runs[0].results.run

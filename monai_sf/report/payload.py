@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -25,8 +25,9 @@ from monai_sf.report.studies import study_table
 from monai_sf.report.sweep import sweep
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.report.working_points import first_step, missed_and_caught
+from monai_sf.scores import GROUPS, group_of, in_groups, is_chosen
 from monai_sf.tables.aggregate import table_of_cells
-from monai_sf.tables.judge import csf_of, in_order, is_usual, preferred_methods
+from monai_sf.tables.judge import csf_of, preferred_methods
 from monai_sf.vocabulary.colours import REPORT
 from monai_sf.vocabulary.titles import title
 
@@ -47,6 +48,7 @@ def document(
     coverage: int,
     seed: int,
     settings: Mapping[str, Any],
+    csfs: Collection[str] | None,
     notes: Sequence[Note],
 ) -> dict[str, Any]:
     """Return the page's content for ``script_json``; arrays go to ``packer``, pictures to ``sheets``."""
@@ -61,8 +63,13 @@ def document(
         "groups": {shift.kind: dataclasses.asdict(shift) for shift in words.KINDS},
         "colours": REPORT,
         "csfs": {
-            name: {"scale": used[name].scale, "description": used[name].description, "usual": is_usual(name)}
-            for name in in_order(used)
+            name: {
+                "scale": used[name].scale,
+                "description": used[name].description,
+                "group": GROUPS[group_of(name)],
+                "usual": is_chosen(name, csfs),
+            }
+            for name in in_groups(used)
         },
         "table": {
             "columns": list(table.columns),

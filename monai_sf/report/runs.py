@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +17,7 @@ from monai_sf.report.embedding import MIN_CASES, embed
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
 from monai_sf.report.words import KINDS
 from monai_sf.results import Results, ResultsError, TestSet
+from monai_sf.scores import is_chosen
 from monai_sf.tables.cases import CasesOfRun
 from monai_sf.tables.cells import Judged, judge_run
 from monai_sf.tables.judge import Detection, available_csfs, unavailable_csfs
@@ -114,7 +115,9 @@ class Run:
         )
 
 
-def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -> Run:
+def evaluate(
+    results: Results, max_points: int, seed: int, cache: Path | None, chosen: Collection[str]
+) -> Run:
     """Score, sample and embed one run.
 
     Args:
@@ -122,6 +125,7 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
         max_points: maximum number of individually shown cases over all test sets.
         seed: of the sampling and the embedding.
         cache: folder for the embedding, None to always compute it.
+        chosen: names of the scores to show, or ``all``.
 
     Raises:
         ResultsError: no test set holds a case, or no CSF can be computed from the arrays.
@@ -130,9 +134,11 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
     sets = tuple(s for s in order if len(s))
     if not sets:
         raise ResultsError(f"{_name(results)} has no test set with a case: evaluate the run first")
-    csfs = available_csfs(results)
+    csfs = tuple(name for name in available_csfs(results) if is_chosen(name, chosen))
     if not csfs:
-        raise ResultsError(f"{_name(results)}: no confidence score can be computed from its arrays")
+        raise ResultsError(
+            f"{_name(results)}: no confidence score can be computed from its arrays, or none of those chosen"
+        )
     try:
         cases = CasesOfRun(results, {})
     except ResultsError as error:
@@ -141,7 +147,7 @@ def evaluate(results: Results, max_points: int, seed: int, cache: Path | None) -
     levels: dict[str, Float] = {}
     cells: list[dict[str, Any]] = []
     shown: dict[tuple[str, str], ShownScore] = {}
-    undefined = unavailable_csfs(results)
+    undefined = {name: why for name, why in unavailable_csfs(results).items() if is_chosen(name, chosen)}
     for judged in judge_run(results, cases, csfs, sets, undefined):
         csf = judged.key.csf
         if csf not in levels:  # the first test set is the reference

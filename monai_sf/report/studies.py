@@ -11,7 +11,8 @@ from scipy import stats
 
 from monai_sf.report import words
 from monai_sf.report.runs import Run, ShownScore
-from monai_sf.tables.judge import in_order, preferred_methods
+from monai_sf.scores import in_groups
+from monai_sf.tables.judge import preferred_methods
 
 
 def merged(scores: Sequence[ShownScore]) -> tuple[float, tuple[float, float] | None]:
@@ -75,7 +76,7 @@ def study_table(runs: Sequence[Run]) -> dict[str, Any]:
             _cell([run for run, _ in members], column["set"], csf, column["methods"])
             for members, column in zip(found.values(), columns, strict=True)
         ]
-        for csf in in_order(name for run in runs for name in run.csfs)
+        for csf in in_groups(name for run in runs for name in run.csfs)
     }
     return {"columns": columns, "rows": rows}
 

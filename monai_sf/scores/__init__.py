@@ -14,12 +14,15 @@ from monai_sf.scores.functions import (
     maximum_softmax_response,
     predictive_entropy,
 )
+from monai_sf.scores.groups import GROUPS, group_of, in_groups
 from monai_sf.scores.reference import Reference
 from monai_sf.scores.registry import (
+    ALL,
     PAPER_CSFS,
     applies_to,
     csfs_for,
     deciding_csf,
+    is_chosen,
     needs_dropout_samples,
     needs_views,
     register_csf,
@@ -37,8 +40,10 @@ from monai_sf.scores.samples import (
 from monai_sf.vocabulary.methods import METHODS, PAPER_METHODS, Method, register_method
 
 __all__ = [
+    "ALL",
     "CSF",
     "CSFS",
+    "GROUPS",
     "METHODS",
     "PAPER_CSFS",
     "PAPER_METHODS",
@@ -58,6 +63,9 @@ __all__ = [
     "expected_entropy",
     "fit_scores",
     "fits_for",
+    "group_of",
+    "in_groups",
+    "is_chosen",
     "learned_confidence",
     "log_softmax",
     "logit_margin",

@@ -16,7 +16,7 @@ float64 tensors on the device of their input. A NaN in a case's logits gives a N
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from monai_sf.scores.csf import CSF, CSFS
 from monai_sf.scores.of_activations import OF_ACTIVATIONS
@@ -47,6 +47,22 @@ def register_csf(csf: CSF) -> CSF:
         ValueError: Another score has its name, or the name is not valid for a column.
     """
     return CSFS.register(csf)
+
+
+ALL = "all"
+"""Chooses every score, in place of names."""
+
+
+def is_chosen(name: str, chosen: Collection[str] | None) -> bool:
+    """Return whether a score is among those that a user chose.
+
+    Args:
+        name: Of the score, which may be given with results instead of registered.
+        chosen: Names, or `ALL`; None for `usual_csfs` and those that are not registered.
+    """
+    if chosen is None:
+        return name not in CSFS or name in usual_csfs()
+    return ALL in chosen or name in chosen
 
 
 def usual_csfs() -> tuple[str, ...]:

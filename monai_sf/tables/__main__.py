@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--csfs", nargs="+", metavar="CSF",
-        help=f"scores to show, of {', '.join(CSFS)} or of the runs' own (default: the paper's nine, other "
-        "packages' and the runs' own)",
+        help=f"scores to show, of {', '.join(CSFS)} or of the runs' own, or all (default: the paper's nine, "
+        "ensembles, other packages' and the runs' own)",
     )  # fmt: skip
     parser.add_argument(
         "--reference", metavar="CSF", help="compare all scores with this one (default: all pairs)"

@@ -17,9 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sf.results import Results, ResultsError
+from monai_sf.scores import GROUPS, group_of, in_groups
 from monai_sf.tables.cases import CasesOfRun
 from monai_sf.tables.cells import Collection, RunKey, judge_run, records
-from monai_sf.tables.judge import available_csfs, in_order, preferred_method
+from monai_sf.tables.judge import available_csfs, preferred_method
 from monai_sf.tables.measures import Measure, measure
 from monai_sf.tables.missing import Gap, describe
 from monai_sf.tables.redaction import folder_label, reason_in
@@ -58,6 +59,7 @@ class Table:
         column_notes: column to what is missing in all of its cells.
         notes: on whole datasets or the collection.
         seeds: of all runs, those found and those expected.
+        groups: row to the heading of its group of scores, see :data:`monai_sf.scores.GROUPS`.
     """
 
     measure: Measure
@@ -67,6 +69,7 @@ class Table:
     column_notes: Mapping[Column, str]
     notes: tuple[str, ...]
     seeds: tuple[int, ...]
+    groups: Mapping[str, str]
 
     @property
     def columns(self) -> list[Column]:
@@ -164,9 +167,9 @@ def _unit(cell: Any, many: set[Hashable]) -> Unit:
 
 
 def row_order(selected: pd.DataFrame) -> list[str]:
-    """Return the rows: scores by :func:`~.judge.in_order`, each from its preferred method first."""
+    """Return the rows: scores by :func:`monai_sf.scores.in_groups`, from their preferred method first."""
     pairs = selected[["csf", "row"]].drop_duplicates()
-    order = in_order(pairs["csf"])
+    order = in_groups(pairs["csf"])
     return [
         row
         for _, row in sorted(
@@ -234,7 +237,8 @@ def table_of(
             if gap != common:
                 cell_notes[row, column] = describe(gap, labels, seeds)
     notes = (*_dataset_notes(cells), *_run_notes(missing, collection))
-    return Table(collection.measure, mean, spread, cell_notes, column_notes, notes, tuple(seeds))
+    groups = {row: GROUPS[group_of(csf)] for csf, row in zip(cells["csf"], cells["row"], strict=True)}
+    return Table(collection.measure, mean, spread, cell_notes, column_notes, notes, tuple(seeds), groups)
 
 
 def table_of_cells(cells: pd.DataFrame, metric: str = "aurc") -> pd.DataFrame:
@@ -258,8 +262,8 @@ def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFra
         metric: one of :func:`~.measures.measures`.
 
     Returns:
-        DataFrame with index ``CSF`` by :func:`~.judge.in_order`, columns ``iid``, ``cor``, ``acq`` and
-        ``man`` as far as they occur, values of the metric in [0, 1], NaN where a CSF was not run.
+        DataFrame with index ``CSF`` by :func:`monai_sf.scores.in_groups`, columns ``iid``, ``cor``, ``acq``
+        and ``man`` as far as they occur, values of the metric in [0, 1], NaN where a CSF was not run.
 
     Raises:
         ResultsError: no runs, runs of more than one dataset, or the same run twice.

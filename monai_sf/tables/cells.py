@@ -23,7 +23,7 @@ from monai_sf.metrics.curve import Levels, levels_of
 from monai_sf.metrics.paired import group_counts, resampled_values
 from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.results.format import SCORES, SET_ASIDE, VALIDATION
-from monai_sf.scores import CSFS, usual_csfs
+from monai_sf.scores import ALL, CSFS, usual_csfs
 from monai_sf.tables.cases import CasesOfRun, CasesOfSet, groups_of_others
 from monai_sf.tables.judge import Detection, available_csfs, failure_detection, unavailable_csfs
 from monai_sf.tables.measures import DEFAULT_RISK, Measure, measure, measures
@@ -258,7 +258,8 @@ def chosen_csfs(paths: Sequence[str | os.PathLike[str]], csfs: Sequence[str] | N
 
     Args:
         paths: folders of runs, or folders that hold them at any depth.
-        csfs: names, registered or a run's own; None for :func:`monai_sf.scores.usual_csfs` and the runs' own.
+        csfs: names, registered or a run's own, or ``["all"]``; None for
+            :func:`monai_sf.scores.usual_csfs` and the runs' own.
 
     Raises:
         FileNotFoundError: a path is not a folder.
@@ -278,8 +279,9 @@ def chosen_csfs(paths: Sequence[str | os.PathLike[str]], csfs: Sequence[str] | N
             own |= dict.fromkeys(map(str, read_json(folder / "run.json", "").get(SCORES, ())))
         except (ValueError, TypeError, AttributeError, RecursionError, OSError):
             continue  # opening it will say what is wrong
-    if csfs is None:
-        return (*usual_csfs(), *(name for name in own if name not in CSFS))
+    if csfs is None or ALL in csfs:
+        registered = usual_csfs() if csfs is None else tuple(CSFS)
+        return (*registered, *(name for name in own if name not in CSFS))
     if unknown := [name for name in csfs if name not in CSFS and name not in own]:
         raise ValueError(f"csfs must be among {', '.join([*CSFS, *own])}, got {', '.join(unknown)}")
     return tuple(csfs)
@@ -301,7 +303,7 @@ def collect(
         metric: the metric to resample for the significance; one of :func:`~.measures.measures`. The cells
             hold all of them.
         risk: for the metric ``coverage_at_risk``.
-        csfs: names of the scores to judge; None for those of :func:`chosen_csfs`.
+        csfs: names of the scores to judge, or ``["all"]``; None for those of :func:`chosen_csfs`.
         n_resamples: number of resamples of the groups; 0 for no significance tests.
         seed: of the resampling.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -66,6 +66,7 @@ class Laid:
 
     Attributes:
         rows: names of the rows.
+        headings: row to the heading above it; only of the first row of a group, and of several groups.
         columns: of the table.
         cells: by row and column.
         column_notes: number of a column's footnote, 0 without.
@@ -73,6 +74,7 @@ class Laid:
     """
 
     rows: Sequence[str]
+    headings: Mapping[str, str]
     columns: Sequence[Column]
     cells: dict[tuple[str, Column], Cell]
     column_notes: dict[Column, int]
@@ -105,7 +107,15 @@ def lay_out(table: Table) -> Laid:
                 None if math.isnan(shade) else shade,
                 bool(best.loc[row, column]),
             )
-    return Laid(rows, table.columns, cells, in_columns, texts)
+    return Laid(rows, headings(table), table.columns, cells, in_columns, texts)
+
+
+def headings(table: Table) -> dict[str, str]:
+    """Return the first row of each group of scores with its heading; empty if there is one group."""
+    first: dict[str, str] = {}
+    for row in map(str, table.mean.index):
+        first.setdefault(table.groups[row], row)
+    return {row: heading for heading, row in first.items()} if len(first) > 1 else {}
 
 
 def blocks(columns: Sequence[Column], most: int) -> list[list[Column]]:
@@ -128,6 +138,7 @@ def tidy(table: Table) -> pd.DataFrame:
             {
                 **dict(zip(table.mean.columns.names, column, strict=True)),
                 "csf": row,
+                "needs": table.groups[row],
                 "metric": table.measure.name,
                 "mean": table.mean.loc[row, column],
                 "sd": table.spread.loc[row, column],

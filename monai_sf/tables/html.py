@@ -15,7 +15,7 @@ import jinja2
 import pandas as pd
 
 from monai_sf.tables.aggregate import Column, Table
-from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, blocks, caption, compared, lay_out
+from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, blocks, caption, compared, headings, lay_out
 from monai_sf.tables.paper import CAVEAT
 from monai_sf.vocabulary.colours import STEPS, page_style, shade_rgb
 from monai_sf.vocabulary.titles import title
@@ -100,6 +100,7 @@ class _Grid:
 
     head: list[list[_Head]]
     rows: list[tuple[str, list[_Shown]]]
+    headings: Mapping[str, str]
     footnotes: Mapping[int, str] = field(default_factory=dict)
     has_empty: bool = False
 
@@ -107,6 +108,7 @@ class _Grid:
 def _grid(
     columns: Sequence[Column],
     rows: Mapping[str, Sequence[_Shown]],
+    headings: Mapping[str, str],
     marks: Mapping[Column, int] | None = None,
     footnotes: Sequence[str] = (),
 ) -> _Grid:
@@ -120,6 +122,7 @@ def _grid(
     return _Grid(
         [_head(columns, level, starts, marks or {}) for level in range(len(columns[0]))],
         [(row, started(own)) for row, own in rows.items()],
+        headings,
         {n: text for n, text in enumerate(footnotes, 1) if n in used},
         any(cell.text == EMPTY for cell in cells),
     )
@@ -147,7 +150,7 @@ def _head(
 def _shaded(table: Table, columns: Sequence[Column]) -> _Grid:
     laid = lay_out(table)
     rows = {row: [_shown(laid.cells[row, column]) for column in columns] for row in laid.rows}
-    return _grid(columns, rows, laid.column_notes, laid.footnotes)
+    return _grid(columns, rows, laid.headings, laid.column_notes, laid.footnotes)
 
 
 def _shown(cell: Cell) -> _Shown:
@@ -163,7 +166,7 @@ def _significance(texts: pd.DataFrame, table: Table) -> _Grid:
         ]
         for row in texts.index
     }
-    return _grid(table.columns, rows)
+    return _grid(table.columns, rows, headings(table))
 
 
 def _comparison(comparison: pd.DataFrame, table: Table) -> list[_Grid]:
@@ -173,7 +176,7 @@ def _comparison(comparison: pd.DataFrame, table: Table) -> list[_Grid]:
 
     columns = [tuple(str(part) for part in column) for column in comparison.columns]
     return [
-        _grid(block, {str(row): [shown(row, column) for column in block] for row in comparison.index})
+        _grid(block, {str(row): [shown(row, column) for column in block] for row in comparison.index}, {})
         for block in blocks(columns, 1)
     ]
 

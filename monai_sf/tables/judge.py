@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -32,7 +32,6 @@ from monai_sf.scores import (
     derivable,
     derived,
     fit_scores,
-    usual_csfs,
 )
 from monai_sf.scores.functions import ArrayLike
 from monai_sf.vocabulary.methods import METHODS
@@ -97,19 +96,8 @@ def csf_of(results: Results, name: str) -> CSF:
     return CSF(name, (array,), lambda arrays: as_float64(arrays[array], name), "Given with the results.")
 
 
-def is_usual(csf: str) -> bool:
-    """Return whether a score is shown by default: if it is usual, or a run's own."""
-    return csf not in CSFS or csf in usual_csfs()
-
-
-def in_order(csfs: Iterable[str]) -> list[str]:
-    """Return names of scores, each once: registered ones in the order of ``CSFS``, then the others."""
-    names = dict.fromkeys(csfs)
-    return [*(name for name in CSFS if name in names), *(name for name in names if name not in CSFS)]
-
-
 def available_csfs(results: Results) -> tuple[str, ...]:
-    """Return the CSFs for which every test set of a run has the arrays, in the order of :func:`in_order`.
+    """Return the CSFs for which every test set of a run has the arrays, as in ``CSFS``, then its own.
 
     Scores that are fitted need what they were fitted to. A run of an unknown method gets every CSF that its
     arrays allow.

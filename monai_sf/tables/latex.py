@@ -75,6 +75,9 @@ def _tabular(laid: Laid, columns: Sequence[Column]) -> str:
     lines.append(" & ".join(["CSF", *lowest]) + r" \\")
     lines.append(r"\midrule")
     for row in laid.rows:
+        if heading := laid.headings.get(row):
+            span = len(columns) + 1
+            lines.append(rf"\addlinespace \multicolumn{{{span}}}{{l}}{{\textit{{{escape(heading)}}}}} \\")
         cells = [_cell(laid.cells[row, column]) for column in columns]
         lines.append(" & ".join([escape(row), *cells]) + r" \\")
     body = "\n".join(lines)

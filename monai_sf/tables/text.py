@@ -24,7 +24,11 @@ def text_of(table: Table) -> str:
         for column in columns:
             note = laid.column_notes[column]
             heads.append([title(column[0]), *column[1:-1], f"{column[-1]}{f' *{note}' if note else ''}"])
-        body = [[row, *(_cell(laid.cells[row, column]) for column in columns)] for row in laid.rows]
+        body = []
+        for row in laid.rows:
+            if heading := laid.headings.get(row):
+                body.append([f"[{heading}]"])
+            body.append([row, *(_cell(laid.cells[row, column]) for column in columns)])
         parts.append(_aligned([*_header(heads), *body]))
     lines = [f"*{n} {text}" for n, text in enumerate(laid.footnotes, 1)]
     if any(text == "not run" for text in table.cell_notes.values()):
@@ -65,8 +69,9 @@ def _header(heads: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    cells = [line for line in lines if len(line) > 1]  # the others are headings
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     return "\n".join(
-        "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=False)).rstrip()
         for line in lines
     )

@@ -53,7 +53,8 @@ def write_tables(
             are replaced.
         metric: ``aurc``, ``eaurc``, ``augrc``, ``auroc_f``, ``accuracy`` or ``coverage_at_risk``.
         risk: tolerated share of errors among trusted predictions for ``coverage_at_risk``, in [0, 1].
-        csfs: names of the scores to show; None for :func:`monai_sf.scores.usual_csfs` and the runs' own.
+        csfs: names of the scores to show, or ``["all"]``; None for :func:`monai_sf.scores.usual_csfs` and the
+            runs' own.
         reference: row to compare all others with; None compares all pairs.
         compare_paper: whether to add the paper's numbers for comparison (``aurc`` only).
         n_resamples: bootstrap resamples of the groups; 0: no significance tests.

@@ -10,7 +10,7 @@ from monai_sf.scores import CSF, CSFS, usual_csfs
 from monai_sf.tables import benchmark_table, failure_detection, significance, write_tables
 from monai_sf.tables.__main__ import main
 from monai_sf.tables.cells import collect
-from monai_sf.tables.judge import available_csfs, csf_of, in_order, is_usual
+from monai_sf.tables.judge import available_csfs, csf_of
 
 N = 60
 
@@ -45,13 +45,6 @@ def test_an_unknown_method_has_every_score_of_its_arrays_and_its_own_last():
     names = available_csfs(make())
     assert names[-2:] == ("Mine", "A.Coin")
     assert {"MSR", "PE", "Energy"} <= set(names)
-
-
-def test_the_order_is_that_of_the_registry_and_then_as_given():
-    assert in_order(["Mine", "PE", "A.Coin", "MSR", "Mine"]) == ["MSR", "PE", "Mine", "A.Coin"]
-    assert is_usual("Mine")
-    assert is_usual("MSR")
-    assert not is_usual("Energy")
 
 
 def test_rows_follow_the_registered_ones(folder):

@@ -43,7 +43,9 @@ function setUpControls({ state, data }) {
     const run = state.currentRun;
     study.value = run.study;
     const names = Object.keys(data.csfs).filter((name) => state.offers(name) && data.runs.some((r) => r.study === run.study && r.csfs.some((c) => c.name === name)));
-    score.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
+    const groups = [...new Set(names.map((name) => data.csfs[name].group))];
+    score.replaceChildren(...groups.map((group) => el("optgroup", { label: group },
+      names.filter((name) => data.csfs[name].group === group).map((name) => el("option", { value: name }, name)))));
     score.value = state.csf;
     const alike = data.runs.map((r, i) => ({ r, i })).filter(({ r }) => r.study === run.study && r.csfs.some((c) => c.name === state.csf));
     byId("seed-box").hidden = alike.length < 2;

@@ -41,6 +41,7 @@
  * @typedef {object} Score
  * @property {string} scale Scale of its confidences.
  * @property {string} description
+ * @property {string} group Heading of the scores with the same needs.
  * @property {boolean} usual Whether it is offered initially.
  *
  * @typedef {object} BenchmarkTable AURC by score and column, as in the paper.

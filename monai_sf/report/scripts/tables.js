@@ -81,6 +81,21 @@ function shaded(values, column, row, text, rising) {
 }
 
 /**
+ * Return the lines of a table with a heading above each group of scores, if there are several groups.
+ *
+ * @param {Payload} data
+ * @param {string[]} names Scores of the lines, in the order of their groups.
+ * @param {number} columns Number of columns besides the first.
+ * @param {HTMLElement[]} lines
+ */
+function grouped(data, names, columns, lines) {
+  const groups = names.map((name) => data.csfs[name].group);
+  if (new Set(groups).size < 2) return lines;
+  return lines.flatMap((line, i) => (groups[i] === groups[i - 1] ? [line]
+    : [el("tr", { class: "group" }, el("th", { scope: "colgroup", colspan: columns + 1 }, groups[i])), line]));
+}
+
+/**
  * Return the value of a score on a test set of a study with its interval (low, high), merged over the study's seeds; null
  * if it was not run.
  *
@@ -140,7 +155,8 @@ export function setUpIntervals(page) {
         el("tr", {}, el("td", {}), spans.map(({ title, width }) => el("th", { scope: "colgroup", colspan: width }, el("span", { class: "quiet" }, "study"), title))),
         el("tr", {}, el("th", { scope: "col" }, "Confidence score"), columns.map((c) => el("th", { scope: "col" }, c.title,
           el("span", { class: "quiet" }, `${c.counts[0] === c.counts[1] ? number(c.counts[0]) : `${number(c.counts[0])} to ${number(c.counts[1])}`} cases`))))),
-      el("tbody", {}, rows.map((name, r) => el("tr", { class: name === state.csf ? "current" : null }, el("th", { scope: "row" }, name), columns.map((_, c) => text(r, c)))))));
+      el("tbody", {}, grouped(data, rows, columns.length,
+        rows.map((name, r) => el("tr", { class: name === state.csf ? "current" : null }, el("th", { scope: "row" }, name), columns.map((_, c) => text(r, c))))))));
   };
   state.watch(["csf", "more", "step", "metric"], draw);
 }
@@ -168,7 +184,7 @@ export function setUpBenchmark(page) {
       columns.map((_, c) => shaded(values, c, r, (v) => (100 * v).toPrecision(3), rising))));
     fill("benchmark-text", caption, metric === "silent" ? ` ${state.step} % of the ordinary cases are decided alone.` : "");
     fill("benchmark", el("table", { class: "heat" },
-      el("thead", {}, head), el("tbody", {}, body)));
+      el("thead", {}, head), el("tbody", {}, grouped(data, rows, columns.length, body))));
   };
   state.watch(["csf", "step", "more", "metric"], draw);
 }
