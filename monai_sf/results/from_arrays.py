@@ -15,8 +15,9 @@ from monai_sf.results.given_images import images_of
 from monai_sf.results.given_numbers import (
     check_heads,
     dtype_of,
+    features_of,
+    is_one_logit,
     learned_of,
-    matrix,
     of_dropout,
     of_views,
     others_of,
@@ -25,6 +26,7 @@ from monai_sf.results.given_numbers import (
     samples_of,
     scores_of,
 )
+from monai_sf.results.given_reference import reference_of
 from monai_sf.results.test_set import TestSet
 from monai_sf.vocabulary.data_kinds import DATA_KINDS
 from monai_sf.vocabulary.ids import is_absent
@@ -46,6 +48,9 @@ def parts_from_arrays(
     learned_confidence: ArrayLike | None = None,
     scores: Mapping[str, ArrayLike] | None = None,
     arrays: Mapping[str, ArrayLike] | None = None,
+    training: Mapping[str, ArrayLike] | None = None,
+    validation: Mapping[str, ArrayLike] | None = None,
+    last_layer: tuple[ArrayLike, ArrayLike] | None = None,
     case_ids: Sequence[str] | None = None,
     domains: Sequence[str] | None = None,
     kinds: Mapping[str, str] | None = None,
@@ -56,7 +61,7 @@ def parts_from_arrays(
     method: str | None = None,
     seed: int = 0,
     data_kind: str = "real",
-) -> tuple[dict[str, Any], pd.DataFrame, dict[str, TestSet]]:
+) -> tuple[dict[str, Any], pd.DataFrame, dict[str, TestSet], dict[str, Any], dict[str, Any]]:
     """Build the results of a classifier on N images of one or several test sets.
 
     Numbers may be NumPy arrays, torch tensors, lists, or pandas columns. Cases are matched by position, not
@@ -68,7 +73,8 @@ def parts_from_arrays(
         labels: (N,) integers in 0..C-1.
         probabilities: (N, C) in place of logits, rows that sum to 1 within their precision, such as two
             digits or bfloat16.
-        features: (N, F), the latent space; without them the report has no map.
+        features: (N, F), the latent space; without them the report has no map. They may be a memory map;
+            float32 is not copied, so do not change it afterwards. The same holds for images.
         images: (N, H, W) or (N, H, W, 3) uint8; or N paths of image files, or N uint8 arrays of different
             sizes, which are shrunk to 64 pixels.
         mcd_samples: (N, T, C) of T passes with dropout, C as in the logits: logits, or probabilities if those
@@ -80,6 +86,13 @@ def parts_from_arrays(
         scores: further scores of any kind: name to confidences (N,), finite, higher = more sure. They are
             rows of tables and reports beside the registered ones, whose names they must not have.
         arrays: further arrays that registered scores of other packages need, by name, (N, ...) numbers.
+        training: ``features`` (n, F), ``logits`` or ``probabilities`` (n, C) as for the test cases, and
+            ``labels`` (n,) of the training cases, on clean images without augmentation or dropout: whatever
+            of it there is. The scores that are fitted to training cases (``docs/methods.md``) appear with it.
+            Features are not copied, as above.
+        validation: the same of the validation cases.
+        last_layer: weight (C, F) and bias (C,) of the linear layer from the features to the logits. A
+            layer that does not give the logits is refused.
         case_ids: N ids. One id may occur once in every domain: a case and its corrupted versions.
         domains: N names of test sets: "iid" for the domain of training, "corruption-<kind>-<1 to 5>" for a
             corrupted one, any other text for a target domain. By default all are "iid".
@@ -96,6 +109,9 @@ def parts_from_arrays(
             else "classifier".
         seed: of the training, to distinguish runs.
         data_kind: "real", "rendered" or "phantom".
+
+    Returns:
+        The arguments of :class:`~.results.Results`.
 
     Raises:
         ResultsError: an argument is missing, has another length than ``labels``, or holds impossible values.
@@ -133,7 +149,9 @@ def parts_from_arrays(
     given = scores_of(logits, probabilities, n)
     outputs: dict[str, NDArray[Any]] = {"logits": given.astype(np.float32)}
     if features is not None:
-        outputs["features"] = matrix("features", features, n).astype(np.float32)
+        outputs["features"] = features_of("features", features, n)
+    form = "probabilities" if logits is None else "logit" if is_one_logit(logits) else "logits"
+    reference = reference_of(training, validation, last_layer, outputs, form)
     if images is not None:
         outputs["images"] = images_of(images, n)
     if mcd_samples is not None:
@@ -171,7 +189,8 @@ def parts_from_arrays(
         "data_kind": data_kind,
         **({SCORES: own} if own else {}),
     }
-    return run, cases, test_sets_of(where, rows, outputs | confidences, dict({} if kinds is None else kinds))
+    test_sets = test_sets_of(where, rows, outputs | confidences, dict({} if kinds is None else kinds))
+    return run, cases, test_sets, {}, reference
 
 
 def _check_order(columns: Mapping[str, Any] | pd.DataFrame | None, **arguments: Any) -> None:

@@ -54,16 +54,37 @@ def matrix(name: str, given: Any, n: int) -> Float:
     return values
 
 
-def scores_of(logits: Any, probabilities: Any, n: int) -> Float:
-    """Return logits (n, C) of at least two classes."""
+def features_of(name: str, given: Any, n: int) -> NDArray[np.float32]:
+    """Return features (n, F); float32 is not copied, since they may be a memory map larger than memory."""
+    try:
+        values = given.detach().cpu().float().numpy() if hasattr(given, "detach") else np.asarray(given)
+    except ValueError as error:
+        raise ResultsError(f"{name} must be real numbers in an array ({error})") from error
+    if values.dtype.kind not in "fiu":
+        raise ResultsError(f"{name} must be real numbers, got dtype {values.dtype}")
+    if values.ndim != 2 or len(values) != n:
+        raise ResultsError(f"{name} must be a matrix with {n} rows (as labels), got shape {values.shape}")
+    found: NDArray[np.float32] = values.astype(np.float32, copy=False)
+    return found
+
+
+def is_one_logit(given: Any) -> bool:
+    """Return whether outputs are a binary classifier's single logit, (n,) or (n, 1)."""
+    return np.ndim(given) == 1 or np.shape(given)[1:] == (1,)
+
+
+def scores_of(logits: Any, probabilities: Any, n: int, where: str = "") -> Float:
+    """Return logits (n, C) of at least two classes; ``where`` is the name of the argument."""
     if logits is None:
-        shares = matrix("probabilities", probabilities, n)
+        name = where or "probabilities"
+        shares = matrix(name, probabilities, n)
         if shares.shape[1] < 2:
             raise ResultsError("there must be at least two classes; one p means probabilities [1 - p, p]")
-        return _log("probabilities", shares)
-    values = numbers("logits", logits)
+        return _log(name, shares)
+    name = where or "logits"
+    values = numbers(name, logits)
     column = values[:, None] if values.ndim == 1 else values
-    return _class_logits("logits", matrix("logits", column, n), logits)
+    return _class_logits(name, matrix(name, column, n), logits)
 
 
 def samples_of(name: str, given: Any, shape: tuple[int, ...], are_probabilities: bool) -> Float:
@@ -88,7 +109,8 @@ def _class_logits(name: str, values: Float, given: Any) -> Float:
         )
     except ValueError as error:
         raise ResultsError(
-            f"{error}: probabilities=... takes scores, mcd_samples and tta_samples as probabilities"
+            f"{error}: probabilities=... takes outputs, samples, and those of training and validation "
+            "cases, as probabilities"
         ) from error
     return checked
 
