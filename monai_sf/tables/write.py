@@ -78,10 +78,10 @@ def write_tables(
     from monai_sf.tables import figures
 
     folder = Path(folder)
-    csfs = chosen_csfs(runs, csfs)
     # checked before the long collection
     if compare_paper and metric != "aurc":
         raise ValueError(f"the paper's Table 1 is in aurc, so it cannot be compared with {metric}")
+    csfs = chosen_csfs(runs, csfs)
     if reference is not None and reference.partition(" (")[0] not in csfs:
         raise ValueError(f"reference must be one of {', '.join(csfs)}, got {reference!r}")
     refuse_unwritable(folder / MANIFEST, _MANIFEST_START)

@@ -390,8 +390,9 @@ def test_the_command_says_what_is_wrong(runs, tmp_path, capsys, options, message
 
 @pytest.mark.parametrize("wrong", [{"reference": "MRS"}, {"metric": "augrc", "compare_paper": True}])
 def test_what_needs_no_results_is_said_before_they_are_read(tmp_path, wrong):
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(ValueError, match="MRS|cannot be compared with augrc"):
-        write_tables([tmp_path / "nowhere"], tmp_path / "out", **wrong)
+        write_tables([tmp_path / "nothing"], tmp_path / "out", **wrong)
 
 
 def test_a_tall_figure_has_a_page_of_its_own():
