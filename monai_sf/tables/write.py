@@ -55,7 +55,8 @@ def write_tables(
         risk: tolerated share of errors among trusted predictions for ``coverage_at_risk``, in [0, 1].
         csfs: names of the scores to show, or ``["all"]``; None for :func:`monai_sf.scores.usual_csfs` and the
             runs' own.
-        reference: row to compare all others with; None compares all pairs.
+        reference: row to compare all others with; None compares all pairs, or all others with MSR if the
+            resamples are too few to show any difference among all pairs.
         compare_paper: whether to add the paper's numbers for comparison (``aurc`` only).
         n_resamples: bootstrap resamples of the groups; 0: no significance tests.
         seed: of the resampling.
@@ -81,16 +82,17 @@ def write_tables(
     # checked before the long collection
     if compare_paper and metric != "aurc":
         raise ValueError(f"the paper's Table 1 is in aurc, so it cannot be compared with {metric}")
+    refuse_unwritable(folder / MANIFEST, _MANIFEST_START)
+    _check_ours(folder, _TABLES)
     csfs = chosen_csfs(runs, csfs)
     if reference is not None and reference.partition(" (")[0] not in csfs:
         raise ValueError(f"reference must be one of {', '.join(csfs)}, got {reference!r}")
-    refuse_unwritable(folder / MANIFEST, _MANIFEST_START)
-    _check_ours(folder, _TABLES)
     collected = collect(runs, metric=metric, risk=risk, csfs=csfs, n_resamples=n_resamples, seed=seed)
     collection, wanted = cleaned(collected, {RunKey(*key): kind for key, kind in (expected or {}).items()})
     table = table_of(collection, expected=wanted)
     per_shift = table_of(collection, per_shift=True, expected=wanted)
     comparison = compare_with_paper(table) if compare_paper else None
+    reference = reference or _reference_of(list(table.mean.index), n_resamples)
     differences = significance(collection, reference=reference) if n_resamples else None
     if differences is not None:
         table = with_warning(table, differences, n_resamples)
@@ -171,6 +173,17 @@ def _csv(frame: pd.DataFrame) -> str:
     return csv_text(frame, "%.10g")
 
 
+def _needed(comparisons: int) -> float:
+    """Return the number of resamples from which a p-value can stay below 5 % after Holm's correction."""
+    return round(2 * comparisons / (1 - LEVEL), 6)
+
+
+def _reference_of(rows: Sequence[str], n_resamples: int) -> str | None:
+    """Return MSR if the resamples can show a difference from it, but none among all pairs; else None."""
+    pairs, others = math.comb(len(rows), 2), len(rows) - 1
+    return "MSR" if "MSR" in rows and _needed(others) < n_resamples + 1 <= _needed(pairs) else None
+
+
 def with_warning(table: Table, differences: pd.DataFrame, n_resamples: int) -> Table:
     """Add a note to a table if no p-value can be small enough after Holm's correction.
 
@@ -182,11 +195,10 @@ def with_warning(table: Table, differences: pd.DataFrame, n_resamples: int) -> T
     per_column = differences[differences["scope"] == "column"]
     sizes = per_column.groupby(["dataset", "group"])["p_value"].count()
     family = int(sizes.max()) if len(sizes) else 0  # one score alone has nothing to be compared with
-    needed = round(2 * family / (1 - LEVEL), 6)
-    if n_resamples + 1 > needed or not family:
+    if n_resamples + 1 > _needed(family) or not family:
         return table
     note = (
         f"significance: {n_resamples} resamples cannot show any difference among {family} comparisons; "
-        f"take {math.ceil(needed)} or more, or a reference"
+        f"take {math.ceil(_needed(family))} or more, or a reference"
     )
     return replace(table, notes=(*table.notes, note))

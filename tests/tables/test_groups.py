@@ -64,3 +64,20 @@ def test_scores_of_one_group_have_no_heading(written):
         "MaxLogit",
         "Energy",
     ]
+
+
+def test_too_many_scores_for_all_pairs_are_compared_with_msr(runs, tmp_path):
+    runs.add()
+
+    def compared(**given):
+        files = write_tables(
+            [runs.root], tmp_path / "tables", csfs=["MSR", "PE", "Energy", "MaxLogit"], **given
+        )
+        return set(pd.read_csv(files["significance"])["second"]), files["html"].read_text(encoding="utf-8")
+
+    seconds, _ = compared(n_resamples=300)  # 6 pairs need 240, 3 comparisons 120
+    assert len(seconds) > 1
+    seconds, page = compared(n_resamples=200)
+    assert seconds == {"MSR"}
+    assert "refer to MSR" in page
+    assert len(compared(n_resamples=100)[0]) > 1
