@@ -18,6 +18,8 @@ from monai_sf.bundle.workflow import merged_config, running
 from monai_sf.files import read_json, write_json
 from monai_sf.networks import distributed
 from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
+from monai_sf.results.format import read_run
+from monai_sf.scores import CSFS
 
 #: Output of a stage; a run folder without any can be claimed again.
 _WORK = {"train": ("last.pt", "training.json"), "evaluate": ("results", "validation")}
@@ -100,6 +102,29 @@ def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
         raise ValueError(
             f"{run_dir} was trained with another network or other images ({changes}). Give the overlays "
             "and values of its training"
+        )
+
+
+def check_evaluated_alike(evaluation: str | os.PathLike[str], csf: str | None) -> None:
+    """Refuse to decide by a score of augmented views if its thresholds are those of other views.
+
+    Args:
+        evaluation: run.json of the evaluation that chose the thresholds.
+        csf: name of the score that decides; None if none does.
+
+    Raises:
+        ValueError: ``test_time_augmentation`` has other views in the evaluation's config.
+    """
+    if csf is None or not any(name.startswith("tta_") for name in CSFS[csf].stored):
+        return
+    chosen, now = (
+        config.get("test_time_augmentation")
+        for config in (read_run(Path(evaluation)).get("config", {}), merged_config())
+    )
+    if chosen is not None and sorted(chosen) != sorted(now or ()):
+        raise ValueError(
+            f"the threshold of {csf} in {evaluation} was chosen with test_time_augmentation {chosen}, which "
+            f"is {now} here: give the same views"
         )
 
 

@@ -13,6 +13,7 @@ import monai_sf
 from monai_sf import bundle
 from monai_sf.benchmark.configs import fingerprint
 from monai_sf.networks.checkpoints import save_checkpoint, summarise_training
+from monai_sf.results import Results
 
 BASE = {
     "imports": ["$import monai_sf", "$import monai_sf.bundle"],
@@ -110,6 +111,24 @@ def test_a_network_is_used_as_it_was_trained_or_not_at_all(workflow, tmp_path):
     )
     elsewhere = {"output_dir": str(tmp_path / "elsewhere")}  # a network that came without its run's folder
     workflow(image_size=[64, 64], network_def={"dropout": 0.2}, **elsewhere, **later).run()
+
+
+def test_a_threshold_is_used_with_the_views_that_it_was_chosen_with(workflow, tmp_path):
+    run = Results.from_arrays(np.eye(2), [0, 1])
+    run.run["config"] = {"test_time_augmentation": ["horizontal_flip", "rotate_180"]}
+    run.save(tmp_path / "results")
+
+    def decide(csf, views):
+        check = f"$monai_sf.bundle.check_evaluated_alike({str(tmp_path / 'results' / 'run.json')!r}, {csf!r})"
+        workflow(run=check, test_time_augmentation=views).run()
+
+    decide("TTA-PE", ["rotate_180", "horizontal_flip"])
+    for csf in (None, "MSR", "MCD-PE"):
+        decide(csf, [])
+    with pytest.raises(RuntimeError) as caught:
+        decide("TTA-PE", ["horizontal_flip"])
+    assert "the threshold of TTA-PE in" in str(failure(caught.value))
+    assert str(failure(caught.value)).endswith("which is ['horizontal_flip'] here: give the same views")
 
 
 def test_no_case_that_was_trained_on_is_tested(tmp_path):

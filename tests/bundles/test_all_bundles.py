@@ -201,6 +201,14 @@ def test_inference_without_labels_and_without_the_training(trained, tmp_path):
     assert table["MSR"].between(0, 1).all()
     classes = ConfigParser.load_config_file(str(bundle.configs / "inference.json"))["class_names"]
     assert isinstance(classes, str) or set(table["class"]) <= set(classes)
+    if bundle.name == "lung_nodule_ct":  # the scores of views need those of the evaluation
+        bundle.run("inference.json", "small.yaml", **{**overrides, "csf": "TTA-MSR"})
+        views = pd.read_csv(tmp_path / "p.csv")
+        assert (views["TTA-MSR"] != table["MSR"]).any()
+        overrides |= {"csf": "TTA-MSR", "test_time_augmentation": ["rotate_90"]}
+        with pytest.raises(RuntimeError) as caught:
+            bundle.run("inference.json", "small.yaml", **overrides)
+        assert "give the same views" in str(root_cause(caught.value))
 
 
 @pytest.mark.e2e
