@@ -13,9 +13,9 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from monai_sf.bundle.bases import loaded, with_bases
-from monai_sf.bundle.keys import PLACES, TRACKING
 from monai_sf.bundle.naming import DATASET_NAME, TAKEN
 from monai_sf.datasets import STUDIES, find_studies
+from monai_sf.vocabulary.config_keys import PLACES, TRACKING
 from monai_sf.vocabulary.methods import METHODS
 
 #: Keys that the benchmark sets itself.

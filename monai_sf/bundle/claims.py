@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from monai_sf.bundle.keys import PLACES, texts
+from monai_sf.bundle.keys import texts
 from monai_sf.bundle.sessions import session_of
 from monai_sf.bundle.workflow import merged_config, running
 from monai_sf.files import read_json, write_json
@@ -20,6 +20,7 @@ from monai_sf.networks import distributed
 from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
 from monai_sf.results.format import read_run
 from monai_sf.scores import CSFS
+from monai_sf.vocabulary.config_keys import PLACES
 
 #: Output of a stage; a run folder without any can be claimed again.
 _WORK = {"train": ("last.pt", "training.json"), "evaluate": ("results", "validation")}
@@ -167,6 +168,20 @@ def _made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
     return found
 
 
+def trained_on(splits: pd.DataFrame) -> dict[str, Any]:
+    """Return what identifies the training and validation cases of a split: their numbers, and a hash.
+
+    Args:
+        splits: case table with the column ``split``.
+    """
+    seen = splits.loc[splits["split"].isin(["train", "val"]), ["split", "label", "case_id"]].astype(str)
+    lines = sorted("\t".join(row) for row in seen.itertuples(index=False))
+    return {
+        **{name: int((seen["split"] == name).sum()) for name in ("train", "val")},
+        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+    }
+
+
 def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: str) -> None:
     """Record the cases that a run is trained on, or refuse other ones.
 
@@ -181,12 +196,7 @@ def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: st
     Raises:
         ValueError: the training or validation cases are not those of ``cases.json``, or that is damaged.
     """
-    seen = splits.loc[splits["split"].isin(["train", "val"]), ["split", "label", "case_id"]].astype(str)
-    lines = sorted("\t".join(row) for row in seen.itertuples(index=False))
-    now = {
-        **{name: int((seen["split"] == name).sum()) for name in ("train", "val")},
-        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-    }
+    now = trained_on(splits)
     distributed.from_main(lambda: _claim_cases(Path(run_dir), now, stage))
 
 

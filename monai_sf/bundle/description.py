@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from monai_sf.bundle.claims import config_of_run
+from monai_sf.bundle.claims import config_of_run, trained_on
 from monai_sf.datasets import find_study, study_description
 from monai_sf.scores import CSFS, METHODS
 from monai_sf.vocabulary.data_kinds import DATA_KINDS
@@ -62,6 +62,7 @@ def describe_run(
         "data_kind": data_kind,
         "sources": sources,
         "split_counts": pd.crosstab(splits["label_name"], splits["split"]).to_dict(),
+        "trained_on": trained_on(splits),
         "config": config_of_run(run_dir),
         "versions": {
             "python": platform.python_version(),

@@ -12,16 +12,8 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import BundleProperty, BundlePropertyConfig
 
 from monai_sf.bundle.bases import SHARED
+from monai_sf.vocabulary.config_keys import STEPS
 
-#: Keys that MONAI or :func:`monai_sf.bundle.start` evaluates by name.
-STEPS = {"imports", "initialize", "join", "prepare", "run", "finalize", "_meta_"}
-#: Keys that MONAI's tracking adds or reads.
-TRACKING = {"tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
-#: Keys that may differ between two calls of the same run: paths and settings of the machine.
-PLACES = STEPS | {
-    *("bundle_root", "dataset_dir", "table", "archive", "output_dir", "run_dir", "checked_images"),
-    *("device", "num_workers", "cache_rate", "runtime_cache"),
-}
 #: Keys whose values are always paths.
 PATHS = {
     *("dataset_dir", "table", "archive", "output_dir", "run_dir", "checked_images"),

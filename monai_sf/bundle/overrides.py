@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from monai_sf.bundle.keys import PATHS, TRACKING, texts
+from monai_sf.bundle.keys import PATHS, texts
+from monai_sf.vocabulary.config_keys import TRACKING
 
 #: Literals of YAML, which the command line passes on as text (``--weights null``), since it parses Python's.
 _YAML_WORDS = {"null": None, "true": True, "false": False}

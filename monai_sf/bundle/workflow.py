@@ -11,8 +11,8 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from monai_sf.bundle.keys import TRACKING
 from monai_sf.bundle.overrides import as_written
+from monai_sf.vocabulary.config_keys import TRACKING
 
 
 def running() -> ConfigWorkflow | None:

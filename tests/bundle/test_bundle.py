@@ -366,6 +366,7 @@ def test_describe_run(monkeypatch, tmp_path):
     monkeypatch.setattr("monai_sf.bundle.claims.merged_config", lambda: {"epochs": 3})
     cases = pd.DataFrame(
         {
+            "case_id": ["a", "b", "c"],
             "label": [1, 0, 1],
             "label_name": ["bad", "good", "bad"],
             "source": ["rendered", "ct", "ct"],
@@ -393,6 +394,9 @@ def test_describe_run(monkeypatch, tmp_path):
     assert about["data_kind"] == "rendered"  # one rendered image is enough to say so
     assert about["split_counts"] == {"iid": {"bad": 1, "good": 0}, "train": {"bad": 1, "good": 1}}
     assert about["config"] == {"epochs": 3}
+    assert {key: about["trained_on"][key] for key in ("train", "val")} == {"train": 2, "val": 0}
+    other = bundle.describe_run(cases, cases.assign(split=["train", "iid", "train"]), **names)
+    assert other["trained_on"]["sha256"] != about["trained_on"]["sha256"] == worse["trained_on"]["sha256"]
     assert about["versions"]["torch"]
     assert json.dumps(about)
     real = bundle.describe_run(cases.assign(data_kind="real"), cases.assign(split="iid"), **names)
