@@ -44,12 +44,14 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
     "mcd_waic": ("", "mean minus variance over T dropout samples of log p of the class that they predict"),
     "tta_log_softmax": ("C", "log of the mean softmax over the image and its augmented views"),
     "tta_entropy": ("", "mean over the image and its augmented views of the softmax entropy, in nats"),
+    "ensemble_log_softmax": ("C", "log of the mean softmax of the networks of an ensemble"),
+    "ensemble_entropy": ("", "mean over these networks of the softmax entropy, in nats"),
     "confidence_logit": ("", "learned confidence before its sigmoid (ConfidNet, DeVries)"),
     "reservation_logit": ("", "logit of the reservation class (Deep Gamblers)"),
     "images": ("H,W[,3]", "uint8 thumbnails, grey or RGB, as the classifier saw the image"),
 }
 #: Those that may be minus infinity, the logarithm of a probability of zero.
-LOGARITHMS = frozenset({"mcd_log_softmax", "mcd_waic", "tta_log_softmax"})
+LOGARITHMS = frozenset({"mcd_log_softmax", "mcd_waic", "tta_log_softmax", "ensemble_log_softmax"})
 ARRAY_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 #: Files of a test set other than arrays.
 _TAKEN = ("rows", "done")
@@ -128,6 +130,9 @@ def check_run(run: Mapping[str, Any]) -> None:
         }.items()
         if key in run and (not isinstance(run[key], kind) or isinstance(run[key], bool))
     ]
+    members = run.get("members", [0, 0])
+    if not isinstance(members, (list, tuple)) or len(members) < 2 or any(type(m) is not int for m in members):
+        wrong.append(f"members {members!r:.80} (expected the seeds of at least two networks)")
     names = run.get("class_names")
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         wrong.append(f"class_names {names!r:.80} (expected a list of texts)")

@@ -97,7 +97,7 @@ def samples_of(name: str, given: Any, shape: tuple[int, ...], are_probabilities:
         raise ResultsError(
             f"{name} must be (N, {axis}, C) with N, C = {shape} and {axis} >= 1, got {samples.shape}"
         )
-    return _log(name, samples) if are_probabilities else _log_softmax(samples)
+    return _log(name, samples) if are_probabilities else log_softmax_of(samples)
 
 
 def _class_logits(name: str, values: Float, given: Any) -> Float:
@@ -127,7 +127,8 @@ def _log(name: str, probabilities: Float) -> Float:
 
 
 # What follows does without torch what monai_sf.scores.samples does with it; a test compares them.
-def _log_softmax(logits: Float) -> Float:
+def log_softmax_of(logits: Float) -> Float:
+    """Return log-probabilities (..., C) whose largest entry does not round to 0."""
     top = logits.argmax(axis=-1)[..., None]
     gaps = logits - np.take_along_axis(logits, top, axis=-1)
     others = np.exp(gaps)
@@ -136,9 +137,23 @@ def _log_softmax(logits: Float) -> Float:
     return normalised
 
 
+def mean_and_entropy(log_softmax: Float) -> tuple[Float, Float]:
+    """Return log of mean softmax (N, C) and mean entropy (N,) of T passes' log-probabilities (T, N, C)."""
+    shares = np.exp(log_softmax)
+    mean = shares.mean(axis=0)
+    sure, hardly = mean > 0.6, mean < 1e-290
+    with np.errstate(divide="ignore"):
+        log_mean = np.log(mean)
+    log_mean[sure] = np.log1p(np.expm1(log_softmax[:, sure]).mean(axis=0))  # else sure cases tie at 0
+    log_mean[hardly] = np.logaddexp.reduce(log_softmax[:, hardly], axis=0) - np.log(len(log_softmax))
+    # an impossible class contributes nothing, whereas 0 * -inf would be NaN
+    finite = np.maximum(log_softmax, np.finfo(np.float64).min)
+    return log_mean, -np.einsum("tnc,tnc->n", shares, finite) / len(log_softmax)
+
+
 def of_dropout(log_softmax: Float) -> dict[str, NDArray[Any]]:
     """Return what is stored of T dropout samples, from their log-probabilities (N, T, C)."""
-    mean, entropy = _mean_and_entropy(log_softmax)
+    mean, entropy = mean_and_entropy(np.moveaxis(log_softmax, 1, 0))
     p = np.exp(log_softmax)
     # of a probability near 1, the distance from 1 is accurate, and has the same variance
     p = np.where(p.mean(axis=1, keepdims=True) > 0.5, np.expm1(log_softmax), p)
@@ -156,18 +171,8 @@ def of_dropout(log_softmax: Float) -> dict[str, NDArray[Any]]:
 
 def of_views(log_softmax: Float) -> dict[str, NDArray[Any]]:
     """Return what is stored of an image's V views, from their log-probabilities (N, V, C)."""
-    mean, entropy = _mean_and_entropy(log_softmax)
+    mean, entropy = mean_and_entropy(np.moveaxis(log_softmax, 1, 0))
     return {"tta_log_softmax": mean.astype(np.float32), "tta_entropy": entropy}
-
-
-def _mean_and_entropy(log_softmax: Float) -> tuple[Float, Float]:
-    """Return log of the mean softmax (N, C) and mean entropy (N,) of log-probabilities (N, T, C)."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # of probability zero
-        near_one = np.log1p(np.expm1(log_softmax).mean(axis=1))
-        terms = np.exp(log_softmax) * log_softmax
-    mean = np.logaddexp.reduce(log_softmax, axis=1) - np.log(log_softmax.shape[1])
-    mean = np.where(mean > -0.5, near_one, mean)  # else confident cases would tie at 0
-    return mean, -np.where(log_softmax == -np.inf, 0.0, terms).sum(axis=2).mean(axis=1)
 
 
 def learned_of(

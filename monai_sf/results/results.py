@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from monai_sf.files import atomic_folder
+from monai_sf.results.ensembles import Member, parts_of_ensemble
 from monai_sf.results.format import (
     ARRAYS,
     FITTED,
@@ -71,7 +72,8 @@ class Results:
     Attributes:
         run: the content of run.json. Required keys: ``dataset``, ``study``, ``method``, ``seed``,
             ``class_names`` (list of C names), ``data_kind`` ("real", "rendered" or "phantom"). Optional:
-            ``scores``, the run's own scores, see :attr:`scores`.
+            ``scores``, the run's own scores, see :attr:`scores`; ``members``, the seeds of an ensemble's
+            networks, of which ``seed`` is the smallest.
         cases: the case table of the evaluated cases (``case_id``, ``label``, ``label_name``, ``group``,
             ``source`` and the dataset's own columns), index 0..n-1.
         test_sets: name to test set, in the order of evaluation.
@@ -168,6 +170,28 @@ class Results:
             array([0, 0])
         """  # noqa: D205
         return cls(*parts_from_arrays(logits, labels, **arrays))
+
+    @classmethod
+    def ensemble(cls, runs: Sequence[Results]) -> Results:
+        """Return the deep ensemble of runs that differ in the seed only.
+
+        Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles",
+        NeurIPS 2017. Nothing is trained: the members' logits are reduced to the log of their mean softmax
+        (``ensemble_log_softmax``) and their mean entropy (``ensemble_entropy``), which the scores DE-MSR,
+        DE-PE, DE-EE and DE-MI read. An ensemble has the pictures of its first member, and no logits and
+        features: its latent space would be that of another network. Its description has the key
+        ``members``, the seeds, and the smallest of them as ``seed``. Arrays above 64 MiB are held in a
+        temporary file.
+
+        Args:
+            runs: at least two, in any order: of one dataset, study and method, with different seeds, the
+                same training and validation cases, and the same config otherwise. Their test sets hold the
+                same cases, labels and groups, in any order.
+
+        Raises:
+            ResultsError: the runs are no ensemble; names every run that differs from the first, and in what.
+        """
+        return cls(*parts_of_ensemble([Member(run.run, run.cases, run.test_sets) for run in runs]))
 
     @property
     def scores(self) -> Mapping[str, str]:

@@ -22,7 +22,8 @@ class TestSet:
         name: unique within the run; any text that is not blank.
         kind: one of :data:`KINDS`.
         rows: (n,) int64, position of every entry in ``Results.cases``.
-        arrays: name (see :data:`ARRAYS`, or another) to an array of n entries; ``logits`` is required.
+        arrays: name (see :data:`ARRAYS`, or another) to an array of n entries; ``logits`` are required, or an
+            ensemble's ``ensemble_log_softmax``.
         corruption: kind of corruption, None for clean images.
         severity: 1 to 5 for a corruption, 0 for clean images.
     """
@@ -55,7 +56,7 @@ class TestSet:
             raise ResultsError(
                 f"test set {self.name}: rows must be (n,) integers, got {self.rows.dtype} {self.rows.shape}"
             )
-        if "logits" not in self.arrays:
+        if not {"logits", "ensemble_log_softmax"} & self.arrays.keys():
             raise ResultsError(f"test set {self.name}: no logits among its arrays {sorted(self.arrays)}")
         for name, array in self.arrays.items():
             check_rank(self.name, name, array)

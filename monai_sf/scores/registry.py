@@ -66,8 +66,11 @@ def is_chosen(name: str, chosen: Collection[str] | None) -> bool:
 
 
 def usual_csfs() -> tuple[str, ...]:
-    """Return the scores that tables show by default: the paper's and those of other packages."""
-    extras = {csf.name for csf in _FURTHER}
+    """Return the scores that tables show by default: the paper's, ensembles', and those of other packages.
+
+    Ensembles need no training of their own, and have no rows where a run has no other seed.
+    """
+    extras = {csf.name for csf in _FURTHER if csf not in OF_ENSEMBLES}
     return tuple(name for name in CSFS if name not in extras)
 
 

@@ -29,15 +29,18 @@ from monai_sf.scores import (
     needs_dropout_samples,
     needs_views,
     predictive_entropy,
+    usual_csfs,
     view_arrays,
 )
 
 PAPER = ["MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet", "DG-MCD-MSR", "DG-RES", "DeVries"]
+ENSEMBLES = ["DE-MSR", "DE-PE", "DE-EE", "DE-MI"]
 FURTHER = [
     *("MaxLogit", "Energy", "Margin", "MaxLogit-pNorm"),
     *("T-MSR", "T-PE", "DOCTOR", "GEN", "KL-Matching", "Rel-U"),
     *("MCD-MI", "MCD-SV", "MCD-WAIC", "TTA-MSR", "TTA-PE", "TTA-EE", "TTA-MI"),
     *("ReAct", "ASH", "SCALE", "DICE", "GradNorm"),
+    *ENSEMBLES,
 ]
 FITTED = [name for name in CSFS if CSFS[name].fit is not None]
 EXTRAS = [name for name in FURTHER if name not in FITTED]
@@ -61,6 +64,8 @@ ARRAYS = {
     **view_arrays(VIEW_LOGITS),
     "mcd_log_softmax": mean_log_softmax(SAMPLES),  # stored as float32
     "tta_log_softmax": mean_log_softmax(VIEW_LOGITS),
+    "ensemble_log_softmax": mean_log_softmax(SAMPLES),
+    "ensemble_entropy": expected_entropy(SAMPLES),
 }
 EVERYTHING = tuple(ARRAYS)
 WITH_RESERVATION = torch.cat([LOGITS, ARRAYS["reservation_logit"][:, None]], dim=1).double().softmax(-1)
@@ -86,6 +91,10 @@ PLAIN = {
     "TTA-PE": -entropy(VIEW_P.mean(0)),
     "TTA-EE": -entropy(VIEW_P).mean(0),
     "TTA-MI": entropy(VIEW_P).mean(0) - entropy(VIEW_P.mean(0)),
+    "DE-MSR": MEAN_P.amax(-1).log(),
+    "DE-PE": -entropy(MEAN_P),
+    "DE-EE": -entropy(SAMPLE_P).mean(0),
+    "DE-MI": entropy(SAMPLE_P).mean(0) - entropy(MEAN_P),
     "MaxLogit": LOGITS.double().amax(-1),
     "Energy": LOGITS.double().exp().sum(-1).log(),
     "Margin": P.sort(-1).values[:, -1].log() - P.sort(-1).values[:, -2].log(),
@@ -300,6 +309,10 @@ def test_softmax_scores_ignore_a_shift_and_keep_their_ranges(rows, shift):
     samples = torch.stack([logits, moved.flip(-1), logits * 0.5])
     assert (mutual_information(samples) >= 0).all()
     assert (mutual_information(samples) <= np.log(3) + 1e-12).all()
+
+
+def test_tables_show_the_paper_s_scores_and_those_of_ensembles():
+    assert usual_csfs() == (*PAPER, *ENSEMBLES)
 
 
 @pytest.mark.parametrize(
