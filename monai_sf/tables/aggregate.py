@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from monai_sf.results import Results, ResultsError
 from monai_sf.scores import GROUPS, group_of, in_groups
 from monai_sf.tables.cases import CasesOfRun
-from monai_sf.tables.cells import Collection, RunKey, judge_run, records
+from monai_sf.tables.cells import Collection, RunKey, ScoreKey, judge_run, records
+from monai_sf.tables.ensembles import ensembles_of
 from monai_sf.tables.judge import available_csfs, preferred_method
 from monai_sf.tables.measures import Measure, measure
 from monai_sf.tables.missing import Gap, describe
@@ -60,6 +61,7 @@ class Table:
         notes: on whole datasets or the collection.
         seeds: of all runs, those found and those expected.
         groups: row to the heading of its group of scores, see :data:`monai_sf.scores.GROUPS`.
+        joint: rows of ensembles, which have one value for all their seeds.
     """
 
     measure: Measure
@@ -70,6 +72,7 @@ class Table:
     notes: tuple[str, ...]
     seeds: tuple[int, ...]
     groups: Mapping[str, str]
+    joint: frozenset[str] = frozenset()
 
     @property
     def columns(self) -> list[Column]:
@@ -110,10 +113,12 @@ def _rounding(values: pd.Series[float]) -> pd.Series[float]:
 
 
 def select(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the cells of one metric that tables compare, with ``row``, ``group``, ``shift``, ``unit``.
+    """Return the cells of one metric that tables compare, with columns for tables.
 
-    ``unit`` is a :class:`Unit`: a corruption at a severity, or the target of a study. ``iid`` and ``cor`` are
-    taken from the study ``iid``, where a dataset has it.
+    These are ``row``, ``group``, ``shift``, ``unit`` and ``key``. ``unit`` is a :class:`Unit`: a corruption
+    at a severity, or the target of a study. ``iid`` and ``cor`` are taken from the study ``iid``, where a
+    dataset has it. The value of an ensemble is that of each of its members' seeds, so that it is compared
+    with the mean of these runs; ``key`` is its own :class:`ScoreKey`.
 
     Args:
         cells: see :class:`~.cells.Collection`.
@@ -143,6 +148,9 @@ def select(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
         csf if method == chosen[dataset, csf] else f"{csf} ({method})"
         for dataset, csf, method in zip(found["dataset"], found["csf"], found["method"], strict=True)
     ]
+    found["key"] = [ScoreKey(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed) for c in records(found)]
+    found["seed"] = [[*map(int, c.members.split())] or [c.seed] for c in records(found)]
+    found = found.explode("seed", ignore_index=True).astype({"seed": "int64"})
     if len(twice := found[found.duplicated(["dataset", "unit", "row", "seed"])]):
         at = next(records(twice))
         run = RunKey(at.dataset, at.study, at.method, at.seed)
@@ -205,6 +213,7 @@ def table_of(
     levels = pd.MultiIndex.from_tuples(columns, names=["dataset", "group", "shift"][: len(columns[0])])
     mean = pd.DataFrame(np.nan, pd.Index(rows, name="CSF"), levels)
     spread = mean.copy()
+    joint = frozenset(cells.loc[cells["members"] != "", "row"])
     foreign = _tested_on_other_cases(cells)
     absent = _absent_studies(cells, missing)
     cell_notes: dict[tuple[str, Column], str] = {}
@@ -225,6 +234,8 @@ def table_of(
                 elif cell.Index in foreign:
                     why[place] = "other cases than most"
             mean.loc[row, column], spread.loc[row, column] = (100 * v for v in average(values))
+            if row in joint:
+                spread.loc[row, column] = np.nan  # one value, repeated for each of its seeds
             if len(part):
                 gaps[row] = Gap.of(values, why)
             else:
@@ -235,10 +246,12 @@ def table_of(
             column_notes[column] = text
         for row, gap in gaps.items():
             if gap != common:
-                cell_notes[row, column] = describe(gap, labels, seeds)
+                cell_notes[row, column] = describe(gap, labels, seeds, joint=row in joint)
     notes = (*_dataset_notes(cells), *_run_notes(missing, collection))
     groups = {row: GROUPS[group_of(csf)] for csf, row in zip(cells["csf"], cells["row"], strict=True)}
-    return Table(collection.measure, mean, spread, cell_notes, column_notes, notes, tuple(seeds), groups)
+    return Table(
+        collection.measure, mean, spread, cell_notes, column_notes, notes, tuple(seeds), groups, joint
+    )
 
 
 def table_of_cells(cells: pd.DataFrame, metric: str = "aurc") -> pd.DataFrame:
@@ -254,8 +267,8 @@ def table_of_cells(cells: pd.DataFrame, metric: str = "aurc") -> pd.DataFrame:
 def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFrame:
     """Return Table 1 of runs in memory: one row per CSF, one column per kind of shift.
 
-    The numbers are those of :func:`table_of`, of every score; a score that several methods have is
-    that of :func:`~.judge.preferred_method`.
+    The numbers are those of :func:`table_of`, of every score, those of ensembles of several seeds included; a
+    score that several methods have is that of :func:`~.judge.preferred_method`.
 
     Args:
         runs: results of one dataset, any studies, methods and seeds.
@@ -271,7 +284,7 @@ def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFra
     """
     rows = [
         row
-        for results in runs
+        for results in (*runs, *ensembles_of(runs)[0])
         for judged in judge_run(
             results, CasesOfRun(results, {}), available_csfs(results), results.test_sets.values(), {}
         )

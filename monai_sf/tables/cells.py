@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,8 @@ from monai_sf.metrics.paired import group_counts, resampled_values
 from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.results.format import SCORES, SET_ASIDE, VALIDATION
 from monai_sf.scores import ALL, CSFS, usual_csfs
-from monai_sf.tables.cases import CasesOfRun, CasesOfSet, groups_of_others
+from monai_sf.tables.cases import CasesOfRun, CasesOfSet, Known, groups_of_others
+from monai_sf.tables.ensembles import NoEnsemble, ensemble_csfs, ensembles_of, member_of
 from monai_sf.tables.judge import Detection, available_csfs, failure_detection, unavailable_csfs
 from monai_sf.tables.measures import DEFAULT_RISK, Measure, measure, measures
 from monai_sf.vocabulary.ids import Objects
@@ -56,7 +58,7 @@ def records(cells: pd.DataFrame) -> Iterator[Any]:
 
 
 class ScoreKey(NamedTuple):
-    """The identity of one score of one run on one test set."""
+    """The identity of one score of one run on one test set; ``seed`` is the smallest of an ensemble's."""
 
     dataset: str
     study: str
@@ -76,6 +78,7 @@ class Judged:
         cases: of the test set.
         detection: confidence, prediction and error of every case.
         levels: cumulative counts; None without a case.
+        members: the seeds of an ensemble; empty for a single run.
     """
 
     key: ScoreKey
@@ -83,6 +86,7 @@ class Judged:
     cases: CasesOfSet
     detection: Detection
     levels: Levels | None
+    members: tuple[int, ...] = ()
 
     @property
     def curve(self) -> tuple[Float, Float]:
@@ -100,6 +104,7 @@ class Judged:
             **{"dataset": key.dataset, "study": key.study, "kind": test_set.kind, "test_set": key.test_set},
             **{"corruption": test_set.corruption or "", "severity": test_set.severity},
             **{"csf": key.csf, "method": key.method, "seed": key.seed},
+            "members": " ".join(map(str, self.members)),
         }
         sizes = {
             "cases": len(self.test_set),
@@ -154,7 +159,9 @@ def judge_run(
                     continue
                 levels = levels_of(found.confidence, found.error)
             key = ScoreKey(run.dataset, run.study, test_set.name, csf, run.method, run.seed)
-            yield Judged(key, test_set, cases.of(test_set), found, levels)
+            yield Judged(
+                key, test_set, cases.of(test_set), found, levels, tuple(results.run.get("members", ()))
+            )
 
 
 def run_key(run: Mapping[str, Any]) -> RunKey:
@@ -169,9 +176,11 @@ class Collection:
     Attributes:
         cells: one row per run, test set, score and metric, with the columns ``dataset``, ``study``, ``kind``
             (iid, corruption, acquisition, manifestation), ``test_set``, ``corruption`` (empty for clean
-            images), ``severity`` (0 for clean images), ``csf``, ``method``, ``seed``, ``metric``, ``value``
-            (as a share, not in per cent; NaN if undefined), ``undefined`` (why), ``cases``, ``errors``
-            (counts), ``fingerprint`` (equal for test sets of the same cases and labels),
+            images), ``severity`` (0 for clean images), ``csf``, ``method``, ``seed`` (for an ensemble the
+            smallest of its members'), ``members`` (the seeds of an ensemble, such as "0 1 2"; empty for a
+            single run), ``metric``, ``value`` (as a share, not in per cent; NaN if undefined), ``undefined``
+            (why), ``cases``, ``errors`` (counts), ``fingerprint`` (equal for test sets of the same cases and
+            labels),
             ``group_fingerprint`` (equal if they belong to the same groups, too), ``data_kind``.
         measure: the metric that is resampled and shown in tables.
         runs: each run and its folder; None for one in memory.
@@ -340,46 +349,43 @@ def collect(
             )
         runs[key] = folder
     runs = dict(sorted(runs.items()))
-    rows: list[dict[str, Any]] = []
-    curves: dict[ScoreKey, Float] = {}
-    resampled: dict[ScoreKey, Float] = {}
+    numbers = _Numbers(shown, risk, n_resamples, seed)
     versions: Counter[str] = Counter()
     notes: dict[str, None] = {}
     known = groups_of_others((key.dataset, folder) for key, folder in runs.items())
-    for number, (key, folder) in enumerate(runs.items(), 1):
-        logger.info("%d of %d runs: %s", number, len(runs), key)
-        own: list[dict[str, Any]] = []
-        own_curves: dict[ScoreKey, Float] = {}
-        own_resampled: dict[ScoreKey, Float] = {}
-        drawn: tuple[Objects, NDArray[np.uint8]] | None = None
-        try:
-            results = load_results(folder)
-            cases = CasesOfRun(results, known.get(key.dataset, {}))
-            names = [name for name in available_csfs(results) if name in csfs]
-            undefined = {name: why for name, why in unavailable_csfs(results).items() if name in csfs}
-            for judged in judge_run(results, cases, names, results.test_sets.values(), undefined):
-                own += judged.cells(str(results.run["data_kind"]), risk)
-                if judged.levels is None:
-                    continue
-                own_curves[judged.key] = np.interp(COVERAGES, *judged.curve)
-                ids, of_case = judged.cases.ids, judged.cases.of_case
-                if not n_resamples or len(ids) < 2:
-                    continue
-                if drawn is None or not np.array_equal(drawn[0], ids):
-                    drawn = ids, group_counts(ids.tolist(), n_resamples, seed)
-                confidence, _, wrong = judged.detection
-                own_resampled[judged.key] = resampled_values(
-                    shown.of_levels, confidence, wrong, drawn[1], of_case
-                )
-        except (ValueError, OSError) as error:  # ResultsError, and errors of a metric
-            left_out[folder] = error
-            continue
-        versions[_versions(results.run)] += 1
-        notes |= dict.fromkeys(f"{key.dataset}: {text}" for text in cases.notes)
-        notes |= dict.fromkeys(f"{key}: {name} is left out: {why}" for name, why in undefined.items())
-        rows += own
-        curves |= own_curves
-        resampled |= own_resampled
+    number = 0
+    for (dataset, study, method), alike in groupby(runs.items(), lambda run: run[0][:3]):
+        wanted = [name for name in ensemble_csfs(method) if name in csfs]
+        members: list[Results] = []
+        for key, folder in alike:
+            number += 1
+            logger.info("%d of %d runs: %s", number, len(runs), key)
+            try:
+                results = load_results(folder)
+                own = member_of(results)
+                remarks = numbers.add(results, csfs, known.get(dataset, {}))
+            except (ValueError, OSError) as error:  # ResultsError, and errors of a metric
+                left_out[folder] = error
+                continue
+            if wanted:
+                members.append(own)
+            versions[_versions(results.run)] += 1
+            notes |= dict.fromkeys(f"{dataset}: {text}" for text in remarks.groups)
+            notes |= dict.fromkeys(
+                f"{key}: {name} is left out: {why}" for name, why in remarks.undefined.items()
+            )
+        ensembles, missing = ensembles_of(members)
+        for ensemble in ensembles:
+            logger.info("ensemble of %d runs: %s/%s/%s", len(ensemble.run["members"]), dataset, study, method)
+            try:
+                left = numbers.add(ensemble, csfs, known.get(dataset, {})).undefined
+            except ValueError as error:
+                missing.append(NoEnsemble(dataset, study, method, str(error)))
+                continue
+            notes |= dict.fromkeys(
+                f"{dataset}: {study}, {method}: {name} is left out: {why}" for name, why in left.items()
+            )
+        notes |= dict.fromkeys(f"{no.dataset}: {no.text}" for no in missing)
     for folder, problem in left_out.items():
         logger.warning("left out: %s: %s", folder, problem)
     runs = {key: folder for key, folder in runs.items() if folder not in left_out}
@@ -388,9 +394,57 @@ def collect(
         raise ResultsError(f"no results can be read:\n{reasons}")
     roots = tuple(Path(path).resolve() for path in paths)
     return Collection(
-        pd.DataFrame(rows), shown, runs, curves, resampled, tuple(unfinished), left_out, versions,
-        n_resamples, tuple(notes), roots,
+        pd.DataFrame(numbers.rows), shown, runs, numbers.curves, numbers.resampled, tuple(unfinished),
+        left_out, versions, n_resamples, tuple(notes), roots,
     )  # fmt: skip
+
+
+class _Remarks(NamedTuple):
+    """Remarks on the groups of a run, and why scores are left out, by name."""
+
+    groups: list[str]
+    undefined: dict[str, str]
+
+
+@dataclass
+class _Numbers:
+    """What is kept of runs that were judged; the arguments are those of :func:`collect`."""
+
+    shown: Measure
+    risk: float
+    n_resamples: int
+    seed: int
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    curves: dict[ScoreKey, Float] = field(default_factory=dict)
+    resampled: dict[ScoreKey, Float] = field(default_factory=dict)
+
+    def add(self, results: Results, csfs: Sequence[str], known: Known) -> _Remarks:
+        """Judge a run; on an error nothing of it is kept."""
+        rows: list[dict[str, Any]] = []
+        curves: dict[ScoreKey, Float] = {}
+        resampled: dict[ScoreKey, Float] = {}
+        drawn: tuple[Objects, NDArray[np.uint8]] | None = None
+        cases = CasesOfRun(results, known)
+        names = [name for name in available_csfs(results) if name in csfs]
+        undefined = {name: why for name, why in unavailable_csfs(results).items() if name in csfs}
+        for judged in judge_run(results, cases, names, results.test_sets.values(), undefined):
+            rows += judged.cells(str(results.run["data_kind"]), self.risk)
+            if judged.levels is None:
+                continue
+            curves[judged.key] = np.interp(COVERAGES, *judged.curve)
+            ids, of_case = judged.cases.ids, judged.cases.of_case
+            if not self.n_resamples or len(ids) < 2:
+                continue
+            if drawn is None or not np.array_equal(drawn[0], ids):
+                drawn = ids, group_counts(ids.tolist(), self.n_resamples, self.seed)
+            confidence, _, wrong = judged.detection
+            resampled[judged.key] = resampled_values(
+                self.shown.of_levels, confidence, wrong, drawn[1], of_case
+            )
+        self.rows += rows
+        self.curves |= curves
+        self.resampled |= resampled
+        return _Remarks(cases.notes, undefined)
 
 
 def _versions(run: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from monai_sf.files import atomic_path, write_text
 from monai_sf.tables.aggregate import Column, Table, column_order, number_at, row_order, select
-from monai_sf.tables.cells import COVERAGES, Collection, ScoreKey, records
+from monai_sf.tables.cells import COVERAGES, Collection, records
 from monai_sf.vocabulary.colours import PAGE, look
 from monai_sf.vocabulary.titles import title
 
@@ -126,8 +126,8 @@ def _curves(part: pd.DataFrame, collection: Collection) -> dict[str, Float]:
     """Return curves (seeds, 101) by row, each the mean over the test sets of a seed."""
     found: dict[str, dict[int, list[Float]]] = {}
     for c in records(part):
-        curve = collection.curves.get(ScoreKey(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed))
-        if curve is not None:
+        curve = collection.curves.get(c.key)
+        if curve is not None and c.seed == c.key.seed:  # an ensemble has one curve
             found.setdefault(str(c.row), {}).setdefault(int(c.seed), []).append(curve)
     return {
         row: np.stack([np.mean(curves, axis=0) for _, curves in sorted(seeds.items())])

@@ -38,6 +38,8 @@ def caption(table: Table) -> str:
     seeds = f"Mean over seeds {', '.join(map(str, table.seeds))} ± their standard deviation (n − 1)"
     if len(table.seeds) == 1:
         seeds = f"Of seed {table.seeds[0]} alone"
+    elif table.joint:
+        seeds += ". Ensembles (DE) of these runs have one value"
     return f"{shown.title} in per cent ({shown.meaning}); {direction} is better. {seeds}."
 
 

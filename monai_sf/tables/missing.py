@@ -43,13 +43,14 @@ class Gap:
         )
 
 
-def describe(gap: Gap, units: Sequence[str], seeds: Sequence[int]) -> str:
+def describe(gap: Gap, units: Sequence[str], seeds: Sequence[int], *, joint: bool = False) -> str:
     """Describe a gap, such as "seeds 0, 1 of 0, 1, 2; texture missing"; empty without one.
 
     Args:
         gap: positions in units and seeds.
         units: their names; for a corruption its kind, a blank and the severity.
         seeds: the expected seeds.
+        joint: whether the seeds share one value, as the members of an ensemble do.
     """
     parts = []
     there = [s for s in range(len(seeds)) if any((u, s) not in gap.missing for u in range(len(units)))]
@@ -63,7 +64,8 @@ def describe(gap: Gap, units: Sequence[str], seeds: Sequence[int]) -> str:
         single = [units[u] for u in range(len(units)) if (u, s) in gap.missing and u not in absent]
         if single:
             parts.append(f"{_joined(single, units)} without seed {seeds[s]}")
-    odd = [f"{units[u]}, seed {seeds[s]}: {why}" for (u, s), why in sorted(gap.odd)]
+    which = ["" if joint else f", seed {seed}" for seed in seeds]
+    odd = list(dict.fromkeys(f"{units[u]}{which[s]}: {why}" for (u, s), why in sorted(gap.odd)))
     parts += odd[:SPELT_OUT]
     if (more := len(odd) - SPELT_OUT) > 0:
         parts.append(f"and {more} more")

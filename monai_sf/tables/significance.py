@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from monai_sf.metrics.paired import difference_of, holm
 from monai_sf.tables.aggregate import Column, Unit, column_order, in_column, row_order, select
-from monai_sf.tables.cells import Collection, ScoreKey, records
+from monai_sf.tables.cells import Collection, records
 
 LEVEL = 0.95
 #: Largest share of undefined resamples, such as those without a failure, that is not noted.
@@ -87,9 +87,8 @@ def significance(collection: Collection, *, reference: str | None = None) -> pd.
 def _scores(cells: pd.DataFrame, collection: Collection, column: Column) -> dict[str, dict[_Place, _Scored]]:
     scores: dict[str, dict[_Place, _Scored]] = {}
     for c in records(in_column(cells, column)):
-        at = ScoreKey(c.dataset, c.study, c.test_set, c.csf, c.method, c.seed)
         scores.setdefault(str(c.row), {})[c.unit, c.seed] = _Scored(
-            c.value, collection.resampled.get(at), c.fingerprint, c.group_fingerprint
+            c.value, collection.resampled.get(c.key), c.fingerprint, c.group_fingerprint
         )
     return scores
 

@@ -29,7 +29,8 @@ def test_curves_are_means_over_seeds_and_severities(runs):
     assert line.get_color() == look(5)[0]  # ConfidNet is sixth, and first by name
     np.testing.assert_allclose(line.get_xdata(), 100 * COVERAGES[FIRST_COVERAGE:])
     np.testing.assert_allclose(line.get_ydata(), 100 * np.mean(own, axis=0)[FIRST_COVERAGE:])
-    assert len(panel.collections) == 6  # a band for each score
+    assert len(panel.collections) == 6  # a band for each score, none for ensembles, which have one value
+    assert len(panel.get_lines()) == 10
 
 
 def test_one_panel_a_shift_with_all_scores(runs):
@@ -66,11 +67,12 @@ def test_ranks_are_drawn_with_gaps_for_what_is_missing(runs):
     runs.matrix(("iid", "nih14"), ("confidnet",), (0, 1)).matrix(("iid",), ("devries",), (0, 1))
     table = table_of(runs.collect())
     (panel,) = rank_figure(table).axes
-    drawn = {line.get_color(): line.get_ydata() for line in panel.get_lines() if len(line.get_ydata()) == 3}
+    lines = [line for line in panel.get_lines() if len(line.get_ydata()) == 3]
+    drawn = {(line.get_color(), line.get_marker()): line.get_ydata() for line in lines}
     rows = list(table.mean.index)
     for row in rows:
         expected = table.ranks().loc[row].to_numpy()
-        np.testing.assert_array_equal(drawn[look(rows.index(row))[0]], expected)
+        np.testing.assert_array_equal(drawn[look(rows.index(row))[::2]], expected)
     assert "no rank" in [label.get_text() for label in panel.get_yticklabels()]
     hollow = [line for line in panel.get_lines() if line.get_markerfacecolor() == "none"]
     assert len(hollow) == 1

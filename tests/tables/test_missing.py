@@ -7,6 +7,7 @@ from monai_sf.tables.aggregate import table_of
 from monai_sf.tables.cells import RunKey
 
 IID, COR, ACQ = (("chest_xray", group) for group in ("iid", "cor", "acq"))
+DE = ["DE-MSR", "DE-PE", "DE-EE", "DE-MI"]
 
 
 def test_a_missing_seed_of_one_method(runs):
@@ -43,7 +44,10 @@ def test_a_missing_severity_of_one_seed(runs):
     runs.add(seed=2, corruptions=("noise", "blur"), drop=("corruption-blur-2",))
     table = table_of(runs.collect())
     assert table.column_notes == {COR: "blur 2 without seed 2"}  # all scores lack it alike
-    assert table.cell_notes == {}
+    # an ensemble of two networks is not mixed with those of three
+    assert table.cell_notes == dict.fromkeys([(row, COR) for row in DE], "blur 2 missing")
+    note = "chest_xray: ensemble of iid, confidnet: without the test sets corruption-blur-2, which not all "
+    assert note + "of its runs have" in table.notes
 
 
 def test_the_grid_of_corruptions_shows_what_no_run_has(runs):
@@ -65,7 +69,8 @@ def test_a_seed_missing_in_one_dataset_only(runs):
         derm: "seed 0 of 0, 1",
         ("dermoscopy", "cor"): "seed 0 of 0, 1",
     }
-    assert table.ranks()[derm].notna().all()  # all alike, so they still compare
+    assert table.ranks()[derm].drop(DE).notna().all()  # all alike, so they still compare
+    assert {table.cell_notes[row, derm] for row in DE} == {"not run"}
 
 
 def test_expected_runs_that_are_not_there(runs):
