@@ -137,7 +137,8 @@ class MCDropoutInferer(Inferer):
                 degrees, which exchange height and width.
             network: in evaluation mode; with dropout, if samples are requested.
             case_ids: N names that seed the cases' streams; by default the images' own bytes do.
-            plain: only the pass without dropout, as for cases that scores are fitted to.
+            plain: logits and features only, of the pass without dropout, as for cases that scores are fitted
+                to. Nothing else is computed.
 
         Returns:
             ``logits`` (N, C) and ``features`` (N, F), what the network's head gives (``confidence_logit``
@@ -151,11 +152,12 @@ class MCDropoutInferer(Inferer):
         """
         if network.training:
             raise ValueError("network is in training mode: call network.eval() first")
+        if plain:
+            features = network.features(inputs)
+            return {"logits": network.head(features).float(), "features": features.float()}
         stem = network.stem(inputs)
         clean = network.outputs_of(inputs, network.trunk(stem))
         outputs = {name: array.float() for name, array in clean.arrays().items()}
-        if plain:
-            return outputs
         if self.samples:
             names = case_ids if case_ids is not None else [_content_name(image) for image in inputs]
             outputs |= dropout_arrays(self._sampled(stem, network, names))

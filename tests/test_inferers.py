@@ -124,6 +124,9 @@ def test_learned_confidence_comes_with_the_plain_pass(head):
     ids = [str(i) for i in range(64)]
     whole = MCDropoutInferer(3)(images, network, ids)
     assert set(whole) == {"logits", "features", *MCD, head_output(head)}
+    plain = MCDropoutInferer(3)(images, network, plain=True)
+    assert plain.keys() == {"logits", "features"}
+    assert all(torch.equal(array, whole[name]) for name, array in plain.items())
     with torch.no_grad():
         torch.testing.assert_close(
             whole[head_output(head)], getattr(network.outputs(images), head_output(head))
