@@ -10,6 +10,7 @@ from typing import Any
 
 from monai_sf.benchmark import grid
 from monai_sf.benchmark.configs import Bundle, merge
+from monai_sf.results.format import NOT_REPORTED
 
 #: The study whose validation accuracy decides the grid search.
 GRID_STUDY = "iid"
@@ -68,7 +69,7 @@ class Task:
         if self.kind in ("train", "trial"):
             return [folder]
         if self.kind == "evaluate":
-            return [folder / name for name in ("results", "validation", "evaluate.config.json")]
+            return [folder / name for name in ("results", *NOT_REPORTED, "evaluate.config.json")]
         return []
 
 

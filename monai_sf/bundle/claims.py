@@ -18,12 +18,12 @@ from monai_sf.bundle.workflow import merged_config, running
 from monai_sf.files import read_json, write_json
 from monai_sf.networks import distributed
 from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
-from monai_sf.results.format import read_run
+from monai_sf.results.format import NOT_REPORTED, read_run
 from monai_sf.scores import CSFS
 from monai_sf.vocabulary.config_keys import PLACES
 
 #: Output of a stage; a run folder without any can be claimed again.
-_WORK = {"train": ("last.pt", "training.json"), "evaluate": ("results", "validation")}
+_WORK = {"train": ("last.pt", "training.json"), "evaluate": ("results", *NOT_REPORTED)}
 
 #: Keys that identify a run.
 _NAMES = {"dataset_name", "study", "method", "seed"}

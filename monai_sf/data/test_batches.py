@@ -24,6 +24,7 @@ class TestPass:
         name: the test set of the clean images.
         indices: (n,) positions of the cases in the dataset.
         sweep: corruptions to evaluate beside the clean images, or None.
+        plain: whether its batches ask for the pass without dropout only.
     """
 
     __test__ = False  # not a pytest class
@@ -31,6 +32,7 @@ class TestPass:
     name: str
     indices: NDArray[np.int64]
     sweep: CorruptionSweep | None
+    plain: bool = False
 
 
 class TestBatches:
@@ -72,6 +74,7 @@ class TestBatches:
         for loader, test in zip(self.loaders, self.passes, strict=True):
             for batch in loader:
                 clean = {**batch, "image": batch["image"].to(self.device, non_blocking=True)}
+                clean |= {"plain": test.plain}
                 yield {**clean, "test_set": test.name}
                 for kind, severity, corrupted in test.sweep(clean) if test.sweep else ():
                     yield {**corrupted, "test_set": corruption_name(kind, severity)}

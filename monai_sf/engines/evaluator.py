@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.data import Dataset
 from monai.engines import PrepareBatchExtraInput, SupervisedEvaluator
 
 from monai_sf.data import TestBatches
 from monai_sf.engines import tracking
+from monai_sf.engines.fitting import fit_to_outputs, needs_training_cases
 from monai_sf.engines.test_sets import OpenSets, PlannedSet
 from monai_sf.files import sha256_of
 from monai_sf.handlers import CollectOutputs, progress_bar
@@ -23,7 +25,7 @@ from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks import ConfidenceClassifier, distributed, load_weights, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
 from monai_sf.results import Results, ResultsError, check_results, load_results
-from monai_sf.results.format import RUN_FILE, VALIDATION
+from monai_sf.results.format import NOT_REPORTED, RUN_FILE, TRAINING, VALIDATION
 from monai_sf.transforms import CorruptionSweep
 
 logger = logging.getLogger(__name__)
@@ -33,50 +35,72 @@ def evaluated(run_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return run.json of a complete evaluation, after verifying the hash of every file.
 
     Args:
-        run_dir: folder of the run, with ``results`` and, if there were validation cases, ``validation``.
+        run_dir: folder of the run, with ``results`` and, where they were needed and have not been removed,
+            ``validation`` and ``training``.
 
     Returns:
         The content of run.json; None if no evaluation was completed.
 
     Raises:
         ResultsError: a file is missing or was changed, or the thresholds were chosen from other outputs than
-            those in ``validation``; names the folders to remove.
+            those in ``validation``, or scores were fitted to others than those in ``training``; names the
+            folders to remove.
     """
-    results, validation = Path(run_dir) / "results", Path(run_dir) / "validation"
+    results = Path(run_dir) / "results"
     if not (results / RUN_FILE).exists():
         return None
     run = check_results(results)
-    chosen_from = run.get("sha256", {}).get("validation")
-    if chosen_from is not None and (validation / RUN_FILE).exists():
+    for part, use in _USES.items():
+        folder, made_from = Path(run_dir) / part, run.get("sha256", {}).get(part)
+        if made_from is None or not (folder / RUN_FILE).exists():
+            continue
         try:
-            check_results(validation)
+            check_results(folder)
         except ResultsError as error:
             raise ResultsError(f"{error}; {_anew(run_dir)}") from error
-        if sha256_of(validation / RUN_FILE) != chosen_from:
+        if sha256_of(folder / RUN_FILE) != made_from:
             raise ResultsError(
-                f"the thresholds in {results / RUN_FILE} were not chosen from {validation} as it is: restore "
-                f"it, or {_anew(run_dir)}"
+                f"{use.format(results / RUN_FILE)} {folder} as it is: restore it, or {_anew(run_dir)}"
             )
     return run
 
 
+#: What the outputs beside the results were used for.
+_USES = {
+    TRAINING: "the scores in {} were not fitted to",
+    VALIDATION: "the thresholds in {} were not chosen from",
+}
+
+
 def _anew(run_dir: str | os.PathLike[str]) -> str:
-    return f"remove {Path(run_dir) / 'results'} and {Path(run_dir) / 'validation'} to evaluate again"
+    there = [str(path) for name in ("results", *NOT_REPORTED) if (path := Path(run_dir) / name).exists()]
+    return f"remove {' and '.join(there)} to evaluate again"
+
+
+class _AllSets(NamedTuple):
+    """The folders that an evaluation fills."""
+
+    training: OpenSets
+    validation: OpenSets
+    results: OpenSets
 
 
 class TestSetEvaluator(SupervisedEvaluator):
     """Evaluate a trained classifier on its test sets and write the results of the run.
 
-    The validation cases come first and go to ``run_dir/validation``: they are not reported, but the
-    thresholds in run.json are chosen from them (see :func:`monai_sf.tables.thresholds`). Each image is read
-    once, and passed through the network clean and in every corruption. A killed evaluation resumes at the
-    first case without outputs; a complete one returns at once.
+    The training and validation cases come first, and are not reported. Scores are fitted to the training
+    cases, all of the split train, which pass through the network once, without augmentation or dropout; their
+    outputs go to ``run_dir/training``. This is left out where no score of the run's method needs them. The
+    validation cases go to ``run_dir/validation``: scores may be fitted to them too, and the thresholds in
+    run.json are chosen from them (see :func:`monai_sf.tables.thresholds`). Each image is read once, and
+    passed through the network clean and in every corruption. A killed evaluation resumes at the first case
+    without outputs; a complete one returns at once.
 
     Args:
         device: device of the computation.
         network: of the trained architecture; the best checkpoint is loaded into it.
-        dataset: the test cases, dictionaries with ``image`` (channels, H, W) in [0, 1], ``label``,
-            ``case_id`` and ``split`` (val, iid or target).
+        dataset: the cases, dictionaries with ``image`` (channels, H, W) in [0, 1], ``label``, ``case_id`` and
+            ``split`` (train, val, iid or target), without augmentation.
         cases: the case table with the column ``split``.
         run_dir: folder of the run, with ``best.pt``; the results go to ``run_dir/results``.
         target_kind: the study's kind; acquisition or manifestation for studies with a target domain.
@@ -127,6 +151,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         self.run_description, self.batch_size, self.num_workers = run_description, batch_size, num_workers
         if not 0 <= target_risk <= 1:
             raise ValueError(f"target_risk must lie in [0, 1], got {target_risk}")
+        self.method = str(run_description["method"])
         self.thumbnail_size, self.target_risk = thumbnail_size, target_risk
         self.thresholds, self.failure_metrics = thresholds, failure_metrics
         self.thumbnail_limit, self.val_handlers = thumbnail_limit, val_handlers
@@ -136,7 +161,7 @@ class TestSetEvaluator(SupervisedEvaluator):
             epoch_length=1,
             network=to_device(network, device),
             inferer=inferer,
-            prepare_batch=PrepareBatchExtraInput({"case_ids": "case_id"}),
+            prepare_batch=PrepareBatchExtraInput({"case_ids": "case_id", "plain": "plain"}),
             decollate=False,
         )
 
@@ -172,23 +197,28 @@ class TestSetEvaluator(SupervisedEvaluator):
         return True
 
     def _evaluate(self) -> None:
-        plan = [PlannedSet("iid", "iid", self.sweep), PlannedSet("target", self.target_kind)]
-        validation = self._open("validation", [PlannedSet("val", "iid")])
-        tested = self._open("results", plan)
+        has_validation = any(record["split"] == "val" for record in self.dataset.data)
+        needed = needs_training_cases(self.method, has_validation)
+        tested = [PlannedSet("iid", "iid", self.sweep), PlannedSet("target", self.target_kind)]
+        sets = _AllSets(
+            training=self._open(TRAINING, [PlannedSet("train", "iid", plain=True)] if needed else []),
+            validation=self._open(VALIDATION, [PlannedSet("val", "iid")]),
+            results=self._open("results", tested),
+        )
         batches = TestBatches(
             self.dataset,
-            validation.passes + tested.passes,
+            [one for part in sets for one in part.passes],
             batch_size=-(-self.batch_size // distributed.world_size()),
             num_workers=self.num_workers,
             device=self.state.device,
         )
         collect = CollectOutputs(
-            {**validation.writers, **tested.writers},
-            {**validation.row_of, **tested.row_of},
-            validation.pictured | tested.pictured,
+            {name: writer for part in sets for name, writer in part.writers.items()},
+            {case_id: row for part in sets for case_id, row in part.row_of.items()},
+            {name for part in sets for name in part.pictured},
             thumbnail_size=self.thumbnail_size,
         )
-        self.add_event_handler(Events.EPOCH_COMPLETED, self._finish, validation, tested)
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._finish, sets)
         for handler in self.val_handlers:
             tracking.attach(handler, self, self.run_dir, "evaluate", self._failure_metrics)
         self._collect(batches, collect)
@@ -203,21 +233,27 @@ class TestSetEvaluator(SupervisedEvaluator):
             picture_limit=self.thumbnail_limit,
         )
 
-    def _finish(self, validation: OpenSets, tested: OpenSets) -> None:
-        for sets in (validation, tested):
-            sets.hand_in()
+    def _finish(self, sets: _AllSets) -> None:
+        for part in sets:
+            part.hand_in()
         distributed.barrier()
-        distributed.from_main(lambda: self._write(validation, tested))
+        distributed.from_main(lambda: self._write(sets))
 
-    def _write(self, validation: OpenSets, tested: OpenSets) -> None:
+    def _write(self, sets: _AllSets) -> None:
         hashes = {"checkpoint": self.checkpoint}
-        description = {**self.run_description, "sha256": hashes}
-        if validation.writers:
-            validation.finish({**description, "role": VALIDATION})
-            found = load_results(self.run_dir / "validation")
-            description["thresholds"] = self.thresholds(found, "val", self.target_risk)
-            hashes["validation"] = sha256_of(self.run_dir / "validation" / "run.json")
-        tested.finish(description)
+        parts: dict[str, tuple[Results, str]] = {}
+        for role, name, part in ((TRAINING, "train", sets.training), (VALIDATION, "val", sets.validation)):
+            if part.writers:
+                part.finish({**self.run_description, "sha256": {"checkpoint": self.checkpoint}, "role": role})
+                parts[role] = load_results(part.path), name
+                hashes[role] = sha256_of(part.path / RUN_FILE)
+        fitted = fit_to_outputs(cast(ConfidenceClassifier, self.network), parts, self.method)
+        description = {**self.run_description, "sha256": hashes, "not_fitted": dict(fitted.failed)}
+        if VALIDATION in parts:
+            outputs, name = parts[VALIDATION]
+            outputs = replace(outputs, fitted=fitted.arrays)
+            description["thresholds"] = self.thresholds(outputs, name, self.target_risk)
+        sets.results.finish(description, fitted.arrays)
 
     def _failure_metrics(self) -> dict[str, float]:
         return dict(self.failure_metrics(load_results(self.run_dir / "results")))
@@ -230,7 +266,13 @@ class TestSetEvaluator(SupervisedEvaluator):
         collect.attach(self)
         self.data_loader, self.state.dataloader, self.state.epoch_length = batches, batches, len(batches)
         with progress_bar(total=len(batches), desc=f"evaluate {self.run_dir.name}") as bar:
-            self.add_event_handler(Events.ITERATION_COMPLETED, lambda: bar.update())
+
+            def show(engine: Engine) -> None:
+                batch: Any = engine.state.batch
+                bar.set_postfix_str(batch["test_set"], refresh=False)
+                bar.update()
+
+            self.add_event_handler(Events.ITERATION_COMPLETED, show)
             try:
                 super().run()
             finally:  # so that an error or Ctrl-C loses nothing

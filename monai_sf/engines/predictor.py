@@ -12,12 +12,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from ignite.engine import Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 from tqdm import tqdm
@@ -32,8 +34,10 @@ from monai_sf.networks import ConfidenceClassifier, load_weights, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
 from monai_sf.results import ResultsError
 from monai_sf.results.case_table import csv_text
-from monai_sf.results.format import read_run
-from monai_sf.scores import CSFS, csfs_for
+from monai_sf.results.format import FITTED, read_run
+from monai_sf.results.reader import load_fitted
+from monai_sf.scores import CSFS, csfs_for, derivable, derived, fits_for
+from monai_sf.scores.reference import BLOCK
 
 logger = logging.getLogger(__name__)
 
@@ -216,7 +220,11 @@ class ImagePredictor(SupervisedEvaluator):
     """Classify unlabelled images, and write a CSV with one row per image and one column per confidence score.
 
     The column ``defer`` is true for predictions that should not be trusted: those with a confidence below the
-    threshold that was chosen on the validation cases, for the target risk of the evaluation.
+    threshold that was chosen on the validation cases, for the target risk of the evaluation, and those for
+    which the deciding score is undefined. An undefined confidence is an empty cell.
+
+    Scores that are fitted use what the evaluation fitted them to. Without an evaluation of this network they
+    are left out, which is logged.
 
     Args:
         device: device of the computation.
@@ -226,7 +234,8 @@ class ImagePredictor(SupervisedEvaluator):
         inferer: computes the outputs that the confidence scores need.
         method: the network's training method, see :func:`monai_sf.scores.csfs_for`.
         csf: the confidence score that decides whether to defer, or None for no decision.
-        evaluation: run.json of the network's evaluation, which holds the thresholds; read if a score decides.
+        evaluation: run.json of the network's evaluation, which holds the thresholds, beside what scores were
+            fitted to; required if a score decides.
         class_names: names of the C classes.
         output: the CSV file to write.
         batch_size: images per batch.
@@ -234,7 +243,8 @@ class ImagePredictor(SupervisedEvaluator):
 
     Raises:
         FileNotFoundError: there is no evaluation with the threshold.
-        ValueError: ``class_names`` do not match the network, or there is no threshold for ``csf``.
+        ValueError: ``class_names`` do not match the network, or there is no threshold for ``csf``, or no such
+            score here.
     """
 
     def __init__(
@@ -262,6 +272,10 @@ class ImagePredictor(SupervisedEvaluator):
         self.dataset, self.readable = dataset, _Readable(dataset)
         self.csf, self.evaluation = csf, evaluation
         self.threshold = stored_threshold(evaluation, csf) if csf is not None else math.nan
+        if csf is not None and csf not in CSFS:
+            raise ValueError(f"csf must be one of {', '.join(CSFS)}, got {csf!r}: install its package")
+        self.fitted: Mapping[str, NDArray[Any]] = {}
+        self.waiting: list[tuple[list[str], dict[str, Tensor]]] = []  # case ids and outputs of batches
         self.rows: list[pd.DataFrame] = []
         self.unusable: dict[str, str] = {}  # case id to the fault of its image
         self.failed: list[str] = []
@@ -274,45 +288,90 @@ class ImagePredictor(SupervisedEvaluator):
             val_handlers=val_handlers,
             decollate=False,
         )
-        self.add_event_handler(Events.ITERATION_COMPLETED, self._score)
+        self.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
+
+    def _keep(self) -> None:
+        """Keep the outputs of a batch until there are enough cases to score: fits have a cost per call."""
+        state: Any = self.state
+        self.waiting.append((state.batch["case_id"], state.output[CommonKeys.PRED]))
+        self.bar.update(len(state.batch["case_id"]))
+        if sum(len(ids) for ids, _ in self.waiting) >= BLOCK:
+            self._score()
 
     def _score(self) -> None:
-        state: Any = self.state
-        outputs: dict[str, Tensor] = state.output[CommonKeys.PRED]
-        bad = ~outputs["logits"].isfinite().all(1)
-        if bad.any():  # the argmax of NaN is class 0, which would look like an answer
-            self.failed += [c for c, b in zip(state.batch["case_id"], bad.tolist(), strict=True) if b]
+        """Turn the outputs that wait into rows of the CSV."""
+        ids = np.array([case_id for batch, _ in self.waiting for case_id in batch], dtype=object)
+        outputs = {name: torch.cat([batch[name] for _, batch in self.waiting]) for name in self.waiting[0][1]}
+        self.waiting = []
+        good = outputs["logits"].isfinite().all(1)  # the argmax of NaN is class 0, which looks like an answer
+        self.failed += ids[~good.cpu().numpy()].tolist()
+        if not good.any():
+            return
+        arrays = {name: array[good] for name, array in outputs.items()}
+        for fit in fits_for(self.method).values():
+            if derivable(arrays, self.fitted).issuperset(fit.gives):
+                arrays |= derived(fit, arrays, self.fitted)
+        if missing := sorted(self._needed().difference(arrays)):
+            raise ValueError(
+                f"{self.csf} needs the arrays {', '.join(missing)}, which are not computed: name another csf"
+            )
         deciding = CSFS[self.csf].prediction if self.csf is not None else "logits"
-        classes = outputs[deciding].argmax(1).tolist()
-        table = pd.DataFrame({"case_id": state.batch["case_id"], "prediction": classes})
+        classes = arrays[deciding].argmax(1).tolist()
+        table = pd.DataFrame({"case_id": ids[good.cpu().numpy()], "prediction": classes})
         table["class"] = [self.class_names[c] for c in classes]
-        for name in csfs_for(self.method, outputs):
-            confidence = CSFS[name](outputs)
+        for name in csfs_for(self.method, arrays):
+            confidence = CSFS[name](arrays)
             probability = CSFS[name].scale == "log_probability"
             table[name] = (confidence.exp() if probability else confidence).cpu().numpy()
         if self.csf is not None:
-            sure = CSFS[self.csf](outputs) >= self.threshold
+            sure = CSFS[self.csf](arrays) >= self.threshold
             table["defer"] = (~sure).cpu().numpy()  # NaN counts as unsure
-        table = table[~bad.cpu().numpy()]
         self.rows.append(table)
-        self.bar.update(len(bad))
+
+    def _needed(self) -> set[str]:
+        """Return the names of the arrays that the decision is made from."""
+        return set() if self.csf is None else {*CSFS[self.csf].needs, CSFS[self.csf].prediction}
 
     def load(self) -> None:
         """Load the weights of the checkpoint, and check that the CSV can be written.
 
         Raises:
             FileNotFoundError: there is no checkpoint or, if a score decides, no evaluation.
-            ValueError: the checkpoint is damaged, replaced or of another network, or the thresholds are those
-                of another checkpoint or of other classes.
+            ValueError: the checkpoint is damaged, replaced or of another network, the thresholds are those of
+                another checkpoint or of other classes, or what scores were fitted to was changed or, for the
+                deciding score, is missing.
             BusyError: another process writes this CSV.
             OSError: the CSV cannot be written.
         """
         if self.csf is not None:
             check_evaluation(self.evaluation, self.checkpoint, self.class_names)
+        self.fitted = self._load_fitted()
         load_weights(self.network, load_checkpoint(self.checkpoint)["network"], self.checkpoint)
         refuse_unwritable(self.output, "case_id,prediction,class,")
         with self._alone():
             pass
+
+    def _load_fitted(self) -> dict[str, NDArray[Any]]:
+        """Return what the scores were fitted to, from the evaluation of this network."""
+        fits = fits_for(self.method)
+        left_out = f"scores that are fitted ({', '.join(fits)}) are left out"
+        if not fits:
+            return {}
+        if self.csf is None and not Path(self.evaluation).is_file():
+            logger.warning("no evaluation at %s: %s", self.evaluation, left_out)
+            return {}
+        run, folder = _evaluation(self.evaluation), Path(self.evaluation).parent
+        if run.get("sha256", {}).get("checkpoint") != check_checkpoint(self.checkpoint):
+            logger.warning(
+                "%s is of another checkpoint than %s: %s", self.evaluation, self.checkpoint, left_out
+            )
+            return {}
+        decides = CSFS[self.csf].fit if self.csf is not None else None
+        listed = any(name.startswith(f"{FITTED}/") for name in run["files"])
+        if decides is None and listed and not (folder / FITTED).exists():
+            logger.warning("there is no folder %s: %s", folder / FITTED, left_out)
+            return {}
+        return load_fitted(folder, run)
 
     def _alone(self) -> AbstractContextManager[None]:
         lock = self.output.with_name(f".{self.output.name}.lock")
@@ -348,11 +407,13 @@ class ImagePredictor(SupervisedEvaluator):
             self._run()
 
     def _run(self) -> None:
-        self.rows, self.failed = [], []
+        self.waiting, self.rows, self.failed = [], [], []
         count = len(self.dataset) - len(self.unusable)
         if count:
             with tqdm(total=count, desc="classify", unit="image") as self.bar:
                 super().run()
+                if self.waiting:
+                    self._score()
         if self.rows:
             write_text(self.output, csv_text(pd.concat(self.rows)))
             print(f"{sum(map(len, self.rows))} predictions: {shown(self.output)}")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from monai_sf.data import TestPass
 from monai_sf.files import read_json, write_json
 from monai_sf.networks import distributed
 from monai_sf.results import ResultsError, ResultsWriter, TestSetWriter
+from monai_sf.results.format import FITTED
 from monai_sf.transforms import CorruptionSweep
 from monai_sf.vocabulary.shifts import corruption_name
 
@@ -28,14 +30,16 @@ class PlannedSet:
     """A test set of clean images, and its corruptions.
 
     Attributes:
-        split: split of its cases; also the test set's name, except for the validation cases.
+        split: split of its cases; also the test set's name.
         kind: of the clean set, see :data:`monai_sf.results.KINDS`.
         sweep: the corruptions, or None.
+        plain: whether scores are only fitted to its outputs: no dropout samples, no pictures.
     """
 
     split: str
     kind: str
     sweep: CorruptionSweep | None = None
+    plain: bool = False
 
     def sets(self) -> Iterator[dict[str, Any]]:
         """Yield each test set's arguments of :meth:`monai_sf.results.ResultsWriter.open`, except the rows."""
@@ -52,7 +56,7 @@ class PlannedSet:
             cases: number of cases.
             limit: maximum number of stored images of corrupted cases.
         """
-        names = {self.split}
+        names = set() if self.plain else {self.split}
         if self.sweep:
             severities = sorted(self.sweep.severities, reverse=True)
             fit = limit // max(1, cases * len(self.sweep.kinds))
@@ -114,7 +118,7 @@ class OpenSets:
         left = distributed.from_main(lambda: self._begin(table, rows))
         for planned, missing in zip(self.plan, left, strict=True):
             mine = missing[distributed.share(len(missing), distributed.rank(), distributed.world_size())]
-            self.passes.append(TestPass(planned.split, positions[mine], planned.sweep))
+            self.passes.append(TestPass(planned.split, positions[mine], planned.sweep, planned.plain))
             if not distributed.is_main():
                 for about in planned.sets():
                     part = ResultsWriter.part_of(self.path, distributed.rank())
@@ -159,8 +163,14 @@ class OpenSets:
             if not distributed.is_main():
                 writer.release()
 
-    def finish(self, description: Mapping[str, Any]) -> None:
+    def finish(
+        self, description: Mapping[str, Any], fitted: Mapping[str, NDArray[Any]] = MappingProxyType({})
+    ) -> None:
         """Close all test sets and write run.json, on rank 0, after all processes have handed in.
+
+        Args:
+            description: content of run.json about the run.
+            fitted: what scores were fitted to, see :class:`monai_sf.results.Results`.
 
         Raises:
             ResultsError: cases have no outputs.
@@ -169,4 +179,5 @@ class OpenSets:
         self._results.absorb_parts(self.writers)
         for writer in self.writers.values():
             writer.close()
+        self._results.add_shared(FITTED, fitted)
         self._results.finish(description)

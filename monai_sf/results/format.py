@@ -24,8 +24,10 @@ FORMAT_VERSION = 2
 RUN_FILE, TABLE_FILE, COLUMNS_FILE = "run.json", "cases.csv", "columns.json"
 SET_FILE, ROWS_FILE = "test_set.json", "rows.npy"
 
-#: Value of the key ``role`` of run.json: outputs on the validation cases, which are not reported.
-VALIDATION = "validation"
+#: Folders beside the results of a run, and values of the key ``role`` of their run.json: outputs on the
+#: training and validation cases, which are not reported.
+TRAINING, VALIDATION = "training", "validation"
+NOT_REPORTED = (TRAINING, VALIDATION)
 
 #: Optional key of run.json: the run's own scores, name to the array that holds the confidences.
 SCORES = "scores"

@@ -77,6 +77,26 @@ def check_results(path: str | os.PathLike[str]) -> dict[str, Any]:
     return run
 
 
+def load_fitted(path: str | os.PathLike[str], run: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Map what the scores of a run were fitted to, after verifying these files only.
+
+    Args:
+        path: the run's folder.
+        run: content of its run.json, see :func:`monai_sf.results.format.read_run`.
+
+    Returns:
+        See :attr:`Results.fitted`.
+
+    Raises:
+        ResultsError: a file is missing or was changed; names it.
+    """
+    path = Path(path)
+    with _damage_named(path):
+        files = {name: digest for name, digest in run["files"].items() if name.startswith(f"{FITTED}/")}
+        _compare(path, files)
+        return _load_shared(path, FITTED, files)
+
+
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
     """Turn any error from a damaged folder into a ResultsError that names it."""

@@ -23,7 +23,7 @@ from monai_sf.files import read_json
 from monai_sf.metrics.curve import Levels, levels_of
 from monai_sf.metrics.paired import group_counts, resampled_values
 from monai_sf.results import Results, ResultsError, TestSet, load_results
-from monai_sf.results.format import SCORES, SET_ASIDE, VALIDATION
+from monai_sf.results.format import NOT_REPORTED, SCORES, SET_ASIDE
 from monai_sf.scores import ALL, CSFS, usual_csfs
 from monai_sf.tables.cases import CasesOfRun, CasesOfSet, Known, groups_of_others
 from monai_sf.tables.ensembles import NoEnsemble, ensemble_csfs, ensembles_of, member_of
@@ -214,12 +214,13 @@ class FoundRuns(NamedTuple):
     Attributes:
         finished: those that hold run.json.
         unfinished: those of unfinished evaluations.
-        validation: finished ones on validation cases, which an evaluation writes beside the others.
+        not_reported: finished ones on training and validation cases, which an evaluation writes beside the
+            others.
     """
 
     finished: list[Path]
     unfinished: list[Path]
-    validation: list[Path]
+    not_reported: list[Path]
 
 
 def _refuse(error: OSError) -> None:
@@ -255,11 +256,11 @@ def find_runs(
             if "run.json" in files:
                 finished.add(place)
                 below.clear()
-            elif "cases.csv" in files and place.name != "validation":
+            elif "cases.csv" in files and place.name not in NOT_REPORTED:
                 unfinished.add(place)
                 below.clear()
-    validation = sorted(filter(_is_validation, finished))
-    return FoundRuns(sorted(finished.difference(validation)), sorted(unfinished), validation)
+    not_reported = sorted(filter(_is_not_reported, finished))
+    return FoundRuns(sorted(finished.difference(not_reported)), sorted(unfinished), not_reported)
 
 
 def chosen_csfs(paths: Sequence[str | os.PathLike[str]], csfs: Sequence[str] | None) -> tuple[str, ...]:
@@ -327,9 +328,9 @@ def collect(
     if n_resamples < 0:
         raise ValueError(f"n_resamples must be 0 or more, got {n_resamples}")
     csfs = chosen_csfs(paths, csfs)
-    folders, unfinished, validation = find_runs(paths)
+    folders, unfinished, others = find_runs(paths)
     if not folders:
-        only = f"; {len(validation)} of validation cases, which are not reported" if validation else ""
+        only = f"; {len(others)} of training or validation cases, which are not reported" if others else ""
         waiting = f"; not finished: {', '.join(map(str, unfinished))}" if unfinished else ""
         raise FileNotFoundError(
             f"no finished results (run.json) at or below {', '.join(map(str, paths))}{only}{waiting}: "
@@ -454,9 +455,9 @@ def _versions(run: Mapping[str, Any]) -> str:
     return ", ".join(known) or "unknown"
 
 
-def _is_validation(folder: Path) -> bool:
+def _is_not_reported(folder: Path) -> bool:
     try:
-        return bool(read_json(folder / "run.json", "").get("role") == VALIDATION)
+        return read_json(folder / "run.json", "").get("role") in NOT_REPORTED
     except (ValueError, RecursionError, OSError):
         return False  # opening it will say what is wrong
 

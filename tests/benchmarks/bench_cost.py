@@ -65,12 +65,13 @@ def main() -> None:
         overridden = yaml.safe_load((ROOT / "bundles" / name / "configs" / "evaluate.yaml").read_text())
         views = len({**shared, **overridden}["test_time_augmentation"])
         case = 2 * whole + (SAMPLES - 1) * behind
-        evaluate = images * TEST * (1 + CORRUPTED) * (case + views * whole)
+        fitted = images * TRAIN * whole  # one pass over the training cases
+        evaluate = fitted + images * TEST * (1 + CORRUPTED) * (case + views * whole)
         runs = STUDIES[name] * 9
         # studies with a target of their own are tested without corruptions, on about as many cases
         average = case + views * whole / 3
         tested = 9 * (1 + CORRUPTED) + (runs - 9) * 2
-        total = runs * train + images * TEST * tested * average
+        total = runs * (train + fitted / 3) + images * TEST * tested * average
         print(
             f"{name:15} {whole / 1e9:7.1f} {behind / whole:14.0%} {train / rate / 3600:10.1f} "
             f"{evaluate / rate / 3600:12.1f} {total / rate / 3600:10.0f} ({runs} runs)"

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
+from monai.transforms import Randomizable
 from PIL import Image
 
 from helpers.tiny_bundle import TINY_NETWORK, accuracy_and_majority
@@ -148,6 +149,18 @@ def test_the_network_has_learned(trained):
         return
     accuracy, majority = accuracy_and_majority(load_results(run_dir / "results"), "iid")
     assert accuracy > majority + 0.3 * (1 - majority)
+
+
+@pytest.mark.e2e
+def test_scores_are_fitted_to_all_training_cases_without_augmentation(bundle):
+    parser = bundle.workflow("train.yaml", "evaluate.yaml", "small.yaml").parser
+    dataset, splits = (parser.get_parsed_content(key) for key in ("dataset", "splits"))
+    read = [record["case_id"] for record in dataset.data if record["split"] == "train"]
+    assert read == list(splits["case_id"][splits["split"] == "train"])
+    assert len(dataset) == len(splits)
+    assert not [one for one in dataset.transform.flatten().transforms if isinstance(one, Randomizable)]
+    augmented = parser.get_parsed_content("train#preprocessing").flatten().transforms
+    assert [one for one in augmented if isinstance(one, Randomizable)]
 
 
 @pytest.mark.e2e

@@ -8,7 +8,8 @@ import torch
 
 from helpers.forks import torchrun
 from helpers.toy_engines import HEADS, weights
-from helpers.two_processes import COUNTS, STOPS, evaluator, main, put_checkpoint, stopped, trainer
+from helpers.toy_fits import toy_scores
+from helpers.two_processes import COUNTS, STOPS, evaluator, fitting, main, put_checkpoint, stopped, trainer
 from monai_sf.results import load_results
 
 
@@ -32,6 +33,11 @@ def folder(tmp_path_factory, _float64):
         evaluator(folder / "one" / name, counts).run()
     put_checkpoint(folder / "to-resume" / "uneven")
     stopped(evaluator(folder / "to-resume" / "uneven", COUNTS["uneven"]), 5)
+    with toy_scores():
+        for name in ("one", "to-resume"):
+            put_checkpoint(folder / name / "fitted")
+        fitting(folder / "one" / "fitted").run()
+        stopped(fitting(folder / "to-resume" / "fitted"), 3)
     done = torchrun(main, folder, "everything", folder)
     assert done.returncode == 0, done.stderr
     return folder
@@ -104,14 +110,29 @@ def test_two_processes_evaluate_every_case_once(folder, name):
 
 
 def test_an_evaluation_goes_on_with_another_number_of_processes(folder):
-    parts = sorted((folder / "stopped").rglob(".part-1"))
+    parts = sorted((folder / "stopped" / "uneven").rglob(".part-1"))
     assert len(parts) == 2  # what rank 1 had done when both were stopped
     shares = {file.parent.name: len(np.load(file)) for part in parts for file in part.rglob("rows.npy")}
     assert shares[".val.partial"] == COUNTS["uneven"][0] // 2  # the work is shared, not done twice
     evaluator(folder / "stopped" / "uneven", COUNTS["uneven"]).run()
-    assert not [*(folder / "stopped").rglob(".part-*")]
+    assert not [*(folder / "stopped" / "uneven").rglob(".part-*")]
     for begun in ("stopped", "to-resume"):
         assert_same_results(folder / "one" / "uneven" / "results", folder / begun / "uneven" / "results")
+
+
+def test_scores_are_fitted_alike_by_any_number_of_processes(folder):
+    assert [*(folder / "stopped" / "fitted").rglob(".part-1")]  # stopped within the training cases
+    with toy_scores():
+        fitting(folder / "stopped" / "fitted").run()  # two began it, one ends it
+        first = load_results(folder / "one" / "fitted" / "results")
+        for name in ("two", "stopped", "to-resume"):
+            for part in ("training", "validation", "results"):
+                assert_same_results(folder / "one" / "fitted" / part, folder / name / "fitted" / part)
+            other = load_results(folder / name / "fitted" / "results")
+            assert set(other.fitted) == set(first.fitted) != set()
+            for key, array in first.fitted.items():
+                np.testing.assert_allclose(array, other.fitted[key], rtol=1e-6, atol=1e-9, err_msg=key)
+            assert "Toy-Distance" in other.run["thresholds"]["csfs"]
 
 
 def test_devries_price_and_hints_are_those_of_the_whole_batch(folder):

@@ -83,7 +83,8 @@ def test_threshold_is_the_lowest_whose_risk_is_at_most_the_target():
     }
 
 
-@pytest.mark.parametrize("csf", ["MSR", "MCD-PE", "ConfidNet"])
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")  # of what scores were fitted to
+@pytest.mark.parametrize("csf", ["MSR", "MCD-PE", "ConfidNet", "T-MSR", "KL-Matching", "Rel-U"])
 def test_the_decision_is_that_of_the_evaluation(run_dir, tmp_path, csf):
     predictor(run_dir, csf, output=tmp_path / "p.csv").run()
     table = pd.read_csv(tmp_path / "p.csv").set_index("case_id")

@@ -11,6 +11,7 @@ from ignite.engine import Events
 from monai_sf.transforms import CorruptionSweep
 
 from helpers.toy_engines import HEADS, StopError, make_evaluator, make_trainer, stages_of
+from helpers.toy_fits import fitting_evaluator, toy_scores
 from helpers.toy_problem import tiny_network, toy_cases, toy_dataset
 from monai_sf.losses import DeVriesLoss
 from monai_sf.networks import ClassifierOutput, distributed
@@ -51,6 +52,13 @@ def evaluator(folder, counts, **changes):
     return make_evaluator(folder, **own, **changes)
 
 
+def fitting(folder):
+    """An evaluator that fits scores to training cases."""
+    evaluator = fitting_evaluator(folder, network=tiny_network(5))
+    wide(evaluator.dataset)
+    return evaluator
+
+
 def put_checkpoint(folder):
     """A network to evaluate, which nobody has trained."""
     if distributed.is_main():
@@ -87,6 +95,12 @@ def everything(folder):
     put_checkpoint(folder / "stopped" / "uneven")
     stopped(evaluator(folder / "stopped" / "uneven", COUNTS["uneven"]), 3)
     evaluator(folder / "to-resume" / "uneven", COUNTS["uneven"]).run()
+    with toy_scores():
+        for name in ("two", "stopped"):
+            put_checkpoint(folder / name / "fitted")
+        fitting(folder / "two" / "fitted").run()
+        stopped(fitting(folder / "stopped" / "fitted"), 3)
+        fitting(folder / "to-resume" / "fitted").run()
     # rank 0 alone would find its three cases cheap, rank 1 its two dear; all five together are dear
     count, sure = (3, 5.0) if distributed.is_main() else (2, -3.0)
     price, logits = DeVriesLoss(0.1, 0.3), torch.zeros(count, 2)

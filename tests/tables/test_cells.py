@@ -290,16 +290,19 @@ def test_no_folder_and_no_results(tmp_path):
         collect([tmp_path])
 
 
-def test_validation_results_are_no_test_set(runs):
+@pytest.mark.parametrize("role", ["training", "validation"])
+def test_results_of_training_and_validation_cases_are_no_test_set(runs, role):
     runs.add()
     make = runs.results[0]
     val = make.test_sets["iid"]
     renamed = type(val)("val", "iid", val.rows, val.arrays)
-    validation = runs.root / "chest_xray/iid-confidnet-0/validation"
-    type(make)({**make.run, "role": "validation"}, make.cases, {"val": renamed}).save(validation)
+    folder = runs.root / "chest_xray/iid-confidnet-0" / role
+    type(make)({**make.run, "role": role}, make.cases, {"val": renamed}).save(folder)
     assert [f.name for f in find_runs([runs.root])[0]] == ["results"]
-    with pytest.raises(FileNotFoundError, match="1 of validation cases, which are not reported"):
-        collect([validation])
+    with pytest.raises(FileNotFoundError, match="1 of training or validation cases, which are not reported"):
+        collect([folder])
+    (folder / "run.json").unlink()  # an evaluation that was killed is one, not two
+    assert find_runs([runs.root])[1] == []
 
 
 def test_a_test_set_may_be_called_val(runs):
