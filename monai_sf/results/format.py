@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -216,15 +216,19 @@ def some(values: Sequence[Any] | pd.Series[Any], count: int = 10) -> str:
     return shown + (f", ... ({len(values) - count} more)" if len(values) > count else "")
 
 
-def load_array(path: Path) -> NDArray[Any]:
-    """Map an array of plain values, read-only; nothing is unpickled.
+def load_array(path: Path, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
+    """Map an array of plain values; nothing is unpickled, and the file is never written.
+
+    Args:
+        path: the file.
+        mode: "r" for a read-only array; "c" for one that may be changed in memory, as torch wants it.
 
     Raises:
         ValueError: the file is not an array, or its length does not match its header.
         OSError: it cannot be read.
     """
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
     except (EOFError, SyntaxError, TypeError, OverflowError) as error:  # from a damaged header
         raise ValueError(f"{path.name} is not an array ({error})") from error
     if not isinstance(array, np.memmap) or path.stat().st_size != array.offset + array.nbytes:

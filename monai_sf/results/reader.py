@@ -128,7 +128,7 @@ def _compare(path: Path, files: Mapping[str, str]) -> None:
 
 def _load_shared(path: Path, folder: str, files: Collection[str]) -> dict[str, NDArray[Any]]:
     names = [PurePosixPath(file).stem for file in sorted(files) if file.startswith(f"{folder}/")]
-    return {name: load_array(path / folder / f"{name}.npy") for name in names}
+    return {name: load_array(path / folder / f"{name}.npy", "c") for name in names}
 
 
 def _load_test_set(path: Path, name: str, files: Collection[str]) -> TestSet:
