@@ -15,6 +15,7 @@ from monai_sf.scores.functions import (
     predictive_entropy,
 )
 from monai_sf.scores.groups import GROUPS, group_of, in_groups
+from monai_sf.scores.ranks import rank_average, rank_product
 from monai_sf.scores.reference import Reference
 from monai_sf.scores.registry import (
     ALL,
@@ -37,6 +38,7 @@ from monai_sf.scores.samples import (
     view_arrays,
     waic,
 )
+from monai_sf.scores.sirc import sirc, sirc_parameters
 from monai_sf.vocabulary.methods import METHODS, PAPER_METHODS, Method, register_method
 
 __all__ = [
@@ -77,8 +79,12 @@ __all__ = [
     "needs_dropout_samples",
     "needs_views",
     "predictive_entropy",
+    "rank_average",
+    "rank_product",
     "register_csf",
     "register_method",
+    "sirc",
+    "sirc_parameters",
     "softmax_variance",
     "usual_csfs",
     "view_arrays",

@@ -28,6 +28,9 @@ class Fit:
             :data:`monai_sf.vocabulary.reference.REFERENCE_ARRAYS`.
         otherwise: names of those that `fit` reads where ``needs`` are not all there, see
             :meth:`monai_sf.scores.reference.Reference.part_with`; empty: it cannot do without.
+        uses: another fit, whose derived arrays `derive` reads besides those of ``reads``, and which a score
+            of its own has; ``needs`` and ``reads`` name what it needs and reads, too. `fit` gets it by
+            ``reference.shared(uses.fit)``.
         reads: names of the stored per-case arrays that `derive` reads.
         gives: names of the per-case arrays that `derive` returns, which scores read like stored ones; no
             other fit gives them, and no stored array has their name.
@@ -45,6 +48,7 @@ class Fit:
     fit: Callable[[Reference], Mapping[str, ArrayLike]]
     derive: Callable[[Arrays, Fitted], Mapping[str, Tensor]]
     otherwise: tuple[str, ...] = ()
+    uses: Fit | None = None
 
     def is_possible_with(self, names: Iterable[str]) -> bool:
         """Return whether the named reference arrays are all that `fit` reads."""
@@ -55,12 +59,13 @@ class Fit:
         """Return the derived arrays of all cases, computed in blocks.
 
         Args:
-            arrays: at least those of ``reads``, of N cases each.
+            arrays: at least those of ``reads``, and those that the fit of ``uses`` gives, of N cases each.
             fitted: what ``fit`` returned.
         """
         count = len(arrays[self.reads[0]])
+        names = self.reads if self.uses is None else (*self.reads, *self.uses.gives)
         parts = [
-            self.derive({name: arrays[name][first : first + BLOCK] for name in self.reads}, fitted)
+            self.derive({name: arrays[name][first : first + BLOCK] for name in names}, fitted)
             for first in range(0, max(1, count), BLOCK)
         ]
         return {name: torch.cat([part[name] for part in parts]) for name in self.gives}

@@ -67,7 +67,7 @@ def fit_scores(reference: Mapping[str, ArrayLike], method: str | None) -> Fitted
         if not fit.is_possible_with(given):
             continue
         try:
-            arrays |= {f"{name}.{key}": value for key, value in _checked(fit.fit(given)).items()}
+            arrays |= {f"{name}.{key}": value for key, value in _checked(given.shared(fit.fit)).items()}
         except ValueError as error:
             failed[name] = str(error)
     return FittedScores(arrays, failed)
@@ -91,11 +91,12 @@ def derivable(available: Iterable[str], fitted: Iterable[str]) -> frozenset[str]
         fitted: names of the fitted arrays, ``<fit>.<array>``.
     """
     there, known = set(available), {name.partition(".")[0] for name in fitted}
+    fits = {csf.fit.name: csf.fit for csf in CSFS.values() if csf.fit is not None}
     return frozenset(
         name
-        for csf in CSFS.values()
-        if csf.fit is not None and csf.fit.name in known and there.issuperset(csf.fit.reads)
-        for name in csf.fit.gives
+        for fit in fits.values()
+        if known.issuperset({fit.name, (fit.uses or fit).name}) and there.issuperset(fit.reads)
+        for name in fit.gives
     )
 
 
@@ -104,9 +105,12 @@ def derived(fit: Fit, arrays: Arrays, fitted: Mapping[str, NDArray[Any]]) -> dic
 
     Args:
         fit: of a score.
-        arrays: stored per-case arrays, at least those that it reads, of N cases each.
+        arrays: stored per-case arrays, at least those that it reads, of N cases each; those of the fit that
+            it uses are derived, too, unless they are among them.
         fitted: the fitted arrays of all scores.
     """
+    if fit.uses is not None and not arrays.keys() >= set(fit.uses.gives):
+        arrays = {**arrays, **derived(fit.uses, arrays, fitted)}
     prefix = f"{fit.name}."
     own = {key.removeprefix(prefix): value for key, value in fitted.items() if key.startswith(prefix)}
     return fit(arrays, own)

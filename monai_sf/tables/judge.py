@@ -25,6 +25,7 @@ from monai_sf.results import Results, ResultsError
 from monai_sf.scores import (
     CSF,
     CSFS,
+    Fit,
     FittedScores,
     applies_to,
     as_float64,
@@ -33,6 +34,7 @@ from monai_sf.scores import (
     derived,
     fit_scores,
 )
+from monai_sf.scores.csf import Arrays
 from monai_sf.scores.functions import ArrayLike
 from monai_sf.vocabulary.methods import METHODS
 
@@ -59,6 +61,14 @@ class _Computed:
 
     fitted: FittedScores
     derived: dict[tuple[str, str], dict[str, Tensor]] = field(default_factory=dict)
+
+    def derived_of(self, test_set: str, fit: Fit, arrays: Arrays) -> dict[str, Tensor]:
+        """Return what a fit derives from the arrays of a test set."""
+        if (test_set, fit.name) not in self.derived:
+            if fit.uses is not None:
+                arrays = {**arrays, **self.derived_of(test_set, fit.uses, arrays)}
+            self.derived[test_set, fit.name] = derived(fit, arrays, self.fitted.arrays)
+        return self.derived[test_set, fit.name]
 
 
 _COMPUTED: WeakKeyDictionary[Results, _Computed] = WeakKeyDictionary()
@@ -151,12 +161,10 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
         if fit.gives and not derivable(arrays, computed.fitted.arrays).issuperset(fit.gives):
             needs = " or to ".join(", ".join(names) for names in (fit.needs, fit.otherwise) if names)
             raise ResultsError(f"{csf} needs to be fitted to {needs}, which the run lacks")
-        if (test_set, fit.name) not in computed.derived:
-            try:
-                computed.derived[test_set, fit.name] = derived(fit, arrays, computed.fitted.arrays)
-            except ValueError as reason:
-                raise ResultsError(f"{csf} cannot be computed on test set {test_set}: {reason}") from reason
-        arrays |= computed.derived[test_set, fit.name]
+        try:
+            arrays |= computed.derived_of(test_set, fit, arrays)
+        except ValueError as reason:
+            raise ResultsError(f"{csf} cannot be computed on test set {test_set}: {reason}") from reason
     confidence = score(arrays)
     undefined = int((~torch.isfinite(confidence)).sum())
     if undefined:

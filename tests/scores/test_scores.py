@@ -39,7 +39,7 @@ FURTHER = [
     *("MaxLogit", "Energy", "Margin", "MaxLogit-pNorm"),
     *("T-MSR", "T-PE", "DOCTOR", "GEN", "KL-Matching", "Rel-U"),
     *("MCD-MI", "MCD-SV", "MCD-WAIC", "TTA-MSR", "TTA-PE", "TTA-EE", "TTA-MI"),
-    *("ReAct", "ASH", "SCALE", "DICE", "GradNorm"),
+    *("ReAct", "ASH", "SCALE", "DICE", "GradNorm", "SIRC-MSR-L1"),
     *ENSEMBLES,
 ]
 FITTED = [name for name in CSFS if CSFS[name].fit is not None]
