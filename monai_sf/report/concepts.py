@@ -47,15 +47,18 @@ def typical(points: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
 def concepts(run: Run, seed: int, hide: Privacy) -> list[dict[str, Any]]:
     """Return typical sampled cases by column and domain for JSON; empty without an embedding.
 
-    The first column is the class, the others are those of the case table that have 2 to 8 values.
+    The first column is the class, if there are classes; the others are those of the case table that have 2
+    to 8 values.
     """
     if run.embedding is None:
         return []
     usable: NDArray[np.bool_] = np.asarray(np.isfinite(run.embedding).all(axis=1))
     domain = np.array([words.domain_title(s, run.results.run) for s in run.sets], object)[run.sample.test_set]
-    names = np.array([str(n) for n in run.results.run["class_names"]], object)
     rows = run.rows()
-    columns = [("class", names[run.results.cases["label"].to_numpy()[rows]])]
+    columns = []
+    if run.results.is_classification:
+        names = np.array([str(n) for n in run.results.run["class_names"]], object)
+        columns.append(("class", names[run.results.cases["label"].to_numpy()[rows]]))
     for column, values in hide.table(run.results, rows).items():
         if 2 <= values.nunique() <= MAX_VALUES and column != "group":
             columns.append((column, values.to_numpy(object)))

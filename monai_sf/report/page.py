@@ -111,6 +111,10 @@ def build_report(
     kinds = {(str(r.run["dataset"]), str(r.run["data_kind"])) for r, _ in loaded}
     if len(kinds) > 1:
         raise ResultsError(f"a report is about one dataset, got {sorted(kinds)}: make one report for each")
+    if len({(r.is_classification, r.failure_above) for r, _ in loaded}) > 1:
+        raise ResultsError(
+            "a report shows runs with classes, or runs of errors with one failure_above: make one for each"
+        )
     columns = None if columns is None else tuple(columns)
     hide = Privacy.of([r for r, _ in loaded], anonymous, columns)
     clean = cleaned([r for r, _ in loaded], anonymous, columns)
@@ -137,13 +141,16 @@ def build_report(
         max_images=max_images, hide=hide, coverage=coverage, seed=seed, settings=settings, csfs=csfs,
         notes=[Note("report", text) for text in texts],
     )  # fmt: skip
-    first = runs[0].results.run
+    first, graded = runs[0].results.run, not runs[0].results.is_classification
     html = _render(
         content,
         packer,
         sheets.finish(),
-        title=title or f"Where {title_of(str(first['dataset']))} classification fails silently",
+        title=title
+        or f"Where {title_of(str(first['dataset']))}{'' if graded else ' classification'} fails silently",
         question=words.question(first["class_names"]),
+        kind=words.kind_of_model(first),
+        failure_above=f"{runs[0].results.failure_above:g}",
         tested=words.tested([run.results.run for run in runs], [run.sets for run in runs]),
         banner=warning_of(str(first["data_kind"])),
     )
@@ -164,7 +171,7 @@ def _render(content: dict[str, Any], packer: Packer, sheets: Sequence[bytes], **
         library=library,
         policy=_policy([own, library]),
         data=script_json(content),
-        figures=script_json(plots.items()),
+        figures=script_json(plots.items("Wrong" if text["question"] else "Mean error")),
         arrays=packer.base64(),
         sheets=[base64.b64encode(sheet).decode("ascii") for sheet in sheets],
         **redacted(text),

@@ -19,7 +19,7 @@ from monai_sf.report import words
 from monai_sf.report.concepts import concepts
 from monai_sf.report.packing import AsText, Packer
 from monai_sf.report.privacy import Privacy
-from monai_sf.report.runs import Note, Run
+from monai_sf.report.runs import Note, Run, shown_answers, shown_labels
 from monai_sf.report.sampling import water_fill
 from monai_sf.report.studies import study_table
 from monai_sf.report.sweep import sweep
@@ -134,7 +134,8 @@ def _run(
             "parts": _parts(run),
             "set": packer.add(run.sample.test_set, "uint16"),
             "case": packer.add(case, "uint32"),
-            "label": packer.add(run.results.cases["label"].to_numpy()[rows], "uint16"),
+            "label": packer.add(shown_labels(run.results)[rows], "uint16"),
+            "error": None if run.results.is_classification else packer.add(run.errors(), "float32"),
             "thumb": packer.add(thumbs, "int32"),
             "xyz": None if run.embedding is None else packer.add(_quantise(run.embedding), "int16"),
         },
@@ -146,7 +147,7 @@ def _parts(run: Run) -> list[list[str | int]]:
     shown = np.zeros((2, 2), np.int64)  # [disturbed, wrong by any score's prediction]
     total = np.zeros((2, 2), np.int64)
     for i, s in enumerate(run.sets):
-        wrong = np.any([run.shown[s.name, c].detection.error > 0 for c in run.csfs], axis=0)
+        wrong = np.any([run.shown[s.name, c].detection.failed for c in run.csfs], axis=0)
         disturbed = int(s.corruption is not None)
         total[disturbed] += np.bincount(wrong, minlength=2)
         mine = run.sample.position[run.sample.test_set == i]
@@ -168,7 +169,7 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
         "thresholds": packer.add(run.thresholds[name], "float64"),
         "confidence": packer.add(found.confidence, "float32"),
         "step": packer.add(first_step(found.confidence, run.thresholds[name]), "uint8"),
-        "prediction": packer.add(found.prediction, "uint16"),
+        "prediction": packer.add(shown_answers(found), "uint16"),
         "effective": {
             kind: packer.add(sizes, "float32", "counts")
             for (kind, csf), sizes in run.effective.items()
@@ -181,6 +182,7 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
                 "errors": j.errors,
                 "trusted": packer.add(j.trusted, "uint32", "counts"),
                 "silent": packer.add(j.silent, "uint32", "counts"),
+                "meanError": None if j.mean_error is None else packer.add(j.mean_error, "float32", "counts"),
                 "effective": packer.add(j.effective, "float32", "counts"),
                 "coverage": packer.add(j.coverage, "float32"),
                 "risk": packer.add(j.risk, "float32"),
@@ -192,7 +194,7 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
 
 def _missed(run: Run, packer: Packer) -> dict[str, Any]:
     found = [[run.shown[s.name, c].detection for s in run.sets] for c in run.csfs]
-    wrong = np.stack([np.concatenate([d.error for d in sets]) > 0 for sets in found], axis=1)
+    wrong = np.stack([np.concatenate([d.failed for d in sets]) for sets in found], axis=1)
     steps = np.stack(
         [
             first_step(np.concatenate([d.confidence for d in sets]), run.thresholds[c])
@@ -211,7 +213,7 @@ def _quantise(embedding: NDArray[np.float32]) -> NDArray[np.int16]:
 
 def _thumbnails(run: Run, sheets: Sheets, budget: int) -> NDArray[np.int64]:
     """Return the number of every sampled case's thumbnail, -1 without; failures come first."""
-    failed = np.any([run.sampled(c).error > 0 for c in run.csfs], axis=0)
+    failed = np.any([run.sampled(c).failed for c in run.csfs], axis=0)
     has = np.isin(run.sample.test_set, [i for i, s in enumerate(run.sets) if "images" in s.arrays])
     # spread the rest evenly over the test sets
     order = np.argsort(~failed, kind="stable")

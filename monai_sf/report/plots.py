@@ -49,14 +49,18 @@ def _source(name: str, columns: tuple[str, ...]) -> ColumnDataSource:
     return ColumnDataSource({column: [] for column in columns}, name=name)
 
 
-def curves() -> figure:
-    """Draw risk-coverage curves with the working point of every CSF; sources ``curves`` and ``points``."""
+def curves(risk: str) -> figure:
+    """Draw risk-coverage curves with the working point of every CSF; sources ``curves`` and ``points``.
+
+    Args:
+        risk: the risk in words.
+    """
     plot = _line_plot(
         "curves-figure",
         x_range=Range1d(start=0, end=1),
         y_range=Range1d(start=0, end=1.02),
         x_axis_label="Share decided alone (coverage)",
-        y_axis_label="Wrong among these (risk)",
+        y_axis_label=f"{risk} among these (risk)",
     )
     plot.xaxis.formatter = NumeralTickFormatter(format="0%")
     _lines(plot, "curves")
@@ -99,7 +103,7 @@ def latent_space() -> figure:
     return plot
 
 
-def items() -> dict[str, Any]:
-    """Return the JSON of each figure by the id of its element."""
-    figures = {"curves-plot": curves(), "latent-plot": latent_space(), "sweep-plot": corruption_sweep()}
+def items(risk: str) -> dict[str, Any]:
+    """Return the JSON of each figure by the id of its element; see :func:`curves`."""
+    figures = {"curves-plot": curves(risk), "latent-plot": latent_space(), "sweep-plot": corruption_sweep()}
     return {target: json_item(plot, ID(target)) for target, plot in figures.items()}

@@ -39,7 +39,10 @@ _DICOM_IDS = re.compile(r"(patient|study)ids?$", re.IGNORECASE)
 #: Names of test sets that do not identify a place or person.
 _USUAL_SETS = ("iid", "target", "val")
 #: Keys of run.json in an anonymous report; a configuration may hold lists of cases and remarks of users.
-_ANONYMOUS_KEYS = ("dataset", "study", "method", "seed", "data_kind", "scores", "format", "format_version")
+_ANONYMOUS_KEYS = (
+    *("dataset", "study", "method", "seed", "data_kind"),
+    *("scores", "failure_above", "format", "format_version"),
+)
 #: Default maximum number of columns on a case's card.
 MAX_COLUMNS = 12
 
@@ -175,7 +178,7 @@ def cleaned(
 
 
 def _without_persons(results: Results, classes: Sequence[str]) -> list[str]:
-    if harmless_columns(results):
+    if harmless_columns(results) or not results.is_classification:
         return list(classes)
     by = results.cases["group" if "group" in results.cases else "case_id"]
     groups = by.groupby(results.cases["label"].to_numpy()).nunique()

@@ -47,12 +47,13 @@ class ShownScore:
     """Numbers of one CSF on one test set of n cases, all of them, not the sample.
 
     Attributes:
-        detection: confidence, prediction and error of every case.
+        detection: confidence, prediction, error and failure of every case.
         trusted: (100,) number of cases at or above the threshold of each working point.
-        silent: (100,) how many of these are wrong.
+        silent: (100,) how many of these are failures.
+        mean_error: (100,) mean error of these, NaN without any; None with classes, where it is their share.
         effective: (101,) effective number of independent trusted cases; the last entry is for all cases,
             trusted or not.
-        errors: number of cases that are wrong.
+        errors: number of failures.
         aurc: area under the risk-coverage curve, in [0, 1].
         aurc_interval: its 95 % interval by bootstrap over groups; None for corrupted sets and single groups.
         coverage: (k,) of the drawn curve.
@@ -62,6 +63,7 @@ class ShownScore:
     detection: Detection
     trusted: NDArray[np.int64]
     silent: NDArray[np.int64]
+    mean_error: Float | None
     effective: Float
     errors: int
     aurc: float
@@ -103,10 +105,23 @@ class Run:
         """Return confidence, prediction and error of the sampled cases."""
         parts = [self.shown[s.name, csf].detection for s in self.sets]
         chosen = [
-            [values[self.sample.position[self.sample.test_set == i]] for values in part]
+            [
+                None if values is None else values[self.sample.position[self.sample.test_set == i]]
+                for values in part
+            ]
             for i, part in enumerate(parts)
         ]
-        return Detection(*(np.concatenate(columns) for columns in zip(*chosen, strict=True)))
+        confidence, prediction, error, failed = zip(*chosen, strict=True)
+        return Detection(
+            np.concatenate(confidence),
+            None if prediction[0] is None else np.concatenate(prediction),
+            np.concatenate(error),
+            np.concatenate(failed),
+        )
+
+    def errors(self) -> Float:
+        """Return the (m,) errors of the sampled cases, the same for all scores without classes."""
+        return self.sampled(self.csfs[0]).error
 
     def rows(self) -> NDArray[np.int64]:
         """Return the (m,) rows of the case table of the sampled cases."""
@@ -177,6 +192,18 @@ def evaluate(
     return Run(results, sets, csfs, levels, table, shown, effective, sample, embedding, notes)
 
 
+def shown_labels(results: Results) -> NDArray[np.int64]:
+    """Return the label of every case of the case table for the page's scripts; without classes, 0."""
+    if not results.is_classification:
+        return np.zeros(len(results.cases), np.int64)
+    return results.cases["label"].to_numpy(np.int64)
+
+
+def shown_answers(found: Detection) -> NDArray[np.int64]:
+    """Return the prediction of every case for the page's scripts; without classes, 1 for failures."""
+    return found.failed.astype(np.int64) if found.prediction is None else found.prediction
+
+
 def _name(results: Results) -> str:
     return "run {dataset}, study {study}, method {method}, seed {seed}".format(**results.run)
 
@@ -187,7 +214,7 @@ def _pooled(
     found = [shown[s.name, csf].detection for s in sets]
     return working_points.effective_sizes(
         np.concatenate([f.confidence for f in found]),
-        np.concatenate([f.error for f in found]),
+        np.concatenate([f.failed for f in found]).astype(np.float64),
         np.append(levels, -np.inf),
         groups.of_case[np.concatenate([s.rows for s in sets])],
     )
@@ -196,10 +223,12 @@ def _pooled(
 def _shown(
     judged: Judged, cells: Sequence[Mapping[str, Any]], levels: Float, groups: Groups, seed: int
 ) -> ShownScore:
-    confidence, _, error = judged.detection
-    trusted, silent = working_points.counts(confidence, error, levels)
+    confidence, prediction, error, failed = judged.detection
+    wrong = failed.astype(np.float64)
+    trusted, silent = working_points.counts(confidence, wrong, levels)
+    mean_error = working_points.mean_errors(confidence, error, levels) if prediction is None else None
     groups = groups.at(judged.test_set.rows)
-    effective = working_points.effective_sizes(confidence, error, np.append(levels, -np.inf), groups.of_case)
+    effective = working_points.effective_sizes(confidence, wrong, np.append(levels, -np.inf), groups.of_case)
     coverage, risk = judged.curve
     # evenly spaced in coverage, first and last included
     wanted = np.searchsorted(coverage, np.linspace(coverage[0], coverage[-1], CURVE_POINTS))
@@ -211,8 +240,9 @@ def _shown(
         interval = bootstrap_ci(aurc, confidence, error, n_resamples=resamples, groups=groups, seed=seed)
     area, errors = cell["value"], cell["errors"]
     return ShownScore(
-        judged.detection, trusted, silent, effective, errors, area, interval, coverage[drawn], risk[drawn]
-    )
+        judged.detection, trusted, silent, mean_error, effective, errors, area, interval,
+        coverage[drawn], risk[drawn],
+    )  # fmt: skip
 
 
 def _outcome(
@@ -220,8 +250,8 @@ def _outcome(
 ) -> Outcome:
     found = [shown[test_set.name, c].detection for c in csfs]
     return Outcome(
-        results.labels_of(test_set.name),
-        np.stack([d.error > 0 for d in found], axis=1),
+        shown_labels(results)[test_set.rows],
+        np.stack([d.failed for d in found], axis=1),
         np.stack([d.confidence for d in found], axis=1),
         test_set.corruption is not None,
     )
@@ -242,12 +272,17 @@ def _missing(
         notes.append(
             f"There are several sets of ordinary cases (iid); the working point is set on {sets[0].name}."
         )
-    labels = np.concatenate([results.labels_of(s.name) for s in sets])
-    if len(np.unique(labels)) == 1:
+    labels = np.concatenate([shown_labels(results)[s.rows] for s in sets])
+    if results.is_classification and len(np.unique(labels)) == 1:
         only = results.run["class_names"][int(labels[0])]
         notes.append(f"All cases are of one class ({only}): mistakes in the other direction cannot show.")
+    if not results.is_classification:
+        notes.append(
+            f"There are errors and no classes: cases with an error above {results.failure_above:g} are "
+            "counted and shown as wrong. AURC and the curves use the errors themselves."
+        )
     if not any(score.errors for score in shown.values()):
-        notes.append("The classifier made no mistake on any case, so there is no failure to show.")
+        notes.append("The model made no mistake on any case, so there is no failure to show.")
     return notes
 
 

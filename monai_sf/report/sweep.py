@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_sf.report.packing import Packer
-from monai_sf.report.runs import Run
+from monai_sf.report.runs import Run, shown_answers, shown_labels
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.report.working_points import first_step
 
@@ -39,12 +39,12 @@ def chosen_cases(run: Run, seed: int) -> NDArray[np.int64]:
     for test_set in corrupted:
         common = np.intersect1d(common, test_set.rows)
     csf = run.csfs[0]
-    clean = run.shown[run.sets[0].name, csf].detection.error[_positions(run.sets[0].rows, common)]
+    clean = run.shown[run.sets[0].name, csf].detection.failed[_positions(run.sets[0].rows, common)]
     worst = np.full(len(common), -np.inf)
     for test_set in corrupted:
         found = run.shown[test_set.name, csf].detection
         where = _positions(test_set.rows, common)
-        wrong = (found.error[where] > 0) & (clean == 0)
+        wrong = found.failed[where] & ~clean
         worst[wrong] = np.maximum(worst[wrong], found.confidence[where][wrong])
     fooled = np.flatnonzero(np.isfinite(worst))
     fooled = fooled[np.argsort(-worst[fooled], kind="stable")][: CASES - CASES // 5]
@@ -79,17 +79,24 @@ def sweep(
     return {
         "ids": [hide(row) for row in rows],
         "sets": shown,
-        "label": packer.add(run.results.cases["label"].to_numpy()[rows], "uint16"),
+        "label": packer.add(shown_labels(run.results)[rows], "uint16"),
+        "error": None if run.results.is_classification else packer.add(_errors(run, where), "float32"),
         "thumb": packer.add(thumbs, "int32"),
         "csfs": {name: _csf(run, name, where, packer) for name in run.csfs},
     }
+
+
+def _errors(run: Run, where: dict[int, NDArray[np.int64]]) -> NDArray[np.float64]:
+    found = [run.shown[run.sets[i].name, run.csfs[0]].detection.error[at] for i, at in where.items()]
+    errors: NDArray[np.float64] = np.stack(found, axis=1)
+    return errors
 
 
 def _csf(run: Run, name: str, where: dict[int, NDArray[np.int64]], packer: Packer) -> dict[str, Any]:
     reference = np.sort(run.shown[run.sets[0].name, name].detection.confidence)
     found = {i: run.shown[run.sets[i].name, name].detection for i in where}
     confidence = np.stack([found[i].confidence[at] for i, at in where.items()], axis=1)
-    prediction = np.stack([found[i].prediction[at] for i, at in where.items()], axis=1)
+    prediction = np.stack([shown_answers(found[i])[at] for i, at in where.items()], axis=1)
     rank = np.searchsorted(reference, confidence, side="right") / len(reference)
     return {
         "confidence": packer.add(confidence, "float32"),

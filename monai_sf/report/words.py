@@ -51,15 +51,23 @@ def _said(text: Any) -> str | None:
 
 
 def question(class_names: Sequence[str]) -> str:
-    """Return the decision of the classifier as a question."""
+    """Return the decision of the classifier as a question; empty without classes."""
+    if not class_names:
+        return ""
     names = [title(str(n)) for n in class_names]
     if len(names) <= 3:
         return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) + "?"
     return f"which of {len(names):,} classes?"
 
 
+def kind_of_model(run: Mapping[str, Any]) -> str:
+    """Return what the page calls the model of a run."""
+    return "classifier" if run["class_names"] else "model"
+
+
 def tested(runs: Sequence[Mapping[str, Any]], sets: Sequence[Sequence[TestSet]]) -> str:
-    """Return one sentence on the tested classifiers and cases."""
+    """Return one sentence on the tested models and cases."""
+    kind = kind_of_model(runs[0])
     all_sets = [s for group in sets for s in group]
     studies = list(dict.fromkeys(study_title(r) for r in runs))
     ordinary = max(sum(len(s) for s in group if s.kind == "iid") for group in sets)
@@ -75,8 +83,8 @@ def tested(runs: Sequence[Mapping[str, Any]], sets: Sequence[Sequence[TestSet]])
     parts += [f"{unseen:,} cases of a kind or place not seen in training"] if unseen else []
     parts += [f"the ordinary cases disturbed in {len(corruptions)} ways"] if corruptions else []
     if len(runs) == 1:
-        return f"One classifier, tested on {_listed(parts)}."
-    return f"{len(runs)} classifiers (studies: {', '.join(studies)}) were tested on {_listed(parts)}."
+        return f"One {kind}, tested on {_listed(parts)}."
+    return f"{len(runs)} {kind}s (studies: {', '.join(studies)}) were tested on {_listed(parts)}."
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -51,6 +51,21 @@ def counts(confidence: Float, error: Float, levels: Float) -> tuple[NDArray[np.i
     return trusted.astype(np.int64), np.rint(wrong_from[trusted]).astype(np.int64)
 
 
+def mean_errors(confidence: Float, error: Float, levels: Float) -> Float:
+    """Return the mean error of the cases that are trusted at every threshold, NaN without any.
+
+    Args:
+        confidence: (n,) confidences.
+        error: (n,) in [0, 1].
+        levels: (k,) thresholds.
+    """
+    order = np.argsort(confidence, kind="stable")
+    trusted = len(order) - np.searchsorted(confidence[order], levels, side="left")
+    sums = np.concatenate([[0.0], np.cumsum(error[order][::-1])])[trusted]
+    means: Float = np.where(trusted > 0, sums / np.maximum(trusted, 1), np.nan)
+    return means
+
+
 def first_step(confidence: Float, levels: Float) -> NDArray[np.uint8]:
     """Return the first working point at which each case is trusted.
 

@@ -32,6 +32,9 @@ NOT_REPORTED = (TRAINING, VALIDATION)
 #: Optional key of run.json: the run's own scores, name to the array that holds the confidences.
 SCORES = "scores"
 
+#: Optional key of run.json, and its default: without classes, a case with a larger error is a failure.
+FAILURE, FAILURE_ABOVE = "failure_above", 0.5
+
 #: Keys that run.json always has.
 RUN_KEYS = ("dataset", "study", "method", "seed", "class_names", "data_kind")
 
@@ -50,6 +53,7 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
     "ensemble_entropy": ("", "mean over these networks of the softmax entropy, in nats"),
     "confidence_logit": ("", "learned confidence before its sigmoid (ConfidNet, DeVries)"),
     "reservation_logit": ("", "logit of the reservation class (Deep Gamblers)"),
+    "errors": ("", "error of the answer in [0, 1], in place of logits where there are no classes"),
     "images": ("H,W[,3]", "uint8 thumbnails, grey or RGB, as the classifier saw the image"),
 }
 #: Those that may be minus infinity, the logarithm of a probability of zero.
@@ -148,6 +152,9 @@ def check_run(run: Mapping[str, Any]) -> None:
         wrong.append(
             f"{SCORES} {own!r:.80} (expected names of scores, which {NAME_RULE}, to names of arrays)"
         )
+    above = run.get(FAILURE, FAILURE_ABOVE)
+    if not isinstance(above, (int, float)) or isinstance(above, bool) or not 0 <= above < 1:
+        wrong.append(f"{FAILURE} {above!r:.80} (expected a number in [0, 1))")
     if wrong:
         raise ResultsError(f"the run's description has {'; '.join(wrong)}")
 

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from monai_sf.results.format import SCORES, ResultsError, check_run
-from monai_sf.results.given_cases import case_table, columns_of, listed, test_sets_of
+from monai_sf.results.format import ResultsError, check_run
 from monai_sf.results.given_images import images_of
 from monai_sf.results.given_numbers import (
     check_heads,
@@ -21,19 +20,14 @@ from monai_sf.results.given_numbers import (
     of_dropout,
     of_views,
     others_of,
-    own_scores_of,
     plain,
     samples_of,
     scores_of,
 )
 from monai_sf.results.given_reference import reference_of
+from monai_sf.results.given_run import check_order, check_words, parts_of
 from monai_sf.results.test_set import TestSet
-from monai_sf.vocabulary.data_kinds import DATA_KINDS
-from monai_sf.vocabulary.ids import is_absent
 from monai_sf.vocabulary.methods import METHODS, Method
-from monai_sf.vocabulary.outputs import refuse_other_order
-from monai_sf.vocabulary.registry import NAME_RULE, is_name
-from monai_sf.vocabulary.shifts import corruption_of
 
 
 def parts_from_arrays(
@@ -123,12 +117,9 @@ def parts_from_arrays(
     method = method or ("confidnet" if learned_confidence is not None else "classifier")
     arrays = {} if arrays is None else arrays
     scores = {} if scores is None else scores
-    if not is_name(method):
-        raise ResultsError(f"method must {NAME_RULE}, got {method!r}")
-    if data_kind not in DATA_KINDS:
-        raise ResultsError(f"data_kind must be one of {list(DATA_KINDS)}, got {data_kind!r}")
+    check_words(method, data_kind)
     trained = METHODS[method] if method in METHODS else Method(method)
-    _check_order(
+    check_order(
         columns,
         labels=labels,
         logits=logits,
@@ -170,34 +161,20 @@ def parts_from_arrays(
     check_run({"class_names": names})
     if len(names) != given.shape[1]:
         raise ResultsError(f"class_names must hold {given.shape[1]} names, got {len(names)}")
-    where = [str(d) for d in listed("domains", ["iid"] * n if domains is None else domains, n)]
-    named_cases = listed("case_ids", [str(i) for i in range(n)] if case_ids is None else case_ids, n)
-    if unnamed := sum(map(is_absent, named_cases)):
-        raise ResultsError(f"case_ids: {unnamed} of {n} are empty or NaN; name every case, or leave them out")
-    ids = [str(i) for i in named_cases]
-    own, confidences = own_scores_of(scores, ids)
-    if taken := sorted(confidences.keys() & outputs.keys()):
-        raise ResultsError(f"arrays must not hold {taken}, the arrays of scores; rename them")
-    cases, rows = case_table(ids, truth, names, columns_of(columns), n)
-    targets = [d for d in dict.fromkeys(where) if d != "iid" and corruption_of(d) is None]
-    run = {
-        "dataset": dataset,
-        "study": study or (targets[0] if targets else "iid"),
-        "method": method,
-        "seed": seed,
-        "class_names": names,
-        "data_kind": data_kind,
-        **({SCORES: own} if own else {}),
-    }
-    test_sets = test_sets_of(where, rows, outputs | confidences, dict({} if kinds is None else kinds))
+    run, cases, test_sets = parts_of(
+        outputs,
+        n,
+        labels=truth,
+        class_names=names,
+        scores=scores,
+        case_ids=case_ids,
+        domains=domains,
+        kinds=kinds,
+        columns=columns,
+        study=study,
+        dataset=dataset,
+        method=method,
+        seed=seed,
+        data_kind=data_kind,
+    )
     return run, cases, test_sets, {}, reference
-
-
-def _check_order(columns: Mapping[str, Any] | pd.DataFrame | None, **arguments: Any) -> None:
-    if isinstance(columns, pd.DataFrame):
-        columns = {"columns": columns}
-    more: Mapping[str, Any] = {} if columns is None else columns
-    try:
-        refuse_other_order({**arguments, **{str(name): values for name, values in more.items()}})
-    except ValueError as error:
-        raise ResultsError(str(error)) from error

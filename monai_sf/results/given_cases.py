@@ -34,7 +34,8 @@ def columns_of(given: Mapping[str, Sequence[Any]] | pd.DataFrame | None) -> dict
     found = dict(pairs)
     if own := [name for name in _OWN_COLUMNS if name in found]:
         raise ResultsError(
-            f"columns must not hold {own}, made from case_ids, labels and class_names; rename or drop them"
+            f"columns must not hold {own}, which name cases and classes in every case table; rename or drop "
+            "them"
         )
     return found
 
@@ -50,27 +51,30 @@ def listed(name: str, given: Sequence[Any], n: int) -> list[Any]:
     """Return the n entries of a sequence."""
     values = _entries(given)
     if len(values) != n:
-        raise ResultsError(f"{name} must have {n} entries (as labels), got {len(values)}")
+        raise ResultsError(f"{name} must have {n} entries (one per case), got {len(values)}")
     return values
 
 
 def case_table(
-    ids: list[str], labels: NDArray[Any], names: list[str], columns: Mapping[str, Sequence[Any]], n: int
+    ids: list[str],
+    labels: NDArray[Any] | None,
+    names: list[str],
+    columns: Mapping[str, Sequence[Any]],
+    n: int,
 ) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-    """Return the case table, one row per id, and the row of every entry."""
+    """Return the case table, one row per id, and the row of every entry; labels are None without classes."""
     rows, unique = pd.factorize(pd.Series(ids, dtype=object))
     first = np.zeros(len(unique), np.int64)
     first[rows[::-1]] = np.arange(n)[::-1]
-    unlike = sorted({ids[i] for i in np.flatnonzero(labels != labels[first[rows]])})
-    if unlike:
-        raise ResultsError(f"labels differ between entries of one case id: {', '.join(unlike[:10])}")
-    chosen = labels[first].astype(np.int64)
-    valid = (chosen >= 0) & (chosen < len(names))
-    table: dict[str, Any] = {
-        "case_id": unique,
-        "label": chosen,
-        "label_name": [names[c] if ok else "" for c, ok in zip(chosen, valid, strict=True)],
-    }
+    table: dict[str, Any] = {"case_id": unique}
+    if labels is not None:
+        unlike = sorted({ids[i] for i in np.flatnonzero(labels != labels[first[rows]])})
+        if unlike:
+            raise ResultsError(f"labels differ between entries of one case id: {', '.join(unlike[:10])}")
+        chosen = labels[first].astype(np.int64)
+        valid = (chosen >= 0) & (chosen < len(names))
+        table["label"] = chosen
+        table["label_name"] = [names[c] if ok else "" for c, ok in zip(chosen, valid, strict=True)]
     for name, values in columns.items():
         cells = listed(f"column {name}", values, n)
         chosen_entries = _first_known(cells, ids, rows, first) if name == "group" else first

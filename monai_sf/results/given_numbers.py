@@ -50,7 +50,7 @@ def matrix(name: str, given: Any, n: int) -> Float:
     """Return real numbers (n, ...) with two axes."""
     values = numbers(name, given)
     if values.ndim != 2 or len(values) != n:
-        raise ResultsError(f"{name} must be a matrix with {n} rows (as labels), got shape {values.shape}")
+        raise ResultsError(f"{name} must be a matrix with {n} rows (one per case), got shape {values.shape}")
     return values
 
 
@@ -63,7 +63,7 @@ def features_of(name: str, given: Any, n: int) -> NDArray[np.float32]:
     if values.dtype.kind not in "fiu":
         raise ResultsError(f"{name} must be real numbers, got dtype {values.dtype}")
     if values.ndim != 2 or len(values) != n:
-        raise ResultsError(f"{name} must be a matrix with {n} rows (as labels), got shape {values.shape}")
+        raise ResultsError(f"{name} must be a matrix with {n} rows (one per case), got shape {values.shape}")
     found: NDArray[np.float32] = values.astype(np.float32, copy=False)
     return found
 
@@ -181,7 +181,7 @@ def learned_of(
     """Return the output of the method's head, float32, for a learned confidence (N,) in [0, 1]."""
     confidence = numbers("learned_confidence", given)
     if confidence.shape != (n := len(logits),):
-        raise ResultsError(f"learned_confidence must be ({n},) (as labels), got shape {confidence.shape}")
+        raise ResultsError(f"learned_confidence must be ({n},) (one per case), got shape {confidence.shape}")
     # a sigmoid or one minus a share, rounded
     outside = confidence[~((confidence >= -ROUNDING) & (confidence <= 1 + ROUNDING))]
     if len(outside):
@@ -208,7 +208,7 @@ def others_of(given: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[Any]]
         raise ResultsError(f"arrays must not hold {own}, which come from other arguments")
     found = {name: numbers(f"arrays[{name!r}]", values).astype(np.float32) for name, values in given.items()}
     if short := {name: values.shape for name, values in found.items() if values.shape[:1] != (n,)}:
-        raise ResultsError(f"arrays must have {n} entries (as labels), got the shapes {short}")
+        raise ResultsError(f"arrays must have {n} entries (one per case), got the shapes {short}")
     return found
 
 

@@ -35,6 +35,8 @@ from monai_sf.files import atomic_folder
 from monai_sf.results.ensembles import Member, parts_of_ensemble
 from monai_sf.results.format import (
     ARRAYS,
+    FAILURE,
+    FAILURE_ABOVE,
     FITTED,
     LOGARITHMS,
     REFERENCE,
@@ -48,6 +50,7 @@ from monai_sf.results.format import (
     some,
 )
 from monai_sf.results.from_arrays import parts_from_arrays
+from monai_sf.results.from_scores import parts_from_scores
 from monai_sf.results.test_set import TestSet
 from monai_sf.results.writer import ResultsWriter
 from monai_sf.vocabulary.ids import is_absent
@@ -71,11 +74,12 @@ class Results:
 
     Attributes:
         run: the content of run.json. Required keys: ``dataset``, ``study``, ``method``, ``seed``,
-            ``class_names`` (list of C names), ``data_kind`` ("real", "rendered" or "phantom"). Optional:
-            ``scores``, the run's own scores, see :attr:`scores`; ``members``, the seeds of an ensemble's
-            networks, of which ``seed`` is the smallest.
+            ``class_names`` (list of C names, none without classes), ``data_kind`` ("real", "rendered" or
+            "phantom"). Optional: ``scores``, the run's own scores, see :attr:`scores`; ``failure_above``, see
+            :attr:`failure_above`; ``members``, the seeds of an ensemble's networks, of which ``seed`` is the
+            smallest.
         cases: the case table of the evaluated cases (``case_id``, ``label``, ``label_name``, ``group``,
-            ``source`` and the dataset's own columns), index 0..n-1.
+            ``source`` and the dataset's own columns), index 0..n-1. Without classes there are no labels.
         test_sets: name to test set, in the order of evaluation.
         fitted: what scores were fitted to, ``<fit>.<array>`` to an array of numbers.
         reference: arrays to fit scores to (:data:`monai_sf.vocabulary.reference.REFERENCE_ARRAYS`), for runs
@@ -97,7 +101,7 @@ class Results:
                 outputs, text that is not UTF-8, an unknown name of a fitted or reference array.
         """
         check_run(self.run)
-        for column in ("case_id", "label"):
+        for column in ("case_id", "label") if self.is_classification else ("case_id",):
             if column not in self.cases:
                 raise ResultsError(f"case table has no column {column!r}; it has {list(self.cases.columns)}")
         if absent := sum(map(is_absent, self.cases["case_id"].tolist())):
@@ -115,14 +119,14 @@ class Results:
         if twice:
             raise ResultsError(f"class_names must differ; these occur twice: {twice}")
         classes = len(names)
-        if classes < 2:
+        if classes == 1 or (not classes and any("errors" not in s.arrays for s in self.test_sets.values())):
             raise ResultsError(f"there must be at least two classes, got class_names {names}")
-        labels = self.cases["label"]
-        wrong = self.cases["case_id"][~labels.isin(range(classes))]
-        if len(wrong):
-            raise ResultsError(
-                f"label must be an integer in 0..{classes - 1}; {len(wrong)} are not: {some(wrong)}"
-            )
+        if self.is_classification:
+            wrong = self.cases["case_id"][~self.cases["label"].isin(range(classes))]
+            if len(wrong):
+                raise ResultsError(
+                    f"label must be an integer in 0..{classes - 1}; {len(wrong)} are not: {some(wrong)}"
+                )
         for name, test_set in self.test_sets.items():
             if name != test_set.name:
                 raise ResultsError(f"the test set {test_set.name!r} has the key {name!r}")
@@ -138,6 +142,8 @@ class Results:
             )
         if len(np.unique(rows)) != len(rows):
             raise ResultsError(f"{where}: {len(rows) - len(np.unique(rows))} cases occur twice")
+        if self.is_classification and "errors" in test_set.arrays:
+            raise ResultsError(f"{where}: errors in place of logits, though there are class_names")
         for score, name in self.scores.items():
             if test_set.arrays.get(name, np.zeros(())).ndim != 1:
                 raise ResultsError(f"{where}: the array {name} of the score {score} must be there and (n,)")
@@ -151,6 +157,9 @@ class Results:
             if bad.any():
                 ids = self.cases["case_id"].iloc[rows[bad]]
                 raise ResultsError(f"{where}: {name} is NaN or infinite for {bad.sum()} cases: {some(ids)}")
+            if name == "errors" and (outside := (array < 0) | (array > 1)).any():
+                ids = self.cases["case_id"].iloc[rows[outside]]
+                raise ResultsError(f"{where}: {outside.sum()} errors are not in [0, 1]: {some(ids)}")
 
     @classmethod
     def from_arrays(
@@ -193,6 +202,35 @@ class Results:
         """
         return cls(*parts_of_ensemble([Member(run.run, run.cases, run.test_sets) for run in runs]))
 
+    @classmethod
+    def from_scores(
+        cls, confidences: ArrayLike | Mapping[str, ArrayLike], errors: ArrayLike, **arguments: Any
+    ) -> Results:
+        """Build the results of a model that does not classify, such as one that segments; the arguments are
+        those of :func:`monai_sf.results.from_scores.parts_from_scores`: ``confidences`` (N,), or several by
+        name, ``errors`` (N,) in [0, 1], and optionally ``images``, ``features``, ``case_ids``, ``domains``
+        and others.
+
+        Raises:
+            ResultsError: an argument has a wrong length or holds impossible values.
+
+        Example:
+            >>> dice = np.array([0.9, 0.2])
+            >>> Results.from_scores(np.array([0.7, 0.4]), 1 - dice).is_classification
+            False
+        """  # noqa: D205
+        return cls(*parts_from_scores(confidences, errors, **arguments))
+
+    @property
+    def is_classification(self) -> bool:
+        """Return whether the cases have classes; if not, they have errors in place of logits and labels."""
+        return bool(self.run["class_names"])
+
+    @property
+    def failure_above(self) -> float:
+        """Return the error in [0, 1) above which a case counts as a failure; 0 for wrong classes."""
+        return 0.0 if self.is_classification else float(self.run.get(FAILURE, FAILURE_ABOVE))
+
     @property
     def scores(self) -> Mapping[str, str]:
         """Return the scores that only this run has: name to the array of each test set that holds them."""
@@ -204,7 +242,13 @@ class Results:
         return self.cases.iloc[self.test_sets[test_set].rows].reset_index(drop=True)
 
     def labels_of(self, test_set: str) -> NDArray[np.int64]:
-        """Return the labels (n,) int64 of one test set, in the order of its arrays."""
+        """Return the labels (n,) int64 of one test set, in the order of its arrays.
+
+        Raises:
+            ResultsError: the results hold errors in place of classes.
+        """
+        if not self.is_classification:
+            raise ResultsError("there are no labels: these results hold errors, and no classes")
         labels: NDArray[np.int64] = self.cases["label"].to_numpy(np.int64)[self.test_sets[test_set].rows]
         return labels
 

@@ -23,7 +23,7 @@ class TestSet:
         kind: one of :data:`KINDS`.
         rows: (n,) int64, position of every entry in ``Results.cases``.
         arrays: name (see :data:`ARRAYS`, or another) to an array of n entries; ``logits`` are required, or an
-            ensemble's ``ensemble_log_softmax``.
+            ensemble's ``ensemble_log_softmax``, or ``errors`` without classes.
         corruption: kind of corruption, None for clean images.
         severity: 1 to 5 for a corruption, 0 for clean images.
     """
@@ -56,8 +56,10 @@ class TestSet:
             raise ResultsError(
                 f"test set {self.name}: rows must be (n,) integers, got {self.rows.dtype} {self.rows.shape}"
             )
-        if not {"logits", "ensemble_log_softmax"} & self.arrays.keys():
-            raise ResultsError(f"test set {self.name}: no logits among its arrays {sorted(self.arrays)}")
+        outputs = {"logits", "ensemble_log_softmax"} & self.arrays.keys()
+        if bool(outputs) == ("errors" in self.arrays):
+            both = "both logits and errors" if outputs else "no logits"
+            raise ResultsError(f"test set {self.name}: {both} among its arrays {sorted(self.arrays)}")
         for name, array in self.arrays.items():
             check_rank(self.name, name, array)
             if len(array) != len(self.rows):

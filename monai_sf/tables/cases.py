@@ -83,7 +83,9 @@ class CasesOfRun:
 
     def _of(self, test_set: TestSet) -> CasesOfSet:
         keys = self._keys[test_set.rows]
-        print_of_cases = _hash_of(keys, self._results.labels_of(test_set.name))
+        known = self._results.is_classification
+        labels = self._results.labels_of(test_set.name) if known else np.zeros(len(keys), np.int64)
+        print_of_cases = _hash_of(keys, labels)
         groups = self._groups[test_set.rows]
         if not self._has_groups and (others := self._known.get(print_of_cases)) is not None:
             groups = np.array([others[key] for key in keys], object)

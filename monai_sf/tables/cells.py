@@ -76,7 +76,7 @@ class Judged:
         key: its identity.
         test_set: the one it was judged on.
         cases: of the test set.
-        detection: confidence, prediction and error of every case.
+        detection: confidence, prediction, error and failure of every case.
         levels: cumulative counts; None without a case.
         members: the seeds of an ensemble; empty for a single run.
     """
@@ -96,9 +96,13 @@ class Judged:
         risks = wrong / kept
         return np.concatenate([[0.0], kept / kept[-1]]), np.concatenate([risks[:1], risks])
 
+    def allows(self, entry: Measure) -> bool:
+        """Return whether a metric is defined for the errors: some are for right and wrong answers only."""
+        return not entry.needs_binary or bool(np.isin(self.detection.error, (0.0, 1.0)).all())
+
     def cells(self, data_kind: str, risk: float = DEFAULT_RISK) -> list[dict[str, Any]]:
         """Return one row per metric, with the columns of :attr:`Collection.cells`."""
-        wrong = int(self.detection.error.sum())
+        failures = int(self.detection.failed.sum())
         key, test_set = self.key, self.test_set
         about = {
             **{"dataset": key.dataset, "study": key.study, "kind": test_set.kind, "test_set": key.test_set},
@@ -108,19 +112,25 @@ class Judged:
         }
         sizes = {
             "cases": len(self.test_set),
-            "errors": wrong,
+            "errors": failures,
             "fingerprint": self.cases.fingerprint,
             "group_fingerprint": self.cases.group_fingerprint,
             "data_kind": data_kind,
         }
         rows = []
         for name, entry in measures(risk).items():
-            value = float("nan") if self.levels is None else float(entry.of_levels(self.levels))
-            why = ""
-            if np.isnan(value):
-                why = "no case" if self.levels is None else "only failures" if wrong else "no failure"
+            value, why = float("nan"), ""
+            if self.levels is None:
+                why = "no case"
+            elif not self.allows(entry):
+                why = "defined for errors of 0 and 1 only"
+            elif np.isnan(value := float(entry.of_levels(self.levels))):
+                why = "only failures" if failures else "no failure"
             rows.append({**about, "metric": name, "value": value, "undefined": why, **sizes})
         return rows
+
+
+_NOTHING = Detection(np.zeros(0), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
 
 
 def judge_run(
@@ -150,7 +160,7 @@ def judge_run(
     run = run_key(results.run)
     for test_set in test_sets:
         for csf in csfs:
-            found, levels = Detection(np.zeros(0), np.zeros(0, np.int64), np.zeros(0)), None
+            found, levels = _NOTHING, None
             if len(test_set):
                 try:
                     found = failure_detection(results, test_set.name, csf)
@@ -179,9 +189,9 @@ class Collection:
             images), ``severity`` (0 for clean images), ``csf``, ``method``, ``seed`` (for an ensemble the
             smallest of its members'), ``members`` (the seeds of an ensemble, such as "0 1 2"; empty for a
             single run), ``metric``, ``value`` (as a share, not in per cent; NaN if undefined), ``undefined``
-            (why), ``cases``, ``errors`` (counts), ``fingerprint`` (equal for test sets of the same cases and
-            labels),
-            ``group_fingerprint`` (equal if they belong to the same groups, too), ``data_kind``.
+            (why), ``cases``, ``errors`` (numbers of cases and failures), ``fingerprint`` (equal for test sets
+            of the same cases and labels), ``group_fingerprint`` (equal if they belong to the same groups,
+            too), ``data_kind``.
         measure: the metric that is resampled and shown in tables.
         runs: each run and its folder; None for one in memory.
         curves: selective risk at :data:`COVERAGES` (101,).
@@ -434,13 +444,13 @@ class _Numbers:
                 continue
             curves[judged.key] = np.interp(COVERAGES, *judged.curve)
             ids, of_case = judged.cases.ids, judged.cases.of_case
-            if not self.n_resamples or len(ids) < 2:
+            if not self.n_resamples or len(ids) < 2 or not judged.allows(self.shown):
                 continue
             if drawn is None or not np.array_equal(drawn[0], ids):
                 drawn = ids, group_counts(ids.tolist(), self.n_resamples, self.seed)
-            confidence, _, wrong = judged.detection
+            found = judged.detection
             resampled[judged.key] = resampled_values(
-                self.shown.of_levels, confidence, wrong, drawn[1], of_case
+                self.shown.of_levels, found.confidence, found.error, drawn[1], of_case
             )
         self.rows += rows
         self.curves |= curves

@@ -46,13 +46,17 @@ class Detection(NamedTuple):
 
     Attributes:
         confidence: (n,) float64, higher = more sure.
-        prediction: (n,) int64, the predicted class in 0..C-1.
-        error: (n,) float64, 1 where the prediction is not the label, else 0.
+        prediction: (n,) int64, the predicted class in 0..C-1; None without classes.
+        error: (n,) float64, 1 where the prediction is not the label, else 0; without classes, the given error
+            in [0, 1].
+        failed: (n,) bool, whether the case counts as a failure: a wrong prediction, or an error above
+            ``Results.failure_above``.
     """
 
     confidence: NDArray[np.float64]
-    prediction: NDArray[np.int64]
+    prediction: NDArray[np.int64] | None
     error: NDArray[np.float64]
+    failed: NDArray[np.bool_]
 
 
 @dataclass
@@ -136,7 +140,8 @@ def unavailable_csfs(results: Results) -> dict[str, str]:
 def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
     """Return confidence, prediction and error of one CSF on one test set.
 
-    For CSFs of a mean softmax, as of MC dropout, prediction and error are those of that mean.
+    For CSFs of a mean softmax, as of MC dropout, prediction and error are those of that mean. Results without
+    classes have the errors that they were given, for all of their own scores.
 
     Args:
         results: the results of a run.
@@ -151,7 +156,10 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
         raise ResultsError(f"test_set must be one of {sorted(results.test_sets)}, got {test_set!r}")
     score = csf_of(results, csf)
     arrays: dict[str, ArrayLike] = dict(results.test_sets[test_set].arrays)
-    missing = [name for name in (*score.stored, score.prediction) if name not in arrays]
+    if not results.is_classification and csf not in results.scores:
+        raise ResultsError(f"{csf} needs class logits: these results hold errors, and no classes")
+    needed = score.stored if not results.is_classification else (*score.stored, score.prediction)
+    missing = [name for name in needed if name not in arrays]
     if missing:
         raise ResultsError(f"{csf} needs the arrays {missing}, which test set {test_set} does not have")
     if (fit := score.fit) is not None:
@@ -169,11 +177,13 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
     undefined = int((~torch.isfinite(confidence)).sum())
     if undefined:
         raise ResultsError(f"{csf} is NaN or infinite for {undefined} cases of test set {test_set}")
-    prediction = (
-        np.asarray(results.test_sets[test_set].arrays[score.prediction]).argmax(axis=1).astype(np.int64)
-    )
-    error = (prediction != results.labels_of(test_set)).astype(np.float64)
-    return Detection(confidence.cpu().numpy(), prediction, error)
+    stored = results.test_sets[test_set].arrays
+    if results.is_classification:
+        prediction = np.asarray(stored[score.prediction]).argmax(axis=1).astype(np.int64)
+        error = (prediction != results.labels_of(test_set)).astype(np.float64)
+    else:
+        prediction, error = None, np.asarray(stored["errors"], np.float64)
+    return Detection(confidence.cpu().numpy(), prediction, error, error > results.failure_above)
 
 
 def thresholds(results: Results, test_set: str, target_risk: float) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Measure:
         lower_is_better: direction.
         of_levels: from cumulative counts (..., K) to values (...); NaN where undefined.
         meaning: one line for the reader of a table.
+        needs_binary: whether it is defined for right and wrong answers only, not for errors in between.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Measure:
     lower_is_better: bool
     of_levels: Callable[[Levels], Array]
     meaning: str
+    needs_binary: bool = False
 
 
 def measures(risk: float = DEFAULT_RISK) -> Mapping[str, Measure]:
@@ -48,7 +50,9 @@ def measures(risk: float = DEFAULT_RISK) -> Mapping[str, Measure]:
         raise ValueError(f"risk must lie in [0, 1], got {risk}")
     entries = (
         Measure("aurc", "AURC", True, aurc_of, "error rate averaged over all shares of trusted cases"),
-        Measure("eaurc", "e-AURC", True, eaurc_of, "AURC beyond that of a perfect ranking"),
+        Measure(
+            "eaurc", "e-AURC", True, eaurc_of, "AURC beyond that of a perfect ranking", needs_binary=True
+        ),
         Measure("augrc", "AUGRC", True, augrc_of, "risk of a silent failure averaged over all thresholds"),
         Measure(
             "auroc_f",
@@ -56,9 +60,15 @@ def measures(risk: float = DEFAULT_RISK) -> Mapping[str, Measure]:
             False,
             failure_auroc_of,
             "probability that a wrong case has a lower confidence than a correct one",
+            needs_binary=True,
         ),
         Measure(
-            "accuracy", "accuracy", False, lambda v: 1 - error_rate_of(v), "share of correct predictions"
+            "accuracy",
+            "accuracy",
+            False,
+            lambda v: 1 - error_rate_of(v),
+            "share of correct predictions",
+            needs_binary=True,
         ),
         Measure(
             "coverage_at_risk",

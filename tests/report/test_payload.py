@@ -3,11 +3,13 @@
 import re
 from importlib import resources
 
+import numpy as np
 import pytest
 
 from helpers.pages import payload
 from monai_sf.report.packing import TYPES, Packer
 from monai_sf.report.page import build_report
+from monai_sf.results import Results
 
 SOURCE = (resources.files("monai_sf.report") / "scripts/payload.js").read_text(encoding="utf-8")
 TYPEDEF = re.compile(r"@typedef \{object\} (\w+)(.*?)(?=@typedef|\*/)", re.DOTALL)
@@ -58,11 +60,15 @@ def faults(value, kind, place):
     return [f"{place} is no {kind}"]
 
 
-@pytest.mark.parametrize("kind", ["rich", "poor"])
+@pytest.mark.parametrize("kind", ["rich", "poor", "graded"])
 def test_the_typedef_says_what_is_written(make_run, tmp_path, kind):
     runs = [make_run("iid", n=30), make_run("texture", n=30, seed=1), make_run("mskcc", n=30)]
     if kind == "poor":
         runs = [make_run(n=2, width=0, pictures=None, corruptions=())]
+    if kind == "graded":
+        domains = ["iid"] * 5 + ["corruption-blur-1"] * 5
+        ids = [*"abcde"] * 2
+        runs = [Results.from_scores(range(10), np.arange(10) / 9, domains=domains, case_ids=ids)]
     assert faults(payload(build_report(runs, tmp_path / "r.html")), "Payload", "payload") == []
 
 

@@ -91,7 +91,9 @@ def test_it_is_in_table_and_report(tmp_path):
     assert near["mean"].item() == pytest.approx(100 * table.loc["Near", "iid"], rel=1e-9)
     assert "Near" in set(pd.read_csv(written["significance"])["first"])
     content = payload(build_report(tmp_path / "run", tmp_path / "r.html"))
-    assert content["csfs"]["Near"] == {"scale": "raw", "description": "Nearness to a class.", "usual": True}
+    shown = content["csfs"]["Near"]
+    assert (shown["description"], shown["usual"]) == ("Nearness to a class.", True)
+    assert "fitted" in shown["group"]
     assert {"Near", "Steep"} <= {c["name"] for c in content["runs"][0]["csfs"]}
     assert "Near" in content["table"]["rows"]
 

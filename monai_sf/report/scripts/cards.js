@@ -7,7 +7,7 @@ import { percent, precisePercent } from "./numbers.js";
 
 /**
  * @import { Child } from "./elements.js"
- * @import { Payload, RunScore } from "./payload.js"
+ * @import { Payload, Run, RunScore } from "./payload.js"
  * @import { Pictures } from "./pictures.js"
  * @import { Page } from "./state.js"
  */
@@ -27,6 +27,16 @@ export function confidenceText(data, csf, i) {
   if (scale === "nats") return `${(-value).toPrecision(3)} nats of uncertainty`;
   return value.toPrecision(4);
 }
+
+/** Return an error in [0, 1] as text. @param {number} error */
+export const errorText = (error) => `error ${error.toFixed(2)}`;
+
+/** Return the true class of sampled case i, or its error. @param {Run} run @param {number} i */
+export const truthText = (run, i) => (run.points.error ? errorText(run.points.error[i]) : run.classes[run.points.label[i]]);
+
+/** Return the true and the predicted class of sampled case i, or its error. @param {Run} run @param {RunScore} csf @param {number} i */
+export const answerText = (run, csf, i) => (
+  run.points.error ? truthText(run, i) : `${truthText(run, i)}, called ${run.classes[csf.prediction[i]]}`);
 
 /** @param {RunScore} csf @param {number} i */
 function rankText(csf, i) {
@@ -91,18 +101,18 @@ export function caseCard(page, i, { buttons = [], details = true, mark, scores }
   const csf = scores ? scores[0] : state.currentCsf;
   const { points } = run;
   const set = run.sets[points.set[i]];
-  const label = run.classes[points.label[i]];
-  const prediction = run.classes[csf.prediction[i]];
   const row = points.case[i];
   const kind = outcome(run, csf, state.step, i);
   /** @type {[string, string][]} */
-  const facts = [["is", label], ["called", prediction],
+  const facts = [
+    .../** @type {[string, string][]} */ (points.error ? [["error", points.error[i].toFixed(2)]]
+      : [["is", run.classes[points.label[i]]], ["called", run.classes[csf.prediction[i]]]]),
     ...(scores || [csf]).map((s) => /** @type {[string, string]} */ ([scores ? s.name : "confidence", confidenceText(data, s, i)]))];
   /** @type {[string, string][]} */
   const columns = run.cases.columns.map((c) => [c.name, c.values[c.codes[row]]]);
   return el("figure", { class: "case", "data-point": i },
     mark === undefined ? null : el("span", { class: "mark" }, String(mark)),
-    picture(pictures, points.thumb[i], `${set.title}: ${label}, called ${prediction}`),
+    picture(pictures, points.thumb[i], `${set.title}: ${answerText(run, csf, i)}`),
     el("figcaption", {},
       outcomeBadge(kind),
       pairs(facts),

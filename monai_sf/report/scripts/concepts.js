@@ -1,6 +1,6 @@
 // Typical images per class (or other subgroup) and domain, source beside target.
 
-import { picture } from "./cards.js";
+import { picture, truthText } from "./cards.js";
 import { byId, el, fill } from "./elements.js";
 import { number } from "./numbers.js";
 
@@ -19,7 +19,7 @@ export function setUpConcepts(page) {
   /** @param {Run} run @param {number} i */
   const thumb = (run, i) => {
     const { points } = run;
-    const label = `Show a typical image on the map: ${run.classes[points.label[i]]}, ${run.sets[points.set[i]].title}`;
+    const label = `Show a typical image on the map: ${truthText(run, i)}, ${run.sets[points.set[i]].title}`;
     return el("button", { type: "button", class: "thumb", "aria-label": label, title: "show on map", "data-point": i,
       onclick: () => page.showOnMap(i) },
       points.thumb[i] < 0 ? "no image" : picture(pictures, points.thumb[i], ""));

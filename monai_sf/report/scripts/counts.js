@@ -13,6 +13,9 @@ export const SILENT = 3;
 /** Return the outcome of a case. @param {boolean} wrong @param {boolean} trusted */
 export const outcomeOf = (wrong, trusted) => (wrong ? (trusted ? SILENT : DETECTED) : (trusted ? TRUSTED : ALARM));
 
+/** Return whether sampled case i is a failure of a score's model. @param {Run} run @param {RunScore} csf @param {number} i */
+export const isWrong = (run, csf, i) => csf.prediction[i] !== run.points.label[i];
+
 /**
  * Return the outcome of sampled case i at a working point.
  *
@@ -21,7 +24,7 @@ export const outcomeOf = (wrong, trusted) => (wrong ? (trusted ? SILENT : DETECT
  * @param {number} step
  * @param {number} i
  */
-export const outcome = (run, csf, step, i) => outcomeOf(csf.prediction[i] !== run.points.label[i], csf.step[i] <= step);
+export const outcome = (run, csf, step, i) => outcomeOf(isWrong(run, csf, i), csf.step[i] <= step);
 
 /** Index of the effective sample size of all cases, trusted or not. */
 export const ALL_CASES = 100;
@@ -84,7 +87,7 @@ export function failuresOf(run, csf, sets) {
   /** @type {number[]} */
   const found = [];
   for (let i = 0; i < run.points.count; i++) {
-    if (wanted.has(run.points.set[i]) && csf.prediction[i] !== run.points.label[i]) found.push(i);
+    if (wanted.has(run.points.set[i]) && isWrong(run, csf, i)) found.push(i);
   }
   return found.sort((a, b) => csf.confidence[b] - csf.confidence[a] || a - b);
 }

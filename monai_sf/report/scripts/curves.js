@@ -56,22 +56,25 @@ export function setUpCurves(page, plot) {
     const names = run.csfs.map((csf) => csf.name);
     const offered = state.offered.map((csf) => csf.name);
     const at = state.offered.map((csf) => {
-      const { trusted, silent } = csf.sets[state.curveSet];
-      return [trusted[state.step - 1], silent[state.step - 1]];
+      const { trusted, silent, meanError } = csf.sets[state.curveSet];
+      const [kept, wrong] = [trusted[state.step - 1], silent[state.step - 1]];
+      return { kept, wrong, risk: meanError ? meanError[state.step - 1] : kept ? wrong / kept : NaN, mean: Boolean(meanError) };
     });
     const count = run.sets[state.curveSet].count;
     dots.data = {
-      x: at.map(([trusted]) => trusted / count),
-      y: at.map(([trusted, silent]) => (trusted ? silent / trusted : NaN)),
+      x: at.map(({ kept }) => kept / count),
+      y: at.map(({ risk }) => risk),
       color: offered.map((name) => csfStyle(names, name).colour),
       size: offered.map((name) => (name === state.csf ? 16 : 8)),
       name: offered,
-      text: at.map(([trusted, silent]) => `sure of ${number(trusted)} of ${number(count)}, ${number(silent)} wrong`),
+      text: at.map(({ kept, wrong, risk, mean }) => `sure of ${number(kept)} of ${number(count)}, ${number(wrong)} wrong`
+        + (mean ? `, mean error ${percent(risk)}` : "")),
     };
     const i = offered.indexOf(state.currentCsf.name);
-    const [trusted, silent] = at[i];
-    fill("curve-text", el("b", {}, state.currentCsf.name), ` on “${run.sets[state.curveSet].title}”: sure of ${number(trusted)} of ${number(count)} `
-      + `cases (${percent(trusted / count, 0)}), ${number(silent)} of them wrong (${percent(silent / trusted)}).`);
+    const { kept, wrong, risk, mean } = at[i];
+    fill("curve-text", el("b", {}, state.currentCsf.name), ` on “${run.sets[state.curveSet].title}”: sure of ${number(kept)} of ${number(count)} `
+      + `cases (${percent(kept / count, 0)}), ${number(wrong)} of them wrong (${percent(wrong / kept)}).`
+      + (mean ? ` Their mean error is ${percent(risk)}.` : ""));
   };
 
   state.watch(["run"], () => {

@@ -1,6 +1,6 @@
 // Mouse, touch and keyboard on the map.
 
-import { caseCard, confidenceText } from "./cards.js";
+import { caseCard, answerText, confidenceText } from "./cards.js";
 import { failuresOf } from "./counts.js";
 import { byId } from "./elements.js";
 
@@ -112,7 +112,7 @@ export function setUpHandling(page, map) {
     const next = failures[(at < 0 ? (by > 0 ? 0 : failures.length - 1) : at + by + failures.length) % failures.length];
     state.set({ pinned: [next] });
     byId("latent-said").textContent = `Silent failure ${failures.indexOf(next) + 1} of ${failures.length}: `
-      + `is ${run.classes[run.points.label[next]]}, called ${run.classes[csf.prediction[next]]}, confidence ${confidenceText(page.data, csf, next)}`;
+      + `${run.points.error ? "" : "is "}${answerText(run, csf, next)}, confidence ${confidenceText(page.data, csf, next)}`;
   };
 
   /** @type {Record<string, (shift: boolean) => void>} */

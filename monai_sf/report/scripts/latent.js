@@ -7,7 +7,7 @@ import { byId, el, fill } from "./elements.js";
 import { css, hexToRgb, shapeIcon } from "./look.js";
 import { number } from "./numbers.js";
 import { modelOf } from "./plots.js";
-import { schemeOf, SCHEMES } from "./schemes.js";
+import { questionsOf, schemeOf, SCHEMES } from "./schemes.js";
 import { Canvas3D } from "./splats.js";
 
 /**
@@ -164,7 +164,7 @@ export function latentMap(page, plot) {
     const place = cloud ? cloud.has.reduce((a, b) => a + b, 0) : 0;
     byId("latent-part").hidden = !cloud;
     fill("latent-text", cloud
-      ? ["Every mark is one image; images that the classifier sees as alike lie close together. Distances between far clusters mean little. ", el("span", { class: "quiet" }, `${number(points.count)} of ${number(points.total)} images are `
+      ? [`Every mark is one image; images that the ${state.currentRun.classes.length ? "classifier" : "model"} sees as alike lie close together. Distances between far clusters mean little. `, el("span", { class: "quiet" }, `${number(points.count)} of ${number(points.total)} images are `
         + `shown one by one: ${points.parts.map(([name, shown, total]) => `${number(shown)} of ${number(total)} ${name}`).join(", ")}.`
         + `${points.images < points.count ? ` ${number(points.images)} of them have a picture${points.images ? ": wrong answers first, the others spread evenly" : ""}.` : ""}`
         + `${place < points.count ? ` ${number(place)} of them have a place on the map.` : ""}`)]
@@ -185,7 +185,7 @@ export function latentMap(page, plot) {
     if (!state.pinned.includes(i)) state.set({ pinned: [...state.pinned, i].slice(-MAX_PINS) });
   };
 
-  for (const mode of Object.keys(SCHEMES)) controls.mode.append(el("option", { value: mode }, SCHEMES[mode][0]));
+  for (const mode of questionsOf(state.currentRun)) controls.mode.append(el("option", { value: mode }, SCHEMES[mode][0]));
   const chooseSets = () => {
     const run = state.currentRun;
     controls.show.replaceChildren(el("option", { value: "all" }, "all test sets"),
@@ -206,6 +206,7 @@ export function latentMap(page, plot) {
     const here = new Set(state.currentRun.points.label);
     adder.replaceChildren(el("option", { value: "" }, "all"),
       ...state.currentRun.classes.flatMap((name, c) => (here.has(c) ? [el("option", { value: c }, name)] : [])));
+    byId("latent-class-box").hidden = !state.currentRun.classes.length;
     classes.clear();
     drawClasses();
   });

@@ -73,7 +73,7 @@
  * @property {string | null} description Description of the study.
  * @property {string} method
  * @property {number} seed
- * @property {string[]} classes
+ * @property {string[]} classes None where the cases have errors in place of classes.
  * @property {TestSet[]} sets The first is the reference that defines the working points.
  * @property {RunScore[]} csfs
  * @property {Uint16Array | Uint32Array} missed [a, b, step - 1]: failures of all cases that score a trusts and b does not.
@@ -98,7 +98,7 @@
  * @property {Float64Array} thresholds By working point.
  * @property {Float32Array} confidence
  * @property {Uint8Array} step The first working point that trusts the case, above 100 for none.
- * @property {Uint16Array} prediction
+ * @property {Uint16Array} prediction The predicted class; without classes, 1 for a failure and 0 for any other case.
  * @property {Record<string, Float32Array>} effective Effective sample size of the trusted cases by working point, then that of all cases; by kind.
  * @property {Judged[]} sets
  *
@@ -108,6 +108,7 @@
  * @property {number} errors
  * @property {Uint32Array} trusted
  * @property {Uint32Array} silent
+ * @property {Float32Array | null} meanError Mean error of the trusted cases, without classes.
  * @property {Float32Array} effective Effective sample size of the trusted cases; the last entry is that of all cases.
  * @property {Float32Array} coverage Coverages of the drawn curve.
  * @property {Float32Array} risk Risks of the drawn curve.
@@ -126,6 +127,7 @@
  * @property {string[]} ids
  * @property {number[]} sets The clean test set and the corrupted ones.
  * @property {Uint16Array} label By image.
+ * @property {Float32Array | null} error Without classes.
  * @property {Int32Array} thumb
  * @property {Record<string, SweepScore>} csfs
  *
@@ -151,7 +153,8 @@
  * @property {[string, number, number][]} parts How many cases are shown, by part: title, number shown, total.
  * @property {Uint16Array} set
  * @property {Uint32Array} case Index into the cases.
- * @property {Uint16Array} label
+ * @property {Uint16Array} label The class; without classes, 0.
+ * @property {Float32Array | null} error In [0, 1], without classes.
  * @property {Int32Array} thumb Index of the thumbnail, -1 if there is none.
  * @property {Int16Array | null} xyz Places on the map; -32768 for a case without one.
  *

@@ -1,6 +1,6 @@
 // What the colours and shapes of the map mean: one scheme per question about the data.
 
-import { outcome } from "./counts.js";
+import { isWrong, outcome } from "./counts.js";
 import { CIVIDIS, hexToRgb, OUTCOMES, PALETTE, ramp, SHAPES, theme } from "./look.js";
 import { number } from "./numbers.js";
 
@@ -91,7 +91,7 @@ export const SCHEMES = {
   }],
   confidence: ["Confidence", (run, csf) => {
     /** @param {number} i */
-    const wrong = (i) => csf.prediction[i] !== run.points.label[i];
+    const wrong = (i) => isWrong(run, csf, i);
     /** @param {number} i */
     const level = (i) => Math.floor((Math.min(csf.step[i], 101) - 1) / 10);
     /** @param {number} k */
@@ -103,6 +103,12 @@ export const SCHEMES = {
     return { categories, code: Uint8Array.from({ length: run.points.count }, (_, i) => level(i) + (wrong(i) ? 11 : 0)) };
   }],
 };
+
+/** Questions that cases without classes do not answer. */
+const OF_CLASSES = ["class", "classifier"];
+
+/** Return the questions that a run answers. @param {Run} run */
+export const questionsOf = (run) => Object.keys(SCHEMES).filter((key) => run.classes.length || !OF_CLASSES.includes(key));
 
 /**
  * Return the scheme of a question, with the number of cases per category.

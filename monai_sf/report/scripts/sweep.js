@@ -1,6 +1,6 @@
 // One image under all corruptions and severities: pictures, predictions, and the confidence of every score.
 
-import { confidenceText, picture } from "./cards.js";
+import { confidenceText, errorText, picture } from "./cards.js";
 import { outcomeOf } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { csfStyle, css, OUTCOMES, shapeIcon } from "./look.js";
@@ -41,10 +41,10 @@ export function setUpSweep(page, plot) {
     const csf = sweep.csfs[state.currentCsf.name];
     const at = image * sweep.sets.length + k;
     const kind = outcomeOf(csf.prediction[at] !== sweep.label[image], csf.step[at] <= state.step);
-    const said = run.classes[csf.prediction[at]];
+    const said = sweep.error ? errorText(sweep.error[at]) : run.classes[csf.prediction[at]];
     const sure = confidenceText(data, { name: state.currentCsf.name, confidence: csf.confidence }, at);
     return el("td", { class: `sweep-cell outcome-${kind}` },
-      picture(pictures, sweep.thumb[at], `${set.title}: called ${said}, confidence ${sure}`),
+      picture(pictures, sweep.thumb[at], `${set.title}: ${sweep.error ? said : `called ${said}`}, confidence ${sure}`),
       el("span", { class: "badge" }, shapeIcon(OUTCOMES[kind].shape, "currentColor"), said),
       el("span", { class: "quiet" }, sure));
   };
@@ -62,7 +62,8 @@ export function setUpSweep(page, plot) {
     const rows = kinds(run, sweep).map(([kind, title]) => ({ title, places: series(run, sweep, kind) }));
     const severities = [...new Set(rows.flatMap(({ places }) => places.map(([set]) => set.severity)))].sort((a, b) => a - b);
     fill("sweep-grid", el("table", {},
-      el("caption", {}, `This image is ${run.classes[sweep.label[image]]}. Under each picture: what it was called and the confidence of ${state.currentCsf.name}.`),
+      el("caption", {}, sweep.error ? "Under each picture: the error of the answer" : `This image is ${run.classes[sweep.label[image]]}. Under each picture: what it was called`,
+        ` and the confidence of ${state.currentCsf.name}.`),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Disturbance"),
         severities.map((s) => el("th", { scope: "col" }, s ? `severity ${s}` : "clean")))),
       el("tbody", {}, rows.map(({ title, places }) => el("tr", {}, el("th", { scope: "row" }, title), severities.map((s) => {
@@ -101,7 +102,7 @@ export function setUpSweep(page, plot) {
     const run = state.currentRun;
     const { sweep } = run;
     if (!sweep) return;
-    caseChooser.replaceChildren(...sweep.ids.map((id, i) => el("option", { value: i }, `${id} (${run.classes[sweep.label[i]]})`)));
+    caseChooser.replaceChildren(...sweep.ids.map((id, i) => el("option", { value: i }, sweep.error ? id : `${id} (${run.classes[sweep.label[i]]})`)));
     kindChooser.replaceChildren(...kinds(run, sweep).map(([kind, title]) => el("option", { value: kind }, title)));
   });
   caseChooser.addEventListener("change", () => { drawGrid(); drawCurves(); });
