@@ -19,6 +19,7 @@ from monai_sf.scores.activations import (
 )
 from monai_sf.scores.csf import CSF, Arrays, Fit, Fitted
 from monai_sf.scores.functions import as_float64
+from monai_sf.scores.moments import mean_feature
 from monai_sf.scores.reference import Reference
 
 #: Share of all numbers among the training features that ReAct leaves as they are.
@@ -68,17 +69,9 @@ LAST_LAYER = Fit(
 )
 
 
-def _mean_features(reference: Reference) -> Tensor:
-    total = sum(block.sum(dim=0) for (block,) in reference.blocks("training_features"))
-    return torch.as_tensor(total) / len(reference["training_features"])
-
-
 def _fit_activations(reference: Reference) -> Fitted:
     layer = _fit_layer(reference)
-    if not len(reference["training_features"]):
-        raise ValueError("there is no training case: give the features of at least one")
-    reference.check("training_features")
-    kept = largest_contributions(_mean_features(reference), torch.from_numpy(layer["weight"]))
+    kept = largest_contributions(reference.shared(mean_feature), torch.from_numpy(layer["weight"]))
     threshold = percentile(lambda: (block for (block,) in reference.blocks("training_features")), _UNCLIPPED)
     return {**layer, "kept": kept.numpy(), "threshold": np.array([threshold])}
 
