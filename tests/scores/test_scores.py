@@ -39,6 +39,7 @@ FURTHER = [
     *("MaxLogit", "Energy", "Margin", "MaxLogit-pNorm"),
     *("T-MSR", "T-PE", "DOCTOR", "GEN", "KL-Matching", "Rel-U"),
     *("MCD-MI", "MCD-SV", "MCD-WAIC", "TTA-MSR", "TTA-PE", "TTA-EE", "TTA-MI"),
+    *("MDS", "RMDS", "kNN", "ViM", "Residual", "DDU", "NNGuide", "fDBD", "SHE"),
     *("ReAct", "ASH", "SCALE", "DICE", "GradNorm", "SIRC-MSR-L1"),
     *ENSEMBLES,
 ]
