@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from monai_sf.report import words
 from monai_sf.results import Results, ResultsError, load_results
+from monai_sf.scores import is_chosen
 from monai_sf.tables.cells import find_runs
-from monai_sf.tables.redaction import folder_label, reason_in
+from monai_sf.tables.ensembles import ensemble_csfs, ensembles_of
+from monai_sf.tables.redaction import folder_label, reason_in, redacted_text
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +38,7 @@ class LeftOut:
         if isinstance(results, Path):
             place, name = str(results), folder_label(results)
         else:
-            place = name = "{study}, {method}, seed {seed}".format(**results.run)
+            place = name = words.run_title(results.run)
         self.errors.append(error)
         logger.warning("left out: %s: %s", place, error)
         why = "its results cannot be read"
@@ -55,6 +58,28 @@ class LeftOut:
         if len(self.errors) == 1:
             raise self.errors[0]
         raise ResultsError("no results can be read:\n" + "\n".join(map(str, self.errors)))
+
+
+def with_ensembles(
+    runs: Sequence[tuple[Results, Path | None]], left_out: LeftOut, chosen: Collection[str]
+) -> list[tuple[Results, Path | None]]:
+    """Return the runs and the ensembles of those that differ in the seed only.
+
+    Args:
+        runs: results with their folders.
+        left_out: gets a note on seeds that are no ensemble.
+        chosen: names of the scores to show, or ``all``; without one of ensembles there are none.
+    """
+    ensembles, missing = ensembles_of(
+        results
+        for results, _ in runs
+        if any(is_chosen(name, chosen) for name in ensemble_csfs(str(results.run["method"])))
+    )
+    for no in missing:
+        logger.warning("%s", no.text)
+        text = redacted_text(f"{no.text[0].upper()}{no.text[1:]}.")
+        left_out.notes.append("The seeds of a study are no ensemble." if left_out.anonymous else text)
+    return [*runs, *((ensemble, None) for ensemble in ensembles)]
 
 
 def load_runs(

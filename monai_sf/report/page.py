@@ -16,7 +16,7 @@ from bokeh.resources import Resources
 
 from monai_sf.files import refuse_unwritable, write_text
 from monai_sf.report import plots, words
-from monai_sf.report.folders import LeftOut, load_runs
+from monai_sf.report.folders import LeftOut, load_runs, with_ensembles
 from monai_sf.report.linker import link
 from monai_sf.report.packing import Packer, script_json
 from monai_sf.report.payload import document
@@ -63,7 +63,8 @@ def build_report(
     Args:
         results: results, or folders of a run's results, of a run, or of several runs. Unfinished or damaged
             ones are left out and named on the page, unless there are no others. The embedding is stored in
-            the folder for the next report.
+            the folder for the next report. Runs that differ in the seed only also give their deep ensemble
+            (:meth:`monai_sf.results.Results.ensemble`), one more run of the page.
         output: the HTML file; an earlier report is replaced, whole or not at all.
         title: heading of the page; by default made from the dataset's name.
         coverage: the initial working point: per cent of the ordinary (iid) cases that the system decides
@@ -115,15 +116,16 @@ def build_report(
         raise ResultsError(
             "a report shows runs with classes, or runs of errors with one failure_above: make one for each"
         )
+    chosen = [ALL] if csfs is None else csfs
+    loaded = with_ensembles(loaded, left_out, chosen)
     columns = None if columns is None else tuple(columns)
     hide = Privacy.of([r for r, _ in loaded], anonymous, columns)
     clean = cleaned([r for r, _ in loaded], anonymous, columns)
     runs: list[Run] = []
     for number, (run, (given_run, folder)) in enumerate(zip(clean, loaded, strict=True), 1):
-        about = "{study}, {method}, seed {seed}".format(**given_run.run)
-        logger.info("run %d of %d: %s", number, len(clean), about)
+        logger.info("run %d of %d: %s", number, len(clean), words.run_title(given_run.run))
         try:
-            runs.append(evaluate(run, max_points, seed, folder, [ALL] if csfs is None else csfs))
+            runs.append(evaluate(run, max_points, seed, folder, chosen))
         except (ValueError, OSError) as error:  # ResultsError, and errors of a metric
             left_out.add(folder or given_run, error)
     if not runs:

@@ -104,6 +104,7 @@ def _run(
         "description": words.study_description(description),
         "method": str(description["method"]),
         "seed": description["seed"],
+        "title": f"{description['method']}, {words.trainings(description)}",
         "classes": [str(n) for n in description["class_names"]],
         "sets": [
             {
@@ -249,7 +250,7 @@ def _provenance(runs: Sequence[Run], settings: Mapping[str, Any]) -> dict[str, A
         },
         "runs": [
             {
-                "title": "{study} · {method} · seed {seed}".format(**run.results.run),
+                "title": words.run_title(run.results.run, " · "),
                 "cases": [
                     [s.name, len(s), int((run.sample.test_set == i).sum())] for i, s in enumerate(run.sets)
                 ],

@@ -40,7 +40,7 @@ _DICOM_IDS = re.compile(r"(patient|study)ids?$", re.IGNORECASE)
 _USUAL_SETS = ("iid", "target", "val")
 #: Keys of run.json in an anonymous report; a configuration may hold lists of cases and remarks of users.
 _ANONYMOUS_KEYS = (
-    *("dataset", "study", "method", "seed", "data_kind"),
+    *("dataset", "study", "method", "seed", "members", "data_kind"),
     *("scores", "failure_above", "format", "format_version"),
 )
 #: Default maximum number of columns on a case's card.

@@ -15,7 +15,7 @@ from monai_sf.metrics import aurc, bootstrap_ci
 from monai_sf.report import working_points
 from monai_sf.report.embedding import MIN_CASES, embed
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
-from monai_sf.report.words import KINDS
+from monai_sf.report.words import KINDS, trainings
 from monai_sf.results import Results, ResultsError, TestSet
 from monai_sf.scores import is_chosen
 from monai_sf.tables.cases import CasesOfRun
@@ -183,6 +183,8 @@ def evaluate(
     left_out = [f"{name} is left out: {why}." for name, why in undefined.items()]
     numbers = [*_missing(results, sets, shown), *about_groups, *left_out]
     embedding, problems = _embedding(sets, sample, seed, cache)
+    if "members" in results.run:
+        problems = ["An ensemble of several classifiers has no latent space of its own, so there is no map."]
     notes = (
         *(Note("numbers", text) for text in numbers),
         *(Note("pictures", text) for text in _without_images(sets)),
@@ -205,7 +207,7 @@ def shown_answers(found: Detection) -> NDArray[np.int64]:
 
 
 def _name(results: Results) -> str:
-    return "run {dataset}, study {study}, method {method}, seed {seed}".format(**results.run)
+    return "run {dataset}, study {study}, method {method}, ".format(**results.run) + trainings(results.run)
 
 
 def _pooled(

@@ -35,6 +35,17 @@ def study_title(run: Mapping[str, Any]) -> str:
     return "ordinary cases" if study == "iid" else title(study)
 
 
+def trainings(run: Mapping[str, Any]) -> str:
+    """Return the seed of a run, or the number of an ensemble's, as words."""
+    members = run.get("members")
+    return f"ensemble of {len(members)} seeds" if members else f"seed {run['seed']}"
+
+
+def run_title(run: Mapping[str, Any], between: str = ", ") -> str:
+    """Return study, method and seed of a run."""
+    return between.join([str(run["study"]), str(run["method"]), trainings(run)])
+
+
 def study_description(run: Mapping[str, Any]) -> str | None:
     """Return the description of the study in run.json, None without."""
     return _said(run.get("study_description"))
@@ -82,9 +93,11 @@ def tested(runs: Sequence[Mapping[str, Any]], sets: Sequence[Sequence[TestSet]])
     parts = [f"{ordinary:,} ordinary cases"] if ordinary else []
     parts += [f"{unseen:,} cases of a kind or place not seen in training"] if unseen else []
     parts += [f"the ordinary cases disturbed in {len(corruptions)} ways"] if corruptions else []
+    single = sum("members" not in run for run in runs)
     if len(runs) == 1:
+        kind = kind if single else f"ensemble of {kind}s"
         return f"One {kind}, tested on {_listed(parts)}."
-    return f"{len(runs)} {kind}s (studies: {', '.join(studies)}) were tested on {_listed(parts)}."
+    return f"{single} {kind}s (studies: {', '.join(studies)}) were tested on {_listed(parts)}."
 
 
 def _listed(parts: Sequence[str]) -> str:

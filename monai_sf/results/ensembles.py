@@ -149,7 +149,8 @@ def _other_cases(first: Member, other: Member, rows: Rows) -> list[str]:
     if moved:
         found.append(f"other cases in {', '.join(moved)}")
     there = rows >= 0
-    labels = [m.cases["label"].to_numpy() for m in (first, other)]
+    # results of errors have no labels, nor logits, which is said elsewhere
+    labels = [m.cases.get("label", pd.Series(0, m.cases.index)).to_numpy() for m in (first, other)]
     if count := int((labels[0][rows[there]] != labels[1][there]).sum()):
         found.append(f"other labels of {count} cases")
     if count := int((_groups(first.cases)[rows[there]] != _groups(other.cases)[there]).sum()):

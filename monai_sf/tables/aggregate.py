@@ -208,7 +208,8 @@ def table_of(
     """
     cells = select(collection.cells, collection.measure.name)
     missing = {key: kind for key, kind in sorted((expected or {}).items()) if key not in collection.runs}
-    seeds = sorted({key.seed for key in [*collection.runs, *missing]})
+    # the runs of a stored ensemble need not be there
+    seeds = sorted({key.seed for key in [*collection.runs, *missing]}.union(cells["seed"].tolist()))
     rows, columns = row_order(cells), column_order(cells, per_shift)
     levels = pd.MultiIndex.from_tuples(columns, names=["dataset", "group", "shift"][: len(columns[0])])
     mean = pd.DataFrame(np.nan, pd.Index(rows, name="CSF"), levels)

@@ -39,7 +39,7 @@ def ensembles_of(runs: Iterable[Results]) -> tuple[list[Results], list[NoEnsembl
     It has the test sets that all its members have.
 
     Args:
-        runs: single runs, and ensembles, which are left out.
+        runs: single runs; ensembles, and runs of errors without classes, are left out.
 
     Returns:
         The ensembles, in the order of their first members; and what is missing among them.
@@ -47,7 +47,7 @@ def ensembles_of(runs: Iterable[Results]) -> tuple[list[Results], list[NoEnsembl
     groups: dict[tuple[str, str, str], list[Results]] = {}
     for results in runs:
         run = results.run
-        if "members" not in run and ensemble_csfs(str(run["method"])):
+        if results.is_classification and "members" not in run and ensemble_csfs(str(run["method"])):
             groups.setdefault((str(run["dataset"]), str(run["study"]), str(run["method"])), []).append(
                 results
             )

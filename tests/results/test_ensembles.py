@@ -10,6 +10,7 @@ from helpers.toy_results import RUN
 from monai_sf.results import Results, ResultsError, TestSet, ensembles, load_results
 from monai_sf.results.given_numbers import log_softmax_of, mean_and_entropy
 from monai_sf.scores import CSFS, expected_entropy, mean_log_softmax
+from monai_sf.tables.ensembles import ensembles_of
 from monai_sf.tables.judge import available_csfs, failure_detection
 
 N, CLASSES = 40, 3
@@ -218,6 +219,13 @@ def test_one_run_and_an_ensemble_are_no_members():
     both = Results.ensemble([member(0), member(1)])
     with pytest.raises(ResultsError, match="no logits in corruption-noise-2, iid"):
         Results.ensemble([both, member(2)])
+
+
+def test_runs_of_errors_are_no_members():
+    runs = [Results.from_scores(np.arange(4.0), np.linspace(0, 1, 4), seed=seed) for seed in (0, 1)]
+    with pytest.raises(ResultsError, match="no logits in iid"):
+        Results.ensemble(runs)
+    assert ensembles_of(runs) == ([], [])
 
 
 @pytest.mark.parametrize("members", ["0 1", [0], [0, "1"], [True, False]])

@@ -154,9 +154,11 @@ def test_runs_in_memory_and_in_folders_give_the_same_numbers(runs):
     # a stored ensemble is an ensemble in a table, and no member of another one
     assert ensembles_of([first, second]) == ([], [])
     first.save(runs.root.parent / "stored")
-    stored = type(runs)(runs.root.parent / "stored").collect().cells
-    assert set(stored["csf"]) == set(DE)
-    assert set(stored["members"]) == {"0 1"}
+    stored = type(runs)(runs.root.parent / "stored").collect()
+    assert set(stored.cells["csf"]) == set(DE)
+    assert set(stored.cells["members"]) == {"0 1"}
+    assert table_of(stored).seeds == (0, 1)
+    assert table_of(stored).mean.loc["DE-MSR", IID] == pytest.approx(table.mean.loc["DE-MSR", IID])
 
 
 def test_files_show_them(runs, tmp_path):

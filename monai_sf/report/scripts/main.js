@@ -49,7 +49,7 @@ function setUpControls({ state, data }) {
     score.value = state.csf;
     const alike = data.runs.map((r, i) => ({ r, i })).filter(({ r }) => r.study === run.study && r.csfs.some((c) => c.name === state.csf));
     byId("seed-box").hidden = alike.length < 2;
-    seed.replaceChildren(...alike.map(({ r, i }) => el("option", { value: i }, `${r.method}, seed ${r.seed}`)));
+    seed.replaceChildren(...alike.map(({ r, i }) => el("option", { value: i }, r.title)));
     seed.value = String(state.run);
     fill("csf-text", el("b", {}, state.csf), `: ${data.csfs[state.csf].description}`);
   });

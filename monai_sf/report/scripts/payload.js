@@ -72,7 +72,8 @@
  * @property {string} studyTitle
  * @property {string | null} description Description of the study.
  * @property {string} method
- * @property {number} seed
+ * @property {number} seed Of an ensemble the smallest of its members'.
+ * @property {string} title Method, and seed or number of seeds.
  * @property {string[]} classes None where the cases have errors in place of classes.
  * @property {TestSet[]} sets The first is the reference that defines the working points.
  * @property {RunScore[]} csfs

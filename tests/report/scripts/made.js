@@ -11,7 +11,7 @@ const judged = (errors, trusted, silent) => ({
 export function run({ study = "iid", method = "confidnet", seed = 0, scores = ["MSR"] } = {}) {
   const sets = [["iid", "iid"], ["site", "acquisition"], ["corruption-blur-1", "corruption"], ["corruption-blur-2", "corruption"]];
   return {
-    study, method, seed,
+    study, method, seed, title: `${method}, seed ${seed}`,
     classes: ["benign", "malignant"],
     sets: sets.map(([name, kind], i) => ({ name, kind, count: 10 * (i + 1) })),
     csfs: scores.map((name) => ({
