@@ -17,7 +17,7 @@ from monai_sf.report.embedding import MIN_CASES, embed
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
 from monai_sf.report.words import KINDS, trainings
 from monai_sf.results import Results, ResultsError, TestSet
-from monai_sf.scores import is_chosen
+from monai_sf.scores import ALL, is_chosen
 from monai_sf.tables.cases import CasesOfRun
 from monai_sf.tables.cells import Judged, judge_run
 from monai_sf.tables.judge import Detection, available_csfs, unavailable_csfs
@@ -131,7 +131,7 @@ class Run:
 
 
 def evaluate(
-    results: Results, max_points: int, seed: int, cache: Path | None, chosen: Collection[str]
+    results: Results, max_points: int, seed: int, cache: Path | None, chosen: Collection[str] = (ALL,)
 ) -> Run:
     """Score, sample and embed one run.
 
