@@ -14,8 +14,8 @@ BOUNDS = (0.01, 100.0)
 
 _LOWEST, _HIGHEST = 1 / BOUNDS[1], 1 / BOUNDS[0]
 
-# Cases per pass: what a pass makes of them stays in the processor's cache.
-_CASES = 128
+# Numbers per step of a pass: what is made of them stays in the processor's cache.
+_STEP = 2**17
 # The slope is first brought to zero on this many cases, which is a good start for all.
 _SAMPLE = 1024
 
@@ -76,13 +76,14 @@ def _root(gaps: Tensor, own: Tensor, start: float, tolerance: float) -> float:
 
 def _derivatives(gaps: Tensor, own: Tensor, beta: float) -> tuple[float, float]:
     """Return first and second derivative of the mean negative log-likelihood by the inverse temperature."""
+    size = max(1, _STEP // gaps.shape[1])
     slope = curvature = 0.0
-    for first in range(0, len(gaps), _CASES):
-        part = gaps[first : first + _CASES]
+    for first in range(0, len(gaps), size):
+        part, label = gaps[first : first + size], own[first : first + size]
         weight = (part * beta).exp_()
         total = weight.sum(dim=-1)
         mean = weight.mul_(part).sum(dim=-1) / total
         square = weight.mul_(part).sum(dim=-1) / total
-        slope += float((mean - own[first : first + _CASES]).sum())
+        slope += float((mean - label).sum())
         curvature += float((square - mean.square()).sum())
     return slope / len(gaps), curvature / len(gaps)

@@ -49,7 +49,9 @@ def by_scipy(logits: np.ndarray, labels: np.ndarray) -> float:
 def by_lbfgs(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Minimise over T by PyTorch's L-BFGS with a line search, as implementations of the paper do."""
     temperature = torch.ones((), dtype=logits.dtype, requires_grad=True)
-    optimizer = torch.optim.LBFGS([temperature], max_iter=100, line_search_fn="strong_wolfe", tolerance_grad=1e-9)
+    optimizer = torch.optim.LBFGS(
+        [temperature], max_iter=100, line_search_fn="strong_wolfe", tolerance_grad=1e-9
+    )
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
@@ -107,7 +109,7 @@ def scores(n: int, size: int, classes: int, training: int) -> None:
             needs = {key: reference[key] for key in fit.needs}
             seconds["fit"], found = shortest(lambda n=needs: fit_scores(n, None).arrays, 1)
             fitted |= found
-            seconds["cases"], more = shortest(lambda f=fit: derived(f, arrays, fitted), 1)
+            seconds["cases"], more = shortest(lambda f=fit, a=dict(fitted): derived(f, arrays, a), 1)
             at_hand |= more
         else:
             seconds = {"fit": 0.0, "cases": 0.0}

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
+from helpers.feature_scores import defined
 from monai_sf.scores import (
     CSFS,
+    derivable,
     derived,
     fit_scores,
     rank_average,
@@ -20,7 +22,7 @@ from monai_sf.scores import (
 )
 from monai_sf.scores.ranks import distribution, rank_among
 
-NAMES = ("SIRC-MSR-L1",)
+NAMES = ("SIRC-MSR-L1", "SIRC-MSR-Res", "RankAvg-MSR-MDS", "RankProd-MSR-MDS")
 
 
 def make(n=60, size=12, classes=4, seed=0):
@@ -59,6 +61,12 @@ def doubt(logits):
     return np.sort(p / p.sum(1, keepdims=True))[:, :-1].sum(1)
 
 
+def of_features(name, reference, cases):
+    """A score of features by its published definition."""
+    names = [f"training_{kind}" for kind in ("features", "logits", "labels")] + [*reference][:2]
+    return defined({key: reference[key] for key in names}, cases)[name]
+
+
 def plain_sirc(logits, second, of_training):
     a, b = of_training.mean() - 3 * of_training.std(), 1 / of_training.std()
     return -doubt(logits) * (1 + np.exp(-b * (second - a)))
@@ -72,6 +80,103 @@ def test_sirc_with_the_norm_of_the_features():
         plain_sirc(arrays["logits"], norm, of_training),
         rtol=1e-9,
     )
+
+
+def test_sirc_with_the_residual_of_vim():
+    arrays, reference = make()
+    of_cases, of_training = (
+        of_features("Residual", reference, {"features": features, "logits": logits})
+        for features, logits in (
+            (arrays["features"], arrays["logits"]),
+            (reference["training_features"], reference["training_logits"]),
+        )
+    )
+    np.testing.assert_allclose(
+        score("SIRC-MSR-Res", arrays, reference),
+        plain_sirc(arrays["logits"], of_cases, of_training),
+        rtol=1e-8,
+    )
+
+
+def plain_rank(x, reference):
+    """The place of one number among others: a share, drawn out by hyperbolas at both ends."""
+    known = np.sort(np.unique(reference))
+    ranks = [((reference < v).sum() + (reference == v).sum() / 2) / len(reference) for v in known]
+    spread = known[-1] - known[0]
+    if x < known[0]:
+        return ranks[0] * spread / (spread + known[0] - x)
+    if x > known[-1]:
+        return 1 - (1 - ranks[-1]) * spread / (spread + x - known[-1])
+    return np.interp(x, known, ranks)
+
+
+@pytest.mark.parametrize("part", ["validation", "training"])
+def test_ranks_of_msr_and_mds_are_those_among_held_out_cases(part):
+    arrays, reference = make(seed=5)
+    arrays["features"][:3] += 5  # further away than any case of the reference
+    if part == "training":
+        for kind in ("features", "logits", "labels"):
+            del reference[f"validation_{kind}"]
+    others = {kind: reference[f"{part}_{kind}"] for kind in ("features", "logits")}
+    distance, of_others = (of_features("MDS", reference, cases) for cases in (arrays, others))
+    doubts = -np.log(doubt(arrays["logits"])), -np.log(doubt(others["logits"]))
+    certainty, of_certain = (x + np.log1p(-np.exp(-x)) for x in doubts)  # log p - log (1 - p)
+    first = np.array([plain_rank(x, of_certain) for x in certainty])
+    second = np.array([plain_rank(x, of_others) for x in distance])
+    assert second.min() < 0.5 / len(of_others)
+    np.testing.assert_allclose(score("RankAvg-MSR-MDS", arrays, reference), (first + second) / 2, rtol=1e-8)
+    np.testing.assert_allclose(score("RankProd-MSR-MDS", arrays, reference), first * second, rtol=1e-8)
+
+
+def test_ranks_of_the_reference_itself_are_those_within_it():
+    _, reference = make()
+    cases = {kind: reference[f"validation_{kind}"] for kind in ("features", "logits")}
+    fitted = fit_scores(reference, None).arrays
+    distance = derived(CSFS["MDS"].fit, cases, fitted)["mahalanobis_distance"]
+    within = rank_average(-np.log(doubt(cases["logits"])), -distance)
+    np.testing.assert_allclose(score("RankAvg-MSR-MDS", cases, reference), (within - 0.5) / 80)
+
+
+def test_what_a_score_uses_fails_with_it_and_is_computed_once(monkeypatch):
+    arrays, reference = make()
+    bad = {**reference, "training_features": np.ones((300, 12))}
+    failed = fit_scores(bad, None).failed
+    assert failed["ranks"] == failed["gaussian"]
+    fit = CSFS["RankAvg-MSR-MDS"].fit
+    calls = []
+    original = fit.uses.fit
+    object.__setattr__(fit.uses, "fit", lambda reference: calls.append(1) or original(reference))
+    try:
+        fitted = fit_scores(reference, None).arrays
+    finally:
+        object.__setattr__(fit.uses, "fit", original)
+    assert calls == [1]
+    without = {key: value for key, value in fitted.items() if not key.startswith("gaussian.")}
+    assert "mean_rank" in derivable(arrays, fitted)
+    assert "mean_rank" not in derivable(arrays, without)
+    of_mds = derived(CSFS["MDS"].fit, arrays, fitted)
+    torch.testing.assert_close(derived(fit, {**arrays, **of_mds}, {**without}), derived(fit, arrays, fitted))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_few_cases_or_classes_give_a_value_or_a_reason(n):
+    arrays, reference = make()
+    few = {key: value if key.startswith("last") else value[:n] for key, value in reference.items()}
+    found = fit_scores(few, None)
+    for name in NAMES:
+        fit = CSFS[name].fit
+        if fit.name in found.failed:
+            assert len(found.failed[fit.name]) > 20
+        else:
+            assert CSFS[name](derived(fit, arrays, found.arrays)).isfinite().all(), name
+    assert "sirc_norm" not in found.failed
+
+
+@pytest.mark.parametrize("classes", [2, 200])
+def test_two_classes_and_many(classes):
+    arrays, reference = make(classes=classes)
+    for name in NAMES:
+        assert score(name, arrays, reference).isfinite().all()
 
 
 def test_sirc_keeps_confident_and_far_cases_apart():

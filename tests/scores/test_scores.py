@@ -40,7 +40,8 @@ FURTHER = [
     *("T-MSR", "T-PE", "DOCTOR", "GEN", "KL-Matching", "Rel-U"),
     *("MCD-MI", "MCD-SV", "MCD-WAIC", "TTA-MSR", "TTA-PE", "TTA-EE", "TTA-MI"),
     *("MDS", "RMDS", "kNN", "ViM", "Residual", "DDU", "NNGuide", "fDBD", "SHE"),
-    *("ReAct", "ASH", "SCALE", "DICE", "GradNorm", "SIRC-MSR-L1"),
+    *("ReAct", "ASH", "SCALE", "DICE", "GradNorm"),
+    *("SIRC-MSR-L1", "SIRC-MSR-Res", "RankAvg-MSR-MDS", "RankProd-MSR-MDS"),
     *ENSEMBLES,
 ]
 FITTED = [name for name in CSFS if CSFS[name].fit is not None]
