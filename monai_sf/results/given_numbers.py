@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from monai_sf.results.format import ARRAYS, ResultsError, some
 from monai_sf.vocabulary.methods import METHODS, Method
 from monai_sf.vocabulary.outputs import class_logits, kind_of, share_tolerance
-from monai_sf.vocabulary.registry import NAME_RULE, is_name, registered
+from monai_sf.vocabulary.registry import NAME_RULE, is_name, taken_names
 
 Float = NDArray[np.float64]
 
@@ -228,12 +228,12 @@ def own_scores_of(
     faults = []
     names: dict[str, str] = {}
     arrays: dict[str, Float] = {}
-    known = registered("monai_sf.scores")
+    taken = taken_names("monai_sf.scores")
     for number, (name, confidences) in enumerate(given.items(), 1):
         if not is_name(name):
             faults.append(f"the name of a score must {NAME_RULE}, got {name!r}")
-        elif name in known:
-            faults.append(f"{name} is the name of a registered score: give yours another name")
+        elif name in taken:
+            faults.append(f"{name} is the name of a registered score, or reserved: give yours another name")
         try:
             values = numbers(f"scores[{name!r}]", confidences)
         except ResultsError as error:

@@ -135,7 +135,7 @@ CSFS = Registry(
     CSF,
     "monai_sf.scores",
     (),  # those of this package are registered by `monai_sf.scores.registry`
-    taken=("case_id", "prediction", "class", "defer"),  # the other columns of a table of predictions
+    taken=("case_id", "prediction", "class", "defer", "all"),  # other columns of predictions; every score
 )
 """Every registered score by its abbreviation: the paper's nine, further ones, those of other packages."""
 

@@ -98,9 +98,10 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 _REGISTRIES: dict[str, Registry[Any]] = {}
 
 
-def registered(group: str) -> Collection[str]:
-    """Return the names in the registry of a group; none before the package that has it is imported."""
-    return _REGISTRIES.get(group, {}).keys()
+def taken_names(group: str) -> Collection[str]:
+    """Return the names that are registered or reserved in a group; none before its package is imported."""
+    registry = _REGISTRIES.get(group)
+    return () if registry is None else {*registry, *registry._taken}
 
 
 def announced(group: str) -> list[EntryPoint]:

@@ -52,7 +52,7 @@ def test_all_faults_are_named_at_once():
         assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("name", CSFS)
+@pytest.mark.parametrize("name", [*CSFS, "all", "case_id"])
 def test_no_registered_name_is_taken(name):
     with pytest.raises(ResultsError, match="name of a registered score"):
         given(**{name: MINE})

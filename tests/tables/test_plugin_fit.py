@@ -1,5 +1,8 @@
 """A score of another package that is fitted to training cases: through every part, and back from disk."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -112,3 +115,15 @@ def test_training_cases_that_do_not_allow_it_are_named_and_the_other_scores_are_
     assert "MSR" in set(collection.cells["csf"])
     notes = payload(build_report(tmp_path / "run", tmp_path / "r.html"))["runs"][0]["notes"]
     assert any(note["text"] == f"Near is left out: {why}." for note in notes)
+
+
+def test_the_example_of_the_docs_does_what_it_says(monkeypatch):
+    page = (Path(__file__).parents[2] / "docs/methods.md").read_text(encoding="utf-8")
+    example = re.search(r"### A score that is fitted.*?```python\n(.*?)```", page, re.DOTALL)[1]
+    names = {"Fit": Fit, "CSF": CSF, "as_float64": as_float64}
+    exec(example, names)
+    monkeypatch.delitem(CSFS._entries, "Near")
+    register_csf(names["NEAR"])
+    centre = arrays(M, 1)["features"].astype(float).mean(0)
+    far = np.linalg.norm(arrays(N, 0)["features"].astype(float)[:25] - centre, axis=1)
+    np.testing.assert_allclose(failure_detection(make(), "iid", "Near").confidence, -far, rtol=1e-9)
