@@ -172,6 +172,12 @@ def test_few_cases_or_classes_give_a_value_or_a_reason(n):
     assert "sirc_norm" not in found.failed
 
 
+@pytest.mark.parametrize("name", [*NAMES, "ReAct", "ASH", "SCALE", "DICE", "GradNorm", "MDS"])
+def test_features_make_a_ranking_of_its_own_for_two_classes(name):
+    arrays, reference = make(classes=2)
+    assert (rankdata(score(name, arrays, reference)) != rankdata(CSFS["Margin"](arrays))).any()
+
+
 @pytest.mark.parametrize("classes", [2, 200])
 def test_two_classes_and_many(classes):
     arrays, reference = make(classes=classes)

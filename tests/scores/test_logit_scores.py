@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from scipy.stats import entropy, rankdata
 
-from monai_sf.scores import CSFS, Reference, derived, fit_scores
+from monai_sf.scores import CSFS, Reference, derived, dropout_arrays, fit_scores
 from monai_sf.scores.divergences import generalized_entropy, log_odds
 from monai_sf.scores.temperature import BOUNDS, fit_temperature
 
@@ -359,6 +359,13 @@ def test_two_classes_make_all_scores_of_the_softmax_one_ranking():
     assert len(np.unique(found["MaxLogit-pNorm"])) == 1
     for name in ("MaxLogit", "Energy", "KL-Matching"):
         assert (found[name] != found["MSR"]).any(), name
+
+
+def test_two_classes_make_the_entropy_of_a_mean_softmax_rank_as_its_maximum():
+    for classes in (2, 3):
+        arrays = dropout_arrays(torch.randn(10, 60, classes, generator=GENERATOR).double())
+        found = [rankdata(CSFS[name](arrays).round(decimals=12)) for name in ("MCD-MSR", "MCD-PE")]
+        assert (found[0] == found[1]).all() == (classes == 2)
 
 
 def test_one_logit_makes_max_logit_and_energy_that_ranking_too():
