@@ -11,7 +11,7 @@ from monai_sf.networks.heads import ConfidNetHead
 from monai_sf.scores import CSF, CSFS, Fit, as_float64
 
 #: Numbers of cases by split, in the order of the case table: splits are no blocks of it.
-SPLITS = ["val"] * 5 + ["train"] * 11 + ["iid"] * 8 + ["train"] * 6 + ["val"] * 7 + ["target"] * 3
+SPLITS = ["val"] * 5 + ["train"] * 11 + ["iid"] * 9 + ["train"] * 6 + ["val"] * 6 + ["target"] * 3
 
 
 def _centre(reference):
