@@ -21,9 +21,11 @@ from monai_sf.data.errors import root_cause
 from monai_sf.datasets import STUDIES, find_studies, in_target, study_description
 from monai_sf.datasets.phantom import write_phantom
 from monai_sf.datasets.preflight import PreflightError
+from monai_sf.engines.predictor import stored_threshold
 from monai_sf.inferers import VIEWS
 from monai_sf.results import load_results
 from monai_sf.scores import CSFS, csfs_for
+from monai_sf.tables.judge import available_csfs
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 NAMES = ("dermoscopy", "chest_xray", "fc_microscopy", "lung_nodule_ct", "pneumonia")
@@ -149,6 +151,24 @@ def test_the_network_has_learned(trained):
         return
     accuracy, majority = accuracy_and_majority(load_results(run_dir / "results"), "iid")
     assert accuracy > majority + 0.3 * (1 - majority)
+
+
+@pytest.mark.e2e
+def test_scores_are_fitted_and_are_columns_of_the_inference(trained, tmp_path):
+    bundle, run_dir = trained
+    results = load_results(run_dir / "results")
+    training = load_results(run_dir / "training")
+    claimed = json.loads((run_dir / "cases.json").read_text())
+    assert len(training.test_sets["train"]) == claimed["train"]
+    fitted = [csf for csf in available_csfs(results) if CSFS[csf].fit is not None]
+    assert {"T-MSR", "MDS", "kNN"} <= set(fitted) <= set(results.run["thresholds"]["csfs"])
+    pattern = {"fc_microscopy": "*_w1.png", "pneumonia": "*.png"}.get(bundle.name, "*.[jn]p[gy]")
+    folder = sorted(bundle.data.rglob(pattern))[0].parent
+    overrides = {"dataset_dir": str(folder), "run_dir": str(run_dir), "output": str(tmp_path / "p.csv")}
+    bundle.run("inference.json", "small.yaml", kind="infer", csf="MDS", **overrides)
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert set(fitted) <= set(table)
+    assert (table["defer"] == ~(table["MDS"] >= stored_threshold(run_dir / "results/run.json", "MDS"))).all()
 
 
 @pytest.mark.e2e

@@ -12,6 +12,7 @@ from monai.transforms import Compose, Transform
 
 from helpers.forks import fork, status_of
 from helpers.toy_engines import RUN
+from helpers.toy_fits import fitting_evaluator
 from helpers.toy_prediction import evaluator, network, predictor
 from helpers.toy_problem import tiny_network, toy_cases, toy_records
 from monai_sf.engines.predictor import image_records, stored_threshold
@@ -19,9 +20,10 @@ from monai_sf.files.locks import locked
 from monai_sf.networks.heads import DeVriesHead
 from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.results.format import seal
-from monai_sf.tables.judge import thresholds
+from monai_sf.scores import CSFS
+from monai_sf.tables.judge import available_csfs, failure_detection, thresholds
 
-CSFS = ("MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet")
+NAMES = ("MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_validation_cases_give_thresholds_and_are_not_reported(run_dir):
     stored = results.run["thresholds"]
     assert stored["target_risk"] == 0.3
     assert stored["cases"] == 20
-    assert set(CSFS) <= set(stored["csfs"])
+    assert set(NAMES) <= set(stored["csfs"])
 
 
 def test_outputs_are_filed_under_their_own_case(run_dir):
@@ -88,13 +90,27 @@ def test_threshold_is_the_lowest_whose_risk_is_at_most_the_target():
 def test_the_decision_is_that_of_the_evaluation(run_dir, tmp_path, csf):
     predictor(run_dir, csf, output=tmp_path / "p.csv").run()
     table = pd.read_csv(tmp_path / "p.csv").set_index("case_id")
-    assert set(CSFS) < set(table.columns)
+    assert set(NAMES) < set(table.columns)
     validation = list(load_results(run_dir / "validation").cases_of("val")["case_id"])
     point = load_results(run_dir / "results").run["thresholds"]["csfs"][csf]
     deferred = table.loc[validation, "defer"]
     assert 1 - deferred.mean() == pytest.approx(point["coverage"], abs=0.051)  # rounding at the threshold
     trusted = table[csf][~table["defer"]]
     assert trusted.empty or trusted.min() >= table[csf][table["defer"]].max()
+
+
+def test_every_fitted_score_is_that_of_the_evaluation(tmp_path):
+    fitting_evaluator(tmp_path, samples=2).run()
+    results = load_results(tmp_path / "results")
+    fitted = [csf for csf in available_csfs(results) if CSFS[csf].fit is not None]
+    assert {"T-MSR", "ReAct", "ASH", "MDS", "kNN", "NNGuide"} <= set(fitted)
+    predictor(tmp_path, "MDS", output=tmp_path / "p.csv", batch_size=7).run()
+    table = pd.read_csv(tmp_path / "p.csv").set_index("case_id")
+    for csf in fitted:
+        expected = failure_detection(results, "iid", csf).confidence
+        expected = np.exp(expected) if CSFS[csf].scale == "log_probability" else expected
+        found = table.loc[results.cases_of("iid")["case_id"], csf]
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5, err_msg=csf)
 
 
 def test_without_a_deciding_score_nothing_else_is_needed(run_dir, tmp_path):
