@@ -140,9 +140,14 @@ def test_another_checkpoint_is_evaluated_anew(toy):
     toy.run(methods=["confidnet"])
     path = toy.out / RUN / "best.pt"
     path.write_text(json.dumps({"weights": 0.5}))
+    for part in ("training", "validation"):  # of the former checkpoint, which an evaluation would refuse
+        (toy.out / RUN / part).mkdir()
     states, _ = toy.run(methods=["confidnet"])
     assert states[f"{RUN}/train"] == "skipped"
     assert states[f"{RUN}/evaluate"] == "done"
+    for part in ("training", "validation"):
+        assert not (toy.out / RUN / part).exists()
+        assert (toy.out / "set_aside" / RUN / part).is_dir()
 
 
 def test_a_checkpoint_that_is_not_the_one_of_the_training_is_trained_anew(tmp_path):

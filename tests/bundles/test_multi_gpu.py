@@ -70,6 +70,9 @@ def test_training_and_evaluation_under_torchrun(tmp_path):
     expected, found = load_results(one / "results"), load_results(two / "results")
     assert expected.cases.equals(found.cases)
     assert list(expected.test_sets) == list(found.test_sets)
+    assert "gaussian.mean" in expected.fitted  # to the training cases
+    assert set(expected.fitted) == set(found.fitted)
+    np.testing.assert_allclose(found.fitted["gaussian.mean"], expected.fitted["gaussian.mean"], rtol=1e-4)
     for name, test_set in expected.test_sets.items():
         assert len(test_set) > 10
         np.testing.assert_array_equal(test_set.rows, found.test_sets[name].rows)

@@ -77,6 +77,12 @@ def test_a_changed_file_is_refused_by_name(copied, tmp_path, csf):
     assert not (tmp_path / "p.csv").exists()
 
 
+def test_a_damaged_evaluation_is_refused_even_if_it_decides_nothing(run_dir, tmp_path):
+    (tmp_path / "run.json").write_text((run_dir / "results" / "run.json").read_text()[:-9])
+    with pytest.raises(ResultsError, match=r"run\.json: run\.json is not JSON"):
+        predicted(run_dir, tmp_path, None, evaluation=tmp_path / "run.json")
+
+
 def test_thresholds_alone_do_for_scores_that_are_not_fitted(copied, tmp_path, caplog):
     shutil.rmtree(copied / "results" / "_fitted")
     table = predicted(copied, tmp_path, "MSR")
