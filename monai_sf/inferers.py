@@ -11,7 +11,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, dropout_layers
-from monai_sf.scores import dropout_arrays, view_arrays
+from monai_sf.scores import dropout_arrays, expected_entropy, mean_log_softmax, view_arrays
 
 # Odd 64-bit constants of the SplitMix64 generator (Steele, Lea & Flood, OOPSLA 2014), as signed integers.
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -197,6 +197,47 @@ class MCDropoutInferer(Inferer):
             )
         for name in self.views:
             yield network.head(network.features(VIEWS[name](images)))
+
+
+class EnsembleInferer(Inferer):
+    """One plain pass of each of several networks, reduced to mean softmax and mean entropy.
+
+    Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles",
+    NeurIPS 2017; the same reduction as that of stored outputs, :meth:`monai_sf.results.Results.ensemble`.
+    """
+
+    mean = "ensemble_log_softmax"
+
+    @torch.no_grad()
+    def __call__(  # type: ignore[override]
+        self, inputs: Tensor, network: nn.ModuleList, case_ids: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the outputs of a batch.
+
+        Args:
+            inputs: (N, channels, H, W) float images in [0, 1].
+            network: the networks, in evaluation mode, at least one.
+            case_ids: not used.
+
+        Returns:
+            ``ensemble_log_softmax`` (N, C), the log of the mean softmax, and ``ensemble_entropy`` (N,), the
+            mean of the networks' entropies in nats, both float32.
+
+        Raises:
+            ValueError: a network is in training mode.
+        """
+        single = MCDropoutInferer(0)
+        logits = torch.stack([single(inputs, one, plain=True)["logits"] for one in _classifiers(network)])
+        return {
+            self.mean: mean_log_softmax(logits).float(),
+            "ensemble_entropy": expected_entropy(logits).float(),
+        }
+
+
+def _classifiers(networks: nn.ModuleList) -> Iterator[ConfidenceClassifier]:
+    for one in networks:
+        assert isinstance(one, ConfidenceClassifier)
+        yield one
 
 
 def _content_name(image: Tensor) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import logging
 import math
@@ -20,21 +21,27 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
 from monai_sf.data.errors import root_cause
 from monai_sf.datasets.tree import read_tree
+from monai_sf.engines.evaluations import (
+    Thresholds,
+    check_evaluation,
+    ensemble_threshold,
+    read_evaluation,
+    stored_threshold,
+)
 from monai_sf.files import refuse_unwritable, write_text
 from monai_sf.files.locks import locked
 from monai_sf.files.naming import NOT_UTF8, is_utf8, reason, shown
-from monai_sf.inferers import MCDropoutInferer
+from monai_sf.inferers import EnsembleInferer, MCDropoutInferer
 from monai_sf.networks import ConfidenceClassifier, load_weights, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
-from monai_sf.results import ResultsError
 from monai_sf.results.case_table import csv_text
-from monai_sf.results.format import FITTED, read_run
+from monai_sf.results.format import FITTED, RUN_FILE
 from monai_sf.results.reader import load_fitted
 from monai_sf.scores import CSFS, csfs_for, derivable, derived, fits_for
 from monai_sf.scores.reference import BLOCK
@@ -148,74 +155,6 @@ def _image_batch(
     return image, None, (), {"case_ids": batch["case_id"]}
 
 
-def stored_threshold(evaluation: str | os.PathLike[str], csf: str) -> float:
-    """Read the confidence below which a prediction is deferred.
-
-    Args:
-        evaluation: run.json of an evaluation, see :func:`monai_sf.tables.judge.thresholds`.
-        csf: name of a confidence score.
-
-    Returns:
-        The threshold on the scale of the CSF; infinity if everything is deferred.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it was changed or damaged, or has no threshold for this score; names those that it has.
-    """
-    stored = _evaluation(evaluation).get("thresholds", {}).get("csfs", {})
-    if csf not in stored:
-        raise ValueError(f"{evaluation} has no threshold for csf {csf!r}; it has {sorted(stored)}")
-    threshold = stored[csf]["threshold"]
-    return math.inf if threshold is None else float(threshold)
-
-
-def _evaluation(path: str | os.PathLike[str]) -> dict[str, Any]:
-    try:
-        return read_run(Path(path))
-    except ResultsError as error:
-        raise ResultsError(f"{path}: {error}") from error
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"no evaluation at {path}, so there is no threshold: run the evaluation first, or set csf "
-            "to null for predictions without a decision"
-        ) from None
-
-
-def check_evaluation(
-    evaluation: str | os.PathLike[str], checkpoint: str | os.PathLike[str], class_names: Sequence[str]
-) -> None:
-    """Refuse thresholds that were chosen for another network or for other classes.
-
-    Args:
-        evaluation: run.json of an evaluation.
-        checkpoint: the network's file.
-        class_names: names of the C classes.
-
-    Raises:
-        FileNotFoundError: one of the files is missing.
-        ValueError: they do not belong together, or the checkpoint was damaged or replaced.
-    """
-    run, found = _evaluation(evaluation), check_checkpoint(checkpoint)
-    if (evaluated := run.get("sha256", {}).get("checkpoint")) != found:
-        raise ValueError(
-            f"the thresholds in {evaluation} were chosen for another checkpoint ({str(evaluated)[:12]}...) "
-            f"than {checkpoint} ({found[:12]}...): evaluate this one, "
-            "give the evaluation that belongs to it, or "
-            "set csf to null for predictions without a decision"
-        )
-    known = [str(name) for name in run.get("class_names", class_names)]
-    named = [  # a class without a case or without a name is called by its number
-        (name, there)
-        for i, (name, there) in enumerate(zip(class_names, known, strict=False))
-        if name != there and f"class {i}" not in (name, there)
-    ]
-    if named or len(known) != len(class_names):
-        raise ValueError(
-            f"class_names are {list(class_names)[:10]}, those of {evaluation} {known[:10]}: give them in the "
-            "order of the training"
-        )
-
-
 class ImagePredictor(SupervisedEvaluator):
     """Classify unlabelled images, and write a CSV with one row per image and one column per confidence score.
 
@@ -240,11 +179,16 @@ class ImagePredictor(SupervisedEvaluator):
         output: the CSV file to write.
         batch_size: images per batch.
         val_handlers: further handlers.
+        ensemble: folders of evaluated runs that differ in the seed only. Their mean softmax decides, each
+            image is read once, and ``checkpoint``, ``evaluation`` and the passes of ``inferer`` besides the
+            plain one are not used. The scores are those of ensembles (DE-MSR, ...).
+        thresholds: computes those of an ensemble from its outputs on the validation cases, see
+            :func:`monai_sf.tables.thresholds`; for an ensemble with a score that decides.
 
     Raises:
         FileNotFoundError: there is no evaluation with the threshold.
-        ValueError: ``class_names`` do not match the network, or there is no threshold for ``csf``, or no such
-            score here.
+        ValueError: ``class_names`` do not match the network, there is no threshold for ``csf``, or no such
+            score here, or the runs are no ensemble.
     """
 
     def __init__(
@@ -262,7 +206,12 @@ class ImagePredictor(SupervisedEvaluator):
         output: str | os.PathLike[str],
         batch_size: int = 64,
         val_handlers: Sequence[Any] = (),
+        ensemble: Sequence[str | os.PathLike[str]] = (),
+        thresholds: Thresholds | None = None,
     ) -> None:
+        if isinstance(ensemble, str) or len(ensemble) == 1 or len(set(ensemble)) < len(ensemble):
+            raise ValueError(f"ensemble must be a list of the folders of different runs, got {ensemble!r}")
+        self.ensemble = [Path(folder) for folder in ensemble]
         if len(class_names) != network.num_classes:
             raise ValueError(
                 f"class_names has {len(class_names)} names, the network {network.num_classes} classes"
@@ -271,7 +220,7 @@ class ImagePredictor(SupervisedEvaluator):
         self.output = Path(output)
         self.dataset, self.readable = dataset, _Readable(dataset)
         self.csf, self.evaluation = csf, evaluation
-        self.threshold = stored_threshold(evaluation, csf) if csf is not None else math.nan
+        self.threshold = math.nan if csf is None else self._threshold(csf, thresholds)
         if csf is not None and csf not in CSFS:
             raise ValueError(f"csf must be one of {', '.join(CSFS)}, got {csf!r}: install its package")
         self.fitted: Mapping[str, NDArray[Any]] = {}
@@ -282,13 +231,26 @@ class ImagePredictor(SupervisedEvaluator):
         super().__init__(
             device=device,
             val_data_loader=DataLoader(self.readable, batch_size=batch_size),
-            network=to_device(network, device),
-            inferer=inferer,
+            network=to_device(network, device) if not ensemble else self._members(network, device),
+            inferer=EnsembleInferer() if ensemble else inferer,
             prepare_batch=_image_batch,
             val_handlers=val_handlers,
             decollate=False,
         )
         self.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
+
+    def _threshold(self, csf: str, thresholds: Thresholds | None) -> float:
+        if not self.ensemble:
+            return stored_threshold(self.evaluation, csf)
+        able = [name for name, score in CSFS.items() if score.prediction == EnsembleInferer.mean]
+        if csf not in able:
+            raise ValueError(f"csf must be one of {', '.join(able)} for an ensemble, got {csf!r}")
+        if thresholds is None:
+            raise ValueError("thresholds are missing, which choose that of an ensemble")
+        return ensemble_threshold(self.ensemble, self.method, csf, thresholds)
+
+    def _members(self, network: ConfidenceClassifier, device: torch.device) -> nn.ModuleList:
+        return nn.ModuleList(to_device(copy.deepcopy(network), device) for _ in self.ensemble)
 
     def _keep(self) -> None:
         """Keep the outputs of a batch until there are enough cases to score: fits have a cost per call."""
@@ -303,7 +265,8 @@ class ImagePredictor(SupervisedEvaluator):
         ids = np.array([case_id for batch, _ in self.waiting for case_id in batch], dtype=object)
         outputs = {name: torch.cat([batch[name] for _, batch in self.waiting]) for name in self.waiting[0][1]}
         self.waiting = []
-        good = outputs["logits"].isfinite().all(1)  # the argmax of NaN is class 0, which looks like an answer
+        main = EnsembleInferer.mean if self.ensemble else "logits"
+        good = outputs[main].isfinite().all(1)  # the argmax of NaN is class 0, which looks like an answer
         self.failed += ids[~good.cpu().numpy()].tolist()
         if not good.any():
             return
@@ -315,7 +278,7 @@ class ImagePredictor(SupervisedEvaluator):
             raise ValueError(
                 f"{self.csf} needs the arrays {', '.join(missing)}, which are not computed: name another csf"
             )
-        deciding = CSFS[self.csf].prediction if self.csf is not None else "logits"
+        deciding = CSFS[self.csf].prediction if self.csf is not None else main
         classes = arrays[deciding].argmax(1).tolist()
         table = pd.DataFrame({"case_id": ids[good.cpu().numpy()], "prediction": classes})
         table["class"] = [self.class_names[c] for c in classes]
@@ -343,13 +306,23 @@ class ImagePredictor(SupervisedEvaluator):
             BusyError: another process writes this CSV.
             OSError: the CSV cannot be written.
         """
-        if self.csf is not None:
-            check_evaluation(self.evaluation, self.checkpoint, self.class_names)
-        self.fitted = self._load_fitted()
-        load_weights(self.network, load_checkpoint(self.checkpoint)["network"], self.checkpoint)
+        if self.ensemble:
+            networks: Any = self.network
+            for folder, network in zip(self.ensemble, networks, strict=True):
+                self._load(network, folder / "best.pt", folder / "results" / RUN_FILE)
+        else:
+            self._load(self.network, self.checkpoint, self.evaluation)
+            self.fitted = self._load_fitted()
         refuse_unwritable(self.output, "case_id,prediction,class,")
         with self._alone():
             pass
+
+    def _load(
+        self, network: nn.Module, checkpoint: str | os.PathLike[str], evaluation: str | os.PathLike[str]
+    ) -> None:
+        if self.csf is not None:
+            check_evaluation(evaluation, checkpoint, self.class_names)
+        load_weights(network, load_checkpoint(checkpoint)["network"], str(checkpoint))
 
     def _load_fitted(self) -> dict[str, NDArray[Any]]:
         """Return what the scores were fitted to, from the evaluation of this network."""
@@ -360,7 +333,7 @@ class ImagePredictor(SupervisedEvaluator):
         if self.csf is None and not Path(self.evaluation).is_file():
             logger.warning("no evaluation at %s: %s", self.evaluation, left_out)
             return {}
-        run, folder = _evaluation(self.evaluation), Path(self.evaluation).parent
+        run, folder = read_evaluation(self.evaluation), Path(self.evaluation).parent
         if run.get("sha256", {}).get("checkpoint") != check_checkpoint(self.checkpoint):
             logger.warning(
                 "%s is of another checkpoint than %s: %s", self.evaluation, self.checkpoint, left_out

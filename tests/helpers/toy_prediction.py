@@ -14,15 +14,14 @@ def network(seed=0):
     return tiny_network(seed, confidence=ConfidNetHead)
 
 
-def evaluator(folder, **changes):
+def evaluator(folder, *, seed=RUN["seed"], **changes):
     cases = toy_cases().assign(split=["val"] * 10 + ["iid"] * 12 + ["val"] * 10 + ["target"] * 8)
     dataset = toy_dataset(cases, "iid")
     for record, split in zip(dataset.data, cases["split"], strict=True):
         record["split"] = split
     changes = {"network": network(1), "target_risk": 0.3, "sweep": None, **changes}
-    return make_evaluator(
-        folder, dataset=dataset, cases=cases, run_description={**RUN, "method": "confidnet"}, **changes
-    )
+    about = {**RUN, "method": "confidnet", "seed": seed}
+    return make_evaluator(folder, dataset=dataset, cases=cases, run_description=about, **changes)
 
 
 def predictor(run_dir, csf="MSR", **changes):

@@ -1,0 +1,137 @@
+"""What an inference reads of evaluations: the thresholds of one network, or of an ensemble of several."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from monai_sf.files import sha256_of
+from monai_sf.networks.checkpoints import check_checkpoint
+from monai_sf.results import Results, ResultsError, load_results
+from monai_sf.results.format import RUN_FILE, read_run
+
+#: From outputs on validation cases, name of their test set and target risk to those of every score, see
+#: :func:`monai_sf.tables.thresholds`.
+Thresholds: TypeAlias = Callable[[Results, str, float], Mapping[str, Any]]
+
+
+def stored_threshold(evaluation: str | os.PathLike[str], csf: str) -> float:
+    """Read the confidence below which a prediction is deferred.
+
+    Args:
+        evaluation: run.json of an evaluation, see :func:`monai_sf.tables.judge.thresholds`.
+        csf: name of a confidence score.
+
+    Returns:
+        The threshold on the scale of the CSF; infinity if everything is deferred.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it was changed or damaged, or has no threshold for this score; names those that it has.
+    """
+    return _threshold(read_evaluation(evaluation).get("thresholds", {}), csf, str(evaluation))
+
+
+def ensemble_threshold(run_dirs: Sequence[Path], method: str, csf: str, thresholds: Thresholds) -> float:
+    """Return the confidence below which a prediction of an ensemble is deferred.
+
+    It is chosen on the ensemble's outputs on the validation cases, for the target risk of its evaluations.
+
+    Args:
+        run_dirs: folders of evaluated runs that differ in the seed only.
+        method: their training method.
+        csf: name of a confidence score of ensembles.
+        thresholds: computes the thresholds of outputs.
+
+    Returns:
+        As :func:`stored_threshold`.
+
+    Raises:
+        FileNotFoundError: a run has no evaluation, or none with validation cases.
+        ValueError: a run is damaged or of another method, the runs are no ensemble or were evaluated for
+            different risks, or there is no threshold for this score; names all such runs.
+    """
+    stored = {folder: read_evaluation(folder / "results" / RUN_FILE) for folder in run_dirs}
+    if wrong := [f"{folder} ({run['method']})" for folder, run in stored.items() if run["method"] != method]:
+        raise ValueError(f"the method is {method!r}, which these runs do not have: {', '.join(wrong)}")
+    risks = {folder: run.get("thresholds", {}).get("target_risk") for folder, run in stored.items()}
+    if len(set(risks.values())) > 1 or None in risks.values():
+        found = ", ".join(f"{folder} {risk}" for folder, risk in risks.items())
+        raise ValueError(f"the runs of an ensemble must be evaluated with one target_risk, got {found}")
+    outputs = [_validation(folder, run) for folder, run in stored.items()]
+    try:
+        ensemble = Results.ensemble(outputs)
+    except ResultsError as error:
+        seeds = ", ".join(f"seed {run['seed']} is {folder}" for folder, run in stored.items())
+        raise ResultsError(f"{error} ({seeds})") from error
+    risk = float(risks[run_dirs[0]])
+    return _threshold(thresholds(ensemble, "val", risk), csf, f"the ensemble of {len(outputs)} runs")
+
+
+def _validation(folder: Path, run: Mapping[str, Any]) -> Results:
+    found = load_results(folder / "validation")
+    if sha256_of(folder / "validation" / RUN_FILE) != run.get("sha256", {}).get("validation"):
+        raise ResultsError(
+            f"{folder / 'validation'} is not what {folder / 'results' / RUN_FILE} was written with: restore "
+            "it, or remove both folders and evaluate again"
+        )
+    return found
+
+
+def _threshold(found: Mapping[str, Any], csf: str, where: str) -> float:
+    stored = found.get("csfs", {})
+    if csf not in stored:
+        raise ValueError(f"{where} has no threshold for csf {csf!r}; it has {sorted(stored)}")
+    threshold = stored[csf]["threshold"]
+    return math.inf if threshold is None else float(threshold)
+
+
+def read_evaluation(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return run.json of an evaluation; its errors name the file and what to do."""
+    try:
+        return read_run(Path(path))
+    except ResultsError as error:
+        raise ResultsError(f"{path}: {error}") from error
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"no evaluation at {path}, so there is no threshold: run the evaluation first, or set csf "
+            "to null for predictions without a decision"
+        ) from None
+
+
+def check_evaluation(
+    evaluation: str | os.PathLike[str], checkpoint: str | os.PathLike[str], class_names: Sequence[str]
+) -> None:
+    """Refuse thresholds that were chosen for another network or for other classes.
+
+    Args:
+        evaluation: run.json of an evaluation.
+        checkpoint: the network's file.
+        class_names: names of the C classes.
+
+    Raises:
+        FileNotFoundError: one of the files is missing.
+        ValueError: they do not belong together, or the checkpoint was damaged or replaced.
+    """
+    run, found = read_evaluation(evaluation), check_checkpoint(checkpoint)
+    if (evaluated := run.get("sha256", {}).get("checkpoint")) != found:
+        raise ValueError(
+            f"the thresholds in {evaluation} were chosen for another checkpoint ({str(evaluated)[:12]}...) "
+            f"than {checkpoint} ({found[:12]}...): evaluate this one, "
+            "give the evaluation that belongs to it, or "
+            "set csf to null for predictions without a decision"
+        )
+    known = [str(name) for name in run.get("class_names", class_names)]
+    named = [  # a class without a case or without a name is called by its number
+        (name, there)
+        for i, (name, there) in enumerate(zip(class_names, known, strict=False))
+        if name != there and f"class {i}" not in (name, there)
+    ]
+    if named or len(known) != len(class_names):
+        raise ValueError(
+            f"class_names are {list(class_names)[:10]}, those of {evaluation} {known[:10]}: give them in the "
+            "order of the training"
+        )

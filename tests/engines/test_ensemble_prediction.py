@@ -1,0 +1,143 @@
+"""Several runs that differ in the seed only classify new images together."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers.toy_prediction import evaluator, network, predictor
+from helpers.toy_problem import toy_cases, toy_records
+from monai_sf.inferers import EnsembleInferer
+from monai_sf.results import Results, load_results
+from monai_sf.results.format import seal
+from monai_sf.results.given_numbers import log_softmax_of, mean_and_entropy
+from monai_sf.tables import failure_detection, thresholds
+
+DE = ["DE-MSR", "DE-PE", "DE-EE", "DE-MI"]
+
+
+@pytest.fixture(scope="module")
+def run_dirs(tmp_path_factory):
+    """Evaluations of three untrained networks on the same cases."""
+    folders = []
+    for seed in (0, 1, 2):
+        folder = tmp_path_factory.mktemp(f"run{seed}")
+        torch.save({"network": network(seed).state_dict()}, folder / "best.pt")
+        evaluator(folder, seed=seed, network=network(7)).run()
+        folders.append(folder)
+    return folders
+
+
+def together(run_dirs, tmp_path, csf="DE-MSR", **changes):
+    arguments = {"output": tmp_path / "p.csv", "ensemble": run_dirs, "thresholds": thresholds, **changes}
+    return predictor(run_dirs[0], csf, **arguments)
+
+
+def test_the_csv_holds_the_ensemble_s_classes_confidences_and_decision(run_dirs, tmp_path):
+    together(run_dirs, tmp_path).run()
+    table = pd.read_csv(tmp_path / "p.csv").set_index("case_id")
+    assert list(table.columns) == ["prediction", "class", *DE, "defer"]
+    images = {r["case_id"]: torch.from_numpy(r["image"]) for r in toy_records(toy_cases(), "")}
+    assert list(table.index) == list(images)
+    shares = []
+    for seed in (0, 1, 2):
+        plain = network(seed).eval()
+        with torch.no_grad():
+            shares.append(plain.outputs(torch.stack(list(images.values()))).logits.double().softmax(1))
+    mean = torch.stack(shares).mean(0)
+    assert table["prediction"].tolist() == mean.argmax(1).tolist()
+    assert table["class"].tolist() == [["dark", "bright"][c] for c in mean.argmax(1)]
+    np.testing.assert_allclose(table["DE-MSR"], mean.amax(1), rtol=1e-5)
+    entropy = torch.stack([-(p * p.log()).sum(1) for p in shares]).mean(0)
+    np.testing.assert_allclose(table["DE-EE"], -entropy, rtol=1e-5)
+    np.testing.assert_allclose(table["DE-MI"], entropy + (mean * mean.log()).sum(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("csf", DE)
+def test_it_decides_by_the_ensemble_s_validation_cases(run_dirs, tmp_path, csf):
+    together(run_dirs, tmp_path, csf).run()
+    table = pd.read_csv(tmp_path / "p.csv").set_index("case_id")
+    ensemble = Results.ensemble([load_results(folder / "validation") for folder in run_dirs])
+    point = thresholds(ensemble, "val", 0.3)["csfs"][csf]
+    found = failure_detection(ensemble, "val", csf)
+    own = table.loc[ensemble.cases_of("val")["case_id"]]
+    np.testing.assert_array_equal(own["prediction"], found.prediction)
+    assert 1 - own["defer"].mean() == pytest.approx(point["coverage"], abs=0.051)  # rounding at the threshold
+
+
+def test_without_a_decision_no_evaluation_is_needed(run_dirs, tmp_path):
+    for i, folder in enumerate(run_dirs):
+        (tmp_path / str(i)).mkdir()
+        shutil.copy(folder / "best.pt", tmp_path / str(i))
+    together([tmp_path / str(i) for i in range(3)], tmp_path, None, thresholds=None).run()
+    assert list(pd.read_csv(tmp_path / "p.csv").columns) == ["case_id", "prediction", "class", *DE]
+
+
+def test_each_image_is_read_once(run_dirs, tmp_path):
+    made = together(run_dirs, tmp_path)
+    read, transform = [], made.dataset.transform
+    made.dataset.transform = lambda record: read.append(record["case_id"]) or transform(record)
+    made.run()
+    assert read == list(toy_cases()["case_id"])
+
+
+def test_the_reduction_is_that_of_stored_outputs():
+    networks = torch.nn.ModuleList([network(seed).eval() for seed in (0, 1, 2)])
+    batch = torch.stack([torch.from_numpy(r["image"]) for r in toy_records(toy_cases(), "")])
+    found = EnsembleInferer()(batch, networks)
+    with torch.no_grad():
+        logits = np.stack([one.outputs(batch).logits.numpy() for one in networks])
+    mean, entropy = mean_and_entropy(log_softmax_of(logits.astype(np.float64)))
+    np.testing.assert_array_equal(found["ensemble_log_softmax"], mean.astype(np.float32))
+    np.testing.assert_allclose(found["ensemble_entropy"], entropy, rtol=1e-6)
+    with pytest.raises(ValueError, match="training mode"):
+        EnsembleInferer()(batch, networks.train())
+
+
+def changed(folder, to, **changes):
+    """A copy of a run with another description."""
+    shutil.copytree(folder, to)
+    for name in ("results", "validation"):
+        file = to / name / "run.json"
+        run = {**json.loads(file.read_text()), **changes}
+        file.write_text(json.dumps(seal(run)))
+    return to
+
+
+def test_refusals_name_the_run(run_dirs, tmp_path):
+    def refused(message, *folders, error=ValueError, csf="DE-MSR", **changes):
+        with pytest.raises(error, match=message):
+            together(list(folders) or run_dirs, tmp_path, csf, **changes).load()
+
+    first, second = run_dirs[:2]
+    refused("list of the folders of different runs", first)
+    refused("list of the folders of different runs", first, first)
+    refused("csf must be one of DE-MSR, DE-PE, DE-EE, DE-MI for an ensemble, got 'MSR'", csf="MSR")
+    refused("nowhere", first, tmp_path / "nowhere", error=FileNotFoundError)
+    refused("the method is 'mine', which these runs do not have: .*run0.* .*run1", method="mine")
+    other = changed(second, tmp_path / "a", study="other")
+    refused("is not what .*was written with", first, other)
+    copied = tmp_path / "b"
+    shutil.copytree(second, copied)
+    torch.save({"network": network(5).state_dict()}, copied / "best.pt")
+    refused(f"chosen for another checkpoint .* than {copied}", first, copied)
+    unlike = tmp_path / "c"
+    evaluator_of_another_risk(unlike)
+    refused("one target_risk, got .*run0.* 0.3, .*c 0.1", first, unlike)
+
+
+def evaluator_of_another_risk(folder):
+    folder.mkdir()
+    torch.save({"network": network(3).state_dict()}, folder / "best.pt")
+    evaluator(folder, seed=3, network=network(7), target_risk=0.1).run()
+
+
+def test_runs_that_are_no_ensemble_are_named_by_folder(run_dirs, tmp_path):
+    (tmp_path / "twin").mkdir()
+    torch.save({"network": network(4).state_dict()}, tmp_path / "twin/best.pt")
+    evaluator(tmp_path / "twin", seed=0, network=network(7)).run()
+    with pytest.raises(ValueError, match=r"seed 0 occurs 2 times \(seed 0 is .*run0.*, seed 0 is .*twin"):
+        together([run_dirs[0], tmp_path / "twin"], tmp_path).load()
