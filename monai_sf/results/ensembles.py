@@ -129,7 +129,7 @@ def _other_description(first: Mapping[str, Any], other: Mapping[str, Any]) -> li
 
 def _rows_in(first: pd.DataFrame, other: pd.DataFrame) -> Rows:
     """Return the row of the first case table for every case of the other one, -1 if it is not there."""
-    if first["case_id"].astype(str).tolist() == other["case_id"].astype(str).tolist():
+    if first["case_id"].equals(other["case_id"]):  # the usual case, and far faster
         return np.arange(len(first))
     place = {key: row for row, key in enumerate(case_keys(first["case_id"]))}
     return np.array([place.get(key, -1) for key in case_keys(other["case_id"])], np.int64)
@@ -153,7 +153,7 @@ def _other_cases(first: Member, other: Member, rows: Rows) -> list[str]:
     labels = [m.cases.get("label", pd.Series(0, m.cases.index)).to_numpy() for m in (first, other)]
     if count := int((labels[0][rows[there]] != labels[1][there]).sum()):
         found.append(f"other labels of {count} cases")
-    if count := int((_groups(first.cases)[rows[there]] != _groups(other.cases)[there]).sum()):
+    if count := _other_groups(first.cases, other.cases, rows):
         found.append(f"other groups (patients) of {count} cases")
     return found
 
@@ -162,10 +162,16 @@ def _kind(test_set: TestSet) -> tuple[str, str | None, int]:
     return test_set.kind, test_set.corruption, test_set.severity
 
 
-def _groups(cases: pd.DataFrame) -> NDArray[np.object_]:
-    """Return the canonical id of every case's group."""
-    groups = group_cases(cases.get("group"), cases["case_id"])
-    return groups.ids[groups.of_case]
+def _other_groups(first: pd.DataFrame, other: pd.DataFrame, rows: Rows) -> int:
+    """Return the number of cases of the other table whose groups are other ones in the first."""
+    one, two = first.get("group"), other.get("group")
+    unchanged = (one is None and two is None) or (one is not None and two is not None and one.equals(two))
+    if unchanged and np.array_equal(rows, np.arange(len(first))):
+        return 0  # the usual case, and far faster
+    groups = [group_cases(one, first["case_id"]), group_cases(two, other["case_id"])]
+    ids = [found.ids[found.of_case] for found in groups]
+    there = rows >= 0
+    return int((ids[0][rows[there]] != ids[1][there]).sum())
 
 
 def _order(first: TestSet, other: TestSet, rows: Rows) -> Rows | None:

@@ -16,7 +16,8 @@ from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export
 from helpers.forks import fork, status_of
 from helpers.tiny_bundle import accuracy_and_majority, tiny_lung
 from monai_sf.data.errors import root_cause
-from monai_sf.results import load_results
+from monai_sf.results import Results, load_results
+from monai_sf.tables import collect
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "lung_nodule_ct"
 CONFIGS = BUNDLE / "configs"
@@ -166,6 +167,35 @@ def test_inference_of_single_images(trained, folders):
     assert len(table) == len(list(patient.glob("*.npy")))
     assert set(table["class"]) <= {"benign", "malignant"}
     assert table["MSR"].between(0.5, 1).all()
+
+
+@pytest.mark.e2e
+def test_two_seeds_are_an_ensemble_in_tables_and_inference(trained, folders):
+    files = ["train.yaml", "small.yaml", str(folders / "tiny.yaml")]
+    run(folders, files, out="more", seed=1)
+    run(folders, [files[0], "evaluate.yaml", *files[1:]], out="more", seed=1)
+    seeds = [trained / "iid-confidnet-0", folders / "more" / "iid-confidnet-1"]
+    ensemble = Results.ensemble([load_results(folder / "results") for folder in seeds])
+    assert ensemble.run["config"]["split_seed"] == 0
+    assert "seed" not in ensemble.run["config"]
+    cells = collect(seeds, n_resamples=0).cells
+    assert set(cells.loc[cells["csf"] == "DE-MSR", "members"]) == {"0 1"}
+    patient = next(p for p in sorted((folders / "data" / "rendered").iterdir()) if p.is_dir())
+    workflow = ConfigWorkflow(
+        [str(CONFIGS / "inference.json"), str(CONFIGS / "small.yaml"), str(folders / "tiny.yaml")],
+        workflow_type="infer",
+        logging_file=str(CONFIGS / "logging.conf"),
+        dataset_dir=str(patient),
+        output_dir=str(folders / "more"),
+        ensemble=[str(folder) for folder in seeds],
+    )
+    workflow.initialize()
+    workflow.run()
+    table = pd.read_csv(folders / "more" / "ensemble.csv")
+    assert len(table) == len(list(patient.glob("*.npy")))
+    scores = ["DE-MSR", "DE-PE", "DE-EE", "DE-MI"]
+    assert list(table.columns) == ["case_id", "prediction", "class", *scores, "defer"]
+    assert table["DE-MSR"].between(0.5, 1).all()
 
 
 @pytest.mark.e2e
