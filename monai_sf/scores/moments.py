@@ -91,7 +91,7 @@ def scatter(reference: Reference) -> Scatter:
     sums = means.new_zeros(classes if each else 1, width, width)
     for features, labels in reference.blocks("training_features", "training_labels"):
         labels = labels.long()
-        apart = features - means[labels]
+        apart = means[labels].neg_().add_(features)
         for label in sorted(set(labels.tolist())) if each else ():
             add_gram(sums[label], apart[labels == label])
         if not each:

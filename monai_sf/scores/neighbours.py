@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from monai_sf.scores.csf import Arrays, Fit, Fitted
-from monai_sf.scores.functions import as_float64, energy
+from monai_sf.scores.functions import energy
 from monai_sf.scores.moments import mean_feature, training_logits
 from monai_sf.scores.pieces import rowwise, squared_length, tensors
 from monai_sf.scores.reference import Reference
@@ -26,11 +26,11 @@ def _fit(reference: Reference) -> dict[str, Tensor]:
     reference.shared(mean_feature)  # which refuses NaN
     features, logits = reference["training_features"], reference.shared(training_logits)
     rows = _drawn(len(features))
-    bank = _normalized(as_float64(features[rows], "training_features"))
+    bank = rowwise(lambda x: _normalized(x).float(), features.shape[1], features[rows])
     there = (bank != 0).any(1)
     if not there.any():
         raise ValueError("all features of the training cases are 0")
-    return {"bank": bank[there].float(), "energy": energy(logits[rows])[there]}
+    return {"bank": bank[there], "energy": energy(logits[rows])[there]}
 
 
 def _drawn(count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

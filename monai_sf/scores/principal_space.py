@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.linalg import eigh
 from torch import Tensor
 
 from monai_sf.scores.csf import Arrays, Fit, Fitted
@@ -31,14 +32,14 @@ def _fit(reference: Reference) -> dict[str, Tensor]:
     origin = -(torch.linalg.pinv(weight) @ bias).to(found.means.device)
     moved = found.counts.sqrt()[:, None] * (found.means - origin)
     features = reference["training_features"]
-    basis = _principal(reference.shared(scatter).within + moved.T @ moved, len(features))
+    basis = _principal(reference.shared(scatter).within.addmm(moved.T, moved), len(features))
     lengths = rowwise(lambda x: _residual_norm(x, origin, basis), len(origin), features).sum()
     return {"origin": origin, "basis": basis, "alpha": top.sum()[None] / lengths}
 
 
 def _principal(moments: Tensor, cases: int) -> Tensor:
-    # NumPy's, since PyTorch's takes 20 times as long on some processors.
-    values, vectors = np.linalg.eigh(moments.cpu().numpy())
+    # SciPy's, since PyTorch's takes 20 times as long on some processors.
+    values, vectors = eigh(moments.cpu().numpy().T, driver="evd", overwrite_a=True)
     rank = min(cases, int((values > max(_NONE, len(values) * np.finfo(np.float64).eps) * values[-1]).sum()))
     if not rank:
         raise ValueError("all training cases have the features at which every logit is 0")

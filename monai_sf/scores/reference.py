@@ -13,7 +13,7 @@ from monai_sf.vocabulary.outputs import check_labels
 from monai_sf.vocabulary.reference import REFERENCE_ARRAYS
 
 #: Number of cases that are read at once.
-BLOCK = 4096
+BLOCK = 2048
 
 #: Arrays that tell the number of classes, with the axis.
 _CLASSES = {"training_logits": 1, "validation_logits": 1, "last_layer_weight": 0}

@@ -29,7 +29,7 @@ def whitening(covariance: Tensor, mean_variance: float) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if not failed:
         inverse = _inverse(factor)
-        if (variance.sqrt() * inverse).square().sum() < _SINGULAR:
+        if torch.linalg.vector_norm(inverse, dim=0).square() @ variance < _SINGULAR:
             return inverse
     ridge = torch.full_like(variance, RIDGE * mean_variance)
     return _inverse(torch.linalg.cholesky(covariance + ridge.diag()))
