@@ -57,8 +57,10 @@ def ensemble_threshold(run_dirs: Sequence[Path], method: str, csf: str, threshol
     stored = {folder: read_evaluation(folder / "results" / RUN_FILE) for folder in run_dirs}
     if wrong := [f"{folder} ({run['method']})" for folder, run in stored.items() if run["method"] != method]:
         raise ValueError(f"the method is {method!r}, which these runs do not have: {', '.join(wrong)}")
-    risks = {folder: run.get("thresholds", {}).get("target_risk") for folder, run in stored.items()}
-    if len(set(risks.values())) > 1 or None in risks.values():
+    if without := [str(folder) for folder, run in stored.items() if "thresholds" not in run]:
+        raise ValueError(f"evaluated without validation cases, so without thresholds: {', '.join(without)}")
+    risks = {folder: run["thresholds"].get("target_risk") for folder, run in stored.items()}
+    if len(set(risks.values())) > 1:
         found = ", ".join(f"{folder} {risk}" for folder, risk in risks.items())
         raise ValueError(f"the runs of an ensemble must be evaluated with one target_risk, got {found}")
     outputs = [_validation(folder, run) for folder, run in stored.items()]

@@ -93,11 +93,13 @@ def tested(runs: Sequence[Mapping[str, Any]], sets: Sequence[Sequence[TestSet]])
     parts = [f"{ordinary:,} ordinary cases"] if ordinary else []
     parts += [f"{unseen:,} cases of a kind or place not seen in training"] if unseen else []
     parts += [f"the ordinary cases disturbed in {len(corruptions)} ways"] if corruptions else []
-    single = sum("members" not in run for run in runs)
-    if len(runs) == 1:
-        kind = kind if single else f"ensemble of {kind}s"
-        return f"One {kind}, tested on {_listed(parts)}."
-    return f"{single} {kind}s (studies: {', '.join(studies)}) were tested on {_listed(parts)}."
+    # ensembles are not trained, and count where there is nothing else
+    count = sum("members" not in run for run in runs)
+    one, several = (kind, f"{kind}s") if count else (f"ensemble of {kind}s", f"ensembles of {kind}s")
+    count = count or len(runs)
+    if count == 1:
+        return f"One {one}, tested on {_listed(parts)}."
+    return f"{count} {several} (studies: {', '.join(studies)}) were tested on {_listed(parts)}."
 
 
 def _listed(parts: Sequence[str]) -> str:

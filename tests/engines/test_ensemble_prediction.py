@@ -124,6 +124,11 @@ def test_refusals_name_the_run(run_dirs, tmp_path):
     shutil.copytree(second, copied)
     torch.save({"network": network(5).state_dict()}, copied / "best.pt")
     refused(f"chosen for another checkpoint .* than {copied}", first, copied)
+    file = copied / "results" / "run.json"
+    run = json.loads(file.read_text())
+    del run["thresholds"]
+    file.write_text(json.dumps(seal(run)))
+    refused(f"evaluated without validation cases, so without thresholds: {copied}", first, copied)
     unlike = tmp_path / "c"
     evaluator_of_another_risk(unlike)
     refused("one target_risk, got .*run0.* 0.3, .*c 0.1", first, unlike)
