@@ -263,3 +263,13 @@ def test_grad_norm_agrees_with_pytorch_ood():
         rtol=1e-6,
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize("largest", [1e-3, 0, -1e-3])
+def test_the_factor_of_negative_features_is_limited(largest):
+    _, reference = make(size=12)
+    x = np.full(12, -100.0)
+    x[:2] = largest
+    weight, bias = reference["last_layer_weight"], reference["last_layer_bias"]
+    expected = logsumexp(np.exp(-12 / 2) * weight @ x + bias)
+    assert float(score("SCALE", x[None], reference)) == pytest.approx(expected, rel=1e-12)
