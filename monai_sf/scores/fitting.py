@@ -51,7 +51,7 @@ def fits_for(method: str | None) -> dict[str, Fit]:
 
 
 def fit_scores(reference: Mapping[str, ArrayLike], method: str | None) -> FittedScores:
-    """Fit every score of a method that the reference has the arrays for.
+    """Fit every score of a method that the reference has the arrays for; one that fails stops no other.
 
     Args:
         reference: see :data:`monai_sf.vocabulary.reference.REFERENCE_ARRAYS`.
@@ -70,6 +70,8 @@ def fit_scores(reference: Mapping[str, ArrayLike], method: str | None) -> Fitted
             arrays |= {f"{name}.{key}": value for key, value in _checked(given.shared(fit.fit)).items()}
         except ValueError as error:
             failed[name] = str(error)
+        except RuntimeError as error:  # of linear algebra, or out of memory
+            failed[name] = f"{type(error).__name__}: {error}"
     return FittedScores(arrays, failed)
 
 

@@ -14,7 +14,7 @@ from monai_sf.scores.csf import CSF, Arrays, Fit, Fitted
 from monai_sf.scores.divergences import log_odds
 from monai_sf.scores.functions import ArrayLike, as_float64, logits_of
 from monai_sf.scores.gaussian import GAUSSIAN
-from monai_sf.scores.principal_space import PRINCIPAL_SPACE
+from monai_sf.scores.principal_space import PRINCIPAL_SPACE, training_residuals
 from monai_sf.scores.ranks import distribution, rank_among
 from monai_sf.scores.reference import Reference
 from monai_sf.scores.sirc import sirc, sirc_parameters
@@ -70,7 +70,7 @@ SIRC_RESIDUAL = Fit(
     needs=PRINCIPAL_SPACE.needs,
     reads=("logits", "features"),
     gives=("sirc_residual",),
-    fit=_fit_sirc(lambda reference: -_used(reference, PRINCIPAL_SPACE, "training", "residual_norm")),
+    fit=_fit_sirc(lambda reference: -reference.shared(training_residuals)),
     derive=lambda arrays, fitted: {
         "sirc_residual": _sirc(arrays["logits"], -as_float64(arrays["residual_norm"], "residual"), fitted)
     },

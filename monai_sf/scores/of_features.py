@@ -10,7 +10,7 @@ from monai_sf.scores.gaussian import GAUSSIAN
 from monai_sf.scores.neighbours import NEIGHBOURS
 from monai_sf.scores.of_means import negative
 from monai_sf.scores.patterns import PATTERNS
-from monai_sf.scores.principal_space import PRINCIPAL_SPACE
+from monai_sf.scores.principal_space import PRINCIPAL_SPACE, VIRTUAL_LOGIT
 
 OF_FEATURES: tuple[CSF, ...] = (
     CSF(
@@ -39,7 +39,7 @@ OF_FEATURES: tuple[CSF, ...] = (
         ("logits", "virtual_logit"),
         lambda a: energy(a["logits"]) - as_float64(a["virtual_logit"], "virtual_logit"),
         "Strength of the evidence for all classes, less what in the case training cases hardly ever showed.",
-        fit=PRINCIPAL_SPACE,
+        fit=VIRTUAL_LOGIT,
     ),
     CSF(
         "Residual",

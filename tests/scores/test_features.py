@@ -42,8 +42,8 @@ def test_every_score_is_what_its_paper_defines(seed, classes, width, n, spread):
     given_cases = make(n, 20, width, classes, seed, spread)
     found, failed = scores(*given_cases)
     if failed:  # whether the logits allow it is chance
-        assert failed.keys() == {"principal_space"}
-        assert "must be positive" in failed["principal_space"]
+        assert failed.keys() == {"virtual_logit"}
+        assert "must be positive" in failed["virtual_logit"]
     assert_same(found, defined(*given_cases), 1e-5, tuple(found))
 
 
@@ -270,5 +270,5 @@ def test_products_with_triangles(size):
 def test_scores_share_what_they_compute():
     assert {fits_for(None)[f.name] is f for f in (csf.CSFS[n].fit for n in NAMES)} == {True}
     assert csf.CSFS["MDS"].fit is csf.CSFS["RMDS"].fit
-    assert csf.CSFS["ViM"].fit is csf.CSFS["Residual"].fit
+    assert csf.CSFS["ViM"].fit.uses is csf.CSFS["Residual"].fit
     assert csf.CSFS["kNN"].fit is csf.CSFS["NNGuide"].fit

@@ -95,8 +95,8 @@ def test_undefined_training_logits_are_counted_and_other_scores_stay():
     logits = given_reference["training_logits"].copy()
     logits[[3, 5], 1] = np.nan
     found, failed = scores(changed(given_reference, logits=logits), cases)
-    assert found.keys() == {"MDS", "RMDS", "DDU", "fDBD"}
-    own = {name: failed[name] for name in ("neighbours", "principal_space", "patterns")}
+    assert found.keys() == {"MDS", "RMDS", "DDU", "fDBD", "Residual"}
+    own = {name: failed[name] for name in ("neighbours", "virtual_logit", "patterns")}
     assert all("2 of 400 cases of training_logits are NaN or infinite" in reason for reason in own.values())
 
 
@@ -215,10 +215,11 @@ def test_virtual_logits_need_positive_logits_and_a_finite_layer():
     given_reference, cases = make()
     low = changed(given_reference, logits=given_reference["training_logits"] - 1000)
     found, failed = scores(low, cases)
-    assert "largest logits, which must be positive and is -99" in failed["principal_space"]
-    assert found.keys() == set(NAMES) - {"ViM", "Residual"}
+    assert "largest logits, which must be positive and is -99" in failed["virtual_logit"]
+    assert found.keys() == set(NAMES) - {"ViM"}
     broken = {**given_reference, "last_layer_bias": np.array([0, np.nan, 0])}
     assert "last layer hold NaN" in scores(broken, cases)[1]["principal_space"]
+    assert scores(broken, cases)[0].keys().isdisjoint({"ViM", "Residual"})
     broken = {**given_reference, "last_layer_weight": given_reference["last_layer_weight"] * np.nan}
     assert "NaN" in scores(broken, cases)[1]["boundaries"]
 
