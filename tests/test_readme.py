@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from monai_sf.scores import CSFS, GROUPS, group_of, in_groups
+
 ROOT = Path(__file__).parent.parent
 pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bundles/*/docs/*.md")]
 
@@ -38,3 +40,16 @@ def test_the_api_page_says_what_the_docstrings_say():
     api = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(api)
     assert api.reference() == (ROOT / "docs/api.md").read_text(), "run: python docs/api.py"
+
+
+def test_the_methods_page_has_every_score_in_the_order_of_the_rows():
+    text = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
+    table = text.split("## Confidence scores")[1].split("\n\n| score |")[1].split("\n\n")[0]
+    rows = [row.split(" | ")[0].removeprefix("| ") for row in table.splitlines()[2:]]
+    expected, last = [], ""
+    for name in in_groups(CSFS):
+        if (heading := GROUPS[group_of(name)]) != last:
+            expected.append(f"**{heading}**")
+        expected.append(name)
+        last = heading
+    assert rows == expected
