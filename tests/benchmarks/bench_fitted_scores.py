@@ -31,6 +31,7 @@ from monai_sf.scores.neighbours import BANK
 from monai_sf.scores.of_features import OF_FEATURES
 
 FITS = {csf.fit.name: csf.fit for csf in OF_FEATURES if csf.fit is not None}
+FITS["virtual_logit"] = FITS.pop("virtual_logit")  # which reads what another one derives
 
 
 def make_features(folder: Path, name: str, count: int, width: int) -> np.ndarray:
@@ -128,7 +129,8 @@ def bench_scores(options: argparse.Namespace, folder: Path) -> None:
             fitted[name] = {key: np.asarray(value) for key, value in found.items()}
         for name, arrays in fitted.items():
             applying[name], derived = timed(lambda name=name, arrays=arrays: FITS[name](cases, arrays))
-            scores = [csf({**cases, **derived}) for csf in OF_FEATURES if csf.fit is FITS[name]]
+            cases.update(derived)
+            scores = [csf(cases) for csf in OF_FEATURES if csf.fit is FITS[name]]
             assert all(score.isfinite().all() for score in scores), name
     for name, seconds in fitting.items():
         print(f"{name:18}{seconds:7.2f} s{applying.get(name, 0):7.2f} s{limits.get(name, 0):15.2f} s")
@@ -158,7 +160,9 @@ def bench_others(options: argparse.Namespace, folder: Path) -> None:
     layer = {
         "MDS": (detector.Mahalanobis(None), detector.RMD(None)),
         "kNN": (detector.KNN(None, k=50), detector.NNGuide(None, head, k=10)),
-        "ViM": (detector.ViM(None, 1000 if options.width >= 2048 else options.width // 2, weight, bias),),
+        "Residual": (
+            detector.ViM(None, 1000 if options.width >= 2048 else options.width // 2, weight, bias),
+        ),
         "DDU": (detector.GMM(None),),
         "fDBD": (detector.fDBD(None, head),),
         "SHE": (detector.SHE(None, head),),
