@@ -26,7 +26,7 @@ def _leave_the_process_as_it_was():
 
 
 #: Why a test may be skipped even where everything that is documented should be installed.
-MAY_BE_MISSING = ("needs a GPU", "no LaTeX here", "there are no tensors of text")
+MAY_BE_MISSING = ("needs a GPU", "no LaTeX here", "no pytorch-ood here", "there are no tensors of text")
 
 
 def _not_in_ci(report):
