@@ -224,7 +224,7 @@ def test_confident_cases_have_the_norm_of_their_features():
 
 
 def pytorch_ood(name):
-    return getattr(pytest.importorskip("pytorch_ood.detector"), name)
+    return getattr(pytest.importorskip("pytorch_ood.detector", reason="no pytorch-ood here"), name)
 
 
 @pytest.mark.parametrize(("name", "share"), [("ReAct", 0.9), ("ASH", 0.9), ("SCALE", 0.85)])
