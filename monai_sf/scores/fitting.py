@@ -70,7 +70,7 @@ def fit_scores(reference: Mapping[str, ArrayLike], method: str | None) -> Fitted
             arrays |= {f"{name}.{key}": value for key, value in _checked(given.shared(fit.fit)).items()}
         except ValueError as error:
             failed[name] = str(error)
-        except RuntimeError as error:  # of linear algebra, or out of memory
+        except Exception as error:  # of linear algebra, out of memory, or a mistake in another package
             failed[name] = f"{type(error).__name__}: {error}"
     return FittedScores(arrays, failed)
 

@@ -64,7 +64,8 @@ class Reference(Mapping[str, ArrayLike]):
         name = f"{part}_labels"
         found = self.float64(name)
         sizes = [self[other].shape[axis] for other, axis in _CLASSES.items() if other in self]
-        classes = int(sizes[0]) if sizes else 1 + int(found.nan_to_num().max()) if len(found) else 0
+        largest = int(found.nan_to_num().max()) if len(found) else -1
+        classes = max(2, int(sizes[0])) if sizes else largest + 1  # a single logit tells two classes apart
         return torch.as_tensor(check_labels(found, len(found), classes, name), dtype=torch.int64)
 
     def check(self, name: str) -> None:
