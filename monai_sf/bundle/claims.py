@@ -25,6 +25,9 @@ from monai_sf.vocabulary.config_keys import PLACES
 #: Output of a stage; a run folder without any can be claimed again.
 _WORK = {"train": ("last.pt", "training.json"), "evaluate": ("results", *NOT_REPORTED)}
 
+#: Beginning of the names of arrays of repeated passes to the key that says how many or which.
+_PASSES = {"tta_": "test_time_augmentation", "mcd_": "mc_samples"}
+
 #: Keys that identify a run.
 _NAMES = {"dataset_name", "study", "method", "seed"}
 
@@ -107,26 +110,27 @@ def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
 
 
 def check_evaluated_alike(evaluation: str | os.PathLike[str], csf: str | None) -> None:
-    """Refuse to decide by a score of augmented views if its thresholds are those of other views.
+    """Refuse to decide by a score of repeated passes if its threshold was chosen with other passes.
 
     Args:
         evaluation: run.json of the evaluation that chose the thresholds.
         csf: name of the score that decides; None if none does.
 
     Raises:
-        ValueError: ``test_time_augmentation`` has other views in the evaluation's config.
+        ValueError: ``test_time_augmentation`` has other views in the evaluation's config, or ``mc_samples``
+            is another number: mutual information and variance rise with the number of samples.
     """
-    if csf is None or not any(name.startswith("tta_") for name in CSFS[csf].stored):
+    if csf is None:
         return
-    chosen, now = (
-        config.get("test_time_augmentation")
-        for config in (read_run(Path(evaluation)).get("config", {}), merged_config())
-    )
-    if chosen is not None and sorted(chosen) != sorted(now or ()):
-        raise ValueError(
-            f"the threshold of {csf} in {evaluation} was chosen with test_time_augmentation {chosen}, which "
-            f"is {now} here: give the same views"
-        )
+    chosen, now = read_run(Path(evaluation)).get("config", {}), merged_config()
+    for prefix, key in _PASSES.items():
+        there, here = chosen.get(key), now.get(key)
+        same = sorted(there) == sorted(here or ()) if isinstance(there, list) else there == here
+        if any(name.startswith(prefix) for name in CSFS[csf].stored) and there is not None and not same:
+            raise ValueError(
+                f"the threshold of {csf} in {evaluation} was chosen with {key} {there}, which is {here} "
+                "here: give the same"
+            )
 
 
 def config_of_run(run_dir: str | os.PathLike[str]) -> dict[str, Any]:

@@ -113,22 +113,28 @@ def test_a_network_is_used_as_it_was_trained_or_not_at_all(workflow, tmp_path):
     workflow(image_size=[64, 64], network_def={"dropout": 0.2}, **elsewhere, **later).run()
 
 
-def test_a_threshold_is_used_with_the_views_that_it_was_chosen_with(workflow, tmp_path):
+def test_a_threshold_is_used_with_the_passes_that_it_was_chosen_with(workflow, tmp_path):
     run = Results.from_arrays(np.eye(2), [0, 1])
-    run.run["config"] = {"test_time_augmentation": ["horizontal_flip", "rotate_180"]}
+    run.run["config"] = {"test_time_augmentation": ["horizontal_flip", "rotate_180"], "mc_samples": 10}
     run.save(tmp_path / "results")
 
-    def decide(csf, views):
+    def decide(csf, views, samples=10):
         check = f"$monai_sf.bundle.check_evaluated_alike({str(tmp_path / 'results' / 'run.json')!r}, {csf!r})"
-        workflow(run=check, test_time_augmentation=views).run()
+        workflow(run=check, test_time_augmentation=views, mc_samples=samples).run()
 
-    decide("TTA-PE", ["rotate_180", "horizontal_flip"])
-    for csf in (None, "MSR", "MCD-PE"):
-        decide(csf, [])
+    decide("TTA-PE", ["rotate_180", "horizontal_flip"], 50)
+    decide("MCD-MI", [])
+    for csf in (None, "MSR"):
+        decide(csf, [], 50)
     with pytest.raises(RuntimeError) as caught:
         decide("TTA-PE", ["horizontal_flip"])
     assert "the threshold of TTA-PE in" in str(failure(caught.value))
-    assert str(failure(caught.value)).endswith("which is ['horizontal_flip'] here: give the same views")
+    assert str(failure(caught.value)).endswith("which is ['horizontal_flip'] here: give the same")
+    with pytest.raises(RuntimeError) as caught:
+        decide("MCD-MI", [], 1)  # with one sample it would be 0 for all cases, and so defer none
+    assert str(failure(caught.value)).endswith(
+        "was chosen with mc_samples 10, which is 1 here: give the same"
+    )
 
 
 def test_no_case_that_was_trained_on_is_tested(tmp_path):
