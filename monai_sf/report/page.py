@@ -25,6 +25,7 @@ from monai_sf.report.runs import Note, Run, evaluate
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.results import Results, ResultsError
 from monai_sf.scores import ALL
+from monai_sf.tables.cells import refuse_unknown_csfs
 from monai_sf.tables.redaction import redacted
 from monai_sf.vocabulary.colours import page_style
 from monai_sf.vocabulary.data_kinds import warning_of
@@ -90,7 +91,7 @@ def build_report(
     Raises:
         ResultsError: no results, runs of more than one dataset or kind of data, or nothing to show in them.
         FileNotFoundError: the only folder holds no results, or unfinished ones.
-        ValueError: an argument is out of range, or a column does not exist or is never shown.
+        ValueError: an argument is out of range, or a score or column does not exist or is never shown.
         FileExistsError: the output exists and is not a report.
         OSError: the file cannot be written.
     """
@@ -117,6 +118,7 @@ def build_report(
             "a report shows runs with classes, or runs of errors with one failure_above: make one for each"
         )
     chosen = [ALL] if csfs is None else csfs
+    refuse_unknown_csfs(chosen, dict.fromkeys(name for r, _ in loaded for name in r.scores))
     loaded = with_ensembles(loaded, left_out, chosen)
     columns = None if columns is None else tuple(columns)
     hide = Privacy.of([r for r, _ in loaded], anonymous, columns)

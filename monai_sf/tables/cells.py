@@ -302,9 +302,15 @@ def chosen_csfs(paths: Sequence[str | os.PathLike[str]], csfs: Sequence[str] | N
     if csfs is None or ALL in csfs:
         registered = usual_csfs() if csfs is None else tuple(CSFS)
         return (*registered, *(name for name in own if name not in CSFS))
-    if unknown := [name for name in csfs if name not in CSFS and name not in own]:
-        raise ValueError(f"csfs must be among {', '.join([*CSFS, *own])}, got {', '.join(unknown)}")
+    refuse_unknown_csfs(csfs, own)
     return tuple(csfs)
+
+
+def refuse_unknown_csfs(csfs: Iterable[str], own: Iterable[str]) -> None:
+    """Raise ValueError if names of scores are neither registered nor ``own`` ones of runs, nor ``all``."""
+    known = [*CSFS, *own]
+    if unknown := [name for name in csfs if name not in known and name != ALL]:
+        raise ValueError(f"csfs must be among {', '.join(known)} or {ALL}, got {', '.join(unknown)}")
 
 
 def collect(
@@ -403,6 +409,8 @@ def collect(
     if not runs:
         reasons = "\n".join(f"{folder}: {problem}" for folder, problem in left_out.items())
         raise ResultsError(f"no results can be read:\n{reasons}")
+    if not numbers.rows:
+        raise ResultsError(f"no run has the arrays or methods of the scores {', '.join(csfs) or '(none)'}")
     roots = tuple(Path(path).resolve() for path in paths)
     return Collection(
         pd.DataFrame(numbers.rows), shown, runs, numbers.curves, numbers.resampled, tuple(unfinished),

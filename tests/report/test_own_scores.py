@@ -35,3 +35,13 @@ def test_they_are_rows_after_the_registered_ones_and_offered_at_once(tmp_path, a
     usual = [name for name, score in content["csfs"].items() if score["usual"]]
     assert usual[0] == PAPER_CSFS[0]
     assert usual[-3:] == own
+
+
+@pytest.mark.parametrize("csfs", [["MSR", "Profil"], "MSR"])
+def test_a_chosen_score_that_does_not_exist_is_named(tmp_path, csfs):
+    run = make(0, "Profile")
+    build_report(run, tmp_path / "r.html", csfs=["MSR", "Profile"])
+    with pytest.raises(
+        ValueError, match=r"csfs must be among MSR, .*, Profile or all, got (Profil|M, S, R)$"
+    ):
+        build_report(run, tmp_path / "r.html", csfs=csfs)

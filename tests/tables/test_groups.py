@@ -5,6 +5,7 @@ import re
 import pandas as pd
 import pytest
 
+from monai_sf.results import ResultsError
 from monai_sf.scores import CSFS, GROUPS, PAPER_CSFS, group_of, in_groups, is_chosen
 from monai_sf.tables import write_tables
 
@@ -81,3 +82,10 @@ def test_too_many_scores_for_all_pairs_are_compared_with_msr(runs, tmp_path):
     assert seconds == {"MSR"}
     assert "refer to MSR" in page
     assert len(compared(n_resamples=100)[0]) > 1
+
+
+@pytest.mark.parametrize("csfs", [["DG-RES", "DeVries"], []])
+def test_scores_that_no_run_has_are_named(written, csfs):
+    named = ", ".join(csfs) or "(none)"
+    with pytest.raises(ResultsError, match=f"the scores {re.escape(named)}$"):
+        written(csfs=csfs)

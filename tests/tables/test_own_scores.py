@@ -73,7 +73,7 @@ def test_they_are_chosen_by_name(folder, tmp_path, capsys):
     assert "Mine" not in said
     assert main([str(folder), "-o", str(tmp_path / "t"), "--csfs", "Coin"]) == 1
     assert "csfs must be among MSR, " in (said := capsys.readouterr().err)
-    assert "Mine, A.Coin, got Coin" in said
+    assert "Mine, A.Coin or all, got Coin" in said
 
 
 def test_by_default_the_usual_ones_and_the_runs_own_are_shown(folder):
