@@ -1,6 +1,12 @@
 """Workflow helpers that configs call, and the configs that all bundles share."""
 
-from monai_sf.bundle.claims import check_evaluated_alike, check_trained_alike, claim_cases, claim_run_dir
+from monai_sf.bundle.claims import (
+    check_ensemble,
+    check_evaluated_alike,
+    check_trained_alike,
+    claim_cases,
+    claim_run_dir,
+)
 from monai_sf.bundle.description import describe_run
 from monai_sf.bundle.initialize import start
 from monai_sf.bundle.medmnist import medmnist_file
@@ -8,6 +14,7 @@ from monai_sf.bundle.preparation import prepare
 from monai_sf.bundle.workflow import merged_config, root, tracked
 
 __all__ = [
+    "check_ensemble",
     "check_evaluated_alike",
     "check_trained_alike",
     "claim_cases",

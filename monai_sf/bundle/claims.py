@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from monai_sf.networks import distributed
 from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
 from monai_sf.results.format import NOT_REPORTED, read_run
 from monai_sf.scores import CSFS
-from monai_sf.vocabulary.config_keys import PLACES
+from monai_sf.vocabulary.config_keys import PLACES, TRACKING
 
 #: Output of a stage; a run folder without any can be claimed again.
 _WORK = {"train": ("last.pt", "training.json"), "evaluate": ("results", *NOT_REPORTED)}
@@ -107,6 +107,37 @@ def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
             f"{run_dir} was trained with another network or other images ({changes}). Give the overlays "
             "and values of its training"
         )
+
+
+def check_ensemble(run_dirs: Sequence[str | os.PathLike[str]]) -> None:
+    """Refuse the mean of networks that differ in more than the seed of their training.
+
+    Networks of one architecture can be of other data or classes, and their mean would look like an answer.
+    Compares all that the training read, and its cases, with the first run; folders without
+    ``train.config.json`` or ``cases.json`` are accepted.
+
+    Args:
+        run_dirs: folders of the runs; none for no ensemble.
+
+    Raises:
+        ValueError: names every run that differs, and in what, or a damaged file.
+    """
+    runs = [(folder, trained) for folder in map(Path, run_dirs) if (trained := _trained_config(folder))]
+    faults = []
+    for folder, other in runs[1:]:
+        first, one = runs[0]
+        keys = (_made_of(one, "train") | _made_of(other, "train") | _NAMES) - PLACES - TRACKING - {"seed"}
+        found = sorted(key for key in keys if one.get(key) != other.get(key))
+        cases = [run / "cases.json" for run in (first, folder)]
+        if all(map(Path.exists, cases)):
+            before, after = (read_json(path, "restore it, or train again") for path in cases)
+            found += ["training or validation cases"] if before != after else []
+        if not found and one.get("seed") == other.get("seed"):
+            found = ["nothing, not even the seed"]
+        if found:
+            faults.append(f"{folder} differs from {first} in {', '.join(found)}")
+    if faults:
+        raise ValueError(f"these runs are no ensemble: {'; '.join(faults)}")
 
 
 def check_evaluated_alike(evaluation: str | os.PathLike[str], csf: str | None) -> None:

@@ -12,6 +12,7 @@ from monai.bundle import ConfigWorkflow
 import monai_sf
 from monai_sf import bundle
 from monai_sf.benchmark.configs import fingerprint
+from monai_sf.files import write_json
 from monai_sf.networks.checkpoints import save_checkpoint, summarise_training
 from monai_sf.results import Results
 
@@ -111,6 +112,37 @@ def test_a_network_is_used_as_it_was_trained_or_not_at_all(workflow, tmp_path):
     )
     elsewhere = {"output_dir": str(tmp_path / "elsewhere")}  # a network that came without its run's folder
     workflow(image_size=[64, 64], network_def={"dropout": 0.2}, **elsewhere, **later).run()
+
+
+def test_networks_of_other_trainings_are_no_ensemble(tmp_path):
+    common = {
+        "train": {"data": "@splits", "lr": "@lr"},
+        "splits": "@data",
+        "data": "a",
+        "lr": 1,
+        "study": "iid",
+    }
+    runs = {
+        "one": {**common, "seed": 0, "mc_samples": 10},
+        "two": {**common, "seed": 1, "mc_samples": 50},  # which the training does not read
+        "again": {**common, "seed": 0},
+        "other": {**common, "seed": 2, "data": "b", "study": "acq"},
+        "cases": {**common, "seed": 3},
+    }
+    for name, config in runs.items():
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "train.config.json", config)
+        write_json(tmp_path / name / "cases.json", {"train": 9, "sha256": "z" if name == "cases" else "a"})
+    one, two, again, other, cases = (tmp_path / name for name in runs)
+    bundle.check_ensemble([])
+    bundle.check_ensemble([one, str(two), tmp_path / "elsewhere"])
+    with pytest.raises(ValueError, match="these runs are no ensemble") as caught:
+        bundle.check_ensemble([one, two, again, other, cases])
+    assert [part.partition("differs from ")[2] for part in str(caught.value).split("; ")] == [
+        f"{one} in nothing, not even the seed",
+        f"{one} in data, study",
+        f"{one} in training or validation cases",
+    ]
 
 
 def test_a_threshold_is_used_with_the_passes_that_it_was_chosen_with(workflow, tmp_path):
