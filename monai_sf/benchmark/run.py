@@ -24,7 +24,7 @@ from monai_sf.benchmark.status import failures
 from monai_sf.benchmark.tasks import Task, build_tasks, studies_of
 from monai_sf.datasets.tree import check_folder
 from monai_sf.files.locks import locked
-from monai_sf.scores import ALL, CSFS
+from monai_sf.tables.cells import refuse_unknown_csfs
 from monai_sf.vocabulary.methods import PAPER_METHODS
 
 #: States of tasks whose outputs exist, in a run and in a dry run.
@@ -105,8 +105,7 @@ def run_benchmark(
     refuse_reserved(points or {}, "the grid")
     if both := [key for key in points or {} if key in (overrides or {})]:
         raise ValueError(f"{', '.join(both)} is both searched for and set to a value: choose one")
-    if unknown_csfs := [name for name in csfs or () if name not in CSFS and name != ALL]:
-        raise ValueError(f"csfs must be among {', '.join(CSFS)}, got {', '.join(unknown_csfs)}")
+    refuse_unknown_csfs(csfs or (), ())
     tasks = build_tasks(
         opened,
         output_dir=root,

@@ -30,7 +30,7 @@ def plain(values: Any) -> Any:
 
 
 def dtype_of(given: Any) -> str:
-    """Return the dtype that the caller knows: a tensor's own, not that of :func:`_plain`."""
+    """Return the dtype that the caller knows: a tensor's own, not that of :func:`plain`."""
     dtype = given.dtype if hasattr(given, "dtype") else np.asarray(given).dtype
     return str(dtype).removeprefix("torch.")
 

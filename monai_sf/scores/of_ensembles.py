@@ -8,29 +8,14 @@ network. With two classes DE-PE ranks as DE-MSR does.
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from monai_sf.scores.csf import CSF, Arrays
-from monai_sf.scores.functions import as_float64, entropy_of_log_probabilities, log_probabilities_of
-
-
-def _log_mean(arrays: Arrays) -> Tensor:
-    return log_probabilities_of(arrays["ensemble_log_softmax"], "ensemble_log_softmax")
-
-
-def _entropy_of_mean(arrays: Arrays) -> Tensor:
-    return entropy_of_log_probabilities(_log_mean(arrays))
-
-
-def _mean_entropy(arrays: Arrays) -> Tensor:
-    return as_float64(arrays["ensemble_entropy"], "ensemble_entropy")
-
+from monai_sf.scores.csf import CSF
+from monai_sf.scores.of_means import log_response, mutual_information_of, negative, predictive_entropy_of
 
 OF_ENSEMBLES: tuple[CSF, ...] = (
     CSF(
         "DE-MSR",
         ("ensemble_log_softmax",),
-        lambda a: _log_mean(a).amax(dim=-1),
+        log_response("ensemble_log_softmax"),
         "Probability of the answer, averaged over several models that were trained alike.",
         prediction="ensemble_log_softmax",
         scale="log_probability",
@@ -38,7 +23,7 @@ OF_ENSEMBLES: tuple[CSF, ...] = (
     CSF(
         "DE-PE",
         ("ensemble_log_softmax",),
-        lambda a: -_entropy_of_mean(a),
+        predictive_entropy_of("ensemble_log_softmax"),
         "How little the averaged probability of several models spreads over the classes (negative entropy).",
         prediction="ensemble_log_softmax",
         scale="nats",
@@ -46,7 +31,7 @@ OF_ENSEMBLES: tuple[CSF, ...] = (
     CSF(
         "DE-EE",
         ("ensemble_entropy",),
-        lambda a: -_mean_entropy(a),
+        negative("ensemble_entropy"),
         "How little each of several models spreads its probability, on average (negative entropy).",
         prediction="ensemble_log_softmax",
         scale="nats",
@@ -54,7 +39,7 @@ OF_ENSEMBLES: tuple[CSF, ...] = (
     CSF(
         "DE-MI",
         ("ensemble_log_softmax", "ensemble_entropy"),
-        lambda a: _mean_entropy(a) - _entropy_of_mean(a),
+        mutual_information_of("ensemble_log_softmax", "ensemble_entropy"),
         "How much several models agree with each other (negative mutual information).",
         prediction="ensemble_log_softmax",
         scale="nats",

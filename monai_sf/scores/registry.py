@@ -7,8 +7,9 @@ does so for logit gaps above 37. Cases are therefore ranked by ``log p``, which 
 the limit of float64.
 
 The nine scores of the benchmark follow Bungert et al., "Understanding Silent Failures in Medical Image
-Classification", MICCAI 2023. `CSFS` holds them in that paper's order, followed by post-hoc scores that need
-only the logits or the dropout samples, and by those that other packages register.
+Classification", MICCAI 2023. `CSFS` holds them in that paper's order, followed by further scores of one pass,
+of repeated passes, of what was fitted to training or validation cases and of several runs, and by those that
+other packages register.
 
 The functions take torch tensors or NumPy arrays of any real type (read-only memory maps included) and return
 float64 tensors on the device of their input. A NaN in a case's logits gives a NaN for that case.
