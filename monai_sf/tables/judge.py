@@ -173,6 +173,9 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
             arrays |= computed.derived_of(test_set, fit, arrays)
         except ValueError as reason:
             raise ResultsError(f"{csf} cannot be computed on test set {test_set}: {reason}") from reason
+        except Exception as error:  # out of memory, or a mistake in another package
+            why = f"{type(error).__name__}: {error}"
+            raise ResultsError(f"{csf} cannot be computed on test set {test_set}: {why}") from error
     confidence = score(arrays)
     undefined = int((~torch.isfinite(confidence)).sum())
     if undefined:

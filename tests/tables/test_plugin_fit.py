@@ -1,5 +1,6 @@
 """A score of another package that is fitted to training cases: through every part, and back from disk."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from monai_sf.results import Results, load_results
 from monai_sf.scores import CSF, CSFS, Fit, as_float64, register_csf
 from monai_sf.tables import available_csfs, benchmark_table, failure_detection, write_tables
 from monai_sf.tables.cells import collect
-from monai_sf.tables.judge import unavailable_csfs
+from monai_sf.tables.judge import thresholds, unavailable_csfs
 
 N, M, F, C = 40, 90, 6, 3
 
@@ -127,3 +128,22 @@ def test_the_example_of_the_docs_does_what_it_says(monkeypatch):
     centre = arrays(M, 1)["features"].astype(float).mean(0)
     far = np.linalg.norm(arrays(N, 0)["features"].astype(float)[:25] - centre, axis=1)
     np.testing.assert_allclose(failure_detection(make(), "iid", "Near").confidence, -far, rtol=1e-9)
+
+
+def test_a_mistake_in_a_derivation_leaves_out_its_score_only(caplog):
+    def mistaken(arrays, fitted):
+        raise IndexError("index 7 is out of bounds")
+
+    fit = dataclasses.replace(FIT, name="mistaken", gives=("mistake",), derive=mistaken)
+    register_csf(CSF("Mistaken", ("mistake",), lambda a: a["mistake"], fit=fit))
+    rng = np.random.default_rng(0)
+    labels = np.arange(N) % C
+    cases = {"features": rng.normal(size=(N, F)), "labels": labels}
+    run = Results.from_arrays(rng.normal(size=(N, C)), labels, features=cases["features"], training=cases)
+    rows = benchmark_table([run]).index
+    assert {"MSR", "Near"} <= set(rows)
+    assert "Mistaken" not in rows
+    chosen = thresholds(run, "iid", 0.1)["csfs"]
+    assert "Near" in chosen
+    assert "Mistaken" not in chosen
+    assert "Mistaken cannot be computed on test set iid: IndexError: index 7 is out of bounds" in caplog.text
