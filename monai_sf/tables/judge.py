@@ -171,11 +171,9 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
             raise ResultsError(f"{csf} needs to be fitted to {needs}, which the run lacks")
         try:
             arrays |= computed.derived_of(test_set, fit, arrays)
-        except ValueError as reason:
-            raise ResultsError(f"{csf} cannot be computed on test set {test_set}: {reason}") from reason
-        except Exception as error:  # out of memory, or a mistake in another package
-            why = f"{type(error).__name__}: {error}"
-            raise ResultsError(f"{csf} cannot be computed on test set {test_set}: {why}") from error
+        except Exception as reason:  # also out of memory, or a mistake in another package
+            kind = "" if isinstance(reason, ValueError) else f"{type(reason).__name__}: "
+            raise ResultsError(f"{csf} cannot be computed on test set {test_set}: {kind}{reason}") from reason
     confidence = score(arrays)
     undefined = int((~torch.isfinite(confidence)).sum())
     if undefined:
