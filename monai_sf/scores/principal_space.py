@@ -53,7 +53,9 @@ def _fit_alpha(reference: Reference) -> dict[str, Tensor]:
 
 def _principal(moments: Tensor, cases: int) -> Tensor:
     # SciPy's, since PyTorch's takes 20 times as long on some processors.
-    values, vectors = eigh(moments.cpu().numpy().T, driver="evd", overwrite_a=True)
+    # Its "evd", the fastest driver, refuses a single feature in older versions.
+    driver = "evd" if len(moments) > 1 else "ev"
+    values, vectors = eigh(moments.cpu().numpy().T, driver=driver, overwrite_a=True)
     rank = min(cases, int((values > max(_NONE, len(values) * np.finfo(np.float64).eps) * values[-1]).sum()))
     if not rank:
         raise ValueError("all training cases have the features at which every logit is 0")
