@@ -35,6 +35,10 @@ SCORES = "scores"
 #: Optional key of run.json, and its default: without classes, a case with a larger error is a failure.
 FAILURE, FAILURE_ABOVE = "failure_above", 0.5
 
+#: Key of run.json, true where the logits are the logarithms of given probabilities, which do not tell the
+#: constant that all logits of a case share.
+LOG_PROBABILITIES = "logits_are_log_probabilities"
+
 #: Keys that run.json always has.
 RUN_KEYS = ("dataset", "study", "method", "seed", "class_names", "data_kind")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from monai_sf.results.format import ResultsError, check_run
+from monai_sf.results.format import LOG_PROBABILITIES, ResultsError, check_run
 from monai_sf.results.given_images import images_of
 from monai_sf.results.given_numbers import (
     check_heads,
@@ -177,4 +177,6 @@ def parts_from_arrays(
         seed=seed,
         data_kind=data_kind,
     )
+    if form == "probabilities":
+        run[LOG_PROBABILITIES] = True
     return run, cases, test_sets, {}, reference

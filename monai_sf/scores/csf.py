@@ -86,6 +86,8 @@ class CSF:
         scale: How to show the number: "log_probability" (show its exponential), "nats" or "raw".
         fit: What the score is fitted to, shared by all scores that name the same object; None for a score
             that needs the cases' own outputs only.
+        reads_level: Whether a constant that is added to all logits of a case changes the score, so that the
+            logarithms of probabilities, which have lost it, do not do.
     """
 
     name: str
@@ -96,6 +98,7 @@ class CSF:
     method: str | None = None
     scale: Literal["log_probability", "nats", "raw"] = "raw"
     fit: Fit | None = None
+    reads_level: bool = False
 
     @property
     def stored(self) -> tuple[str, ...]:

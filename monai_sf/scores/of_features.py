@@ -40,6 +40,7 @@ OF_FEATURES: tuple[CSF, ...] = (
         lambda a: energy(a["logits"]) - as_float64(a["virtual_logit"], "virtual_logit"),
         "Strength of the evidence for all classes, less what in the case training cases hardly ever showed.",
         fit=VIRTUAL_LOGIT,
+        reads_level=True,
     ),
     CSF(
         "Residual",
@@ -61,6 +62,7 @@ OF_FEATURES: tuple[CSF, ...] = (
         lambda a: energy(a["logits"]) * as_float64(a["neighbour_guidance"], "neighbour_guidance"),
         "Strength of the evidence for all classes, as far as training cases with strong evidence look alike.",
         fit=NEIGHBOURS,
+        reads_level=True,
     ),
     CSF(
         "fDBD",

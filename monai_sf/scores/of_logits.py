@@ -129,12 +129,14 @@ OF_LOGITS: tuple[CSF, ...] = (
         ("logits",),
         lambda a: max_logit(a["logits"]),
         "Strength of the evidence for the answer, before it is turned into a probability.",
+        reads_level=True,
     ),
     CSF(
         "Energy",
         ("logits",),
         lambda a: energy(a["logits"]),
         "Strength of the evidence for all classes together (negative free energy).",
+        reads_level=True,
     ),
     CSF(
         "Margin",

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from monai_sf.metrics import coverage_at_risk
 from monai_sf.results import Results, ResultsError
+from monai_sf.results.format import LOG_PROBABILITIES
 from monai_sf.scores import (
     CSF,
     CSFS,
@@ -123,7 +124,8 @@ def available_csfs(results: Results) -> tuple[str, ...]:
     sets = [set(test_set.arrays) for test_set in results.test_sets.values()]
     common = set.intersection(*sets) if sets else set()
     there = common | derivable(common, fitted_scores(results).arrays)
-    names = csfs_for(str(results.run["method"]), there)
+    lost = results.run.get(LOG_PROBABILITIES) is True
+    names = [n for n in csfs_for(str(results.run["method"]), there) if not (lost and CSFS[n].reads_level)]
     return (*(name for name in names if CSFS[name].prediction in common), *own)
 
 
@@ -158,6 +160,11 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
     arrays: dict[str, ArrayLike] = dict(results.test_sets[test_set].arrays)
     if not results.is_classification and csf not in results.scores:
         raise ResultsError(f"{csf} needs class logits: these results hold errors, and no classes")
+    if results.run.get(LOG_PROBABILITIES) is True and score.reads_level:
+        raise ResultsError(
+            f"{csf} needs the logits: these are logarithms of probabilities, which do not tell the constant "
+            "that all logits of a case share"
+        )
     needed = score.stored if not results.is_classification else (*score.stored, score.prediction)
     missing = [name for name in needed if name not in arrays]
     if missing:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from helpers.made_up_runs import make_run
-from monai_sf.results import Results, ResultsError, TestSet
+from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.scores import CSFS
 from monai_sf.tables.aggregate import benchmark_table
 from monai_sf.tables.judge import available_csfs, failure_detection, preferred_methods
@@ -164,3 +164,26 @@ def test_another_metric_can_be_chosen():
 def test_runs_of_two_datasets_are_refused():
     with pytest.raises(ResultsError, match=r"one dataset, got \['dermoscopy', 'lung_nodule_ct'\]"):
         benchmark_table([make_run(n=5), make_run(n=5, dataset="dermoscopy")])
+
+
+def test_probabilities_lack_the_scores_that_read_the_level_of_the_logits(tmp_path):
+    logits = np.random.default_rng(0).normal(size=(40, 3))
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = np.arange(40) % 3
+    whole = set(available_csfs(Results.from_arrays(logits, labels)))
+    Results.from_arrays(probabilities=shares, labels=labels).save(tmp_path / "saved")
+    less = load_results(tmp_path / "saved")
+    assert whole - set(available_csfs(less)) == {"MaxLogit", "Energy"}
+    with pytest.raises(ResultsError, match="Energy needs the logits: these are logarithms of probabilities"):
+        failure_detection(less, "iid", "Energy")
+    for name in available_csfs(less):  # the others are those of the logits, but for float32
+        assert failure_detection(less, "iid", name).confidence == pytest.approx(
+            failure_detection(Results.from_arrays(logits, labels), "iid", name).confidence, rel=1e-4, abs=1e-5
+        )
+
+
+@pytest.mark.parametrize("name", [name for name in CSFS if CSFS[name].needs == ("logits",)])
+def test_the_scores_that_read_the_level_say_so(name):
+    logits = np.random.default_rng(1).normal(size=(20, 3))
+    moved = np.abs(CSFS[name]({"logits": logits + 7}) - CSFS[name]({"logits": logits})).max()
+    assert (float(moved) > 1e-6) == CSFS[name].reads_level
