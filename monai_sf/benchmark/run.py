@@ -24,7 +24,7 @@ from monai_sf.benchmark.status import failures
 from monai_sf.benchmark.tasks import Task, build_tasks, studies_of
 from monai_sf.datasets.tree import check_folder
 from monai_sf.files.locks import locked
-from monai_sf.tables.cells import refuse_unknown_csfs
+from monai_sf.tables.found_runs import refuse_unknown_csfs
 from monai_sf.vocabulary.methods import PAPER_METHODS
 
 #: States of tasks whose outputs exist, in a run and in a dry run.

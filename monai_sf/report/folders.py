@@ -12,8 +12,8 @@ from typing import NoReturn
 from monai_sf.report import words
 from monai_sf.results import Results, ResultsError, load_results
 from monai_sf.scores import is_chosen
-from monai_sf.tables.cells import find_runs
 from monai_sf.tables.ensembles import ensemble_csfs, ensembles_of
+from monai_sf.tables.found_runs import find_runs
 from monai_sf.tables.redaction import folder_label, reason_in, redacted_text
 
 logger = logging.getLogger(__name__)

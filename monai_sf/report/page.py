@@ -25,7 +25,7 @@ from monai_sf.report.runs import Note, Run, evaluate
 from monai_sf.report.thumbnails import Sheets
 from monai_sf.results import Results, ResultsError
 from monai_sf.scores import ALL
-from monai_sf.tables.cells import refuse_unknown_csfs
+from monai_sf.tables.found_runs import refuse_unknown_csfs
 from monai_sf.tables.redaction import redacted
 from monai_sf.vocabulary.colours import page_style
 from monai_sf.vocabulary.data_kinds import warning_of

@@ -16,9 +16,10 @@ import pandas as pd
 from monai_sf.files import refuse_unwritable, write_json, write_text
 from monai_sf.results.case_table import csv_text
 from monai_sf.tables.aggregate import Table, table_of
-from monai_sf.tables.cells import RESAMPLES, RunKey, chosen_csfs, collect
+from monai_sf.tables.cells import RESAMPLES, RunKey, collect
 from monai_sf.tables.cleaning import cleaned
 from monai_sf.tables.format import tidy
+from monai_sf.tables.found_runs import chosen_csfs
 from monai_sf.tables.html import html_of
 from monai_sf.tables.latex import latex_of
 from monai_sf.tables.measures import DEFAULT_RISK

@@ -20,7 +20,7 @@ from monai_sf.engines.fitting import needs_training_cases
 from monai_sf.results import ResultsError, ResultsWriter, load_results
 from monai_sf.results.format import seal
 from monai_sf.scores import CSF, Fit
-from monai_sf.tables.cells import find_runs
+from monai_sf.tables.found_runs import find_runs
 from monai_sf.tables.judge import failure_detection, unavailable_csfs
 
 TRAIN = [f"case{i:02d}" for i, split in enumerate(SPLITS) if split == "train"]

@@ -13,7 +13,8 @@ from monai_sf.results import ResultsError
 from monai_sf.results.format import seal
 from monai_sf.scores import PAPER_CSFS
 from monai_sf.tables.aggregate import average, benchmark_table, table_of
-from monai_sf.tables.cells import COVERAGES, RunKey, ScoreKey, collect, find_runs
+from monai_sf.tables.cells import COVERAGES, RunKey, ScoreKey, collect
+from monai_sf.tables.found_runs import find_runs
 from monai_sf.tables.measures import measure
 
 
