@@ -25,9 +25,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from monai_sf.files import atomic_path, write_text
-from monai_sf.tables.aggregate import Column, Table, column_order, number_at, row_order, select
+from monai_sf.scores import PAPER_CSFS
+from monai_sf.tables.aggregate import Column, Table, column_order, number_at, select
 from monai_sf.tables.cells import COVERAGES, Collection, records
-from monai_sf.vocabulary.colours import PAGE, look
+from monai_sf.vocabulary.colours import LOOKS, PAGE, look
 from monai_sf.vocabulary.titles import title
 
 Float = NDArray[np.float64]
@@ -36,6 +37,9 @@ INK, QUIET, LINE = (PAGE["light"][name] for name in ("ink", "ink-2", "line"))
 #: First coverage of drawn curves, in per cent: below, the risk is that of a handful of cases.
 FIRST_COVERAGE = 5
 PANELS_IN_A_ROW = (4, 3)
+#: More lines cannot be told apart, so the others are grey.
+MOST_NAMED = 2 * len(LOOKS)
+GREY = "#c9cdd2"
 
 _STYLE: Any = {
     "font.family": "sans-serif",
@@ -61,12 +65,30 @@ _STYLE: Any = {
 }
 
 
+def named_rows(table: Table) -> list[str]:
+    """Return the rows whose lines have a style and a name in the legend, in the order of the table.
+
+    All of them, if there are at most `MOST_NAMED`; otherwise the paper's scores, and the others with the
+    best mean rank.
+    """
+    rows = [str(row) for row in table.mean.index]
+    if len(rows) <= MOST_NAMED:
+        return rows
+    ranks = table.ranks().mean(axis=1)
+    others = sorted(
+        (row for row in rows if row not in PAPER_CSFS), key=lambda row: (ranks.isna()[row], ranks[row])
+    )
+    first = [row for row in rows if row in PAPER_CSFS]
+    chosen = {*first, *others[: MOST_NAMED - len(first)]}
+    return [row for row in rows if row in chosen]
+
+
 def risk_coverage_figure(collection: Collection, per_shift: Table, dataset: str) -> Figure:
     """Draw selective risk against coverage: one panel per shift, one line per score, the mean over seeds.
 
     A panel of a corruption shows the mean over its severities. The band reaches from the lowest to the
     highest seed. A score with missing test sets or seeds is drawn from the others; an asterisk in the legend
-    marks it, and the table names what is missing.
+    marks it, and the table names what is missing. Of many scores some are grey, see :func:`named_rows`.
 
     Args:
         collection: see :func:`~.cells.collect`.
@@ -77,7 +99,7 @@ def risk_coverage_figure(collection: Collection, per_shift: Table, dataset: str)
         ValueError: the collection has no such dataset.
     """
     cells = select(collection.cells, collection.measure.name)
-    rows = row_order(cells)
+    rows = named_rows(per_shift)
     own = cells[cells["dataset"] == dataset]
     if own.empty:
         known = ", ".join(sorted(cells["dataset"].unique()))
@@ -93,9 +115,12 @@ def risk_coverage_figure(collection: Collection, per_shift: Table, dataset: str)
         for panel, column in zip(panels.flat, shifts, strict=False):
             part = own[(own["group"] == column[1]) & (own["shift"] == column[2])]
             for row, curves in _curves(part, collection).items():
-                colour, dashes, _ = look(rows.index(row))
                 drawn.add(row)
                 x, lines = 100 * COVERAGES[FIRST_COVERAGE:], 100 * curves[:, FIRST_COVERAGE:]
+                if row not in rows:
+                    panel.plot(x, lines.mean(axis=0), color=GREY, linewidth=0.7, zorder=1)
+                    continue
+                colour, dashes, _ = look(rows.index(row))
                 panel.plot(x, lines.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.3)
                 if len(lines) > 1:
                     low, high = lines.min(axis=0), lines.max(axis=0)
@@ -118,7 +143,8 @@ def risk_coverage_figure(collection: Collection, per_shift: Table, dataset: str)
         )
         partial = {row for row, at in per_shift.cell_notes if at in shifts}
         partial |= drawn if any(at in shifts for at in per_shift.column_notes) else set()
-        _legend(figure, [row for row in rows if row in drawn], rows, with_markers=False, partial=partial)
+        shown = [row for row in rows if row in drawn]
+        _legend(figure, shown, rows, with_markers=False, partial=partial, grey=len(drawn) - len(shown))
     return _settled(figure)
 
 
@@ -145,8 +171,9 @@ def rank_figure(table: Table) -> Figure:
 
     Scores of equal value share a rank and are drawn side by side. A missing or incomplete cell has no
     rank: the line has a gap, and a hollow marker stands in the lowest row. A table per shift has one panel
-    per dataset.
+    per dataset. Of many scores some are grey, see :func:`named_rows`.
     """
+    named = named_rows(table)
     ranks = table.ranks()
     rows, columns = [str(row) for row in ranks.index], table.columns
     long = len(columns[0]) == 3
@@ -159,19 +186,23 @@ def rank_figure(table: Table) -> Figure:
         figure = Figure(figsize=(width, height), layout="constrained")
         panels = figure.subplots(len(parts), squeeze=False)
         for panel, part in zip(panels.flat, parts, strict=True):
-            _rank_panel(panel, ranks, rows, part)
+            _rank_panel(panel, ranks, rows, named, part)
         heading = f"Rank of the confidence scores by {table.measure.title}"
         figure.suptitle(heading, x=0.012, ha="left", weight="bold", fontsize=11)
-        _legend(figure, rows, rows, with_markers=True)
+        _legend(figure, named, named, with_markers=True, grey=len(rows) - len(named))
     return _settled(figure)
 
 
 def _rank_panel(
-    panel: mpl.axes.Axes, ranks: pd.DataFrame, rows: Sequence[str], columns: Sequence[Column]
+    panel: mpl.axes.Axes,
+    ranks: pd.DataFrame,
+    rows: Sequence[str],
+    named: Sequence[str],
+    columns: Sequence[Column],
 ) -> None:
     x, lowest = _places(columns), len(rows) + 1.2
-    for position, row in enumerate(rows):
-        colour, dashes, marker = look(position)
+    for row in rows:
+        colour, dashes, marker = look(named.index(row)) if row in named else (GREY, (0, ()), "o")
         for start, end in _datasets(columns):
             values = np.array([number_at(ranks, row, column) for column in columns[start:end]])
             beside = [_beside(ranks, row, column) for column in columns[start:end]]
@@ -245,6 +276,7 @@ def _legend(
     *,
     with_markers: bool,
     partial: AbstractSet[str] = frozenset(),
+    grey: int = 0,
 ) -> None:
     handles = []
     for row in shown:
@@ -256,7 +288,10 @@ def _legend(
                 label=f"{row} *" if row in partial else row,
             )
         )  # fmt: skip
-    most = max(1, int(figure.get_size_inches()[0] / 1.25))
+    if grey:
+        handles.append(Line2D([], [], color=GREY, linewidth=1.6, label=f"{grey} others: see the table"))
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    most = max(1, int(figure.get_size_inches()[0] / max(1.25, 0.55 + 0.065 * longest)))
     lines = math.ceil(len(handles) / most)
     figure.legend(
         handles=handles, loc="outside lower left", ncols=math.ceil(len(handles) / max(1, lines)),

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from monai_sf.scores import PAPER_CSFS
+from monai_sf.tables import figures
 from monai_sf.tables.aggregate import table_of
 from monai_sf.tables.cells import COVERAGES, RunKey
 from monai_sf.tables.figures import (
     FIRST_COVERAGE,
+    named_rows,
     rank_figure,
     risk_coverage_figure,
     save_figure,
@@ -125,3 +128,25 @@ def test_unknown_dataset(runs):
 def test_dollars_in_names_are_dollars(runs):
     runs.add(dataset="a$\\frac$")
     assert "svg" in svg_of(drawn(runs.collect(), "a$\\frac$"))
+
+
+def test_of_many_scores_only_those_that_can_be_told_apart_are_named(runs, monkeypatch):
+    monkeypatch.setattr(figures, "MOST_NAMED", 10)
+    runs.add()
+    collection = runs.collect(csfs=["all"])
+    table = table_of(collection, per_shift=True)
+    named = named_rows(table)
+    paper = [row for row in table.mean.index if row in PAPER_CSFS]
+    assert len(table.mean.index) > len(named) == 10
+    assert named[: len(paper)] == paper
+    ranks = table.ranks().mean(axis=1).drop(paper)
+    assert set(named[len(paper) :]) <= set(ranks[ranks <= ranks.sort_values().iloc[9 - len(paper)]].index)
+    for figure in (drawn(collection), rank_figure(table)):
+        (legend,) = figure.legends
+        texts = [text.get_text() for text in legend.get_texts()]
+        assert texts[:-1] == named
+        assert texts[-1] == f"{len(table.mean.index) - 10} others: see the table"
+        styles = [(h.get_color(), str(h._dash_pattern)) for h in legend.get_lines()]
+        assert len(set(styles)) == len(styles)
+        figure.draw_without_rendering()
+        assert legend.get_window_extent().x1 <= figure.bbox.x1
