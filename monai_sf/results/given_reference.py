@@ -71,9 +71,12 @@ def reference_of(
 
 
 def _part(
-    part: str, given: Mapping[str, ArrayLike], tested: Mapping[str, NDArray[Any]], form: str
+    part: str, given: Any, tested: Mapping[str, NDArray[Any]], form: str
 ) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Return the arrays of the training or validation cases by their names in the reference, and faults."""
+    if not isinstance(given, Mapping):
+        kind = type(given).__name__
+        return {}, [f"{part} must be a dictionary of arrays by {', '.join(_KINDS)}, got a {kind}"]
     there = {name: values for name, values in given.items() if values is not None}
     if not there or (odd := sorted(map(str, there.keys() - set(_KINDS)))):
         got = ", ".join(odd) if there else "nothing"

@@ -175,6 +175,7 @@ BAD["logits"][3] = np.nan
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"training": "x", "validation": 3}, "training must be a dict.* got a str; validation .* got a int"),
         ({"training": {}}, "training must hold some of features, logits, probabilities, labels, got nothing"),
         ({"training": {"feature": 1, "x": 2}}, "training must hold some of .*, got feature, x"),
         ({"training": {**TRAINING, "labels": [0, 1]}}, r"same cases, got features \(50, 5\).*labels \(2,\)"),
