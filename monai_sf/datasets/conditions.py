@@ -217,7 +217,12 @@ def _is_empty(column: pd.Series) -> Mask:
 
 
 def _numbers(column: pd.Series) -> npt.NDArray[np.float64]:
-    return np.asarray(pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan))
+    numbers = np.array(pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan))
+    if not pd.api.types.is_numeric_dtype(column):
+        # pandas may read a text as one of the neighbours of its number, and so as beyond a limit that it is.
+        finite = np.isfinite(numbers)
+        numbers[finite] = [float(cell) for cell in column.to_numpy(object)[finite]]
+    return numbers
 
 
 def _is_number(column: pd.Series) -> bool:
