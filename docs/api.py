@@ -26,6 +26,7 @@ MODULES = (
     "inferers",
     "handlers",
     "engines",
+    "prediction",
     "tables",
     "bundle",
     "benchmark",

@@ -21,8 +21,8 @@ from monai_sf.data.errors import root_cause
 from monai_sf.datasets import STUDIES, find_studies, in_target, study_description
 from monai_sf.datasets.phantom import write_phantom
 from monai_sf.datasets.preflight import PreflightError
-from monai_sf.engines.predictor import stored_threshold
 from monai_sf.inferers import VIEWS
+from monai_sf.prediction.evaluations import stored_threshold
 from monai_sf.results import load_results
 from monai_sf.scores import CSFS, csfs_for
 from monai_sf.tables.judge import available_csfs

@@ -5,9 +5,9 @@ from monai.transforms import Compose, ToTensord
 
 from helpers.toy_engines import CPU, RUN, make_evaluator
 from helpers.toy_problem import tiny_network, toy_cases, toy_dataset, toy_records
-from monai_sf.engines.predictor import ImagePredictor
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks.heads import ConfidNetHead
+from monai_sf.prediction.engine import ImagePredictor
 
 
 def network(seed=0):

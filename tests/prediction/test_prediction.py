@@ -15,10 +15,10 @@ from helpers.toy_engines import RUN
 from helpers.toy_fits import fitting_evaluator
 from helpers.toy_prediction import evaluator, network, predictor
 from helpers.toy_problem import tiny_network, toy_cases, toy_records
-from monai_sf.engines.evaluations import stored_threshold
-from monai_sf.engines.predictor import image_records
 from monai_sf.files.locks import locked
 from monai_sf.networks.heads import DeVriesHead
+from monai_sf.prediction.evaluations import stored_threshold
+from monai_sf.prediction.image_files import image_records
 from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.results.format import seal
 from monai_sf.scores import CSFS

@@ -10,7 +10,7 @@ import torch
 
 from helpers.toy_fits import fitting_evaluator, network, toy_scores
 from helpers.toy_prediction import predictor
-from monai_sf.engines import predictor as predictor_module
+from monai_sf.prediction import engine as predictor_module
 from monai_sf.results import ResultsError, load_results
 from monai_sf.tables.judge import failure_detection
 
