@@ -37,10 +37,11 @@ from monai_sf.prediction.evaluations import (
     read_evaluation,
     stored_threshold,
 )
+from monai_sf.prediction.scoring import scored
 from monai_sf.results.case_table import csv_text
 from monai_sf.results.format import FITTED, RUN_FILE
 from monai_sf.results.reader import load_fitted
-from monai_sf.scores import CSFS, csfs_for, derivable, derived, fits_for
+from monai_sf.scores import CSFS, fits_for
 from monai_sf.scores.reference import BLOCK
 
 logger = logging.getLogger(__name__)
@@ -188,35 +189,20 @@ class ImagePredictor(SupervisedEvaluator):
         ids = np.array([case_id for batch, _ in self.waiting for case_id in batch], dtype=object)
         outputs = {name: torch.cat([batch[name] for _, batch in self.waiting]) for name in self.waiting[0][1]}
         self.waiting = []
-        main = EnsembleInferer.mean if self.ensemble else "logits"
-        good = outputs[main].isfinite().all(1)  # the argmax of NaN is class 0, which looks like an answer
-        self.failed += ids[~good.cpu().numpy()].tolist()
-        if not good.any():
+        found = scored(
+            outputs, method=self.method, csf=self.csf, threshold=self.threshold, fitted=self.fitted
+        )
+        self.failed += ids[~found.answered].tolist()
+        if not found.answered.any():
             return
-        arrays = {name: array[good] for name, array in outputs.items()}
-        for fit in fits_for(self.method).values():
-            if derivable(arrays, self.fitted).issuperset(fit.gives):
-                arrays |= derived(fit, arrays, self.fitted)
-        if missing := sorted(self._needed().difference(arrays)):
-            raise ValueError(
-                f"{self.csf} needs the arrays {', '.join(missing)}, which are not computed: name another csf"
-            )
-        deciding = CSFS[self.csf].prediction if self.csf is not None else main
-        classes = arrays[deciding].argmax(1).tolist()
-        table = pd.DataFrame({"case_id": ids[good.cpu().numpy()], "prediction": classes})
+        classes = found.classes.tolist()
+        table = pd.DataFrame({"case_id": ids[found.answered], "prediction": classes})
         table["class"] = [self.class_names[c] for c in classes]
-        for name in csfs_for(self.method, arrays):
-            confidence = CSFS[name](arrays)
-            probability = CSFS[name].scale == "log_probability"
-            table[name] = (confidence.exp() if probability else confidence).cpu().numpy()
+        for name, confidence in found.confidences.items():
+            table[name] = confidence
         if self.csf is not None:
-            sure = CSFS[self.csf](arrays) >= self.threshold
-            table["defer"] = (~sure).cpu().numpy()  # NaN counts as unsure
+            table["defer"] = found.deferred
         self.rows.append(table)
-
-    def _needed(self) -> set[str]:
-        """Return the names of the arrays that the decision is made from."""
-        return set() if self.csf is None else {*CSFS[self.csf].needs, CSFS[self.csf].prediction}
 
     def load(self) -> None:
         """Load the weights of the checkpoint, and check that the CSV can be written.

@@ -1,0 +1,51 @@
+"""From outputs of a network to answers, compared with their definitions in NumPy."""
+
+import numpy as np
+import pytest
+import torch
+
+from monai_sf.prediction.scoring import scored
+
+LOGITS = np.array([[2.0, 0.5, -1.0], [0.0, 0.1, 0.2], [np.nan, 0, 0], [-3.0, 5.0, 0.0], [0.0, np.inf, 1.0]])
+SHARES = np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8], [0.4, 0.3, 0.3], [0.6, 0.3, 0.1], [0.3, 0.3, 0.4]])
+GOOD = [0, 1, 3]
+
+
+def outputs():
+    dropout = {"mcd_log_softmax": np.log(SHARES), "mcd_expected_entropy": np.full(5, 0.5)}
+    return {name: torch.from_numpy(array) for name, array in {"logits": LOGITS, **dropout}.items()}
+
+
+def answers(csf, threshold=np.nan, method="mine"):
+    return scored(outputs(), method=method, csf=csf, threshold=threshold, fitted={})
+
+
+def softmax(logits):
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return shares / shares.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("csf", [None, "MSR", "MCD-MSR"])
+def test_the_deciding_score_s_passes_give_class_and_probabilities(csf):
+    found = answers(csf, 0.0)
+    expected = SHARES[GOOD] if csf == "MCD-MSR" else softmax(LOGITS[GOOD])
+    np.testing.assert_array_equal(found.answered, [True, True, False, True, False])
+    np.testing.assert_allclose(found.probabilities, expected, rtol=1e-12)
+    np.testing.assert_array_equal(found.classes, expected.argmax(1))
+    np.testing.assert_allclose(found.confidences["MSR"], softmax(LOGITS[GOOD]).max(1), rtol=1e-12)
+    np.testing.assert_allclose(found.confidences["MCD-MSR"], SHARES[GOOD].max(1), rtol=1e-12)
+
+
+def test_what_lies_below_the_threshold_is_deferred():
+    confidence = np.log(softmax(LOGITS[GOOD]).max(1))
+    found = answers("MSR", confidence[0] - 1e-9)
+    np.testing.assert_array_equal(found.deferred, [False, True, False])
+    assert answers("MSR", np.inf).deferred.all()
+    assert not answers(None).deferred.any()
+
+
+def test_where_no_output_is_finite_there_is_no_answer():
+    bad = {"logits": torch.full((2, 3), torch.nan)}
+    found = scored(bad, method="mine", csf="MSR", threshold=0.0, fitted={})
+    assert not found.answered.any()
+    assert (found.classes.shape, found.probabilities.shape, found.deferred.shape) == ((0,), (0, 3), (0,))
