@@ -1,4 +1,4 @@
-"""Preparation of a dataset before training: its splits, checked for leaks."""
+"""Preparation of a dataset before training or an audit: its splits, checked for leaks."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def prepare(
     split_seed: int,
     near_duplicates: int | None = None,
     studies: Mapping[str, Any] | None = None,
+    audit: bool = False,
 ) -> None:
     """Print each study's split of a case table, and check that no image is on both sides.
 
@@ -38,6 +39,7 @@ def prepare(
             of bits; they may be different images that look alike, so they are not an error. None: look only
             where every case is a group of its own, so that no patient has several images as far as is known.
         studies: further studies, see :func:`monai_sf.datasets.find_studies`.
+        audit: see :func:`monai_sf.datasets.split_cases`.
 
     Raises:
         ValueError: a study of ``studies`` is wrong, or cannot be run on these cases; names all faults.
@@ -53,7 +55,7 @@ def prepare(
     for study in known:
         if study.name in cases.attrs.get("unavailable", {}):
             continue
-        splits = split_cases(cases, study, split_seed)
+        splits = split_cases(cases, study, split_seed, audit=audit)
         counts = ", ".join(f"{name} {count}" for name, count in splits["split"].value_counts().items())
         print(f"study {study.name} ({study_description(study)}): {counts}")
         if left_out := splits.attrs.get("left_out"):

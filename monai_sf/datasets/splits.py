@@ -20,7 +20,10 @@ from monai_sf.vocabulary.ids import Groups, case_notes, group_cases, is_absent
 __all__ = ["SPLITS", "check_cases", "check_splits", "split_cases"]
 
 SPLITS = ("train", "val", "iid", "target")
+#: Shares of the groups of the source domain where something is trained, and in an audit of a given model,
+#: where scores are fitted to train, thresholds are chosen on val, and as much as possible is tested.
 _SHARES: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "iid": 0.2})
+_AUDIT_SHARES: Mapping[str, float] = MappingProxyType({"train": 0.3, "val": 0.2, "iid": 0.5})
 _COLUMNS = ("case_id", "image", "label", "label_name", "group", "source")
 
 _MOST_LISTED = 50
@@ -34,7 +37,7 @@ _SAME_PATIENT = (
 _log = logging.getLogger(__name__)
 
 
-def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFrame:
+def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bool = False) -> pd.DataFrame:
     """Split a case table by group: 70 % of the source domain's groups train, 10 % val, 20 % iid test.
 
     The target domain is only tested on. If a group has cases in both domains, its target cases are in the
@@ -51,10 +54,16 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
     study's target domain are in the target set whatever their split, and cases of the split ``target`` that
     are not in it are left out.
 
+    In an audit nothing is trained: a given model is tested on cases that it has not seen. 30 % of the groups
+    are then ``train``, to which scores are fitted, 20 % ``val``, on which thresholds are chosen, and 50 % are
+    tested. In a table with the column ``split``, ``train`` are the cases that the model was trained on; train
+    or val, where no case has them, are taken from iid, and iid from no other.
+
     Args:
         cases: Case table (see :func:`monai_sf.datasets.build_cases`), left unchanged.
         study: A study, or the name of one of the dataset's (see :func:`monai_sf.datasets.find_study`).
         seed: Non-negative integer.
+        audit: Whether a given model is only tested.
 
     Returns:
         A copy, rows and index in the same order, with the column ``split``: train, val, iid or target.
@@ -74,6 +83,7 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
     if not study.partial and (faults := check_study(study, cases)):
         raise ValueError(f"study {study.name!r}, target: {'; '.join(faults)}")
     _check_available(study, cases)
+    shares, donor = (_AUDIT_SHARES, "iid") if audit else (_SHARES, "train")
     groups = group_cases(cases["group"], cases["case_id"])
     groups.check()
     group = groups.of_case
@@ -91,11 +101,11 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int) -> pd.DataFr
     label = cases["label"].to_numpy()
     notes = [*groups.notes, *case_notes(cases["case_id"])]
     if given is None:
-        place = _place_groups(group[source], groups.names, label[source], int(seed), _SHARES)
+        place = _place_groups(group[source], groups.names, label[source], int(seed), shares)
         split[source] = place[group[source]]
     else:
         split[source] = given[source]
-        notes += _complete(split, group, groups.names, label, int(seed))
+        notes += _complete(split, group, groups.names, label, int(seed), shares, donor)
     result = cases.assign(split=pd.Series(split, index=cases.index, dtype="str"))[~left_out]
     result.attrs = {**cases.attrs, "study": study.name, "seed": int(seed), "dropped": int(left_out.sum())}
     if notes:
@@ -148,21 +158,22 @@ def _complete(
     names: npt.NDArray[np.object_],
     label: npt.NDArray[Any],
     seed: int,
+    shares: Mapping[str, float],
+    donor: str,
 ) -> list[str]:
-    """Take val and iid from train where no case has them, in place; return what is to be said about it."""
-    absent = [name for name in ("val", "iid") if not (split == name).any()]
-    train = split == "train"
-    if not absent or not train.any():
+    """Take splits that no case has from the donor's cases, in place; return what is to be said about it."""
+    absent = [name for name in shares if name != donor and not (split == name).any()]
+    donated = split == donor
+    if not absent or not donated.any():
         return []
-    shares = {name: share for name, share in _SHARES.items() if name == "train" or name in absent}
-    whole = sum(shares.values())
-    shares = {name: share / whole for name, share in shares.items()}
-    place = _place_groups(group[train], names, label[train], seed, shares)
-    split[train] = place[group[train]]
-    counts = ", ".join(f"{name} {int((split[train] == name).sum())}" for name in shares)
+    wanted = {name: share for name, share in shares.items() if name == donor or name in absent}
+    wanted = {name: share / sum(wanted.values()) for name, share in wanted.items()}
+    place = _place_groups(group[donated], names, label[donated], seed, wanted)
+    split[donated] = place[group[donated]]
+    counts = ", ".join(f"{name} {int((split[donated] == name).sum())}" for name in wanted)
     return [
-        f"no case has the split {' or '.join(absent)}: the {int(train.sum())} cases of train were split by "
-        f"group ({counts})"
+        f"no case has the split {' or '.join(absent)}: the {int(donated.sum())} cases of {donor} were split "
+        f"by group ({counts})"
     ]
 
 

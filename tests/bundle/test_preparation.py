@@ -46,7 +46,7 @@ def test_prepare_says_how_studies_split_and_refuses_copies_on_both_sides(tmp_pat
 
 
 def test_copies_of_an_image_that_the_study_leaves_out_are_found(tmp_path, capsys, monkeypatch):
-    def without_the_first_copy(cases, study, seed):
+    def without_the_first_copy(cases, study, seed, *, audit):
         kept = cases[cases["case_id"] != "c077"]
         return kept.assign(split=["iid" if case == "c079" else "train" for case in kept["case_id"]])
 

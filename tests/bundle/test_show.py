@@ -49,7 +49,7 @@ def test_each_key_says_where_it_comes_from(capsys):
         origin, _, keys = part.partition("\n")
         of.update(dict.fromkeys(yaml.safe_load(keys), origin.removeprefix("# ").split(", ")))
     base = "monai_sf/bundle/configs"
-    assert of["seed"] == [f"{base}/train.yaml", "command line"]
+    assert of["seed"] == [f"{base}/study.yaml", "command line"]
     assert of["optimizer"] == [f"{base}/train.yaml", FILES[0], "command line"]
     assert of["epochs"] == [FILES[0], FILES[1], FILES[3]]
     assert of["network_def"] == [FILES[0], FILES[1], FILES[3]]

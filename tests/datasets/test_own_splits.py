@@ -54,6 +54,29 @@ def test_splits_that_are_not_there_are_taken_from_train_by_group(
     assert share == pytest.approx({"t": 0.7, "ti": 0.7 / 0.8, "tv": 0.7 / 0.9}[given], abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("given", "absent"), [("i", "train or val"), ("it", "val"), ("iv", "train"), ("itv", "")]
+)
+def test_an_audit_takes_absent_splits_from_the_tested_cases_only(
+    given: str, absent: str, write: Table, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = split_table(write, "i" * 80 + "".join(one * 20 for one in given[1:]), **WORDS)
+    cases = build(table, tmp_path, columns=OWN)
+    splits = split_cases(cases, "iid", 0, audit=True)
+    assert set(splits["split"]) == {"train", "val", "iid"}
+    assert splits.groupby("group")["split"].nunique().eq(1).all()
+    assert splits["split"].tolist()[80:] == cases["split"].tolist()[80:]
+    assert (f"no case has the split {absent}: the 80 cases of iid were split" in caplog.text) == bool(absent)
+    share = (splits["split"][:80] == "iid").mean()
+    assert share == pytest.approx({"i": 0.5, "it": 0.5 / 0.7, "iv": 0.5 / 0.8, "itv": 1}[given], abs=0.03)
+
+
+def test_an_audit_does_not_test_what_the_model_was_trained_on(write: Table, tmp_path: Path) -> None:
+    cases = build(split_table(write, "ttttttttvvvv", **WORDS), tmp_path, columns=OWN)
+    with pytest.raises(ValueError, match="split 'iid' needs cases of at least two classes, it has no case"):
+        split_cases(cases, "iid", 0, audit=True)
+
+
 def test_own_splits_that_are_refused(write: Table, tmp_path: Path) -> None:
     message = said(split_table(write, "ttttvtvviiii", **WORDS), tmp_path, columns=OWN)
     assert (

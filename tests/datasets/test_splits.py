@@ -57,6 +57,15 @@ def test_lung_nodules(cases: pd.DataFrame, study: str, seed: int) -> None:
         assert not in_target_of(find_study(study), left_out).any()
 
 
+def test_an_audit_tests_half_of_the_groups_and_leaves_the_target_domain_as_it_is(cases: pd.DataFrame) -> None:
+    splits, trained = (split_cases(cases, "texture", 0, audit=audit) for audit in (True, False))
+    in_target = splits["split"] == "target"
+    assert in_target.tolist() == (trained["split"] == "target").tolist()
+    assert splits.groupby("group")["split"].nunique().eq(1).all()
+    share = splits[~in_target].groupby("split")["group"].nunique() / splits[~in_target]["group"].nunique()
+    assert share.to_dict() == pytest.approx({"train": 0.3, "val": 0.2, "iid": 0.5}, abs=0.01)
+
+
 def test_same_split_for_good() -> None:
     # Written down once: runs on other machines and of other days must be comparable.
     splits = split_cases(plain(10), "iid", 3)
