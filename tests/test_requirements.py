@@ -3,8 +3,9 @@
 import ast
 import configparser
 import functools
+import json
 import sys
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import monai_sf.transforms
@@ -14,6 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import monai_sf
+from monai_sf.bundle.metadata import required_packages
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = (Path(monai_sf.__file__).parent, Path(monai_sf.transforms.__file__).parent)
@@ -79,3 +81,18 @@ def test_the_oldest_versions_that_are_allowed_are_tested(part):
     pins = pinned("constraints-oldest.txt")
     bounds = {name: Version(next(iter(r.specifier)).version) for name, r in declared(part).items()}
     assert {name: pins[name] for name in bounds} == bounds
+
+
+@pytest.mark.parametrize("bundle", sorted(path.name for path in (ROOT / "bundles").iterdir()))
+def test_the_versions_in_metadata_are_the_pinned_ones_of_what_the_package_requires(bundle):
+    metadata = json.loads((ROOT / "bundles" / bundle / "configs" / "metadata.json").read_text())
+    named = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
+    own = {package: Version(metadata[key]) for package, key in named.items()}
+    listed = {name: Version(text) for name, text in metadata["required_packages_version"].items()}
+    assert listed.pop("monai-sf") == Version(version("monai-sf"))
+    pins = pinned("constraints.txt")
+    found = {canonicalize_name(name): number for name, number in {**own, **listed}.items()}
+    assert found == {name: pins[name] for name in declared("")}
+    assert not listed.keys() & named.keys()
+    assert "optional_packages_version" not in metadata  # MONAI would take them for the required ones
+    assert required_packages().keys() == metadata["required_packages_version"].keys()  # of a new bundle

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from monai.bundle import ConfigParser
 
 from monai_sf.bundle.defaults import Defaults
 from monai_sf.bundle.initialize import complete_config
+from monai_sf.bundle.metadata import SUPPORTED_APPS, confidence_scores, required_packages, version_of
 from monai_sf.bundle.plain_values import as_json, as_yaml, plain
 from monai_sf.bundle.published import published_bundles
 from monai_sf.files import atomic_folder
@@ -23,7 +23,6 @@ from monai_sf.files import atomic_folder
 _TEMPLATES = Path(__file__).parent / "templates"
 #: Files that are the same in every bundle.
 _ALIKE = ("logging.conf", "multi_gpu.yaml", "prepare.yaml", "report.yaml")
-_VERSIONS = ("pytorch-ignite", "pandas", "scikit-learn", "tensorboard")
 _SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 )
@@ -193,11 +192,11 @@ def _metadata(decisions: Decisions, defaults: Defaults) -> dict[str, Any]:
         "schema": _SCHEMA,
         "version": "0.1.0",
         "changelog": {"0.1.0": "written by python -m monai_sf.bundle new"},
-        "monai_version": _version("monai"),
+        "monai_version": version_of("monai"),
         "pytorch_version": torch.__version__.partition("+")[0],
-        "numpy_version": _version("numpy"),
-        "required_packages_version": {name: _version(name) for name in ("monai-sf", *_VERSIONS)},
-        "supported_apps": {},
+        "numpy_version": version_of("numpy"),
+        "required_packages_version": required_packages(),
+        "supported_apps": SUPPORTED_APPS,
         "name": f"Silent failures: {decisions.name}",
         "task": f"One of {len(decisions.classes)} classes per image, with confidence scores",
         "description": f"Classifies images of {decisions.name}, resized to {size[0]} x {size[1]} px, and "
@@ -208,7 +207,8 @@ def _metadata(decisions: Decisions, defaults: Defaults) -> dict[str, Any]:
         "data_type": "image files",
         "image_classes": ", ".join(decisions.modes),
         "label_classes": ", ".join(f"{k}: {name}" for k, name in names.items()),
-        "pred_classes": f"logits of {listed}: real numbers, of which the softmax gives probabilities",
+        "pred_classes": f"after postprocessing, probabilities of {listed}, which sum to 1",
+        "confidence_scores": confidence_scores("confidnet"),
         "intended_use": "Research on silent failures and confidence scores. Not a medical device, not for "
         "diagnosis.",
         "references": [
@@ -243,13 +243,6 @@ def _metadata(decisions: Decisions, defaults: Defaults) -> dict[str, Any]:
             },
         },
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # a source checkout that was not installed
-        return "0.0.0"
 
 
 def _check_read_back(configs: Path, decisions: Decisions) -> None:

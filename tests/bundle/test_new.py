@@ -13,6 +13,7 @@ import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata
 from PIL import Image
 
+from helpers.metadata_of import disagreements
 from helpers.own_images import CONFIGS, HOSPITALS, new, parsed
 from monai_sf.benchmark import run_benchmark
 from monai_sf.bundle import composing
@@ -78,6 +79,7 @@ def test_a_table_becomes_a_bundle_and_what_was_understood_is_said(study, capsys)
         meta_file=str(bundle / "configs" / "metadata.json"),
         filepath=str(ROOT / "docs" / "metadata.schema.json"),
     )
+    assert disagreements(bundle) == {}
 
 
 def test_files_that_all_bundles_have_alike_are_alike_here_too(study):
