@@ -1,4 +1,4 @@
-"""``python -m monai_sf.bundle new FOLDER ...`` and ``python -m monai_sf.bundle show CONFIG... ...``."""
+"""``python -m monai_sf.bundle``: commands that write, complete and show bundles."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai_sf.bundle.inference_config import write_inference_config
 from monai_sf.bundle.new_command import add_new, run_new
 from monai_sf.bundle.overrides import written
 from monai_sf.bundle.show import show_config, show_run
@@ -31,9 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "configs", nargs="+", metavar="CONFIG or RUN",
         help="config files, later ones override earlier ones; or folders of runs",
     )  # fmt: skip
+    inference = commands.add_parser(
+        "inference",
+        usage="%(prog)s BUNDLE [BUNDLE ...]",
+        help="write inference.json anew",
+        description="Write configs/inference.json of each bundle anew, from its train.yaml and evaluate.yaml "
+        "and their bases: after a change of network, images, classes or passes.",
+    )
+    inference.add_argument("bundles", nargs="+", metavar="BUNDLE", help="folders of bundles")
     options, overrides = parser.parse_known_args(arguments)
-    if options.command == "new" and overrides:
-        new.error(f"unknown arguments: {' '.join(overrides)}")
+    if options.command != "show" and overrides:
+        (new if options.command == "new" else inference).error(f"unknown arguments: {' '.join(overrides)}")
     rest = iter(overrides)
     for flag in rest:
         if not flag.startswith("--"):
@@ -43,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "new":
             run_new(new, options)
+        elif options.command == "inference":
+            for bundle in options.bundles:
+                print(write_inference_config(Path(bundle) / "configs"))
         elif all(Path(config).is_dir() for config in options.configs):
             if overrides:
                 show.error("a run has no overrides: it is shown as it was run")

@@ -14,9 +14,10 @@ import torch
 from monai.bundle import ConfigParser
 
 from monai_sf.bundle.defaults import Defaults
+from monai_sf.bundle.inference_config import write_inference_config
 from monai_sf.bundle.initialize import complete_config
 from monai_sf.bundle.metadata import SUPPORTED_APPS, confidence_scores, required_packages, version_of
-from monai_sf.bundle.plain_values import as_json, as_yaml, plain
+from monai_sf.bundle.plain_values import as_yaml, plain
 from monai_sf.bundle.published import published_bundles
 from monai_sf.files import atomic_folder
 
@@ -96,6 +97,7 @@ def write_bundle(folder: Path, decisions: Decisions, defaults: Defaults) -> None
         alike = next(iter(published_bundles().values())) / "configs"
         for name in _ALIKE:
             shutil.copyfile(alike / name, configs / name)
+        write_inference_config(configs)
         readme = _environment().get_template("README.md").render(_facts(decisions, defaults))
         (docs / "README.md").write_text(readme, encoding="utf-8", newline="\n")
         _check_read_back(configs, decisions)
@@ -104,7 +106,7 @@ def write_bundle(folder: Path, decisions: Decisions, defaults: Defaults) -> None
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES, encoding="utf-8"),
-        autoescape=False,  # no HTML; every text of a user goes through as_yaml or as_json
+        autoescape=False,  # no HTML; every text of a user goes through as_yaml
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -115,7 +117,7 @@ def _environment() -> jinja2.Environment:
 def _texts(folder: Path, decisions: Decisions, defaults: Defaults) -> dict[str, str]:
     values = _values(folder, decisions, defaults)
     environment = _environment()
-    names = sorted(path.name for path in _TEMPLATES.iterdir() if path.suffix in (".yaml", ".json"))
+    names = sorted(path.name for path in _TEMPLATES.iterdir() if path.suffix == ".yaml")
     texts = {name: environment.get_template(name).render(values) for name in names}
     metadata = json.dumps(plain(_metadata(decisions, defaults)), indent=4, ensure_ascii=False)
     return {**texts, "metadata.json": f"{metadata}\n"}
@@ -134,7 +136,6 @@ def _values(folder: Path, decisions: Decisions, defaults: Defaults) -> dict[str,
         "columns": as_yaml(dict(decisions.columns)),
         "table_options": decisions.table_options and as_yaml(dict(decisions.table_options)),
         "classes": as_yaml(list(decisions.classes)),
-        "class_names": as_json(list(decisions.classes)),
         "missing": decisions.missing,
         "studies": studies,
         "image_modes": as_yaml(list(decisions.modes)),

@@ -20,6 +20,9 @@ PATHS = {
     *("checkpoint", "evaluation", "output", "report"),
 }
 
+#: Those of them that may be null, for no such folder.
+OPTIONAL_PATHS = {"run_dir"}
+
 #: Keys that are read by name and need no reference from another key. Of MONAI's properties the required ones:
 #: an optional one that no config refers to, such as ``val_interval``, has no effect.
 _ENTRIES = {"seed"}.union(
@@ -56,6 +59,8 @@ def check_keys(config: Mapping[str, Any], folder: Path) -> None:
         for key in re.findall(r"[@%]([A-Za-z_]\w*(?:(?:#|::)\w+)?)", text)
     }
     read = _ENTRIES | referred | {key.partition("#")[0] for key in referred}
+    if "dataloader" in config:  # an inference, of which other tools run this after the inferer
+        read.add("postprocessing")
     keys = [*config]
     for key, group in config.items():
         if isinstance(group, Mapping) and "_target_" not in group and key not in referred:

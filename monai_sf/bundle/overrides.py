@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from monai_sf.bundle.keys import PATHS, texts
+from monai_sf.bundle.keys import OPTIONAL_PATHS, PATHS, texts
 from monai_sf.vocabulary.config_keys import TRACKING
 
 #: Literals of YAML, which the command line passes on as text (``--weights null``), since it parses Python's.
@@ -109,6 +109,8 @@ def _of_the_command_line(value: Any, text: str | None) -> Any:
 
 def _path(key: str, value: Any, text: str | None) -> Any:
     value = _of_the_command_line(value, text)
+    if value is None and key in OPTIONAL_PATHS:
+        return None
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str) or not value.strip() or value == "null":

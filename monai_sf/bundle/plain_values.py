@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,8 +48,3 @@ def as_yaml(value: Any) -> str:
         plain(value), default_flow_style=True, allow_unicode=True, sort_keys=False, width=float("inf")
     )
     return text.removesuffix("\n").removesuffix("\n...").strip()
-
-
-def as_json(value: Any) -> str:
-    """Return a value as JSON."""
-    return json.dumps(plain(value), ensure_ascii=False)

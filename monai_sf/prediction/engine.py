@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -92,8 +92,9 @@ class ImagePredictor(SupervisedEvaluator):
     Args:
         device: device of the computation.
         network: of the trained architecture.
-        checkpoint: file with the weights, as training writes them (``best.pt``).
-        dataset: dictionaries with ``image`` (channels, H, W) in [0, 1] and ``case_id``.
+        checkpoint: file with the weights, as training writes them (``best.pt``), or a plain state dict.
+        val_data_loader: its dataset and batch size are used: dictionaries with ``image`` (channels, H, W) in
+            [0, 1] and ``case_id``, of which those that cannot be read are left out and named.
         inferer: computes the outputs that the confidence scores need.
         method: the network's training method, see :func:`monai_sf.scores.csfs_for`.
         csf: the confidence score that decides whether to defer, or None for no decision.
@@ -101,7 +102,6 @@ class ImagePredictor(SupervisedEvaluator):
             fitted to; required if a score decides.
         class_names: names of the C classes.
         output: the CSV file to write.
-        batch_size: images per batch.
         val_handlers: further handlers.
         ensemble: folders of evaluated runs that differ in the seed only. Their mean softmax decides, each
             image is read once, and ``checkpoint``, ``evaluation`` and the passes of ``inferer`` besides the
@@ -121,14 +121,13 @@ class ImagePredictor(SupervisedEvaluator):
         device: torch.device,
         network: ConfidenceClassifier,
         checkpoint: str | os.PathLike[str],
-        dataset: Dataset,
+        val_data_loader: DataLoader,
         inferer: MCDropoutInferer,
         method: str,
         csf: str | None,
         evaluation: str | os.PathLike[str],
         class_names: Sequence[str],
         output: str | os.PathLike[str],
-        batch_size: int = 64,
         val_handlers: Sequence[Any] = (),
         ensemble: Sequence[str | os.PathLike[str]] = (),
         thresholds: Thresholds | None = None,
@@ -142,7 +141,8 @@ class ImagePredictor(SupervisedEvaluator):
             )
         self.checkpoint, self.method, self.class_names = str(checkpoint), method, list(class_names)
         self.output = Path(output)
-        self.dataset, self.readable = dataset, _Readable(dataset)
+        self.dataset = cast(Dataset, val_data_loader.dataset)
+        self.readable = _Readable(self.dataset)
         self.csf, self.evaluation = csf, evaluation
         self.threshold = math.nan if csf is None else self._threshold(csf, thresholds)
         if csf is not None and csf not in CSFS:
@@ -154,7 +154,7 @@ class ImagePredictor(SupervisedEvaluator):
         self.failed: list[str] = []
         super().__init__(
             device=device,
-            val_data_loader=DataLoader(self.readable, batch_size=batch_size),
+            val_data_loader=DataLoader(self.readable, batch_size=val_data_loader.batch_size),
             network=to_device(network, device) if not ensemble else self._members(network, device),
             inferer=EnsembleInferer() if ensemble else inferer,
             prepare_batch=_image_batch,
@@ -231,7 +231,8 @@ class ImagePredictor(SupervisedEvaluator):
     ) -> None:
         if self.csf is not None:
             check_evaluation(evaluation, checkpoint, self.class_names)
-        load_weights(network, load_checkpoint(checkpoint)["network"], str(checkpoint))
+        state = load_checkpoint(checkpoint)
+        load_weights(network, state.get("network", state), str(checkpoint))
 
     def _load_fitted(self) -> dict[str, NDArray[Any]]:
         """Return what the scores were fitted to, from the evaluation of this network."""

@@ -17,12 +17,11 @@ from PIL import Image
 
 from helpers.metadata_of import disagreements
 from helpers.tiny_bundle import TINY_NETWORK, accuracy_and_majority
-from monai_sf.bundle.bases import SHARED, loaded, with_bases
+from monai_sf.bundle.bases import SHARED
 from monai_sf.data.errors import root_cause
 from monai_sf.datasets import STUDIES, find_studies, in_target, study_description
 from monai_sf.datasets.phantom import write_phantom
 from monai_sf.datasets.preflight import PreflightError
-from monai_sf.inferers import VIEWS
 from monai_sf.prediction.evaluations import stored_threshold
 from monai_sf.results import load_results
 from monai_sf.scores import CSFS, csfs_for
@@ -424,7 +423,7 @@ def test_inference_defers_by_and_computes_what_the_method_has(overlays):
     csf, method = (workflow.parser.get_parsed_content(key) for key in ("csf", "method"))
     assert csf in csfs_for(method, {name for score in CSFS.values() for name in score.needs})
     views = ("horizontal_flip", "vertical_flip") if not overlays else ()
-    assert workflow.parser.get_parsed_content("inferer").views == views
+    assert workflow.parser.get_parsed_content("csf_inferer").views == views
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -465,25 +464,6 @@ def test_the_network_takes_and_gives_what_the_metadata_say(name):
         config_file=str(configs / "inference.json"),
         device="cpu",
     )
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_inference_repeats_what_the_training_says_of_network_and_images(name):
-    configs = BUNDLES / name / "configs"
-    train = ConfigParser.load_config_file(str(configs / "train.yaml"))
-    inference = ConfigParser.load_config_file(str(configs / "inference.json"))
-    own = "network_def num_classes image_modes image_shape image_size picture_mode intensity preprocessing"
-    for key in own.split():
-        assert inference.get(key) == train.get(key), key
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_inference_sees_the_views_of_the_evaluation_that_chose_its_thresholds(name):
-    configs = BUNDLES / name / "configs"
-    evaluation = {**loaded([SHARED / "evaluate.yaml"]), **loaded([configs / "evaluate.yaml"])}
-    inference = with_bases(loaded([configs / "inference.json"]), configs)
-    assert evaluation["test_time_augmentation"] == inference["test_time_augmentation"]
-    assert set(evaluation["test_time_augmentation"]) <= VIEWS.keys()
 
 
 def test_configs_that_all_bundles_have_alike_only_name_the_shared_one():

@@ -7,7 +7,6 @@ import pydicom
 import pytest
 from monai.bundle import ConfigParser
 from monai.data import Dataset
-from monai_sf.engines.predictor import _Readable, image_records
 from PIL import Image
 from pydicom.pixels import apply_voi, apply_windowing, convert_color_space
 from pydicom.uid import (
@@ -37,6 +36,8 @@ from monai_sf.data import case_records
 from monai_sf.datasets.leaks import check_leaks
 from monai_sf.datasets.preflight import PreflightError, check_images
 from monai_sf.files.images import read_image
+from monai_sf.prediction.engine import _Readable
+from monai_sf.prediction.image_files import image_records
 from monai_sf.results.given_images import _THUMBNAIL, _thumbnail
 
 CONFIGS = monai_sf.__path__[0] + "/bundle/configs"

@@ -1,6 +1,6 @@
 """A run with thresholds, of an untrained network with ConfidNet, and a predictor that applies them."""
 
-from monai.data import Dataset
+from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, ToTensord
 
 from helpers.toy_engines import CPU, RUN, make_evaluator
@@ -24,13 +24,14 @@ def evaluator(folder, *, seed=RUN["seed"], **changes):
     return make_evaluator(folder, dataset=dataset, cases=cases, run_description=about, **changes)
 
 
-def predictor(run_dir, csf="MSR", **changes):
+def predictor(run_dir, csf="MSR", *, batch_size=64, **changes):
     records = [{k: r[k] for k in ("image", "case_id")} for r in toy_records(toy_cases(), "")]
+    dataset = Dataset(records, Compose([ToTensord("image", track_meta=False)]))
     arguments = {
         "device": CPU,
         "network": network(2),
         "checkpoint": run_dir / "best.pt",
-        "dataset": Dataset(records, Compose([ToTensord("image", track_meta=False)])),
+        "val_data_loader": DataLoader(dataset, batch_size=batch_size),
         "inferer": MCDropoutInferer(2),
         "method": "confidnet",
         "csf": csf,
