@@ -10,7 +10,7 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, dropout_layers
+from monai_sf.networks import Classifier, ClassifierOutput, dropout_layers
 from monai_sf.scores import dropout_arrays, expected_entropy, mean_log_softmax, view_arrays
 
 # Odd 64-bit constants of the SplitMix64 generator (Steele, Lea & Flood, OOPSLA 2014), as signed integers.
@@ -80,7 +80,7 @@ class OutputInferer(Inferer):
     """One pass that returns all outputs of the network, as training needs them."""
 
     def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: ConfidenceClassifier
+        self, inputs: Tensor, network: Classifier
     ) -> ClassifierOutput:
         """Compute logits, features and learned confidence of float images (N, channels, H, W) in [0, 1]."""
         return network.outputs(inputs)
@@ -125,7 +125,7 @@ class MCDropoutInferer(Inferer):
     def __call__(  # type: ignore[override]
         self,
         inputs: Tensor,
-        network: ConfidenceClassifier,
+        network: Classifier,
         case_ids: Sequence[str] | None = None,
         *,
         plain: bool = False,
@@ -141,10 +141,11 @@ class MCDropoutInferer(Inferer):
                 to. Nothing else is computed.
 
         Returns:
-            ``logits`` (N, C) and ``features`` (N, F), what the network's head gives (``confidence_logit``
-            (N,), ``reservation_logit`` (N,), or what it names), all float32; with T > 0 those of
-            :func:`monai_sf.scores.dropout_arrays`, and with views of :func:`monai_sf.scores.view_arrays`.
-            The softmax is over the C classes, without a reservation class.
+            ``logits`` (N, C), ``features`` (N, F) where the network tells them, what its head gives
+            (``confidence_logit`` (N,), ``reservation_logit`` (N,), or what it names), all float32; with T > 0
+            those of :func:`monai_sf.scores.dropout_arrays`, and with views of
+            :func:`monai_sf.scores.view_arrays`. The softmax is over the C classes, without a reservation
+            class.
 
         Raises:
             ValueError: the network is in training mode, or has no dropout, so that all samples would be
@@ -153,10 +154,10 @@ class MCDropoutInferer(Inferer):
         if network.training:
             raise ValueError("network is in training mode: call network.eval() first")
         if plain:
-            features = network.features(inputs)
-            return {"logits": network.head(features).float(), "features": features.float()}
+            found = network.plain(network.stem(inputs))
+            return {name: array.float() for name, array in found.arrays().items()}
         stem = network.stem(inputs)
-        clean = network.outputs_of(inputs, network.trunk(stem))
+        clean = network.outputs(inputs, stem)
         outputs = {name: array.float() for name, array in clean.arrays().items()}
         if self.samples:
             names = case_ids if case_ids is not None else [_content_name(image) for image in inputs]
@@ -165,13 +166,13 @@ class MCDropoutInferer(Inferer):
             outputs |= view_arrays(torch.stack([clean.logits, *self._viewed(inputs, network)]))
         return outputs
 
-    def _sampled(self, stem: Tensor, network: ConfidenceClassifier, names: Sequence[str]) -> Tensor:
+    def _sampled(self, stem: Tensor, network: Classifier, names: Sequence[str]) -> Tensor:
         """Return the logits (T, N, C) of dropout samples."""
         layers = dropout_layers(network)
         if not layers:
             raise ValueError(
-                f"{type(network.backbone).__name__} has no dropout (p > 0): MC dropout would equal the plain "
-                "score. Give the network dropout or set samples to 0"
+                "the network has no dropout layer (p > 0): MC dropout would equal the plain score. Give the "
+                "network dropout or set samples to 0"
             )
         if len(names) != len(stem):
             raise ValueError(f"case_ids has {len(names)} names for {len(stem)} images")
@@ -183,11 +184,11 @@ class MCDropoutInferer(Inferer):
                 numbers = torch.arange(first, min(first + chunk, self.samples), device=stem.device)
                 streams[0] = (seeds + _mix(numbers + 1)[:, None]).flatten()
                 tiled = stem.repeat(len(numbers), *(1,) * (stem.ndim - 1))
-                logits = network.head(network.trunk(tiled))
+                logits = network.plain(tiled).logits
                 drawn.append(logits.reshape(len(numbers), len(stem), -1))
         return torch.cat(drawn)
 
-    def _viewed(self, images: Tensor, network: ConfidenceClassifier) -> Iterator[Tensor]:
+    def _viewed(self, images: Tensor, network: Classifier) -> Iterator[Tensor]:
         """Yield the logits (N, C) of every view."""
         height, width = images.shape[-2:]
         if height != width and (turned := [name for name in self.views if name in _TURNED]):
@@ -196,7 +197,7 @@ class MCDropoutInferer(Inferer):
                 "of the views"
             )
         for name in self.views:
-            yield network.head(network.features(VIEWS[name](images)))
+            yield network.plain(network.stem(VIEWS[name](images))).logits
 
 
 class EnsembleInferer(Inferer):
@@ -234,9 +235,9 @@ class EnsembleInferer(Inferer):
         }
 
 
-def _classifiers(networks: nn.ModuleList) -> Iterator[ConfidenceClassifier]:
+def _classifiers(networks: nn.ModuleList) -> Iterator[Classifier]:
     for one in networks:
-        assert isinstance(one, ConfidenceClassifier)
+        assert isinstance(one, Classifier)
         yield one
 
 

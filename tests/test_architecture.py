@@ -24,7 +24,7 @@ ROAD = {
     "results": "files vocabulary",
     "scores": "vocabulary",
     "metrics": "scores vocabulary",
-    "networks": "files",
+    "networks": "files vocabulary",
     "losses": "networks",
     "inferers": "networks scores",
     "data": "files networks transforms vocabulary",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -22,10 +22,18 @@ from monai_sf.engines.test_sets import OpenSets, PlannedSet
 from monai_sf.files import sha256_of
 from monai_sf.handlers import CollectOutputs, progress_bar
 from monai_sf.inferers import MCDropoutInferer
-from monai_sf.networks import ConfidenceClassifier, distributed, load_weights, to_device
+from monai_sf.networks import (
+    Classifier,
+    GivenClassifier,
+    check_network,
+    distributed,
+    load_weights,
+    to_device,
+)
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
+from monai_sf.networks.given_checks import MIN_IMAGES
 from monai_sf.results import Results, ResultsError, check_results, load_results
-from monai_sf.results.format import NOT_REPORTED, RUN_FILE, TRAINING, VALIDATION
+from monai_sf.results.format import LOG_PROBABILITIES, NOT_REPORTED, RUN_FILE, TRAINING, VALIDATION
 from monai_sf.transforms import CorruptionSweep
 
 logger = logging.getLogger(__name__)
@@ -98,11 +106,13 @@ class TestSetEvaluator(SupervisedEvaluator):
 
     Args:
         device: device of the computation.
-        network: of the trained architecture; the best checkpoint is loaded into it.
+        network: of the trained architecture, into which the best checkpoint is loaded; or a given one, which
+            is checked on some of the images, and evaluated as it is.
         dataset: the cases, dictionaries with ``image`` (channels, H, W) in [0, 1], ``label``, ``case_id`` and
             ``split`` (train, val, iid or target), without augmentation.
         cases: the case table with the column ``split``.
-        run_dir: folder of the run, with ``best.pt``; the results go to ``run_dir/results``.
+        run_dir: folder of the run, with ``best.pt`` unless the classifier is given; the results go to
+            ``run_dir/results``.
         target_kind: the study's kind; acquisition or manifestation for studies with a target domain.
         sweep: corruptions of the iid cases, or None.
         inferer: computes the outputs that the confidence scores need.
@@ -129,7 +139,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         self,
         *,
         device: torch.device,
-        network: ConfidenceClassifier,
+        network: Classifier,
         dataset: Dataset,
         cases: pd.DataFrame,
         run_dir: str | os.PathLike[str],
@@ -146,7 +156,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         thumbnail_limit: int = 1_000_000,
         val_handlers: Sequence[Any] = (),
     ) -> None:
-        self.run_dir = Path(run_dir)
+        self.run_dir, self.classifier = Path(run_dir), network
         self.dataset, self.cases, self.target_kind, self.sweep = dataset, cases, target_kind, sweep
         self.run_description, self.batch_size, self.num_workers = run_description, batch_size, num_workers
         if not 0 <= target_risk <= 1:
@@ -171,25 +181,51 @@ class TestSetEvaluator(SupervisedEvaluator):
         Raises:
             BusyError: another process works on this run.
             FileNotFoundError: the training has not been run.
-            ValueError: the checkpoint is damaged or of another network; outputs are not finite; or existing
-                outputs are damaged or come from another checkpoint.
+            ValueError: the checkpoint is damaged or of another network, or a given network is not what it was
+                declared to be (see :func:`monai_sf.networks.check_network`); outputs are not finite; or
+                existing outputs are damaged or come from another checkpoint.
             OSError: the results cannot be written; complete outputs are kept.
         """
         if distributed.from_main(self._is_complete):
             logger.info("%s is already evaluated", self.run_dir)
             return
-        best = self.run_dir / "best.pt"
-        self.checkpoint = distributed.from_main(lambda: check_checkpoint(best))
+        self.checkpoint = distributed.from_main(self._sha256_of_network)
         with distributed.working_on(self.run_dir):
-            load_weights(self.network, load_checkpoint(best)["network"], str(best))
+            if isinstance(self.classifier, GivenClassifier):
+                self._check_given(self.classifier)
+            else:
+                best = self.run_dir / "best.pt"
+                load_weights(self.classifier, load_checkpoint(best)["network"], str(best))
             self._evaluate()
+
+    def _sha256_of_network(self) -> str:
+        if isinstance(self.classifier, GivenClassifier):
+            return self.classifier.sha256
+        return check_checkpoint(self.run_dir / "best.pt")
+
+    def _check_given(self, network: GivenClassifier) -> None:
+        """Check a given classifier on the first images, which also tells what its features are."""
+        count = min(len(self.dataset), MIN_IMAGES)
+        images = torch.stack([torch.as_tensor(self.dataset[i]["image"]) for i in range(count)])
+        check_network(network, images.float().to(self.state.device))
+        if network.features_missing:
+            logger.warning(
+                "no features are stored, so scores of features and the map are left out: %s",
+                network.features_missing,
+            )
 
     def _is_complete(self) -> bool:
         """Return whether the results exist, are intact, and come from the checkpoint."""
         best = self.run_dir / "best.pt"
         if (run := evaluated(self.run_dir)) is None:
             return False
-        if best.exists() and check_checkpoint(best) != run.get("sha256", {}).get("checkpoint"):
+        if isinstance(self.classifier, GivenClassifier):
+            if self.classifier.sha256 != run.get("sha256", {}).get("checkpoint"):
+                raise ResultsError(
+                    f"{self.run_dir / 'results'} holds the results of another model than the given one: give "
+                    f"the former one, or {_anew(self.run_dir)}"
+                )
+        elif best.exists() and check_checkpoint(best) != run.get("sha256", {}).get("checkpoint"):
             raise ResultsError(
                 f"{self.run_dir / 'results'} holds the results of another checkpoint than {best}, which was "
                 f"replaced after the evaluation: put the former one back, or {_anew(self.run_dir)}"
@@ -247,8 +283,10 @@ class TestSetEvaluator(SupervisedEvaluator):
                 part.finish({**self.run_description, "sha256": {"checkpoint": self.checkpoint}, "role": role})
                 parts[role] = load_results(part.path), name
                 hashes[role] = sha256_of(part.path / RUN_FILE)
-        fitted = fit_to_outputs(cast(ConfidenceClassifier, self.network), parts, self.method)
+        fitted = fit_to_outputs(self.classifier, parts, self.method)
         description = {**self.run_description, "sha256": hashes, "not_fitted": dict(fitted.failed)}
+        if self.classifier.log_probabilities:
+            description[LOG_PROBABILITIES] = True
         if VALIDATION in parts:
             outputs, name = parts[VALIDATION]
             outputs = replace(outputs, fitted=fitted.arrays)

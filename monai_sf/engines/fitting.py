@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from monai_sf.networks import ConfidenceClassifier
+from monai_sf.networks import Classifier
 from monai_sf.results import Results
 from monai_sf.scores import FittedScores, fit_scores, fits_for
 from monai_sf.vocabulary.reference import REFERENCE_ARRAYS
@@ -36,7 +35,7 @@ def needs_training_cases(method: str | None, has_validation_cases: bool) -> bool
 
 
 def fit_to_outputs(
-    network: ConfidenceClassifier, parts: Mapping[str, tuple[Results, str]], method: str | None
+    network: Classifier, parts: Mapping[str, tuple[Results, str]], method: str | None
 ) -> FittedScores:
     """Fit the scores of a run to the outputs of its training and validation cases.
 
@@ -48,24 +47,44 @@ def fit_to_outputs(
             test set.
         method: as for :func:`monai_sf.scores.csfs_for`.
     """
-    last = network.head[-1]
-    assert isinstance(last, nn.Linear)
-    bias = torch.zeros(last.out_features) if last.bias is None else last.bias
-    reference: dict[str, NDArray[Any]] = {
-        "last_layer_weight": _float32(last.weight),
-        "last_layer_bias": _float32(bias),
-    }
+    reference: dict[str, NDArray[Any]] = {}
+    if (last := network.last_layer()) is not None:
+        reference = {
+            f"last_layer_{name}": _float32(w) for name, w in zip(("weight", "bias"), last, strict=True)
+        }
     for part, (results, test_set) in parts.items():
         arrays = results.test_sets[test_set].arrays
-        reference |= {f"{part}_{name}": arrays[name] for name in ("features", "logits")}
+        reference |= {f"{part}_{name}": arrays[name] for name in ("features", "logits") if name in arrays}
         reference[f"{part}_labels"] = results.labels_of(test_set)
     if names := ", ".join(fits_for(method)):
         sizes = " and ".join(f"{len(reference[f'{part}_labels'])} {part} cases" for part in parts)
         logger.info("fitting scores (%s) to %s", names, sizes or "the last layer")
     fitted = fit_scores(reference, method)
-    for name, reason in fitted.failed.items():
+    failed = {**fitted.failed, **_unknown(network, last is not None, method)}
+    for name, reason in failed.items():
         logger.warning("scores of %s cannot be fitted: %s", name, reason)
-    return fitted
+    return FittedScores(fitted.arrays, failed)
+
+
+def _unknown(network: Classifier, has_last_layer: bool, method: str | None) -> dict[str, str]:
+    """Return the fits for which the network does not tell enough, with the reason."""
+    features = [name for name in REFERENCE_ARRAYS if name.endswith("_features")]
+    last_layer = [name for name in REFERENCE_ARRAYS if name.startswith("last_layer_")]
+    if network.features_missing:
+        lost, reason = {*features, *last_layer}, f"the network has no features: {network.features_missing}"
+    elif not has_last_layer:
+        lost, reason = (
+            {*last_layer},
+            "no linear layer gives the network's logits, as they are, from its features",
+        )
+    else:
+        return {}
+    known = REFERENCE_ARRAYS.keys() - lost
+    return {
+        name: reason
+        for name, fit in fits_for(method).items()
+        if not fit.is_possible_with(known) or (network.features_missing and "features" in fit.reads)
+    }
 
 
 def _float32(weights: Tensor) -> NDArray[np.float32]:

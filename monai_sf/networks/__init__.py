@@ -2,6 +2,7 @@
 
 from monai_sf.networks.backbones import BACKBONES, backbone, start_from
 from monai_sf.networks.classifier import (
+    Classifier,
     ClassifierOutput,
     ConfidenceClassifier,
     dropout_layers,
@@ -9,20 +10,30 @@ from monai_sf.networks.classifier import (
     load_weights,
     to_device,
 )
+from monai_sf.networks.given import GivenClassifier
+from monai_sf.networks.given_bundles import bundle_preprocessing
+from monai_sf.networks.given_checks import check_network
+from monai_sf.networks.given_files import given_network, model_files
 from monai_sf.networks.heads import ConfidenceHead, ConfidNetHead, DeVriesHead, ReservationHead
 
 __all__ = [
     "BACKBONES",
+    "Classifier",
     "ClassifierOutput",
     "ConfidNetHead",
     "ConfidenceClassifier",
     "ConfidenceHead",
     "DeVriesHead",
+    "GivenClassifier",
     "ReservationHead",
     "backbone",
+    "bundle_preprocessing",
+    "check_network",
     "dropout_layers",
+    "given_network",
     "has_dropout",
     "load_weights",
+    "model_files",
     "start_from",
     "to_device",
 ]

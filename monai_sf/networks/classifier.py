@@ -1,11 +1,12 @@
-"""One interface to MONAI's classifiers: features, logits, and the part before the first dropout layer."""
+"""The interface to a classifier, and MONAI's classifiers: features, logits, and what precedes all dropout."""
 
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from monai.networks.nets import DenseNet, EfficientNet
@@ -14,20 +15,22 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from monai_sf.networks.heads import ConfidenceHead
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 class ClassifierOutput(NamedTuple):
     """The outputs of one forward pass.
 
     Attributes:
         logits: (N, C) of the classes.
-        features: (N, F), the input of the head.
+        features: (N, F), the input of the last linear layer; None where a given network does not tell.
         confidence_logit: (N,) learned confidence before its sigmoid, where the network has one.
         reservation_logit: (N,) logit of the reservation class, where the network has one.
         others: what a head gives that names another array, by that name, (N, ...).
     """
 
     logits: Tensor
-    features: Tensor
+    features: Tensor | None = None
     confidence_logit: Tensor | None = None
     reservation_logit: Tensor | None = None
     others: Mapping[str, Tensor] = MappingProxyType({})
@@ -38,7 +41,39 @@ class ClassifierOutput(NamedTuple):
         return {**named, **self.others}
 
 
-class ConfidenceClassifier(nn.Module):
+class Classifier(nn.Module, ABC):
+    """What evaluation and inference ask of a classifier; images are (N, channels, H, W) float in [0, 1].
+
+    Attributes:
+        num_classes: number of classes C.
+        log_probabilities: whether the logits are the logarithms of probabilities, which do not tell the
+            constant that all logits of a case share.
+        features_missing: why there are no features; empty if there are some, or if that is not known before
+            the first pass.
+    """
+
+    num_classes: int
+    log_probabilities: bool = False
+    features_missing: str = ""
+
+    @abstractmethod
+    def stem(self, images: Tensor) -> Tensor:
+        """Compute the part (N, ...) that is the same for every dropout sample, the input of :meth:`plain`."""
+
+    @abstractmethod
+    def plain(self, x: Tensor) -> ClassifierOutput:
+        """Compute logits and features, and nothing else, from the output of :meth:`stem`."""
+
+    @abstractmethod
+    def outputs(self, images: Tensor, x: Tensor | None = None) -> ClassifierOutput:
+        """Compute all outputs of one pass; ``x`` is the output of :meth:`stem` where it is known."""
+
+    @abstractmethod
+    def last_layer(self) -> tuple[Tensor, Tensor] | None:
+        """Return weight (C, F) and bias (C,) of the linear layer from features to logits, if there is one."""
+
+
+class ConfidenceClassifier(Classifier):
     """A MONAI classifier split into backbone and head, to give access to features and dropout.
 
     The backbone's last linear layer becomes the head (with the dropout before it, where the backbone has one,
@@ -133,12 +168,19 @@ class ConfidenceClassifier(nn.Module):
         """Compute the features (N, F) of images (N, channels, H, W) in [0, 1]."""
         return self.trunk(self.stem(images))
 
-    def outputs(self, images: Tensor) -> ClassifierOutput:
-        """Compute all outputs of one pass over images (N, channels, H, W) in [0, 1]."""
-        return self.outputs_of(images, self.features(images))
+    def plain(self, x: Tensor) -> ClassifierOutput:
+        """Compute logits and features, without learned confidence, from the output of :meth:`stem`."""
+        features = self.trunk(x)
+        return ClassifierOutput(self.head(features), features)
 
-    def outputs_of(self, images: Tensor, features: Tensor) -> ClassifierOutput:
-        """Compute :meth:`outputs` from images and their known features (N, F)."""
+    def outputs(self, images: Tensor, x: Tensor | None = None) -> ClassifierOutput:
+        """Compute all outputs of one pass over images (N, channels, H, W) in [0, 1].
+
+        Args:
+            images: the images.
+            x: the output of :meth:`stem`, where it is known.
+        """
+        features = self.trunk(self.stem(images) if x is None else x)
         before_last = self.head[:-1](features)
         output = ClassifierOutput(self.head[-1](before_last), features)
         if self.confidence is None:
@@ -148,6 +190,12 @@ class ConfidenceClassifier(nn.Module):
         name, learned = self.confidence.output, self.confidence(before_last)
         known = name in ("confidence_logit", "reservation_logit")
         return output._replace(**({name: learned} if known else {"others": {name: learned}}))
+
+    def last_layer(self) -> tuple[Tensor, Tensor]:
+        """Return weight (C, F) and bias (C,) of the layer from features to logits; a missing bias is zero."""
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        return weight_and_bias(last)
 
     def train_only(self, parts: Sequence[str]) -> list[nn.Parameter]:
         """Freeze all but some parts: no gradients, and evaluation mode even during training.
@@ -194,9 +242,21 @@ class ConfidenceClassifier(nn.Module):
         return logits
 
 
+def weight_and_bias(layer: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Return weight (C, F) and bias (C,) of a linear layer; a missing bias is zero."""
+    weight = layer.weight.detach()
+    return weight, weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
+
+
 def dropout_layers(network: nn.Module) -> list[_DropoutNd]:
-    """Return the network's active dropout layers (p > 0), in the order of definition."""
-    return [m for m in network.modules() if isinstance(m, _DropoutNd) and m.p > 0]
+    """Return the network's active dropout layers (p > 0), in the order of definition.
+
+    Alpha dropout is not among them: it keeps mean and variance by other values than zeros.
+    """
+    other = (nn.AlphaDropout, nn.FeatureAlphaDropout)
+    return [
+        m for m in network.modules() if isinstance(m, _DropoutNd) and m.p > 0 and not isinstance(m, other)
+    ]
 
 
 def has_dropout(network: nn.Module) -> bool:
@@ -211,19 +271,25 @@ def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
     return linear[-1]
 
 
-def to_device(network: ConfidenceClassifier, device: torch.device) -> ConfidenceClassifier:
+def to_device(network: Network, device: torch.device) -> Network:
     """Move a network in channels-last layout: convolutions are twice as fast on CPU and tensor cores."""
     network.to(device)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def load_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+def load_weights(
+    network: nn.Module,
+    state: dict[str, Tensor],
+    source: str,
+    advice: str = "Give the network_def that it was trained with, or another output folder",
+) -> None:
     """Load a complete state dict, or raise an error that lists the differences.
 
     Args:
         network: the network to fill; unchanged when an error is raised.
         state: parameter and buffer names to tensors.
         source: the file of the state, for the message.
+        advice: what to do if it is that of another network.
 
     Raises:
         ValueError: names or shapes differ, as with a checkpoint of another network.
@@ -238,7 +304,6 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> N
     if missing or surplus or shapes:
         raise ValueError(
             f"{source} is a checkpoint of another network: {len(missing)} entries missing {missing[:3]}, "
-            f"{len(surplus)} unknown {surplus[:3]}, {len(shapes)} of another shape {shapes[:3]}. Give the "
-            "network_def that it was trained with, or another output folder"
+            f"{len(surplus)} unknown {surplus[:3]}, {len(shapes)} of another shape {shapes[:3]}. {advice}"
         )
     network.load_state_dict(state)

@@ -10,13 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from monai_sf.results.format import ARRAYS, ResultsError, some
 from monai_sf.vocabulary.methods import METHODS, Method
-from monai_sf.vocabulary.outputs import class_logits, kind_of, share_tolerance
+from monai_sf.vocabulary.outputs import SMALLEST, class_logits, kind_of, share_tolerance
 from monai_sf.vocabulary.registry import NAME_RULE, is_name, taken_names
 
 Float = NDArray[np.float64]
 
-#: Probabilities are clipped below at this: float32 must be able to hold their logarithm.
-SMALLEST = 1e-37
 #: Tolerance of a confidence outside [0, 1].
 ROUNDING = 1e-6
 

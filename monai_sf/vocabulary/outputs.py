@@ -17,6 +17,8 @@ Array = Any
 
 #: Upper bound on the probability of mistaking logits for something else.
 CHANCE = 1e-9
+#: Probabilities are clipped below at this: float32 must be able to hold their logarithm.
+SMALLEST = 1e-37
 #: Integers in a column of floats are classes from this number of cases on.
 ENOUGH = 16
 

@@ -1,0 +1,168 @@
+"""A trained classifier from elsewhere behind the interface of :class:`monai_sf.networks.Classifier`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from monai_sf.networks.classifier import Classifier, ClassifierOutput
+from monai_sf.networks.given_features import AUTO, tapped
+from monai_sf.networks.given_outputs import OutputKind, class_scores, selected, width_of
+
+
+class GivenClassifier(Classifier):
+    """A model that was trained elsewhere: it is evaluated as it is, and never trained.
+
+    The model is put into evaluation mode, and stays in it. Its features are the input of its last linear
+    layer, if that gives the output. For a module this is found out in the first pass.
+
+    Args:
+        model: a module, a TorchScript module or an exported program, from images (N, channels, H, W) to its
+            outputs: a tensor, or a tuple or dictionary that holds one, see
+            :func:`~monai_sf.networks.given_outputs.selected`.
+        num_classes: number of classes C, at least 2.
+        outputs: what the model gives: "logits" (N, C), "softmax" (N, C), or of a binary classifier "logit" or
+            "sigmoid" (N,) or (N, 1), that of the second class. Probabilities become their logarithms; a
+            single logit z becomes [-z/2, z/2].
+        class_order: for each of the C classes its position among the model's outputs; by default the same
+            order.
+        mean: subtracted from the images, which are in [0, 1]; a number or one per channel.
+        std: divisor after that; a number or one per channel.
+        features: "auto", the name of the layer whose input they are, or None for no features.
+
+    Attributes:
+        sha256: identifies the model; :func:`monai_sf.networks.given_network` sets it.
+
+    Raises:
+        ValueError: arguments do not fit together; names them all.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | ExportedProgram,
+        num_classes: int,
+        *,
+        outputs: OutputKind = "logits",
+        class_order: Sequence[int] | None = None,
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
+        features: str | None = AUTO,
+    ) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        if faults := _faults(num_classes, outputs, class_order, mean, std):
+            raise ValueError("; ".join(faults))
+        self.num_classes, self.kind = num_classes, outputs
+        self.class_order = list(range(num_classes)) if class_order is None else list(class_order)
+        self.log_probabilities = outputs in ("softmax", "sigmoid")
+        self.register_buffer("mean", _per_channel(mean), persistent=False)
+        self.register_buffer("std", _per_channel(std), persistent=False)
+        self.tapped = tapped(model, features, self._selected)
+        self.features_missing = self.tapped.missing
+        self.sha256 = ""
+        self.train(False)
+
+    @property
+    def features_layer(self) -> str | None:
+        """Return the name of the layer whose input is the features; None before the first pass."""
+        return self.tapped.layer
+
+    def train(self, mode: bool = True) -> GivenClassifier:
+        """Keep evaluation mode: a given model is not trained, whatever the mode asked for."""
+        self.training = False
+        self.tapped.eval()
+        return self
+
+    def _selected(self, raw: Any, cases: int) -> Tensor:
+        return selected(raw, cases, width_of(self.kind, self.num_classes), self.kind)
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Normalise the images; where the model's dropout begins is not known, so all else is sampled.
+
+        Raises:
+            ValueError: mean and std are of another number of channels.
+        """
+        channels = max(self.mean.numel(), self.std.numel())
+        if channels > 1 and channels != images.shape[1]:  # one channel would be broadcast to three
+            raise ValueError(
+                f"mean and std have {channels} channels, the images {images.shape[1]}: give one number per "
+                "channel, or one for all"
+            )
+        return (images - self.mean) / self.std
+
+    def plain(self, x: Tensor) -> ClassifierOutput:
+        """Compute logits and, where the model tells them, features, from the output of :meth:`stem`.
+
+        Raises:
+            ValueError: the model's output is not what was declared.
+        """
+        values, features = self.tapped(x)
+        self.features_missing = self.tapped.missing
+        return ClassifierOutput(class_scores(values, self.kind)[:, self.class_order], features)
+
+    def outputs(self, images: Tensor, x: Tensor | None = None) -> ClassifierOutput:
+        """Compute logits and features of images (N, channels, H, W) in [0, 1]; see :meth:`plain`."""
+        return self.plain(self.stem(images) if x is None else x)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute the logits (N, C) of images (N, channels, H, W) in [0, 1]."""
+        return self.outputs(images).logits
+
+    def last_layer(self) -> tuple[Tensor, Tensor] | None:
+        """Return weight (C, F) and bias (C,) from features to logits, in the order of the classes.
+
+        None without features, and where the logits are not that layer's output, as for probabilities.
+        """
+        found = self.tapped.last_layer()
+        if found is None or self.log_probabilities:
+            return None
+        weight, bias = found
+        if self.kind == "logit":  # as class_scores does
+            weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+        return weight[self.class_order], bias[self.class_order]
+
+
+def _faults(num_classes: Any, outputs: Any, order: Any, mean: Any, std: Any) -> list[str]:
+    faults = []
+    if not isinstance(num_classes, int) or num_classes < 2:
+        faults.append(f"num_classes must be a whole number of at least 2, got {num_classes!r}")
+        return faults
+    if outputs not in get_args(OutputKind):
+        faults.append(f"outputs must be one of {', '.join(get_args(OutputKind))}, got {outputs!r}")
+    elif outputs in ("logit", "sigmoid") and num_classes != 2:
+        faults.append(
+            f"outputs is {outputs!r}, one number that tells two classes apart, but num_classes is "
+            f"{num_classes}. Several independent numbers (multi-label: any of the classes may be present at "
+            "once) predict no single class, so that there is no error to detect: make one model per class, "
+            "or give a model whose outputs exclude each other"
+        )
+    if order is not None and (
+        isinstance(order, (str, Mapping)) or sorted(order, key=str) != sorted(range(num_classes), key=str)
+    ):
+        faults.append(f"class_order must name each of the positions 0..{num_classes - 1} once, got {order!r}")
+    if not _finite(mean):
+        faults.append(f"mean must be a number or one per channel, got {mean!r}")
+    if not _finite(std) or bool((torch.as_tensor(std) <= 0).any()):
+        faults.append(f"std must be a positive number or one per channel, got {std!r}")
+    sizes = {len(v) for v in (mean, std) if isinstance(v, Sequence)}
+    if len(sizes) > 1:
+        faults.append(f"mean and std must have equally many channels, got {mean!r} and {std!r}")
+    return faults
+
+
+def _finite(values: Any) -> bool:
+    try:
+        tensor = torch.as_tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return tensor.ndim < 2 and tensor.numel() > 0 and bool(tensor.isfinite().all())
+
+
+def _per_channel(values: float | Sequence[float]) -> Tensor:
+    tensor = torch.as_tensor(values, dtype=torch.float32)
+    return tensor if tensor.ndim == 0 else tensor[:, None, None]

@@ -1,0 +1,245 @@
+"""Models from their files: TorchScript, ``torch.export``, a factory with weights, or a MONAI bundle.
+
+TorchScript and exported programs are read as data. A factory and the configs of a MONAI bundle are Python
+that is run: give only what you would run yourself. Weights are read as tensors, never as pickled objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from monai_sf.files import sha256_of
+from monai_sf.networks.classifier import load_weights
+from monai_sf.networks.given import GivenClassifier
+from monai_sf.networks.given_bundles import bundle_files, bundle_model
+from monai_sf.networks.given_exported import load_exported
+from monai_sf.networks.given_features import AUTO
+from monai_sf.networks.given_outputs import OutputKind
+
+#: Entries of a checkpoint under which others keep the state dict.
+_NESTED = ("state_dict", "model_state_dict", "model", "network", "net")
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_KINDS = (
+    'a TorchScript file, a torch.export file (.pt2), "package.module:factory", or the folder of a MONAI '
+    "bundle"
+)
+
+
+def given_network(
+    model: str | os.PathLike[str],
+    *,
+    num_classes: int,
+    weights: str | os.PathLike[str] | None = None,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+    outputs: OutputKind = "logits",
+    class_order: Sequence[int] | None = None,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+    features: str | None = AUTO,
+) -> GivenClassifier:
+    """Load a model that was trained elsewhere.
+
+    Args:
+        model: a TorchScript file, a ``torch.export`` file (.pt2), ``"package.module:factory"`` (a function or
+            class that returns a module), or the folder of a MONAI bundle. The last two run Python.
+        num_classes: see :class:`GivenClassifier`, as for ``outputs`` and what follows.
+        weights: file with the state dict of the factory's network, written by ``torch.save``, as it is or
+            under a key such as ``state_dict``; names may begin with ``module.``. None if the factory itself
+            loads them.
+        arguments: of the factory.
+        outputs: what the model gives.
+        class_order: positions of the classes among the outputs.
+        mean: subtracted from images in [0, 1].
+        std: divisor after that.
+        features: "auto", the name of a layer, or None.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the model is none of these, cannot be loaded, its weights are those of another network, or
+            a file would run code when it is read.
+    """
+    loaded = _load(model, weights, arguments)
+    network = GivenClassifier(
+        loaded,
+        num_classes,
+        outputs=outputs,
+        class_order=class_order,
+        mean=mean,
+        std=std,
+        features=features,
+    )
+    files = model_files(model, weights)
+    network.sha256 = sha256_of_files(files) if files else _sha256_of_state(loaded)
+    return network
+
+
+def model_files(model: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Return the files that a model consists of; none for a factory without weights.
+
+    Raises:
+        FileNotFoundError: one is missing.
+        ValueError: the model is of no known kind.
+    """
+    if is_factory(model):
+        files = [] if weights is None else [Path(weights)]
+    elif Path(model).is_dir():
+        files = bundle_files(model)
+    else:
+        files = [Path(model)]
+    if missing := [str(file) for file in files if not file.is_file()]:
+        raise FileNotFoundError(f"there is no file {', '.join(missing)}: a model is {_KINDS}")
+    return files
+
+
+def is_factory(model: str | os.PathLike[str]) -> bool:
+    """Return whether a model is ``"package.module:factory"``, and no file."""
+    return bool(_FACTORY.fullmatch(str(model))) and not Path(model).exists()
+
+
+def sha256_of_files(files: Sequence[Path]) -> str:
+    """Return a SHA-256 of several files, independent of their folder; that of a single one is its own."""
+    if len(files) == 1:
+        return sha256_of(files[0])
+    lines = sorted(f"{sha256_of(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _sha256_of_state(model: nn.Module | ExportedProgram) -> str:
+    total = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def _load(
+    model: str | os.PathLike[str], weights: str | os.PathLike[str] | None, arguments: Mapping[str, Any]
+) -> nn.Module | ExportedProgram:
+    if is_factory(model):
+        return _made(str(model), weights, arguments)
+    if weights is not None or arguments:
+        raise ValueError(f"weights and arguments are for a factory; {model} has its own: leave them out")
+    if Path(model).is_dir():
+        return bundle_model(model, load_state, load_script)
+    (file,) = model_files(model)
+    kind = _kind_of(file)
+    return load_exported(file) if kind == "export" else load_script(file)
+
+
+def _kind_of(file: Path) -> str:
+    """Return "script" or "export", by the content."""
+    names = zipfile.ZipFile(file).namelist() if zipfile.is_zipfile(file) else []
+    parts = {name.partition("/")[2] for name in names}
+    if "archive_format" in parts or "models/model.json" in parts:
+        return "export"
+    if "constants.pkl" in parts and any(name.startswith("code/") for name in parts):
+        return "script"
+    if "data.pkl" in parts or file.read_bytes()[:1] == b"\x80":
+        raise ValueError(
+            f"{file} holds weights or a pickled module, but not the network that they belong to: give "
+            '"package.module:factory" as the model and this file as its weights, or save the model with '
+            "torch.jit.save or torch.export.save"
+        )
+    raise ValueError(f"{file} is no model: give {_KINDS}")
+
+
+def load_script(file: Path) -> torch.jit.ScriptModule:
+    """Load a TorchScript file to the CPU.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        return torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-any-return,no-untyped-call]
+    except Exception as error:
+        raise ValueError(
+            f"{file} is no readable TorchScript file ({type(error).__name__}: {_first_line(error)}): save it "
+            "again with torch.jit.save"
+        ) from error
+
+
+def _made(factory: str, weights: str | os.PathLike[str] | None, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return the module that a factory makes, with its weights."""
+    module_name, _, name = factory.partition(":")
+    try:
+        make: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            make = getattr(make, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"there is no factory {factory}: {error}. Install its package, or correct it"
+        ) from error
+    try:
+        network = make(**arguments)
+    except Exception as error:
+        raise ValueError(
+            f"{factory} failed with the arguments {dict(arguments)} ({type(error).__name__}: {error})"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{factory} returned a {type(network).__name__}, expected a torch.nn.Module")
+    if weights is not None:
+        load_state(network, Path(weights))
+    return network
+
+
+def load_state(network: nn.Module, file: Path) -> None:
+    """Load a complete state dict from a file into a network.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds more than tensors and plain values, no state dict, or that of another
+            network.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file of weights {file}") from None
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)", str(error))
+        what = next((f", {group}," for group in (named.groups() if named else ()) if group), "")
+        raise ValueError(
+            f"{file} holds Python objects{what} that run code when they are read, and is refused. Save the "
+            "weights alone, where you trust the file: torch.save(model.state_dict(), ...)"
+        ) from error
+    except Exception as error:
+        raise ValueError(
+            f"{file} holds no readable weights ({type(error).__name__}: {_first_line(error)}): save them "
+            "with torch.save(model.state_dict(), ...)"
+        ) from error
+    load_weights(
+        network, _state_of(content, file), str(file), advice="Give the model that these weights belong to"
+    )
+
+
+def _state_of(content: Any, file: Path) -> dict[str, Tensor]:
+    """Return the state dict in the content of a file, without the prefix of parallel training."""
+    for key in _NESTED:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise ValueError(f"{file} holds a {type(content).__name__}, expected a state dict: names to tensors")
+    if wrong := [str(name) for name, value in content.items() if not isinstance(value, Tensor)]:
+        raise ValueError(
+            f"{file} is no state dict, which holds tensors only: {', '.join(wrong[:5])} are none. A state "
+            f"dict may lie under one of the keys {', '.join(_NESTED)}"
+        )
+    prefix = "module." if all(str(name).startswith("module.") for name in content) else ""
+    return {str(name).removeprefix(prefix): value for name, value in content.items()}
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
