@@ -84,8 +84,13 @@ def _process_restored() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     cudnn = torch.backends.cudnn
     deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    with warnings.catch_warnings(), torch.random.fork_rng(devices):
+    cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count()) if cuda else ()
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        if not cuda:  # its generators begin with the seed of the CPU's
+            stack.callback(lambda: torch.cuda.manual_seed_all(torch.initial_seed()))
+        stack.enter_context(torch.random.fork_rng(devices))
         try:
             yield
         finally:

@@ -19,7 +19,10 @@ def running() -> ConfigWorkflow | None:
     """Return the workflow that evaluates the calling expression, None outside of one."""
     frame = inspect.currentframe()
     while frame is not None:
-        if isinstance(owner := frame.f_locals.get("self"), ConfigWorkflow):
+        # MONAI's own frames end soon. Before Python 3.13 a frame that was asked for its variables keeps them
+        # until it ends, even what it has deleted, and a caller's may last for days
+        of_monai = frame.f_globals.get("__name__") == ConfigWorkflow.__module__
+        if of_monai and isinstance(owner := frame.f_locals.get("self"), ConfigWorkflow):
             return owner
         frame = frame.f_back
     return None

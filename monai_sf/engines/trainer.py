@@ -23,6 +23,7 @@ from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
 from monai_sf.engines import tracking
 from monai_sf.engines.stages import Stage, StageRunner
 from monai_sf.engines.training_handlers import (
+    Scalars,
     TrainingCheckpoint,
     TrainingProgress,
     add_up,
@@ -128,7 +129,7 @@ class ClassifierTrainer(SupervisedTrainer):
         )
         self.checkpoint = TrainingCheckpoint(self.run_dir, self.stages, self.scaler, validator)
         self.progress = TrainingProgress(validator, f"train {self.run_dir.name}")
-        board = str(self.run_dir / "tensorboard")
+        self.scalars = Scalars(self.run_dir / "tensorboard")
         self.add_event_handler(Events.EPOCH_STARTED, seed_epoch, seed, batches)
         self.stages.attach(self)
         ValidationHandler(interval=1, validator=validator).attach(self)
@@ -140,10 +141,13 @@ class ClassifierTrainer(SupervisedTrainer):
             tracking.attach(handler, self, self.run_dir, "train", self._epoch_metrics)
         if distributed.is_main():
             loss_of = itemgetter(CommonKeys.LOSS)
-            losses = TensorBoardStatsHandler(log_dir=board, tag_name="train_loss", output_transform=loss_of)
-            losses.attach(self)
             TensorBoardStatsHandler(
-                log_dir=board,
+                self.scalars,
+                tag_name="train_loss",
+                output_transform=loss_of,
+            ).attach(self)
+            TensorBoardStatsHandler(
+                self.scalars,
                 output_transform=lambda _: None,
                 global_epoch_transform=lambda _: self.state.epoch,
             ).attach(validator)
@@ -194,5 +198,6 @@ class ClassifierTrainer(SupervisedTrainer):
                 super().run()
             finally:
                 self.progress.close()
+                self.scalars.close()
             summary = {"best": self.checkpoint.best, "history": self.checkpoint.history}
             distributed.from_main(lambda: summarise_training(self.run_dir, summary))

@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 from monai.utils import CommonKeys
 from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
 from monai_sf.data.batches import SharedBatches
 from monai_sf.engines.stages import StageRunner
@@ -148,6 +149,37 @@ class TrainingProgress:
         """Close the bar, so that later output starts on its own line."""
         if self.bar is not None:
             self.bar.close()
+
+
+class Scalars:
+    """TensorBoard scalars, whose file is opened with the first one: a trainer that is only made writes none.
+
+    In place of torch's writer, which opens its file and starts its threads at once.
+
+    Args:
+        folder: folder of the files.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = str(folder)
+        self._writer: Any = None
+
+    def add_scalar(self, *arguments: Any, **options: Any) -> None:
+        """Write one number, see :meth:`torch.utils.tensorboard.SummaryWriter.add_scalar`."""
+        if self._writer is None:
+            self._writer = SummaryWriter(self.folder)
+        self._writer.add_scalar(*arguments, **options)
+
+    def flush(self) -> None:
+        """Write what waits to the file, if there is one."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file and end its threads; a later number opens another file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 class TrainingCheckpoint:

@@ -1,12 +1,12 @@
 """A workflow changes its process while it runs, and leaves it as it was."""
 
-import logging
+import gc
 import os
 import random
 import sys
 import warnings
+import weakref
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,6 +14,8 @@ from monai.bundle import ConfigWorkflow
 from monai.data import get_track_meta
 from monai.utils import get_seed, set_determinism
 
+from helpers.process_state import state, untouched
+from monai_sf import bundle
 from monai_sf.files.locks import BusyError, locked
 
 CONFIG = {
@@ -30,29 +32,6 @@ CONFIG = {
     "run": ["$monai_sf.bundle.claim_run_dir(@run_dir, 'train')", "@train#trainer#max_epochs"],
     "finalize": "$random.random()",
 }
-
-
-def state():
-    """All that a workflow could leave changed."""
-    return {
-        "track_meta": get_track_meta(),
-        "seed": get_seed(),
-        "python": random.getstate(),
-        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002
-        "torch": torch.get_rng_state().tolist(),
-        "deterministic": torch.backends.cudnn.deterministic,
-        "benchmark": torch.backends.cudnn.benchmark,
-        "algorithms": torch.are_deterministic_algorithms_enabled(),
-        "threads": torch.get_num_threads(),
-        "grad": torch.is_grad_enabled(),
-        "warnings": [*warnings.filters],
-        "excepthook": sys.excepthook,
-        "path": [*sys.path],
-        "environment": dict(os.environ),
-        "disabled": logging.root.manager.disable,
-        "handlers": [*logging.root.handlers],
-        "directory": os.getcwd(),
-    }
 
 
 @pytest.fixture
@@ -89,14 +68,13 @@ def _strange_process(monkeypatch):
 
 def test_each_step_leaves_the_process_as_it_was(workflow):
     made = workflow()
-    before = state()
-    for step in ("initialize", "run", "run", "finalize"):
-        getattr(made, step)()
-        assert state() == before, step
-    assert LOOK[-1][:2] == (False, 7)  # while it ran, it had what it needs
-    made.initialize()
-    made.run()
-    assert state() == before
+    with untouched("all together"):
+        for step in ("initialize", "run", "run", "finalize"):
+            with untouched(step):
+                getattr(made, step)()
+        assert LOOK[-1][:2] == (False, 7)  # while it ran, it had what it needs
+        made.initialize()
+        made.run()
 
 
 def test_a_part_that_is_asked_for_is_made_within_the_session(workflow):
@@ -104,9 +82,9 @@ def test_a_part_that_is_asked_for_is_made_within_the_session(workflow):
     expected = torch.rand(3)
     made = workflow()
     made.initialize()
-    before = state()
-    torch.testing.assert_close(made.parser.get_parsed_content("weights"), expected)
-    assert state() == before
+    with untouched("weights"):
+        found = made.parser.get_parsed_content("weights")
+    torch.testing.assert_close(found, expected)
     other = workflow()
     other.initialize()
     other.run()
@@ -119,11 +97,9 @@ def test_a_failing_start_leaves_the_process_as_it_was(workflow, wrong):
     made = workflow(**wrong)
     if output:
         made.parser["output_dir"] = output
-    before = state()
-    with pytest.raises(RuntimeError):  # noqa: PT012
+    with untouched("a start"), pytest.raises(RuntimeError):  # noqa: PT012
         made.initialize()
         made.run()
-    assert state() == before
 
 
 def test_a_failing_run_leaves_the_process_as_it_was_and_holds_no_lock(workflow, tmp_path):
@@ -136,10 +112,24 @@ def test_a_failing_run_leaves_the_process_as_it_was_and_holds_no_lock(workflow, 
 
     made = workflow(fail)
     made.initialize()
-    before = state()
-    with pytest.raises(KeyboardInterrupt):
+    with untouched("a failing run"), pytest.raises(KeyboardInterrupt):
         made.run()
-    assert state() == before
     assert not (tmp_path / "runs" / "a" / ".lock").exists()
     with locked(tmp_path / "runs" / "a" / ".lock", "mine"):
         pass
+
+
+def test_what_the_caller_deletes_is_gone(workflow):
+    made = workflow()
+    made.initialize()
+    assert bundle.root() == "."  # it looks for a workflow among its callers
+    there = weakref.ref(made)
+    del made
+    gc.collect()
+    assert there() is None  # this function still runs
+
+
+def test_what_is_left_behind_would_be_found():
+    with pytest.raises(AssertionError, match="a change left .*'seed': .123, 5."), untouched("a change"):
+        set_determinism(5)
+    assert state()["seed"] == 5
