@@ -351,7 +351,8 @@ def test_from_the_table_to_the_report(study, capsys):
     for files in (["train.yaml"], ["train.yaml", "evaluate.yaml"]):
         for name in ("iid", "other"):
             run_untouched(bundle, *files, tiny, study=name)
-    run_untouched(bundle, "inference.json", tiny, dataset_dir=str(study / "images"))
+    run_dir, images = str(bundle / "runs" / "iid-confidnet-0"), str(study / "images")
+    run_untouched(bundle, "inference.json", tiny, run_dir=run_dir, dataset_dir=images)
     results = load_results(bundle / "runs" / "other-confidnet-0" / "results")
     assert results.run["study_description"] == f"target: hospital is {HOSPITALS[1]}"
     assert set(results.cases_of("target")["hospital"]) == {HOSPITALS[1]}

@@ -66,11 +66,8 @@ TOYS = (
 def toy_scores(*csfs):
     """Have no other fitted scores than these, in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, csf in list(CSFS._entries.items()):
-            if csf.fit is not None:
-                patch.delitem(CSFS._entries, name)
-        for csf in csfs or TOYS:
-            patch.setitem(CSFS._entries, csf.name, csf)
+        others = {name: csf for name, csf in CSFS._entries.items() if csf.fit is None}
+        patch.setattr(CSFS, "_entries", others | {csf.name: csf for csf in csfs or TOYS})
         yield
 
 
