@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from monai.networks.nets import DenseNet, EfficientNet
@@ -52,9 +52,10 @@ class Classifier(nn.Module, ABC):
             the first pass.
     """
 
-    num_classes: int
-    log_probabilities: bool = False
-    features_missing: str = ""
+    if TYPE_CHECKING:  # torch.jit.script cannot read annotations that are text
+        num_classes: int
+    log_probabilities = False
+    features_missing = ""
 
     @abstractmethod
     def stem(self, images: Tensor) -> Tensor:
