@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import torch
 from monai.bundle import ConfigParser
 
 from monai_sf.bundle.defaults import Defaults
 from monai_sf.bundle.inference_config import write_inference_config
 from monai_sf.bundle.initialize import complete_config
-from monai_sf.bundle.metadata import SUPPORTED_APPS, confidence_scores, required_packages, version_of
+from monai_sf.bundle.metadata import own_metadata
 from monai_sf.bundle.plain_values import as_yaml, plain
 from monai_sf.bundle.published import published_bundles
 from monai_sf.files import atomic_folder
@@ -24,9 +23,6 @@ from monai_sf.files import atomic_folder
 _TEMPLATES = Path(__file__).parent / "templates"
 #: Files that are the same in every bundle.
 _ALIKE = ("logging.conf", "multi_gpu.yaml", "prepare.yaml", "report.yaml")
-_SCHEMA = (
-    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-)
 
 
 @dataclass(frozen=True)
@@ -98,12 +94,13 @@ def write_bundle(folder: Path, decisions: Decisions, defaults: Defaults) -> None
         for name in _ALIKE:
             shutil.copyfile(alike / name, configs / name)
         write_inference_config(configs)
-        readme = _environment().get_template("README.md").render(_facts(decisions, defaults))
+        readme = environment().get_template("README.md").render(_facts(decisions, defaults))
         (docs / "README.md").write_text(readme, encoding="utf-8", newline="\n")
         _check_read_back(configs, decisions)
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Return the environment of the templates, all of which are plain text."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES, encoding="utf-8"),
         autoescape=False,  # no HTML; every text of a user goes through as_yaml
@@ -116,9 +113,9 @@ def _environment() -> jinja2.Environment:
 
 def _texts(folder: Path, decisions: Decisions, defaults: Defaults) -> dict[str, str]:
     values = _values(folder, decisions, defaults)
-    environment = _environment()
+    templates = environment()
     names = sorted(path.name for path in _TEMPLATES.iterdir() if path.suffix == ".yaml")
-    texts = {name: environment.get_template(name).render(values) for name in names}
+    texts = {name: templates.get_template(name).render(values) for name in names}
     metadata = json.dumps(plain(_metadata(decisions, defaults)), indent=4, ensure_ascii=False)
     return {**texts, "metadata.json": f"{metadata}\n"}
 
@@ -179,71 +176,16 @@ def _place(path: Path, folder: Path) -> str:
 
 
 def _metadata(decisions: Decisions, defaults: Defaults) -> dict[str, Any]:
-    names = {str(k): name for k, name in enumerate(decisions.classes)}
-    listed = ", ".join(decisions.classes)
-    size = [defaults.image_size, defaults.image_size]
-    channels = (
-        {"0": "grey value"}
-        if decisions.channels == 1
-        else {str(k): f"channel {k}" for k in range(decisions.channels)}
+    return own_metadata(
+        decisions.name,
+        classes=decisions.classes,
+        channels=decisions.channels,
+        is_colour=decisions.is_colour,
+        size=[defaults.image_size, defaults.image_size],
+        modes=decisions.modes,
+        method="confidnet",
+        n_cases=decisions.n_cases,
     )
-    if decisions.is_colour:
-        channels = {"0": "red", "1": "green", "2": "blue"}
-    return {
-        "schema": _SCHEMA,
-        "version": "0.1.0",
-        "changelog": {"0.1.0": "written by python -m monai_sf.bundle new"},
-        "monai_version": version_of("monai"),
-        "pytorch_version": torch.__version__.partition("+")[0],
-        "numpy_version": version_of("numpy"),
-        "required_packages_version": required_packages(),
-        "supported_apps": SUPPORTED_APPS,
-        "name": f"Silent failures: {decisions.name}",
-        "task": f"One of {len(decisions.classes)} classes per image, with confidence scores",
-        "description": f"Classifies images of {decisions.name}, resized to {size[0]} x {size[1]} px, and "
-        "scores how sure it is.",
-        "authors": "the owners of the data",
-        "copyright": "the owners of the data",
-        "data_source": f"own images: {decisions.n_cases} cases",
-        "data_type": "image files",
-        "image_classes": ", ".join(decisions.modes),
-        "label_classes": ", ".join(f"{k}: {name}" for k, name in names.items()),
-        "pred_classes": f"after postprocessing, probabilities of {listed}, which sum to 1",
-        "confidence_scores": confidence_scores("confidnet"),
-        "intended_use": "Research on silent failures and confidence scores. Not a medical device, not for "
-        "diagnosis.",
-        "references": [
-            "Bungert, Kobelke, Jaeger: Understanding Silent Failures in Medical Image Classification. MICCAI "
-            "2023"
-        ],
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    "type": "image",
-                    "format": "rgb" if decisions.is_colour else "magnitude",
-                    "modality": "n/a",
-                    "num_channels": decisions.channels,
-                    "spatial_shape": size,
-                    "dtype": "float32",
-                    "value_range": [0, 1],
-                    "is_patch_data": False,
-                    "channel_def": channels,
-                }
-            },
-            "outputs": {
-                "pred": {
-                    "type": "raw",
-                    "format": "logits",
-                    "num_channels": len(decisions.classes),
-                    "spatial_shape": [1, 1],
-                    "dtype": "float32",
-                    "value_range": [],
-                    "is_patch_data": False,
-                    "channel_def": names,
-                }
-            },
-        },
-    }
 
 
 def _check_read_back(configs: Path, decisions: Decisions) -> None:
