@@ -11,6 +11,7 @@ from monai_sf.bundle.description import describe_run
 from monai_sf.bundle.initialize import start
 from monai_sf.bundle.medmnist import medmnist_file
 from monai_sf.bundle.preparation import prepare
+from monai_sf.bundle.run_config import follow_run
 from monai_sf.bundle.workflow import merged_config, root, tracked
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "claim_cases",
     "claim_run_dir",
     "describe_run",
+    "follow_run",
     "medmnist_file",
     "merged_config",
     "prepare",

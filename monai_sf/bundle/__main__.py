@@ -40,9 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "and their bases: after a change of network, images, classes or passes.",
     )
     inference.add_argument("bundles", nargs="+", metavar="BUNDLE", help="folders of bundles")
+    export = commands.add_parser(
+        "export",
+        help="write an evaluated run as a bundle in one ZIP file",
+        description="Write a trained and evaluated run as a MONAI bundle that needs nothing else: weights, "
+        "TorchScript and ONNX, inference config, thresholds, fitted scores, model card and hashes.",
+        allow_abbrev=False,
+    )
+    export.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    export.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="ZIP", help="the file to write"
+    )  # fmt: skip
     options, overrides = parser.parse_known_args(arguments)
     if options.command != "show" and overrides:
-        (new if options.command == "new" else inference).error(f"unknown arguments: {' '.join(overrides)}")
+        asked = {"new": new, "inference": inference, "export": export}[options.command]
+        asked.error(f"unknown arguments: {' '.join(overrides)}")
     rest = iter(overrides)
     for flag in rest:
         if not flag.startswith("--"):
@@ -55,13 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.command == "inference":
             for bundle in options.bundles:
                 print(write_inference_config(Path(bundle) / "configs"))
+        elif options.command == "export":
+            from monai_sf.bundle.export import export_run  # loads tables
+
+            export_run(options.run.expanduser(), options.output.expanduser())
         elif all(Path(config).is_dir() for config in options.configs):
             if overrides:
                 show.error("a run has no overrides: it is shown as it was run")
             print("---\n".join(map(show_run, options.configs)), end="")
         else:
             print(show_config(options.configs, written(overrides)), end="")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

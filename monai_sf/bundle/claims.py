@@ -98,11 +98,11 @@ def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
     check_belongings(run_dir)
     if (best := Path(run_dir) / "best.pt").exists():  # checked before all images are
         check_checkpoint(best)
-    if not (trained := _trained_config(run_dir)):
+    if not (trained := trained_config(run_dir)):
         return
     config = merged_config()
-    made_of = [_made_of(one, "network_def", "preprocessing") for one in (trained, config)]
-    if changes := differences(trained, config, set.union(*made_of)):
+    keys = [made_of(one, "network_def", "preprocessing") for one in (trained, config)]
+    if changes := differences(trained, config, set.union(*keys)):
         raise ValueError(
             f"{run_dir} was trained with another network or other images ({changes}). Give the overlays "
             "and values of its training"
@@ -122,11 +122,11 @@ def check_ensemble(run_dirs: Sequence[str | os.PathLike[str]]) -> None:
     Raises:
         ValueError: names every run that differs, and in what, or a damaged file.
     """
-    runs = [(folder, trained) for folder in map(Path, run_dirs) if (trained := _trained_config(folder))]
+    runs = [(folder, trained) for folder in map(Path, run_dirs) if (trained := trained_config(folder))]
     faults = []
     for folder, other in runs[1:]:
         first, one = runs[0]
-        keys = (_made_of(one, "train") | _made_of(other, "train") | _NAMES) - PLACES - TRACKING - {"seed"}
+        keys = (made_of(one, "train") | made_of(other, "train") | _NAMES) - PLACES - TRACKING - {"seed"}
         found = sorted(key for key in keys if one.get(key) != other.get(key))
         cases = [run / "cases.json" for run in (first, folder)]
         if all(map(Path.exists, cases)):
@@ -175,23 +175,23 @@ def config_of_run(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ValueError: the run was trained as another dataset, study, method or seed; or the file is damaged.
     """
-    trained, config = _trained_config(run_dir), merged_config()
+    trained, config = trained_config(run_dir), merged_config()
     if changes := differences(trained, config, trained.keys() & config.keys() & _NAMES):
         raise ValueError(
             f"{run_dir} was trained as another run ({changes}): its results would bear a wrong name. "
             "Give the values of its training"
         )
-    evaluated_only = _made_of(config, "run") - _made_of(trained, "train")
+    evaluated_only = made_of(config, "run") - made_of(trained, "train")
     return {**config, **{key: value for key, value in trained.items() if key not in evaluated_only}}
 
 
-def _trained_config(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
+def trained_config(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
     """Return ``train.config.json``; empty without one, as for a network from elsewhere."""
     path = Path(run_dir) / "train.config.json"
     return read_json(path, "restore it, or train again") if path.exists() else {}
 
 
-def _made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
+def made_of(config: Mapping[str, Any], *keys: str) -> set[str]:
     """Return some top-level keys and those that they refer to."""
     found: set[str] = set()
     todo = list(keys)

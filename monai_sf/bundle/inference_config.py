@@ -56,6 +56,8 @@ def inference_config(config: Mapping[str, Any]) -> dict[str, Any]:
         value = known[key]
         while isinstance(value, str) and (other := re.fullmatch(r"@(\w+)", value)) and other[1] in given:
             value = given[other[1]]  # another name of the same fact
+        if key == "class_names" and isinstance(value, list):  # a run's are unwrapped: no name is evaluated
+            value = plain(as_written(value))
         for name in _referred(value):
             if name not in shared:
                 add(name)
@@ -63,14 +65,16 @@ def inference_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
     for key in shared:
         add(key)
-    if isinstance(
-        names := flat.get("class_names"), list
-    ):  # of a run they are unwrapped: no name is evaluated
-        flat["class_names"] = plain(as_written(names))
     if missing:
         raise ValueError(f"inference needs the config keys {', '.join(missing)}, which are not there")
     flat["imports"] = _imports(flat, shared["imports"], config.get("imports", ()))
     return flat
+
+
+def decided_keys(flat: Mapping[str, Any]) -> set[str]:
+    """Return the keys of a flat inference config that a bundle or run decides, the rest being wiring."""
+    shared = loaded([SHARED / "inference.yaml"])
+    return {key for key in flat if key not in shared or key in _OF_THE_BUNDLE}
 
 
 def _referred(value: Any) -> list[str]:

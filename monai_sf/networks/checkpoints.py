@@ -35,7 +35,7 @@ def save_checkpoint(path: str | os.PathLike[str], content: Mapping[str, Any]) ->
     path = Path(path)
     with atomic_path(path) as partial:
         # given a path, torch stores the file's name in the file: equal weights would have different hashes
-        with _full_disk_is_an_os_error(), open(partial, "wb") as file:
+        with full_disk_is_an_os_error(), open(partial, "wb") as file:
             torch.save(dict(content), file)
         record = _record_of(path.parent)
         there = [sha256_of(path)] if path.exists() else []
@@ -44,7 +44,7 @@ def save_checkpoint(path: str | os.PathLike[str], content: Mapping[str, Any]) ->
 
 
 @contextmanager
-def _full_disk_is_an_os_error() -> Iterator[None]:
+def full_disk_is_an_os_error() -> Iterator[None]:
     """Raise the system's error, which torch replaces by one about a position in the file."""
     try:
         yield

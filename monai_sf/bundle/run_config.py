@@ -1,0 +1,128 @@
+"""The inference config of a run: network, preprocessing, method and passes are those of its training."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from monai_sf.bundle.claims import differences, made_of, trained_config
+from monai_sf.bundle.inference_config import decided_keys, inference_config
+from monai_sf.bundle.manifest import check_exported
+from monai_sf.bundle.overrides import as_meant, written
+from monai_sf.bundle.workflow import config_of, root, running_in
+from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
+from monai_sf.results.format import RUN_FILE, ResultsError, read_run
+
+_CONFIG = "inference.json"
+
+
+def run_config(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the config that a run was trained and evaluated with; that of its training if nothing else.
+
+    Args:
+        run_dir: the run's folder. Its files lack paths and settings of the machine.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    trained, evaluation = trained_config(run_dir), Path(run_dir) / "results" / RUN_FILE
+    evaluated = _evaluated_config(evaluation)
+    # the weights may be newer than an evaluation whose thresholds are not used
+    return {**trained, **evaluated, **{key: trained[key] for key in made_of_network(trained)}}
+
+
+def _evaluated_config(evaluation: Path) -> dict[str, Any]:
+    """Return the config of an evaluation, with its names of the classes; empty without one."""
+    if not evaluation.is_file():
+        return {}
+    try:
+        run = read_run(evaluation)
+    except ResultsError as error:
+        raise ResultsError(f"{evaluation}: {error}") from error
+    config = dict(run.get("config", {}))
+    names, known = list(run["class_names"]), config.get("class_names")
+    if isinstance(known, list) and len(known) == len(names):  # one without a case is called by its number
+        names = [
+            own if name == f"class {k}" else name
+            for k, (name, own) in enumerate(zip(names, known, strict=True))
+        ]
+    return {**config, "class_names": names} if config else {}
+
+
+def made_of_network(config: Mapping[str, Any]) -> set[str]:
+    """Return the top-level keys that the network's outputs depend on, besides its weights."""
+    return made_of(config, "network_def", "preprocessing") | ({"method"} & config.keys())
+
+
+def follow_run(run_dirs: Sequence[str | os.PathLike[str] | None], evaluation: str | os.PathLike[str]) -> None:
+    """Give the running inference config the network, preprocessing, method, passes and classes of a run.
+
+    Overlays and overrides win over the run's values, such as the number of dropout samples, except where the
+    network would get other images, or would be another one, than in its training: these are refused.
+
+    Args:
+        run_dirs: folders of the run, or of the runs of an ensemble, of which the first counts; None for none.
+        evaluation: run.json of an evaluation, whose config counts without a run, as in an exported bundle.
+
+    Raises:
+        ValueError: an overlay or override contradicts the run, or the run or exported bundle was changed;
+            names all differences.
+    """
+    workflow = running_in("follow_run()")
+    check_exported(root())
+    folders = [Path(folder) for folder in run_dirs if folder is not None]
+    for folder in folders:  # before all images are checked
+        check_belongings(folder)
+        if (best := folder / "best.pt").exists():
+            check_checkpoint(best)
+    if folders:
+        run, where = run_config(folders[0]), str(folders[0])
+    else:
+        run, where = _evaluated_config(Path(evaluation)), str(evaluation)
+    if not run:  # weights from elsewhere: the config says what they are
+        return
+    parser = workflow.parser
+    config = config_of(parser)
+    flat = inference_config({**config, **run})
+    of_run = {key: flat[key] for key in decided_keys(flat)}
+    shaping = made_of_network(flat)
+    own = _as_read(workflow.config_root_path / _CONFIG)
+    given = {key for key in of_run if key in config and config[key] != own.get(key)} | {*map(_top, written())}
+    if wrong := differences(flat, config, given & shaping):
+        raise ValueError(
+            f"{where} was trained with another network or other images ({wrong}). Its config is used as it "
+            "is: leave these overlays and values out"
+        )
+    imports = [*config.get("imports", ()), *flat["imports"]]
+    changed = {key: value for key, value in of_run.items() if key in shaping or key not in given}
+    parser.set({**parser.get(), **changed, "imports": list(dict.fromkeys(imports))})
+    parser.parse(reset=True)
+
+
+def _as_read(file: Path) -> dict[str, Any]:
+    """Return the config in a file as a running parser would hold it; empty without one."""
+    if not file.is_file():
+        return {}
+    parser = ConfigParser()
+    parser.read_config(str(file))
+    parser.set(as_meant(parser.get(), {}))
+    parser.parse()
+    return config_of(parser)
+
+
+def _top(key: str) -> str:
+    return re.split("#|::", key.lstrip("+"), maxsplit=1)[0]
+
+
+def inference_config_of(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the complete inference config of an evaluated run.
+
+    Raises:
+        ValueError: its config lacks what inference needs, or is damaged.
+    """
+    return inference_config(run_config(run_dir))
