@@ -49,7 +49,9 @@ def untouched(what):
 
 def _changed(before):
     after = state()
-    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+    changed = {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+    # files and threads of others may have ended
+    return {name: two for name, two in changed.items() if not (isinstance(two[0], set) and two[1] <= two[0])}
 
 
 def _torch():
@@ -91,7 +93,7 @@ def _python():
         "threading": {thread for thread in threading.enumerate() if thread.name != "tqdm_monitor"},
         "processes": multiprocessing.active_children(),
         "start method": multiprocessing.get_start_method(allow_none=True),
-        "files": sorted(str(file) for file in _open_files()),
+        "files": {str(file) for file in _open_files()},
         "collection": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()),
         "locale": locale.setlocale(locale.LC_ALL),
         "logging": (logging.root.manager.disable, logging.root.level, [*logging.root.handlers]),
