@@ -1,42 +1,149 @@
-"""Image files of any format as MONAI's transforms load them: upright, channels first."""
+"""Image files of any format as MONAI's transforms load them, and as a network takes them.
+
+Loading and preparing are two steps, so that a program that has its own images, as MONAI Deploy has, can leave
+out the first: it removes the transforms whose name contains ``LoadImage``.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from monai.config import PathLike
-from monai.data import ImageReader
-from monai.transforms import LoadImaged
-from monai.utils import MetaKeys, ensure_tuple
+from monai.config import KeysCollection, NdarrayOrTensor, PathLike
+from monai.data import ImageReader, MetaTensor
+from monai.transforms import LoadImaged, MapTransform, Transform
+from monai.utils import ImageMetaKey, MetaKeys, PostFix, TransformBackends, convert_to_numpy, ensure_tuple
+from numpy.typing import NDArray
+from torch import Tensor
 
-from monai_sf.files.image_data import Float
+from monai_sf.data.image_meta import FILES, IMAGE_DATA, LOAD, files_of, stacked, unstacked
+from monai_sf.files.image_data import ImageData
 from monai_sf.files.images import read_image
 from monai_sf.files.intensity import as_input, intensity_of
-from monai_sf.files.naming import named
+from monai_sf.files.naming import RefusedImageError, named
+from monai_sf.files.windows import Float
+
+#: Metadata that no longer hold once an image is prepared.
+_OF_FORMER_VALUES = (IMAGE_DATA, FILES, MetaKeys.AFFINE)
 
 
 class ImageFileReader(ImageReader):
     """Read pictures, DICOM, NIfTI, NRRD, MetaImage and NPY files, in any MONAI pipeline.
 
-    Arrays are (channels, height, width), upright: the first row is the upper one, as in pictures. Of several
-    files, which must be grey or become it, each is a channel. What is ambiguous is refused.
+    Arrays are (channels, height, width), upright: the first row is the upper one, as in pictures. Values are
+    those of the file, with what they mean in the metadata, where :class:`PrepareImage` finds it. What is
+    ambiguous is refused.
 
-    >>> from monai.transforms import LoadImage
-    >>> load = LoadImage(reader=ImageFileReader(intensity={"percentiles": [1, 99]}))
+    >>> from monai.transforms import Compose, LoadImage
+    >>> prepare = PrepareImage(intensity={"percentiles": [1, 99]})
+    >>> load = Compose([LoadImage(reader=ImageFileReader()), prepare])
+
+    Args:
+        size: (height, width) in pixels that are needed: a much larger JPEG may be decoded at a half, a
+            quarter or an eighth. None decodes in full.
+        slice: Of volumes (NIfTI, NRRD, MetaImage): index along the last axis that the file stores.
+    """
+
+    def __init__(self, *, size: Sequence[int] | None = None, slice: int | None = None) -> None:
+        super().__init__()
+        self.size, self.slice = size, slice
+
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        """Return True: the format is that of the content."""
+        return True
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[ImageData]:
+        """Return the image of one file, or those of the channels in several files."""
+        return [read_image(path, slice=self.slice, size=self.size) for path in ensure_tuple(data)]
+
+    def get_data(self, img: Sequence[ImageData]) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Return the array (channels, height, width) and its metadata.
+
+        Raises:
+            RefusedImageError: Several files have other sizes.
+        """
+        if len({one.values.shape[:2] for one in img}) > 1:
+            raise RefusedImageError(
+                "are the channels of one image, and must be of one size, got "
+                f"{', '.join(' x '.join(map(str, one.values.shape[:2])) for one in img)} pixels"
+            )
+        array, entries = stacked(img)
+        shape = np.asarray(array.shape[1:])
+        return array, {MetaKeys.SPATIAL_SHAPE: shape, MetaKeys.ORIGINAL_CHANNEL_DIM: 0, IMAGE_DATA: entries}
+
+
+class LoadImageFiled(LoadImaged):
+    """Load image files as they are, with errors that name the file; :class:`PrepareImaged` is the next step.
+
+    Gives arrays (channels, height, width) of the files' own type under the keys, and their metadata under
+    ``<key>_meta_dict``. The slice of a volume is that of the record's entry ``slice``. Where a reader fails,
+    ``LoadImaged`` tries all others that it knows: a refused picture would silently be loaded transposed.
+
+    Args:
+        keys: Of paths, or of lists of paths of images with one file per channel.
+        size: See :class:`ImageFileReader`.
+        meta_key_postfix: Of the metadata's key.
+        allow_missing_keys: Whether records may lack a key.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        size: Sequence[int] | None = None,
+        meta_key_postfix: str = PostFix.meta(),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        self.reader = ImageFileReader(size=size)
+        super().__init__(
+            keys,
+            self.reader,  # type: ignore[arg-type]
+            meta_key_postfix=meta_key_postfix,
+            allow_missing_keys=allow_missing_keys,
+            image_only=False,
+        )
+
+    def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
+        """Load the files.
+
+        Raises:
+            OSError: A file cannot be read; names it.
+        """
+        loaded = dict(data)
+        own = self.reader
+        if (index := data.get("slice")) is not None:
+            own = copy.copy(own)
+            own.slice = index
+        for key, postfix in self.key_iterator(loaded, self.meta_key_postfix):
+            files = [os.fspath(path) for path in ensure_tuple(loaded[key])]
+            with named(*files):
+                loaded[key], meta = own.get_data(own.read(files))
+            loaded[f"{key}_{postfix}"] = {**meta, ImageMetaKey.FILENAME_OR_OBJ: files[0], FILES: files}
+        return loaded
+
+
+class PrepareImage(Transform):
+    """Make an image the input of a network: grey or colour, its size, and its values in [0, 1].
+
+    The image is one that :class:`ImageFileReader` has read, or an array (channels, height, width) of another
+    program: of 8 bits, of MONAI Deploy's pictures, or a CT in Hounsfield units of MONAI Deploy, as far as its
+    metadata say what its values are.
 
     Args:
         mode: "RGB" or "L" (grey), see :func:`monai_sf.files.intensity.as_input`; None keeps the file's own.
+            Of several files, which must be grey or become it, each is a channel.
         size: (height, width) in pixels to which every image is resized; None keeps its own.
         intensity: How values become [0, 1], see :func:`monai_sf.files.intensity.intensity_of`; None keeps
             them.
-        slice: Of volumes (NIfTI, NRRD, MetaImage): index along the last axis that the file stores.
 
     Raises:
         ValueError: ``mode`` is neither, or ``intensity`` is no rule.
     """
+
+    backend = [TransformBackends.NUMPY]  # noqa: RUF012 (MONAI's attribute)
 
     def __init__(
         self,
@@ -44,69 +151,90 @@ class ImageFileReader(ImageReader):
         mode: str | None = None,
         size: Sequence[int] | None = None,
         intensity: Mapping[str, Any] | None = None,
-        slice: int | None = None,
     ) -> None:
         if mode not in ("RGB", "L", None):
             raise ValueError(f'mode must be "RGB" or "L", or None, got {mode!r}')
-        super().__init__()
-        self.mode, self.size, self.slice = mode, size, slice
+        self.mode, self.size = mode, size
         self.rule = None if intensity is None else intensity_of(intensity)
 
-    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        """Return True: the format is that of the content."""
-        return True
+    def __call__(self, img: NdarrayOrTensor, meta: Mapping[str, Any] | None = None) -> Tensor:
+        """Return the image as a float32 tensor (channels, height, width).
 
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[Float]:
-        """Return the images of one file, or of the channels in several files, (H, W) or (H, W, 3) float32."""
-        # percentiles are those of the whole image, and no window is applied to averaged values
-        hint = self.size if self.rule is None or self.rule.kind == "range" else None
-        return [
-            as_input(read_image(path, slice=self.slice, size=hint), self.rule, mode=self.mode, size=self.size)
-            for path in ensure_tuple(data)
-        ]
+        Args:
+            img: (channels, height, width), of any type.
+            meta: Its metadata; by default those of a ``MetaTensor``.
 
-    def get_data(self, img: Sequence[Float]) -> tuple[Float, dict[str, Any]]:
-        """Return the array (channels, height, width) and its metadata.
+        Returns:
+            A ``MetaTensor``, if MONAI tracks metadata, without what described the former values.
 
         Raises:
-            ValueError: Several files have other sizes, or are in colour.
+            OSError: The values cannot be mapped to [0, 1] by this rule, or it is uncertain what they are;
+                names the file.
         """
-        if len(img) > 1 and (len({one.shape for one in img}) > 1 or img[0].ndim != 2):
-            raise ValueError(
-                f"are the channels of one image, and must be grey and of one size, got "
-                f"{', '.join(str(one.shape) for one in img)}"
+        if meta is None:
+            meta = img.meta if isinstance(img, MetaTensor) else {}
+        array = img if isinstance(img, np.ndarray) else convert_to_numpy(img)  # which copies views
+        with named(*files_of(meta)):
+            prepared = self._prepared(array, meta)
+        kept = {key: value for key, value in meta.items() if key not in _OF_FORMER_VALUES}
+        tensor: Tensor = MetaTensor.ensure_torch_and_prune_meta(
+            prepared, {**kept, MetaKeys.ORIGINAL_CHANNEL_DIM: 0}
+        )
+        return tensor
+
+    def _prepared(self, array: NDArray[Any], meta: Mapping[str, Any]) -> Float:
+        if IMAGE_DATA not in meta and self.rule is not None and self.rule.kind == "dicom":
+            raise RefusedImageError(f"has no window among its metadata: {LOAD}")
+        images = [
+            as_input(image, self.rule, mode=self.mode, size=self.size) for image in unstacked(array, meta)
+        ]
+        if len(images) > 1 and images[0].ndim != 2:
+            raise RefusedImageError(
+                "are the channels of one image, and must be grey, or become it by the mode L"
             )
-        channels = np.stack(img) if img[0].ndim == 2 else np.ascontiguousarray(np.moveaxis(img[0], 2, 0))
-        shape = np.asarray(channels.shape[1:])
-        return channels, {MetaKeys.SPATIAL_SHAPE: shape, MetaKeys.ORIGINAL_CHANNEL_DIM: 0}
+        if images[0].ndim == 2:
+            return np.stack(images)
+        return np.ascontiguousarray(np.moveaxis(images[0], 2, 0))
 
 
-class LoadImageFiled(LoadImaged):
-    """Load image files with the given reader only, with errors that name the file.
+class PrepareImaged(MapTransform):
+    """Dictionary-based wrapper of :class:`PrepareImage`.
 
-    Where a reader fails, ``LoadImaged`` tries all others that it knows: a refused picture would silently be
-    loaded in its own size, transposed. The slice of a volume is that of the record's entry ``slice``.
+    The metadata are those of a ``MetaTensor``, or lie under ``<key>_meta_dict``, which is removed.
 
     Args:
-        keys: As of ``LoadImaged``.
-        reader: An :class:`ImageFileReader`.
-        **kwargs: As of ``LoadImaged``.
+        keys: Of the images.
+        mode: As of :class:`PrepareImage`.
+        size: As of :class:`PrepareImage`.
+        intensity: As of :class:`PrepareImage`.
+        meta_key_postfix: Of the metadata's key.
+        allow_missing_keys: Whether records may lack a key.
     """
 
-    def __init__(self, keys: Any, reader: ImageFileReader, **kwargs: Any) -> None:
-        super().__init__(keys, reader, **kwargs)  # type: ignore[arg-type]
-        self.reader = reader
+    backend = PrepareImage.backend
 
-    def __call__(self, data: Any, reader: Any = None) -> Any:
-        """Load the files.
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        mode: str | None = None,
+        size: Sequence[int] | None = None,
+        intensity: Mapping[str, Any] | None = None,
+        meta_key_postfix: str = PostFix.meta(),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.prepare = PrepareImage(mode=mode, size=size, intensity=intensity)
+        self.meta_key_postfix = meta_key_postfix
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Prepare the images.
 
         Raises:
-            OSError: A file cannot be read; names it.
+            OSError: See :class:`PrepareImage`.
         """
-        files = [path for key in self.key_iterator(data) for path in ensure_tuple(data[key])]
-        reader = self.reader
-        if (index := data.get("slice")) is not None:
-            reader = copy.copy(reader)
-            reader.slice = index
-        with named(*files):
-            return super().__call__(data, reader)
+        prepared = dict(data)
+        for key in self.key_iterator(prepared):
+            meta = prepared.pop(f"{key}_{self.meta_key_postfix}", None)
+            prepared[key] = self.prepare(prepared[key], meta)
+        return prepared

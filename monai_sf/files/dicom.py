@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_sf.files.image_data import Float, ImageData, plain_values
+from monai_sf.files.image_data import ImageData, plain_values
 from monai_sf.files.naming import RefusedImageError, refuse_huge
+from monai_sf.files.windows import EXACT, LINEAR, SIGMOID, Inverted, Lookup, Window, Windowing
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -24,63 +24,6 @@ _ALIKE = {
 #: Their pixels, if they have any, are no image of a patient.
 _NO_IMAGES = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "SR", "KO", "DOC", "ECG", "REG")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
-_LINEAR, _EXACT, _SIGMOID = "LINEAR", "LINEAR_EXACT", "SIGMOID"
-
-
-@dataclass(frozen=True)
-class Window:
-    """A window of a DICOM file, as a function of values to [0, 1] (PS3.3 C.11.2.1.2 and C.11.2.1.3).
-
-    Attributes:
-        centre: Of the window.
-        width: Of the window.
-        function: LINEAR, LINEAR_EXACT or SIGMOID.
-    """
-
-    centre: float
-    width: float
-    function: str = _LINEAR
-
-    def __call__(self, values: NDArray[Any]) -> Float:
-        """Return (H, W) float32 in [0, 1]."""
-        x = values.astype(np.float64) - self.centre
-        if self.function == _SIGMOID:
-            y = 1 / (1 + np.exp(np.clip(-4 * x / self.width, -80, 80)))
-        elif self.function == _EXACT:
-            y = x / self.width + 0.5
-        else:
-            y = (x + 0.5) / max(self.width - 1, 1e-6) + 0.5  # a width of 1 is a threshold
-        return np.clip(y, 0, 1).astype(np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Lookup:
-    """A VOI LUT of a DICOM file, as a function of values to [0, 1] (PS3.3 C.11.2.1.1).
-
-    Attributes:
-        first: The value of the first entry; values below have it too.
-        entries: In [0, 1]; values beyond the last one have that.
-    """
-
-    first: int
-    entries: Float
-
-    def __call__(self, values: NDArray[Any]) -> Float:
-        """Return (H, W) float32 in [0, 1]."""
-        index = np.rint(values).astype(np.int64) - self.first
-        found: Float = self.entries[np.clip(index, 0, len(self.entries) - 1)]
-        return found
-
-
-@dataclass(frozen=True)
-class _Inverted:
-    """A window of inverted values (MONOCHROME1): the file names it for the values as they were."""
-
-    window: Window | Lookup
-    about: float
-
-    def __call__(self, values: NDArray[Any]) -> Float:
-        return 1 - self.window(self.about - values.astype(np.float64))
 
 
 def is_dicom(head: bytes) -> bool:
@@ -196,11 +139,11 @@ def _grey(header: Dataset, pixels: NDArray[Any], inverted: bool, bits: int, grou
         _narrowed(rescaled, (rescaled.min(), rescaled.max()) if hounsfield else (low, high))
     )
     own = _window_of(header, signed)
-    window: Window | Lookup | _Inverted | None = own
+    window: Windowing | None = own
     if inverted and not hounsfield:
         turned = np.clip((low + high) - values.astype(np.float64), low, high)
         values = turned.astype(values.dtype)
-        window = None if own is None else _Inverted(own, low + high)
+        window = None if own is None else Inverted(own, low + high)
     return ImageData(
         values,
         f"grey {values.dtype}",
@@ -241,10 +184,10 @@ def _window_of(header: Dataset, signed: bool) -> Window | Lookup | None:
     if tables := header.get("VOILUTSequence"):
         return _lookup_of(tables[0], signed)
     centre, width = (_first(header.get(name)) for name in ("WindowCenter", "WindowWidth"))
-    function = str(header.get("VOILUTFunction") or _LINEAR).strip().upper()
-    if centre is None or width is None or function not in (_LINEAR, _EXACT, _SIGMOID):
+    function = str(header.get("VOILUTFunction") or LINEAR).strip().upper()
+    if centre is None or width is None or function not in (LINEAR, EXACT, SIGMOID):
         return None
-    if not (np.isfinite([centre, width]).all() and (width >= 1 if function == _LINEAR else width > 0)):
+    if not (np.isfinite([centre, width]).all() and (width >= 1 if function == LINEAR else width > 0)):
         return None
     return Window(centre, width, function)
 

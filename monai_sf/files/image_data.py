@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_sf.files.naming import RefusedImageError
-
-Float = NDArray[np.float32]
+from monai_sf.files.windows import Windowing
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +34,7 @@ class ImageData:
     mode: str
     kind: str
     span: tuple[float, float] | None = None
-    window: Callable[[NDArray[Any]], Float] | None = None
+    window: Windowing | None = None
     modality: str = ""
 
 

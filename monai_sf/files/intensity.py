@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from monai_sf.files.image_data import Float, ImageData
+from monai_sf.files.image_data import ImageData
 from monai_sf.files.naming import RefusedImageError
+from monai_sf.files.windows import Float
 
 _FORMS = "{range: type}, {window: [low, high]}, {window: dicom} or {percentiles: [low, high]}"
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601-2, as Pillow's

@@ -1,20 +1,23 @@
-"""Picture files through MONAI's reader."""
+"""Image files through MONAI's transforms: loaded as they are, then prepared."""
+
+import itertools
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from monai.data import MetaTensor, set_track_meta
 from monai.transforms import LoadImage, LoadImaged, ScaleIntensityRange
 from PIL import Image, ImageOps
 
-from monai_sf.data.images import ImageFileReader, LoadImageFiled
+from monai_sf.data.images import ImageFileReader, LoadImageFiled, PrepareImage, PrepareImaged
 
 
-def load(path, **options):
+def load(path, *, mode=None, size=None, intensity=None):
     """(H, W), (3, H, W), or (channels, H, W) of several files."""
-    transform = LoadImageFiled("image", ImageFileReader(**options), image_only=True)
-    channels = np.asarray(transform({"image": path})["image"])
+    prepare = PrepareImaged("image", mode=mode, size=size, intensity=intensity)
+    channels = np.asarray(prepare(LoadImageFiled("image", size=size)({"image": path}))["image"])
     return channels[0] if len(channels) == 1 else channels
 
 
@@ -69,7 +72,7 @@ def test_what_cannot_be_read_is_an_error_that_names_the_file(tmp_path):
     with pytest.raises(OSError, match=r"whole\.jpg, .*half\.jpg cannot be read: .*truncated"):
         load([tmp_path / "whole.jpg", tmp_path / "half.jpg"], mode="L")
     with pytest.raises(ValueError, match='"RGB" or "L"'):
-        ImageFileReader(mode="CMYK")
+        PrepareImage(mode="CMYK")
 
 
 def test_no_other_reader_takes_a_picture_that_was_refused(tmp_path):
@@ -122,13 +125,136 @@ def test_a_window_is_monais_to_the_bit(tmp_path):
 
 def test_the_reader_serves_any_monai_pipeline(tmp_path):
     Image.fromarray(letter()).save(tmp_path / "f.png")
-    reader = ImageFileReader(intensity={"range": "type"})
-    for first in (False, True):
-        image = LoadImage(reader=reader, ensure_channel_first=first)(tmp_path / "f.png")
-        np.testing.assert_array_equal(image, letter()[None] / np.float32(255))
-    assert LoadImaged("image", reader=reader)({"image": tmp_path / "f.png"})["image"].shape == (1, 40, 30)
-    six = LoadImage(reader=reader, ensure_channel_first=True)([tmp_path / "f.png"] * 6)
+    Image.fromarray(letter().astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    prepare = PrepareImage(intensity={"range": "type"})
+    expected = letter()[None] / np.float32(255)
+    for name, first in itertools.product(("f.png", "deep.png"), (False, True)):
+        load_image = LoadImage(reader=ImageFileReader(), ensure_channel_first=first)  # gives float32
+        np.testing.assert_allclose(prepare(load_image(tmp_path / name)), expected, atol=1e-7)
+    loaded = LoadImaged("image", reader=ImageFileReader())({"image": tmp_path / "f.png"})
+    image = PrepareImaged("image", intensity={"range": "type"})(loaded)["image"]
+    np.testing.assert_array_equal(image, expected)
+    assert isinstance(image, MetaTensor)
+    assert image.meta["filename_or_obj"] == str(tmp_path / "f.png")
+    assert "image_data" not in image.meta  # it described the values as they were
+    six = LoadImage(reader=ImageFileReader(), ensure_channel_first=True)([tmp_path / "f.png"] * 6)
     assert six.shape == (6, 40, 30)
     Image.new("L", (5, 5)).save(tmp_path / "other.png")
-    with pytest.raises(OSError, match=r"f\.png, .*other\.png .* must be grey and of one size"):
+    with pytest.raises(OSError, match=r"f\.png, .*other\.png are the channels of one image, .*of one size"):
         load([tmp_path / "f.png", tmp_path / "other.png"])
+    Image.new("RGB", (30, 40)).save(tmp_path / "red.png")
+    assert load([tmp_path / "f.png", tmp_path / "red.png"], mode="L").shape == (2, 40, 30)
+    with pytest.raises(OSError, match=r"red\.png, .*f\.png are the channels of one image, and must be grey"):
+        load([tmp_path / "red.png", tmp_path / "f.png"])
+
+
+@pytest.mark.parametrize("track", [True, False])
+def test_a_loaded_image_is_that_of_the_file_and_its_metadata_are_plain(tmp_path, track):
+    set_track_meta(track)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    loaded = LoadImageFiled("image")({"image": str(tmp_path / "a.png")})
+    np.testing.assert_array_equal(loaded["image"], pixels.transpose(2, 0, 1))
+    assert loaded["image"].dtype == np.uint8
+    meta = loaded["image_meta_dict"]
+    (entry,) = meta["image_data"]
+    assert entry == {
+        **{
+            "kind": "picture uint8",
+            "mode": "colour uint8",
+            "type": "uint8",
+            "planes": 3,
+            "span": [0.0, 255.0],
+        }
+    }
+    assert meta["original_channel_dim"] == 0
+    assert meta["spatial_shape"].tolist() == [20, 30]
+    prepared = PrepareImaged("image", intensity={"range": "type"})(loaded)
+    assert prepared.keys() == {"image"}
+    assert isinstance(prepared["image"], MetaTensor) == track
+    assert prepared["image"].dtype == torch.float32
+
+
+def test_channels_of_several_types_keep_their_own_ranges(tmp_path):
+    np.save(tmp_path / "a.npy", letter())
+    np.save(tmp_path / "b.npy", letter().astype(np.uint16) * 257)
+    both = load([tmp_path / "a.npy", tmp_path / "b.npy"], intensity={"range": "type"})
+    np.testing.assert_allclose(both[0], both[1], atol=1e-7)
+    assert both.max() == 1
+
+
+def test_values_that_were_changed_after_loading_are_refused(tmp_path):
+    Image.fromarray(letter()).save(tmp_path / "f.png")
+    loaded = LoadImageFiled("image")({"image": tmp_path / "f.png"})
+    image, meta = loaded["image"], loaded["image_meta_dict"]
+    prepare = PrepareImage(intensity={"range": "type"})
+    with pytest.raises(OSError, match=r"f\.png holds other values than the uint8 that were read"):
+        prepare(image / 100, meta)
+    with pytest.raises(OSError, match=r"f\.png was read with other channels than those of an array of shape"):
+        prepare(np.concatenate([image, image]), meta)
+
+
+#: Arrays that MONAI Deploy hands over, or that a program has without metadata, to the image that they are.
+DEPLOY = {"filename": "x.png", "original_shape": (40, 30, 3), "source_format": ".png"}
+CT = {"row_pixel_spacing": 1.0, "original_channel_dim": "no_channel", "modality": "CT"}
+COLOUR = np.random.default_rng(1).integers(0, 256, (3, 40, 30)).astype(np.uint8)
+HU = np.random.default_rng(2).integers(-1024, 3072, (40, 30)).astype(np.int16)
+ELSEWHERE = {
+    "grey of 8 bits": (letter()[None], {}, {"range": "type"}, letter()[None] / np.float32(255)),
+    "colour of 8 bits": (COLOUR, {}, {"range": "type"}, COLOUR / np.float32(255)),
+    "six channels": (
+        np.stack([letter()] * 6),
+        {},
+        {"range": "type"},
+        np.stack([letter()] * 6) / np.float32(255),
+    ),
+    "a picture of Deploy": (COLOUR.astype(np.float32), DEPLOY, {"range": "type"}, COLOUR / np.float32(255)),
+    "a CT of Deploy": (
+        HU.T[..., None],
+        CT,
+        {"window": [-1000, 400]},
+        np.clip((HU[None] + 1000.0) / 1400, 0, 1),
+    ),
+    "values in a window": (HU[None], {}, {"window": [-1000, 400]}, np.clip((HU[None] + 1000.0) / 1400, 0, 1)),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+@pytest.mark.parametrize("kind", [np.asarray, lambda array: torch.from_numpy(array.copy())])
+def test_arrays_of_other_programs(name, kind):
+    array, meta, rule, expected = ELSEWHERE[name]
+    got = PrepareImage(intensity=rule)(kind(array), meta)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    tracked = MetaTensor(torch.from_numpy(array.copy()), meta=dict(meta))
+    np.testing.assert_array_equal(PrepareImage(intensity=rule)(tracked), got)
+
+
+@pytest.mark.parametrize(
+    ("array", "meta", "rule", "said"),
+    [
+        (HU[None], {}, {"range": "type"}, "without its file's metadata .*LoadImageFiled.* as int16"),
+        (HU[None].astype(np.uint16), {}, {"range": "type"}, "whose range is no range of brightness"),
+        (COLOUR / np.float32(255), {}, {"range": "type"}, "whose range is no range of brightness"),
+        (COLOUR / np.float32(255), DEPLOY, {"range": "type"}, r"x\.png holds other values than the uint8"),
+        (COLOUR * np.float32(257), DEPLOY, {"range": "type"}, r"x\.png holds .*no range of brightness"),
+        (HU.T[..., None], CT, {"window": "dicom"}, "has no window among its metadata: load it with"),
+        (
+            HU.T[..., None],
+            {**CT, "modality": "DX"},
+            {"percentiles": [1, 99]},
+            "of modality DX, .*MONOCHROME1",
+        ),
+        (np.stack([HU.T] * 2, -1), CT, {"window": [0, 1]}, "only one slice"),
+        (
+            letter(),
+            {},
+            {"range": "type"},
+            r"has the shape \(40, 30\), and must be \(channels, height, width\)",
+        ),
+        (COLOUR.transpose(1, 2, 0), {}, {"range": "type"}, r"has the shape \(40, 30, 3\)"),
+        (np.full((1, 2, 2), np.nan), {}, {"window": [0, 1]}, "NaN"),
+    ],
+)
+def test_what_is_uncertain_is_refused_with_the_reason(array, meta, rule, said):
+    with pytest.raises(OSError, match=said):
+        PrepareImage(intensity=rule)(array, meta)

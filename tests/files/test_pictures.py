@@ -223,7 +223,7 @@ def test_damaged_files_and_foreign_formats_are_named(tmp_path):
     "error", [KeyError("x"), MemoryError(), SyntaxError("bad"), IndexError(), OSError("o")]
 )
 def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch, error):
-    from monai_sf.data.images import ImageFileReader, LoadImageFiled
+    from monai_sf.data.images import LoadImageFiled
 
     def fail(self):
         raise error
@@ -231,7 +231,7 @@ def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch, error):
     Image.fromarray(scene()).save(tmp_path / "a.png")
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
     path = str(tmp_path / "a.png")
-    load = LoadImageFiled("image", ImageFileReader(mode="RGB"), image_only=True)
+    load = LoadImageFiled("image")
     for read in (lambda: perceptual_hash(path), lambda: load({"image": path})):
         with pytest.raises(OSError, match=r"a\.png cannot be read: \w+") as caught:
             read()
