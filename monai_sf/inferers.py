@@ -57,9 +57,21 @@ def _keep_mask(streams: Tensor, layer: int, shape: Sequence[int], p: float) -> T
 
 @contextmanager
 def _sampling(layers: Sequence[nn.Module], streams: Sequence[Tensor]) -> Iterator[None]:
-    """Activate the dropout layers in evaluation mode, seeded by the streams; ``streams[0]`` is (M,) int64."""
+    """Activate the dropout layers in evaluation mode, seeded by the streams; ``streams[0]`` is (M,) int64.
+
+    Raises:
+        ValueError: a layer gets no row per image, or none of the layers was used: of a given network, where
+            they stand is not known.
+    """
+    used = set()
 
     def hook(layer: int, p: float, channels: bool, x: Tensor) -> Tensor:
+        used.add(layer)
+        if len(x) != len(streams[0]):
+            raise ValueError(
+                f"a dropout layer gets {len(x)} rows for {len(streams[0])} images, so that a sample is not a "
+                "function of its image: set samples to 0"
+            )
         shape = (x.shape[1], *(1,) * (x.ndim - 2)) if channels else x.shape[1:]
         return x * _keep_mask(streams[0], layer, shape, p) / (1 - p)
 
@@ -74,6 +86,8 @@ def _sampling(layers: Sequence[nn.Module], streams: Sequence[Tensor]) -> Iterato
     finally:
         for handle in handles:
             handle.remove()
+    if not used:
+        raise ValueError("no dropout layer of the network is used in a pass: set samples to 0")
 
 
 class OutputInferer(Inferer):

@@ -6,6 +6,7 @@ features are those of the layer that is the last one in truth, and not by name.
 
 from __future__ import annotations
 
+import logging
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,8 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from monai_sf.networks.classifier import weight_and_bias
+
+logger = logging.getLogger(__name__)
 
 AUTO = "auto"
 
@@ -164,35 +167,50 @@ class _TappedModule(Tapped):
 class _TappedScript(Tapped):
     """A copy of a TorchScript module's graph has further outputs: hooks do not fire inside a graph.
 
-    The copy has no weights of its own; it takes those of the module, wherever that is moved.
+    The copy has no weights of its own, and takes those of the module, wherever that is moved; only where the
+    last layer is hidden in a branch, the graph is frozen for the device first.
     """
 
     def __init__(self, model: torch.jit.ScriptModule, features: str | None, select: Select) -> None:
         super().__init__(model, features, select)
         self._layers: dict[str, _ScriptLinear] = {}
         self._function: Any = None
-        if features is None:
+        self._frozen_for: torch.device | None = None
+        if features is None or self._tap(model):
             return
+        self._freeze(torch.device("cpu"))
+        if features != AUTO and not self._layers:
+            names = list(_script_layers(model.inlined_graph))
+            raise ValueError(
+                f"features names the layer {features!r}, {_there_are(names)}: of a TorchScript file, the "
+                "features can be the input of a linear layer"
+            )
+
+    def _freeze(self, device: torch.device) -> None:
+        """Tap a graph without the branches that evaluation mode does not take; weights are part of it."""
+        self._frozen_for = device
+        try:
+            self._tap(torch.jit.freeze(self.model))
+        except RuntimeError as error:
+            logger.info("a TorchScript graph cannot be frozen (%s)", error)
+
+    def _tap(self, model: torch.jit.ScriptModule) -> bool:
+        """Give a graph further outputs, and return whether it has the layers for that."""
         graph = model.inlined_graph.copy()
-        layers = {one.name or f"linear layer {i}": one for i, one in enumerate(_script_layers(graph))}
-        if features != AUTO:
-            if features not in layers:
-                raise ValueError(
-                    f"features names the layer {features!r}, {_there_are(list(layers))}: of a TorchScript "
-                    "file, the features can be the input of a linear layer"
-                )
-            layers = {features: layers[features]}
-        else:
+        layers = _script_layers(graph)
+        if self.features == AUTO:
             last = _script_sources(list(graph.outputs()))
             layers = {name: one for name, one in layers.items() if one.result.debugName() in last}
-        if not layers:
-            return
-        for one in layers.values():
-            graph.registerOutput(one.given)
-            graph.registerOutput(one.result)
-        graph.makeMultiOutputIntoTuple()
-        self._layers = layers
-        self._function = torch._C._create_function_from_graph("tapped", graph)
+        else:
+            layers = {name: one for name, one in layers.items() if name == self.features}
+        if layers:
+            for one in layers.values():
+                graph.registerOutput(one.given)
+                graph.registerOutput(one.result)
+            graph.makeMultiOutputIntoTuple()
+            self._layers, self._tapped = layers, [model]
+            self._function = torch._C._create_function_from_graph("tapped", graph)
+        return bool(layers)
 
     def _name(self) -> str:
         return "the TorchScript graph"
@@ -200,12 +218,14 @@ class _TappedScript(Tapped):
     def _run(self, x: Tensor) -> tuple[Any, Heard]:
         if self._function is None:
             return self.model(x), {}
-        raw, *values = self._function(self.model, x)
+        if self._frozen_for not in (None, x.device):
+            self._freeze(x.device)
+        raw, *values = self._function(self._tapped[0], x)
         return raw, {name: (values[2 * i], values[2 * i + 1]) for i, name in enumerate(self._layers)}
 
     def _weights(self, layer: str) -> tuple[Tensor, Tensor] | None:
         one = self._layers[layer]
-        weight, bias = (_script_tensor(value, self.model) for value in (one.weight, one.bias))
+        weight, bias = (_script_tensor(value, self._tapped[0]) for value in (one.weight, one.bias))
         if weight is None:
             return None
         weight = weight.T if one.turned else weight
@@ -227,17 +247,19 @@ class _ScriptLinear(NamedTuple):
         return ".".join(_script_path(self.weight)[:-1])
 
 
-def _script_layers(graph: Any) -> Iterator[_ScriptLinear]:
+def _script_layers(graph: Any) -> dict[str, _ScriptLinear]:
+    """Return the linear layers of a graph, outside of its branches, by their names."""
+    found = []
     for node in graph.nodes():
         inputs = list(node.inputs())
         if node.kind() == "aten::linear":
-            yield _ScriptLinear(inputs[0], node.output(), inputs[1], inputs[2], False)
+            found.append(_ScriptLinear(inputs[0], node.output(), inputs[1], inputs[2], False))
         elif node.kind() == "aten::addmm":
             turning = inputs[2].node()
-            if turning.kind() in ("aten::t", "aten::transpose"):
-                yield _ScriptLinear(inputs[1], node.output(), next(turning.inputs()), inputs[0], False)
-            else:
-                yield _ScriptLinear(inputs[1], node.output(), inputs[2], inputs[0], True)
+            turned = turning.kind() not in ("aten::t", "aten::transpose")
+            weight = inputs[2] if turned else next(turning.inputs())
+            found.append(_ScriptLinear(inputs[1], node.output(), weight, inputs[0], turned))
+    return {one.name or f"linear layer {number}": one for number, one in enumerate(found, 1)}
 
 
 def _script_path(value: Any) -> list[str]:

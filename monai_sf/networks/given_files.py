@@ -32,6 +32,8 @@ from monai_sf.networks.given_outputs import OutputKind
 #: Entries of a checkpoint under which others keep the state dict.
 _NESTED = ("state_dict", "model_state_dict", "model", "network", "net")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+#: What torch says of an object that it does not unpickle.
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 _KINDS = (
     'a TorchScript file, a torch.export file (.pt2), "package.module:factory", or the folder of a MONAI '
     "bundle"
@@ -207,14 +209,12 @@ def load_state(network: nn.Module, file: Path) -> None:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file of weights {file}") from None
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)", str(error))
-        what = next((f", {group}," for group in (named.groups() if named else ()) if group), "")
-        raise ValueError(
-            f"{file} holds Python objects{what} that run code when they are read, and is refused. Save the "
-            "weights alone, where you trust the file: torch.save(model.state_dict(), ...)"
-        ) from error
     except Exception as error:
+        if isinstance(error, pickle.UnpicklingError) and (found := _GLOBAL.search(str(error))):
+            raise ValueError(
+                f"{file} holds Python objects ({found[1]}), which may run code when they are read. Where "
+                "you trust the file, save the weights alone: torch.save(model.state_dict(), ...)"
+            ) from error
         raise ValueError(
             f"{file} holds no readable weights ({type(error).__name__}: {_first_line(error)}): save them "
             "with torch.save(model.state_dict(), ...)"

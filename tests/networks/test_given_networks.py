@@ -3,46 +3,31 @@
 import numpy as np
 import pytest
 import torch
-from monai.networks.nets import DenseNet
 from scipy.special import log_softmax
 from torch import nn
 
-from monai_sf.networks import GivenClassifier, check_network, given_network, model_files
-
-
-def densenet(classes=3, dropout=0.3, channels=1):
-    torch.manual_seed(0)
-    return DenseNet(
-        2, channels, classes, init_features=8, growth_rate=4, block_config=(1, 1), dropout_prob=dropout
-    )
-
-
-class Ending(nn.Module):
-    """A network, and what follows it."""
-
-    def __init__(self, ending, classes=3):
-        super().__init__()
-        self.net, self.ending = densenet(classes), ending
-
-    def forward(self, x):
-        return self.ending(self.net(x))
-
-
-IMAGES = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(1))
-
-
-def saved(model, how, folder):
-    model.eval()
-    if how == "exported":
-        dynamic = ({0: torch.export.Dim.DYNAMIC},)
-        torch.export.save(torch.export.export(model, (IMAGES,), dynamic_shapes=dynamic), folder / "m.pt2")
-        return folder / "m.pt2"
-    script = torch.jit.trace(model, IMAGES) if how == "traced" else torch.jit.script(model)
-    torch.jit.save(torch.jit.freeze(script) if how == "frozen" else script, folder / "m.ts")
-    return folder / "m.ts"
-
+from helpers.given_models import IMAGES, Ending, densenet, saved
+from monai_sf.inferers import MCDropoutInferer
+from monai_sf.networks import (
+    GivenClassifier,
+    check_network,
+    dropout_layers,
+    given_network,
+    has_dropout,
+    model_files,
+)
 
 FILES = ["scripted", "traced", "frozen", "exported"]
+
+
+def outputs(network, images=IMAGES):
+    with torch.no_grad():
+        return network.outputs(images)
+
+
+def features_of(model, x):
+    with torch.no_grad():
+        return nn.functional.adaptive_avg_pool2d(model.net.features(x).relu(), 1).flatten(1)
 
 
 @pytest.mark.parametrize("how", FILES)
@@ -56,14 +41,14 @@ def test_a_file_has_the_outputs_and_features_of_the_model_that_was_saved(how, en
     assert not network.train().training
     with torch.no_grad():
         check_network(network, IMAGES)
-        found = network.outputs(IMAGES)
         x = (IMAGES - 0.3) / 0.5
-        direct = model.eval()(x)
-        features = torch.nn.functional.adaptive_avg_pool2d(model.net.features(x).relu(), 1).flatten(1)
+        direct = model(x)
+    found = outputs(network)
     expected = direct if kind == "logits" else direct.double().log()
     torch.testing.assert_close(found.logits, expected[:, [2, 0, 1]].float(), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.features, features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.features, features_of(model, x), rtol=1e-4, atol=1e-5)
     assert network.features_missing == ""
+    assert not has_dropout(network)
     if kind == "softmax":
         assert network.log_probabilities
         assert network.last_layer() is None
@@ -72,10 +57,223 @@ def test_a_file_has_the_outputs_and_features_of_the_model_that_was_saved(how, en
         torch.testing.assert_close(found.features @ weight.T + bias, found.logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("column", [True, False])
+def test_a_single_number_speaks_for_the_second_class(column):
+    logit = torch.tensor([-2.0, 0.5, 3.0, 40.0])
+    given = logit[:, None] if column else logit
+    found = outputs(GivenClassifier(nn.Identity(), 2, outputs="logit"), given).logits
+    torch.testing.assert_close(found, torch.stack([-logit / 2, logit / 2], 1))
+    found = outputs(GivenClassifier(nn.Identity(), 2, outputs="sigmoid"), given.sigmoid()).logits.double()
+    share = given.sigmoid().double().reshape(-1)
+    torch.testing.assert_close(found.exp(), torch.stack([1 - share, share], 1), rtol=1e-6, atol=1e-12)
+    assert found.isfinite().all()
+    turned = GivenClassifier(nn.Identity(), 2, outputs="logit", class_order=[1, 0])
+    torch.testing.assert_close(outputs(turned, given).logits, torch.stack([logit / 2, -logit / 2], 1))
+
+
+def test_the_last_layer_of_a_single_logit_gives_both_logits():
+    model = Ending(nn.Flatten(0), classes=1)
+    network = GivenClassifier(model, 2, outputs="logit", class_order=[1, 0])
+    found, (weight, bias) = outputs(network), network.last_layer()
+    torch.testing.assert_close(found.features @ weight.T + bias, found.logits)
+    torch.testing.assert_close(found.logits[:, 0] - found.logits[:, 1], model(IMAGES).detach())
+
+
 def test_probabilities_near_one_stay_different():
     logits = np.array([[30.0, 0, 0], [25.0, 1, 0], [20.0, 5, 1], [0, 0, 25]])
     shares = torch.tensor(logits).float().softmax(1)
     assert len(set(shares.amax(1).tolist())) == 2  # float32 rounds three of them to 1
-    with torch.no_grad():
-        found = GivenClassifier(nn.Identity(), 3, outputs="softmax").outputs(shares).logits
+    found = outputs(GivenClassifier(nn.Identity(), 3, outputs="softmax"), shares).logits
     np.testing.assert_allclose(found.numpy(), log_softmax(logits, axis=1), rtol=2e-3)  # SciPy rounds, too
+    certain = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert outputs(GivenClassifier(nn.Identity(), 2, outputs="softmax"), certain).logits.isfinite().all()
+
+
+class Returning(nn.Module):
+    """Returns its linear layers' outputs as ``pack`` wants them."""
+
+    def __init__(self, pack, *, first=3):
+        super().__init__()
+        self.pack, self.one, self.other = pack, nn.Linear(8, first), nn.Linear(8, 3)
+
+    def forward(self, x):
+        flat = x.flatten(1)[:, :8]
+        return self.pack(self.one(flat), self.other(flat))
+
+
+@pytest.mark.parametrize(
+    ("pack", "first", "layer"),
+    [
+        (lambda one, other: (one, other), 3, "one"),
+        (lambda one, other: [one, other], 5, "other"),
+        (lambda one, other: {"aux": one, "logits": other}, 3, "other"),
+        (lambda one, other: {"embedding": one, "out": other}, 5, "other"),
+    ],
+)
+def test_the_output_among_several_follows_a_rule(pack, first, layer):
+    model = Returning(pack, first=first)
+    network = GivenClassifier(model, 3)
+    expected = getattr(model, layer)(IMAGES.flatten(1)[:, :8]).detach()
+    torch.testing.assert_close(outputs(network).logits, expected)
+    assert network.features_layer == layer
+
+
+def test_outputs_of_another_width_and_ambiguous_ones_are_refused():
+    with pytest.raises(
+        ValueError, match=r"gives \(5, 3\) for 5 images, expected \(5, 4\): one number for each"
+    ):
+        outputs(GivenClassifier(Ending(nn.Identity()), 4))
+    with pytest.raises(
+        ValueError, match=r"gives \(5, 3\) for 5 images, expected \(5, 1\): one number per image"
+    ):
+        outputs(GivenClassifier(Ending(nn.Identity()), 2, outputs="sigmoid"))
+    with pytest.raises(ValueError, match=r"several entries of shape \(5, 3\): a, b\. .* names it 'logits'"):
+        outputs(GivenClassifier(Returning(lambda one, other: {"a": one, "b": other}), 3))
+    with pytest.raises(ValueError, match=r"gives 0 \(5, 3\), 1 a str"):
+        outputs(GivenClassifier(Returning(lambda one, other: (one, "no")), 2))
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        (lambda x: 2 * x, "no linear layer gives the output of Ending: name the layer"),
+        (nn.Identity(), ""),
+        (nn.LogSoftmax(1), ""),
+    ],
+)
+def test_features_are_those_of_the_layer_that_gives_the_output(ending, reason):
+    network = GivenClassifier(Ending(ending), 3)
+    found = outputs(network)
+    assert network.features_missing.startswith(reason)
+    assert (found.features is None) == bool(reason) == ("features" not in found.arrays())
+    assert (network.last_layer() is not None) == isinstance(ending, nn.Identity)
+    assert GivenClassifier(Ending(ending), 3, features=None).features_missing == "none were asked for"
+
+
+def test_a_named_layer_gives_its_input():
+    model = Ending(lambda x: 2 * x)
+    network = GivenClassifier(model, 3, features="net.class_layers.out")
+    torch.testing.assert_close(outputs(network).features, features_of(model, IMAGES))
+    assert network.last_layer() is None  # its output is half of the logits
+    again = GivenClassifier(model, 3, features="net.class_layers.flatten")
+    torch.testing.assert_close(outputs(again).features, features_of(model, IMAGES))
+    with pytest.raises(ValueError, match=r"the layer 'fc', but there are .*net\.class_layers\.out"):
+        GivenClassifier(model, 3, features="fc")
+    with pytest.raises(ValueError, match=r"layer net\.features has shape \(5, 1, 32, 32\) for 5 images"):
+        outputs(GivenClassifier(model, 3, features="net.features"))
+    model.unused = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="layer unused, .* is not used"):
+        outputs(GivenClassifier(model, 3, features="unused"))
+
+
+@pytest.mark.parametrize("how", ["scripted", "exported"])
+def test_a_named_layer_of_a_file(how, tmp_path):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1024, 7), nn.ReLU(), nn.Linear(7, 3))
+    file = saved(model, how, tmp_path)
+    network = given_network(file, num_classes=3, features="1")
+    torch.testing.assert_close(outputs(network).features, IMAGES.flatten(1))
+    assert network.last_layer() is None
+    torch.testing.assert_close(
+        outputs(given_network(file, num_classes=3)).features, model[:3](IMAGES).detach()
+    )
+    with pytest.raises(ValueError, match="the layer 'fc', but there are 1, 3"):
+        given_network(file, num_classes=3, features="fc")
+    assert outputs(given_network(file, num_classes=3, features=None)).features is None
+
+
+def test_dropout_layers_of_a_module_give_samples():
+    model = Ending(nn.Identity())
+    network = GivenClassifier(model, 3)
+    assert has_dropout(network)
+    found = MCDropoutInferer(40, views=["horizontal_flip"])(IMAGES, network, list("abcde"))
+    assert set(found) == {
+        *("logits", "features", "mcd_log_softmax", "mcd_entropy", "mcd_softmax_variance", "mcd_waic"),
+        *("tta_log_softmax", "tta_entropy"),
+    }
+    torch.testing.assert_close(found["logits"], model(IMAGES).detach())
+    assert (found["mcd_softmax_variance"] > 0).all()
+    one = MCDropoutInferer(40)(IMAGES[:1], network, ["a"])
+    torch.testing.assert_close(one["mcd_log_softmax"], found["mcd_log_softmax"][:1], rtol=1e-4, atol=1e-5)
+    torch.manual_seed(0)  # an independent definition: PyTorch's own masks
+    for layer in dropout_layers(model):
+        layer.train()
+    with torch.no_grad():
+        direct = torch.stack([model(IMAGES).softmax(1) for _ in range(400)])
+    torch.testing.assert_close(found["mcd_log_softmax"].exp(), direct.mean(0), rtol=0, atol=0.05)
+
+
+def test_dropout_that_cannot_be_sampled_is_said():
+    alpha = GivenClassifier(nn.Sequential(densenet(dropout=0.0), nn.AlphaDropout(0.5)), 3)
+    assert not has_dropout(alpha)
+    unused = Ending(nn.Identity())
+    unused.net = densenet(dropout=0.0)
+    unused.extra = nn.Dropout(0.5)
+    with pytest.raises(
+        ValueError, match="no dropout layer of the network is used in a pass: set samples to 0"
+    ):
+        MCDropoutInferer(2)(IMAGES, GivenClassifier(unused, 3))
+
+    class Turned(Ending):
+        def forward(self, x):
+            return self.ending(self.net(x).T).T
+
+    with pytest.raises(ValueError, match="gets 3 rows for 10 images"):
+        MCDropoutInferer(2)(IMAGES, GivenClassifier(Turned(nn.Dropout(0.5)), 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 1}, "num_classes must be a whole number of at least 2, got 1"),
+        ({"outputs": "probabilities"}, "outputs must be one of logits, softmax, logit, sigmoid, got 'prob"),
+        ({"outputs": "sigmoid"}, r"Several independent numbers \(multi-label"),
+        ({"outputs": "logit"}, r"Several independent numbers \(multi-label"),
+        ({"class_order": [0, 1, 1]}, r"each of the positions 0\.\.2 once, got \[0, 1, 1\]"),
+        ({"class_order": [0, 1]}, r"each of the positions 0\.\.2 once, got \[0, 1\]"),
+        ({"class_order": "012"}, "once, got '012'"),
+        ({"mean": "grey"}, "mean must be a number or one per channel, got 'grey'"),
+        ({"std": [0.2, 0.0]}, r"std must be a positive number or one per channel, got \[0\.2, 0\.0\]"),
+        ({"mean": [0.1, 0.2, 0.3], "std": [1, 1]}, "mean and std must have equally many channels"),
+    ],
+)
+def test_arguments_that_do_not_fit_together(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GivenClassifier(nn.Identity(), **{"num_classes": 3, **arguments})
+
+
+def test_normalisation_per_channel_is_that_of_the_images():
+    network = GivenClassifier(densenet(channels=3), 3, mean=[0.1, 0.2, 0.3], std=[0.5, 0.6, 0.7])
+    images = IMAGES.repeat(1, 3, 1, 1)
+    x = torch.stack([(images[:, c] - (c + 1) / 10) / (0.5 + c / 10) for c in range(3)], 1)
+    torch.testing.assert_close(network.stem(images), x)
+    with pytest.raises(ValueError, match="mean and std have 3 channels, the images 1"):
+        network.stem(IMAGES)
+
+
+class Branching(nn.Module):
+    """Ends in a branch, as networks do that may drop something before the last layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop, self.fc = 0.5, nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = x.flatten(1)[:, :16]
+        if self.drop > 0.0:
+            return self.fc(nn.functional.dropout(x, self.drop, self.training))
+        return self.fc(x)
+
+
+def test_a_scripted_branch_hides_no_features(tmp_path):
+    network = given_network(saved(Branching(), "scripted", tmp_path), num_classes=3)
+    found, (weight, bias) = outputs(network), network.last_layer()
+    torch.testing.assert_close(found.features, IMAGES.flatten(1)[:, :16])
+    torch.testing.assert_close(found.features @ weight.T + bias, found.logits)
+
+
+def test_a_script_without_a_linear_layer_says_so(tmp_path):
+    file = saved(nn.Sequential(nn.Conv2d(1, 3, 32), nn.Flatten()), "scripted", tmp_path)
+    network = given_network(file, num_classes=3)
+    assert outputs(network).features is None
+    assert network.features_missing.startswith("no linear layer gives the output of the TorchScript graph")
+    assert network.last_layer() is None

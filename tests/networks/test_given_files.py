@@ -1,0 +1,336 @@
+"""Files of models: what each kind needs, and that nothing in a hostile one runs."""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from helpers.given_models import IMAGES, Ending, densenet, saved
+from monai_sf.networks import bundle_preprocessing, given_network, model_files
+
+FACTORY = "helpers.given_models:densenet"
+
+
+def outputs(network):
+    with torch.no_grad():
+        return network.outputs(IMAGES)
+
+
+class Hostile:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.file}",)
+
+
+@pytest.fixture
+def state():
+    torch.manual_seed(7)
+    network = densenet()
+    for value in network.state_dict().values():
+        if value.is_floating_point():
+            value.add_(torch.rand(value.shape) * 0.1)
+    return network.state_dict()
+
+
+@pytest.mark.parametrize("wrapped", [dict, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_factory_with_weights(state, wrapped, prefix, tmp_path):
+    file = tmp_path / "w.pth"
+    torch.save(wrapped({prefix + name: value for name, value in state.items()}), file)
+    network = given_network(FACTORY, num_classes=3, weights=file, arguments={"dropout": 0.1})
+    direct = densenet()
+    direct.load_state_dict(state)
+    with torch.no_grad():
+        torch.testing.assert_close(outputs(network).logits, direct(IMAGES))
+    assert network.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert model_files(FACTORY, file) == [file]
+
+
+def test_a_factory_without_weights_is_known_by_its_tensors():
+    one, same = (given_network(FACTORY, num_classes=3) for _ in range(2))
+    other = given_network(FACTORY, num_classes=4, arguments={"classes": 4})
+    assert one.sha256 == same.sha256 != other.sha256
+    assert model_files(FACTORY) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "message"),
+    [
+        ("no_such_package.x:make", {}, "there is no factory no_such_package.x:make: No module named"),
+        ("helpers.given_models:resnet", {}, "there is no factory .* has no attribute 'resnet'"),
+        (FACTORY, {"depth": 3}, r"failed with the arguments {'depth': 3} \(TypeError: .*'depth'"),
+        ("builtins:dict", {}, "builtins:dict returned a dict, expected a torch.nn.Module"),
+    ],
+)
+def test_a_factory_that_makes_no_network(model, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        given_network(model, num_classes=3, arguments=arguments)
+
+
+def test_weights_of_another_architecture_are_compared(state, tmp_path):
+    state["class_layers.out.weight"] = torch.zeros(5, 9)
+    state["extra"] = torch.zeros(1)
+    del state["features.conv0.weight"]
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="Give the model that these weights belong to") as error:
+        given_network(FACTORY, num_classes=3, weights=tmp_path / "w.pt")
+    for part in ("1 entries missing ['features.conv0.weight']", "1 unknown ['extra']", "(5, 9) in the file"):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "holds a list, expected a state dict"),
+        ({}, "holds a dict, expected a state dict"),
+        (
+            {"optimizer": {"lr": 1}, "epoch": 2},
+            "is no state dict, which holds tensors only: optimizer, epoch",
+        ),
+    ],
+)
+def test_a_file_without_a_state_dict(content, message, tmp_path):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=message):
+        given_network(FACTORY, num_classes=3, weights=tmp_path / "w.pt")
+
+
+def test_missing_and_damaged_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file of weights"):
+        given_network(FACTORY, num_classes=3, weights=tmp_path / "none.pt")
+    with pytest.raises(FileNotFoundError, match="there is no file .*none.ts: a model is a TorchScript file"):
+        given_network(tmp_path / "none.ts", num_classes=3)
+    (tmp_path / "text.pt").write_text("no model")
+    with pytest.raises(ValueError, match=r"text.pt is no model: give a TorchScript file"):
+        given_network(tmp_path / "text.pt", num_classes=3)
+    with pytest.raises(ValueError, match="holds no readable weights"):
+        given_network(FACTORY, num_classes=3, weights=tmp_path / "text.pt")
+    for how in ("scripted", "exported"):
+        file = saved(Ending(nn.Identity()), how, tmp_path)
+        content = file.read_bytes()
+        with zipfile.ZipFile(file) as archive:
+            entry = archive.getinfo(next(n for n in archive.namelist() if n.endswith(("/model.json", ".py"))))
+        damaged = bytearray(content)
+        damaged[entry.header_offset + 100 : entry.header_offset + 900] = bytes(800)
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is no readable (TorchScript file|exported program)"):
+            given_network(file, num_classes=3)
+        with pytest.raises(ValueError, match="weights and arguments are for a factory"):
+            given_network(file, num_classes=3, weights=file)
+
+
+def test_a_pickle_that_wants_to_run_code_is_refused(state, tmp_path):
+    trace = tmp_path / "ran"
+    torch.save({"state_dict": state, "hyper_parameters": Hostile(trace)}, tmp_path / "hostile.pt")
+    (tmp_path / "raw.pkl").write_bytes(pickle.dumps(Hostile(trace)))
+    torch.save(densenet(), tmp_path / "module.pt")
+    for name in ("hostile.pt", "raw.pkl", "module.pt"):
+        with pytest.raises(ValueError, match=r"Python objects|no readable weights"):
+            given_network(FACTORY, num_classes=3, weights=tmp_path / name)
+        with pytest.raises(ValueError, match="holds weights or a pickled module, but not the network"):
+            given_network(tmp_path / name, num_classes=3)
+    assert not trace.exists()
+    with pytest.raises(ValueError, match=r"Python objects \(posix\.system\), which may run code"):
+        given_network(FACTORY, num_classes=3, weights=tmp_path / "hostile.pt")
+    with pytest.raises(ValueError, match=r"Python objects \(monai\.networks\.nets\.densenet\.DenseNet\)"):
+        given_network(FACTORY, num_classes=3, weights=tmp_path / "module.pt")
+
+
+def rewritten(file, change):
+    """Write an archive anew, with the content of each part changed by ``change(name, content)``."""
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in change({n.partition("/")[2]: content for n, content in parts.items()}).items():
+            archive.writestr(f"model/{name}", content)
+
+
+def in_program(edit):
+    def change(parts):
+        program = json.loads(parts["models/model.json"])
+        edit(program, parts)
+        return {**parts, "models/model.json": json.dumps(program).encode()}
+
+    return change
+
+
+def _weight(program, parts, content):
+    config = json.loads(parts["data/weights/model_weights_config.json"])
+    entry = next(iter(config["config"].values()))
+    entry["use_pickle"] = True
+    parts["data/weights/model_weights_config.json"] = json.dumps(config).encode()
+    parts["data/weights/" + entry["path_name"]] = content
+
+
+def _pickled(thing):
+    stream = io.BytesIO()
+    torch.save(thing, stream)
+    return stream.getvalue()
+
+
+def _constant(program, parts, name, content):
+    config = {
+        "config": {"c": {"path_name": name, "is_param": False, "use_pickle": True, "tensor_meta": None}}
+    }
+    parts["data/constants/model_constants_config.json"] = json.dumps(config).encode()
+    parts[f"data/constants/{name}"] = content
+
+
+def attacks(trace):
+    """Changes of an exported program that make torch.export.load, or the program, run code."""
+    call = f"__import__('os').system('touch {trace}')"
+
+    def node(program):
+        return program["graph_module"]["graph"]["nodes"][0]
+
+    def renamed(program, parts):
+        text = json.dumps(program)
+        program.clear()
+        program.update(json.loads(text.replace('"input"', json.dumps(f"input={call}"))))
+
+    def sized(program, parts):
+        text = json.dumps(program)
+        program.clear()
+        program.update(json.loads(re.sub(r'"expr_str": "[^"]*"', json.dumps({"expr_str": call})[1:-1], text)))
+
+    return {
+        "operator": lambda p, parts: node(p).update(target="torch.serialization.os.system"),
+        "load": lambda p, parts: node(p).update(target="torch.load"),
+        "guard": lambda p, parts: p.update(guards_code=[call]),
+        "name": renamed,
+        "size": sized,
+        "container": lambda p, parts: p["graph_module"]["module_call_graph"][0]["signature"].update(
+            in_spec=json.dumps([1, {"type": "collections.defaultdict", "context": "{}", "children_spec": []}])
+        ),
+        "pickled weight": lambda p, parts: _weight(p, parts, _pickled(Hostile(trace))),
+        "sample": lambda p, parts: parts.update({"data/sample_inputs/model.pt": _pickled(Hostile(trace))}),
+        "object": lambda p, parts: _constant(p, parts, "opaque_obj_0", pickle.dumps(Hostile(trace))),
+        "pickled constant": lambda p, parts: _constant(p, parts, "tensor_0", _pickled(Hostile(trace))),
+        "library": lambda p, parts: parts.update({"data/aotinductor/model/x.wrapper.so": b"\x7fELF"}),
+        "old": lambda p, parts: parts.update({"models/other.json": b"{}"}),
+    }
+
+
+@pytest.mark.parametrize("attack", attacks(Path("x")))
+def test_an_exported_program_that_wants_to_run_code_is_refused(attack, tmp_path):
+    trace = tmp_path / "ran"
+    file = saved(nn.Sequential(nn.Flatten(), nn.Linear(1024, 3)), "exported", tmp_path)
+    rewritten(file, lambda parts: parts)
+    assert outputs(given_network(file, num_classes=3)).logits.shape == (5, 3)  # unchanged, it is read
+    rewritten(file, in_program(attacks(trace)[attack]))
+    with pytest.raises(ValueError, match=r"is refused, since reading it might run code|cannot be loaded"):
+        outputs(given_network(file, num_classes=3))
+    assert not trace.exists()
+
+
+NETWORK_DEF = {
+    "_target_": "DenseNet",
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": 3,
+    "init_features": 8,
+    "growth_rate": 4,
+    "block_config": [1, 1],
+    "dropout_prob": 0.3,
+}
+
+
+@pytest.fixture
+def bundle(tmp_path, state):
+    """The folder of a bundle as MONAI's model zoo has them."""
+    folder = tmp_path / "zoo"
+    for name in ("configs", "models", "scripts"):
+        (folder / name).mkdir(parents=True)
+    (folder / "scripts" / "__init__.py").write_text("")
+    (folder / "scripts" / "half.py").write_text("def half(image):\n    return image / 2\n")
+    config = {
+        "imports": ["$from scripts.half import half"],
+        "bundle_root": "/somewhere/else",
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "network_def": NETWORK_DEF,
+        "network": "$@network_def.to(@device)",
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "LoadImaged", "keys": ["image", "label"], "image_only": True},
+                {"_target_": "EnsureChannelFirstd", "keys": "image"},
+                {"_target_": "AsDiscreted", "keys": "label", "to_onehot": 3},
+                {"_target_": "Lambdad", "keys": "image", "func": "$half"},
+            ],
+        },
+        "dataset": {"_target_": "Dataset", "data": "$no_such_name", "transform": "@preprocessing"},
+    }
+    (folder / "configs" / "inference.json").write_text(json.dumps(config))
+    torch.save({"model": state}, folder / "models" / "model.pt")
+    return folder
+
+
+def test_a_monai_bundle_has_its_network_weights_and_preprocessing(bundle, state, tmp_path):
+    network = given_network(bundle, num_classes=3)
+    direct = densenet()
+    direct.load_state_dict(state)
+    with torch.no_grad():
+        torch.testing.assert_close(outputs(network).logits, direct(IMAGES))
+    files = [bundle / "configs" / "inference.json", bundle / "models" / "model.pt"]
+    assert model_files(bundle) == files
+    lines = sorted(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
+    assert network.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
+    transforms = bundle_preprocessing(bundle)
+    assert [type(one).__name__ for one in transforms.transforms] == [
+        "LoadImaged",
+        "EnsureChannelFirstd",
+        "Lambdad",
+    ]
+    np.save(tmp_path / "x.npy", np.full((4, 5), 0.5, np.float32))
+    image = transforms({"image": tmp_path / "x.npy"})["image"]
+    torch.testing.assert_close(torch.as_tensor(image).as_subclass(torch.Tensor), torch.full((1, 4, 5), 0.25))
+    assert str(bundle) not in sys.path
+
+
+def test_a_monai_bundle_with_torchscript_or_a_training_config_only(bundle, state):
+    (bundle / "models" / "model.pt").unlink()
+    file = saved(Ending(nn.Identity()), "scripted", bundle / "models")
+    assert outputs(given_network(bundle, num_classes=3)).features.shape[0] == 5
+    assert model_files(bundle)[1] == file
+    (bundle / "configs" / "inference.json").rename(bundle / "configs" / "train.json")
+    assert outputs(given_network(bundle, num_classes=3)).logits.shape == (5, 3)
+
+
+def test_a_monai_bundle_that_is_incomplete(bundle, state):
+    config = bundle / "configs" / "inference.json"
+    content = json.loads(config.read_text())
+    config.write_text(json.dumps({**content, "network_def": {**NETWORK_DEF, "out_channels": 4}}))
+    with pytest.raises(
+        ValueError, match=r"model\.pt is a checkpoint of another network: .* 2 of another shape"
+    ):
+        given_network(bundle, num_classes=3)
+    config.write_text(json.dumps({**content, "network_def": {**NETWORK_DEF, "depth": 4}}))
+    with pytest.raises(ValueError, match=r"network_def of .*inference\.json cannot be had .*depth"):
+        given_network(bundle, num_classes=3)
+    config.write_text(
+        json.dumps({k: v for k, v in content.items() if k not in ("network_def", "preprocessing")})
+    )
+    with pytest.raises(ValueError, match="there is no key network_def"):
+        given_network(bundle, num_classes=3)
+    with pytest.raises(ValueError, match="there is no key preprocessing"):
+        bundle_preprocessing(bundle)
+    config.unlink()
+    with pytest.raises(FileNotFoundError, match=r"none of configs/inference\.json, .*, configs/train\.yml"):
+        given_network(bundle, num_classes=3)
+    (bundle / "models" / "model.pt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"none of models/model\.pt, models/model\.ts: download"):
+        given_network(bundle, num_classes=3)
