@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -28,6 +28,7 @@ def describe_run(
     seed: int,
     num_classes: int,
     studies: Mapping[str, Any] | None = None,
+    image_kinds: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the description of a run for run.json, before its results are known.
 
@@ -42,6 +43,8 @@ def describe_run(
         num_classes: of the network; a class without a case is named by ``cases.attrs["classes"]``, else by
             its number.
         studies: further studies, see :func:`monai_sf.datasets.find_studies`.
+        image_kinds: those of the images, see :func:`monai_sf.datasets.preflight.check_images`; inference
+            refuses others.
 
     Raises:
         ValueError: the run was trained as another dataset, study, method or seed.
@@ -63,6 +66,7 @@ def describe_run(
         "sources": sources,
         "split_counts": pd.crosstab(splits["label_name"], splits["split"]).to_dict(),
         "trained_on": trained_on(splits),
+        "image_kinds": list(image_kinds),
         "config": config_of_run(run_dir),
         "versions": {
             "python": platform.python_version(),

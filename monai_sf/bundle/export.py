@@ -36,7 +36,7 @@ from monai_sf.results.format import FITTED, NOT_REPORTED, RUN_FILE, seal
 #: Keys of run.json that an exported bundle keeps: nothing of cases, their sources, or machines.
 _KEPT = (
     *("format", "format_version", "dataset", "study", "method", "seed", "class_names", "data_kind"),
-    *("thresholds", "versions"),
+    *("image_kinds", "thresholds", "versions"),
 )
 #: Keys of the config whose values the thresholds were chosen with.
 _PASSES = ("mc_samples", "test_time_augmentation")

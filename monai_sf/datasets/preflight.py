@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -19,7 +19,7 @@ from monai_sf.files.intensity import Intensity, intensity_of
 from monai_sf.files.naming import NOT_UTF8, RefusedImageError, is_utf8, reason, shown
 from monai_sf.files.volumes import slice_index
 
-__all__ = ["PreflightError", "check_images", "check_labels", "image_faults"]
+__all__ = ["Checked", "PreflightError", "check_images", "check_labels", "image_faults"]
 
 _MOST_LISTED = 20
 
@@ -35,6 +35,18 @@ class PreflightError(ValueError):
     def __init__(self, message: str, faults: dict[str, str]) -> None:
         super().__init__(message)
         self.faults = faults
+
+
+class Checked(NamedTuple):
+    """What a check of images found.
+
+    Attributes:
+        decoded: Number of images that were decoded; the others were known from a check before.
+        kinds: The kinds of the images, see :class:`monai_sf.files.image_data.ImageData`, sorted.
+    """
+
+    decoded: int
+    kinds: list[str]
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,7 @@ class _Wanted:
     kinds: Collection[str] | None
     shape: Sequence[int] | None
     smallest: int
+    trained: Collection[str] = ()
 
 
 def check_images(
@@ -71,7 +84,7 @@ def check_images(
     smallest: int = 1,
     cache: str | Path | None = None,
     workers: int | None = None,
-) -> int:
+) -> Checked:
     """Decode every image of a case table once, in parallel.
 
     An image must exist, be intact, be the only one in its file (or the slice that the column ``slice``
@@ -95,7 +108,7 @@ def check_images(
         workers: Threads. Default: one per usable core, up to 8.
 
     Returns:
-        Number of images decoded.
+        How many images were decoded, and the kinds of all.
 
     Raises:
         PreflightError: Lists all unusable images, the first 20 of them in the message; or the kinds that are
@@ -106,7 +119,8 @@ def check_images(
     """
     slices = cases["slice"] if "slice" in cases.columns else None
     wanted = _Wanted(modes, intensity_of(intensity), kinds, shape, smallest)
-    count, faults, mixed, decoded = _look(cases["image"], slices, Path(dataset_dir), wanted, cache, workers)
+    looked = _look(cases["image"], slices, Path(dataset_dir), wanted, cache, workers)
+    count, faults, mixed, decoded, usable = looked
     lines = [f"{shown(name)}: {fault}" for name, fault in faults.items()]
     more = f"\n  and {len(lines) - _MOST_LISTED} more" if len(lines) > _MOST_LISTED else ""
     said = [mixed] if mixed else []
@@ -119,13 +133,15 @@ def check_images(
         )
     if said:
         raise PreflightError("\n".join(said), faults)
-    return decoded
+    return Checked(decoded, sorted({facts.kind for facts in usable.values()}))
 
 
 def image_faults(
     images: Iterable[str | Sequence[str]],
     dataset_dir: str | Path,
     *,
+    slices: Iterable[Any] | None = None,
+    trained: Collection[str] = (),
     intensity: Mapping[str, Any] | Intensity,
     modes: Collection[str] | None = None,
     kinds: Collection[str] | None = None,
@@ -138,6 +154,10 @@ def image_faults(
     Args:
         images: Path of each image, or the paths of its channels.
         dataset_dir: The folder that they are relative to.
+        slices: Slice of each image in its volume, None for none.
+        trained: Kinds of the images that the network was trained on. Without ``kinds``, an image of another
+            kind, or under a rule of intensity that makes scales comparable of another DICOM modality, is
+            unusable. Empty: not known.
         intensity: How values become [0, 1].
         modes: Allowed modes, or None for all.
         kinds: Allowed kinds, or None for those that are comparable.
@@ -146,14 +166,14 @@ def image_faults(
         workers: Threads.
 
     Returns:
-        Path of each unusable file, as in ``images``, to its fault.
+        Path of each unusable file, as in ``images``, to its fault; of a slice, ``<path> slice <number>``.
 
     Raises:
         PreflightError: If kinds are mixed whose values are not comparable.
         ValueError: If ``modes`` or ``kinds`` is a single string, or ``intensity`` is no rule.
     """
-    wanted = _Wanted(modes, intensity_of(intensity), kinds, shape, smallest)
-    _, faults, mixed, _ = _look(images, None, Path(dataset_dir), wanted, None, workers)
+    wanted = _Wanted(modes, intensity_of(intensity), kinds, shape, smallest, trained)
+    _, faults, mixed, _, _ = _look(images, slices, Path(dataset_dir), wanted, None, workers)
     if mixed:
         raise PreflightError(mixed, faults)
     return faults
@@ -166,8 +186,8 @@ def _look(
     wanted: _Wanted,
     cache: str | Path | None,
     workers: int | None,
-) -> tuple[int, dict[str, str], str, int]:
-    """Return the number of images, the faults by image, which kinds are mixed, and how many were decoded."""
+) -> tuple[int, dict[str, str], str, int, dict[tuple[str, str], _Facts]]:
+    """Return the number of images, faults, the mixed kinds, how many were decoded, and the usable ones."""
     for name, allowed in (("modes", wanted.modes), ("kinds", wanted.kinds)):
         if isinstance(allowed, str):
             raise ValueError(f"{name} must be a list of names, got the string {allowed!r}")
@@ -198,8 +218,8 @@ def _look(
     facts |= fresh
     faults = {one: fault for one in images if (fault := _fault(facts[one], wanted))}
     usable = {one: facts[one] for one in images if one not in faults}
-    named = {_named(*one): fault for one, fault in faults.items()}
-    return len(images), named, _mixed(usable, wanted), len(todo)
+    named = {named_slice(*one): fault for one, fault in faults.items()}
+    return len(images), named, _mixed(usable, wanted), len(todo), usable
 
 
 def _slice_text(index: Any) -> str:
@@ -211,8 +231,10 @@ def _slice_text(index: Any) -> str:
     return "" if whole is None else str(whole)
 
 
-def _named(image: str, index: str) -> str:
-    return f"{image} slice {index}" if index else image
+def named_slice(image: str, index: Any) -> str:
+    """Return how an image is called in messages; ``index`` is None or empty for no slice."""
+    text = _slice_text(index)
+    return f"{image} slice {text}" if text else image
 
 
 def _mixed(usable: Mapping[tuple[str, str], _Facts], wanted: _Wanted) -> str:
@@ -222,8 +244,9 @@ def _mixed(usable: Mapping[tuple[str, str], _Facts], wanted: _Wanted) -> str:
         by_scale = not wanted.intensity.compares_scales
         # a rule that brings each image to its own scale still makes no radiograph comparable with CT
         if kind := facts.kind if by_scale else facts.modality and f"DICOM {facts.modality}":
-            by_kind.setdefault(kind, []).append(_named(*image))
-    if wanted.kinds is not None or len(by_kind) < 2:
+            by_kind.setdefault(kind, []).append(named_slice(*image))
+    known = all(any(f"{own} ".startswith(f"{kind} ") for own in wanted.trained) for kind in by_kind)
+    if wanted.kinds is not None or len(by_kind) < 2 or known:
         return ""
     lines = [
         f"{len(images)} {kind} (first: {', '.join(map(shown, images[:3]))})"
@@ -289,12 +312,30 @@ def _fault(facts: _Facts, wanted: _Wanted) -> str:
     for own, allowed in ((facts.mode, wanted.modes), (facts.kind, wanted.kinds)):
         if allowed is not None and own not in allowed:
             return f"is {own}, and must be {' or '.join(allowed)}"
+    if wanted.kinds is None and (other := _untrained(facts, wanted)):
+        return other
     size, shape, smallest = (facts.height, facts.width), wanted.shape, wanted.smallest
     if shape is not None and size != tuple(shape):
         return f"is {facts.height} x {facts.width}, and must be {shape[0]} x {shape[1]}"
     if min(size) < smallest:
         return f"is {facts.height} x {facts.width}, and must be at least {smallest} x {smallest}"
     return ""
+
+
+def _untrained(facts: _Facts, wanted: _Wanted) -> str:
+    """Return what an image is that the network was not trained on; empty if it was, or nothing is known."""
+    own, trained = facts.kind, wanted.trained
+    if wanted.intensity.compares_scales:  # then only the modality tells
+        known = {kind for kind in trained if kind.startswith("DICOM ")}
+        if not known or not facts.modality or any(k.startswith(f"DICOM {facts.modality} ") for k in known):
+            return ""
+        own, trained = f"DICOM {facts.modality}", known
+    if not trained or own in trained:
+        return ""
+    return (
+        f"is {own}, and the network was trained on {' and '.join(sorted(trained))}: leave it out, or name "
+        "both in image_kinds if their values mean the same"
+    )
 
 
 class _Memory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +15,19 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 #: Endings of the image files that are read.
 SUFFIXES = (
-    *(".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
-    *(".dcm", ".dicom", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".npy"),
+    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+    *(".dcm", ".dic", ".dicom", ".ima", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".npy"),
 )
+
+_CONTROL = re.compile("[\0-\x1f\x7f]")
 
 NOT_UTF8 = "has bytes in its path that are not UTF-8, which no table can hold: rename it"
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    r"""Return a path as text that can be written anywhere, with bytes that are not UTF-8 as ``\xe9``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""Return a path as text of one line, with control characters, and bytes not of UTF-8, as ``\xe9``."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def is_utf8(path: str | os.PathLike[str]) -> bool:

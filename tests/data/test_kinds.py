@@ -298,7 +298,7 @@ def test_known_pixels_in_training_check_and_inference(tmp_path, name):
     wanted = expected.transpose(2, 0, 1) if colour else expected[None]
     lossy = {"US, JPEG of YBR": 0.05, "US, YBR": 0.012}  # at the edge, and by rounding to 8 bits twice
     np.testing.assert_allclose(got, wanted, atol=lossy.get(name, 2e-6))
-    assert check_images(table(file), tmp_path, intensity=rule, modes=[mode]) == 1
+    assert check_images(table(file), tmp_path, intensity=rule, modes=[mode]).decoded == 1
     pattern = [
         "*.png",
         "*.tif",
@@ -329,9 +329,9 @@ def test_slices_that_the_table_names(tmp_path, name, index):
     cases = table(name, slice=[float(index)])  # as pandas reads a column with empty cells
     (record,) = Dataset(case_records(cases, "train", tmp_path), preprocessing(WINDOW, "L"))
     np.testing.assert_allclose(record["image"][0], np.clip((VOLUME[index] + 1000.0) / 1400, 0, 1), atol=2e-6)
-    assert check_images(cases, tmp_path, intensity=WINDOW, kinds=["volume LP"]) == 1
+    assert check_images(cases, tmp_path, intensity=WINDOW, kinds=["volume LP"]).decoded == 1
     both = table(name, name, name, slice=[0, "1", 1])
-    assert check_images(both, tmp_path, intensity=WINDOW) == 2
+    assert check_images(both, tmp_path, intensity=WINDOW).decoded == 2
     with pytest.raises(PreflightError) as caught:
         check_images(table(name, name, name, slice=[3, None, "x"]), tmp_path, intensity=WINDOW)
     assert caught.value.faults == {

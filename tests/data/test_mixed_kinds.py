@@ -61,8 +61,9 @@ def test_bits_that_the_rule_does_not_make_comparable_are_counted(tmp_path):
         images = [str(tmp_path / name) for name in cases["image"]]
         with pytest.raises(PreflightError, match=r"of 2 kinds"):
             image_faults(images, "", intensity=rule)
-    assert check_images(cases, tmp_path, intensity={"percentiles": [1, 99]}) == 5
-    assert check_images(cases, tmp_path, intensity=RANGE, kinds=["picture uint8", "picture uint16"]) == 5
+    assert check_images(cases, tmp_path, intensity={"percentiles": [1, 99]}).decoded == 5
+    both = ["picture uint16", "picture uint8"]
+    assert check_images(cases, tmp_path, intensity=RANGE, kinds=both) == (5, both)
     with pytest.raises(PreflightError) as caught:
         check_images(cases, tmp_path, intensity=RANGE, kinds=["picture uint8"])
     assert set(caught.value.faults.values()) == {"is picture uint16, and must be picture uint8"}
@@ -83,7 +84,7 @@ def test_bits_that_the_rule_does_not_make_comparable_are_counted(tmp_path):
 def test_formats_modalities_and_orientations_are_not_mixed_unnoticed(tmp_path, others, rule, kinds):
     cases = mixed(tmp_path, *others)
     if not kinds:
-        assert check_images(cases, tmp_path, intensity=rule) == len(cases)
+        assert check_images(cases, tmp_path, intensity=rule).decoded == len(cases)
         return
     with pytest.raises(PreflightError, match=f"^the images are of {kinds} kinds"):
         check_images(cases, tmp_path, intensity=rule)
@@ -91,7 +92,7 @@ def test_formats_modalities_and_orientations_are_not_mixed_unnoticed(tmp_path, o
 
 def test_the_windows_of_dicom_files_make_bits_comparable_and_not_modalities(tmp_path):
     cases = mixed(tmp_path, CR, DX).iloc[3:]
-    assert check_images(cases, tmp_path, intensity=DICOM) == 4
+    assert check_images(cases, tmp_path, intensity=DICOM).decoded == 4
     with pytest.raises(PreflightError, match="of 2 kinds, .*\n  2 DICOM radiograph .*\n  2 DICOM CT "):
         check_images(mixed(tmp_path, CR, CT).iloc[3:], tmp_path, intensity=DICOM)
 

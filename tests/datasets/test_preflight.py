@@ -49,9 +49,8 @@ def faults(folder: Path, *images: object, **options: object) -> dict[str, str]:
 
 def test_good_images_of_one_or_several_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cases = table("good.png", ["good.jpg", "good.png"])
-    assert (
-        check_images(cases, folder, intensity=RANGE, modes=["colour uint8"], shape=(40, 30), smallest=30) == 2
-    )
+    found = check_images(cases, folder, intensity=RANGE, modes=["colour uint8"], shape=(40, 30), smallest=30)
+    assert found == (2, ["picture uint8"])
     assert "checking images: 100%" in capsys.readouterr().err
 
 
@@ -79,12 +78,8 @@ def test_all_offenders_are_in_one_error(folder: Path) -> None:
     assert "truncated" in found["cut.jpg"]
     assert "cannot be read" in found["empty.png"]
     assert found["none.png"] == "is not there"
-    assert (
-        check_images(
-            table("grey.png", "good.png"), folder, intensity=RANGE, modes=["grey uint8", "colour uint8"]
-        )
-        == 2
-    )
+    both = ["grey uint8", "colour uint8"]
+    assert check_images(table("grey.png", "good.png"), folder, intensity=RANGE, modes=both).decoded == 2
 
 
 def test_message_lists_twenty(folder: Path) -> None:
@@ -124,7 +119,7 @@ def test_only_new_and_changed_files_are_decoded_again(folder: Path, tmp_path: Pa
     def check(**options: object) -> int:
         return check_images(
             cases, folder, **{"modes": ["colour uint8"], "intensity": RANGE, "cache": cache, **options}
-        )
+        ).decoded
 
     assert check() == 2
     assert check() == 0
@@ -150,8 +145,8 @@ def test_what_could_not_be_read_is_tried_again(folder: Path, monkeypatch: pytest
         patched.setattr(Image, "open", lambda path: (_ for _ in ()).throw(PermissionError(path)))
         with pytest.raises(PreflightError, match="2 of 2"):
             check_images(cases, folder, intensity=RANGE, modes=["colour uint8"], cache=cache)
-    assert check_images(cases, folder, intensity=RANGE, modes=["colour uint8"], cache=cache) == 2
-    assert check_images(cases, folder, intensity=RANGE, modes=["colour uint8"], cache=cache) == 0
+    assert check_images(cases, folder, intensity=RANGE, modes=["colour uint8"], cache=cache).decoded == 2
+    assert check_images(cases, folder, intensity=RANGE, modes=["colour uint8"], cache=cache).decoded == 0
 
 
 def test_a_cache_that_cannot_be_made(folder: Path) -> None:
@@ -170,7 +165,8 @@ def test_paths_that_are_not_utf8_are_named_and_the_others_checked(tmp_path: Path
     with pytest.raises(PreflightError, match=r"1 of 2 .*na\\xefve .*\n  caf\\xe9\.png: has bytes") as caught:
         check_images(table(name, "good.png"), folder, intensity=RANGE, modes=["colour uint8"], cache=cache)
     assert list(caught.value.faults) == [name]
-    assert check_images(table("good.png"), folder, intensity=RANGE, modes=["colour uint8"], cache=cache) == 0
+    again = check_images(table("good.png"), folder, intensity=RANGE, modes=["colour uint8"], cache=cache)
+    assert again.decoded == 0
 
 
 def test_one_string_is_no_list(folder: Path) -> None:
