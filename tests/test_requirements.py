@@ -61,22 +61,23 @@ def imported(*folders):
 
 def test_what_the_package_imports_is_declared_and_nothing_else():
     needed = imported(*SHIPPED)
+    optional = {name for extra in ("ray", "onnx", "dicom") for name in declared(extra)}
     assert {"pillow", "pytorch-ignite", "scikit-learn", "jinja2"} <= needed
-    assert needed - declared("ray").keys() - declared("onnx").keys() == declared("").keys() - FOR_OTHERS
+    assert needed - optional == declared("").keys() - FOR_OTHERS
 
 
 def test_what_the_tests_import_is_declared():
-    allowed = {name for part in ("", "mlflow", "ray", "onnx", "test") for name in declared(part)}
+    allowed = {name for part in ("", "mlflow", "ray", "onnx", "dicom", "test") for name in declared(part)}
     assert imported(ROOT / "tests") <= allowed | {"packaging"}  # pytest's own
 
 
-@pytest.mark.parametrize("part", ["", "mlflow", "ray", "onnx", "test", "lint"])
+@pytest.mark.parametrize("part", ["", "mlflow", "ray", "onnx", "dicom", "test", "lint"])
 def test_the_pinned_versions_are_allowed(part):
     pins = pinned("constraints.txt")
     assert not [str(r) for name, r in declared(part).items() if pins[name] not in r.specifier]
 
 
-@pytest.mark.parametrize("part", ["", "mlflow", "ray", "onnx", "test"])
+@pytest.mark.parametrize("part", ["", "mlflow", "ray", "onnx", "dicom", "test"])
 def test_the_oldest_versions_that_are_allowed_are_tested(part):
     pins = pinned("constraints-oldest.txt")
     bounds = {name: Version(next(iter(r.specifier)).version) for name, r in declared(part).items()}

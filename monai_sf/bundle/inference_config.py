@@ -21,7 +21,7 @@ from monai_sf.bundle.plain_values import plain
 from monai_sf.files import write_text
 
 #: Keys of the shared inference config that a bundle decides: how its images are found.
-_OF_THE_BUNDLE = ("pattern", "channel_marks")
+_OF_THE_BUNDLE = ("pattern", "channel_marks", "columns", "table_options")
 #: Its configs that say what inference needs, of which a bundle may have the last only.
 _SOURCES = ("train.yaml", "evaluate.yaml")
 _WIDTH = 110

@@ -18,10 +18,11 @@ from monai_sf.vocabulary.config_keys import STEPS
 PATHS = {
     *("dataset_dir", "table", "archive", "output_dir", "run_dir", "checked_images"),
     *("checkpoint", "evaluation", "output", "report"),
+    *("structured_reports", "image_table"),
 }
 
-#: Those of them that may be null, for no such folder.
-OPTIONAL_PATHS = {"run_dir"}
+#: Those of them that may be null, for no such folder or file.
+OPTIONAL_PATHS = {"run_dir", "structured_reports", "image_table"}
 
 #: Keys that are read by name and need no reference from another key. Of MONAI's properties the required ones:
 #: an optional one that no config refers to, such as ``val_interval``, has no effect.

@@ -5,7 +5,7 @@ from monai_sf.datasets.class_folders import folder_cases
 from monai_sf.datasets.ct_files import write_ct_slices, write_nodule_slices
 from monai_sf.datasets.leaks import check_leaks
 from monai_sf.datasets.medmnist import medmnist_cases, write_medmnist_images
-from monai_sf.datasets.own_cases import table_cases
+from monai_sf.datasets.own_cases import table_cases, table_images
 from monai_sf.datasets.reading import MissingImagesError, describe_cases
 from monai_sf.datasets.rendered_files import usable_cores, write_rendered_slices
 from monai_sf.datasets.splits import check_splits, split_cases
@@ -36,6 +36,7 @@ __all__ = [
     "split_cases",
     "study_description",
     "table_cases",
+    "table_images",
     "usable_cores",
     "write_ct_slices",
     "write_medmnist_images",

@@ -23,7 +23,7 @@ from monai_sf.datasets.table_rows import TableError
 from monai_sf.datasets.tree import TableFile
 from monai_sf.files.naming import is_utf8
 
-__all__ = ["ROLES", "SPLIT_WORDS", "Builder", "check_arguments", "table_cases"]
+__all__ = ["ROLES", "SPLIT_WORDS", "Builder", "check_arguments", "table_cases", "table_images"]
 
 ROLES = ("image", "label", "group", "source", "case_id", "split", "slice")
 """What a column of a table can be; an image and a label are needed."""
@@ -36,6 +36,7 @@ SPLIT_WORDS: Mapping[str, str] = {
 }
 """Names of own splits, in any letter case, to the splits that they mean."""
 
+_OF_IMAGES = ("image", "case_id", "slice")
 _OURS = (*ROLES, "label_name", "data_kind")
 _PART = re.compile(r"\{([^{}]+)\}")
 _CHANNEL = "channel"
@@ -97,6 +98,45 @@ def table_cases(
     check_arguments(columns, missing, dataset)
     own = read_any(table, encoding=encoding, sheet=sheet)
     return Builder(own, dataset_dir, columns, channels, dataset).build(classes, missing)
+
+
+def table_images(
+    table: str | Path | pd.DataFrame,
+    dataset_dir: str | Path,
+    *,
+    columns: Mapping[str, str | Sequence[str]],
+    channels: Sequence[str | int] = (),
+    encoding: str | None = None,
+    sheet: str | None = None,
+) -> pd.DataFrame:
+    """Return the images that a table names, which needs no labels.
+
+    Args:
+        table: As of :func:`table_cases`.
+        dataset_dir: Folder that the images' paths are relative to.
+        columns: As of :func:`table_cases`; roles other than ``image``, ``slice`` and ``case_id`` are ignored.
+            Those not given are columns of these names, if there are any.
+        channels: As of :func:`table_cases`.
+        encoding: As of :func:`table_cases`.
+        sheet: As of :func:`table_cases`.
+
+    Returns:
+        ``case_id`` (str), ``image`` (path relative to the folder, or a list of the channels' paths) and, if
+        the table names it, ``slice`` (int). Images that are not there keep their row.
+
+    Raises:
+        TableError, AmbiguousImagesError, ValueError, FileNotFoundError: As :func:`table_cases`.
+    """
+    own = read_any(table, encoding=encoding, sheet=sheet)
+    known = {role: role for role in _OF_IMAGES if role in own.frame} | {
+        role: columns[role] for role in _OF_IMAGES if role in columns
+    }
+    if "image" not in known:
+        raise TableError(
+            f"{own.name}: no column is called image: name the column of the paths, columns={{'image': ...}}; "
+            f"there are {', '.join(map(repr, own.frame.columns))}"
+        )
+    return Builder(own, dataset_dir, known, channels, "new images").images()
 
 
 def check_arguments(columns: Mapping[str, Any], missing: str, dataset: str) -> None:
@@ -214,6 +254,26 @@ class Builder:
             "classes": list(labels.names),
         }
         return result
+
+    def images(self) -> pd.DataFrame:
+        """Return ``case_id``, ``image`` and, if the table names it, ``slice``; absent images keep their row.
+
+        Raises:
+            TableError: As :func:`table_cases`.
+        """
+        self._check_text()
+        self.faults.check()
+        texts = {role: as_texts(self.frame[str(column)]) for role, column in self.columns.items()}
+        names = self._image_names()
+        slices = self._slices(texts.get("slice"))
+        case_id = self._case_ids(texts.get("case_id"), names, slices)
+        self.faults.check()
+        paths, _ = self._locate(names, "keep")
+        self._check_same_images(paths, slices)
+        self.faults.check()
+        image = [own[0] if len(own) == 1 else list(own) for own in paths]
+        found = pd.DataFrame({"case_id": case_id, "image": pd.Series(image, dtype=object)})
+        return found if slices is None else found.assign(slice=slices)
 
     def _patterns(
         self, image: str | Sequence[str], channels: Sequence[str | int]

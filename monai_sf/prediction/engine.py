@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 import torch
 from ignite.engine import Events
 from monai.data import DataLoader, Dataset
@@ -24,12 +23,15 @@ from torch.utils.data import IterableDataset
 from tqdm import tqdm
 
 from monai_sf.data.errors import root_cause
-from monai_sf.files import refuse_unwritable, write_text
 from monai_sf.files.locks import locked
 from monai_sf.files.naming import NOT_UTF8, is_utf8, reason, shown
 from monai_sf.inferers import EnsembleInferer, MCDropoutInferer
 from monai_sf.networks import ConfidenceClassifier, load_weights, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
+from monai_sf.prediction.algorithm import Algorithm, algorithm_of
+from monai_sf.prediction.answers import Answer, answers_of
+from monai_sf.prediction.checks import record_faults
+from monai_sf.prediction.dicom_instances import Instance, dicom_instances
 from monai_sf.prediction.evaluations import (
     Thresholds,
     check_evaluation,
@@ -37,8 +39,8 @@ from monai_sf.prediction.evaluations import (
     read_evaluation,
     stored_threshold,
 )
+from monai_sf.prediction.files import PredictionFiles
 from monai_sf.prediction.scoring import scored
-from monai_sf.results.case_table import csv_text
 from monai_sf.results.format import FITTED, RUN_FILE
 from monai_sf.results.reader import load_fitted
 from monai_sf.scores import CSFS, fits_for
@@ -80,8 +82,9 @@ def _image_batch(
 
 
 class ImagePredictor(SupervisedEvaluator):
-    """Classify unlabelled images, and write a CSV with one row per image and one column per confidence score.
+    """Classify unlabelled images, and write a CSV, a JSON document and, on request, DICOM Structured Reports.
 
+    The CSV has one row per image and one column per confidence score; docs/inference.md describes all files.
     The column ``defer`` is true for predictions that should not be trusted: those with a confidence below the
     threshold that was chosen on the validation cases, for the target risk of the evaluation, and those for
     which the deciding score is undefined. An undefined confidence is an empty cell.
@@ -101,13 +104,15 @@ class ImagePredictor(SupervisedEvaluator):
         evaluation: run.json of the network's evaluation, which holds the thresholds, beside what scores were
             fitted to; required if a score decides.
         class_names: names of the C classes.
-        output: the CSV file to write.
+        output: the CSV file to write; the JSON document is written beside it, with the ending ``.json``.
         val_handlers: further handlers.
         ensemble: folders of evaluated runs that differ in the seed only. Their mean softmax decides, each
             image is read once, and ``checkpoint``, ``evaluation`` and the passes of ``inferer`` besides the
             plain one are not used. The scores are those of ensembles (DE-MSR, ...).
         thresholds: computes those of an ensemble from its outputs on the validation cases, see
             :func:`monai_sf.tables.thresholds`; for an ensemble with a score that decides.
+        dicom_ids: whether patient, study and series of DICOM images are written to CSV and JSON.
+        structured_reports: folder for one DICOM Structured Report per DICOM image, or None for none.
 
     Raises:
         FileNotFoundError: there is no evaluation with the threshold.
@@ -131,6 +136,8 @@ class ImagePredictor(SupervisedEvaluator):
         val_handlers: Sequence[Any] = (),
         ensemble: Sequence[str | os.PathLike[str]] = (),
         thresholds: Thresholds | None = None,
+        dicom_ids: bool = False,
+        structured_reports: str | os.PathLike[str] | None = None,
     ) -> None:
         if isinstance(ensemble, str) or len(ensemble) == 1 or len(set(ensemble)) < len(ensemble):
             raise ValueError(f"ensemble must be a list of the folders of different runs, got {ensemble!r}")
@@ -141,6 +148,7 @@ class ImagePredictor(SupervisedEvaluator):
             )
         self.checkpoint, self.method, self.class_names = str(checkpoint), method, list(class_names)
         self.output = Path(output)
+        self.files = PredictionFiles(output, dicom_ids=dicom_ids, structured_reports=structured_reports)
         self.dataset = cast(Dataset, val_data_loader.dataset)
         self.readable = _Readable(self.dataset)
         self.csf, self.evaluation = csf, evaluation
@@ -149,7 +157,8 @@ class ImagePredictor(SupervisedEvaluator):
             raise ValueError(f"csf must be one of {', '.join(CSFS)}, got {csf!r}: install its package")
         self.fitted: Mapping[str, NDArray[Any]] = {}
         self.waiting: list[tuple[list[str], dict[str, Tensor]]] = []  # case ids and outputs of batches
-        self.rows: list[pd.DataFrame] = []
+        self.answers: list[Answer] = []
+        self.instances: Mapping[str, tuple[Instance, ...]] = {}  # case id to what its DICOM files are
         self.unusable: dict[str, str] = {}  # case id to the fault of its image
         self.failed: list[str] = []
         super().__init__(
@@ -185,7 +194,7 @@ class ImagePredictor(SupervisedEvaluator):
             self._score()
 
     def _score(self) -> None:
-        """Turn the outputs that wait into rows of the CSV."""
+        """Turn the outputs that wait into answers."""
         ids = np.array([case_id for batch, _ in self.waiting for case_id in batch], dtype=object)
         outputs = {name: torch.cat([batch[name] for _, batch in self.waiting]) for name in self.waiting[0][1]}
         self.waiting = []
@@ -193,19 +202,11 @@ class ImagePredictor(SupervisedEvaluator):
             outputs, method=self.method, csf=self.csf, threshold=self.threshold, fitted=self.fitted
         )
         self.failed += ids[~found.answered].tolist()
-        if not found.answered.any():
-            return
-        classes = found.classes.tolist()
-        table = pd.DataFrame({"case_id": ids[found.answered], "prediction": classes})
-        table["class"] = [self.class_names[c] for c in classes]
-        for name, confidence in found.confidences.items():
-            table[name] = confidence
-        if self.csf is not None:
-            table["defer"] = found.deferred
-        self.rows.append(table)
+        good = ids[found.answered].tolist()
+        self.answers += answers_of(good, found, self.class_names, decides=self.csf is not None)
 
     def load(self) -> None:
-        """Load the weights of the checkpoint, and check that the CSV can be written.
+        """Load the weights of the checkpoint, and check that the files can be written.
 
         Raises:
             FileNotFoundError: there is no checkpoint or, if a score decides, no evaluation.
@@ -213,7 +214,8 @@ class ImagePredictor(SupervisedEvaluator):
                 another checkpoint or of other classes, or what scores were fitted to was changed or, for the
                 deciding score, is missing.
             BusyError: another process writes this CSV.
-            OSError: the CSV cannot be written.
+            OSError: a file cannot be written.
+            ModuleNotFoundError: Structured Reports are to be written, and highdicom is not installed.
         """
         if self.ensemble:
             networks: Any = self.network
@@ -222,7 +224,7 @@ class ImagePredictor(SupervisedEvaluator):
         else:
             self._load(self.network, self.checkpoint, self.evaluation)
             self.fitted = self._load_fitted()
-        refuse_unwritable(self.output, "case_id,prediction,class,")
+        self.files.check()
         with self._alone():
             pass
 
@@ -260,21 +262,41 @@ class ImagePredictor(SupervisedEvaluator):
         lock = self.output.with_name(f".{self.output.name}.lock")
         return locked(lock, f"another process writes {self.output}: choose another output", again=True)
 
+    def _algorithm(self) -> Algorithm:
+        pairs = [(folder / "best.pt", folder / "results" / RUN_FILE) for folder in self.ensemble]
+        return algorithm_of(
+            pairs or [(self.checkpoint, self.evaluation)],
+            method=self.method,
+            csf=self.csf,
+            threshold=self.threshold,
+            class_names=self.class_names,
+        )
+
+    def check_images(self, **wanted: Any) -> None:
+        """Leave out the images that cannot be used, which :meth:`run` reports at its end.
+
+        They are unreadable, or not what ``wanted`` says, of another kind or DICOM modality than the images of
+        the training (where the evaluation says those), or copies of one SOP instance.
+
+        Args:
+            **wanted: see :func:`monai_sf.datasets.preflight.image_faults`.
+
+        Raises:
+            PreflightError: kinds are mixed whose values are not comparable, and nothing says which is right.
+        """
+        records = self.dataset.data
+        faults = record_faults(records, trained=self._algorithm().image_kinds, **wanted)
+        usable = [record for record in records if record["case_id"] not in faults]
+        self.instances, copies = dicom_instances(usable)
+        self.leave_out(faults | copies)
+
     def leave_out(self, faults: Mapping[str, str]) -> None:
         """Leave out unusable images, which :meth:`run` reports at its end.
 
         Args:
-            faults: path of an unusable image, as in the dataset, to its fault.
+            faults: case id of an unusable image to its fault.
         """
-        self.unusable = {}
-        for record in self.dataset.data:
-            image, case_id = record["image"], record["case_id"]
-            if isinstance(image, str):
-                wrong = faults.get(image, "")
-            else:
-                wrong = "; ".join(f"{Path(file).name} {faults[file]}" for file in image if file in faults)
-            if wrong:
-                self.unusable[case_id] = wrong
+        self.unusable = dict(faults)
         self.readable.unusable = self.unusable
 
     def run(self) -> None:  # type: ignore[override]
@@ -290,27 +312,33 @@ class ImagePredictor(SupervisedEvaluator):
             self._run()
 
     def _run(self) -> None:
-        self.waiting, self.rows, self.failed = [], [], []
+        self.waiting, self.answers, self.failed = [], [], []
         count = len(self.dataset) - len(self.unusable)
         if count:
             with tqdm(total=count, desc="classify", unit="image") as self.bar:
                 super().run()
                 if self.waiting:
                     self._score()
-        if self.rows:
-            write_text(self.output, csv_text(pd.concat(self.rows)))
-            print(f"{sum(map(len, self.rows))} predictions: {shown(self.output)}")
         wrong = (
             self.unusable
             | self.readable.faults
             | dict.fromkeys(self.failed, "has no finite output: look for NaN or infinite pixels in it")
         )
-        if wrong:
-            lines = [f"{shown(case_id)}: {fault}" for case_id, fault in wrong.items()]
-            raise ValueError(
-                f"{len(wrong)} of {len(self.dataset)} images have no answer"
-                + (f" and are not in {shown(self.output)}" if self.rows else "; nothing was written")
-                + ":\n  "
-                + "\n  ".join(lines)
-                + "\nDownload these files again or convert them"
-            )
+        named = getattr(self.dataset.data, "not_classified", {})  # images that no pattern names
+        without_report: dict[str, str] = {}
+        if self.answers:
+            without_report = self.files.write(self.answers, self._algorithm(), self.instances, wrong | named)
+            print(f"{len(self.answers)} predictions: {shown(self.output)}")
+        said = []
+        if wrong or named:
+            where = f" and are not in {shown(self.output)}" if self.answers else "; nothing was written"
+            lines = "".join(f"\n  {shown(case_id)}: {fault}" for case_id, fault in (wrong | named).items())
+            total = len(self.dataset) + len(named)
+            said.append(f"{len(wrong | named)} of {total} images have no answer{where}:{lines}")
+            if wrong:
+                said.append("Download these files again or convert them")
+        if without_report:
+            lines = "".join(f"\n  {shown(case_id)}: {why}" for case_id, why in without_report.items())
+            said.append(f"{len(without_report)} DICOM images have an answer, and no report:{lines}")
+        if said:
+            raise ValueError("\n".join(said))
