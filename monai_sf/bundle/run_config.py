@@ -21,36 +21,33 @@ from monai_sf.results.format import RUN_FILE, ResultsError, read_run
 _CONFIG = "inference.json"
 
 
-def run_config(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the config that a run was trained and evaluated with; that of its training if nothing else.
+def run_config(checkpoint: str | os.PathLike[str], evaluation: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the config that a network was trained and evaluated with, as far as it is known.
 
     Args:
-        run_dir: the run's folder. Its files lack paths and settings of the machine.
+        checkpoint: the network's file; the config of its training lies beside it.
+        evaluation: run.json of its evaluation; of one of another checkpoint nothing is taken.
 
     Raises:
-        ValueError: a file is damaged.
+        ValueError: a file is damaged or was replaced.
     """
-    trained, evaluation = trained_config(run_dir), Path(run_dir) / "results" / RUN_FILE
-    evaluated = _evaluated_config(evaluation)
-    # the weights may be newer than an evaluation whose thresholds are not used
-    return {**trained, **evaluated, **{key: trained[key] for key in made_of_network(trained)}}
-
-
-def _evaluated_config(evaluation: Path) -> dict[str, Any]:
-    """Return the config of an evaluation, with its names of the classes; empty without one."""
-    if not evaluation.is_file():
+    folder, file = Path(checkpoint).parent, Path(evaluation)
+    check_belongings(folder)
+    if not Path(checkpoint).is_file():  # said when it is loaded
         return {}
+    found, trained = check_checkpoint(checkpoint), trained_config(folder)
+    if not file.is_file():
+        return trained
     try:
-        run = read_run(evaluation)
+        run = read_run(file)
     except ResultsError as error:
-        raise ResultsError(f"{evaluation}: {error}") from error
-    config = dict(run.get("config", {}))
+        raise ResultsError(f"{file}: {error}") from error
+    if run.get("sha256", {}).get("checkpoint") != found:
+        return trained
+    config = {**trained, **run.get("config", {})}
     names, known = list(run["class_names"]), config.get("class_names")
     if isinstance(known, list) and len(known) == len(names):  # one without a case is called by its number
-        names = [
-            own if name == f"class {k}" else name
-            for k, (name, own) in enumerate(zip(names, known, strict=True))
-        ]
+        names = [known[k] if name == f"class {k}" else name for k, name in enumerate(names)]
     return {**config, "class_names": names} if config else {}
 
 
@@ -59,15 +56,20 @@ def made_of_network(config: Mapping[str, Any]) -> set[str]:
     return made_of(config, "network_def", "preprocessing") | ({"method"} & config.keys())
 
 
-def follow_run(run_dirs: Sequence[str | os.PathLike[str] | None], evaluation: str | os.PathLike[str]) -> None:
+def follow_run(
+    ensemble: Sequence[str | os.PathLike[str]],
+    checkpoint: str | os.PathLike[str],
+    evaluation: str | os.PathLike[str],
+) -> None:
     """Give the running inference config the network, preprocessing, method, passes and classes of a run.
 
     Overlays and overrides win over the run's values, such as the number of dropout samples, except where the
     network would get other images, or would be another one, than in its training: these are refused.
 
     Args:
-        run_dirs: folders of the run, or of the runs of an ensemble, of which the first counts; None for none.
-        evaluation: run.json of an evaluation, whose config counts without a run, as in an exported bundle.
+        ensemble: folders of runs that differ in the seed only; empty for one run.
+        checkpoint: the run's network, beside the config of its training.
+        evaluation: run.json of its evaluation, which has the config too, as in an exported bundle.
 
     Raises:
         ValueError: an overlay or override contradicts the run, or the run or exported bundle was changed;
@@ -75,17 +77,12 @@ def follow_run(run_dirs: Sequence[str | os.PathLike[str] | None], evaluation: st
     """
     workflow = running_in("follow_run()")
     check_exported(root())
-    folders = [Path(folder) for folder in run_dirs if folder is not None]
-    for folder in folders:  # before all images are checked
-        check_belongings(folder)
-        if (best := folder / "best.pt").exists():
-            check_checkpoint(best)
-    if folders:
-        run, where = run_config(folders[0]), str(folders[0])
-    else:
-        run, where = _evaluated_config(Path(evaluation)), str(evaluation)
-    if not run:  # weights from elsewhere: the config says what they are
+    places = [(Path(folder) / "best.pt", Path(folder) / "results" / RUN_FILE) for folder in ensemble]
+    places = places or [(Path(checkpoint), Path(evaluation))]
+    runs = {str(place[0]): run for place in places if (run := run_config(*place))}
+    if not runs:  # weights from elsewhere: the config says what they are
         return
+    where, run = next(iter(runs.items()))
     parser = workflow.parser
     config = config_of(parser)
     flat = inference_config({**config, **run})
@@ -125,4 +122,5 @@ def inference_config_of(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ValueError: its config lacks what inference needs, or is damaged.
     """
-    return inference_config(run_config(run_dir))
+    folder = Path(run_dir)
+    return inference_config(run_config(folder / "best.pt", folder / "results" / RUN_FILE))

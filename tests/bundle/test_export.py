@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import signal
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -137,7 +138,8 @@ def network_of(bundle):
     return network
 
 
-def test_monai_checks_and_exports_the_bundle_with_its_defaults(bundle, tmp_path):
+def test_monai_checks_and_exports_the_bundle_with_its_defaults(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where MONAI leaves what it reads again
     config, meta = (str(bundle / "configs" / name) for name in ("inference.json", "metadata.json"))
     verify_metadata(meta, str(SCHEMA))
     verify_net_in_out("network_def", meta, config, device="cpu")
@@ -256,6 +258,25 @@ def test_overrides_win_unless_they_contradict_the_training(run_dir, bundle, pixe
     assert "was chosen with mc_samples 2, which is 3 here" in said
     said = refused(config, tmp_path, **given, class_names=["bright", "dark"])
     assert "class_names are ['bright', 'dark']" in said
+
+
+def test_an_ensemble_takes_its_config_from_its_runs(run_dir, pixels, tmp_path):
+    config = BUNDLES / "dermoscopy" / "configs" / "inference.json"
+    other = evaluate(train(tmp_path / "other", 7, seed=4), {"seed": 4}, seed=4)
+    given = {"ensemble": [str(run_dir), str(other)], "dataset_dir": str(pixels[0])}
+    table = predict(config, tmp_path / "p.csv", **given)
+    assert len(table) == 40
+    assert {"DE-MSR", "DE-MI", "defer"} < set(table)
+    assert "image_size: [16, 16] there" in refused(config, tmp_path, **given, image_size=[20, 20])
+
+
+def test_a_checkpoint_that_is_named_says_what_it_was_trained_on(run_dir, pixels, tmp_path):
+    config = BUNDLES / "dermoscopy" / "configs" / "inference.json"
+    given = {"checkpoint": str(run_dir / "best.pt"), "csf": None, "dataset_dir": str(pixels[0])}
+    named = predict(config, tmp_path / "p.csv", **given)
+    whole = predict(config, tmp_path / "w.csv", run_dir=str(run_dir), dataset_dir=str(pixels[0]))
+    assert named["MSR"].equals(whole["MSR"])
+    assert "image_size: [16, 16] there" in refused(config, tmp_path, **given, image_size=[20, 20])
 
 
 def test_a_run_that_was_only_trained_decides_too(tmp_path, pixels):

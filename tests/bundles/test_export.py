@@ -1,10 +1,12 @@
-"""The network of every bundle as TorchScript, exported as MONAI does by default: by scripting."""
+"""The network of every bundle as TorchScript and ONNX, exported as MONAI does by default."""
 
+import tempfile
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
-from monai.bundle import ConfigParser, ckpt_export
+from monai.bundle import ConfigParser, ckpt_export, onnx_export
 
 from helpers.forks import as_new, forked, run_module
 
@@ -17,12 +19,14 @@ CASES = {
     "chest_xray": (("deepgamblers.yaml",), SMALL),
     "fc_microscopy": (("devries.yaml",), SMALL),
     "lung_nodule_ct": ((), SMALL),
+    "pneumonia": ((), {}),
 }
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", CASES)
-def test_the_scripted_network_gives_the_logits(name, tmp_path):
+def test_the_exported_network_gives_the_logits(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where MONAI leaves what it reads again
     overlays, overrides = CASES[name]
     configs = [str(BUNDLES / name / "configs" / file) for file in ("inference.json", *overlays)]
     meta = str(BUNDLES / name / "configs" / "metadata.json")
@@ -50,4 +54,14 @@ def test_the_scripted_network_gives_the_logits(name, tmp_path):
         expected = network.outputs(images).logits
         torch.testing.assert_close(torch.jit.load(exported)(images), expected)
         torch.testing.assert_close(network(images), expected)
+    converted, shape = str(tmp_path / "model.onnx"), [1, channels, 64, 64]
+    onnx_export(
+        *("network_def", converted, checkpoint, meta, configs),
+        key_in_ckpt="network",
+        input_shape=shape,
+        **overrides,
+    )
+    session = onnxruntime.InferenceSession(converted)
+    (found,) = session.run(None, {session.get_inputs()[0].name: images[:1].numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), expected[:1], rtol=1e-3, atol=1e-4)
     assert expected.std(0).max() > 0  # or the images would make no difference

@@ -61,12 +61,12 @@ CONFIG = {
 PASSES = {"mc_samples": 2, "test_time_augmentation": []}
 
 
-def train(run_dir, seed=0, **changes):
+def train(run_dir, weights=0, **changes):
     """Write what a training leaves; the network is random."""
     run_dir.mkdir(parents=True)
     write_json(run_dir / "train.config.json", {**CONFIG, **changes})
     write_json(run_dir / "cases.json", {"train": 17, "val": 11, "sha256": ""})
-    save_checkpoint(run_dir / "best.pt", {"network": network(seed).state_dict()})
+    save_checkpoint(run_dir / "best.pt", {"network": network(weights).state_dict()})
     summarise_training(run_dir, {})
     return run_dir
 
