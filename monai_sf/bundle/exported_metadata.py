@@ -13,11 +13,14 @@ from monai_sf.bundle.metadata import current_versions, own_metadata
 from monai_sf.bundle.published import published_bundles
 from monai_sf.files import read_json
 from monai_sf.networks import ConfidenceClassifier
+from monai_sf.vocabulary.data_kinds import warning_of
 
 #: Number of folders above a run where its bundle is looked for: runs/benchmark/<dataset>/<run> is deepest.
 _ABOVE = 4
 #: Side of images of an example, where a config keeps each image's size.
 _ANY_SIZE = 224
+#: Author in the metadata of published bundles, which have no weights.
+_PUBLISHER = "monai_sf contributors"
 
 
 def exported_metadata(
@@ -56,9 +59,15 @@ def exported_metadata(
     description = found["description"]
     if list(image["spatial_shape"]) != list(size):  # the text may name the other
         description += f" This run takes images of {size[0]} x {size[1]} px."
+    if (warning := warning_of(str(run["data_kind"]))) is not None:
+        description += f" {warning[0]}: {warning[1]}"
+    owners = {key: found[key] for key in ("authors", "copyright")}
+    if any(_PUBLISHER in str(text) for text in owners.values()):  # of the configs, not of these weights
+        owners = dict.fromkeys(owners, "those who trained this network")
     return {
         **found,
         "description": description,
+        **owners,
         "changelog": {str(found["version"]): made},
         **current_versions(str(run["method"])),
         "network_data_format": {
