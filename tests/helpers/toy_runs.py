@@ -6,6 +6,7 @@ from PIL import Image
 from helpers.toy_engines import RUN
 from helpers.toy_fits import fitting_evaluator, network
 from helpers.toy_problem import toy_cases, toy_records
+from monai_sf.bundle.bases import SHARED, loaded
 from monai_sf.files import write_json
 from monai_sf.networks.checkpoints import save_checkpoint, summarise_training
 
@@ -39,23 +40,7 @@ CONFIG = {
     "image_shape": None,
     "smallest_image": 8,
     "intensity": {"range": "type"},
-    "preprocessing": {
-        "_target_": "Compose",
-        "transforms": [
-            {
-                "_target_": "monai_sf.data.LoadImageFiled",
-                "keys": "image",
-                "image_only": True,
-                "reader": {
-                    "_target_": "monai_sf.data.ImageFileReader",
-                    "mode": "@picture_mode",
-                    "size": "@image_size",
-                    "intensity": "@intensity",
-                },
-            },
-            {"_target_": "EnsureTyped", "keys": "image"},
-        ],
-    },
+    "preprocessing": loaded([SHARED / "pictures.yaml"])["preprocessing"],
     "train": {"preprocessing": "@preprocessing", "network": "@network_def"},
 }
 PASSES = {"mc_samples": 2, "test_time_augmentation": []}
