@@ -6,14 +6,14 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from monai.bundle import ConfigParser
 
 from monai_sf.bundle.claims import differences, made_of, trained_config
 from monai_sf.bundle.inference_config import decided_keys, inference_config
 from monai_sf.bundle.manifest import check_exported
-from monai_sf.bundle.overrides import as_meant, written
+from monai_sf.bundle.overrides import as_meant, literal, written
 from monai_sf.bundle.workflow import config_of, root, running_in
 from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
 from monai_sf.results.format import RUN_FILE, ResultsError, read_run
@@ -49,6 +49,45 @@ def run_config(checkpoint: str | os.PathLike[str], evaluation: str | os.PathLike
     if isinstance(known, list) and len(known) == len(names):  # one without a case is called by its number
         names = [known[k] if name == f"class {k}" else name for k, name in enumerate(names)]
     return {**config, "class_names": names} if config else {}
+
+
+class Inference(NamedTuple):
+    """What classifies new images in a folder.
+
+    Attributes:
+        config: the inference config; of a run as it was trained and evaluated.
+        checkpoint: the weights.
+        evaluation: run.json of their evaluation.
+    """
+
+    config: dict[str, Any]
+    checkpoint: Path
+    evaluation: Path
+
+
+def inference_in(folder: str | os.PathLike[str]) -> Inference:
+    """Return what classifies new images in the folder of a run, or of a bundle with weights in ``models``.
+
+    Raises:
+        FileNotFoundError: it holds neither.
+        ValueError: the run or the exported bundle was changed or damaged, or its config lacks what inference
+            needs.
+    """
+    root = Path(folder).absolute()
+    file = root / "configs" / _CONFIG
+    checkpoint, evaluation, config = root / "best.pt", root / "results" / RUN_FILE, dict[str, Any]()
+    if not checkpoint.is_file():
+        checkpoint = root / "models" / "model.pt"
+        evaluation = root / "models" / "evaluation" / RUN_FILE
+        if not (file.is_file() and checkpoint.is_file()):
+            raise FileNotFoundError(
+                f"{root} holds neither best.pt, as the folder of a run, nor configs/{_CONFIG} and "
+                "models/model.pt, as a bundle with its weights"
+            )
+        check_exported(root)
+        config = _as_read(file)
+    flat = inference_config({**config, **run_config(checkpoint, evaluation)})
+    return Inference({**flat, "bundle_root": literal(str(root))}, checkpoint, evaluation)
 
 
 def made_of_network(config: Mapping[str, Any]) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -14,12 +14,13 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from monai_sf.datasets.rendered_files import usable_cores
+from monai_sf.files.image_data import ImageData
 from monai_sf.files.images import read_image
 from monai_sf.files.intensity import Intensity, intensity_of
 from monai_sf.files.naming import NOT_UTF8, RefusedImageError, is_utf8, reason, shown
 from monai_sf.files.volumes import slice_index
 
-__all__ = ["Checked", "PreflightError", "check_images", "check_labels", "image_faults"]
+__all__ = ["Checked", "PreflightError", "check_images", "check_labels", "image_fault", "image_faults"]
 
 _MOST_LISTED = 20
 
@@ -179,6 +180,34 @@ def image_faults(
     return faults
 
 
+def image_fault(
+    image: str | ImageData,
+    *,
+    trained: Collection[str] = (),
+    intensity: Mapping[str, Any] | Intensity,
+    modes: Collection[str] | None = None,
+    kinds: Collection[str] | None = None,
+    shape: Sequence[int] | None = None,
+    smallest: int = 1,
+) -> str:
+    """Return the fault of one image, empty if it is usable; nothing is shown, and no thread is started.
+
+    Args:
+        image: Path of a file, or what a file held, whose kind nobody knows and is not checked.
+        trained: Kinds of the images of the training, see :func:`image_faults`.
+        intensity: How values become [0, 1].
+        modes: Allowed modes.
+        kinds: Allowed kinds.
+        shape: Required height and width.
+        smallest: Smallest height and width.
+    """
+    rule = intensity_of(intensity)
+    if isinstance(image, ImageData):
+        return _fault(_facts(lambda: image, rule), _Wanted(modes, rule, None, shape, smallest))
+    facts = _read(Path(image), "", rule) if is_utf8(image) else _Facts(error=NOT_UTF8)
+    return _fault(facts, _Wanted(modes, rule, kinds, shape, smallest, trained))
+
+
 def _look(
     listed: Iterable[str | Sequence[str]],
     slices: Iterable[Any] | None,
@@ -297,8 +326,12 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _read(path: Path, index: str, rule: Intensity) -> _Facts:
+    return _facts(lambda: read_image(path, slice=slice_index(index)), rule)
+
+
+def _facts(read: Callable[[], ImageData], rule: Intensity) -> _Facts:
     try:
-        image = read_image(path, slice=slice_index(index))
+        image = read()
         rule.ends(image)
         height, width = image.values.shape[:2]
         return _Facts(image.mode, image.kind, image.modality, height, width)

@@ -2,5 +2,6 @@
 
 from monai_sf.prediction.engine import ImagePredictor
 from monai_sf.prediction.image_files import image_records
+from monai_sf.prediction.predictor import Prediction, Predictor
 
-__all__ = ["ImagePredictor", "image_records"]
+__all__ = ["ImagePredictor", "Prediction", "Predictor", "image_records"]

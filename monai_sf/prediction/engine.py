@@ -27,7 +27,7 @@ from monai_sf.files.locks import locked
 from monai_sf.files.naming import NOT_UTF8, is_utf8, reason, shown
 from monai_sf.inferers import EnsembleInferer, MCDropoutInferer
 from monai_sf.networks import ConfidenceClassifier, load_weights, to_device
-from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
+from monai_sf.networks.checkpoints import load_checkpoint
 from monai_sf.prediction.algorithm import Algorithm, algorithm_of
 from monai_sf.prediction.answers import Answer, answers_of
 from monai_sf.prediction.checks import record_faults
@@ -36,14 +36,13 @@ from monai_sf.prediction.evaluations import (
     Thresholds,
     check_evaluation,
     ensemble_threshold,
-    read_evaluation,
+    fitted_scores,
     stored_threshold,
 )
 from monai_sf.prediction.files import PredictionFiles
 from monai_sf.prediction.scoring import scored
-from monai_sf.results.format import FITTED, RUN_FILE
-from monai_sf.results.reader import load_fitted
-from monai_sf.scores import CSFS, fits_for
+from monai_sf.results.format import RUN_FILE
+from monai_sf.scores import CSFS
 from monai_sf.scores.reference import BLOCK
 
 logger = logging.getLogger(__name__)
@@ -223,7 +222,7 @@ class ImagePredictor(SupervisedEvaluator):
                 self._load(network, folder / "best.pt", folder / "results" / RUN_FILE)
         else:
             self._load(self.network, self.checkpoint, self.evaluation)
-            self.fitted = self._load_fitted()
+            self.fitted = fitted_scores(self.evaluation, self.checkpoint, self.method, self.csf)
         self.files.check()
         with self._alone():
             pass
@@ -235,28 +234,6 @@ class ImagePredictor(SupervisedEvaluator):
             check_evaluation(evaluation, checkpoint, self.class_names)
         state = load_checkpoint(checkpoint)
         load_weights(network, state.get("network", state), str(checkpoint))
-
-    def _load_fitted(self) -> dict[str, NDArray[Any]]:
-        """Return what the scores were fitted to, from the evaluation of this network."""
-        fits = fits_for(self.method)
-        left_out = f"scores that are fitted ({', '.join(fits)}) are left out"
-        if not fits:
-            return {}
-        if self.csf is None and not Path(self.evaluation).is_file():
-            logger.warning("no evaluation at %s: %s", self.evaluation, left_out)
-            return {}
-        run, folder = read_evaluation(self.evaluation), Path(self.evaluation).parent
-        if run.get("sha256", {}).get("checkpoint") != check_checkpoint(self.checkpoint):
-            logger.warning(
-                "%s is of another checkpoint than %s: %s", self.evaluation, self.checkpoint, left_out
-            )
-            return {}
-        decides = CSFS[self.csf].fit if self.csf is not None else None
-        listed = any(name.startswith(f"{FITTED}/") for name in run["files"])
-        if decides is None and listed and not (folder / FITTED).exists():
-            logger.warning("there is no folder %s: %s", folder / FITTED, left_out)
-            return {}
-        return load_fitted(folder, run)
 
     def _alone(self) -> AbstractContextManager[None]:
         lock = self.output.with_name(f".{self.output.name}.lock")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from numpy.typing import NDArray
+
 from monai_sf.files import sha256_of
 from monai_sf.networks.checkpoints import check_checkpoint
 from monai_sf.results import Results, ResultsError, load_results
-from monai_sf.results.format import RUN_FILE, read_run
+from monai_sf.results.format import FITTED, RUN_FILE, read_run
+from monai_sf.results.reader import load_fitted
+from monai_sf.scores import CSFS, fits_for
+
+logger = logging.getLogger(__name__)
 
 #: From outputs on validation cases, name of their test set and target risk to those of every score, see
 #: :func:`monai_sf.tables.thresholds`.
@@ -102,6 +109,43 @@ def read_evaluation(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"no evaluation at {path}, so there is no threshold: run the evaluation first, or set csf "
             "to null for predictions without a decision"
         ) from None
+
+
+def fitted_scores(
+    evaluation: str | os.PathLike[str], checkpoint: str | os.PathLike[str], method: str, csf: str | None
+) -> dict[str, NDArray[Any]]:
+    """Return what the scores of a network were fitted to by its evaluation; that they are missing is logged.
+
+    Args:
+        evaluation: run.json of the evaluation.
+        checkpoint: the network's file.
+        method: its training method.
+        csf: the score that decides, which cannot do without; or None.
+
+    Returns:
+        ``<fit>.<array>`` to the array.
+
+    Raises:
+        FileNotFoundError: there is no evaluation, and a score decides.
+        ValueError: a file is damaged or was changed, or that of the deciding score is missing.
+    """
+    fits = fits_for(method)
+    left_out = f"scores that are fitted ({', '.join(fits)}) are left out"
+    if not fits:
+        return {}
+    if csf is None and not Path(evaluation).is_file():
+        logger.warning("no evaluation at %s: %s", evaluation, left_out)
+        return {}
+    run, folder = read_evaluation(evaluation), Path(evaluation).parent
+    if run.get("sha256", {}).get("checkpoint") != check_checkpoint(checkpoint):
+        logger.warning("%s is of another checkpoint than %s: %s", evaluation, checkpoint, left_out)
+        return {}
+    decides = CSFS[csf].fit if csf is not None else None
+    listed = any(name.startswith(f"{FITTED}/") for name in run["files"])
+    if decides is None and listed and not (folder / FITTED).exists():
+        logger.warning("there is no folder %s: %s", folder / FITTED, left_out)
+        return {}
+    return load_fitted(folder, run)
 
 
 def check_evaluation(
