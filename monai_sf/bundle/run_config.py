@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from monai.bundle import ConfigParser
 
+from monai_sf.bundle.bases import SHARED, loaded
 from monai_sf.bundle.claims import differences, made_of, trained_config
 from monai_sf.bundle.inference_config import decided_keys, inference_config
 from monai_sf.bundle.manifest import check_exported
@@ -75,7 +76,8 @@ def inference_in(folder: str | os.PathLike[str]) -> Inference:
     """
     root = Path(folder).absolute()
     file = root / "configs" / _CONFIG
-    checkpoint, evaluation, config = root / "best.pt", root / "results" / RUN_FILE, dict[str, Any]()
+    checkpoint, evaluation = root / "best.pt", root / "results" / RUN_FILE
+    config = loaded([SHARED / "evaluate.yaml"])  # the passes of a run that was not evaluated
     if not checkpoint.is_file():
         checkpoint = root / "models" / "model.pt"
         evaluation = root / "models" / "evaluation" / RUN_FILE

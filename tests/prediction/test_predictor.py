@@ -206,7 +206,7 @@ def test_an_exported_bundle_answers_as_its_run_until_it_is_changed(predictor, ru
         Predictor(bundle)
 
 
-def test_what_an_inference_refuses_is_refused(run_dir, tmp_path):
+def test_what_an_inference_refuses_is_refused(run_dir, images, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds neither best\.pt, .* nor configs/inference\.json"):
         Predictor(tmp_path)
     with pytest.raises(ValueError, match="no threshold for csf 'DG-RES'"):
@@ -218,6 +218,13 @@ def test_what_an_inference_refuses_is_refused(run_dir, tmp_path):
     file.write_text(json.dumps(seal(changed)))
     with pytest.raises(ValueError, match="were chosen for another checkpoint"):
         Predictor(other)
+    shutil.rmtree(other / "results")
+    with pytest.raises(FileNotFoundError, match="run the evaluation first, or set csf"):
+        Predictor(other)
+    undecided = Predictor(other, csf=None)  # a run that was not evaluated
+    assert undecided(images[:2])[1].confidences.keys() >= {"MSR", "MCD-MSR", "ConfidNet"}
+    assert undecided._inferer.samples == 50
+    file.parent.mkdir()
     file.write_text(json.dumps(stored)[:-9])
     with pytest.raises(ValueError, match=r"run\.json"):
         Predictor(other, csf=None)
