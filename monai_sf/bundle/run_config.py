@@ -27,23 +27,24 @@ def run_config(checkpoint: str | os.PathLike[str], evaluation: str | os.PathLike
 
     Args:
         checkpoint: the network's file; the config of its training lies beside it.
-        evaluation: run.json of its evaluation; of one of another checkpoint nothing is taken.
+        evaluation: run.json of its evaluation; of one of another checkpoint nothing is taken. An audit, whose
+            model lies elsewhere, has nothing else.
 
     Raises:
         ValueError: a file is damaged or was replaced.
     """
     folder, file = Path(checkpoint).parent, Path(evaluation)
     check_belongings(folder)
-    if not Path(checkpoint).is_file():  # said when it is loaded
-        return {}
-    found, trained = check_checkpoint(checkpoint), trained_config(folder)
+    found, trained = None, {}
+    if Path(checkpoint).is_file():  # otherwise it is said when it is loaded
+        found, trained = check_checkpoint(checkpoint), trained_config(folder)
     if not file.is_file():
         return trained
     try:
         run = read_run(file)
     except ResultsError as error:
         raise ResultsError(f"{file}: {error}") from error
-    if run.get("sha256", {}).get("checkpoint") != found:
+    if run.get("sha256", {}).get("checkpoint") != found and not run.get("audit"):
         return trained
     config = {**trained, **run.get("config", {})}
     names, known = list(run["class_names"]), config.get("class_names")
@@ -120,7 +121,7 @@ def follow_run(
     check_exported(root())
     places = [(Path(folder) / "best.pt", Path(folder) / "results" / RUN_FILE) for folder in ensemble]
     places = places or [(Path(checkpoint), Path(evaluation))]
-    runs = {str(place[0]): run for place in places if (run := run_config(*place))}
+    runs = {str(place[0].parent): run for place in places if (run := run_config(*place))}
     if not runs:  # weights from elsewhere: the config says what they are
         return
     where, run = next(iter(runs.items()))
