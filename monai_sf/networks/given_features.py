@@ -76,7 +76,7 @@ class Tapped(nn.Module, ABC):
             RuntimeError: no image has passed yet.
         """
         if self.layer is None and not self.missing:
-            raise RuntimeError("the layer of the features is known after the first pass: call it before")
+            raise RuntimeError("which layer gives the features is not known before images have passed")
         return self._weights(self.layer) if self.layer is not None and self._gives_output else None
 
     @abstractmethod
@@ -203,14 +203,16 @@ class _TappedScript(Tapped):
             layers = {name: one for name, one in layers.items() if one.result.debugName() in last}
         else:
             layers = {name: one for name, one in layers.items() if name == self.features}
-        if layers:
+        further = model.forward.schema.arguments[2:]
+        if layers and all(argument.has_default_value() for argument in further):
+            self._further = [argument.default_value for argument in further]
             for one in layers.values():
                 graph.registerOutput(one.given)
                 graph.registerOutput(one.result)
             graph.makeMultiOutputIntoTuple()
             self._layers, self._tapped = layers, [model]
             self._function = torch._C._create_function_from_graph("tapped", graph)
-        return bool(layers)
+        return self._function is not None
 
     def _name(self) -> str:
         return "the TorchScript graph"
@@ -220,7 +222,7 @@ class _TappedScript(Tapped):
             return self.model(x), {}
         if self._frozen_for not in (None, x.device):
             self._freeze(x.device)
-        raw, *values = self._function(self._tapped[0], x)
+        raw, *values = self._function(self._tapped[0], x, *self._further)
         return raw, {name: (values[2 * i], values[2 * i + 1]) for i, name in enumerate(self._layers)}
 
     def _weights(self, layer: str) -> tuple[Tensor, Tensor] | None:

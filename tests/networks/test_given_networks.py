@@ -257,11 +257,11 @@ class Branching(nn.Module):
         super().__init__()
         self.drop, self.fc = 0.5, nn.Linear(16, 3)
 
-    def forward(self, x):
+    def forward(self, x, twice: bool = False):
         x = x.flatten(1)[:, :16]
         if self.drop > 0.0:
             return self.fc(nn.functional.dropout(x, self.drop, self.training))
-        return self.fc(x)
+        return self.fc(2 * x if twice else x)
 
 
 def test_a_scripted_branch_hides_no_features(tmp_path):
