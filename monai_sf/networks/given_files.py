@@ -86,7 +86,7 @@ def given_network(
         features=features,
     )
     files = model_files(model, weights)
-    network.sha256 = sha256_of_files(files) if files else _sha256_of_state(loaded)
+    network.files_sha256 = sha256_of_files(files) if files else None
     return network
 
 
@@ -119,14 +119,6 @@ def sha256_of_files(files: Sequence[Path]) -> str:
         return sha256_of(files[0])
     lines = sorted(f"{sha256_of(file)}  {file.name}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _sha256_of_state(model: nn.Module | ExportedProgram) -> str:
-    total = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 def _load(
