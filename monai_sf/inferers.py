@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
@@ -98,6 +99,25 @@ class OutputInferer(Inferer):
     ) -> ClassifierOutput:
         """Compute logits, features and learned confidence of float images (N, channels, H, W) in [0, 1]."""
         return network.outputs(inputs)
+
+
+class LogitsInferer(Inferer):
+    """One pass that returns the logits alone, as MONAI's other tools expect of an inferer.
+
+    An exported network gives its features too; of a tuple, MONAI Deploy would take the first entry for the
+    output of a single image, though it is that of a batch.
+    """
+
+    def __call__(self, inputs: Tensor, network: Callable[[Tensor], Tensor | tuple[Tensor, ...]]) -> Tensor:
+        """Return the logits (N, C) of float images (N, channels, H, W) in [0, 1].
+
+        Args:
+            inputs: the images.
+            network: gives the logits, or a tuple that begins with them.
+        """
+        # TorchScript that is called with a MetaTensor gives no tuple of tensors
+        output = network(inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs)
+        return output if isinstance(output, Tensor) else output[0]
 
 
 class MCDropoutInferer(Inferer):

@@ -9,7 +9,7 @@ import torch
 from monai.networks.nets import DenseNet, EfficientNetBN, resnet18
 
 from helpers.toy_problem import tiny_network
-from monai_sf.inferers import VIEWS, MCDropoutInferer, _keep_mask, dropout_stream
+from monai_sf.inferers import VIEWS, LogitsInferer, MCDropoutInferer, _keep_mask, dropout_stream
 from monai_sf.networks import ConfidenceClassifier
 from monai_sf.networks.backbones import BACKBONES, backbone
 from monai_sf.networks.heads import ConfidNetHead, DeVriesHead, ReservationHead
@@ -48,6 +48,14 @@ MCD = ("mcd_log_softmax", "mcd_entropy", "mcd_softmax_variance", "mcd_waic")
 def network(request):
     torch.manual_seed(0)
     return trained(NETWORKS[request.param]())
+
+
+def test_logits_alone_of_networks_that_give_more(network):
+    images = torch.rand(4, 1, 32, 32)
+    with torch.no_grad():
+        expected = network.outputs(images).logits
+        for given in (network, lambda x: (network(x), network.features(x)), torch.jit.script(network)):
+            torch.testing.assert_close(LogitsInferer()(images, given), expected)
 
 
 def test_shapes_dtypes_and_plain_pass(network):

@@ -114,9 +114,8 @@ class ImagePredictor(SupervisedEvaluator):
         structured_reports: folder for one DICOM Structured Report per DICOM image, or None for none.
 
     Raises:
-        FileNotFoundError: there is no evaluation with the threshold.
-        ValueError: ``class_names`` do not match the network, there is no threshold for ``csf``, or no such
-            score here, or the runs are no ensemble.
+        ValueError: ``class_names`` do not match the network, there is no score ``csf`` here, or ``ensemble``
+            is no list of different folders.
     """
 
     def __init__(
@@ -150,8 +149,8 @@ class ImagePredictor(SupervisedEvaluator):
         self.files = PredictionFiles(output, dicom_ids=dicom_ids, structured_reports=structured_reports)
         self.dataset = cast(Dataset, val_data_loader.dataset)
         self.readable = _Readable(self.dataset)
-        self.csf, self.evaluation = csf, evaluation
-        self.threshold = math.nan if csf is None else self._threshold(csf, thresholds)
+        self.csf, self.evaluation, self.thresholds = csf, evaluation, thresholds
+        self.threshold = math.nan
         if csf is not None and csf not in CSFS:
             raise ValueError(f"csf must be one of {', '.join(CSFS)}, got {csf!r}: install its package")
         self.fitted: Mapping[str, NDArray[Any]] = {}
@@ -171,7 +170,10 @@ class ImagePredictor(SupervisedEvaluator):
         )
         self.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
 
-    def _threshold(self, csf: str, thresholds: Thresholds | None) -> float:
+    def _threshold(self) -> float:
+        csf, thresholds = self.csf, self.thresholds
+        if csf is None:
+            return math.nan
         if not self.ensemble:
             return stored_threshold(self.evaluation, csf)
         able = [name for name, score in CSFS.items() if score.prediction == EnsembleInferer.mean]
@@ -205,17 +207,18 @@ class ImagePredictor(SupervisedEvaluator):
         self.answers += answers_of(good, found, self.class_names, decides=self.csf is not None)
 
     def load(self) -> None:
-        """Load the weights of the checkpoint, and check that the files can be written.
+        """Load threshold and weights, and check that the files can be written.
 
         Raises:
             FileNotFoundError: there is no checkpoint or, if a score decides, no evaluation.
-            ValueError: the checkpoint is damaged, replaced or of another network, the thresholds are those of
-                another checkpoint or of other classes, or what scores were fitted to was changed or, for the
-                deciding score, is missing.
+            ValueError: the checkpoint is damaged, replaced or of another network, there is no threshold for
+                ``csf``, the thresholds are those of another checkpoint or of other classes, the runs are no
+                ensemble, or what scores were fitted to was changed or, for the deciding score, is missing.
             BusyError: another process writes this CSV.
             OSError: a file cannot be written.
             ModuleNotFoundError: Structured Reports are to be written, and highdicom is not installed.
         """
+        self.threshold = self._threshold()
         if self.ensemble:
             networks: Any = self.network
             for folder, network in zip(self.ensemble, networks, strict=True):

@@ -131,7 +131,7 @@ def test_refusals(run_dir, tmp_path):
     with pytest.raises(FileNotFoundError, match="run the evaluation first, or set csf to null"):
         stored_threshold(tmp_path / "run.json", "MSR")
     with pytest.raises(ValueError, match=r"no threshold for csf 'DG-RES'; it has \[.*'ConfidNet'"):
-        predictor(run_dir, "DG-RES")
+        predictor(run_dir, "DG-RES").load()
     with pytest.raises(ValueError, match=r"target_risk must lie in \[0, 1\], got 2"):
         evaluator(tmp_path, target_risk=2)
     other = tiny_network(confidence=DeVriesHead)
@@ -152,7 +152,17 @@ def test_thresholds_are_those_of_the_checkpoint_and_its_classes(run_dir, tmp_pat
     for damaged in ("{", "[]"):
         (tmp_path / "run.json").write_text(damaged)
         with pytest.raises(ValueError, match=r"run\.json is not (JSON|a results file)"):
-            predictor(run_dir, evaluation=tmp_path / "run.json")
+            predictor(run_dir, evaluation=tmp_path / "run.json").load()
+
+
+def test_weights_may_be_a_plain_state_dict(run_dir, tmp_path):
+    weights = torch.load(run_dir / "best.pt", weights_only=True)["network"]
+    torch.save(weights, tmp_path / "model.pt")
+    for checkpoint in (tmp_path / "model.pt", run_dir / "best.pt"):
+        predictor(run_dir, None, checkpoint=checkpoint, output=tmp_path / f"{checkpoint.stem}.csv").run()
+    plain, ours = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("model", "best"))
+    assert len(set(ours["MSR"])) > 1
+    pd.testing.assert_series_equal(plain["MSR"], ours["MSR"])
 
 
 def test_a_threshold_that_was_changed_is_not_used(run_dir, tmp_path):
