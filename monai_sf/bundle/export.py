@@ -15,14 +15,14 @@ import torch
 from monai.bundle import ConfigParser
 from torch import Tensor
 
-from monai_sf.bundle.exported_metadata import exported_metadata
+from monai_sf.bundle.exported_metadata import exported_metadata, image_size
 from monai_sf.bundle.manifest import MANIFEST, is_export, manifest_of, write_archive
 from monai_sf.bundle.model_card import model_card
 from monai_sf.bundle.portable import check_onnx, write_portable
 from monai_sf.bundle.published import published_bundles
 from monai_sf.bundle.run_config import inference_config_of, made_of_network
 from monai_sf.engines.evaluator import evaluated
-from monai_sf.files import atomic_path, refuse_unwritable, sha256_of, write_json, write_text
+from monai_sf.files import atomic_path, read_json, refuse_unwritable, sha256_of, write_json, write_text
 from monai_sf.networks import ConfidenceClassifier, load_weights
 from monai_sf.networks.checkpoints import (
     RECORD,
@@ -97,6 +97,7 @@ def export_run(run_dir: str | os.PathLike[str], output: str | os.PathLike[str]) 
             bundle / "configs" / "inference.json",
             bundle / "configs" / "metadata.json",
             [inputs["num_channels"], *inputs["spatial_shape"]],
+            any_size=image_size(parser) is None,
         )
         about = {name: run[name] for name in ("dataset", "study", "method", "seed")}
         write_json(bundle / MANIFEST, manifest_of(bundle, about))
@@ -122,6 +123,12 @@ def _evaluation(run_dir: Path) -> dict[str, Any]:
     if not run_dir.is_dir():
         raise FileNotFoundError(f"no folder {run_dir}: give that of a run, such as runs/iid-confidnet-0")
     if not (run_dir / "train.config.json").is_file():
+        claimed = run_dir / "evaluate.config.json"
+        if claimed.is_file() and read_json(claimed, "restore it, or evaluate again").get("audit"):
+            raise ValueError(
+                f"{run_dir} is the audit of a model that was given: only networks that a bundle trains are "
+                "exported. The model is a file already, under its own terms: hand it on with the bundle"
+            )
         raise FileNotFoundError(
             f"{run_dir} is not the folder of a trained run: it has no train.config.json. Train first, or "
             "give the folder with best.pt"
@@ -146,8 +153,7 @@ def _network(parser: ConfigParser, run_dir: Path, classes: int) -> ConfidenceCla
     network = parser.get_parsed_content("network_def")
     if not isinstance(network, ConfidenceClassifier):
         raise ValueError(
-            f"{run_dir} is the run of a {type(network).__name__}: only networks that a bundle trains are "
-            "exported. One that was audited is a file already; hand that on under its own terms"
+            f"network_def of {run_dir} is a {type(network).__name__}: only a ConfidenceClassifier is exported"
         )
     if network.num_classes != classes:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def exported_metadata(
     """
     classes = [str(name) for name in run["class_names"]]
     names = {str(k): name for k, name in enumerate(classes)}
-    channels, size = _channels(network), _size(parser)
+    channels, size = _channels(network), image_size(parser) or [_ANY_SIZE, _ANY_SIZE]
     found = next((base for base in _bases(run_dir, run) if _classes(base) == names), None)
     trained = run.get("trained_on", {})
     if found is None:
@@ -100,9 +100,9 @@ def _channels(network: ConfidenceClassifier) -> int:
     return next(module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d))
 
 
-def _size(parser: ConfigParser) -> Sequence[int]:
-    """Return (height, width) of the images that the config makes; of an example, if they keep their size."""
+def image_size(parser: ConfigParser) -> list[int] | None:
+    """Return (height, width) of the images that a config makes, None if they keep their own."""
     for key in ("image_size", "image_shape"):
         if key in parser and (size := parser.get_parsed_content(key)) is not None:
             return [int(side) for side in size]
-    return [_ANY_SIZE, _ANY_SIZE]
+    return None

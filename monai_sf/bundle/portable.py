@@ -39,7 +39,13 @@ def check_onnx() -> None:
 
 
 def write_portable(
-    folder: Path, network: ConfidenceClassifier, config: Path, metadata: Path, shape: Sequence[int]
+    folder: Path,
+    network: ConfidenceClassifier,
+    config: Path,
+    metadata: Path,
+    shape: Sequence[int],
+    *,
+    any_size: bool,
 ) -> None:
     """Write ``model.ts`` and ``model.onnx``, whose outputs are logits and features, for batches of any size.
 
@@ -49,6 +55,7 @@ def write_portable(
         config: inference config with ``network_def``; the TorchScript file contains it, and ``metadata``.
         metadata: metadata.json of the bundle.
         shape: (channels, H, W) of an image.
+        any_size: whether other heights and widths are possible.
 
     Raises:
         OSError: a file cannot be written.
@@ -78,7 +85,7 @@ def write_portable(
                     "input_names": [INPUT],
                     "output_names": list(OUTPUTS),
                     "dynamo": True,
-                    "dynamic_shapes": ({0: "batch"},),
+                    "dynamic_shapes": ({0: "batch", **({2: "height", 3: "width"} if any_size else {})},),
                     "external_data": False,
                     "verbose": False,
                 },

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from monai.bundle import ConfigParser
 
+from monai_sf.bundle.bases import SHARED, loaded
 from monai_sf.bundle.claims import differences, made_of, trained_config
 from monai_sf.bundle.inference_config import decided_keys, inference_config
 from monai_sf.bundle.manifest import check_exported
@@ -26,23 +27,24 @@ def run_config(checkpoint: str | os.PathLike[str], evaluation: str | os.PathLike
 
     Args:
         checkpoint: the network's file; the config of its training lies beside it.
-        evaluation: run.json of its evaluation; of one of another checkpoint nothing is taken.
+        evaluation: run.json of its evaluation; of one of another checkpoint nothing is taken. An audit, whose
+            model lies elsewhere, has nothing else.
 
     Raises:
         ValueError: a file is damaged or was replaced.
     """
     folder, file = Path(checkpoint).parent, Path(evaluation)
     check_belongings(folder)
-    if not Path(checkpoint).is_file():  # said when it is loaded
-        return {}
-    found, trained = check_checkpoint(checkpoint), trained_config(folder)
+    found, trained = None, {}
+    if Path(checkpoint).is_file():  # otherwise it is said when it is loaded
+        found, trained = check_checkpoint(checkpoint), trained_config(folder)
     if not file.is_file():
         return trained
     try:
         run = read_run(file)
     except ResultsError as error:
         raise ResultsError(f"{file}: {error}") from error
-    if run.get("sha256", {}).get("checkpoint") != found:
+    if run.get("sha256", {}).get("checkpoint") != found and not run.get("audit"):
         return trained
     config = {**trained, **run.get("config", {})}
     names, known = list(run["class_names"]), config.get("class_names")
@@ -75,7 +77,8 @@ def inference_in(folder: str | os.PathLike[str]) -> Inference:
     """
     root = Path(folder).absolute()
     file = root / "configs" / _CONFIG
-    checkpoint, evaluation, config = root / "best.pt", root / "results" / RUN_FILE, dict[str, Any]()
+    checkpoint, evaluation = root / "best.pt", root / "results" / RUN_FILE
+    config = loaded([SHARED / "evaluate.yaml"])  # the passes of a run that was not evaluated
     if not checkpoint.is_file():
         checkpoint = root / "models" / "model.pt"
         evaluation = root / "models" / "evaluation" / RUN_FILE
@@ -118,7 +121,7 @@ def follow_run(
     check_exported(root())
     places = [(Path(folder) / "best.pt", Path(folder) / "results" / RUN_FILE) for folder in ensemble]
     places = places or [(Path(checkpoint), Path(evaluation))]
-    runs = {str(place[0]): run for place in places if (run := run_config(*place))}
+    runs = {str(place[0].parent): run for place in places if (run := run_config(*place))}
     if not runs:  # weights from elsewhere: the config says what they are
         return
     where, run = next(iter(runs.items()))

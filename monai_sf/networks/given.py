@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -35,7 +36,7 @@ class GivenClassifier(Classifier):
         features: "auto", the name of the layer whose input they are, or None for no features.
 
     Attributes:
-        sha256: identifies the model; :func:`monai_sf.networks.given_network` sets it.
+        files_sha256: that of the files which the model was loaded from, if there are some.
 
     Raises:
         ValueError: arguments do not fit together; names them all.
@@ -64,13 +65,24 @@ class GivenClassifier(Classifier):
         self.register_buffer("std", _per_channel(std), persistent=False)
         self.tapped = tapped(model, features, self._selected)
         self.features_missing = self.tapped.missing
-        self.sha256 = ""
+        self.files_sha256: str | None = None
         self.train(False)
 
     @property
     def features_layer(self) -> str | None:
         """Return the name of the layer whose input is the features; None before the first pass."""
         return self.tapped.layer
+
+    @property
+    def sha256(self) -> str:
+        """Return the SHA-256 that identifies the model: of its files, else of its tensors."""
+        if self.files_sha256 is not None:
+            return self.files_sha256
+        total = hashlib.sha256()
+        for name, tensor in self.tapped.model.state_dict().items():
+            total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return total.hexdigest()
 
     def train(self, mode: bool = True) -> GivenClassifier:
         """Keep evaluation mode: a given model is not trained, whatever the mode asked for."""

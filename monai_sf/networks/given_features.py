@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 AUTO = "auto"
 
-#: The most that a value computed twice may differ, relative to the largest.
-_SAME = 1e-5
+#: The most that a value computed twice may differ, relative to the largest, in units of its precision.
+_SAME = 64
 
 #: From what a model returns and the number of images to the tensor that is its output.
 Select: TypeAlias = Callable[[Any, int], Tensor]
@@ -76,7 +76,7 @@ class Tapped(nn.Module, ABC):
             RuntimeError: no image has passed yet.
         """
         if self.layer is None and not self.missing:
-            raise RuntimeError("the layer of the features is known after the first pass: call it before")
+            raise RuntimeError("which layer gives the features is not known before images have passed")
         return self._weights(self.layer) if self.layer is not None and self._gives_output else None
 
     @abstractmethod
@@ -105,7 +105,7 @@ class Tapped(nn.Module, ABC):
             if relation and _rows(given, len(output)):
                 self.layer, self._gives_output = name, relation == "same"
                 return
-        self.missing = self.missing or (
+        self.missing = (
             f"no linear layer gives the output of {self._name()}: name the layer whose input they are"
         )
 
@@ -203,14 +203,17 @@ class _TappedScript(Tapped):
             layers = {name: one for name, one in layers.items() if one.result.debugName() in last}
         else:
             layers = {name: one for name, one in layers.items() if name == self.features}
-        if layers:
+        forward: Any = model.forward
+        further = forward.schema.arguments[2:]
+        if layers and all(argument.has_default_value() for argument in further):
+            self._further = [argument.default_value for argument in further]
             for one in layers.values():
                 graph.registerOutput(one.given)
                 graph.registerOutput(one.result)
             graph.makeMultiOutputIntoTuple()
             self._layers, self._tapped = layers, [model]
             self._function = torch._C._create_function_from_graph("tapped", graph)
-        return bool(layers)
+        return self._function is not None
 
     def _name(self) -> str:
         return "the TorchScript graph"
@@ -220,7 +223,7 @@ class _TappedScript(Tapped):
             return self.model(x), {}
         if self._frozen_for not in (None, x.device):
             self._freeze(x.device)
-        raw, *values = self._function(self._tapped[0], x)
+        raw, *values = self._function(self._tapped[0], x, *self._further)
         return raw, {name: (values[2 * i], values[2 * i + 1]) for i, name in enumerate(self._layers)}
 
     def _weights(self, layer: str) -> tuple[Tensor, Tensor] | None:
@@ -373,18 +376,18 @@ def _rows(value: Any, cases: int) -> bool:
 
 def _relation(result: Any, output: Tensor) -> str:
     """Return "same" if a layer's result is the output, "probabilities" if a softmax makes it that, or ""."""
-    if not isinstance(result, Tensor) or result.numel() != output.numel():
+    if not isinstance(result, Tensor) or result.numel() != output.numel() or not output.is_floating_point():
         return ""
+    tolerance = _SAME * torch.finfo(output.dtype).eps
     result, output = result.reshape(output.shape).double(), output.double()
-    if _equal(result, output):
+    if _equal(result, output, tolerance):
         return "same"
     probabilities = (result.softmax(1), result.log_softmax(1), result.sigmoid())
-    return "probabilities" if any(_equal(one, output) for one in probabilities) else ""
+    return "probabilities" if any(_equal(one, output, tolerance) for one in probabilities) else ""
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
-    largest = other.abs().max()
-    return bool((one - other).abs().max() <= _SAME * largest)
+def _equal(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    return bool((one - other).abs().max() <= tolerance * other.abs().max())
 
 
 def _there_are(names: list[str]) -> str:

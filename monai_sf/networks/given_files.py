@@ -34,6 +34,8 @@ _NESTED = ("state_dict", "model_state_dict", "model", "network", "net")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 #: What torch says of an object that it does not unpickle.
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+#: Names in the code of a TorchScript file by which it writes files or calls other machines.
+_BEYOND_TENSORS = re.compile(rb"\b(?:save|from_file|rpc_\w+)\b")
 _KINDS = (
     'a TorchScript file, a torch.export file (.pt2), "package.module:factory", or the folder of a MONAI '
     "bundle"
@@ -84,7 +86,7 @@ def given_network(
         features=features,
     )
     files = model_files(model, weights)
-    network.sha256 = sha256_of_files(files) if files else _sha256_of_state(loaded)
+    network.files_sha256 = sha256_of_files(files) if files else None
     return network
 
 
@@ -117,14 +119,6 @@ def sha256_of_files(files: Sequence[Path]) -> str:
         return sha256_of(files[0])
     lines = sorted(f"{sha256_of(file)}  {file.name}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _sha256_of_state(model: nn.Module | ExportedProgram) -> str:
-    total = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 def _load(
@@ -161,16 +155,26 @@ def _kind_of(file: Path) -> str:
 def load_script(file: Path) -> torch.jit.ScriptModule:
     """Load a TorchScript file to the CPU.
 
+    TorchScript is no Python, but has operators that write files and call other machines.
+
     Raises:
-        ValueError: it cannot be read.
+        ValueError: it cannot be read, or uses such operators.
     """
     try:
-        return torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-any-return,no-untyped-call]
+        archive = torch._C.PyTorchFileReader(str(file))
+        code = [archive.get_record(name) for name in archive.get_all_records() if name.startswith("code/")]
+        used = sorted({found.decode() for text in code for found in _BEYOND_TENSORS.findall(text)})
+        if not used:
+            return torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-any-return,no-untyped-call]
     except Exception as error:
         raise ValueError(
             f"{file} is no readable TorchScript file ({type(error).__name__}: {_first_line(error)}): save it "
             "again with torch.jit.save"
         ) from error
+    raise ValueError(
+        f"{file} is refused, since its code uses {', '.join(used)}, which may write files or call other "
+        "machines"
+    )
 
 
 def _made(factory: str, weights: str | os.PathLike[str] | None, arguments: Mapping[str, Any]) -> nn.Module:

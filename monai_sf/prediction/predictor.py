@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeAlias
@@ -64,6 +64,11 @@ class Prediction:
     threshold: float | None = None
     deferred: bool | None = True
     fault: str = ""
+
+    def entry(self) -> dict[str, Any]:
+        """Return the same as plain values for JSON, with null for an infinite threshold."""
+        finite = self.threshold is not None and math.isfinite(self.threshold)
+        return {**asdict(self), "threshold": self.threshold if finite else None}
 
 
 class Predictor:

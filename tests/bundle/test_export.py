@@ -292,10 +292,11 @@ def test_a_run_that_was_only_trained_decides_too(tmp_path, pixels):
     assert "train.config.json" in said
 
 
-def test_class_names_and_texts_that_mean_something_elsewhere(tmp_path, pixels):
+def test_texts_that_mean_something_elsewhere_and_images_of_any_size(tmp_path, pixels):
     names = ["<script>alert(1)</script>|`x`", "$[1](http://a.b) *#* @x"]
-    run = train(tmp_path / "run", class_names=names)
-    evaluate(run, {"class_names": names, "study_description": "<img src=x>\n# heading"}, class_names=names)
+    changes = {"class_names": names, "image_size": None}
+    run = train(tmp_path / "run", **changes)
+    evaluate(run, {"class_names": names, "study_description": "<img src=x>\n# heading"}, **changes)
     archive = export_run(run, tmp_path / "b.zip")
     bundle = tmp_path / "b"
     with zipfile.ZipFile(archive) as file:
@@ -308,6 +309,12 @@ def test_class_names_and_texts_that_mean_something_elsewhere(tmp_path, pixels):
     assert r"\[1\](http\://a.b)" in card
     table = predict(bundle / "configs" / "inference.json", tmp_path / "p.csv", dataset_dir=str(pixels[0]))
     assert set(table["class"]) <= set(names)
+    images = torch.rand(3, 1, 24, 40)
+    session = onnxruntime.InferenceSession(bundle / "models" / "model.onnx")
+    logits, _ = session.run(None, {"image": images.numpy()})
+    with torch.no_grad():
+        expected = network_of(bundle)(images)
+    torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-4, atol=1e-5)
     verify_metadata(str(bundle / "configs" / "metadata.json"), str(SCHEMA))
 
 
@@ -349,6 +356,19 @@ def _fitted_gone(run_dir):
     return run_dir, ValueError, "_fitted.* is missing"
 
 
+def _audited(run_dir):
+    (run_dir / "train.config.json").rename(run_dir / "evaluate.config.json")
+    (run_dir / "evaluate.config.json").write_text('{"audit": true}')
+    return run_dir, ValueError, "is the audit of a model that was given: only networks that a bundle trains"
+
+
+def _other_network(run_dir):
+    own = {"_target_": "helpers.toy_runs.Unknown", "network": CONFIG["network_def"]}
+    shutil.rmtree(run_dir)
+    evaluate(train(run_dir, network_def=own), network_def=own)
+    return run_dir, ValueError, "network_def of .* is a Unknown: only a ConfidenceClassifier is exported"
+
+
 def _other_config(run_dir):
     (run_dir / "train.config.json").write_text(json.dumps({**CONFIG, "image_size": [20, 20]}))
     return run_dir, ValueError, r"train\.config\.json: changed since the training"
@@ -356,7 +376,18 @@ def _other_config(run_dir):
 
 @pytest.mark.parametrize(
     "spoil",
-    [_unknown, _no_run, _not_evaluated, _replaced, _trained_again, _damaged, _fitted_gone, _other_config],
+    [
+        _unknown,
+        _no_run,
+        _not_evaluated,
+        _replaced,
+        _trained_again,
+        _damaged,
+        _fitted_gone,
+        _other_config,
+        _audited,
+        _other_network,
+    ],
 )
 def test_a_run_that_cannot_be_exported(run_dir, tmp_path, spoil):
     shutil.copytree(run_dir, tmp_path / "run")

@@ -105,7 +105,7 @@ def test_another_model_and_one_that_is_not_as_declared_are_refused(tmp_path):
     evaluator(tmp_path, "logits", samples=0).run()
     evaluator(tmp_path, "logits", samples=0).run()  # complete: returns at once
     other = evaluator(tmp_path, "logits", samples=0)
-    other.classifier.sha256 = "0" * 64
+    other.classifier.files_sha256 = "0" * 64
     with pytest.raises(ResultsError, match="holds the results of another model than the given one"):
         other.run()
     assert evaluated(tmp_path) is not None

@@ -150,6 +150,26 @@ def test_a_pickle_that_wants_to_run_code_is_refused(state, tmp_path):
         given_network(FACTORY, num_classes=3, weights=tmp_path / "module.pt")
 
 
+class Writing(nn.Module):
+    """Writes a file when it is called, in TorchScript."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.file, self.fc = str(file), nn.Linear(1024, 3)
+
+    def forward(self, x):
+        torch.save(x, self.file)
+        return self.fc(x.flatten(1))
+
+
+def test_torchscript_that_writes_files_is_refused(tmp_path):
+    file = saved(Writing(tmp_path / "written"), "scripted", tmp_path)
+    with pytest.raises(ValueError, match="is refused, since its code uses save, which may write files"):
+        given_network(file, num_classes=3)
+    torch.jit.load(file)(IMAGES)  # it would
+    assert (tmp_path / "written").exists()
+
+
 def rewritten(file, change):
     """Write an archive anew, with the content of each part changed by ``change(name, content)``."""
     with zipfile.ZipFile(file) as archive:
@@ -209,6 +229,7 @@ def attacks(trace):
 
     return {
         "operator": lambda p, parts: node(p).update(target="torch.serialization.os.system"),
+        "writing": lambda p, parts: node(p).update(target="torch.ops.aten.from_file.default"),
         "load": lambda p, parts: node(p).update(target="torch.load"),
         "guard": lambda p, parts: p.update(guards_code=[call]),
         "name": renamed,

@@ -257,11 +257,11 @@ class Branching(nn.Module):
         super().__init__()
         self.drop, self.fc = 0.5, nn.Linear(16, 3)
 
-    def forward(self, x):
+    def forward(self, x, twice: bool = False):
         x = x.flatten(1)[:, :16]
         if self.drop > 0.0:
             return self.fc(nn.functional.dropout(x, self.drop, self.training))
-        return self.fc(x)
+        return self.fc(2 * x if twice else x)
 
 
 def test_a_scripted_branch_hides_no_features(tmp_path):
@@ -276,4 +276,14 @@ def test_a_script_without_a_linear_layer_says_so(tmp_path):
     network = given_network(file, num_classes=3)
     assert outputs(network).features is None
     assert network.features_missing.startswith("no linear layer gives the output of the TorchScript graph")
+    assert network.last_layer() is None
+
+
+def test_a_layer_that_gives_probabilities_is_no_last_layer_of_their_logarithms():
+    layer = nn.Linear(1024, 3)
+    nn.init.zeros_(layer.weight)
+    layer.bias.data = torch.tensor([0.5, 0.3, 0.2])
+    network = GivenClassifier(nn.Sequential(nn.Flatten(), layer), 3, outputs="softmax")
+    torch.testing.assert_close(outputs(network).logits.exp()[0], layer.bias.data)
+    assert network.features_layer == "1"
     assert network.last_layer() is None

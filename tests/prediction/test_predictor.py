@@ -1,13 +1,15 @@
 """A network that is loaded once and called by many threads gives the answers of the inference config."""
 
+import http.client
 import json
 import math
+import re
 import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Thread
 
 import numpy as np
 import pandas as pd
@@ -23,7 +25,8 @@ from monai_sf.bundle.export import export_run
 from monai_sf.prediction import Predictor
 from monai_sf.results.format import seal
 
-BUNDLE = Path(__file__).parents[2] / "bundles" / "dermoscopy"
+ROOT = Path(__file__).parents[2]
+BUNDLE, DOCS = ROOT / "bundles" / "dermoscopy", ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +181,43 @@ def test_one_bad_image_does_not_lose_the_answers_of_the_others(predictor, images
         predictor(images[:2], ["a"])
 
 
+def test_the_service_of_the_docs_runs(run_dir, predictor, images):
+    page = (DOCS / "service.md").read_text()
+    code = next(one for one in re.findall(r"```python\n(.*?)```", page, re.S) if "Service" in one)
+    code, start = code.replace("unpacked_bundle", str(run_dir)).rsplit("ThreadingHTTPServer((", 1)
+    assert start == '"127.0.0.1", 8000), Service).serve_forever()\n'
+    names: dict = {}
+    exec(code, names)
+    server = names["ThreadingHTTPServer"](("127.0.0.1", 0), names["Service"])
+    names["Service"].log_message = lambda *arguments: None
+
+    def post(content):
+        connection = http.client.HTTPConnection(*server.server_address)
+        connection.request("POST", "/", content)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    with server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with ThreadPoolExecutor(4) as pool:
+                found = list(pool.map(post, [*(path.read_bytes() for path in images[:8]), b"no picture"]))
+        finally:
+            server.shutdown()
+            thread.join()
+    assert [status for status, _ in found] == [200] * 8 + [422]
+    expected = Predictor(run_dir, device="cpu")(images[:8])
+    for (_, entry), one in zip(found, expected, strict=False):
+        assert entry["name"] == one.name
+        assert entry["confidences"].keys() == one.confidences.keys()
+        assert entry["probabilities"] == pytest.approx(one.probabilities, rel=1e-3)
+    assert found[-1][1]["deferred"]
+    assert "cannot be read" in found[-1][1]["fault"]
+    assert predictor(images[:1])[0].threshold == math.inf
+    assert predictor(images[:1])[0].entry()["threshold"] is None
+
+
 def test_an_image_without_a_finite_output_is_named(run_dir, images):
     broken = Predictor(run_dir, device="cpu", csf=None)
     infer = broken._inferer
@@ -206,7 +246,7 @@ def test_an_exported_bundle_answers_as_its_run_until_it_is_changed(predictor, ru
         Predictor(bundle)
 
 
-def test_what_an_inference_refuses_is_refused(run_dir, tmp_path):
+def test_what_an_inference_refuses_is_refused(run_dir, images, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds neither best\.pt, .* nor configs/inference\.json"):
         Predictor(tmp_path)
     with pytest.raises(ValueError, match="no threshold for csf 'DG-RES'"):
@@ -218,6 +258,13 @@ def test_what_an_inference_refuses_is_refused(run_dir, tmp_path):
     file.write_text(json.dumps(seal(changed)))
     with pytest.raises(ValueError, match="were chosen for another checkpoint"):
         Predictor(other)
+    shutil.rmtree(other / "results")
+    with pytest.raises(FileNotFoundError, match="run the evaluation first, or set csf"):
+        Predictor(other)
+    undecided = Predictor(other, csf=None)  # a run that was not evaluated
+    assert undecided(images[:2])[1].confidences.keys() >= {"MSR", "MCD-MSR", "ConfidNet"}
+    assert undecided._inferer.samples == 50
+    file.parent.mkdir()
     file.write_text(json.dumps(stored)[:-9])
     with pytest.raises(ValueError, match=r"run\.json"):
         Predictor(other, csf=None)
