@@ -6,17 +6,22 @@ import random
 import sys
 import warnings
 import weakref
+from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigWorkflow
-from monai.data import get_track_meta
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.data import MetaTensor, get_track_meta, set_track_meta
 from monai.utils import get_seed, set_determinism
 
 from helpers.process_state import state, untouched
 from monai_sf import bundle
 from monai_sf.files.locks import BusyError, locked
+
+BUNDLE = Path(__file__).parents[2] / "bundles" / "pneumonia"
 
 CONFIG = {
     "imports": ["$import monai_sf", "$import monai_sf.bundle", "$import random", "$import torch"],
@@ -117,6 +122,37 @@ def test_a_failing_run_leaves_the_process_as_it_was_and_holds_no_lock(workflow, 
     assert not (tmp_path / "runs" / "a" / ".lock").exists()
     with locked(tmp_path / "runs" / "a" / ".lock", "mine"):
         pass
+
+
+def test_parts_without_a_workflow_leave_nothing_and_give_the_same_pixels(tmp_path):
+    """As MONAI Label takes them; and as a tool iterates a dataset that was made by a workflow."""
+    (tmp_path / "images").mkdir()
+    for k in range(3):
+        pixels = np.random.default_rng(k).integers(0, 255, (40, 30), np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / "images" / f"{k}.png")
+    config, folder = str(BUNDLE / "configs" / "inference.json"), str(tmp_path / "images")
+    with untouched("a parser"):
+        parser = ConfigParser()
+        parser.read_config(config)
+        parser.config.update({"bundle_root": str(BUNDLE), "dataset_dir": folder})
+        parts = {key: parser.get_parsed_content(key) for key in ("device", "inferer", "postprocessing")}
+        plain = [one["image"] for one in parser.get_parsed_content("dataset")]
+        parts["postprocessing"]({"pred": torch.zeros(2)})
+    workflow = ConfigWorkflow(config, logging_file=False, dataset_dir=folder)
+    workflow.initialize()
+    with untouched("a dataset"):
+        dataset = workflow.parser.get_parsed_content("dataset")
+        outside = [one["image"] for one in dataset]
+    set_track_meta(False)
+    try:
+        inside = [one["image"] for one in dataset]
+    finally:
+        set_track_meta(True)
+    assert isinstance(plain[0], MetaTensor)
+    for one, two, three in zip(plain, outside, inside, strict=True):
+        assert one.shape == (1, 32, 32)
+        assert torch.equal(one.as_tensor(), three)
+        assert torch.equal(two, three)
 
 
 def test_what_the_caller_deletes_is_gone(workflow):

@@ -23,7 +23,9 @@ import torch
 import torch._dynamo
 from monai.data import get_track_meta
 from monai.utils import get_seed
+from tqdm import tqdm
 
+tqdm.get_lock()  # its first bar fixes how processes are started
 #: Set by torch when an optimiser is made.
 BY_TORCH = {"TORCHINDUCTOR_CACHE_DIR"}
 
