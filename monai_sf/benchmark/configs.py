@@ -27,12 +27,14 @@ class Bundle:
     """A MONAI bundle of one dataset.
 
     Attributes:
-        folder: the bundle's folder, absolute; it holds ``configs/train.yaml`` and ``configs/evaluate.yaml``.
-        dataset: its dataset, the key ``dataset_name`` of ``train.yaml``.
+        folder: the bundle's folder, absolute; it holds ``configs/evaluate.yaml``, and ``configs/train.yaml``
+            unless it audits a given model.
+        dataset: its dataset, the key ``dataset_name`` of ``train.yaml``, or in an audit of ``evaluate.yaml``.
         overlays: config files that override all others, absolute paths.
         overrides: config keys and values that override all files.
         studies: name to kind of its studies: the dataset's, and those of the key ``studies``; empty for
             unknown data without that key.
+        audits: the method of the given model that it audits, which is not trained; None if it trains.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class Bundle:
     overlays: tuple[str, ...]
     overrides: Mapping[str, Any]
     studies: Mapping[str, str]
+    audits: str | None = None
 
     @classmethod
     def open(
@@ -57,9 +60,11 @@ class Bundle:
                 the benchmark sets.
         """
         configs = Path(folder).expanduser().resolve() / "configs"
-        for name in ("train.yaml", "evaluate.yaml"):
-            if not (configs / name).is_file():
-                raise FileNotFoundError(f"{folder} cannot be benchmarked: it has no file configs/{name}")
+        train, evaluate = (configs / name for name in ("train.yaml", "evaluate.yaml"))
+        audit = evaluate.is_file() and not train.is_file() and merge([str(evaluate)], {}).get("audit") is True
+        for file in (evaluate,) if audit else (train, evaluate):
+            if not file.is_file():
+                raise FileNotFoundError(f"{folder} cannot be benchmarked: it has no file configs/{file.name}")
         refuse_reserved(overrides, "an override")
         try:
             json.dumps(dict(overrides))
@@ -67,30 +72,34 @@ class Bundle:
             raise ValueError(
                 f"overrides must be plain values (numbers, texts, lists, ...): {error}"
             ) from None
-        train = configs / "train.yaml"
-        dataset = merge([str(train)], {}).get("dataset_name")
+        base = evaluate if audit else train
+        dataset = merge([str(base)], {}).get("dataset_name")
         if not isinstance(dataset, str) or dataset.startswith(("$", "@", "%")):
-            raise ValueError(f"{train}: dataset_name must be the dataset's name, it is {dataset!r}")
+            raise ValueError(f"{base}: dataset_name must be the dataset's name, it is {dataset!r}")
         if dataset in TAKEN or not re.fullmatch(DATASET_NAME, dataset):
             raise ValueError(
-                f"{train}: the dataset_name {dataset!r} cannot be that of a folder of the benchmark: use "
+                f"{base}: the dataset_name {dataset!r} cannot be that of a folder of the benchmark: use "
                 f"letters, digits, '_', '-' and '.', and none of {', '.join(TAKEN)}"
             )
         own = {"dataset_dir": os.path.abspath(dataset_dirs[dataset])} if dataset in dataset_dirs else {}
         files = tuple(_overlay(configs, name) for name in overlays)
-        merged = merge([str(train), *files], overrides)  # fails now if they cannot be merged
-        studies = _studies_of(dataset, merged.get("studies"), train)
-        return cls(configs.parent, dataset, files, {**overrides, **own}, studies)
+        merged = merge([str(base), *files], overrides)  # fails now if they cannot be merged
+        studies = _studies_of(dataset, merged.get("studies"), base)
+        method = str(merged.get("method")) if audit else None
+        return cls(configs.parent, dataset, files, {**overrides, **own}, studies, method)
 
     def files(self, method: str, *more: str) -> tuple[str, ...]:
         """Return the config files of a training, ``more`` of the bundle's (evaluate.yaml), and the overlays.
 
-        A file ``<method>.yaml`` of the bundle replaces the method's registered overlay.
+        Those of an audit are ``evaluate.yaml`` and the overlays. A file ``<method>.yaml`` of the bundle
+        replaces the method's registered overlay.
 
         Raises:
             ValueError: there is no such method.
         """
         configs = self.folder / "configs"
+        if self.audits is not None:
+            return (str(configs / "evaluate.yaml"), *self.overlays)
         own = configs / f"{method}.yaml"
         registered = METHODS[method].overlay if method in METHODS else None
         overlay = own if own.is_file() or registered is None else Path(registered).absolute()

@@ -103,7 +103,9 @@ def _prepare(task: Task) -> dict[str, Any]:
     if "cases" not in workflow.parser:
         return {"digest": "", "cases": 0, "unavailable": {}}
     cases: pd.DataFrame = workflow.parser.get_parsed_content("cases")
+    audit = workflow.parser.get("audit") is True
     return {
+        **({"model": workflow.parser.get_parsed_content("network_def").sha256} if audit else {}),
         "digest": data_digest(cases, workflow.parser.get_parsed_content("dataset_dir")),
         "cases": len(cases),
         "unavailable": dict(cases.attrs.get("unavailable", {})),

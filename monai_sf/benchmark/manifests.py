@@ -64,7 +64,9 @@ def wanted(task: Task, output_dir: str | os.PathLike[str]) -> dict[str, Any]:
         inputs = {name: digest_of(results[name]) for name in task.needs if name in results}
     if task.kind in ("trial", "train", "evaluate"):
         inputs["data"] = result_of(output_dir, f"{task.dataset}/prepare", "digest")
-    if task.kind == "evaluate":
+    if task.kind == "evaluate" and config.get("audit") is True:
+        inputs["model"] = result_of(output_dir, f"{task.dataset}/prepare", "model")
+    elif task.kind == "evaluate":
         inputs["checkpoint"] = check_checkpoint(Path(task.folder) / "best.pt")
     if task.kind == "choose":
         inputs = {name: result_of(output_dir, name, "accuracy") for name in task.needs}

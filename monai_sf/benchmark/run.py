@@ -61,14 +61,14 @@ def run_benchmark(
             ``table.csv`` and ``report.html`` to ``<dataset>``, the output of tasks to ``logs``.
         studies: names of studies; a dataset that does not have one leaves it out. None for all of them.
         methods: names of methods: that of ``train.yaml``, those with a file ``<method>.yaml``, and those that
-            are registered with an overlay.
-        seeds: of the runs.
+            are registered with an overlay. A bundle that audits a given model has its own only.
+        seeds: of the runs; an audit takes the first.
         dataset_dirs: dataset to the folder of its files, if that is not the config's own.
         overlays: config files that override all others: names of files that every bundle has in its folder
             ``configs``, or paths.
         overrides: config keys and values that override all files.
         search: whether to choose learning rate and weight decay first, by validation accuracy
-            (:data:`monai_sf.benchmark.grid.GRID`), or config keys to the values to try.
+            (:data:`monai_sf.benchmark.grid.GRID`), or config keys to the values to try; not in an audit.
         engine: ``local`` for the processes of this machine, ``ray`` for a cluster.
         workers: number of parallel tasks; None for one per GPU, or what cores and memory allow without one.
         address: of an existing Ray cluster; None starts one on this machine.
@@ -167,7 +167,7 @@ def _look(task: Task, states: Mapping[str, str], root: Path) -> tuple[Task, dict
     """
     complete = tuple(need for need in task.needs if states[need] in _COMPLETE)
     reason = ""
-    if task.kind in ("train", "trial"):
+    if task.run and f"{task.dataset}/prepare" in task.needs:
         prepared = read_manifest(root, f"{task.dataset}/prepare")
         reason = prepared["result"]["unavailable"].get(task.run["study"], "")
     if reason or (task.needs and not complete):

@@ -173,7 +173,11 @@ def _matrix(
 ) -> Iterator[Task]:
     """Yield the preparation of a dataset, its grid search, and its trainings and evaluations."""
     dataset, root = bundle.dataset, output_dir / bundle.dataset
-    method = str(merge([str(bundle.folder / "configs" / "train.yaml")], {}).get("method"))
+    if bundle.audits is not None:  # nothing is trained, so that there is nothing to repeat or to search
+        methods, seeds, search = (bundle.audits,), seeds[:1], None
+        method = bundle.audits
+    else:
+        method = str(merge([str(bundle.folder / "configs" / "train.yaml")], {}).get("method"))
     prepare = Task(
         name=f"{dataset}/prepare",
         kind="prepare",
@@ -202,6 +206,10 @@ def _matrix(
                     "overrides": _overrides(bundle, root, run, study, seed),
                 }
                 train, evaluate = (f"{dataset}/{run}/{kind}" for kind in ("train", "evaluate"))
+                if bundle.audits is not None:
+                    files = bundle.files(method)
+                    yield Task(evaluate, "evaluate", needs=(prepare.name,), files=files, **shared)
+                    continue
                 files = bundle.files(method) + chosen[method]
                 yield Task(train, "train", needs=needs[method], files=files, **shared)
                 files = bundle.files(method, "evaluate.yaml") + chosen[method]

@@ -8,6 +8,7 @@ from monai_sf.bundle.claims import (
     claim_run_dir,
 )
 from monai_sf.bundle.description import describe_run
+from monai_sf.bundle.given_model import class_order
 from monai_sf.bundle.initialize import start
 from monai_sf.bundle.medmnist import medmnist_file
 from monai_sf.bundle.preparation import prepare
@@ -20,6 +21,7 @@ __all__ = [
     "check_trained_alike",
     "claim_cases",
     "claim_run_dir",
+    "class_order",
     "describe_run",
     "follow_run",
     "medmnist_file",

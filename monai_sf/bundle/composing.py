@@ -12,7 +12,8 @@ from typing import Any
 import jinja2
 from monai.bundle import ConfigParser
 
-from monai_sf.bundle.defaults import Defaults
+from monai_sf.bundle.defaults import AuditDefaults, Defaults
+from monai_sf.bundle.given_model import Declared, Understood
 from monai_sf.bundle.inference_config import write_inference_config
 from monai_sf.bundle.initialize import complete_config
 from monai_sf.bundle.metadata import own_metadata
@@ -20,6 +21,7 @@ from monai_sf.bundle.plain_values import as_yaml, plain
 from monai_sf.bundle.published import published_bundles
 from monai_sf.files import atomic_folder
 
+_DATA = "data.yaml"
 _TEMPLATES = Path(__file__).parent / "templates"
 #: Files that are the same in every bundle.
 _ALIKE = ("logging.conf", "multi_gpu.yaml", "prepare.yaml", "report.yaml")
@@ -46,6 +48,7 @@ class Decisions:
         channel_files: number of files of one case.
         smallest: shortest side that images may have, in pixels.
         n_cases: number of cases.
+        given: a given model to audit; None to train one.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Decisions:
     channel_files: int
     smallest: int
     n_cases: int
+    given: Understood | None = None
 
     @property
     def is_colour(self) -> bool:
@@ -71,7 +75,7 @@ class Decisions:
         return self.channels == 3 and self.channel_files == 1
 
 
-def write_bundle(folder: Path, decisions: Decisions, defaults: Defaults) -> None:
+def write_bundle(folder: Path, decisions: Decisions, defaults: Defaults | AuditDefaults) -> None:
     """Write a bundle's files, whole or not at all.
 
     Args:
@@ -92,9 +96,11 @@ def write_bundle(folder: Path, decisions: Decisions, defaults: Defaults) -> None
             (configs / name).write_text(text, encoding="utf-8", newline="\n")
         alike = next(iter(published_bundles().values())) / "configs"
         for name in _ALIKE:
-            shutil.copyfile(alike / name, configs / name)
+            if not (configs / name).exists():
+                shutil.copyfile(alike / name, configs / name)
         write_inference_config(configs)
-        readme = environment().get_template("README.md").render(_facts(decisions, defaults))
+        template = "audit/README.md" if decisions.given else "README.md"
+        readme = environment().get_template(template).render(_facts(decisions, defaults))
         (docs / "README.md").write_text(readme, encoding="utf-8", newline="\n")
         _check_read_back(configs, decisions)
 
@@ -111,16 +117,18 @@ def environment() -> jinja2.Environment:
     )
 
 
-def _texts(folder: Path, decisions: Decisions, defaults: Defaults) -> dict[str, str]:
+def _texts(folder: Path, decisions: Decisions, defaults: Defaults | AuditDefaults) -> dict[str, str]:
     values = _values(folder, decisions, defaults)
     templates = environment()
-    names = sorted(path.name for path in _TEMPLATES.iterdir() if path.suffix == ".yaml")
-    texts = {name: templates.get_template(name).render(values) for name in names}
+    own = "audit/" if decisions.given else ""
+    files = [path.name for path in (_TEMPLATES / own).iterdir() if path.suffix == ".yaml"]
+    names = {_DATA: _DATA, **{name: f"{own}{name}" for name in sorted(files)}}
+    texts = {name: templates.get_template(file).render(values) for name, file in names.items()}
     metadata = json.dumps(plain(_metadata(decisions, defaults)), indent=4, ensure_ascii=False)
     return {**texts, "metadata.json": f"{metadata}\n"}
 
 
-def _values(folder: Path, decisions: Decisions, defaults: Defaults) -> dict[str, Any]:
+def _values(folder: Path, decisions: Decisions, defaults: Defaults | AuditDefaults) -> dict[str, Any]:
     studies = {
         name: {"kind": study["kind"], "target": as_yaml(study["target"])}
         for name, study in decisions.studies.items()
@@ -139,10 +147,18 @@ def _values(folder: Path, decisions: Decisions, defaults: Defaults) -> dict[str,
         "picture_mode": "RGB" if decisions.is_colour else "L",
         "intensity": as_yaml(dict(decisions.intensity)),
         "smallest_image": decisions.smallest,
+        "given": decisions.given and _given(decisions.given.declared, folder),
     }
 
 
-def _facts(decisions: Decisions, defaults: Defaults) -> dict[str, Any]:
+def _given(declared: Declared, folder: Path) -> dict[str, str]:
+    """Return the keys of a given model as YAML."""
+    place = declared.place
+    own = {key: as_yaml(value) for key, value in declared.keys().items()}
+    return own | ({"model": _place(place, folder)} if isinstance(place, Path) else {})
+
+
+def _facts(decisions: Decisions, defaults: Defaults | AuditDefaults) -> dict[str, Any]:
     numbers = {key: _number(value) for key, value in asdict(defaults).items()}
     return {
         **numbers,
@@ -152,8 +168,9 @@ def _facts(decisions: Decisions, defaults: Defaults) -> dict[str, Any]:
         "n_cases": decisions.n_cases,
         "num_classes": len(decisions.classes),
         "channels": decisions.channels,
-        "small_size": min(32, defaults.image_size),
         "study_names": ["iid", *decisions.studies],
+        **({"small_size": min(32, defaults.image_size)} if isinstance(defaults, Defaults) else {}),
+        **({"understood": decisions.given.lines} if decisions.given else {}),
     }
 
 
@@ -175,15 +192,16 @@ def _place(path: Path, folder: Path) -> str:
     return as_yaml(str(path))
 
 
-def _metadata(decisions: Decisions, defaults: Defaults) -> dict[str, Any]:
+def _metadata(decisions: Decisions, defaults: Defaults | AuditDefaults) -> dict[str, Any]:
+    side = defaults.image_size
     return own_metadata(
         decisions.name,
         classes=decisions.classes,
         channels=decisions.channels,
         is_colour=decisions.is_colour,
-        size=[defaults.image_size, defaults.image_size],
+        size=[side, side] if isinstance(side, int) else list(side),
         modes=decisions.modes,
-        method="confidnet",
+        method="classifier" if decisions.given else "confidnet",
         n_cases=decisions.n_cases,
     )
 
@@ -191,7 +209,7 @@ def _metadata(decisions: Decisions, defaults: Defaults) -> dict[str, Any]:
 def _check_read_back(configs: Path, decisions: Decisions) -> None:
     """Read the configs as MONAI will, and compare what they say with what was decided."""
     parser = ConfigParser()
-    parser.read_config(str(configs / "train.yaml"))
+    parser.read_config(str(configs / ("evaluate.yaml" if decisions.given else "train.yaml")))
     complete_config(parser, configs, {})
     expected: dict[str, Any] = {
         "dataset_name": decisions.name,
@@ -203,6 +221,8 @@ def _check_read_back(configs: Path, decisions: Decisions) -> None:
     }
     if decisions.table is not None:
         expected |= {"columns": dict(decisions.columns), "table": str(decisions.table)}
+    if decisions.given is not None:
+        expected |= decisions.given.declared.keys()
     for key, value in expected.items():
         if (found := parser.get_parsed_content(key)) != value:
             raise ValueError(f"{key} is {value!r}, which a config cannot hold: it would be read as {found!r}")

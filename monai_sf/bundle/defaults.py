@@ -53,6 +53,36 @@ class Defaults:
     reasons: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class AuditDefaults:
+    """The numbers of the ``evaluate.yaml`` and ``benchmark.yaml`` of an audit.
+
+    Attributes:
+        image_size: (height, width) of the images that the model gets.
+        batch_size: cases in a batch.
+        mc_samples: dropout samples; 0 for a model without dropout.
+        report_points: as of :class:`Defaults`.
+        seeds: of the benchmark: one, since nothing is trained.
+    """
+
+    image_size: tuple[int, int]
+    batch_size: int
+    mc_samples: int
+    report_points: int
+    seeds: tuple[int, ...] = (0,)
+
+
+def audit_defaults(image_size: tuple[int, int], *, has_dropout: bool, has_gpu: bool) -> AuditDefaults:
+    """Return numbers that suit a given model and the device."""
+    samples = 50 if has_gpu else 10
+    return AuditDefaults(
+        image_size=image_size,
+        batch_size=32 if has_gpu else 16,
+        mc_samples=samples if has_dropout else 0,
+        report_points=3000 if has_gpu else 1000,
+    )
+
+
 def choose_defaults(
     n_train: int, n_cases: int, sides: Sequence[int], *, channels: int, has_gpu: bool
 ) -> Defaults:

@@ -29,6 +29,7 @@ def describe_run(
     num_classes: int,
     studies: Mapping[str, Any] | None = None,
     image_kinds: Sequence[str] = (),
+    audit: bool = False,
 ) -> dict[str, Any]:
     """Return the description of a run for run.json, before its results are known.
 
@@ -45,6 +46,7 @@ def describe_run(
         studies: further studies, see :func:`monai_sf.datasets.find_studies`.
         image_kinds: those of the images, see :func:`monai_sf.datasets.preflight.check_images`; inference
             refuses others.
+        audit: whether the network was given, and not trained on these cases.
 
     Raises:
         ValueError: the run was trained as another dataset, study, method or seed.
@@ -65,7 +67,7 @@ def describe_run(
         "data_kind": data_kind,
         "sources": sources,
         "split_counts": pd.crosstab(splits["label_name"], splits["split"]).to_dict(),
-        "trained_on": trained_on(splits),
+        **({"audit": True} if audit else {"trained_on": trained_on(splits)}),
         "image_kinds": list(image_kinds),
         "config": config_of_run(run_dir),
         "versions": {

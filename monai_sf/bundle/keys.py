@@ -16,7 +16,7 @@ from monai_sf.vocabulary.config_keys import STEPS
 
 #: Keys whose values are always paths.
 PATHS = {
-    *("dataset_dir", "table", "archive", "output_dir", "run_dir", "checked_images"),
+    *("dataset_dir", "table", "archive", "model", "output_dir", "run_dir", "checked_images"),
     *("checkpoint", "evaluation", "output", "report"),
     *("structured_reports", "image_table"),
 }

@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 
 from monai_sf.bundle.composing import Decisions, write_bundle
-from monai_sf.bundle.defaults import choose_defaults
+from monai_sf.bundle.defaults import AuditDefaults, Defaults, audit_defaults, choose_defaults
+from monai_sf.bundle.given_model import Declared, Understood, understand
 from monai_sf.bundle.look import Look, copies, look_at, look_at_array
 from monai_sf.bundle.naming import DATASET_NAME, TAKEN, in_options
 from monai_sf.bundle.plain_values import as_yaml
@@ -50,6 +51,7 @@ class Asked:
         classes: names in the order of the labels, or None for all that occur.
         targets: see :func:`monai_sf.bundle.targets.read_targets`.
         missing: "raise" or "drop", of images that the table names and the folder lacks.
+        model: a given model to audit; None to train one.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Asked:
     classes: Sequence[str] | None = None
     targets: Sequence[str] = ()
     missing: str = "raise"
+    model: Declared | None = None
 
 
 def new_bundle(asked: Asked) -> Path:
@@ -90,19 +93,33 @@ def new_bundle(asked: Asked) -> Path:
         wrong += copies(cases, look)
     studies, faults = read_targets(asked.targets, cases)
     wrong += faults
-    n_train, faults = _say_splits(name, studies, cases)
+    n_train, faults = _say_splits(name, studies, cases, audit=asked.model is not None)
     wrong += faults
+    given = None
+    if asked.model is not None and look.seen:
+        try:
+            given = _given(asked, asked.model, cases, look)
+        except (ValueError, OSError) as error:
+            wrong.append(f"--model {asked.model.model}: {error}")
     if look.seen:
         print("\n".join(look.lines()))
         print("".join(f"warning: {text}\n" for text in look.warnings()), end="")
     if wrong:
         raise ValueError("\n".join(wrong))
     intensity, why = look.intensity()
-    defaults = choose_defaults(
-        n_train, len(cases), look.sides, channels=look.channels, has_gpu=torch.cuda.is_available()
-    )
-    for line in (f"values become [0, 1] by intensity {as_yaml(intensity)}: {why}", *defaults.reasons):
-        print(line)
+    print(f"values become [0, 1] by intensity {as_yaml(intensity)}: {why}")
+    defaults: Defaults | AuditDefaults
+    if given is None:
+        defaults = choose_defaults(
+            n_train, len(cases), look.sides, channels=look.channels, has_gpu=torch.cuda.is_available()
+        )
+        print("\n".join(defaults.reasons))
+    else:
+        defaults = audit_defaults(
+            given.image_size, has_dropout=given.dropout, has_gpu=torch.cuda.is_available()
+        )
+        print("\n".join(given.lines))
+        print("".join(f"warning: {text}\n" for text in given.warnings), end="")
     classes = list(cases.attrs["classes"])
     decisions = Decisions(
         name=name,
@@ -117,10 +134,11 @@ def new_bundle(asked: Asked) -> Path:
         studies=studies,
         modes=list(look.modes),
         intensity=intensity,
-        channels=look.channels,
+        channels=look.channels if given is None else given.channels,
         channel_files=look.channel_files,
         smallest=look.smallest,
         n_cases=len(cases),
+        given=given,
     )
     write_bundle(folder, decisions, defaults)
     return folder
@@ -184,6 +202,23 @@ def _look(asked: Asked, cases: pd.DataFrame) -> Look:
         return look_at_array(arrays["train_images"][:1000], len(cases))
 
 
+def _given(asked: Asked, model: Declared, cases: pd.DataFrame, look: Look) -> Understood:
+    """Try a given model; images are read in the colours that they have, unless it takes others."""
+    modes = ["RGB", "L"] if look.channels == 3 and look.channel_files == 1 else ["L", "RGB"]
+    if look.channel_files > 1:
+        modes = ["L"]
+    elif {3} & {len(model.mean), len(model.std)}:
+        modes = ["RGB"]
+    return understand(
+        model,
+        cases,
+        dataset_dir=asked.dataset_dir,
+        archive=asked.medmnist,
+        intensity=look.intensity()[0],
+        picture_modes=modes,
+    )
+
+
 def _rows(asked: Asked, cases: pd.DataFrame) -> list[int]:
     """Return the row of each case in the table; empty without one."""
     if asked.table is None:
@@ -196,7 +231,9 @@ def _rows(asked: Asked, cases: pd.DataFrame) -> list[int]:
     return [row[case] for case in cases["case_id"]]
 
 
-def _say_splits(name: str, own: Mapping[str, Any], cases: pd.DataFrame) -> tuple[int, list[str]]:
+def _say_splits(
+    name: str, own: Mapping[str, Any], cases: pd.DataFrame, *, audit: bool
+) -> tuple[int, list[str]]:
     """Print what each study splits the cases into.
 
     Returns:
@@ -209,7 +246,7 @@ def _say_splits(name: str, own: Mapping[str, Any], cases: pd.DataFrame) -> tuple
             wrong += [f"study {study.name!r}, target: {fault}" for fault in faults]
             continue
         try:
-            splits = split_cases(cases, study, 0)
+            splits = split_cases(cases, study, 0, audit=audit)
             check_labels(splits, len(cases.attrs["classes"]))
         except ValueError as error:
             wrong.append(f"study {study.name!r}: {error}")

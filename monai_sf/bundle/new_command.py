@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from monai_sf.bundle.given_model import Declared
 from monai_sf.bundle.naming import in_options
 from monai_sf.bundle.new import Asked, new_bundle
 from monai_sf.bundle.published import copy_bundle, published_bundles
+from monai_sf.networks.given_outputs import OutputKind
 
 _DESCRIPTION = """\
-Write a bundle for your own images: configs that train, evaluate and report, like those of the published ones.
+Write a bundle for your own images: configs that train, evaluate and report, like those of the published ones;
+or, with --model, an audit of a model that you have, which evaluates and never trains.
 
 The table and a sample of the images are looked at first, and what was understood is printed. If anything is
 wrong, all of it is said, and nothing is written. Then, from table to report:
@@ -28,7 +32,11 @@ examples:
   a MedMNIST file:            new my_study --medmnist pneumoniamnist.npz --classes normal pneumonia
   several files per image:    new my_study ... --image '{id}_red.png' '{id}_green.png'
   two hospitals as one study: new my_study ... --target external:hospital=B --target external:hospital=C
-  a published bundle:         new chest --dataset chest_xray"""
+  a published bundle:         new chest --dataset chest_xray
+  audit a TorchScript file:   new my_audit ... --model model.ts --mean 0.5 --std 0.25
+  audit torchvision's:        new my_audit ... --model torchvision.models:resnet50 --weights my.pt
+    --arguments '{"num_classes": 2}' --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225
+  audit a MONAI bundle:       new my_audit ... --model zoo/breast_density_classification"""
 
 #: Option to what its column holds.
 _ROLES = {
@@ -39,6 +47,8 @@ _ROLES = {
     "split": "a split of your own: train, val, iid (or test), target",
     "slice": "the slice of a volume (NIfTI, NRRD, MetaImage), counted from 0",
 }
+#: Options that say what a given model is.
+_MODEL = ("weights", "arguments", "outputs", "model_classes", "mean", "std", "image_size")
 #: Options that say how the table is read.
 _TABLE = ("sheet", "encoding")
 
@@ -89,11 +99,50 @@ def add_new(commands: Any) -> argparse.ArgumentParser:
         "that are tested on and never trained on. Without NAME a study of its own; of one NAME all columns "
         "must hold, and one of a column's values",
     )  # fmt: skip
+    _add_model(parser)
     parser.add_argument(
         "--missing", choices=("raise", "drop"), default="raise", help="what to do about rows whose image "
         "is not there (default: %(default)s)",
     )  # fmt: skip
     return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("audit of a model that you have (docs/audit.md)")
+    group.add_argument(
+        "--model", metavar="MODEL", help="a TorchScript or torch.export file, package.module:function, or "
+        "the folder of a MONAI bundle. Code of a function and of a bundle's configs is run",
+    )  # fmt: skip
+    group.add_argument("--weights", type=Path, metavar="FILE", help="of a function's network: a state dict")
+    group.add_argument("--arguments", type=_json, metavar="JSON", help="of the function, as a JSON object")
+    group.add_argument(
+        "--outputs", choices=get_args(OutputKind), help="what the model gives: of all classes logits or "
+        "their softmax; of two classes one logit, or its sigmoid, of the second (default: logits)",
+    )  # fmt: skip
+    group.add_argument(
+        "--model_classes", nargs="+", metavar="CLASS", help="the classes in the order of the model's outputs "
+        "(default: that of the labels)",
+    )  # fmt: skip
+    for name, text in (("mean", "subtracted from images in [0, 1]"), ("std", "divisor after that")):
+        default = "0" if name == "mean" else "1"
+        group.add_argument(
+            f"--{name}", nargs="+", type=float, metavar="NUMBER", help=f"{text}: one number, or one per "
+            f"channel (default: {default}); a bundle has its own preprocessing",
+        )  # fmt: skip
+    group.add_argument(
+        "--image_size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="that images are resized to "
+        "(default: 224 224)",
+    )  # fmt: skip
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r} is no JSON object, such as {{"num_classes": 2}}')
+    return value
 
 
 def run_new(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -124,6 +173,7 @@ def run_new(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
         classes=options.classes,
         targets=options.target,
         missing=options.missing,
+        model=_declared(options),
     )
     try:
         folder = new_bundle(asked)
@@ -134,6 +184,11 @@ def run_new(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
         f"next: python -m monai.bundle run --config_file {options.folder / 'configs' / 'benchmark.yaml'}\n"
         f"then open {folder / 'runs' / 'benchmark' / folder.name / 'report.html'}"
     )
+
+
+def _declared(options: argparse.Namespace) -> Declared | None:
+    given = {name: value for name in _MODEL if (value := getattr(options, name)) is not None}
+    return Declared(options.model, **given) if options.model is not None else None
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace, columns: dict[str, Any]) -> None:
@@ -148,9 +203,18 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace, columns
         **({} if options.table else {f"--{name}": getattr(options, name) for name in _TABLE}),
         "--missing": options.missing != "raise" and not options.table,
         "--target": options.dataset and options.target,
+        "--model": options.dataset and options.model,
         "--classes": options.dataset and options.classes,
         "--dataset_dir": (options.dataset or options.medmnist) and options.dataset_dir,
     }
+    about_model = {f"--{name}": getattr(options, name) is not None for name in _MODEL}
+    if options.model is None:
+        alone = [name for name, is_given in about_model.items() if is_given]
+        wrong += [f"{name} is of a given model: name it with --model" for name in alone]
+    elif Path(options.model).expanduser().is_dir():
+        own = ("--weights", "--arguments", "--mean", "--std", "--image_size")
+        surplus = [name for name in own if about_model[name]]
+        wrong += [f"a MONAI bundle has its own {name[2:]}: leave out {name}" for name in surplus]
     origin = "--folders" if options.folders else "--medmnist" if options.medmnist else "--dataset"
     wrong += [f"{origin} does not read {name}" for name, is_given in unread.items() if is_given]
     if wrong:

@@ -79,7 +79,7 @@ def inference_in(folder: str | os.PathLike[str]) -> Inference:
     file = root / "configs" / _CONFIG
     checkpoint, evaluation = root / "best.pt", root / "results" / RUN_FILE
     config = loaded([SHARED / "evaluate.yaml"])  # the passes of a run that was not evaluated
-    if not checkpoint.is_file():
+    if not (checkpoint.is_file() or evaluation.is_file()):  # an audited run has no checkpoint
         checkpoint = root / "models" / "model.pt"
         evaluation = root / "models" / "evaluation" / RUN_FILE
         if not (file.is_file() and checkpoint.is_file()):

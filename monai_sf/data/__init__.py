@@ -1,11 +1,13 @@
 """From a case table to the input of a network: records, image readers, batches."""
 
 from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
+from monai_sf.data.given_preprocessing import GivenPreprocessingd
 from monai_sf.data.images import ImageFileReader, LoadImageFiled, PrepareImage, PrepareImaged
 from monai_sf.data.records import case_records
 from monai_sf.data.test_batches import TestBatches, TestPass
 
 __all__ = [
+    "GivenPreprocessingd",
     "ImageFileReader",
     "LoadImageFiled",
     "PrepareImage",

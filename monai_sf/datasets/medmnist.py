@@ -12,7 +12,7 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,9 @@ def medmnist_cases(
     return cases
 
 
-def write_medmnist_images(npz: str | Path, dataset_dir: str | Path) -> int:
+def write_medmnist_images(
+    npz: str | Path, dataset_dir: str | Path, *, only: Collection[str] | None = None
+) -> int:
     """Write the images of a MedMNIST file as PNG files that are not on disk yet, each whole or not at all.
 
     They go to ``dataset_dir/<name of the file>/<split>/<number>.png``; ``about.json`` beside the splits marks
@@ -108,6 +110,7 @@ def write_medmnist_images(npz: str | Path, dataset_dir: str | Path) -> int:
     Args:
         npz: The file.
         dataset_dir: An existing folder.
+        only: Paths in it of the images to write; None for all.
 
     Returns:
         Number of files written.
@@ -126,8 +129,9 @@ def write_medmnist_images(npz: str | Path, dataset_dir: str | Path) -> int:
     with explained(root, "images"):
         for split in splits:
             for k, image in enumerate(_images(path, split, "writing {} images")):
-                place = root / _image_path(path, split, k)
-                if _is_whole(place):
+                name = _image_path(path, split, k)
+                place = root / name
+                if (only is not None and name not in only) or _is_whole(place):
                     continue
                 content = io.BytesIO()
                 Image.fromarray(image).save(content, format="PNG")

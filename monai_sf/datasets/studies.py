@@ -136,7 +136,7 @@ def in_target(study: Study, cases: pd.DataFrame) -> Mask:
 def study_description(study: Study) -> str:
     """Return a study's description with the rule of its target domain, for tables and reports."""
     if study.kind == "iid":
-        return "no target domain: trained and tested on the same population"
+        return "no target domain: tested on other cases of the same population"
     return f"target: {study.description} ({study.rule})" if study.description else f"target: {study.rule}"
 
 

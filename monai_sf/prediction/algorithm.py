@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_sf.networks.checkpoints import check_checkpoint
 from monai_sf.prediction.evaluations import read_evaluation
 from monai_sf.scores import CSFS
 
@@ -19,7 +18,7 @@ class Algorithm:
 
     Attributes:
         algorithm: name, of dataset, study and method, as far as they are known.
-        networks_sha256: SHA-256 of each checkpoint.
+        networks_sha256: SHA-256 of each checkpoint, or of the given model.
         evaluations_sha256: digest, in run.json, of each evaluation that belongs to a checkpoint.
         image_kinds: of the images of the training, where an evaluation says them.
         method: of the training.
@@ -47,7 +46,7 @@ def _shown(csf: str | None, threshold: float) -> float:
 
 
 def algorithm_of(
-    pairs: Sequence[tuple[str | os.PathLike[str], str | os.PathLike[str]]],
+    pairs: Sequence[tuple[str, str | os.PathLike[str]]],
     *,
     method: str,
     csf: str | None,
@@ -57,8 +56,8 @@ def algorithm_of(
     """Return what the networks of an inference are.
 
     Args:
-        pairs: checkpoint and run.json of the evaluation of each network; an evaluation that is not there, or
-            is one of another checkpoint, is left out.
+        pairs: SHA-256, of its checkpoint or as a given model, and run.json of the evaluation of each network;
+            an evaluation that is not there, or is one of another network, is left out.
         method: of the training.
         csf: the score that decides, or None.
         threshold: of it, on its own scale.
@@ -67,7 +66,7 @@ def algorithm_of(
     Raises:
         ValueError: a file is damaged.
     """
-    networks = tuple(check_checkpoint(checkpoint) for checkpoint, _ in pairs)
+    networks = tuple(network for network, _ in pairs)
     runs = [
         run
         for (_, evaluation), network in zip(pairs, networks, strict=True)

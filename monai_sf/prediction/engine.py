@@ -26,8 +26,8 @@ from monai_sf.data.errors import root_cause
 from monai_sf.files.locks import locked
 from monai_sf.files.naming import NOT_UTF8, is_utf8, reason, shown
 from monai_sf.inferers import EnsembleInferer, MCDropoutInferer
-from monai_sf.networks import ConfidenceClassifier, load_weights, to_device
-from monai_sf.networks.checkpoints import load_checkpoint
+from monai_sf.networks import Classifier, GivenClassifier, load_weights, to_device
+from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
 from monai_sf.prediction.algorithm import Algorithm, algorithm_of
 from monai_sf.prediction.answers import Answer, answers_of
 from monai_sf.prediction.checks import record_faults
@@ -37,6 +37,7 @@ from monai_sf.prediction.evaluations import (
     check_evaluation,
     ensemble_threshold,
     fitted_scores,
+    sha256_of_given,
     stored_threshold,
 )
 from monai_sf.prediction.files import PredictionFiles
@@ -93,8 +94,9 @@ class ImagePredictor(SupervisedEvaluator):
 
     Args:
         device: device of the computation.
-        network: of the trained architecture.
-        checkpoint: file with the weights, as training writes them (``best.pt``), or a plain state dict.
+        network: of the trained architecture, or a given one.
+        checkpoint: file with the weights, as training writes them (``best.pt``), or a plain state dict; not
+            used for a given network, which has its weights.
         val_data_loader: its dataset and batch size are used: dictionaries with ``image`` (channels, H, W) in
             [0, 1] and ``case_id``, of which those that cannot be read are left out and named.
         inferer: computes the outputs that the confidence scores need.
@@ -122,7 +124,7 @@ class ImagePredictor(SupervisedEvaluator):
         self,
         *,
         device: torch.device,
-        network: ConfidenceClassifier,
+        network: Classifier,
         checkpoint: str | os.PathLike[str],
         val_data_loader: DataLoader,
         inferer: MCDropoutInferer,
@@ -140,6 +142,8 @@ class ImagePredictor(SupervisedEvaluator):
         if isinstance(ensemble, str) or len(ensemble) == 1 or len(set(ensemble)) < len(ensemble):
             raise ValueError(f"ensemble must be a list of the folders of different runs, got {ensemble!r}")
         self.ensemble = [Path(folder) for folder in ensemble]
+        if ensemble and isinstance(network, GivenClassifier):
+            raise ValueError("a given model is one network, and no ensemble: leave ensemble out")
         if len(class_names) != network.num_classes:
             raise ValueError(
                 f"class_names has {len(class_names)} names, the network {network.num_classes} classes"
@@ -183,7 +187,7 @@ class ImagePredictor(SupervisedEvaluator):
             raise ValueError("thresholds are missing, which choose that of an ensemble")
         return ensemble_threshold(self.ensemble, self.method, csf, thresholds)
 
-    def _members(self, network: ConfidenceClassifier, device: torch.device) -> nn.ModuleList:
+    def _members(self, network: Classifier, device: torch.device) -> nn.ModuleList:
         return nn.ModuleList(to_device(copy.deepcopy(network), device) for _ in self.ensemble)
 
     def _keep(self) -> None:
@@ -225,7 +229,8 @@ class ImagePredictor(SupervisedEvaluator):
                 self._load(network, folder / "best.pt", folder / "results" / RUN_FILE)
         else:
             self._load(self.network, self.checkpoint, self.evaluation)
-            self.fitted = fitted_scores(self.evaluation, self.checkpoint, self.method, self.csf)
+            given = sha256_of_given(self.network)
+            self.fitted = fitted_scores(self.evaluation, self.checkpoint, self.method, self.csf, given=given)
         self.files.check()
         with self._alone():
             pass
@@ -234,7 +239,9 @@ class ImagePredictor(SupervisedEvaluator):
         self, network: nn.Module, checkpoint: str | os.PathLike[str], evaluation: str | os.PathLike[str]
     ) -> None:
         if self.csf is not None:
-            check_evaluation(evaluation, checkpoint, self.class_names)
+            check_evaluation(evaluation, checkpoint, self.class_names, given=sha256_of_given(network))
+        if isinstance(network, GivenClassifier):
+            return
         state = load_checkpoint(checkpoint)
         load_weights(network, state.get("network", state), str(checkpoint))
 
@@ -243,9 +250,12 @@ class ImagePredictor(SupervisedEvaluator):
         return locked(lock, f"another process writes {self.output}: choose another output", again=True)
 
     def _algorithm(self) -> Algorithm:
-        pairs = [(folder / "best.pt", folder / "results" / RUN_FILE) for folder in self.ensemble]
+        pairs = [
+            (check_checkpoint(folder / "best.pt"), folder / "results" / RUN_FILE) for folder in self.ensemble
+        ]
+        given = sha256_of_given(self.network)
         return algorithm_of(
-            pairs or [(self.checkpoint, self.evaluation)],
+            pairs or [(given or check_checkpoint(self.checkpoint), self.evaluation)],
             method=self.method,
             csf=self.csf,
             threshold=self.threshold,

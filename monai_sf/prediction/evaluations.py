@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
+from torch import nn
 
 from monai_sf.files import sha256_of
+from monai_sf.networks import GivenClassifier
 from monai_sf.networks.checkpoints import check_checkpoint
 from monai_sf.results import Results, ResultsError, load_results
 from monai_sf.results.format import FITTED, RUN_FILE, read_run
@@ -111,8 +113,18 @@ def read_evaluation(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from None
 
 
+def sha256_of_given(network: nn.Module) -> str | None:
+    """Return the SHA-256 of a given network, which has no checkpoint; None for a trained one."""
+    return network.sha256 if isinstance(network, GivenClassifier) else None
+
+
 def fitted_scores(
-    evaluation: str | os.PathLike[str], checkpoint: str | os.PathLike[str], method: str, csf: str | None
+    evaluation: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str],
+    method: str,
+    csf: str | None,
+    *,
+    given: str | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Return what the scores of a network were fitted to by its evaluation; that they are missing is logged.
 
@@ -121,6 +133,7 @@ def fitted_scores(
         checkpoint: the network's file.
         method: its training method.
         csf: the score that decides, which cannot do without; or None.
+        given: see :func:`sha256_of_given`.
 
     Returns:
         ``<fit>.<array>`` to the array.
@@ -137,8 +150,9 @@ def fitted_scores(
         logger.warning("no evaluation at %s: %s", evaluation, left_out)
         return {}
     run, folder = read_evaluation(evaluation), Path(evaluation).parent
-    if run.get("sha256", {}).get("checkpoint") != check_checkpoint(checkpoint):
-        logger.warning("%s is of another checkpoint than %s: %s", evaluation, checkpoint, left_out)
+    if run.get("sha256", {}).get("checkpoint") != (given or check_checkpoint(checkpoint)):
+        what = "model than the given one" if given else f"checkpoint than {checkpoint}"
+        logger.warning("%s is of another %s: %s", evaluation, what, left_out)
         return {}
     decides = CSFS[csf].fit if csf is not None else None
     listed = any(name.startswith(f"{FITTED}/") for name in run["files"])
@@ -149,7 +163,11 @@ def fitted_scores(
 
 
 def check_evaluation(
-    evaluation: str | os.PathLike[str], checkpoint: str | os.PathLike[str], class_names: Sequence[str]
+    evaluation: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str],
+    class_names: Sequence[str],
+    *,
+    given: str | None = None,
 ) -> None:
     """Refuse thresholds that were chosen for another network or for other classes.
 
@@ -157,16 +175,19 @@ def check_evaluation(
         evaluation: run.json of an evaluation.
         checkpoint: the network's file.
         class_names: names of the C classes.
+        given: see :func:`sha256_of_given`.
 
     Raises:
         FileNotFoundError: one of the files is missing.
         ValueError: they do not belong together, or the checkpoint was damaged or replaced.
     """
-    run, found = read_evaluation(evaluation), check_checkpoint(checkpoint)
+    run = read_evaluation(evaluation)
+    found = check_checkpoint(checkpoint) if given is None else given
+    what = str(checkpoint) if given is None else "the given model"
     if (evaluated := run.get("sha256", {}).get("checkpoint")) != found:
         raise ValueError(
             f"the thresholds in {evaluation} were chosen for another checkpoint ({str(evaluated)[:12]}...) "
-            f"than {checkpoint} ({found[:12]}...): evaluate this one, "
+            f"than {what} ({found[:12]}...): evaluate this one, "
             "give the evaluation that belongs to it, or "
             "set csf to null for predictions without a decision"
         )

@@ -26,9 +26,14 @@ from monai_sf.datasets.preflight import image_fault
 from monai_sf.files.arrays import image_of
 from monai_sf.files.naming import RefusedImageError, reason
 from monai_sf.networks import load_weights, to_device
-from monai_sf.networks.checkpoints import load_checkpoint
+from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
 from monai_sf.prediction.algorithm import algorithm_of
-from monai_sf.prediction.evaluations import check_evaluation, fitted_scores, stored_threshold
+from monai_sf.prediction.evaluations import (
+    check_evaluation,
+    fitted_scores,
+    sha256_of_given,
+    stored_threshold,
+)
 from monai_sf.prediction.scoring import Scored, scored
 from monai_sf.scores import CSFS, deciding_csf
 from monai_sf.scores.reference import BLOCK
@@ -135,16 +140,18 @@ class Predictor:
                 f"class_names has {len(self.class_names)} names, the network {network.num_classes} classes"
             )
         checkpoint, evaluation = inference.checkpoint, inference.evaluation
+        given = sha256_of_given(network)
         self._threshold = math.nan
         if self.csf is not None:
             self._threshold = stored_threshold(evaluation, self.csf)
-            check_evaluation(evaluation, checkpoint, self.class_names)
-        state = load_checkpoint(checkpoint)
-        load_weights(network, state.get("network", state), str(checkpoint))
+            check_evaluation(evaluation, checkpoint, self.class_names, given=given)
+        if given is None:
+            state = load_checkpoint(checkpoint)
+            load_weights(network, state.get("network", state), str(checkpoint))
         self._network = to_device(network, self.device).eval()
-        fitted = fitted_scores(evaluation, checkpoint, self.method, self.csf)
+        fitted = fitted_scores(evaluation, checkpoint, self.method, self.csf, given=given)
         self.algorithm = algorithm_of(
-            [(checkpoint, evaluation)],
+            [(given or check_checkpoint(checkpoint), evaluation)],
             method=self.method,
             csf=self.csf,
             threshold=self._threshold,

@@ -99,9 +99,9 @@ def load_runs(
             continue
         place = Path(entry).resolve()
         found = find_runs([place], lambda error: left_out.add(Path(error.filename), error))
-        trained = (*place.glob("train.config.json"), *place.glob("*/train.config.json"))
+        claimed = [file for depth in ("", "*/") for file in place.glob(f"{depth}*.config.json")]
         folders = {*found.finished, *found.unfinished}
-        folders.update((file.parent / "results").resolve() for file in trained)
+        folders.update((file.parent / "results").resolve() for file in claimed)
         for folder in sorted(folders) or [Path(entry)]:
             try:
                 runs.append((load_results(folder), folder))

@@ -60,7 +60,10 @@ def document(
         "dataset": title(str(first["dataset"])),
         "coverage": coverage,
         "tile": sheets.size,
-        "groups": {shift.kind: dataclasses.asdict(shift) for shift in words.KINDS},
+        "groups": {
+            shift.kind: {**dataclasses.asdict(shift), "meaning": words.meaning(shift, first)}
+            for shift in words.KINDS
+        },
         "colours": REPORT,
         "csfs": {
             name: {

@@ -6,11 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai_sf.results import TestSet
-from monai_sf.vocabulary.shifts import SHIFT_OF, SHIFTS
+from monai_sf.vocabulary.shifts import SHIFT_OF, SHIFTS, Shift
 from monai_sf.vocabulary.titles import title
 
 #: Kinds of test sets in the order of the page: images as they are first.
 KINDS = sorted(SHIFTS, key=lambda shift: shift.kind == "corruption")
+
+
+#: Meanings of kinds where it is not known what was in training, since the model was given.
+_OF_GIVEN = {
+    "iid": "cases of the usual kind, which no study sets apart",
+    "acquisition": "images from another source, as the study names it",
+    "manifestation": "variants of the disease that the study names",
+}
+
+
+def meaning(shift: Shift, run: Mapping[str, Any]) -> str:
+    """Return the description of a kind of test set in the report of a run."""
+    return _OF_GIVEN.get(shift.kind, shift.meaning) if run.get("audit") else shift.meaning
 
 
 def set_title(test_set: TestSet) -> str:
@@ -36,7 +49,9 @@ def study_title(run: Mapping[str, Any]) -> str:
 
 
 def trainings(run: Mapping[str, Any]) -> str:
-    """Return the seed of a run, or the number of an ensemble's, as words."""
+    """Return the seed of a run, or the number of an ensemble's, as words; a given model has none."""
+    if run.get("audit"):
+        return "as given"
     members = run.get("members")
     return f"ensemble of {len(members)} seeds" if members else f"seed {run['seed']}"
 
@@ -77,7 +92,7 @@ def kind_of_model(run: Mapping[str, Any]) -> str:
 
 
 def tested(runs: Sequence[Mapping[str, Any]], sets: Sequence[Sequence[TestSet]]) -> str:
-    """Return one sentence on the tested models and cases."""
+    """Return a sentence on the tested models and cases; of a given model also on the other cases."""
     kind = kind_of_model(runs[0])
     all_sets = [s for group in sets for s in group]
     studies = list(dict.fromkeys(study_title(r) for r in runs))
@@ -91,12 +106,21 @@ def tested(runs: Sequence[Mapping[str, Any]], sets: Sequence[Sequence[TestSet]])
     unseen = sum(targets.values())
     corruptions = {(s.corruption, s.severity) for s in all_sets if s.corruption}
     parts = [f"{ordinary:,} ordinary cases"] if ordinary else []
-    parts += [f"{unseen:,} cases of a kind or place not seen in training"] if unseen else []
+    audit = all(run.get("audit") for run in runs)
+    # what a given model was trained on is not known
+    elsewhere = "of another kind or place" if audit else "of a kind or place not seen in training"
+    parts += [f"{unseen:,} cases {elsewhere}"] if unseen else []
     parts += [f"the ordinary cases disturbed in {len(corruptions)} ways"] if corruptions else []
     # ensembles are not trained, and count where there is nothing else
     count = sum("members" not in run for run in runs)
     one, several = (kind, f"{kind}s") if count else (f"ensemble of {kind}s", f"ensembles of {kind}s")
     count = count or len(runs)
+    if audit:
+        return (
+            f"A given {kind}, which was not trained here, was tested on {_listed(parts)}. Scores that learn "
+            "from cases were fitted to its outputs on other cases, which are called training cases here, and "
+            "thresholds were chosen on further ones, the validation cases."
+        )
     if count == 1:
         return f"One {one}, tested on {_listed(parts)}."
     return f"{count} {several} (studies: {', '.join(studies)}) were tested on {_listed(parts)}."

@@ -8,6 +8,6 @@ STEPS = {"imports", "initialize", "join", "prepare", "run", "finalize", "_meta_"
 TRACKING = {"tracking_uri", "experiment_name", "run_name", "save_execute_config", "is_not_rank0"}
 #: Keys that may differ between two calls of the same run: paths and settings of the machine.
 PLACES = STEPS | {
-    *("bundle_root", "dataset_dir", "table", "archive", "output_dir", "run_dir", "checked_images"),
+    *("bundle_root", "dataset_dir", "table", "archive", "model", "output_dir", "run_dir", "checked_images"),
     *("device", "num_workers", "cache_rate", "runtime_cache"),
 }

@@ -1,0 +1,368 @@
+"""A given model in a new bundle for an audit: what is declared of it, tried on a sample of real images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from monai.bundle import ConfigParser
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from monai_sf.bundle.bases import with_bases
+from monai_sf.bundle.plain_values import plain
+from monai_sf.data import GivenPreprocessingd, case_records
+from monai_sf.data.errors import root_cause
+from monai_sf.data.given_preprocessing import Range, known_range
+from monai_sf.datasets import write_medmnist_images
+from monai_sf.networks import GivenClassifier, bundle_preprocessing, check_network, dropout_layers
+from monai_sf.networks.given_files import is_factory
+
+#: Images that the model is tried on before the bundle is written.
+_SAMPLE = 200
+_BATCH = 16
+#: Those that it is checked on, in batches and alone.
+_CHECKED = 8
+#: Share of the range of the sample's values by which all images' range may be larger, at each end.
+_MARGIN = 0.25
+#: By how much another order of the classes must be better to be named.
+_CLEARLY_BETTER = 0.1
+#: Side of the square that images are resized to, unless another is given: that of most classifiers.
+_USUAL_SIDE = 224
+#: Classes up to which the order that fits best is looked for.
+_MOST_ORDERED = 50
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What is said of a given model: the keys of ``data.yaml`` of the same names.
+
+    Attributes:
+        model: a TorchScript or torch.export file, ``package.module:function``, or the folder of a MONAI
+            bundle.
+        weights: a file of weights for a function's network, or None.
+        arguments: of the function.
+        outputs: "logits", "softmax", "logit" or "sigmoid".
+        model_classes: the classes in the order of the model's outputs; None: as the labels are.
+        mean: subtracted from images in [0, 1]; one number, or one per channel.
+        std: divisor after that.
+        image_size: (height, width) that images are resized to; None for the usual one.
+        value_range: lowest and highest value that a bundle's preprocessing gives; None for no bundle, and
+            before they are known.
+        features: name of the layer whose input the features are; "auto" finds it, None: no features.
+    """
+
+    model: str
+    weights: Path | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    outputs: str = "logits"
+    model_classes: Sequence[str] | None = None
+    mean: Sequence[float] = (0.0,)
+    std: Sequence[float] = (1.0,)
+    image_size: tuple[int, int] | None = None
+    value_range: Range | None = None
+    features: str | None = "auto"
+
+    def keys(self) -> dict[str, Any]:
+        """Return the keys of ``data.yaml``; numbers of all channels alike as one."""
+        own: dict[str, Any] = {
+            "model": str(self.place),
+            "weights": None if self.weights is None else str(self.weights.expanduser().absolute()),
+            "arguments": dict(self.arguments),
+            "outputs": self.outputs,
+            "features": self.features,
+        }
+        if self.model_classes is not None:
+            own["model_classes"] = list(self.model_classes)
+        if self.is_bundle:
+            return own if self.value_range is None else {**own, "value_range": list(self.value_range)}
+        size = None if self.image_size is None else list(self.image_size)
+        return {**own, "mean": _number(self.mean), "std": _number(self.std), "image_size": size}
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether the model is a MONAI bundle, which brings its own preprocessing."""
+        return Path(self.model).expanduser().is_dir()
+
+    @property
+    def place(self) -> Path | str:
+        """Return the model as an absolute path, or a function as it is written."""
+        path = Path(self.model).expanduser()
+        return path.absolute() if path.exists() or ":" not in self.model else self.model
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A given model that was tried, and what is known of it then.
+
+    Attributes:
+        declared: what ``data.yaml`` says of it, complete.
+        picture_mode: the config key of that name.
+        channels: of the images that it takes.
+        image_size: (height, width) of these.
+        dropout: whether it has dropout layers to sample.
+        lines: what was understood, one line each.
+        warnings: what is no fault, and may be one.
+    """
+
+    declared: Declared
+    picture_mode: str
+    channels: int
+    image_size: tuple[int, int]
+    dropout: bool
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def _number(numbers: Sequence[float]) -> float | list[float]:
+    return numbers[0] if len(set(numbers)) == 1 else list(numbers)
+
+
+def class_order(model_classes: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """Return the position of each class among the outputs of a given model.
+
+    Args:
+        model_classes: names of the model's outputs in their order.
+        classes: names of the labels in their order.
+
+    Raises:
+        ValueError: a name is in one of both only, or twice; lists all.
+    """
+    faults = [
+        f"{what}: {', '.join(map(repr, names))}"
+        for what, names in (
+            ("only in the table", [name for name in classes if name not in model_classes]),
+            ("only among the model's outputs", [name for name in model_classes if name not in classes]),
+            ("named twice", sorted({name for name in model_classes if model_classes.count(name) > 1})),
+        )
+        if names
+    ]
+    if faults:
+        raise ValueError(
+            "model_classes must name the classes of the table, in the order of the model's outputs; "
+            + "; ".join(faults)
+        )
+    return [model_classes.index(name) for name in classes]
+
+
+def understand(
+    declared: Declared,
+    cases: pd.DataFrame,
+    *,
+    dataset_dir: Path | None,
+    archive: Path | None,
+    intensity: Mapping[str, Any],
+    picture_modes: Sequence[str],
+) -> Understood:
+    """Load a model as an evaluation will, and try it on a sample of the images, read as an evaluation will.
+
+    Args:
+        declared: what is said of the model.
+        cases: case table.
+        dataset_dir: folder of the images; None with an archive.
+        archive: MedMNIST file of the images, or None.
+        intensity: the config key of that name.
+        picture_modes: those in which images are tried, "L" or "RGB", the likeliest first; a bundle's own
+            preprocessing has none.
+
+    Raises:
+        ValueError: the model cannot be loaded or is not what was declared; says all that is wrong.
+        OSError: a file is missing or cannot be read.
+    """
+    classes = list(cases.attrs["classes"])
+    declared = replace(declared, model_classes=list(declared.model_classes or classes))
+    if declared.image_size is None and not declared.is_bundle:
+        declared = replace(declared, image_size=(_USUAL_SIDE, _USUAL_SIDE))
+    sample = _sample(cases)
+    with _images_of(sample, dataset_dir, archive) as root:
+        records = case_records(sample, "iid", root)
+        if declared.is_bundle and declared.value_range is None:
+            declared = replace(declared, value_range=_value_range(declared, records))
+        network = _part(declared, classes, "network_def", intensity=dict(intensity))
+        images, mode = _fitting(network, declared, classes, records, intensity, picture_modes)
+    check_network(network, images[:_CHECKED])
+    logits = _logits(network, images)
+    model_classes = list(declared.model_classes or classes)
+    agreement, warnings = _agreement(logits, sample["label"].to_numpy(), model_classes, classes)
+    layers = len(dropout_layers(network))
+    features = network.features_layer
+    height, width = images.shape[-2:]
+    lines = (
+        f"model: {_kind(declared, network)}",
+        f"input: {images.shape[1]} x {height} x {width} (channels x height x width), {_input(declared)}",
+        f"outputs: {declared.outputs}, in the order {', '.join(model_classes)}",
+        f"features: the input of the layer {features or 'itself'}"
+        if features is not None
+        else f"features: none, so no map and no scores of features: {network.features_missing}",
+        f"dropout: {layers} layers, which are sampled" if layers else "dropout: none, so no dropout samples",
+        agreement,
+    )
+    size = (int(height), int(width))
+    return Understood(declared, mode, int(images.shape[1]), size, layers > 0, lines, warnings)
+
+
+def _sample(cases: pd.DataFrame) -> pd.DataFrame:
+    """Return some cases, of those that the model was not trained on if that is known."""
+    tested = cases[cases["split"] == "iid"] if "split" in cases else cases
+    pool = tested if len(tested) else cases
+    chosen = np.random.default_rng(0).permutation(len(pool))[:_SAMPLE]
+    return pool.iloc[np.sort(chosen)].assign(split="iid")
+
+
+@contextmanager
+def _images_of(sample: pd.DataFrame, dataset_dir: Path | None, archive: Path | None) -> Iterator[Path]:
+    """Yield the folder of the sample's images; those of an archive are written to a temporary one."""
+    if archive is None:
+        yield Path(dataset_dir or ".")
+        return
+    with TemporaryDirectory() as folder:
+        write_medmnist_images(archive, folder, only=set(sample["image"]))
+        yield Path(folder)
+
+
+def _part(declared: Declared, classes: Sequence[str], key: str, **more: Any) -> Any:
+    """Return a part of the config that an evaluation will have."""
+    bases = ["audit", "given_bundle" if declared.is_bundle else "pictures"]
+    keys = plain({"classes": list(classes), **declared.keys(), **more})
+    parser = ConfigParser(with_bases({"_base_": bases, **keys}, Path()))
+    try:
+        return parser.get_parsed_content(key)
+    except RuntimeError as error:
+        cause = root_cause(error)
+        if isinstance(cause, (ValueError, OSError)):
+            raise cause from error
+        raise
+
+
+def _value_range(declared: Declared, records: Sequence[Mapping[str, Any]]) -> Range:
+    """Return the range of the bundle's values: what its transforms tell, else the sample's with a margin."""
+    transforms = bundle_preprocessing(declared.place)
+    if (known := known_range(transforms)) is not None:
+        return known
+    own = GivenPreprocessingd(transforms, (0, 1))
+    images = [own.raw(record) for record in records]
+    low, high = (float(f(torch.stack([f(image) for image in images]))) for f in (torch.min, torch.max))
+    margin = _MARGIN * (high - low)
+    return float(f"{low - margin:.4g}"), float(f"{high + margin:.4g}")
+
+
+def _fitting(
+    network: GivenClassifier,
+    declared: Declared,
+    classes: Sequence[str],
+    records: Sequence[Mapping[str, Any]],
+    intensity: Mapping[str, Any],
+    modes: Sequence[str],
+) -> tuple[Tensor, str]:
+    """Return the images in the first mode whose channels the network takes, and the mode."""
+    tried = []
+    for mode in modes:
+        own = {"picture_mode": mode, "intensity": dict(intensity)}
+        preprocessing = _part(declared, classes, "preprocessing", **own)
+        images = _stacked([_image(preprocessing(record)) for record in records])
+        if _takes(network, images[:_CHECKED]):
+            return images, mode
+        tried.append((images, mode))
+        if declared.is_bundle:
+            break
+    return tried[0]
+
+
+def _image(record: Mapping[str, Any]) -> Tensor:
+    image: Tensor = record["image"]
+    return image
+
+
+def _stacked(images: Sequence[Tensor]) -> Tensor:
+    shapes = sorted({tuple(image.shape) for image in images})
+    if len(shapes) > 1:
+        raise ValueError(
+            f"images have {len(shapes)} shapes after the preprocessing, such as {shapes[0]} and "
+            f"{shapes[-1]}, and cannot be one batch: it must resize them to one size"
+        )
+    return torch.stack([image.as_subclass(Tensor) for image in images])
+
+
+@torch.no_grad()
+def _takes(network: GivenClassifier, images: Tensor) -> bool:
+    try:
+        network.outputs(images)
+    except ValueError:  # it takes them, but does not give what was declared, which is said later
+        return True
+    except Exception:  # whatever a foreign model raises
+        return False
+    return True
+
+
+@torch.no_grad()
+def _logits(network: GivenClassifier, images: Tensor) -> NDArray[np.float64]:
+    batches = [network.outputs(batch).logits for batch in torch.split(images, _BATCH)]
+    return torch.cat(batches).double().numpy()
+
+
+def _kind(declared: Declared, network: GivenClassifier) -> str:
+    if declared.is_bundle:
+        kind = "MONAI bundle"
+    elif is_factory(str(declared.place)):
+        kind = "function"
+    else:
+        kind = "TorchScript" if isinstance(network.tapped.model, torch.jit.ScriptModule) else "torch.export"
+    count = sum(parameter.numel() for parameter in network.parameters())
+    return f"{kind} {declared.model}, {count:,} parameters, SHA-256 {network.sha256[:12]}..."
+
+
+def _input(declared: Declared) -> str:
+    if declared.value_range is not None:
+        low, high = declared.value_range
+        return f"by the bundle's own preprocessing, whose values lie in [{low:g}, {high:g}]"
+    mean, std = (", ".join(f"{one:g}" for one in numbers) for numbers in (declared.mean, declared.std))
+    return f"values in [0, 1] minus {mean}, divided by {std}"
+
+
+def _agreement(
+    logits: NDArray[np.float64],
+    label: NDArray[np.int64],
+    model_classes: Sequence[str],
+    classes: Sequence[str],
+) -> tuple[str, tuple[str, ...]]:
+    """Return how often the model is right, in words, and a warning if guessing is right more often.
+
+    Guessing gives each answer as often as the model does, but for other images (as in Cohen's kappa).
+    """
+    count = len(classes)
+    confusion = np.zeros((count, count))  # [label, answer]
+    np.add.at(confusion, (label, logits.argmax(1)), 1)
+    total = confusion.sum()
+    right = np.trace(confusion) / total
+    chance = float(confusion.sum(1) @ confusion.sum(0)) / total**2
+    line = (
+        f"accuracy on {int(total)} images: {100 * right:.1f} % (guessing: {100 * chance:.1f} %, always the "
+        f"most frequent class: {100 * confusion.sum(1).max() / total:.1f} %)"
+    )
+    warnings = []
+    if right <= chance:
+        warnings.append(
+            f"the model is right in {100 * right:.1f} % of {int(total)} images, and guessing would be in "
+            f"{100 * chance:.1f} %: the order of classes may not fit its outputs, or image size, "
+            "normalisation or weights are not those that it was trained with"
+        )
+    if count <= _MOST_ORDERED:
+        labels, answers = linear_sum_assignment(-confusion)
+        best = confusion[labels, answers].sum() / total
+        if best > max(right, chance) + _CLEARLY_BETTER:
+            named = list(model_classes)
+            for truth, answer in zip(labels, answers, strict=True):
+                named[model_classes.index(classes[answer])] = classes[truth]
+            warnings.append(
+                f"in the order {', '.join(named)} of its outputs the model would be right in "
+                f"{100 * best:.1f} %: is that its order (--model_classes)?"
+            )
+    return line, tuple(warnings)
