@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -332,20 +332,26 @@ def _read(path: Path, index: str, rule: Intensity) -> _Facts:
 def _facts(read: Callable[[], ImageData], rule: Intensity) -> _Facts:
     try:
         image = read()
-        rule.ends(image)
-        height, width = image.values.shape[:2]
-        return _Facts(image.mode, image.kind, image.modality, height, width)
     except Exception as error:  # all faults are reported together
         return _Facts(error=reason(error))
+    facts = _Facts(image.mode, image.kind, image.modality, *image.values.shape[:2])
+    try:
+        rule.ends(image)
+    except Exception as error:
+        return replace(facts, error=reason(error))
+    return facts
 
 
 def _fault(facts: _Facts, wanted: _Wanted) -> str:
+    other = _untrained(facts, wanted) if wanted.kinds is None and facts.kind else ""
+    if other and facts.modality:  # says more than what the values are like
+        return other
     if facts.error:
         return facts.error
     for own, allowed in ((facts.mode, wanted.modes), (facts.kind, wanted.kinds)):
         if allowed is not None and own not in allowed:
             return f"is {own}, and must be {' or '.join(allowed)}"
-    if wanted.kinds is None and (other := _untrained(facts, wanted)):
+    if other:
         return other
     size, shape, smallest = (facts.height, facts.width), wanted.shape, wanted.smallest
     if shape is not None and size != tuple(shape):

@@ -78,6 +78,8 @@ def read_dicom(path: str | os.PathLike[str]) -> ImageData:
 
     header = read_dataset(path)
     modality = str(header.get("Modality") or "").strip().upper()
+    if "DirectoryRecordSequence" in header:
+        raise RefusedImageError("is a DICOMDIR, the list of the files beside it: leave it out")
     if "PixelData" not in header or modality in _NO_IMAGES:
         what = f"modality {modality}" if modality else "no modality"
         raise RefusedImageError(f"is a DICOM file without an image ({what}): leave it out")

@@ -13,17 +13,20 @@ import math
 import os
 import re
 import uuid
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset
+from pydicom import DataElement, Dataset, config
+from pydicom.valuerep import validate_value
 
 from monai_sf.files import atomic_path, refuse_unwritable
 from monai_sf.files.dicom import read_dataset
-from monai_sf.files.naming import RefusedImageError, reason
+from monai_sf.files.naming import RefusedImageError
 from monai_sf.prediction.algorithm import Algorithm
 from monai_sf.prediction.answers import Answer
 from monai_sf.prediction.dicom_instances import Instance
@@ -90,20 +93,39 @@ class StructuredReports:
             if not (own := instances.get(answer.case_id)):
                 continue
             try:
-                headers = [_header(one.file) for one in own]
-                in_study[own[0].study_instance_uid] += 1
-                number = in_study[own[0].study_instance_uid]
-                report = structured_report(headers, answer, algorithm, number=number)
-                name = f"{report.SOPInstanceUID}.dcm"
-                with atomic_path(self.folder / name) as partial:
-                    report.save_as(partial, enforce_file_format=True)
-            except Exception as error:  # one odd header must not lose the answers of the others
-                lacking[answer.case_id] = reason(error).replace("cannot be read: ", "cannot be written: ", 1)
+                with _without_quotations():
+                    headers = [_header(one.file) for one in own]
+                    in_study[own[0].study_instance_uid] += 1
+                    number = in_study[own[0].study_instance_uid]
+                    report = structured_report(headers, answer, algorithm, number=number)
+                    name = f"{report.SOPInstanceUID}.dcm"
+                    with atomic_path(self.folder / name) as partial:
+                        report.save_as(partial, enforce_file_format=True)
+            except (OSError, RefusedImageError) as error:
+                lacking[answer.case_id] = str(error)
+            except Exception as error:  # whose text may quote the patient's data
+                lacking[answer.case_id] = f"its header cannot be copied to a report ({type(error).__name__})"
             else:
                 written[answer.case_id] = name
         if other := sum(answer.case_id not in instances for answer in answers):
             logger.warning("%d images are not DICOM, and have no Structured Report", other)
         return written, lacking
+
+
+@contextmanager
+def _without_quotations() -> Iterator[None]:
+    """Silence remarks of pydicom and highdicom on odd values of a header, which quote the patient's data."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [one.level for one in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for one in loggers:
+                one.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for one, level in zip(loggers, levels, strict=True):
+                one.setLevel(level)
 
 
 def structured_report(
@@ -118,8 +140,8 @@ def structured_report(
         number: of the report in its series.
 
     Raises:
-        ValueError: a header lacks a UID, the files are of different studies, or a value of theirs must not
-            stand in a report.
+        RefusedImageError: a header lacks a UID, the files are of different studies, or a value of theirs must
+            not stand in a report.
     """
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
     from highdicom.sr import (
@@ -140,7 +162,8 @@ def structured_report(
 
     _refuse_unidentified(headers)
     program = software()
-    version = f"{program['version']}+{'.'.join(sha[:12] for sha in algorithm.networks_sha256)}"
+    hashes = ".".join(sha[:12] for sha in algorithm.networks_sha256)
+    version = f"{program['version']}+{hashes}"
     source = [str(header.SOPInstanceUID) for header in headers]
     made_by = [algorithm.networks_sha256, algorithm.evaluations_sha256, algorithm.csf, version]
     tracking = _uid("tracking", source, made_by)
@@ -195,7 +218,7 @@ def structured_report(
         manufacturer=program["name"],
         manufacturer_model_name=_meaning(algorithm.algorithm),
         software_versions=_meaning(version),
-        device_serial_number=algorithm.networks_sha256[0],
+        device_serial_number=_meaning(hashes),
         series_description=_meaning(f"{program['name']} {algorithm.algorithm}"),
         coding_schemes=[CodingSchemeIdentificationItem(_SCHEME, name=program["name"])],
         is_complete=True,
@@ -224,6 +247,18 @@ def _refuse_unidentified(headers: Sequence[Dataset]) -> None:
             raise RefusedImageError(f"its header has no {name}, which a report must refer to")
     if len({str(header.StudyInstanceUID) for header in headers}) > 1:
         raise RefusedImageError("its channels are of different studies")
+    if odd := [name for name in _COPIED if not _is_allowed(headers[0][name])]:
+        raise RefusedImageError(f"its {' and '.join(odd)} is not what DICOM allows: correct its header")
+
+
+def _is_allowed(element: DataElement) -> bool:
+    if element.keyword == "PatientSex" and element.value not in (None, "", "M", "F", "O"):
+        return False
+    try:
+        validate_value(element.VR, element.value, config.RAISE)
+    except ValueError:
+        return False
+    return True
 
 
 def _parameters(algorithm: Algorithm, answer: Answer) -> list[str]:

@@ -248,7 +248,7 @@ def test_dicom_that_cannot_be_classified_is_named_with_its_reason(run_dir, image
     scan(images / "frames.dcm", NumberOfFrames=7)
     scan(images / "report.dcm", Modality="SR")
     scan(images / "state.dcm", Modality="PR", PixelData=None)
-    scan(images / "DICOMDIR", Modality=None, PixelData=None)
+    scan(images / "DICOMDIR", Modality=None, PixelData=None, DirectoryRecordSequence=[])
     scan(images / "odd.dcm", HighBit=15)
     (images / "cut.dcm").write_bytes((images / "a.dcm").read_bytes()[:-900])
     with pytest.raises(ValueError, match=r"6 of 7 images have no answer") as caught:
@@ -256,7 +256,7 @@ def test_dicom_that_cannot_be_classified_is_named_with_its_reason(run_dir, image
     for name, why in (
         *(("frames.dcm", "holds 7 frames"), ("report.dcm", "is a DICOM file without an image (modality SR)")),
         *(("state.dcm", "is a DICOM file without an image (modality PR)"), ("cut.dcm", "cannot be read: ")),
-        *(("DICOMDIR", "is a DICOM file without an image"), ("odd.dcm", "stores 12 bits up to bit 15")),
+        *(("DICOMDIR", "is a DICOMDIR, the list"), ("odd.dcm", "stores 12 bits up to bit 15")),
     ):
         assert f"\n  {name}: {why}" in str(caught.value)
 
@@ -286,6 +286,9 @@ def test_images_of_another_modality_than_trained_on_are_refused(
         evaluation=trained_on(run_dir, tmp_path, *trained),
     )
     assert sorted(some.unusable) == refused
+    if refused == ["ct.dcm", "photo.png"]:
+        said = "is DICOM CT HU, and the network was trained on DICOM XA 12 bit and DICOM radiograph 12 bit: "
+        assert some.unusable["ct.dcm"].startswith(said)
     if refused[0] == "ct.dcm" and rule is not RANGE:
         assert (
             "is DICOM CT, and the network was trained on DICOM radiograph 14 bit" in some.unusable["ct.dcm"]

@@ -156,21 +156,35 @@ def test_without_a_decision_none_is_stated(tmp_path):
     assert not [name for name in found if "onfidence" in name]  # neither NaN nor infinity is a number there
 
 
-def test_images_whose_header_makes_no_report_are_named_and_the_others_have_theirs(tmp_path):
+def test_images_whose_header_makes_no_report_are_named(tmp_path, monkeypatch, caplog, recwarn):
     scan(tmp_path / "good.dcm")
     scan(tmp_path / "study.dcm", StudyInstanceUID=None)
     scan(tmp_path / "sop.dcm", SOPInstanceUID=None)
     scan(tmp_path / "sex.dcm", PatientSex="U")
+    born = pydicom.dcmread(scan(tmp_path / "born.dcm", PatientSex="U"))
+    monkeypatch.setattr(pydicom.config.settings, "writing_validation_mode", pydicom.config.IGNORE)
+    born.PatientBirthDate, born.AccessionNumber = "May 1970", "x" * 40
+    born.save_as(tmp_path / "born.dcm")
+    monkeypatch.undo()
     bare = dict.fromkeys(
         ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime")
     )
     scan(tmp_path / "bare.dcm", **bare, AccessionNumber=None)
-    names = ("bare.dcm", "good.dcm", "sex.dcm", "sop.dcm", "study.dcm")
+    scan(tmp_path / "plain.dcm", PatientName="Jane Doe")  # without the ^ that highdicom expects
+    recwarn.clear()
+    caplog.clear()
+    names = ("plain.dcm", "bare.dcm", "born.dcm", "good.dcm", "sex.dcm", "sop.dcm", "study.dcm")
     written, lacking = reports(tmp_path, [answer(name) for name in names])
-    assert list(written) == ["bare.dcm", "good.dcm"]
+    assert list(written) == ["plain.dcm", "bare.dcm", "good.dcm"]
     assert lacking["study.dcm"] == "its header has no StudyInstanceUID, which a report must refer to"
     assert lacking["sop.dcm"] == "its header has no SOPInstanceUID, which a report must refer to"
-    assert "'U' is not a valid PatientSexValues" in lacking["sex.dcm"]
+    said = caplog.text + str([str(one.message) for one in recwarn]) + str(lacking)
+    for secret in ("Jane", "Doe", "May 1970", "19700101", "MRN-4711"):
+        assert secret not in said
+    assert lacking["sex.dcm"] == "its PatientSex is not what DICOM allows: correct its header"
+    assert lacking["born.dcm"].startswith(
+        "its PatientBirthDate and PatientSex and AccessionNumber is not what"
+    )
 
 
 def test_without_highdicom_the_error_says_what_to_install_before_anything_is_done(tmp_path, monkeypatch):
