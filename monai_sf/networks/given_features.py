@@ -29,7 +29,7 @@ _SAME = 64
 
 #: From what a model returns and the number of images to the tensor that is its output.
 Select: TypeAlias = Callable[[Any, int], Tensor]
-#: Name of a layer to what went in and came out, in the order of the calls.
+#: Name of a layer to what went in and came out in its last call.
 Heard: TypeAlias = dict[str, tuple[Tensor, Any]]
 
 
@@ -100,7 +100,7 @@ class Tapped(nn.Module, ABC):
                 )
             self.layer, self._gives_output = name, _relation(heard[name][1], output) == "same"
             return
-        for name, (given, result) in reversed(heard.items()):
+        for name, (given, result) in heard.items():
             relation = _relation(result, output)
             if relation and _rows(given, len(output)):
                 self.layer, self._gives_output = name, relation == "same"
@@ -153,7 +153,6 @@ class _TappedModule(Tapped):
 
         def hook(name: str, given: tuple[Any, ...], result: Any) -> None:
             if given and isinstance(given[0], Tensor) and (self.features != AUTO or _rows(given[0], len(x))):
-                heard.pop(name, None)  # the order is that of the last calls
                 heard[name] = given[0], result
 
         with _hooks(self._layers if self.layer is None else {self.layer: self._layers[self.layer]}, hook):

@@ -287,3 +287,30 @@ def test_a_layer_that_gives_probabilities_is_no_last_layer_of_their_logarithms()
     torch.testing.assert_close(outputs(network).logits.exp()[0], layer.bias.data)
     assert network.features_layer == "1"
     assert network.last_layer() is None
+
+
+class Multiplying(nn.Module):
+    """A linear layer as older versions of TorchScript wrote it, its weight (C, F) or turned."""
+
+    def __init__(self, turned: bool):
+        super().__init__()
+        self.turned = turned
+        self.weight = nn.Parameter(torch.rand((16, 3) if turned else (3, 16)))
+        self.bias = nn.Parameter(torch.rand(3))
+
+    def forward(self, x):
+        weight = self.weight if self.turned else self.weight.t()
+        return torch.addmm(self.bias, x.flatten(1)[:, :16], weight)
+
+
+@pytest.mark.parametrize("how", ["traced", "exported"])
+@pytest.mark.parametrize("turned", [True, False])
+def test_a_multiplication_and_a_sum_are_a_linear_layer(how, turned, tmp_path):
+    network = given_network(saved(Multiplying(turned), how, tmp_path), num_classes=3)
+    found = outputs(network)
+    if how == "exported" and turned:  # exporters do not write a layer so
+        assert network.features_missing
+        return
+    weight, bias = network.last_layer()
+    torch.testing.assert_close(found.features, IMAGES.flatten(1)[:, :16])
+    torch.testing.assert_close(found.features @ weight.T + bias, found.logits)
