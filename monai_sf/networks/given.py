@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from monai_sf.networks.classifier import Classifier, ClassifierOutput
+from monai_sf.networks.classifier import Classifier, ClassifierOutput, dropout_layers
 from monai_sf.networks.given_features import AUTO, tapped
 from monai_sf.networks.given_outputs import OutputKind, class_scores, selected, width_of
 
@@ -66,6 +66,7 @@ class GivenClassifier(Classifier):
         self.tapped = tapped(model, features, self._selected)
         self.features_missing = self.tapped.missing
         self.files_sha256: str | None = None
+        self.shared: str | None = None  # name of the part that each dropout sample computes; None: all of it
         self.train(False)
 
     @property
@@ -94,7 +95,7 @@ class GivenClassifier(Classifier):
         return selected(raw, cases, width_of(self.kind, self.num_classes), self.kind)
 
     def stem(self, images: Tensor) -> Tensor:
-        """Normalise the images; where the model's dropout begins is not known, so all else is sampled.
+        """Normalise the images, and compute what dropout samples share: see :meth:`share_before_dropout`.
 
         Raises:
             ValueError: mean and std are of another number of channels.
@@ -105,7 +106,8 @@ class GivenClassifier(Classifier):
                 f"mean and std have {channels} channels, the images {images.shape[1]}: give one number per "
                 "channel, or one for all"
             )
-        return (images - self.mean) / self.std
+        x = (images - self.mean) / self.std
+        return x if self.shared is None else self.tapped.before(self.shared, x)
 
     def plain(self, x: Tensor) -> ClassifierOutput:
         """Compute logits and, where the model tells them, features, from the output of :meth:`stem`.
@@ -113,9 +115,21 @@ class GivenClassifier(Classifier):
         Raises:
             ValueError: the model's output is not what was declared.
         """
-        values, features = self.tapped(x)
+        values, features = self.tapped(x, self.shared)
         self.features_missing = self.tapped.missing
         return ClassifierOutput(class_scores(values, self.kind)[:, self.class_order], features)
+
+    def share_before_dropout(self, images: Tensor) -> None:
+        """Let :meth:`stem` compute all that comes before the dropout, if that can be told from one pass.
+
+        It can where all dropout layers are in one :class:`torch.nn.Sequential` that ends the model, such as
+        the classifiers of EfficientNet or VGG. Else every sample is a pass of the whole model.
+
+        Args:
+            images: (N, channels, H, W) float in [0, 1].
+        """
+        self.shared = None
+        self.shared = self.tapped.last_part(self.stem(images), dropout_layers(self))
 
     def outputs(self, images: Tensor, x: Tensor | None = None) -> ClassifierOutput:
         """Compute logits and features of images (N, channels, H, W) in [0, 1]; see :meth:`plain`."""

@@ -25,7 +25,8 @@ def check_network(network: GivenClassifier, images: Tensor) -> None:
     """Refuse a given classifier whose outputs on real images are not what was declared.
 
     Checked are the shapes of images and outputs, that outputs are finite, the same in a second pass, the same
-    in a batch and alone, and logits or probabilities as declared.
+    in a batch and alone, and logits or probabilities as declared. After that, dropout samples share what they
+    can (:meth:`GivenClassifier.share_before_dropout`).
 
     Args:
         network: the classifier.
@@ -38,6 +39,7 @@ def check_network(network: GivenClassifier, images: Tensor) -> None:
         raise ValueError(f"a network is checked with at least {MIN_IMAGES} images, got {len(images)}")
     if faults := list(_faults(network, images)):
         raise ValueError("the given model cannot be evaluated: " + "; ".join(faults))
+    network.share_before_dropout(images)
 
 
 def _faults(network: GivenClassifier, images: Tensor) -> Iterator[str]:
@@ -113,7 +115,7 @@ def _cannot_take(images: Tensor, error: Exception) -> str:
     reason = _reason(error)
     if channels := re.search(r"expected input\[[\d, ]*\] to have (\d+) channels, but got (\d+)", reason):
         return (
-            f"it takes images of {channels[1]} channels, and these have {channels[2]} (channels x height x "
+            f"it takes images of {_counted(channels[1])}, and these have {channels[2]} (channels x height x "
             f"width: {shape}): read them with as many channels as it was trained with"
         )
     return (
@@ -127,3 +129,7 @@ def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if line.startswith("RuntimeError: ")] or lines[:1] or [""]
     return f"{type(error).__name__}: {told[-1].removeprefix('RuntimeError: ')}"
+
+
+def _counted(channels: str) -> str:
+    return f"{channels} channel" + "s" * (channels != "1")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
@@ -54,13 +54,17 @@ class Tapped(nn.Module, ABC):
         self.model.eval()
         return self
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, part: str | None = None) -> tuple[Tensor, Tensor | None]:
         """Return the model's output for x, and the features (N, F) where it has some.
+
+        Args:
+            x: (N, channels, H, W), or the input of a part.
+            part: name of the part that ends the model, if only that is to be computed.
 
         Raises:
             ValueError: the output is not what was declared, or the named layer's input is not (N, F).
         """
-        raw, heard = self._run(x)
+        raw, heard = self._run(x, self.model if part is None else self.model.get_submodule(part))
         output = self.select(raw, len(x))
         if self.layer is None and not self.missing:
             self._decide(output, heard)
@@ -79,9 +83,38 @@ class Tapped(nn.Module, ABC):
             raise RuntimeError("which layer gives the features is not known before images have passed")
         return self._weights(self.layer) if self.layer is not None and self._gives_output else None
 
+    def before(self, part: str, x: Tensor) -> Tensor:
+        """Return the input of the part that ends the model."""
+        found: list[Tensor] = []
+        heard = {part: self.model.get_submodule(part)}
+        with _hooks(heard, lambda _, given, __: found.append(given[0])):
+            self.model(x)
+        return found[0]
+
+    def last_part(self, x: Tensor, layers: Sequence[nn.Module]) -> str | None:
+        """Return the name of the smallest sequence of layers that ends the model and holds all of ``layers``.
+
+        It also holds the layer of the features. None if there is no such sequence, or no layer.
+        """
+        if not layers:
+            return None
+        parts = {
+            name: part
+            for name, part in self.model.named_modules()
+            if name and isinstance(part, nn.Sequential) and {*layers} <= {*part.modules()}
+        }
+        heard: dict[str, list[tuple[Any, Any]]] = {name: [] for name in parts}
+        with _hooks(parts, lambda name, given, result: heard[name].append((given, result))):
+            raw = self.model(x)
+        for name, calls in reversed(heard.items()):
+            holds_features = self.layer is None or self.layer.startswith(f"{name}.")
+            if holds_features and len(calls) == 1 and calls[0][1] is raw and _is_batch(calls[0][0], len(x)):
+                return name
+        return None
+
     @abstractmethod
-    def _run(self, x: Tensor) -> tuple[Any, Heard]:
-        """Return what the model returns, and inputs and outputs of the layers that may be the last one."""
+    def _run(self, x: Tensor, model: nn.Module) -> tuple[Any, Heard]:
+        """Return what a model, or the part that ends it, returns, and what its layers got and gave."""
 
     @abstractmethod
     def _weights(self, layer: str) -> tuple[Tensor, Tensor] | None:
@@ -148,7 +181,7 @@ class _TappedModule(Tapped):
             layers = {features: layers[features]}
         self._layers = dict(layers)
 
-    def _run(self, x: Tensor) -> tuple[Any, Heard]:
+    def _run(self, x: Tensor, model: nn.Module) -> tuple[Any, Heard]:
         heard: Heard = {}
 
         def hook(name: str, given: tuple[Any, ...], result: Any) -> None:
@@ -156,7 +189,7 @@ class _TappedModule(Tapped):
                 heard[name] = given[0], result
 
         with _hooks(self._layers if self.layer is None else {self.layer: self._layers[self.layer]}, hook):
-            return self.model(x), heard
+            return model(x), heard
 
     def _weights(self, layer: str) -> tuple[Tensor, Tensor] | None:
         found = self._layers[layer]
@@ -217,9 +250,9 @@ class _TappedScript(Tapped):
     def _name(self) -> str:
         return "the TorchScript graph"
 
-    def _run(self, x: Tensor) -> tuple[Any, Heard]:
+    def _run(self, x: Tensor, model: nn.Module) -> tuple[Any, Heard]:
         if self._function is None:
-            return self.model(x), {}
+            return model(x), {}
         if self._frozen_for not in (None, x.device):
             self._freeze(x.device)
         raw, *values = self._function(self._tapped[0], x, *self._further)
@@ -371,6 +404,11 @@ def _rows(value: Any, cases: int) -> bool:
         and value.shape[0] == cases
         and value[0].numel() == value.shape[1]
     )
+
+
+def _is_batch(given: tuple[Any, ...], cases: int) -> bool:
+    """Return whether the only argument of a layer is a tensor with an entry for each of the cases."""
+    return len(given) == 1 and isinstance(given[0], Tensor) and given[0].ndim > 1 and len(given[0]) == cases
 
 
 def _relation(result: Any, output: Tensor) -> str:

@@ -88,7 +88,7 @@ def test_what_is_not_as_declared_is_refused(model, declared, message):
 def test_another_number_of_channels_is_said_for_files_too(how, tmp_path):
     network = given_network(saved(Ending(nn.Identity()), how, tmp_path), num_classes=3)
     with pytest.raises(
-        ValueError, match=r"takes images of 1 channels, and these have 3|Guard failed: x.size\(\)\[1\]"
+        ValueError, match=r"takes images of 1 channel, and these have 3|Guard failed: x.size\(\)\[1\]"
     ):
         check_network(network, IMAGES.expand(-1, 3, -1, -1))
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from helpers.given_models import IMAGES, Ending, densenet, saved
 from monai_sf.networks import bundle_preprocessing, given_network, model_files
+from monai_sf.networks.given_exported import _of_program
 
 FACTORY = "helpers.given_models:densenet"
 
@@ -256,6 +257,28 @@ def test_an_exported_program_that_wants_to_run_code_is_refused(attack, tmp_path)
     with pytest.raises(ValueError, match=r"is refused, since reading it might run code|cannot be loaded"):
         outputs(given_network(file, num_classes=3))
     assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_plain"),
+    [
+        ("Symbol('s77', positive=True, integer=True)", True),
+        ("Mod(s77, 2)", True),
+        ("L['x'].size()[0] <= 16", True),
+        ("2*s0 + 1", True),
+        ("exit()", False),
+        ("s0.mro()", False),
+        ("(lambda: 0)()", False),
+        ("Symbol('exit()')", False),
+        ("L['x'].__class__", False),
+        ("not an expression", False),
+        ("s0 if s1 else s2", False),
+    ],
+)
+def test_sizes_and_guards_are_arithmetic(text, is_plain):
+    assert list(_of_program({"guards_code": [text]}, "")) == (
+        [] if is_plain else [f"the expression {text!r}"]
+    )
 
 
 NETWORK_DEF = {

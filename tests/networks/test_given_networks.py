@@ -314,3 +314,49 @@ def test_a_multiplication_and_a_sum_are_a_linear_layer(how, turned, tmp_path):
     weight, bias = network.last_layer()
     torch.testing.assert_close(found.features, IMAGES.flatten(1)[:, :16])
     torch.testing.assert_close(found.features @ weight.T + bias, found.logits)
+
+
+class Headed(nn.Module):
+    """Ends in a sequence with dropout, as EfficientNet and VGG do; counts the passes of what comes before."""
+
+    def __init__(self, ending=None):
+        super().__init__()
+        self.body, self.calls, self.ending = nn.Conv2d(1, 4, 3), [], ending or nn.Identity()
+        self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.ReLU(), nn.Linear(4, 3)))
+
+    def forward(self, x):
+        self.calls.append(len(x))
+        return self.ending(self.classifier(self.body(x).mean((2, 3))))
+
+
+def test_dropout_samples_share_what_comes_before_the_dropout():
+    names, model = list("abcde"), Headed()
+    network = GivenClassifier(model, 3, mean=0.5, class_order=[2, 1, 0])
+    whole = MCDropoutInferer(7)(IMAGES, network, names)
+    assert len(model.calls) == 2  # one, and seven samples of five images in one batch
+    check_network(network, IMAGES)
+    model.calls.clear()
+    found = MCDropoutInferer(7)(IMAGES, network, names)
+    assert model.calls == [5]
+    assert network.shared == "classifier"
+    assert whole.keys() == found.keys()
+    for name, array in whole.items():
+        torch.testing.assert_close(found[name], array)
+    weight, bias = network.last_layer()
+    torch.testing.assert_close(found["features"] @ weight.T + bias, found["logits"])
+
+
+def test_what_cannot_be_shared_is_not():
+    for model, features, shared in (
+        (Headed(lambda x: 1 * x), "classifier.1.1", None),  # something follows the sequence
+        (Headed(), "body", None),  # features from before it
+        (Headed(), None, "classifier"),
+        (Ending(nn.Identity()), "auto", None),  # dropout in the blocks of a DenseNet
+    ):
+        if features == "body":
+            model.body = nn.Sequential(nn.Flatten(), nn.Linear(1024, 36), nn.Unflatten(1, (4, 3, 3)))
+            features = "body.1"
+        network = GivenClassifier(model, 3, features=features)
+        check_network(network, IMAGES)
+        assert network.shared == shared
+        assert "mcd_waic" in MCDropoutInferer(2)(IMAGES, network)
