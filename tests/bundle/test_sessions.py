@@ -124,6 +124,28 @@ def test_a_failing_run_leaves_the_process_as_it_was_and_holds_no_lock(workflow, 
         pass
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        *(
+            ["prepare.yaml"],
+            ["train.yaml"],
+            ["train.yaml", "multi_gpu.yaml"],
+            ["train.yaml", "evaluate.yaml"],
+        ),
+        *(["train.yaml", "devries.yaml"], ["inference.json"], ["report.yaml"], ["benchmark.yaml"]),
+    ],
+)
+def test_every_kind_of_config_starts_without_a_trace(files, tmp_path):
+    with untouched(f"a start of {files}"):
+        workflow = ConfigWorkflow(
+            [str(BUNDLE / "configs" / file) for file in files], logging_file=False, output_dir=str(tmp_path)
+        )
+        workflow.initialize()
+        assert workflow.parser.get_parsed_content("output_dir") == str(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_parts_without_a_workflow_leave_nothing_and_give_the_same_pixels(tmp_path):
     """As MONAI Label takes them; and as a tool iterates a dataset that was made by a workflow."""
     (tmp_path / "images").mkdir()
