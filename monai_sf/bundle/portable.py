@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import importlib.util
-import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +17,10 @@ from monai.bundle import ckpt_export, onnx_export
 
 from monai_sf.networks import ConfidenceClassifier
 from monai_sf.networks.checkpoints import full_disk_is_an_os_error
-from monai_sf.networks.with_features import LogitsAndFeatures, WithFeatures
+from monai_sf.networks.with_features import OUTPUTS, WithFeatures
 
-#: Name of the input, and of the outputs in their order.
-INPUT, OUTPUTS = "image", LogitsAndFeatures._fields
+#: Name of the input of both files.
+INPUT = "image"
 
 #: Files of a TorchScript archive with source lines and folders of the machine, which nothing needs.
 _DEBUG = ".debug_pkl"
@@ -80,7 +79,7 @@ def write_portable(
             onnx_export(
                 *("exported", str(converted), str(weights), str(metadata), str(config)),
                 use_trace=True,  # MONAI passes the arguments of the conversion on only then
-                input_shape=[2, *shape],  # a single image would fix the size of batches
+                input_shape=[2, *shape],  # a single image could fix the size of batches
                 converter_kwargs={
                     "input_names": [INPUT],
                     "output_names": list(OUTPUTS),
@@ -162,10 +161,3 @@ def _check_scripted(file: Path, network: ConfidenceClassifier, shape: Sequence[i
     for name, here in zip(OUTPUTS, found, strict=True):
         if not torch.allclose(here, expected.arrays()[name], rtol=1e-4, atol=1e-5):
             raise ValueError(f"the TorchScript file gives other {name} than the network")
-
-
-def embedded(file: Path) -> Mapping[str, Any]:
-    """Return the JSON files that a TorchScript file contains, by their names."""
-    found = {"metadata.json": "", "inference.json": ""}
-    torch.jit.load(str(file), map_location="cpu", _extra_files=found)  # type: ignore[no-untyped-call]
-    return {name: json.loads(text) for name, text in found.items()}

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from torch import Tensor, nn
 
 from monai_sf.networks.classifier import ConfidenceClassifier
 
-
-class LogitsAndFeatures(NamedTuple):
-    """The outputs of an exported network.
-
-    Attributes:
-        logits: (N, C) of the classes.
-        features: (N, F), the input of the head.
-    """
-
-    logits: Tensor
-    features: Tensor
+#: Names of the outputs of :class:`WithFeatures`, in their order.
+OUTPUTS = ("logits", "features")
 
 
 class WithFeatures(nn.Module):
@@ -35,7 +24,10 @@ class WithFeatures(nn.Module):
         self.backbone, self.head = network.backbone, network.head
         self.mean, self.std = network.mean, network.std
 
-    def forward(self, images: Tensor) -> LogitsAndFeatures:
-        """Compute logits and features of images (N, channels, H, W) in [0, 1]."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute logits (N, C) and features (N, F) of images (N, channels, H, W) in [0, 1].
+
+        A plain tuple: torch cannot rebuild a named one around MONAI's MetaTensor.
+        """
         features = self.backbone((images - self.mean) / self.std)
-        return LogitsAndFeatures(self.head(features), features)
+        return self.head(features), features

@@ -16,6 +16,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
+from helpers.bundle_readers import DeployReader, LabelReader
 from monai.bundle import (
     ConfigParser,
     ConfigWorkflow,
@@ -24,6 +25,7 @@ from monai.bundle import (
     verify_metadata,
     verify_net_in_out,
 )
+from PIL import Image
 
 from helpers.forks import as_new, fork, forked, run_module, status_of
 from helpers.toy_fits import network
@@ -123,9 +125,11 @@ def test_torchscript_and_onnx_give_logits_and_features_of_batches_of_any_size(ru
         with torch.no_grad():
             expected, found = network.outputs(batch), scripted(batch)
         logits, features = session.run(["logits", "features"], {"image": images[:count]})
-        for name, other in (("logits", logits), ("features", features)):
-            wanted = getattr(expected, name)
-            torch.testing.assert_close(getattr(found, name), wanted)
+        for wanted, there, other in (
+            (expected.logits, found[0], logits),
+            (expected.features, found[1], features),
+        ):
+            torch.testing.assert_close(there, wanted)
             torch.testing.assert_close(torch.from_numpy(other), wanted, rtol=1e-4, atol=1e-5)
     assert wanted.std(0).max() > 0  # or the images would make no difference
 
@@ -156,6 +160,21 @@ def test_monai_checks_and_exports_the_bundle_with_its_defaults(bundle, tmp_path,
     with zipfile.ZipFile(bundle / "models" / "model.ts") as file:  # where MONAI Deploy looks for them
         assert json.loads(file.read("model/extra/inference.json")) == json.loads(Path(config).read_text())
         assert json.loads(file.read("model/extra/metadata.json")) == json.loads(Path(meta).read_text())
+
+
+def test_monai_label_and_monai_deploy_get_the_probabilities(bundle, pixels, tmp_path):
+    """Deploy from model.ts alone, whose outputs are two."""
+    own = predict(bundle / "configs" / "inference.json", tmp_path / "p.csv", dataset_dir=str(pixels[0]))
+    label, deploy = LabelReader(bundle), DeployReader(bundle / "models" / "model.ts")
+    for name in own.index[:3]:
+        file = pixels[0] / name
+        probabilities, label_name = label(str(file))
+        assert label_name == own.loc[name, "class"]
+        np.testing.assert_allclose(probabilities.max(), own.loc[name, "MSR"], atol=1e-5)
+        rgb = np.asarray(Image.open(file).convert("RGB"), np.float32)  # as its loader of pictures makes it
+        array = np.transpose(rgb, (2, 0, 1))
+        meta = {"filename": str(file), "original_shape": array.shape, "source_format": ".png"}
+        np.testing.assert_allclose(deploy(array, meta), probabilities, atol=1e-5)
 
 
 def test_the_same_run_gives_the_same_bytes_and_replaces_only_an_export(run_dir, archive, tmp_path, capsys):
