@@ -16,7 +16,6 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
-from helpers.bundle_readers import DeployReader, LabelReader
 from monai.bundle import (
     ConfigParser,
     ConfigWorkflow,
@@ -27,6 +26,7 @@ from monai.bundle import (
 )
 from PIL import Image
 
+from helpers.bundle_readers import DeployReader, LabelReader
 from helpers.forks import as_new, fork, forked, run_module, status_of
 from helpers.toy_fits import network
 from helpers.toy_runs import CONFIG, evaluate, train, write_images
