@@ -130,7 +130,6 @@ def test_a_failing_run_leaves_the_process_as_it_was_and_holds_no_lock(workflow, 
         *(
             ["prepare.yaml"],
             ["train.yaml"],
-            ["train.yaml", "multi_gpu.yaml"],
             ["train.yaml", "evaluate.yaml"],
         ),
         *(["train.yaml", "devries.yaml"], ["inference.json"], ["report.yaml"], ["benchmark.yaml"]),
