@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from monai_sf.data import GivenPreprocessingd, case_records
 from monai_sf.data.errors import root_cause
 from monai_sf.data.given_preprocessing import Range, known_range
 from monai_sf.datasets import write_medmnist_images
+from monai_sf.files import read_json
 from monai_sf.networks import GivenClassifier, bundle_preprocessing, check_network, dropout_layers
 from monai_sf.networks.given_files import is_factory
 
@@ -178,7 +180,8 @@ def understand(
         OSError: a file is missing or cannot be read.
     """
     classes = list(cases.attrs["classes"])
-    declared = replace(declared, model_classes=list(declared.model_classes or classes))
+    model_classes = list(declared.model_classes or _named_outputs(declared, classes) or classes)
+    declared = replace(declared, model_classes=model_classes)
     if declared.image_size is None and not declared.is_bundle:
         declared = replace(declared, image_size=(_USUAL_SIDE, _USUAL_SIDE))
     sample = _sample(cases)
@@ -190,7 +193,6 @@ def understand(
         images, mode = _fitting(network, declared, classes, records, intensity, picture_modes)
     check_network(network, images[:_CHECKED])
     logits = _logits(network, images)
-    model_classes = list(declared.model_classes or classes)
     agreement, warnings = _agreement(logits, sample["label"].to_numpy(), model_classes, classes)
     layers = len(dropout_layers(network))
     features = network.features_layer
@@ -207,6 +209,21 @@ def understand(
     )
     size = (int(height), int(width))
     return Understood(declared, mode, int(images.shape[1]), size, layers > 0, lines, warnings)
+
+
+def _named_outputs(declared: Declared, classes: Sequence[str]) -> list[str] | None:
+    """Return the classes in the order of a bundle's metadata, None where that does not name them."""
+    path = Path(str(declared.place)) / "configs" / "metadata.json"
+    if not declared.is_bundle or not path.is_file():
+        return None
+    metadata = read_json(path, "repair it, or name the classes with --model_classes")
+    try:
+        named = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+        found = [str(named[str(place)]).casefold() for place in range(len(named))]
+    except (KeyError, TypeError):
+        return None
+    own = {name.casefold(): name for name in classes}
+    return [own[name] for name in found] if sorted(found) == sorted(own) else None
 
 
 def _sample(cases: pd.DataFrame) -> pd.DataFrame:
@@ -234,7 +251,9 @@ def _part(declared: Declared, classes: Sequence[str], key: str, **more: Any) -> 
     keys = plain({"classes": list(classes), **declared.keys(), **more})
     parser = ConfigParser(with_bases({"_base_": bases, **keys}, Path()))
     try:
-        return parser.get_parsed_content(key)
+        with warnings.catch_warnings():  # LoadImage builds every reader that it knows, and this one warns
+            warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
+            return parser.get_parsed_content(key)
     except RuntimeError as error:
         cause = root_cause(error)
         if isinstance(cause, (ValueError, OSError)):

@@ -1,5 +1,6 @@
 """Audits of given models: from a table and a model to results, whose numbers are scikit-learn's."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from helpers.given_models import (
     write_script,
     write_zoo_bundle,
 )
-from helpers.own_images import HOSPITALS, new, write_study
+from helpers.own_images import HOSPITALS, new, parsed, write_study
 from monai_sf.benchmark import run_benchmark
 from monai_sf.bundle import class_order
 from monai_sf.data import GivenPreprocessingd
@@ -246,6 +247,15 @@ def test_an_order_of_classes_that_does_not_fit_is_said_with_the_one_that_does(st
     assert "accuracy on 120 images: 0.0 % (guessing: 50.0 %" in said
     assert "warning: the model is right in 0.0 % of 120 images, and guessing would be in 50.0 %" in said
     assert "in the order normal, lesion of its outputs the model would be right in 100.0 %" in said
+
+
+def test_the_order_of_classes_is_that_of_a_bundles_metadata(study, capsys):
+    zoo = write_zoo_bundle(study / "zoo")
+    names = {"network_data_format": {"outputs": {"pred": {"channel_def": {"1": "Lesion", "0": "Normal"}}}}}
+    (zoo / "configs" / "metadata.json").write_text(json.dumps(names))
+    assert new(study, "--model", "zoo") == 0
+    assert "outputs: logits, in the order normal, lesion" in capsys.readouterr().out
+    assert parsed(study / "study", "classes", file="evaluate.yaml") == [["lesion", "normal"]]
 
 
 def test_grey_images_are_given_to_a_model_of_three_channels_as_colours(study, capsys):

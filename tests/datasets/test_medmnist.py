@@ -63,6 +63,12 @@ def test_images_are_written_once_and_an_interrupted_call_is_resumed(npz: Path, t
     assert {path: path.read_bytes() for path in files} == content
 
 
+def test_only_some_images_are_written(npz: Path, tmp_path: Path) -> None:
+    names = medmnist_cases(npz, tmp_path)["image"].tolist()[1:9:3]
+    assert write_medmnist_images(npz, tmp_path, only=names) == 3
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")} == set(names)
+
+
 def test_an_image_in_two_splits_is_left_out_of_the_earlier_one(npz: Path, tmp_path: Path) -> None:
     arrays = dict(np.load(npz))
     arrays["train_images"][3] = arrays["test_images"][2]
