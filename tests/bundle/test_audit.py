@@ -27,6 +27,7 @@ from helpers.given_models import (
 from helpers.own_images import HOSPITALS, new, parsed, write_study
 from monai_sf.benchmark import run_benchmark
 from monai_sf.bundle import class_order
+from monai_sf.bundle.export import export_run
 from monai_sf.data import GivenPreprocessingd
 from monai_sf.data.errors import root_cause
 from monai_sf.data.given_preprocessing import known_range
@@ -142,6 +143,11 @@ def test_a_replaced_model_is_refused_and_new_images_are_classified_by_the_audite
     (found,) = Predictor(run_dir)([folder / "images" / str(first.name)])
     assert found.label == first["prediction"]
     assert found.confidences["MDS"] == pytest.approx(first["MDS"], rel=1e-4)
+    with pytest.raises(RuntimeError) as caught:
+        workflow(folder / "study", "inference.json", run_dir=str(run_dir), mean=0.9)
+    assert "mean: 0.4 there, 0.9 now" in str(root_cause(caught.value))
+    with pytest.raises(ValueError, match="is the audit of a model that was given: only networks that a bund"):
+        export_run(run_dir, folder / "bundle.zip")
     before = model.read_bytes()
     other = Brightness()
     other.last.weight.data *= 2
