@@ -148,7 +148,10 @@ def _as_read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     parser = ConfigParser()
-    parser.read_config(str(file))
+    try:
+        parser.read_config(str(file))
+    except ValueError as error:  # of the JSON
+        raise ValueError(f"{file} is damaged, it is no config ({error}): restore it") from error
     parser.set(as_meant(parser.get(), {}))
     parser.parse()
     return config_of(parser)

@@ -240,6 +240,12 @@ def test_an_exported_bundle_answers_as_its_run_until_it_is_changed(predictor, ru
         archive.extractall(bundle)
     assert_same(Predictor(bundle, device="cpu", csf="MCD-MSR")(images[:5]), predictor(images[:5]))
     assert Predictor(bundle).csf == "MSR"
+    plain = shutil.copytree(bundle, tmp_path / "plain")  # a bundle that was not exported
+    (plain / "manifest.json").unlink()
+    assert_same(Predictor(plain, device="cpu", csf="MCD-MSR")(images[:5]), predictor(images[:5]))
+    (plain / "configs" / "inference.json").write_text("{")
+    with pytest.raises(ValueError, match=r"inference\.json is damaged"):
+        Predictor(plain)
     weights = bundle / "models" / "model.pt"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match=r"changed since the export.*models/model\.pt"):
