@@ -188,7 +188,7 @@ class PrepareImage(Transform):
         images = [
             as_input(image, self.rule, mode=self.mode, size=self.size) for image in unstacked(array, meta)
         ]
-        if len(images) > 1 and images[0].ndim != 2:
+        if len(images) > 1 and any(one.ndim != 2 for one in images):
             raise RefusedImageError(
                 "are the channels of one image, and must be grey, or become it by the mode L"
             )

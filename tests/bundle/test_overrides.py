@@ -83,6 +83,11 @@ def test_the_home_folder(given, tmp_path):
     assert "there is no such user: write ./~nobody_of_that_name/x" in str(root_cause(caught.value))
 
 
+@pytest.mark.parametrize("text", ["None", "null"])
+def test_no_run_folder_is_a_value(given, text):
+    assert resolved(given(f"--run_dir={text}"), "run_dir") is None
+
+
 @pytest.mark.parametrize("text", ["None", "null", "", "  "])
 def test_no_path(given, text):
     with pytest.raises(RuntimeError) as caught:

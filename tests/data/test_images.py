@@ -146,6 +146,8 @@ def test_the_reader_serves_any_monai_pipeline(tmp_path):
     assert load([tmp_path / "f.png", tmp_path / "red.png"], mode="L").shape == (2, 40, 30)
     with pytest.raises(OSError, match=r"red\.png, .*f\.png are the channels of one image, and must be grey"):
         load([tmp_path / "red.png", tmp_path / "f.png"])
+    with pytest.raises(OSError, match="must be grey"):
+        load([tmp_path / "f.png", tmp_path / "red.png"])
 
 
 @pytest.mark.parametrize("track", [True, False])
