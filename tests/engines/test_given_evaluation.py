@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from helpers.given_models import of_two_classes
+from helpers.saved_models import of_two_classes
 from helpers.toy_engines import RUN, make_evaluator
 from helpers.toy_fits import SPLITS
 from helpers.toy_problem import toy_cases, toy_dataset
@@ -23,7 +23,7 @@ def evaluator(folder, kind, samples=2, **changes):
     for record, split in zip(dataset.data, SPLITS, strict=True):
         record["split"] = split
     network = given_network(
-        "helpers.given_models:of_two_classes",
+        "helpers.saved_models:of_two_classes",
         num_classes=2,
         arguments={"kind": kind},
         outputs="logits" if kind == "scaled" else kind,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.given_models import IMAGES, Ending, densenet, saved
+from helpers.saved_models import IMAGES, Ending, densenet, saved
 from monai_sf.networks import GivenClassifier, check_network, given_network
 
 

@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.given_models import IMAGES, Ending, densenet, saved
+from helpers.saved_models import IMAGES, Ending, densenet, saved
 from monai_sf.networks import bundle_preprocessing, given_network, model_files
 from monai_sf.networks.given_exported import _of_program
 
-FACTORY = "helpers.given_models:densenet"
+FACTORY = "helpers.saved_models:densenet"
 
 
 def outputs(network):
@@ -72,7 +72,7 @@ def test_a_factory_without_weights_is_known_by_its_tensors():
     ("model", "arguments", "message"),
     [
         ("no_such_package.x:make", {}, "there is no factory no_such_package.x:make: No module named"),
-        ("helpers.given_models:resnet", {}, "there is no factory .* has no attribute 'resnet'"),
+        ("helpers.saved_models:resnet", {}, "there is no factory .* has no attribute 'resnet'"),
         (FACTORY, {"depth": 3}, r"failed with the arguments {'depth': 3} \(TypeError: .*'depth'"),
         ("builtins:dict", {}, "builtins:dict returned a dict, expected a torch.nn.Module"),
     ],

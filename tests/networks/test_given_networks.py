@@ -6,7 +6,7 @@ import torch
 from scipy.special import log_softmax
 from torch import nn
 
-from helpers.given_models import IMAGES, Ending, densenet, saved
+from helpers.saved_models import IMAGES, Ending, densenet, saved
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks import (
     GivenClassifier,
