@@ -69,7 +69,10 @@ class _Readable(IterableDataset[Any]):
                 image = self.dataset[i]
             except Exception as error:  # one failing image must not lose the answers of the others
                 cause = root_cause(error)
-                self.faults[case_id] = str(cause) if isinstance(cause, OSError) else reason(cause)
+                if isinstance(cause, OSError) and cause.__cause__ and isinstance(record["image"], str):
+                    self.faults[case_id] = reason(cause.__cause__)  # without the path, which the case id says
+                else:
+                    self.faults[case_id] = str(cause) if isinstance(cause, OSError) else reason(cause)
             else:
                 yield image
 

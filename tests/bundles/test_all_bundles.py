@@ -16,6 +16,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_n
 from monai.transforms import Randomizable
 from PIL import Image
 
+from helpers.image_files import dicom
 from helpers.metadata_of import disagreements
 from helpers.tiny_bundle import TINY_NETWORK, accuracy_and_majority
 from monai_sf.bundle.bases import SHARED
@@ -291,11 +292,19 @@ def test_inference_turns_photos_upright_and_names_what_it_cannot_use(trained, tm
     pixels.save(folder / os.fsdecode(b"caf\xe9.png"))
     (folder / "broken.jpg").write_bytes(b"")
     (folder / "scan.dcm").write_bytes(b"")
+    dicom(folder / "camera.dcm", np.asarray(pixels), modality="XC")
+    (folder / "x.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n")
     overrides = {"dataset_dir": str(folder), "run_dir": str(run_dir), "output": str(tmp_path / "p.csv")}
     with pytest.raises(RuntimeError) as caught:
-        bundle.run("inference.json", "small.yaml", **overrides)
+        bundle.run("inference.json", "small.yaml", structured_reports=str(tmp_path / "sr"), **overrides)
     said = str(root_cause(caught.value))
-    assert said.startswith("4 of 7 images have no answer")
+    assert said.startswith("6 of 9 images have no answer")
+    assert "camera.dcm: is DICOM photograph 8 bit, and the network was trained on picture uint8" in said
+    assert "x.jp2: is JPEG 2000, which is not read" in said
+    document = json.loads((tmp_path / "p.json").read_text())
+    assert document["image_kinds"] == ["picture uint8"]
+    assert [one["structured_report"] for one in document["images"]] == [None] * 3
+    assert len(document["without_an_answer"]) == 6
     assert "pages.tif: holds 2 images" in said
     assert r"caf\xe9.png: has bytes in its path that are not UTF-8" in said
     assert "broken.jpg: cannot be read" in said

@@ -203,6 +203,16 @@ def test_a_path_stays_in_its_line(run_dir, images, tmp_path):
         inference(run_dir, images, tmp_path / "p.csv").run()
 
 
+def test_reasons_of_an_image_that_is_gone_meanwhile_hold_no_folder(run_dir, images, tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(ramp(255, np.uint8)).save(images / name)
+    some = inference(run_dir, images, tmp_path / "p.csv")
+    (images / "b.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"\n  b\.png: cannot be read: it is damaged, or of none"):
+        some.run()
+    assert str(tmp_path) not in (tmp_path / "p.json").read_text()
+
+
 def test_dicom_has_a_row_per_instance_and_no_patient_in_any_file(run_dir, images, tmp_path):
     paths = [scan(images / name, InstitutionName="St. Elsewhere") for name in ("IM1", "IM2")]
     Image.fromarray(ramp(255, np.uint8)).save(images / "c.png")
