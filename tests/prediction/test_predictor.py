@@ -107,6 +107,20 @@ def test_answers_are_those_of_the_inference_config(run_dir, images, tmp_path, cs
         assert one.label == np.argmax(one.probabilities)
 
 
+def test_images_below_the_threshold_are_deferred(run_dir, images, tmp_path):
+    confidences = np.array([one.confidences["MSR"] for one in Predictor(run_dir, device="cpu")(images)])
+    middle = float(np.median(confidences)) + 1e-5  # between two of them
+    other = shutil.copytree(run_dir, tmp_path / "other")
+    file = other / "results" / "run.json"
+    stored = json.loads(file.read_text())
+    stored["thresholds"]["csfs"]["MSR"]["threshold"] = math.log(middle)
+    file.write_text(json.dumps(seal(stored)))
+    found = Predictor(other, device="cpu")(images)
+    assert [one.deferred for one in found] == list(confidences < middle)
+    assert {one.deferred for one in found} == {True, False}
+    assert found[0].threshold == pytest.approx(middle)
+
+
 def test_threads_get_the_answers_of_calls_one_by_one(predictor, images):
     def wanted(i):
         paths = images[i::8]
