@@ -32,8 +32,10 @@ from helpers.toy_fits import network
 from helpers.toy_runs import CONFIG, evaluate, train, write_images
 from monai_sf.bundle.__main__ import main
 from monai_sf.bundle.export import export_run
+from monai_sf.bundle.model_card import model_card
 from monai_sf.data.errors import root_cause
 from monai_sf.networks.checkpoints import save_checkpoint, summarise_training
+from monai_sf.results import load_results
 from monai_sf.results.format import seal
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
@@ -188,6 +190,29 @@ def test_the_same_run_gives_the_same_bytes_and_replaces_only_an_export(run_dir, 
     assert printed.splitlines()[0] == f"check {run_dir}"
     assert printed.splitlines()[-1] == f"write {other}"
     assert os.listdir(tmp_path) == ["bundle.zip"]
+
+
+def test_the_model_card_has_the_numbers_of_the_run(run_dir, bundle):
+    """AURC by trapezoids over the points of all distinct confidences; thresholds as stored."""
+    card = (bundle / "docs" / "README.md").read_text()
+    results = load_results(run_dir / "results")
+    logits = np.asarray(results.test_sets["iid"].arrays["logits"], np.float64)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    confidence, error = shares.max(1), shares.argmax(1) != results.labels_of("iid")
+    kept = [confidence >= value for value in sorted(set(confidence), reverse=True)]
+    coverage = [0.0, *(k.mean() for k in kept)]
+    risk = [error[kept[0]].mean(), *(error[k].mean() for k in kept)]
+    aurc = sum(np.diff(coverage) * (np.array(risk[1:]) + risk[:-1]) / 2)
+    first = re.search(r"^\| MSR \| \**([\d.]+)", card[card.index("AURC in per cent") :], re.M)
+    assert float(first[1]) == pytest.approx(100 * aurc, abs=0.051)
+    assert f"| iid | {len(error)} | {error.sum()} |" in card
+    point = results.run["thresholds"]["csfs"]["Margin"]
+    shown = "none: defer all" if point["threshold"] is None else f"{point['threshold']:.6g}"
+    assert f"| Margin | {shown} |" in card
+    assert "at most 30 % errors" in card
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    without = {key: value for key, value in results.run.items() if key != "thresholds"}
+    assert "no thresholds: give `--csf null`" in model_card(run_dir / "results", without, metadata)
 
 
 def test_nothing_of_cases_sources_or_folders_is_in_it(run_dir, bundle):
