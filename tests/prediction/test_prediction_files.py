@@ -365,5 +365,8 @@ def test_a_table_says_all_that_is_wrong_with_it(images, tmp_path):
         image_records(images, table=table)
     for said in ("absolute path outside of dataset_dir", "leads out of dataset_dir", "the id of another row"):
         assert said in str(caught.value)
+    table.write_text("image,case_id\na.png,1\nA.PNG,3\n")
+    with pytest.raises(ValueError, match=r"the image of another row, 1 rows: row 3"):
+        image_records(images, table=table)
     table.write_text("image,case_id\na.png,007\n")
     assert image_records(images, table=table) == [{"case_id": "007", "image": str(images / "a.png")}]
