@@ -25,6 +25,8 @@ from monai_sf.data.errors import root_cause
 from monai_sf.data.given_preprocessing import Range, known_range
 from monai_sf.datasets import write_medmnist_images
 from monai_sf.files import read_json
+from monai_sf.files.images import read_image
+from monai_sf.files.intensity import as_input
 from monai_sf.networks import GivenClassifier, bundle_preprocessing, check_network, dropout_layers
 from monai_sf.networks.given_files import is_factory
 
@@ -59,6 +61,7 @@ class Declared:
         image_size: (height, width) that images are resized to; None for the usual one.
         value_range: lowest and highest value that a bundle's preprocessing gives; None for no bundle, and
             before they are known.
+        transposed: whether a bundle's preprocessing exchanges rows and columns.
         features: name of the layer whose input the features are; "auto" finds it, None: no features.
     """
 
@@ -71,6 +74,7 @@ class Declared:
     std: Sequence[float] = (1.0,)
     image_size: tuple[int, int] | None = None
     value_range: Range | None = None
+    transposed: bool = False
     features: str | None = "auto"
 
     def keys(self) -> dict[str, Any]:
@@ -85,7 +89,9 @@ class Declared:
         if self.model_classes is not None:
             own["model_classes"] = list(self.model_classes)
         if self.is_bundle:
-            return own if self.value_range is None else {**own, "value_range": list(self.value_range)}
+            if self.value_range is None:
+                return own
+            return {**own, "value_range": list(self.value_range), "transposed": self.transposed}
         size = None if self.image_size is None else list(self.image_size)
         return {**own, "mean": _number(self.mean), "std": _number(self.std), "image_size": size}
 
@@ -188,7 +194,12 @@ def understand(
     with _images_of(sample, dataset_dir, archive) as root:
         records = case_records(sample, "iid", root)
         if declared.is_bundle and declared.value_range is None:
-            declared = replace(declared, value_range=_value_range(declared, records))
+            own = _own_images(declared, records)
+            declared = replace(
+                declared,
+                value_range=_value_range(declared, own),
+                transposed=_is_transposed(own, records),
+            )
         network = _part(declared, classes, "network_def", intensity=dict(intensity))
         images, mode = _fitting(network, declared, classes, records, intensity, picture_modes)
     check_network(network, images[:_CHECKED])
@@ -261,13 +272,30 @@ def _part(declared: Declared, classes: Sequence[str], key: str, **more: Any) -> 
         raise
 
 
-def _value_range(declared: Declared, records: Sequence[Mapping[str, Any]]) -> Range:
+def _own_images(declared: Declared, records: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+    """Return the images as the bundle's own preprocessing gives them, (channels, H, W)."""
+    own = GivenPreprocessingd(bundle_preprocessing(declared.place), (0, 1))
+    return [own.raw(record) for record in records]
+
+
+def _is_transposed(images: Sequence[Tensor], records: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether images are, on average, more like their files with rows and columns exchanged."""
+    alike = np.zeros(2)
+    for image, record in zip(images, records, strict=True):
+        grey = image.mean(0).double().numpy()
+        files = record["image"]
+        picture = read_image(files if isinstance(files, str) else files[0])
+        for k, turned in enumerate((grey, grey.T)):
+            upright = as_input(picture, None, mode="L", size=turned.shape)
+            if turned.std() > 0 and upright.std() > 0:
+                alike[k] += abs(np.corrcoef(turned.ravel(), upright.ravel())[0, 1])
+    return bool(alike[1] > alike[0])
+
+
+def _value_range(declared: Declared, images: Sequence[Tensor]) -> Range:
     """Return the range of the bundle's values: what its transforms tell, else the sample's with a margin."""
-    transforms = bundle_preprocessing(declared.place)
-    if (known := known_range(transforms)) is not None:
+    if (known := known_range(bundle_preprocessing(declared.place))) is not None:
         return known
-    own = GivenPreprocessingd(transforms, (0, 1))
-    images = [own.raw(record) for record in records]
     low, high = (float(f(torch.stack([f(image) for image in images]))) for f in (torch.min, torch.max))
     margin = _MARGIN * (high - low)
     return float(f"{low - margin:.4g}"), float(f"{high + margin:.4g}")
@@ -341,7 +369,8 @@ def _kind(declared: Declared, network: GivenClassifier) -> str:
 def _input(declared: Declared) -> str:
     if declared.value_range is not None:
         low, high = declared.value_range
-        return f"by the bundle's own preprocessing, whose values lie in [{low:g}, {high:g}]"
+        turned = ", rows and columns exchanged (turned upright for the report)" if declared.transposed else ""
+        return f"by the bundle's own preprocessing, whose values lie in [{low:g}, {high:g}]{turned}"
     mean, std = (", ".join(f"{one:g}" for one in numbers) for numbers in (declared.mean, declared.std))
     return f"values in [0, 1] minus {mean}, divided by {std}"
 

@@ -45,18 +45,22 @@ class GivenPreprocessingd(Transform):
     Args:
         transforms: of the bundle, on the key ``image``; see :func:`monai_sf.networks.bundle_preprocessing`.
         value_range: lowest and highest value that they give.
+        transposed: whether they exchange rows and columns, as MONAI's reader of pictures does; the image is
+            turned upright, and the network (:class:`monai_sf.networks.GivenClassifier`) turns it back.
 
     Raises:
         ValueError: the range is empty or not finite.
     """
 
-    def __init__(self, transforms: Compose, value_range: Sequence[float]) -> None:
+    def __init__(
+        self, transforms: Compose, value_range: Sequence[float], *, transposed: bool = False
+    ) -> None:
         low, high = map(float, value_range)
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(
                 f"value_range must be [lowest, highest], two different numbers, got {value_range!r}"
             )
-        self.transforms, self.low, self.high = transforms, low, high
+        self.transforms, self.low, self.high, self.transposed = transforms, low, high, transposed
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return the record with its image (channels, H, W) in [0, 1] instead of its path.
@@ -74,7 +78,8 @@ class GivenPreprocessingd(Transform):
                     f"bundle's preprocessing, beyond value_range [{self.low:g}, {self.high:g}]: correct that "
                     "in configs/data.yaml to hold all images"
                 )
-            return {**data, "image": unit.clamp(0, 1)}
+            unit = unit.clamp(0, 1)
+            return {**data, "image": unit.transpose(-1, -2).contiguous() if self.transposed else unit}
 
     def raw(self, data: Mapping[str, Any]) -> Tensor:
         """Return the image (channels, H, W) float32 as the bundle's network gets it.

@@ -33,6 +33,8 @@ class GivenClassifier(Classifier):
             order.
         mean: subtracted from the images, which are in [0, 1]; a number or one per channel.
         std: divisor after that; a number or one per channel.
+        transposed: whether the model takes images whose rows and columns are exchanged, as those of some
+            readers are.
         features: "auto", the name of the layer whose input they are, or None for no features.
 
     Attributes:
@@ -51,6 +53,7 @@ class GivenClassifier(Classifier):
         class_order: Sequence[int] | None = None,
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 1.0,
+        transposed: bool = False,
         features: str | None = AUTO,
     ) -> None:
         super().__init__()
@@ -58,7 +61,7 @@ class GivenClassifier(Classifier):
         self.std: Tensor
         if faults := _faults(num_classes, outputs, class_order, mean, std):
             raise ValueError("; ".join(faults))
-        self.num_classes, self.kind = num_classes, outputs
+        self.num_classes, self.kind, self.transposed = num_classes, outputs, transposed
         self.class_order = list(range(num_classes)) if class_order is None else list(class_order)
         self.log_probabilities = outputs in ("softmax", "sigmoid")
         self.register_buffer("mean", _per_channel(mean), persistent=False)
@@ -95,7 +98,7 @@ class GivenClassifier(Classifier):
         return selected(raw, cases, width_of(self.kind, self.num_classes), self.kind)
 
     def stem(self, images: Tensor) -> Tensor:
-        """Normalise the images, and compute what dropout samples share: see :meth:`share_before_dropout`.
+        """Make the input of the model, and compute what samples share: see :meth:`share_before_dropout`.
 
         Raises:
             ValueError: mean and std are of another number of channels.
@@ -107,6 +110,7 @@ class GivenClassifier(Classifier):
                 "channel, or one for all"
             )
         x = (images - self.mean) / self.std
+        x = x.transpose(-1, -2) if self.transposed else x
         return x if self.shared is None else self.tapped.before(self.shared, x)
 
     def plain(self, x: Tensor) -> ClassifierOutput:

@@ -52,6 +52,7 @@ def given_network(
     class_order: Sequence[int] | None = None,
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
+    transposed: bool = False,
     features: str | None = AUTO,
 ) -> GivenClassifier:
     """Load a model that was trained elsewhere.
@@ -68,6 +69,7 @@ def given_network(
         class_order: positions of the classes among the outputs.
         mean: subtracted from images in [0, 1].
         std: divisor after that.
+        transposed: whether the model takes images with rows and columns exchanged.
         features: "auto", the name of a layer, or None.
 
     Raises:
@@ -83,6 +85,7 @@ def given_network(
         class_order=class_order,
         mean=mean,
         std=std,
+        transposed=transposed,
         features=features,
     )
     files = model_files(model, weights)

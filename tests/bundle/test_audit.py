@@ -171,6 +171,7 @@ def test_a_bundle_of_the_model_zoo_is_audited_with_its_own_preprocessing(tmp_pat
     assert new(tmp_path, "--model", str(zoo)) == 0
     data = yaml.safe_load((tmp_path / "study" / "configs" / "data.yaml").read_text())
     assert data["value_range"] == [-2.5, 2.5]
+    assert data["transposed"]  # MONAI's reader of pictures exchanges rows and columns
     assert not {"mean", "picture_mode"} & set(data)
     results = load_results(evaluate(tmp_path / "study", mc_samples=2) / "results")
     check_numbers(results)
@@ -185,6 +186,11 @@ def test_a_bundle_of_the_model_zoo_is_audited_with_its_own_preprocessing(tmp_pat
     found = results.test_sets["iid"].arrays
     np.testing.assert_allclose(found["logits"], expected[:, [0, 1]], atol=1e-4)
     assert "mcd_log_softmax" in found  # its dropout is sampled
+    shown = results.test_sets["iid"].arrays["images"].astype(float)
+    for picture, file in zip(shown, files, strict=True):
+        upright = np.asarray(Image.open(file).convert("L").resize(picture.shape[::-1]), float)
+        likeness = [np.corrcoef(one.ravel(), upright.ravel())[0, 1] for one in (picture, picture.T)]
+        assert likeness[0] > 0.5 > likeness[1]
 
 
 def test_a_benchmark_of_an_audit_trains_nothing(script, capsys):
