@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from monai.bundle import ConfigParser
+from monai.transforms import Compose
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -194,16 +195,13 @@ def understand(
     with _images_of(sample, dataset_dir, archive) as root:
         records = case_records(sample, "iid", root)
         if declared.is_bundle and declared.value_range is None:
-            own = _own_images(declared, records)
-            declared = replace(
-                declared,
-                value_range=_value_range(declared, own),
-                transposed=_is_transposed(own, records),
-            )
+            declared = _with_own_images(declared, records)
         network = _part(declared, classes, "network_def", intensity=dict(intensity))
-        images, mode = _fitting(network, declared, classes, records, intensity, picture_modes)
-    check_network(network, images[:_CHECKED])
-    logits = _logits(network, images)
+        preprocessing, images, mode = _fitting(
+            network, declared, classes, records[:_CHECKED], intensity, picture_modes
+        )
+        check_network(network, images)
+        logits = _logits(network, preprocessing, records)
     agreement, warnings = _agreement(logits, sample["label"].to_numpy(), model_classes, classes)
     layers = len(dropout_layers(network))
     features = network.features_layer
@@ -272,33 +270,35 @@ def _part(declared: Declared, classes: Sequence[str], key: str, **more: Any) -> 
         raise
 
 
-def _own_images(declared: Declared, records: Sequence[Mapping[str, Any]]) -> list[Tensor]:
-    """Return the images as the bundle's own preprocessing gives them, (channels, H, W)."""
-    own = GivenPreprocessingd(bundle_preprocessing(declared.place), (0, 1))
-    return [own.raw(record) for record in records]
+def _with_own_images(declared: Declared, records: Sequence[Mapping[str, Any]]) -> Declared:
+    """Return what is declared with what the images tell that the bundle's own preprocessing gives.
+
+    The range is what its transforms tell, if the sample keeps to it (they need not clip), else that of the
+    sample with a margin. Rows and columns are
+    exchanged if the images are, on average, more like their files that way.
+    """
+    transforms = bundle_preprocessing(declared.place)
+    own, known = GivenPreprocessingd(transforms, (0, 1)), known_range(transforms)
+    low, high, alike = np.inf, -np.inf, np.zeros(2)
+    for record in records:
+        image = own.raw(record)
+        low, high = min(low, float(image.min())), max(high, float(image.max()))
+        alike += _likeness(image.mean(0).double().numpy(), record["image"])
+    if known is None or low < known[0] or high > known[1]:
+        margin = _MARGIN * (high - low)
+        known = (float(f"{low - margin:.4g}"), float(f"{high + margin:.4g}"))
+    return replace(declared, value_range=known, transposed=bool(alike[1] > alike[0]))
 
 
-def _is_transposed(images: Sequence[Tensor], records: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether images are, on average, more like their files with rows and columns exchanged."""
-    alike = np.zeros(2)
-    for image, record in zip(images, records, strict=True):
-        grey = image.mean(0).double().numpy()
-        files = record["image"]
-        picture = read_image(files if isinstance(files, str) else files[0])
-        for k, turned in enumerate((grey, grey.T)):
-            upright = as_input(picture, None, mode="L", size=turned.shape)
-            if turned.std() > 0 and upright.std() > 0:
-                alike[k] += abs(np.corrcoef(turned.ravel(), upright.ravel())[0, 1])
-    return bool(alike[1] > alike[0])
-
-
-def _value_range(declared: Declared, images: Sequence[Tensor]) -> Range:
-    """Return the range of the bundle's values: what its transforms tell, else the sample's with a margin."""
-    if (known := known_range(bundle_preprocessing(declared.place))) is not None:
-        return known
-    low, high = (float(f(torch.stack([f(image) for image in images]))) for f in (torch.min, torch.max))
-    margin = _MARGIN * (high - low)
-    return float(f"{low - margin:.4g}"), float(f"{high + margin:.4g}")
+def _likeness(grey: NDArray[np.float64], files: str | Sequence[str]) -> NDArray[np.float64]:
+    """Return how an image (H, W) correlates with its file, as it is and with rows and columns exchanged."""
+    picture = read_image(files if isinstance(files, str) else files[0])
+    found = np.zeros(2)
+    for k, turned in enumerate((grey, grey.T)):
+        upright = as_input(picture, None, mode="L", size=turned.shape)
+        if turned.std() > 0 and upright.std() > 0:
+            found[k] = abs(np.corrcoef(turned.ravel(), upright.ravel())[0, 1])
+    return found
 
 
 def _fitting(
@@ -308,16 +308,16 @@ def _fitting(
     records: Sequence[Mapping[str, Any]],
     intensity: Mapping[str, Any],
     modes: Sequence[str],
-) -> tuple[Tensor, str]:
-    """Return the images in the first mode whose channels the network takes, and the mode."""
+) -> tuple[Compose, Tensor, str]:
+    """Return the preprocessing in the first mode whose channels the network takes, its images, the mode."""
     tried = []
     for mode in modes:
         own = {"picture_mode": mode, "intensity": dict(intensity)}
         preprocessing = _part(declared, classes, "preprocessing", **own)
         images = _stacked([_image(preprocessing(record)) for record in records])
-        if _takes(network, images[:_CHECKED]):
-            return images, mode
-        tried.append((images, mode))
+        tried.append((preprocessing, images, mode))
+        if _takes(network, images):
+            return tried[-1]
         if declared.is_bundle:
             break
     return tried[0]
@@ -329,11 +329,10 @@ def _image(record: Mapping[str, Any]) -> Tensor:
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:
-    shapes = sorted({tuple(image.shape) for image in images})
-    if len(shapes) > 1:
+    if len(shapes := sorted({tuple(image.shape) for image in images})) > 1:
         raise ValueError(
-            f"images have {len(shapes)} shapes after the preprocessing, such as {shapes[0]} and "
-            f"{shapes[-1]}, and cannot be one batch: it must resize them to one size"
+            f"images have several shapes after the preprocessing, such as {shapes[0]} and {shapes[-1]}, and "
+            "cannot be one batch: it must resize them to one size"
         )
     return torch.stack([image.as_subclass(Tensor) for image in images])
 
@@ -350,9 +349,16 @@ def _takes(network: GivenClassifier, images: Tensor) -> bool:
 
 
 @torch.no_grad()
-def _logits(network: GivenClassifier, images: Tensor) -> NDArray[np.float64]:
-    batches = [network.outputs(batch).logits for batch in torch.split(images, _BATCH)]
-    return torch.cat(batches).double().numpy()
+def _logits(
+    network: GivenClassifier, preprocessing: Compose, records: Sequence[Mapping[str, Any]]
+) -> NDArray[np.float64]:
+    """Return the logits (N, C) of the sample, of which only a batch is in memory."""
+    logits = []
+    first = _image(preprocessing(records[0]))
+    for start in range(0, len(records), _BATCH):
+        images = [_image(preprocessing(record)) for record in records[start : start + _BATCH]]
+        logits.append(network.outputs(_stacked([first, *images])[1:]).logits)
+    return torch.cat(logits).double().numpy()
 
 
 def _kind(declared: Declared, network: GivenClassifier) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any, TypeAlias
 
 import torch
@@ -97,20 +98,34 @@ class GivenPreprocessingd(Transform):
                 f"has the shape {tuple(tensor.shape)} after the bundle's preprocessing, expected channels x "
                 "height x width: only models of 2-D images are audited"
             )
-        tensor = tensor.float()
+        tensor = tensor.float().cpu()  # a bundle may put its images where its network is
         if not tensor.isfinite().all():
             raise ValueError("has NaN or infinite values after the bundle's preprocessing")
         return tensor
 
 
+class _Tracking:
+    """How many threads need metadata now, and whether the process tracked them before the first."""
+
+    lock = Lock()
+    users = 0
+    before = True
+
+
 @contextmanager
 def _metadata_tracked() -> Iterator[None]:
-    before = get_track_meta()
-    set_track_meta(True)
+    with _Tracking.lock:
+        if not _Tracking.users:
+            _Tracking.before = get_track_meta()
+            set_track_meta(True)
+        _Tracking.users += 1
     try:
         yield
     finally:
-        set_track_meta(before)
+        with _Tracking.lock:
+            _Tracking.users -= 1
+            if not _Tracking.users:
+                set_track_meta(_Tracking.before)
 
 
 def known_range(transforms: Compose) -> Range | None:

@@ -110,6 +110,8 @@ def _parsed(root: Path, key: str) -> Any:
         if key not in parser:
             raise ValueError(f"there is no key {key}")
         parser["bundle_root"] = str(root)
+        if "device" in parser:  # weights and images are read on the CPU, and moved when all is known
+            parser["device"] = "cpu"
         with _importable(root):
             return parser.get_parsed_content(key)
     except Exception as error:

@@ -2,6 +2,9 @@
 
 import json
 import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.data import get_track_meta, set_track_meta
 from monai.networks.nets import DenseNet
 from monai.transforms import Compose, LoadImaged, Resized, ScaleIntensityd, ScaleIntensityRangePercentilesd
 from PIL import Image
@@ -308,6 +312,37 @@ def test_the_range_of_a_preprocessing_is_that_of_its_last_transforms():
     assert known_range(Compose([LoadImaged("image"), ScaleIntensityd("image", -1, 1)])) == (-1, 1)
     assert known_range(Compose([ScaleIntensityRangePercentilesd("image", 1, 99, 0, 1)])) is None
     assert known_range(Compose([ScaleIntensityd("image"), Resized("image", [8, 8], mode="bicubic")])) is None
+
+
+def test_a_range_that_its_own_images_leave_is_measured(study, capsys):
+    scaled = [*PREPROCESSING[:2], {**PREPROCESSING[2], "a_max": 100}, PREPROCESSING[3]]  # does not clip
+    write_zoo_bundle(study / "zoo", scaled)
+    assert new(study, "--model", "zoo") == 0
+    low, high = yaml.safe_load((study / "study" / "configs" / "data.yaml").read_text())["value_range"]
+    assert low < 0.1
+    assert 2 < high < 4
+
+
+@pytest.mark.parametrize("first", ["slow", "fast"])
+def test_threads_track_metadata_together_and_leave_the_process_as_it_was(first):
+    seen, both = [], threading.Barrier(2)
+
+    def wait(data):
+        both.wait(10)
+        time.sleep(0.1 * (data["image"] == "slow"))
+        seen.append(get_track_meta())
+        return {**data, "image": torch.rand(1, 4, 4)}
+
+    make = GivenPreprocessingd(Compose([wait]), [0, 1])
+    set_track_meta(False)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(make, {"image": first})
+        while not both.n_waiting:
+            time.sleep(0.001)
+        made = [pool.submit(make, {"image": "fast" if first == "slow" else "slow"}), waiting]
+        assert all(one.result()["image"].shape == (1, 4, 4) for one in made)
+    assert seen == [True, True]
+    assert not get_track_meta()
 
 
 def test_an_image_beyond_the_range_is_an_error_and_not_clipped(tmp_path):
