@@ -49,7 +49,9 @@ def inference(run_dir, folder, output, pattern=None, intensity=RANGE, **changes)
 
 def written(output: Path) -> tuple[pd.DataFrame, dict]:
     """CSV and JSON of an inference."""
-    table = pd.read_csv(output, keep_default_na=False).set_index("case_id")
+    # older pandas reads the last digit of a number wrongly by default
+    options = {"keep_default_na": False, "float_precision": "round_trip"}
+    table = pd.read_csv(output, **options).set_index("case_id")
     return table, json.loads(output.with_suffix(".json").read_text(), parse_constant=_no_constant)
 
 
