@@ -27,8 +27,8 @@ def record_faults(records: Sequence[Mapping[str, Any]], **wanted: Any) -> dict[s
         if isinstance(image, str):
             wrong = found.get(named_slice(image, index), "")
         else:
-            own = {Path(file).name: found.get(named_slice(file, index)) for file in image}
-            wrong = "; ".join(f"{name} {fault}" for name, fault in own.items() if fault)
+            own = [(Path(file).name, found.get(named_slice(file, index))) for file in image]
+            wrong = "; ".join(f"{name} {fault}" for name, fault in own if fault)
         if wrong:
             faults[record["case_id"]] = wrong
     return faults

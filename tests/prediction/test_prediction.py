@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from monai.transforms import Compose, Transform
+from PIL import Image
 
 from helpers.forks import fork, status_of
 from helpers.toy_engines import RUN
@@ -17,6 +18,7 @@ from helpers.toy_prediction import evaluator, network, predictor
 from helpers.toy_problem import tiny_network, toy_cases, toy_records
 from monai_sf.files.locks import locked
 from monai_sf.networks.heads import DeVriesHead
+from monai_sf.prediction.checks import record_faults
 from monai_sf.prediction.evaluations import stored_threshold
 from monai_sf.prediction.image_files import image_records
 from monai_sf.results import Results, ResultsError, TestSet, load_results
@@ -233,6 +235,20 @@ def test_the_network_can_be_traced_for_export():
     images = torch.rand(5, 1, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(traced(images), original(images))
+
+
+def test_channels_with_the_same_name_in_different_folders_keep_their_own_fault(tmp_path):
+    files = [tmp_path / "red" / "1.png", tmp_path / "green" / "1.png"]
+    for file in files:
+        file.parent.mkdir()
+        Image.new("L", (16, 16)).save(file)
+    record = {"case_id": "1", "image": [str(file) for file in files]}
+    assert record_faults([record], intensity={"range": "type"}) == {}
+    for bad, good in (files, files[::-1]):
+        Image.new("RGB", (16, 16)).save(bad)
+        Image.new("L", (16, 16)).save(good)
+        faults = record_faults([record], intensity={"range": "type"}, modes=["grey"])
+        assert faults["1"].startswith("1.png is colour uint8")
 
 
 def test_images_of_a_folder_in_any_letter_case_and_with_a_file_a_channel(tmp_path):
