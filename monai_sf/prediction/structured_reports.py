@@ -50,7 +50,9 @@ class StructuredReports:
     """A folder of Structured Reports.
 
     A report's UIDs are computed from those of its image, the networks, their evaluations and the version of
-    this software: the same inference writes the same reports again.
+    this software, and its own UID also from what it says: the same inference writes the same reports again,
+    and reports that say different things never share a UID, as where dropout samples were others since the
+    image has another path.
 
     Args:
         folder: is created when the first report is written.
@@ -183,6 +185,7 @@ def structured_report(
         numbers.append(("THRESHOLD", "Confidence below which a reader must decide", algorithm.threshold))
         decision = Code("373066001", "SCT", "Yes") if answer.deferred else Code("373067005", "SCT", "No")
         evaluations.append(QualitativeEvaluation(Code("DEFERRED", _SCHEME, "Deferred to a reader"), decision))
+    says = [answer.prediction, answer.name, answer.deferred, numbers, number]
     group = MeasurementsAndQualitativeEvaluations(
         TrackingIdentifier(uid=tracking, identifier=f"{program['name']} {answer.prediction}"),
         algorithm_id=AlgorithmIdentification(algorithm.algorithm, version, _parameters(algorithm, answer)),
@@ -213,7 +216,7 @@ def structured_report(
         content=content,
         series_instance_uid=_uid("series", str(headers[0].StudyInstanceUID), made_by),
         series_number=_SERIES_NUMBER,
-        sop_instance_uid=_uid("report", source, made_by),
+        sop_instance_uid=_uid("report", source, made_by, says),
         instance_number=number,
         manufacturer=program["name"],
         manufacturer_model_name=_meaning(algorithm.algorithm),

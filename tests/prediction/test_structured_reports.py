@@ -143,6 +143,19 @@ def test_the_same_inference_writes_the_same_reports_again(tmp_path):
         assert not set(later.values()) & set(first.values())
 
 
+@pytest.mark.parametrize("changed", [{"share": 0.71}, {"deferred": False}, {"prediction": 0}, {"name": "x"}])
+def test_another_answer_for_the_same_image_has_another_uid_in_the_same_series(tmp_path, changed):
+    scan(tmp_path / "a.dcm")
+    found = [
+        pydicom.dcmread(reports(tmp_path, [one])[0]["a.dcm"])
+        for one in (answer("a.dcm"), answer("a.dcm", **changed), answer("a.dcm"))
+    ]
+    first, other, again = (report.SOPInstanceUID for report in found)
+    assert first == again != other
+    assert len({report.SeriesInstanceUID for report in found}) == 1
+    assert len(list((tmp_path / "reports").iterdir())) == 2
+
+
 def test_without_a_decision_none_is_stated(tmp_path):
     scan(tmp_path / "a.dcm")
     nothing = Algorithm(**{**vars(ALGORITHM), "csf": None, "threshold": math.nan, "target_risk": None})
