@@ -245,10 +245,10 @@ def test_channels_with_the_same_name_in_different_folders_keep_their_own_fault(t
     record = {"case_id": "1", "image": [str(file) for file in files]}
     assert record_faults([record], intensity={"range": "type"}) == {}
     for bad, good in (files, files[::-1]):
-        Image.new("RGB", (16, 16)).save(bad)
+        Image.new("L", (8, 8)).save(bad)
         Image.new("L", (16, 16)).save(good)
-        faults = record_faults([record], intensity={"range": "type"}, modes=["grey"])
-        assert faults["1"].startswith("1.png is colour uint8")
+        faults = record_faults([record], intensity={"range": "type"}, smallest=16)
+        assert faults == {"1": "1.png is 8 x 8, and must be at least 16 x 16"}
 
 
 def test_images_of_a_folder_in_any_letter_case_and_with_a_file_a_channel(tmp_path):
