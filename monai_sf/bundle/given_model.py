@@ -28,7 +28,13 @@ from monai_sf.datasets import write_medmnist_images
 from monai_sf.files import read_json
 from monai_sf.files.images import read_image
 from monai_sf.files.intensity import as_input
-from monai_sf.networks import GivenClassifier, bundle_preprocessing, check_network, dropout_layers
+from monai_sf.networks import (
+    GivenClassifier,
+    bundle_preprocessing,
+    check_network,
+    dropout_layers,
+    to_device,
+)
 from monai_sf.networks.given_files import is_factory
 
 #: Images that the model is tried on before the bundle is written.
@@ -197,6 +203,7 @@ def understand(
         if declared.is_bundle and declared.value_range is None:
             declared = _with_own_images(declared, records)
         network = _part(declared, classes, "network_def", intensity=dict(intensity))
+        network = to_device(network, torch.device("cpu"))
         preprocessing, images, mode = _fitting(
             network, declared, classes, records[:_CHECKED], intensity, picture_modes
         )

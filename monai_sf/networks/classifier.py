@@ -50,12 +50,14 @@ class Classifier(nn.Module, ABC):
             constant that all logits of a case share.
         features_missing: why there are no features; empty if there are some, or if that is not known before
             the first pass.
+        keeps_layout: whether weights and images must stay as they are in memory.
     """
 
     if TYPE_CHECKING:  # torch.jit.script cannot read annotations that are text
         num_classes: int
     log_probabilities = False
     features_missing = ""
+    keeps_layout = False
 
     @abstractmethod
     def stem(self, images: Tensor) -> Tensor:
@@ -273,8 +275,13 @@ def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
 
 
 def to_device(network: Network, device: torch.device) -> Network:
-    """Move a network in channels-last layout: convolutions are twice as fast on CPU and tensor cores."""
+    """Move a network in channels-last layout: convolutions are twice as fast on CPU and tensor cores.
+
+    A model that was given keeps its layout: its code may rely on it, such as ``x.view(len(x), -1)``.
+    """
     network.to(device)
+    if isinstance(network, Classifier) and network.keeps_layout:
+        return network
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

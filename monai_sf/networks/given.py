@@ -44,6 +44,8 @@ class GivenClassifier(Classifier):
         ValueError: arguments do not fit together; names them all.
     """
 
+    keeps_layout = True
+
     def __init__(
         self,
         model: nn.Module | ExportedProgram,
@@ -111,6 +113,8 @@ class GivenClassifier(Classifier):
             )
         x = (images - self.mean) / self.std
         x = x.transpose(-1, -2) if self.transposed else x
+        # not contiguous(), which leaves the strides of a single channel, that make convolutions channels-last
+        x = x.clone(memory_format=torch.contiguous_format)
         return x if self.shared is None else self.tapped.before(self.shared, x)
 
     def plain(self, x: Tensor) -> ClassifierOutput:
