@@ -1,7 +1,7 @@
 """Features of a given model: the input of the linear layer that gives its output, wherever there is one.
 
-Several layers may be candidates. The first pass compares what they give with what the model gives, so that
-features are those of the layer that is the last one in truth, and not by name.
+Several layers may be candidates. The first pass with a finite output compares what they give with what the
+model gives, so that features are those of the layer that is the last one in truth, and not by name.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class Tapped(nn.Module, ABC):
     """A model that also gives its features.
 
     Attributes:
-        layer: name of the layer whose input they are; None without features, or before the first pass.
-        missing: why there are none; empty if there are some, or before the first pass.
+        layer: name of the layer whose input they are; None without features, or before the first pass with
+            a finite output.
+        missing: why there are none; empty if there are some, or before that pass.
     """
 
     def __init__(self, model: nn.Module, features: str | None, select: Select) -> None:
@@ -57,6 +58,8 @@ class Tapped(nn.Module, ABC):
     def forward(self, x: Tensor, part: str | None = None) -> tuple[Tensor, Tensor | None]:
         """Return the model's output for x, and the features (N, F) where it has some.
 
+        Until a pass has had a finite output for an image, it is not known where they are, and there are none.
+
         Args:
             x: (N, channels, H, W), or the input of a part.
             part: name of the part that ends the model, if only that is to be computed.
@@ -66,7 +69,7 @@ class Tapped(nn.Module, ABC):
         """
         raw, heard = self._run(x, self.model if part is None else self.model.get_submodule(part))
         output = self.select(raw, len(x))
-        if self.layer is None and not self.missing:
+        if self.layer is None and not self.missing and bool(output.isfinite().all(1).any()):
             self._decide(output, heard)
         if self.layer is None:
             return output, None
@@ -77,10 +80,12 @@ class Tapped(nn.Module, ABC):
         """Return weight and bias of the layer of the features, if its output is the model's.
 
         Raises:
-            RuntimeError: no image has passed yet.
+            RuntimeError: no image has passed yet, or none with a finite output.
         """
         if self.layer is None and not self.missing:
-            raise RuntimeError("which layer gives the features is not known before images have passed")
+            raise RuntimeError(
+                "which layer gives the features is not known before an image has a finite output"
+            )
         return self._weights(self.layer) if self.layer is not None and self._gives_output else None
 
     def before(self, part: str, x: Tensor) -> Tensor:
@@ -121,7 +126,7 @@ class Tapped(nn.Module, ABC):
         """Return weight and bias of a layer, if it is linear."""
 
     def _decide(self, output: Tensor, heard: Heard) -> None:
-        """Find the layer of the features, by what was heard in the first pass."""
+        """Find the layer of the features, by what was heard in the first pass with a finite output."""
         if self.features != AUTO:
             name = str(self.features)
             if name not in heard:
@@ -416,7 +421,8 @@ def _relation(result: Any, output: Tensor) -> str:
     if not isinstance(result, Tensor) or result.numel() != output.numel() or not output.is_floating_point():
         return ""
     tolerance = _SAME * torch.finfo(output.dtype).eps
-    result, output = result.reshape(output.shape).double(), output.double()
+    finite = output.isfinite().all(1)  # a NaN is not equal to itself
+    result, output = result.reshape(output.shape)[finite].double(), output[finite].double()
     if _equal(result, output, tolerance):
         return "same"
     probabilities = (result.softmax(1), result.log_softmax(1), result.sigmoid())

@@ -41,7 +41,7 @@ from monai_sf.prediction.evaluations import (
     stored_threshold,
 )
 from monai_sf.prediction.files import PredictionFiles
-from monai_sf.prediction.scoring import scored
+from monai_sf.prediction.scoring import joined, scored
 from monai_sf.results.format import RUN_FILE
 from monai_sf.scores import CSFS
 from monai_sf.scores.reference import BLOCK
@@ -204,7 +204,7 @@ class ImagePredictor(SupervisedEvaluator):
     def _score(self) -> None:
         """Turn the outputs that wait into answers."""
         ids = np.array([case_id for batch, _ in self.waiting for case_id in batch], dtype=object)
-        outputs = {name: torch.cat([batch[name] for _, batch in self.waiting]) for name in self.waiting[0][1]}
+        outputs = joined([batch for _, batch in self.waiting])
         self.waiting = []
         found = scored(
             outputs, method=self.method, csf=self.csf, threshold=self.threshold, fitted=self.fitted

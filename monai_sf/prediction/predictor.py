@@ -34,7 +34,7 @@ from monai_sf.prediction.evaluations import (
     sha256_of_given,
     stored_threshold,
 )
-from monai_sf.prediction.scoring import Scored, scored
+from monai_sf.prediction.scoring import Scored, joined, scored
 from monai_sf.scores import CSFS, deciding_csf
 from monai_sf.scores.reference import BLOCK
 
@@ -205,7 +205,7 @@ class Predictor:
                 rows += [i for i, _ in alike]
         if rows:
             found = scored(
-                {name: torch.cat([batch[name] for batch in outputs]) for name in outputs[0]},
+                joined(outputs),
                 method=self.method,
                 csf=self.csf,
                 threshold=self._threshold,

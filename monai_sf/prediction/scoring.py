@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,6 +35,25 @@ class Scored:
     probabilities: NDArray[np.float64]
     confidences: Mapping[str, NDArray[np.float64]]
     deferred: NDArray[np.bool_]
+
+
+def joined(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the outputs of several batches as those of one.
+
+    A given network whose outputs are not finite for a whole batch may not know its features yet; these are
+    NaN then.
+    """
+    rows = [len(next(iter(batch.values()))) for batch in batches]
+    known = {name: array for batch in batches for name, array in batch.items()}
+    return {
+        name: torch.cat(
+            [
+                batch[name] if name in batch else one.new_full((count, *one.shape[1:]), math.nan)
+                for batch, count in zip(batches, rows, strict=True)
+            ]
+        )
+        for name, one in known.items()
+    }
 
 
 def scored(

@@ -15,6 +15,7 @@ from monai_sf.networks import (
     given_network,
     has_dropout,
     model_files,
+    to_device,
 )
 
 FILES = ["scripted", "traced", "frozen", "exported"]
@@ -360,3 +361,56 @@ def test_what_cannot_be_shared_is_not():
         check_network(network, IMAGES)
         assert network.shared == shared
         assert "mcd_waic" in MCDropoutInferer(2)(IMAGES, network)
+
+
+class Viewing(nn.Module):
+    """Its code needs images, weights and what comes between them to lie row by row in memory."""
+
+    def __init__(self, channels=1):
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, 4, 3, stride=4)
+        self.last = nn.Linear(4 * 8 * 8, 3)
+        self.eval()
+
+    def forward(self, x):
+        return self.last(self.convolution(x).relu().view(x.shape[0], -1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("how", ["module", "scripted"])
+def test_a_model_that_views_its_layers_as_rows_keeps_its_layout(how, channels, tmp_path):
+    model = Viewing(channels)
+    # as a batch of pictures is, whose channels were last in the file
+    images = torch.rand(5, 32, 32, channels).permute(0, 3, 1, 2)
+    expected = model(images.clone(memory_format=torch.contiguous_format)).detach()
+    network = (
+        GivenClassifier(model, 3)
+        if how == "module"
+        else given_network(saved(model, how, tmp_path), num_classes=3)
+    )
+    network = to_device(network, torch.device("cpu"))
+    check_network(network, images)
+    torch.testing.assert_close(outputs(network, images).logits, expected)
+
+
+@pytest.mark.parametrize("how", ["module", "scripted", "exported"])
+@pytest.mark.parametrize("broken", [1, 5])
+def test_an_image_without_a_finite_output_hides_no_features(how, broken, tmp_path):
+    model = Ending(nn.Identity())
+    network = (
+        GivenClassifier(model, 3)
+        if how == "module"
+        else given_network(saved(model, how, tmp_path), num_classes=3)
+    )
+    images = IMAGES.clone()
+    images[:broken] = torch.nan
+    first = outputs(network, images)
+    assert first.logits[:broken].isnan().all()
+    if broken < len(images):
+        torch.testing.assert_close(first.features[1:], features_of(model, IMAGES)[1:], rtol=1e-4, atol=1e-5)
+    else:  # nothing tells, and nothing is decided
+        assert (first.features, network.features_missing) == (None, "")
+        with pytest.raises(RuntimeError, match="not known before an image has a finite output"):
+            network.last_layer()
+    torch.testing.assert_close(outputs(network).features, features_of(model, IMAGES), rtol=1e-4, atol=1e-5)
+    assert network.last_layer() is not None

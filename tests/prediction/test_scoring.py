@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_sf.prediction.scoring import scored
+from monai_sf.prediction.scoring import joined, scored
 
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.0, 0.1, 0.2], [np.nan, 0, 0], [-3.0, 5.0, 0.0], [0.0, np.inf, 1.0]])
 SHARES = np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8], [0.4, 0.3, 0.3], [0.6, 0.3, 0.1], [0.3, 0.3, 0.4]])
@@ -49,3 +49,14 @@ def test_where_no_output_is_finite_there_is_no_answer():
     found = scored(bad, method="mine", csf="MSR", threshold=0.0, fitted={})
     assert not found.answered.any()
     assert (found.classes.shape, found.probabilities.shape, found.deferred.shape) == ((0,), (0, 3), (0,))
+
+
+def test_a_batch_that_knows_no_features_yet_takes_none_from_the_others():
+    unknown = {"logits": torch.full((2, 3), torch.nan)}
+    known = {"logits": torch.ones(3, 3), "features": torch.rand(3, 4)}
+    for batches, rows in (((unknown, known), slice(2, 5)), ((known, unknown), slice(3))):
+        found = joined(batches)
+        torch.testing.assert_close(found["features"][rows], known["features"])
+        assert int(found["features"].isnan().sum()) == 2 * 4
+        answered = scored(found, method="mine", csf="MSR", threshold=0.0, fitted={}).answered
+        np.testing.assert_array_equal(answered, ~found["logits"].isnan().any(1).numpy())
