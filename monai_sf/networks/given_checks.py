@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_sf.networks.given import GivenClassifier
-from monai_sf.vocabulary.outputs import refuse_what_is_no_logit, share_tolerance
+from monai_sf.vocabulary.outputs import ENOUGH, refuse_what_is_no_logit, share_tolerance
 
 #: Fewer images hardly tell whether outputs depend on the rest of the batch.
 MIN_IMAGES = 4
@@ -17,6 +17,12 @@ MIN_IMAGES = 4
 #: in other algorithms for other batch sizes, and less than batch statistics change.
 _ROUNDING = 1e-3
 
+_SQUASHED = (
+    "its outputs are declared as 'logits', but all lie in [0, 1] and do not add up to 1, as after a "
+    "'sigmoid' of each. Independent probabilities (multi-label: any of the classes may be present at once) "
+    "predict no single class, and are not evaluated; if the classes exclude each other, give a model that "
+    "ends before the sigmoid, or in a softmax, and declare 'softmax' then"
+)
 _EVALUATION = "was it saved in training mode? Call model.eval() before it is scripted, traced or exported"
 
 
@@ -83,6 +89,11 @@ def _meaning(network: GivenClassifier, images: Tensor) -> Iterator[str]:
     """Yield what speaks against the outputs that were declared."""
     values = network.tapped(network.stem(images))[0].double()
     if network.kind in ("logits", "logit"):
+        within = values.numel() >= ENOUGH and bool(((values >= 0) & (values <= 1)).all())
+        add_up = (values.sum(dim=1) - 1).abs() <= share_tolerance(values)
+        if network.kind == "logits" and within and not add_up.all():
+            yield _SQUASHED
+            return
         try:
             refuse_what_is_no_logit(values, "its outputs", "float")
         except ValueError as error:

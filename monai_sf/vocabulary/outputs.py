@@ -19,7 +19,7 @@ Array = Any
 CHANCE = 1e-9
 #: Probabilities are clipped below at this: float32 must be able to hold their logarithm.
 SMALLEST = 1e-37
-#: Integers in a column of floats are classes from this number of cases on.
+#: Integers in a column of floats are classes, and values in [0, 1] squashed, from this number on.
 ENOUGH = 16
 
 _STEPS = (0.1, 0.01, 0.001)

@@ -106,3 +106,10 @@ def test_all_faults_are_named_at_once():
         check_network(GivenClassifier(Ending(lambda x: (x - x.mean(0)).softmax(1)), 3), IMAGES)
     with pytest.raises(ValueError, match="at least 4 images, got 3"):
         check_network(GivenClassifier(densenet(), 3), IMAGES[:3])
+
+
+def test_independent_outputs_after_a_sigmoid_are_no_logits():
+    network = GivenClassifier(Ending(nn.Sigmoid()), 3)
+    message = r"\[0, 1\] and do not add up to 1, as after a 'sigmoid' .*multi-label.*declare 'softmax'"
+    with pytest.raises(ValueError, match=message):
+        check_network(network, torch.cat([IMAGES, IMAGES.flip(-1)]))
