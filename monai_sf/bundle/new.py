@@ -247,7 +247,7 @@ def _say_splits(
             continue
         try:
             splits = split_cases(cases, study, 0, audit=audit)
-            check_labels(splits, len(cases.attrs["classes"]))
+            check_labels(splits, len(cases.attrs["classes"]), trains=not audit)
         except ValueError as error:
             wrong.append(f"study {study.name!r}: {error}")
             continue

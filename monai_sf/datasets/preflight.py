@@ -289,12 +289,13 @@ def _mixed(usable: Mapping[tuple[str, str], _Facts], wanted: _Wanted) -> str:
     )
 
 
-def check_labels(cases: pd.DataFrame, num_classes: int) -> None:
-    """Check that a network of that many classes can be trained on these cases.
+def check_labels(cases: pd.DataFrame, num_classes: int, *, trains: bool = True) -> None:
+    """Check that a network of that many classes can be trained and tested on these cases.
 
     Args:
         cases: Case table with the column ``split``.
         num_classes: Classes of the network.
+        trains: Whether it is trained on them. If not, classes may be without training cases.
 
     Raises:
         ValueError: If a label is not in 0..num_classes - 1, or the class of a case of the splits val and iid
@@ -307,6 +308,8 @@ def check_labels(cases: pd.DataFrame, num_classes: int) -> None:
             f"{sorted(set(wrong['label']))[:10]}, cases {wrong['case_id'].tolist()[:10]}. Set num_classes to "
             "the number of classes of the case table"
         )
+    if not trains:
+        return
     trained = set(cases.loc[cases["split"] == "train", "label"])
     unseen = cases[cases["split"].isin(["val", "iid"]) & ~cases["label"].isin(trained)]
     if len(unseen):
