@@ -38,7 +38,8 @@ class GivenClassifier(Classifier):
         features: "auto", the name of the layer whose input they are, or None for no features.
 
     Attributes:
-        files_sha256: that of the files which the model was loaded from, if there are some.
+        files_sha256: that of the files which the model was loaded from, if there are some; of a function,
+            with its name and arguments.
 
     Raises:
         ValueError: arguments do not fit together; names them all.

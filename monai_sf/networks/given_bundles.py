@@ -24,13 +24,13 @@ _STATE, _SCRIPT = "models/model.pt", "models/model.ts"
 
 
 def bundle_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """Return the files that a bundle's network comes from: its config and its weights.
+    """Return the files that a bundle's network comes from: its config, its weights, and its Python files.
 
     Raises:
         FileNotFoundError: it has no config or no weights.
     """
     root = Path(folder)
-    return [_config_of(root), _weights_of(root)]
+    return [_config_of(root), _weights_of(root), *sorted(root.rglob("*.py"))]
 
 
 def _config_of(root: Path) -> Path:

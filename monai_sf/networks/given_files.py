@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import os
 import pickle
 import re
+import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -88,9 +90,27 @@ def given_network(
         transposed=transposed,
         features=features,
     )
-    files = model_files(model, weights)
-    network.files_sha256 = sha256_of_files(files) if files else None
+    if is_factory(model):
+        network.files_sha256 = _sha256_of_made(network.sha256, str(model), weights, arguments)
+    else:
+        network.files_sha256 = sha256_of_files(model_files(model))
     return network
+
+
+def _sha256_of_made(
+    tensors: str, factory: str, weights: str | os.PathLike[str] | None, arguments: Mapping[str, Any]
+) -> str:
+    """Return a SHA-256 of a factory's name, code, arguments and weights, or else tensors."""
+    module_name, make = _factory(factory)
+    named = {module_name, str(getattr(make, "__module__", module_name))}
+    files = {getattr(sys.modules.get(name), "__file__", None) or "" for name in named}
+    parts = [
+        factory,
+        json.dumps(dict(arguments), sort_keys=True, default=str),
+        *sorted(sha256_of(file) for file in files if file.endswith(".py") and Path(file).is_file()),
+        tensors if weights is None else sha256_of(weights),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def model_files(model: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -180,8 +200,8 @@ def load_script(file: Path) -> torch.jit.ScriptModule:
     )
 
 
-def _made(factory: str, weights: str | os.PathLike[str] | None, arguments: Mapping[str, Any]) -> nn.Module:
-    """Return the module that a factory makes, with its weights."""
+def _factory(factory: str) -> tuple[str, Any]:
+    """Return the name of a factory's module, and the factory."""
     module_name, _, name = factory.partition(":")
     try:
         make: Any = importlib.import_module(module_name)
@@ -191,6 +211,12 @@ def _made(factory: str, weights: str | os.PathLike[str] | None, arguments: Mappi
         raise ValueError(
             f"there is no factory {factory}: {error}. Install its package, or correct it"
         ) from error
+    return module_name, make
+
+
+def _made(factory: str, weights: str | os.PathLike[str] | None, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return the module that a factory makes, with its weights."""
+    _, make = _factory(factory)
     try:
         network = make(**arguments)
     except Exception as error:

@@ -58,8 +58,32 @@ def test_a_factory_with_weights(state, wrapped, prefix, tmp_path):
     direct.load_state_dict(state)
     with torch.no_grad():
         torch.testing.assert_close(outputs(network).logits, direct(IMAGES))
-    assert network.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert model_files(FACTORY, file) == [file]
+
+
+def test_the_code_and_the_arguments_of_a_factory_are_part_of_its_identity(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    module, source = tmp_path / "nets_of_mine.py", "from torch import nn\n"
+    for name in ("ReLU", "Tanh"):
+        source += (
+            f"def {name}(slope=1):\n    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.{name}())\n"
+        )
+    module.write_text(source)
+    file = tmp_path / "w.pt"
+    torch.save(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).state_dict(), file)
+
+    def sha256(name="ReLU", weights=file, **arguments):
+        given = {"weights": weights, "arguments": arguments}
+        return given_network(f"nets_of_mine:{name}", num_classes=3, **given).sha256
+
+    first = sha256()
+    assert first == sha256() != sha256("Tanh")
+    assert len({first, sha256("Tanh"), sha256(slope=2), sha256(weights=None)}) == 4
+    moved = tmp_path / "moved.pt"
+    file.rename(moved)
+    assert sha256(weights=moved) == first
+    module.write_text(source.replace("nn.ReLU()", "nn.ReLU6()"))
+    assert sha256(weights=moved) != first
 
 
 def test_a_factory_without_weights_is_known_by_its_tensors():
@@ -404,7 +428,8 @@ def test_a_monai_bundle_has_its_network_weights_and_preprocessing(bundle, state,
     direct.load_state_dict(state)
     with torch.no_grad():
         torch.testing.assert_close(outputs(network).logits, direct(IMAGES))
-    files = [bundle / "configs" / "inference.json", bundle / "models" / "model.pt"]
+    scripts = [bundle / "scripts" / "__init__.py", bundle / "scripts" / "half.py"]
+    files = [bundle / "configs" / "inference.json", bundle / "models" / "model.pt", *scripts]
     assert model_files(bundle) == files
     lines = sorted(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
     assert network.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
