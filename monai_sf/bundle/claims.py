@@ -50,6 +50,8 @@ def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
     if (workflow := running()) is not None and (stack := session_of(workflow).stack) is not None:
         stack.enter_context(distributed.working_on(run_dir))
     config = {key: value for key, value in merged_config().items() if key not in PLACES}
+    if config.get("audit") is True:  # results belong to the SHA-256 of the model, wherever its files are
+        config.pop("weights", None)
     if isinstance(studies := config.get("studies"), Mapping):  # another study is no other run
         config["studies"] = {name: study for name, study in studies.items() if name == config.get("study")}
     distributed.from_main(lambda: _claim(Path(run_dir), stage, config))

@@ -17,9 +17,12 @@ from monai_sf.bundle.manifest import check_exported
 from monai_sf.bundle.overrides import as_meant, literal, written
 from monai_sf.bundle.workflow import config_of, root, running_in
 from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
+from monai_sf.networks.given_files import is_factory
 from monai_sf.results.format import RUN_FILE, ResultsError, read_run
 
 _CONFIG = "inference.json"
+#: Keys of an audit that say where the files of its model are.
+_MODEL = {"model", "weights"}
 
 
 def run_config(checkpoint: str | os.PathLike[str], evaluation: str | os.PathLike[str]) -> dict[str, Any]:
@@ -71,7 +74,7 @@ def inference_in(folder: str | os.PathLike[str]) -> Inference:
     """Return what classifies new images in the folder of a run, or of a bundle with weights in ``models``.
 
     Raises:
-        FileNotFoundError: it holds neither.
+        FileNotFoundError: it holds neither, or the files of an audited model are not where they were.
         ValueError: the run or the exported bundle was changed or damaged, or its config lacks what inference
             needs.
     """
@@ -90,6 +93,14 @@ def inference_in(folder: str | os.PathLike[str]) -> Inference:
         check_exported(root)
         config = _as_read(file)
     flat = inference_config({**config, **run_config(checkpoint, evaluation)})
+    for key in sorted(_MODEL & flat.keys()):
+        place = flat[key]
+        if isinstance(place, str) and not is_factory(place) and not Path(place).exists():
+            raise FileNotFoundError(
+                f"{root} is the audit of a model whose {key} was {place}, which is not there any more: put "
+                f"it back (a link will do), or run the bundle's configs/{_CONFIG} with --run_dir {root} and "
+                f"--{key} as its new place"
+            )
     return Inference({**flat, "bundle_root": literal(str(root))}, checkpoint, evaluation)
 
 
@@ -128,11 +139,12 @@ def follow_run(
     parser = workflow.parser
     config = config_of(parser)
     flat = inference_config({**config, **run})
-    of_run = {key: flat[key] for key in decided_keys(flat)}
+    placed = _MODEL & config.keys()  # where a given model is now; its SHA-256 tells whether it is the run's
+    of_run = {key: flat[key] for key in decided_keys(flat) - placed}
     shaping = made_of_network(flat)
     own = _as_read(workflow.config_root_path / _CONFIG)
     given = {key for key in of_run if key in config and config[key] != own.get(key)} | {*map(_top, written())}
-    if wrong := differences(flat, config, given & shaping):
+    if wrong := differences(flat, config, (given & shaping) - placed):
         raise ValueError(
             f"{where} was trained with another network or other images ({wrong}). Its config is used as it "
             "is: leave these overlays and values out"

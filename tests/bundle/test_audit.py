@@ -152,6 +152,20 @@ def test_a_replaced_model_is_refused_and_new_images_are_classified_by_the_audite
     assert "mean: 0.4 there, 0.9 now" in str(root_cause(caught.value))
     with pytest.raises(ValueError, match="is the audit of a model that was given: only networks that a bund"):
         export_run(run_dir, folder / "bundle.zip")
+    moved = model.rename(folder / "moved.ts")
+    made = workflow(
+        folder / "study",
+        "inference.json",
+        run_dir=str(run_dir),
+        dataset_dir=str(folder / "images"),
+        model=str(moved),
+    )
+    made.run()
+    assert pd.read_csv(run_dir / "predictions.csv").set_index("case_id").equals(answers)
+    assert evaluate(folder / "study", model=str(moved)) == run_dir
+    with pytest.raises(FileNotFoundError, match=r"model\.ts, which is not there any more: put it back"):
+        Predictor(run_dir)
+    moved.rename(model)
     before = model.read_bytes()
     other = Brightness()
     other.last.weight.data *= 2
