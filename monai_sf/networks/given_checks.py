@@ -129,6 +129,11 @@ def _cannot_take(images: Tensor, error: Exception) -> str:
             f"it takes images of {_counted(channels[1])}, and these have {channels[2]} (channels x height x "
             f"width: {shape}): read them with as many channels as it was trained with"
         )
+    if images.device.type != "cpu" and re.search(r"\bdevices?\b", reason):
+        return (
+            f"it fails on the device {images.device}: {reason}. A model that was traced or frozen keeps the "
+            "device for new tensors: evaluate it with --device cpu, or save it again on this one"
+        )
     return (
         f"it fails on {len(images)} images of {shape} (channels x height x width): {reason}. Give images of "
         "the size and the channels that it was trained with, and a model that takes a batch of any size"

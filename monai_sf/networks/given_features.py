@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.fx import Node
+from torch.fx import GraphModule, Node
+from torch.fx.node import map_aggregate
 
 from monai_sf.networks.classifier import weight_and_bias
 
@@ -351,10 +352,16 @@ class _Tap(nn.Module):
 
 
 class _TappedProgram(_TappedModule):
-    """An exported program: its linear layers are nodes of a graph, and get taps that hooks hear."""
+    """An exported program: its linear layers are nodes of a graph, and get taps that hooks hear.
+
+    Devices that its graph names, as for new tensors, become the device that it is moved to.
+    """
 
     def __init__(self, program: ExportedProgram, features: str | None, select: Select) -> None:
         module = program.module()
+        _buffer_constants(module)
+        tensors = [*module.parameters(), *module.buffers()]
+        self._device = tensors[0].device if tensors else torch.device("cpu")
         self._paths: dict[str, tuple[str, str | None]] = {}
         taps: dict[str, nn.Module] = {}
         for node in list(module.graph.nodes):
@@ -371,6 +378,17 @@ class _TappedProgram(_TappedModule):
         module.recompile()
         super().__init__(module, features, select, taps)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _TappedProgram:
+        """Move the devices of the graph as fn moves tensors."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        device = fn(torch.empty(0, device=self._device)).device
+        if device != self._device:
+            self._device = device
+            for module in self.model.modules():
+                if isinstance(module, GraphModule):
+                    _set_device(module, device)
+        return self
+
     def train(self, mode: bool = True) -> _TappedProgram:
         """Keep the mode in which the program was exported."""
         self.training = False
@@ -386,6 +404,23 @@ class _TappedProgram(_TappedModule):
         )
         assert weight is not None
         return weight, weight.new_zeros(len(weight)) if bias is None else bias
+
+
+def _buffer_constants(module: nn.Module) -> None:
+    """Make buffers of constant tensors, which torch.export keeps as attributes that do not move."""
+    for part in module.modules():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, Tensor):
+                delattr(part, name)
+                part.register_buffer(name, value, persistent=False)
+
+
+def _set_device(module: GraphModule, device: torch.device) -> None:
+    for node in module.graph.nodes:
+        node.args, node.kwargs = map_aggregate(
+            (node.args, node.kwargs), lambda value: device if isinstance(value, torch.device) else value
+        )
+    module.recompile()
 
 
 def _program_linear(node: Node) -> tuple[Any, Node, Node | None] | None:

@@ -1,5 +1,7 @@
 """Classifiers from elsewhere: logits as a direct call gives them, and the features of the last layer."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -414,3 +416,34 @@ def test_an_image_without_a_finite_output_hides_no_features(how, broken, tmp_pat
             network.last_layer()
     torch.testing.assert_close(outputs(network).features, features_of(model, IMAGES), rtol=1e-4, atol=1e-5)
     assert network.last_layer() is not None
+
+
+class Placing(nn.Module):
+    """Makes tensors on the device of the images, and has one of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(1024, 3)
+
+    def forward(self, x):
+        x = x.float() + torch.arange(x.shape[-1], device=x.device) * torch.tensor([0.5])
+        with torch.no_grad():
+            x = x + torch.zeros(x.shape[-1], device=x.device)
+        return self.fc(x.to(x.device).flatten(1))
+
+
+def test_an_exported_program_is_moved_with_the_devices_that_its_graph_names(tmp_path):
+    network = given_network(saved(Placing(), "exported", tmp_path), num_classes=3)
+    before = outputs(network)
+    same = copy.deepcopy(network)
+    to_device(network, torch.device("meta"))  # as to a GPU: tensors of another device are refused
+    found = outputs(network, IMAGES.to("meta"))
+    assert found.logits.device.type == found.features.device.type == "meta"
+    torch.testing.assert_close(outputs(to_device(same, torch.device("cpu"))).logits, before.logits)
+
+
+def test_a_traced_model_that_keeps_a_device_is_to_be_evaluated_there(tmp_path):
+    network = given_network(saved(Placing(), "traced", tmp_path), num_classes=3)
+    check_network(network, IMAGES)
+    with pytest.raises(ValueError, match="it fails on the device meta: .* evaluate it with --device cpu"):
+        check_network(network, IMAGES.to("meta"))  # TorchScript itself cannot be moved there
