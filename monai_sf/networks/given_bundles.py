@@ -123,9 +123,24 @@ def _parsed(root: Path, key: str) -> Any:
 
 @contextmanager
 def _importable(root: Path) -> Iterator[None]:
-    """Make the Python packages of a bundle's folder importable, as MONAI's command line does."""
-    sys.path.insert(0, str(root))
+    """Make the Python packages of a bundle's folder importable, as MONAI's command line does.
+
+    Bundles call theirs alike, ``scripts``: one that stayed would be that of the next bundle too.
+    """
+    folder, before = root.resolve(), set(sys.modules)
+    sys.path.insert(0, str(folder))
     try:
         yield
     finally:
-        sys.path.remove(str(root))
+        sys.path.remove(str(folder))
+        for name in sys.modules.keys() - before:
+            own = folder / name.partition(".")[0]  # other modules below it may be those of an environment
+            if any(place.with_suffix("") == own or place.is_relative_to(own) for place in _places(name)):
+                del sys.modules[name]
+
+
+def _places(name: str) -> list[Path]:
+    """Return the file of a module, and the folders of a package."""
+    module = sys.modules[name]
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+    return [Path(place).resolve() for place in places if place]

@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import re
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -443,6 +444,15 @@ def test_a_monai_bundle_has_its_network_weights_and_preprocessing(bundle, state,
     image = transforms({"image": tmp_path / "x.npy"})["image"]
     torch.testing.assert_close(torch.as_tensor(image).as_subclass(torch.Tensor), torch.full((1, 4, 5), 0.25))
     assert str(bundle) not in sys.path
+
+
+def test_two_bundles_in_one_process_run_their_own_code(bundle, tmp_path):
+    other = Path(shutil.copytree(bundle, tmp_path / "other"))
+    (other / "scripts" / "half.py").write_text("def half(image):\n    return image * 3\n")
+    before = set(sys.modules)
+    halves = [bundle_preprocessing(folder).transforms[-1] for folder in (bundle, other, bundle)]
+    assert [half({"image": torch.ones(1)})["image"].item() for half in halves] == [0.5, 3, 0.5]
+    assert not [name for name in sys.modules.keys() - before if name.startswith("scripts")]
 
 
 def test_a_monai_bundle_with_torchscript_or_a_training_config_only(bundle, state):
