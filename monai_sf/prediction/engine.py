@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +42,7 @@ from monai_sf.prediction.evaluations import (
     stored_threshold,
 )
 from monai_sf.prediction.files import PredictionFiles
+from monai_sf.prediction.passes import NOT_FINITE, Passes
 from monai_sf.prediction.scoring import joined, scored
 from monai_sf.results.format import RUN_FILE
 from monai_sf.scores import CSFS
@@ -50,13 +52,24 @@ logger = logging.getLogger(__name__)
 
 
 class _Readable(IterableDataset[Any]):
-    """The readable images of a dataset, in order; the faults of the others are in ``faults``."""
+    """Batches of the readable images of a dataset; the faults of the others are in ``faults``.
 
-    def __init__(self, dataset: Dataset, unusable: Collection[str] = ()) -> None:
-        self.dataset, self.unusable = dataset, unusable
+    A batch has images of one shape, out of ``batch_size`` that follow each other.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, unusable: Collection[str] = ()) -> None:
+        self.dataset, self.batch_size, self.unusable = dataset, batch_size, unusable
         self.faults: dict[str, str] = {}
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[list[Any]]:
+        images = self._images()
+        while some := list(islice(images, self.batch_size)):
+            alike: dict[tuple[int, ...], list[Any]] = {}
+            for one in some:
+                alike.setdefault(tuple(one["image"].shape), []).append(one)
+            yield from alike.values()
+
+    def _images(self) -> Iterator[Any]:
         self.faults.clear()
         for i, record in enumerate(self.dataset.data):
             case_id = record["case_id"]
@@ -155,7 +168,8 @@ class ImagePredictor(SupervisedEvaluator):
         self.output = Path(output)
         self.files = PredictionFiles(output, dicom_ids=dicom_ids, structured_reports=structured_reports)
         self.dataset = cast(Dataset, val_data_loader.dataset)
-        self.readable = _Readable(self.dataset)
+        self.readable = _Readable(self.dataset, val_data_loader.batch_size or 1)
+        self.passes = Passes(EnsembleInferer() if ensemble else inferer)
         self.csf, self.evaluation, self.thresholds = csf, evaluation, thresholds
         self.threshold = math.nan
         if csf is not None and csf not in CSFS:
@@ -165,12 +179,12 @@ class ImagePredictor(SupervisedEvaluator):
         self.answers: list[Answer] = []
         self.instances: Mapping[str, tuple[Instance, ...]] = {}  # case id to what its DICOM files are
         self.unusable: dict[str, str] = {}  # case id to the fault of its image
-        self.failed: list[str] = []
+        self.failed: dict[str, str] = {}  # case id to why there is no finite output
         super().__init__(
             device=device,
-            val_data_loader=DataLoader(self.readable, batch_size=val_data_loader.batch_size),
+            val_data_loader=DataLoader(self.readable, batch_size=None),
             network=to_device(network, device) if not ensemble else self._members(network, device),
-            inferer=EnsembleInferer() if ensemble else inferer,
+            inferer=self.passes,
             prepare_batch=_image_batch,
             val_handlers=val_handlers,
             decollate=False,
@@ -196,8 +210,12 @@ class ImagePredictor(SupervisedEvaluator):
     def _keep(self) -> None:
         """Keep the outputs of a batch until there are enough cases to score: fits have a cost per call."""
         state: Any = self.state
-        self.waiting.append((state.batch["case_id"], state.output[CommonKeys.PRED]))
-        self.bar.update(len(state.batch["case_id"]))
+        ids = state.batch["case_id"]
+        outputs, faults = state.output[CommonKeys.PRED]
+        self.failed |= {ids[i]: fault for i, fault in faults.items()}
+        if outputs:
+            self.waiting.append(([ids[i] for i in range(len(ids)) if i not in faults], outputs))
+        self.bar.update(len(ids))
         if sum(len(ids) for ids, _ in self.waiting) >= BLOCK:
             self._score()
 
@@ -209,7 +227,7 @@ class ImagePredictor(SupervisedEvaluator):
         found = scored(
             outputs, method=self.method, csf=self.csf, threshold=self.threshold, fitted=self.fitted
         )
-        self.failed += ids[~found.answered].tolist()
+        self.failed |= dict.fromkeys(ids[~found.answered].tolist(), NOT_FINITE)
         good = ids[found.answered].tolist()
         self.answers += answers_of(good, found, self.class_names, decides=self.csf is not None)
 
@@ -297,26 +315,28 @@ class ImagePredictor(SupervisedEvaluator):
 
         Raises:
             FileNotFoundError, BusyError, OSError: see :meth:`load`.
-            ValueError: see :meth:`load`; or some images are unusable, or their outputs are NaN or infinite;
-                names them all. The CSV holds the other images.
+            ValueError: see :meth:`load`; or some images are unusable, the network fails on them, or their
+                outputs are NaN or infinite; names them all. The CSV holds the other images.
+            Exception: the network's own, if it fails on all images.
         """
         self.load()
+        self.passes.error = None
         with self._alone():
             self._run()
 
     def _run(self) -> None:
-        self.waiting, self.answers, self.failed = [], [], []
+        self.waiting, self.answers, self.failed = [], [], {}
         count = len(self.dataset) - len(self.unusable)
         if count:
             with tqdm(total=count, desc="classify", unit="image") as self.bar:
                 super().run()
                 if self.waiting:
                     self._score()
-        wrong = (
-            self.unusable
-            | self.readable.faults
-            | dict.fromkeys(self.failed, "has no finite output: look for NaN or infinite pixels in it")
-        )
+        if self.passes.error and not self.answers:
+            raise self.passes.error
+        place = {record["case_id"]: i for i, record in enumerate(self.dataset.data)}
+        self.answers.sort(key=lambda answer: place[answer.case_id])
+        wrong = self.unusable | self.readable.faults | self.failed
         named = getattr(self.dataset.data, "not_classified", {})  # images that no pattern names
         without_report: dict[str, str] = {}
         if self.answers:

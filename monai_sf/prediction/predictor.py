@@ -34,6 +34,7 @@ from monai_sf.prediction.evaluations import (
     sha256_of_given,
     stored_threshold,
 )
+from monai_sf.prediction.passes import NOT_FINITE, Passes
 from monai_sf.prediction.scoring import Scored, joined, scored
 from monai_sf.scores import CSFS, deciding_csf
 from monai_sf.scores.reference import BLOCK
@@ -43,8 +44,6 @@ Image: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | Sequence[str | os.Pa
 
 #: The score that decides, if none is named: that of the method.
 AUTO = "auto"
-
-_NOT_FINITE = "has no finite output: look for NaN or infinite pixels in it"
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class Predictor:
             warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
             network = parser.get_parsed_content("network_def")
             self._preprocessing: Compose = parser.get_parsed_content("preprocessing")
-        self._inferer = parser.get_parsed_content("csf_inferer")
+        self._passes = Passes(parser.get_parsed_content("csf_inferer"))
         self.class_names: tuple[str, ...] = tuple(parser.get_parsed_content("class_names"))
         self.method: str = parser.get_parsed_content("method")
         self.csf = deciding_csf(self.method) if csf == AUTO else csf
@@ -201,27 +200,32 @@ class Predictor:
                     ready.setdefault(tuple(image.shape), []).append((i, image))
             for alike in ready.values():
                 names = None if case_ids is None else [case_ids[i] for i, _ in alike]
-                outputs.append(self._outputs(torch.stack([image for _, image in alike]), names))
-                rows += [i for i, _ in alike]
+                found, faults = self._outputs(torch.stack([image for _, image in alike]), names)
+                for place, (i, _) in enumerate(alike):
+                    if place in faults:
+                        answers[i] = self._without(faults[place])
+                    else:
+                        rows.append(i)
+                if found:
+                    outputs.append(found)
         if rows:
-            found = scored(
+            scores = scored(
                 joined(outputs),
                 method=self.method,
                 csf=self.csf,
                 threshold=self._threshold,
                 fitted=self._fitted,
             )
-            good = iter(self._answers(found))
-            for i, answered in zip(rows, found.answered, strict=True):
-                answers[i] = next(good) if answered else self._without(_NOT_FINITE)
+            good = iter(self._answers(scores))
+            for i, answered in zip(rows, scores.answered, strict=True):
+                answers[i] = next(good) if answered else self._without(NOT_FINITE)
         return answers
 
-    def _outputs(self, batch: Tensor, case_ids: Sequence[str] | None) -> dict[str, Tensor]:
-        with self._turn, torch.no_grad():
-            outputs: dict[str, Tensor] = self._inferer(
-                batch.to(self.device), self._network, case_ids=case_ids
-            )
-        return outputs
+    def _outputs(
+        self, batch: Tensor, case_ids: Sequence[str] | None
+    ) -> tuple[dict[str, Tensor], dict[int, str]]:
+        with self._turn:
+            return self._passes(batch.to(self.device), self._network, case_ids)
 
     def _prepared(self, image: Image) -> Tensor:
         """Return the input of the network for an image, (channels, H, W); raise what is wrong with it."""

@@ -113,14 +113,14 @@ def test_an_undefined_confidence_is_an_empty_cell_and_defers(run_dir, tmp_path):
     expected = predicted(run_dir, tmp_path)
     trusted = list(expected.index[~expected["defer"]])[:2]
     some = predictor(run_dir, "Toy-Distance", output=tmp_path / "p.csv")
-    infer = some.inferer
+    infer = some.passes.inferer
 
     def broken(inputs, net, case_ids):
         outputs = infer(inputs, net, case_ids=case_ids)
         outputs["features"][[case_id in trusted for case_id in case_ids]] = float("nan")
         return outputs
 
-    some.inferer = broken
+    some.passes.inferer = broken
     some.run()
     table = pd.read_csv(tmp_path / "p.csv", dtype=str).set_index("case_id")
     assert table.loc[trusted, "Toy-Distance"].isna().all()
@@ -132,7 +132,7 @@ def test_an_undefined_confidence_is_an_empty_cell_and_defers(run_dir, tmp_path):
 
 def test_a_deciding_score_that_cannot_be_computed_is_named(run_dir, tmp_path):
     samples = predictor(run_dir, "MCD-MSR", output=tmp_path / "p.csv")
-    samples.inferer.samples = 0
+    samples.passes.inferer.samples = 0
     with pytest.raises(ValueError, match="MCD-MSR needs the arrays mcd_log_softmax, which are not computed"):
         samples.run()
     with (

@@ -10,6 +10,7 @@ import pytest
 import torch
 from monai.transforms import Compose, Transform
 from PIL import Image
+from torch import nn
 
 from helpers.forks import fork, status_of
 from helpers.toy_engines import RUN
@@ -17,6 +18,8 @@ from helpers.toy_fits import fitting_evaluator
 from helpers.toy_prediction import evaluator, network, predictor
 from helpers.toy_problem import tiny_network, toy_cases, toy_records
 from monai_sf.files.locks import locked
+from monai_sf.inferers import MCDropoutInferer
+from monai_sf.networks import GivenClassifier
 from monai_sf.networks.heads import DeVriesHead
 from monai_sf.prediction.checks import record_faults
 from monai_sf.prediction.evaluations import stored_threshold
@@ -298,6 +301,84 @@ def test_images_that_fail_while_they_are_read_do_not_take_the_answers_of_the_oth
     everything, left = pd.read_csv(tmp_path / "all.csv"), pd.read_csv(tmp_path / "p.csv")
     expected = everything[~everything["case_id"].isin([ids[0], ids[21], ids[39]])].reset_index(drop=True)
     pd.testing.assert_frame_equal(left, expected, atol=1e-5)
+
+
+class Choosy(nn.Module):
+    """A model that fails on bright corners, and counts the images it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(16, 2))
+        self.images = 0
+
+    def forward(self, x):
+        x = self.body(self.checked(x))
+        return self.classifier(x)
+
+    def checked(self, x):
+        self.images += len(x)
+        if (x[:, 0, 0, 0] == 1).any():
+            raise RuntimeError("corner")
+        return x
+
+
+def choosy(run_dir, tmp_path, corners=(), sizes=(), **changes):
+    """An inference by this model, some of whose images have a bright corner or another size."""
+    torch.manual_seed(0)
+    given = GivenClassifier(Choosy(), 2)
+    changes = {"inferer": MCDropoutInferer(0), **changes}
+    some = predictor(run_dir, None, output=tmp_path / "p.csv", network=given, method="given", **changes)
+    for i, record in enumerate(some.dataset.data):
+        record["image"] = record["image"].copy()
+        record["image"][0, 0, 0] = i in corners
+        if i in sizes:
+            record["image"] = record["image"][:, :12]
+    return some
+
+
+def test_images_of_several_sizes_are_classified_in_the_order_of_their_files(run_dir, tmp_path):
+    choosy(run_dir, tmp_path, sizes=range(0, 40, 3), batch_size=7).run()
+    together = pd.read_csv(tmp_path / "p.csv")
+    choosy(run_dir, tmp_path, sizes=range(0, 40, 3), batch_size=1).run()
+    assert list(together["case_id"]) == list(toy_cases()["case_id"])
+    pd.testing.assert_frame_equal(together, pd.read_csv(tmp_path / "p.csv"), atol=1e-6)
+
+
+def test_images_that_the_network_fails_on_do_not_take_the_answers_of_the_others(run_dir, tmp_path):
+    some = choosy(run_dir, tmp_path, corners=(0, 21), batch_size=7)
+    fault = "the network fails on it: RuntimeError: corner"
+    with pytest.raises(ValueError, match=rf"2 of 40 .*:\n  case00: {fault}\n  case21: {fault}"):
+        some.run()
+    left = pd.read_csv(tmp_path / "p.csv")
+    choosy(run_dir, tmp_path, batch_size=7).run()
+    everything = pd.read_csv(tmp_path / "p.csv")
+    expected = everything[~everything["case_id"].isin(["case00", "case21"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(left, expected, atol=1e-6)
+    (tmp_path / "p.csv").unlink()
+    with pytest.raises(RuntimeError, match="corner"):
+        choosy(run_dir, tmp_path, corners=range(40)).run()
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_a_lack_of_memory_is_no_fault_of_an_image(run_dir, tmp_path, monkeypatch):
+    tried = []
+
+    def full(self, x):
+        tried.append(len(x))
+        raise torch.cuda.OutOfMemoryError("full")
+
+    monkeypatch.setattr(Choosy, "checked", full)
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="full"):
+        choosy(run_dir, tmp_path).run()
+    assert tried == [40]
+
+
+def test_dropout_samples_of_a_given_network_share_what_comes_before(run_dir, tmp_path):
+    some = choosy(run_dir, tmp_path, inferer=MCDropoutInferer(50))
+    some.run()
+    assert some.network.shared == "classifier"
+    assert some.network.tapped.model.images < 60
 
 
 def test_where_every_image_fails_nothing_is_written(run_dir, tmp_path):

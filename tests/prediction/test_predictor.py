@@ -234,17 +234,34 @@ def test_the_service_of_the_docs_runs(run_dir, predictor, images):
 
 def test_an_image_without_a_finite_output_is_named(run_dir, images):
     broken = Predictor(run_dir, device="cpu", csf=None)
-    infer = broken._inferer
+    infer = broken._passes.inferer
 
     def some(inputs, network, case_ids):
         outputs = infer(inputs, network, case_ids=case_ids)
         outputs["logits"][1] = torch.nan
         return outputs
 
-    broken._inferer = some
+    broken._passes.inferer = some
     found = broken(images[:3])
     assert [one.fault[:20] for one in found] == ["", "has no finite output", ""]
     assert [one.deferred for one in found] == [None] * 3
+
+
+def test_an_image_that_the_network_fails_on_is_named(run_dir, images):
+    broken = Predictor(run_dir, device="cpu", csf=None)
+    expected = broken(images[:3])
+    infer, third = broken._passes.inferer, broken._prepared(images[2])
+
+    def some(inputs, network, case_ids):
+        if any(torch.equal(one, third) for one in inputs):
+            raise RuntimeError("odd image\nat length")
+        return infer(inputs, network, case_ids=case_ids)
+
+    broken._passes.inferer = some
+    found = broken([images[0], images[2], images[1]])
+    assert_same([found[0], found[2]], expected[:2])
+    assert found[1].fault == "the network fails on it: RuntimeError: odd image"
+    assert broken(images[2:3]) == [found[1]]
 
 
 @pytest.mark.e2e
@@ -283,7 +300,7 @@ def test_what_an_inference_refuses_is_refused(run_dir, images, tmp_path):
         Predictor(other)
     undecided = Predictor(other, csf=None)  # a run that was not evaluated
     assert undecided(images[:2])[1].confidences.keys() >= {"MSR", "MCD-MSR", "ConfidNet"}
-    assert undecided._inferer.samples == 50
+    assert undecided._passes.inferer.samples == 50
     file.parent.mkdir()
     file.write_text(json.dumps(stored)[:-9])
     with pytest.raises(ValueError, match=r"run\.json"):
