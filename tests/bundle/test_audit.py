@@ -370,3 +370,20 @@ def test_an_image_beyond_the_range_is_an_error_and_not_clipped(tmp_path):
     assert float(made["image"].max()) == 0.5
     with pytest.raises(ValueError, match="value_range must be"):
         GivenPreprocessingd(transforms, [1, 1])
+
+
+@pytest.mark.e2e
+def test_the_weights_of_an_audited_function_may_be_moved(tmp_path):
+    noisy_study(tmp_path)
+    torch.manual_seed(0)
+    torch.save(DenseNet(**NETWORK).state_dict(), tmp_path / "weights.pt")
+    model = (*densenet(1), "--weights", str(tmp_path / "weights.pt"), "--image_size", "32", "32")
+    assert new(tmp_path, *ORDER, *model) == 0
+    run_dir = evaluate(tmp_path / "study", mc_samples=0)
+    moved = str((tmp_path / "weights.pt").rename(tmp_path / "moved.pt"))
+    assert evaluate(tmp_path / "study", weights=moved, mc_samples=0) == run_dir
+    images = {"dataset_dir": str(tmp_path / "images"), "run_dir": str(run_dir)}
+    workflow(tmp_path / "study", "inference.json", weights=moved, **images).run()
+    assert (run_dir / "predictions.csv").is_file()
+    with pytest.raises(FileNotFoundError, match=r"whose weights was .*weights\.pt, which is not there any m"):
+        Predictor(run_dir)
