@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from monai.bundle import ConfigParser
-from monai.transforms import Compose
+from monai.transforms import Compose, Randomizable
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -28,6 +28,7 @@ from monai_sf.datasets import write_medmnist_images
 from monai_sf.files import read_json
 from monai_sf.files.images import read_image
 from monai_sf.files.intensity import as_input
+from monai_sf.files.naming import shown
 from monai_sf.networks import (
     GivenClassifier,
     bundle_preprocessing,
@@ -42,6 +43,8 @@ _SAMPLE = 200
 _BATCH = 16
 #: Those that it is checked on, in batches and alone.
 _CHECKED = 8
+#: What to do about a random preprocessing.
+_NOT_RANDOM = "give a config for inference, whose results can be repeated"
 #: Share of the range of the sample's values by which all images' range may be larger, at each end.
 _MARGIN = 0.25
 #: By how much another order of the classes must be better to be named.
@@ -287,14 +290,22 @@ def _with_own_images(declared: Declared, records: Sequence[Mapping[str, Any]]) -
     transforms = bundle_preprocessing(declared.place)
     own, known = GivenPreprocessingd(transforms, (0, 1)), known_range(transforms)
     low, high, alike = np.inf, -np.inf, np.zeros(2)
-    for record in records:
+    if random := [type(one).__name__ for one in _flat(transforms) if isinstance(one, Randomizable)]:
+        raise ValueError(f"the bundle's preprocessing is random ({', '.join(random)}): {_NOT_RANDOM}")
+    for place, record in enumerate(records):
         image = own.raw(record)
+        if place < _CHECKED and not torch.equal(own.raw(record), image):
+            raise ValueError(f"the bundle's preprocessing gives another image each time: {_NOT_RANDOM}")
         low, high = min(low, float(image.min())), max(high, float(image.max()))
         alike += _likeness(image.mean(0).double().numpy(), record["image"])
     if known is None or low < known[0] or high > known[1]:
         margin = _MARGIN * (high - low)
         known = (float(f"{low - margin:.4g}"), float(f"{high + margin:.4g}"))
     return replace(declared, value_range=known, transposed=bool(alike[1] > alike[0]))
+
+
+def _flat(transforms: Compose) -> list[Any]:
+    return list(transforms.flatten().transforms)  # type: ignore[no-untyped-call]
 
 
 def _likeness(grey: NDArray[np.float64], files: str | Sequence[str]) -> NDArray[np.float64]:
@@ -359,13 +370,25 @@ def _takes(network: GivenClassifier, images: Tensor) -> bool:
 def _logits(
     network: GivenClassifier, preprocessing: Compose, records: Sequence[Mapping[str, Any]]
 ) -> NDArray[np.float64]:
-    """Return the logits (N, C) of the sample, of which only a batch is in memory."""
+    """Return the logits (N, C) of the sample, of which only a batch is in memory.
+
+    Raises:
+        ValueError: some are NaN or infinite, or images have several shapes.
+    """
     logits = []
     first = _image(preprocessing(records[0]))
     for start in range(0, len(records), _BATCH):
         images = [_image(preprocessing(record)) for record in records[start : start + _BATCH]]
         logits.append(network.outputs(_stacked([first, *images])[1:]).logits)
-    return torch.cat(logits).double().numpy()
+    found = torch.cat(logits).double().numpy()
+    if wrong := [
+        record["case_id"] for record, row in zip(records, found, strict=True) if not np.isfinite(row).all()
+    ]:
+        raise ValueError(
+            f"the model gives NaN or infinity for {len(wrong)} of {len(records)} images, such as "
+            f"{', '.join(map(shown, wrong[:5]))}: look at these images, or at how it normalises them"
+        )
+    return found
 
 
 def _kind(declared: Declared, network: GivenClassifier) -> str:

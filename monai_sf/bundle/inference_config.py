@@ -16,7 +16,7 @@ from typing import Any
 
 from monai_sf.bundle.bases import SHARED, loaded, with_bases
 from monai_sf.bundle.keys import texts
-from monai_sf.bundle.overrides import as_written
+from monai_sf.bundle.overrides import is_literal
 from monai_sf.bundle.plain_values import plain
 from monai_sf.files import write_text
 
@@ -57,7 +57,7 @@ def inference_config(config: Mapping[str, Any]) -> dict[str, Any]:
         while isinstance(value, str) and (other := re.fullmatch(r"@(\w+)", value)) and other[1] in given:
             value = given[other[1]]  # another name of the same fact
         if key == "class_names" and isinstance(value, list):  # a run's are unwrapped: no name is evaluated
-            value = plain(as_written(value))
+            value = [name if is_literal(name) else plain(name) for name in value]
         for name in _referred(value):
             if name not in shared:
                 add(name)
@@ -79,7 +79,12 @@ def decided_keys(flat: Mapping[str, Any]) -> set[str]:
 
 def _referred(value: Any) -> list[str]:
     """Return the top-level keys that a value refers to, in the order of their occurrence."""
-    return [name for _, text in texts({"": value}) for name in re.findall(r"@([A-Za-z_]\w*)", text)]
+    return [
+        name
+        for _, text in texts({"": value})
+        if text.startswith(("$", "@"))  # elsewhere it is a character like others
+        for name in re.findall(r"@([A-Za-z_]\w*)", text)
+    ]
 
 
 def _imports(config: Mapping[str, Any], own: Sequence[str], others: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from monai_sf.bundle.composing import environment
 from monai_sf.results.format import FITTED
-from monai_sf.scores import deciding_csf
+from monai_sf.scores import CSFS, deciding_csf
 from monai_sf.scores.neighbours import NEIGHBOURS
 from monai_sf.tables import collect, table_of
 from monai_sf.tables.cells import records
@@ -83,12 +84,17 @@ def _accuracies(cells: Any) -> str:
     return grid(["test set", "cases", "failures", "accuracy in %"], rows)
 
 
+def _shown(csf: str, threshold: float) -> float:
+    """Return a threshold on the scale of the predictions' files, which is a probability for some scores."""
+    return math.exp(threshold) if csf in CSFS and CSFS[csf].scale == "log_probability" else threshold
+
+
 def _thresholds(run: Mapping[str, Any]) -> dict[str, Any]:
     stored = run.get("thresholds", {})
     rows = [
         [
             escaped(name),
-            "none: defer all" if point["threshold"] is None else f"{point['threshold']:.6g}",
+            "none: defer all" if point["threshold"] is None else f"{_shown(name, point['threshold']):.6g}",
             number(100 * point["coverage"]),
             "–" if point["risk"] is None else number(100 * point["risk"]),
         ]

@@ -158,12 +158,21 @@ def literal(text: str) -> str:
     return f"$'{plain}'"
 
 
+def is_literal(text: str) -> bool:
+    """Return whether a text is one that :func:`literal` has made."""
+    return re.fullmatch(r"\$'([\w./ -]|\\U[0-9a-f]{8})*'", text, re.ASCII) is not None
+
+
 def as_written(config: Any) -> Any:
-    """Return a config with the original texts that :func:`literal` has wrapped."""
+    """Return a config with the original texts that :func:`literal` has wrapped.
+
+    Those that MONAI would evaluate or change stay wrapped, since the config of a run is evaluated again.
+    """
     if isinstance(config, Mapping):
         return {key: as_written(value) for key, value in config.items()}
     if isinstance(config, list):
         return [as_written(value) for value in config]
-    if isinstance(config, str) and re.fullmatch(r"\$'([\w./ -]|\\U[0-9a-f]{8})*'", config, re.ASCII):
-        return ast.literal_eval(config[1:])
+    if isinstance(config, str) and is_literal(config):
+        text: str = ast.literal_eval(config[1:])
+        return config if text.startswith(("$", "@", "%")) or "::" in text else text
     return config

@@ -14,7 +14,7 @@ from monai_sf.bundle.bases import SHARED, loaded
 from monai_sf.bundle.claims import differences, made_of, trained_config
 from monai_sf.bundle.inference_config import decided_keys, inference_config
 from monai_sf.bundle.manifest import check_exported
-from monai_sf.bundle.overrides import as_meant, literal, written
+from monai_sf.bundle.overrides import as_meant, as_written, literal, written
 from monai_sf.bundle.workflow import config_of, root, running_in
 from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
 from monai_sf.networks.given_files import is_factory
@@ -144,7 +144,8 @@ def follow_run(
     shaping = made_of_network(flat)
     own = _as_read(workflow.config_root_path / _CONFIG)
     given = {key for key in of_run if key in config and config[key] != own.get(key)} | {*map(_top, written())}
-    if wrong := differences(flat, config, (given & shaping) - placed):
+    refused = (given & (shaping | {"class_names"})) - placed
+    if wrong := differences(as_written(flat), config, refused):
         raise ValueError(
             f"{where} was trained with another network or other images ({wrong}). Its config is used as it "
             "is: leave these overlays and values out"

@@ -211,6 +211,26 @@ def test_a_bundle_of_the_model_zoo_is_audited_with_its_own_preprocessing(tmp_pat
         assert likeness[0] > 0.5 > likeness[1]
 
 
+@pytest.mark.e2e
+def test_a_name_of_a_class_is_never_evaluated(tmp_path):
+    names = (f"$__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()", "@site or T1@N0")
+    write_study(tmp_path, classes=names)
+    write_script(tmp_path / "model.ts", Brightness())
+    model = ("--model", str(tmp_path / "model.ts"), *NORMALISATION, *SIZE)
+    assert new(tmp_path, "--classes", *names, *model) == 0
+    run_dir = evaluate(tmp_path / "study")
+    predictor = Predictor(run_dir)
+    assert predictor.class_names == names
+    images = str(tmp_path / "images")
+    output = tmp_path / "p.csv"
+    made = workflow(
+        tmp_path / "study", "inference.json", run_dir=str(run_dir), dataset_dir=images, output=str(output)
+    )
+    made.run()
+    assert set(pd.read_csv(output)["class"]) == set(names)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_benchmark_of_an_audit_trains_nothing(script, capsys):
     folder, _ = script
     states = run_benchmark([folder / "study"], folder / "benchmark", dry_run=True)
@@ -326,6 +346,28 @@ def test_the_range_of_a_preprocessing_is_that_of_its_last_transforms():
     assert known_range(Compose([LoadImaged("image"), ScaleIntensityd("image", -1, 1)])) == (-1, 1)
     assert known_range(Compose([ScaleIntensityRangePercentilesd("image", 1, 99, 0, 1)])) is None
     assert known_range(Compose([ScaleIntensityd("image"), Resized("image", [8, 8], mode="bicubic")])) is None
+
+
+@pytest.mark.parametrize(
+    "random", [{"_target_": "RandFlipd", "keys": "image"}, {"_target_": "Lambdad", "keys": "image",
+     "func": "$lambda image: image + torch.rand(1)"}]
+)  # fmt: skip
+def test_a_random_preprocessing_is_refused(random, study, capsys):
+    write_zoo_bundle(study / "zoo", [*PREPROCESSING, random])
+    assert new(study, "--model", "zoo") == 1
+    assert "give a config for inference" in capsys.readouterr().err
+
+
+class _NotOfAll(Brightness):
+    def forward(self, x):
+        return torch.where(x.mean((1, 2, 3))[:, None] > 0.4, super().forward(x), torch.nan)
+
+
+def test_images_without_a_finite_output_are_named(study, capsys):
+    write_script(study / "some.ts", _NotOfAll())
+    assert new(study, "--model", "some.ts") == 1
+    said = capsys.readouterr().err
+    assert "not finite" in said or "NaN" in said
 
 
 def test_a_range_that_its_own_images_leave_is_measured(study, capsys):
