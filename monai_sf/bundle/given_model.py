@@ -213,6 +213,8 @@ def understand(
         check_network(network, images)
         logits = _logits(network, preprocessing, records)
     agreement, warnings = _agreement(logits, sample["label"].to_numpy(), model_classes, classes)
+    if is_factory(str(declared.place)) and declared.weights is None:
+        warnings = (f"no --weights: {declared.model} must load trained weights itself", *warnings)
     layers = len(dropout_layers(network))
     features = network.features_layer
     height, width = images.shape[-2:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -84,9 +83,8 @@ def _accuracies(cells: Any) -> str:
     return grid(["test set", "cases", "failures", "accuracy in %"], rows)
 
 
-def _shown(csf: str, threshold: float) -> float:
-    """Return a threshold on the scale of the predictions' files, which is a probability for some scores."""
-    return math.exp(threshold) if csf in CSFS and CSFS[csf].scale == "log_probability" else threshold
+def _on_scale(csf: str, threshold: float) -> float:
+    return CSFS[csf].shown(threshold) if csf in CSFS else threshold  # of a package that is not installed
 
 
 def _thresholds(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +92,7 @@ def _thresholds(run: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
         [
             escaped(name),
-            "none: defer all" if point["threshold"] is None else f"{_shown(name, point['threshold']):.6g}",
+            "none: defer all" if point["threshold"] is None else f"{_on_scale(name, point['threshold']):.6g}",
             number(100 * point["coverage"]),
             "–" if point["risk"] is None else number(100 * point["risk"]),
         ]

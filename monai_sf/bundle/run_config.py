@@ -147,8 +147,8 @@ def follow_run(
     refused = (given & (shaping | {"class_names"})) - placed
     if wrong := differences(as_written(flat), config, refused):
         raise ValueError(
-            f"{where} was trained with another network or other images ({wrong}). Its config is used as it "
-            "is: leave these overlays and values out"
+            f"{where} was trained with another network, other images or classes ({wrong}). Its config is "
+            "used as it is: leave these overlays and values out"
         )
     imports = [*config.get("imports", ()), *flat["imports"]]
     changed = {key: value for key, value in of_run.items() if key in shaping or key not in given}

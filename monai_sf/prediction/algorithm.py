@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,11 +37,6 @@ class Algorithm:
     threshold: float
     target_risk: float | None
     class_names: tuple[str, ...]
-
-
-def _shown(csf: str | None, threshold: float) -> float:
-    """Return a threshold on the scale that tables show: a probability where the score is its logarithm."""
-    return math.exp(threshold) if csf is not None and CSFS[csf].scale == "log_probability" else threshold
 
 
 def algorithm_of(
@@ -82,7 +76,7 @@ def algorithm_of(
         tuple(map(str, first.get("image_kinds", ()))),
         method,
         csf,
-        _shown(csf, threshold),
+        threshold if csf is None else CSFS[csf].shown(threshold),
         None if risk is None else float(risk),
         tuple(class_names),
     )

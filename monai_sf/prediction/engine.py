@@ -349,7 +349,11 @@ class ImagePredictor(SupervisedEvaluator):
             total = len(self.dataset) + len(named)
             said.append(f"{len(wrong | named)} of {total} images have no answer{where}:{lines}")
             if wrong:
-                said.append("Download these files again or convert them")
+                said.append(
+                    "Download damaged files again; convert or leave out the others. Another kind that means "
+                    "the same is accepted if --image_kinds lists all kinds, such as "
+                    "\"['picture uint8','DICOM radiograph 8 bit']\""
+                )
         if without_report:
             lines = "".join(f"\n  {shown(case_id)}: {why}" for case_id, why in without_report.items())
             said.append(f"{len(without_report)} DICOM images have an answer, and no report:{lines}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -128,6 +129,10 @@ class CSF:
                 f"{tuple(confidence.shape)}"
             )
         return confidence
+
+    def shown(self, value: float) -> float:
+        """Return a confidence or threshold as files and pages show it: a probability, not its logarithm."""
+        return math.exp(value) if self.scale == "log_probability" else value
 
     def __reduce__(self) -> Any:
         """Pickle a registered score by its name, since its function may not be picklable."""

@@ -209,6 +209,8 @@ def test_the_model_card_has_the_numbers_of_the_run(run_dir, bundle):
     point = results.run["thresholds"]["csfs"]["Margin"]
     shown = "none: defer all" if point["threshold"] is None else f"{point['threshold']:.6g}"
     assert f"| Margin | {shown} |" in card
+    stored = results.run["thresholds"]["csfs"]["MCD-MSR"]["threshold"]  # of a logarithm
+    assert f"| MCD-MSR | {'none: defer all' if stored is None else f'{np.exp(stored):.6g}'} |" in card
     assert "at most 30 % errors" in card
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     without = {key: value for key, value in results.run.items() if key != "thresholds"}
@@ -288,7 +290,7 @@ def test_overrides_win_unless_they_contradict_the_training(run_dir, bundle, pixe
     ):
         key = next(iter(wrong)).partition("#")[0]
         assert re.search(
-            rf"trained with another network or other images \({key}: ",
+            rf"trained with another network, other images or classes \({key}: ",
             refused(config, tmp_path, **given, **wrong),
         )
     plain = predict(config, tmp_path / "plain.csv", **given)
@@ -301,7 +303,9 @@ def test_overrides_win_unless_they_contradict_the_training(run_dir, bundle, pixe
     said = refused(config, tmp_path, **given, csf="MCD-MSR", mc_samples=3)
     assert "was chosen with mc_samples 2, which is 3 here" in said
     said = refused(config, tmp_path, **given, class_names=["bright", "dark"])
-    assert "class_names are ['bright', 'dark']" in said
+    assert 'class_names: ["dark", "bright"] there, ["bright", "dark"] now' in said
+    said = refused(config, tmp_path, **given, csf=None, class_names=["bright", "dark"])
+    assert 'class_names: ["dark", "bright"] there, ["bright", "dark"] now' in said
 
 
 def test_an_ensemble_takes_its_config_from_its_runs(run_dir, pixels, tmp_path):
