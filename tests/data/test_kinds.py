@@ -312,8 +312,8 @@ def test_known_pixels_in_training_check_and_inference(tmp_path, name):
         "*.mhd",
         "*.npy",
     ]
-    readable = _Readable(Dataset(image_records(tmp_path, pattern), steps))
-    (seen,) = readable
+    readable = _Readable(Dataset(image_records(tmp_path, pattern), steps), batch_size=1)
+    ((seen,),) = readable
     assert readable.faults == {}
     np.testing.assert_array_equal(seen["image"], got)
     assert _thumbnail(0, tmp_path / file).shape == (_THUMBNAIL, _THUMBNAIL, 3)
