@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any, get_args
 
@@ -208,6 +209,9 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace, columns
         "--dataset_dir": (options.dataset or options.medmnist) and options.dataset_dir,
     }
     about_model = {f"--{name}": getattr(options, name) is not None for name in _MODEL}
+    for name in ("image_size", "std"):
+        if (values := getattr(options, name)) is not None and not all(0 < one < math.inf for one in values):
+            wrong.append(f"--{name} must be positive, got {' '.join(map(str, values))}")
     if options.model is None:
         alone = [name for name, is_given in about_model.items() if is_given]
         wrong += [f"{name} is of a given model: name it with --model" for name in alone]

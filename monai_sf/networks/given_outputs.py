@@ -46,7 +46,7 @@ def selected(raw: Any, cases: int, width: int, name: str) -> Tensor:
         there = ", ".join(f"{key} {_about(value)}".strip() for key, value in named.items()) or "nothing"
         raise ValueError(
             f"the model gives {there} for {cases} images, expected ({cases}, {width}): one "
-            f"{'number' if width == 1 else 'number for each class'} per image. Correct num_classes or "
+            f"real {'number' if width == 1 else 'number for each class'} per image. Correct num_classes or "
             "outputs, or give a model that returns this"
         )
     if isinstance(raw, Mapping) and len(fitting) > 1:
@@ -58,12 +58,17 @@ def selected(raw: Any, cases: int, width: int, name: str) -> Tensor:
 
 
 def _fits(value: Any, cases: int, width: int) -> bool:
-    shape = tuple(value.shape) if isinstance(value, Tensor) else None
-    return shape is not None and (shape == (cases, width) or (width == 1 and shape == (cases,)))
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return False
+    shape = tuple(value.shape)
+    return shape == (cases, width) or (width == 1 and shape == (cases,))
 
 
 def _about(value: Any) -> str:
-    return str(tuple(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    kind = "" if value.is_floating_point() else f" of {str(value.dtype).removeprefix('torch.')}"
+    return f"{tuple(value.shape)}{kind}"
 
 
 def class_scores(values: Tensor, kind: OutputKind) -> Tensor:

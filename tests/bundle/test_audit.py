@@ -321,6 +321,8 @@ def test_grey_images_are_given_to_a_model_of_three_channels_as_colours(study, ca
 def test_options_of_a_model_that_nothing_reads_are_refused(study, capsys):
     for arguments, told in (
         (("--mean", "0"), "--mean is of a given model: name it with --model"),
+        (("--model", "a.ts", "--image_size", "0", "32"), "--image_size must be positive, got 0 32"),
+        (("--model", "a.ts", "--std", "1", "nan"), "--std must be positive, got 1.0 nan"),
         (("--model", "images", "--std", "1"), "a MONAI bundle has its own std: leave out --std"),
     ):
         with pytest.raises(SystemExit):

@@ -19,6 +19,7 @@ from monai_sf.networks import (
     model_files,
     to_device,
 )
+from monai_sf.networks.given_outputs import selected
 
 FILES = ["scripted", "traced", "frozen", "exported"]
 
@@ -121,13 +122,19 @@ def test_the_output_among_several_follows_a_rule(pack, first, layer):
     assert network.features_layer == layer
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64])
+def test_outputs_that_are_no_real_numbers_are_refused(dtype):
+    with pytest.raises(ValueError, match=r"gives \(4, 2\) of (int64|complex64) for 4 images"):
+        selected(torch.ones(4, 2, dtype=dtype), 4, 2, "logits")
+
+
 def test_outputs_of_another_width_and_ambiguous_ones_are_refused():
     with pytest.raises(
-        ValueError, match=r"gives \(5, 3\) for 5 images, expected \(5, 4\): one number for each"
+        ValueError, match=r"gives \(5, 3\) for 5 images, expected \(5, 4\): one real number for each"
     ):
         outputs(GivenClassifier(Ending(nn.Identity()), 4))
     with pytest.raises(
-        ValueError, match=r"gives \(5, 3\) for 5 images, expected \(5, 1\): one number per image"
+        ValueError, match=r"gives \(5, 3\) for 5 images, expected \(5, 1\): one real number per image"
     ):
         outputs(GivenClassifier(Ending(nn.Identity()), 2, outputs="sigmoid"))
     with pytest.raises(ValueError, match=r"several entries of shape \(5, 3\): a, b\. .* names it 'logits'"):
