@@ -4,7 +4,7 @@ from monai_sf.metrics.areas import augrc, aurc, eaugrc, eaurc
 from monai_sf.metrics.bootstrap import Interval, bootstrap_ci
 from monai_sf.metrics.curve import RiskCoverageCurve, risk_coverage_curve
 from monai_sf.metrics.failure import failure_auroc, failure_average_precision, failure_fpr
-from monai_sf.metrics.guarantee import SelectiveThreshold, selective_threshold
+from monai_sf.metrics.guarantee import SelectiveThreshold, cases_for_guarantee, selective_threshold
 from monai_sf.metrics.ignite import AUGRC, AURC, EAUGRC, EAURC, ConfidenceAndError, FailureAUROC
 from monai_sf.metrics.operating import OperatingPoint, coverage_at_risk, risk_at_coverage
 from monai_sf.metrics.paired import Difference, holm, paired_bootstrap
@@ -26,6 +26,7 @@ __all__ = [
     "augrc",
     "aurc",
     "bootstrap_ci",
+    "cases_for_guarantee",
     "coverage_at_risk",
     "eaugrc",
     "eaurc",

@@ -70,6 +70,16 @@ def check_binary(error: Array) -> None:
         )
 
 
+def check_finite(confidence: Array) -> None:
+    """Raise ValueError if a confidence is NaN or infinite."""
+    bad = int((~namespace(confidence).isfinite(confidence)).sum())
+    if bad:
+        raise ValueError(
+            f"confidence must be finite, got {bad} of {len(confidence)} values NaN or infinite: "
+            "such a case has no rank"
+        )
+
+
 def as_float64(values: ArrayLike, name: str) -> Array:
     """Return the values in float64, without a copy where possible.
 

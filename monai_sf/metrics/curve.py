@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_sf.metrics.arrays import Array, ArrayLike, check_cases, namespace
+from monai_sf.metrics.arrays import Array, ArrayLike, check_cases, check_finite, namespace
 
 
 class Levels(NamedTuple):
@@ -133,11 +133,7 @@ def rank_cases(confidence: Array) -> Ranking:
         ranked = confidence[order]
     # Sorting puts NaN at one of the ends, and infinity too unless NaN is beyond it.
     if not (abs(ranked[0]) < np.inf and abs(ranked[-1]) < np.inf):
-        bad = int((~namespace(ranked).isfinite(ranked)).sum())
-        raise ValueError(
-            f"confidence must be finite, got {bad} of {len(ranked)} values NaN or infinite: "
-            "such a case has no rank"
-        )
+        check_finite(ranked)
     xp = namespace(ranked)
     last_too = xp.ones_like(ranked[:1] == 0)
     is_end = xp.concatenate((ranked[1:] != ranked[:-1], last_too))

@@ -18,6 +18,7 @@ from monai_sf.metrics import (
     augrc,
     aurc,
     bootstrap_ci,
+    cases_for_guarantee,
     coverage_at_risk,
     eaugrc,
     eaurc,
@@ -51,6 +52,7 @@ ONE_VECTOR = {
     "risk_at_coverage": lambda c, e: risk_at_coverage(c, e, coverage=0.5),
     "coverage_at_risk": lambda c, e: coverage_at_risk(c, e, risk=0.5),
     "selective_threshold": lambda c, e: selective_threshold(c, e, target_risk=0.5, delta=0.1),
+    "cases_for_guarantee": lambda c, e: cases_for_guarantee(c, e, target_risk=0.5, delta=0.1),
     "bootstrap_ci": lambda c, e: bootstrap_ci(aurc, c, e, n_resamples=3),
 }
 
