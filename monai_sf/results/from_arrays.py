@@ -64,7 +64,7 @@ def parts_from_arrays(
     Args:
         logits: (N, C) class logits, or the single logit (N, 1) or (N,) of a binary classifier, that of class
             1; None when ``probabilities`` are given.
-        labels: (N,) integers in 0..C-1.
+        labels: (N,) integers in 0..C-1; see ``kinds`` for cases of other classes.
         probabilities: (N, C) in place of logits, rows that sum to 1 within their precision, such as two
             digits or bfloat16.
         features: (N, F), the latent space; without them the report has no map. They may be a memory map;
@@ -90,7 +90,8 @@ def parts_from_arrays(
         case_ids: N ids. One id may occur once in every domain: a case and its corrupted versions.
         domains: N names of test sets: "iid" for the domain of training, "corruption-<kind>-<1 to 5>" for a
             corrupted one, any other text for a target domain. By default all are "iid".
-        kinds: name of a target domain to "acquisition" (the default) or "manifestation".
+        kinds: name of a target domain to "acquisition" (the default), "manifestation" or "new_class": cases
+            of none of the classes, with labels outside 0..C-1 (such as -1), on which every answer is wrong.
         columns: further columns of the case table, N entries each, such as ``group`` (the patient). Patients
             are compared by the rule of :mod:`monai_sf.vocabulary.ids`, regardless of spelling, and a case
             without one (None, NaN, "unknown", ...) is its own group. Merged and missing ids are logged.

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monai_sf.results.format import ResultsError, check_text
+from monai_sf.results.format import ResultsError, check_text, some
 from monai_sf.results.given_numbers import plain
 from monai_sf.results.test_set import TestSet
 from monai_sf.vocabulary.ids import canonical_ids, case_notes, group_cases
-from monai_sf.vocabulary.shifts import TARGET_KINDS, corruption_of, is_corruption_name
+from monai_sf.vocabulary.shifts import NEW_CLASS, TARGET_KINDS, UNKNOWN, corruption_of, is_corruption_name
 
 _logger = logging.getLogger(__name__)
 
@@ -55,26 +55,59 @@ def listed(name: str, given: Sequence[Any], n: int) -> list[Any]:
     return values
 
 
+def labelled(
+    labels: NDArray[Any], names: Sequence[str], kinds: Sequence[str], ids: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Return label and name of the class of every entry; those of new classes are all -1.
+
+    Args:
+        labels: (n,) integers; in test sets of new classes any outside 0..C-1.
+        names: of the C classes.
+        kinds: (n,) of the test sets, where they were given.
+        ids: (n,) of the cases, for messages.
+
+    Raises:
+        ResultsError: an entry of a test set of new classes has one of the classes; names the cases.
+    """
+    new = np.array([kind == NEW_CLASS for kind in kinds], np.bool_)
+    inside = (labels >= 0) & (labels < len(names))
+    if (wrong := new & inside).any():
+        raise ResultsError(
+            f"labels of domains of kind {NEW_CLASS} must be outside 0..{len(names) - 1}, such as {UNKNOWN}: "
+            f"their cases are of none of the classes; {wrong.sum()} are not: "
+            f"{some([ids[i] for i in np.flatnonzero(wrong).tolist()])}"
+        )
+    named = np.array(
+        [
+            names[label] if ok else f"class {label}" if label >= 0 else "unknown"
+            for label, ok in zip(labels.tolist(), inside, strict=True)
+        ],
+        object,
+    )
+    return np.where(new, UNKNOWN, labels).astype(np.int64), named
+
+
 def case_table(
     ids: list[str],
-    labels: NDArray[Any] | None,
-    names: list[str],
+    known: tuple[NDArray[np.int64], NDArray[np.object_]] | None,
     columns: Mapping[str, Sequence[Any]],
     n: int,
 ) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-    """Return the case table, one row per id, and the row of every entry; labels are None without classes."""
+    """Return the case table, one row per id, and the row of every entry.
+
+    Labels and their names are None without classes.
+    """
     rows, unique = pd.factorize(pd.Series(ids, dtype=object))
     first = np.zeros(len(unique), np.int64)
     first[rows[::-1]] = np.arange(n)[::-1]
     table: dict[str, Any] = {"case_id": unique}
-    if labels is not None:
-        unlike = sorted({ids[i] for i in np.flatnonzero(labels != labels[first[rows]])})
-        if unlike:
+    if known is not None:
+        labels, names = known
+        differ = (labels != labels[first[rows]]) | (names != names[first[rows]])
+        if unlike := sorted({ids[i] for i in np.flatnonzero(differ)}):
             raise ResultsError(f"labels differ between entries of one case id: {', '.join(unlike[:10])}")
-        chosen = labels[first].astype(np.int64)
-        valid = (chosen >= 0) & (chosen < len(names))
-        table["label"] = chosen
-        table["label_name"] = [names[c] if ok else "" for c, ok in zip(chosen, valid, strict=True)]
+        table["label"] = labels[first]
+        table["label_name"] = names[first]
     for name, values in columns.items():
         cells = listed(f"column {name}", values, n)
         chosen_entries = _first_known(cells, ids, rows, first) if name == "group" else first

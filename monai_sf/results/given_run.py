@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from monai_sf.results.format import SCORES, ResultsError
-from monai_sf.results.given_cases import case_table, columns_of, listed, test_sets_of
+from monai_sf.results.given_cases import case_table, columns_of, labelled, listed, test_sets_of
 from monai_sf.results.given_numbers import own_scores_of
 from monai_sf.results.test_set import TestSet
 from monai_sf.vocabulary.data_kinds import DATA_KINDS
@@ -78,7 +78,9 @@ def parts_of(
     own, confidences = own_scores_of(scores, ids)
     if taken := sorted(confidences.keys() & outputs.keys()):
         raise ResultsError(f"arrays must not hold {taken}, the arrays of scores; rename them")
-    cases, rows = case_table(ids, labels, list(class_names), columns_of(columns), n)
+    kinds = {} if kinds is None else dict(kinds)
+    known = None if labels is None else labelled(labels, class_names, [kinds.get(d, "") for d in where], ids)
+    cases, rows = case_table(ids, known, columns_of(columns), n)
     targets = [d for d in dict.fromkeys(where) if d != "iid" and corruption_of(d) is None]
     run = {
         **described,
@@ -89,5 +91,5 @@ def parts_of(
     return (
         run,
         cases,
-        test_sets_of(where, rows, {**outputs, **confidences}, {} if kinds is None else dict(kinds)),
+        test_sets_of(where, rows, {**outputs, **confidences}, kinds),
     )

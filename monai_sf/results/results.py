@@ -54,6 +54,7 @@ from monai_sf.results.from_scores import parts_from_scores
 from monai_sf.results.test_set import TestSet
 from monai_sf.results.writer import ResultsWriter
 from monai_sf.vocabulary.ids import is_absent
+from monai_sf.vocabulary.shifts import NEW_CLASS, UNKNOWN
 
 #: Reports cache expensive computations beside the results.
 _KEPT = re.compile(r"embedding-[0-9a-f]+\.npz")
@@ -79,7 +80,8 @@ class Results:
             :attr:`failure_above`; ``members``, the seeds of an ensemble's networks, of which ``seed`` is the
             smallest.
         cases: the case table of the evaluated cases (``case_id``, ``label``, ``label_name``, ``group``,
-            ``source`` and the dataset's own columns), index 0..n-1. Without classes there are no labels.
+            ``source`` and the dataset's own columns), index 0..n-1. Without classes there are no labels. In a
+            test set of the kind ``new_class`` every ``label`` is -1, and ``label_name`` the true class.
         test_sets: name to test set, in the order of evaluation.
         fitted: what scores were fitted to, ``<fit>.<array>`` to an array of numbers.
         reference: arrays to fit scores to (:data:`monai_sf.vocabulary.reference.REFERENCE_ARRAYS`), for runs
@@ -97,8 +99,9 @@ class Results:
 
         Raises:
             ResultsError: fewer than two classes or two of the same name, duplicate case ids, labels outside
-                0..C-1, rows beyond the case table, two entries of one case in a test set, NaN or infinite
-                outputs, text that is not UTF-8, an unknown name of a fitted or reference array.
+                0..C-1 (other than -1 in test sets of new classes, which hold no other), rows beyond the case
+                table, two entries of one case in a test set, NaN or infinite outputs, text that is not UTF-8,
+                an unknown name of a fitted or reference array.
         """
         check_run(self.run)
         for column in ("case_id", "label") if self.is_classification else ("case_id",):
@@ -121,17 +124,46 @@ class Results:
         classes = len(names)
         if classes == 1 or (not classes and any("errors" not in s.arrays for s in self.test_sets.values())):
             raise ResultsError(f"there must be at least two classes, got class_names {names}")
-        if self.is_classification:
-            wrong = self.cases["case_id"][~self.cases["label"].isin(range(classes))]
-            if len(wrong):
-                raise ResultsError(
-                    f"label must be an integer in 0..{classes - 1}; {len(wrong)} are not: {some(wrong)}"
-                )
         for name, test_set in self.test_sets.items():
             if name != test_set.name:
                 raise ResultsError(f"the test set {test_set.name!r} has the key {name!r}")
             self._check(test_set, classes)
+        self._check_labels(classes)
         check_shared(self.fitted, self.reference, classes)
+
+    def _check_labels(self, classes: int) -> None:
+        new = [test_set for test_set in self.test_sets.values() if test_set.kind == NEW_CLASS]
+        if not self.is_classification:
+            if new:
+                names = ", ".join(test_set.name for test_set in new)
+                raise ResultsError(
+                    f"without classes none can be new: {names} must not be of kind {NEW_CLASS}"
+                )
+            return
+        ids, label = self.cases["case_id"], self.cases["label"]
+        unknown = np.zeros(len(ids), np.bool_)
+        for test_set in new:
+            unknown[test_set.rows] = True
+        faults = []
+        if len(wrong := ids[~unknown & ~label.isin(range(classes))]):
+            faults.append(
+                f"label must be an integer in 0..{classes - 1}; {len(wrong)} are not: {some(wrong)}. Cases "
+                f"of other classes belong to test sets of kind {NEW_CLASS}"
+            )
+        if len(wrong := ids[unknown & ~label.isin([UNKNOWN])]):
+            faults.append(
+                f"label must be {UNKNOWN} in test sets of kind {NEW_CLASS}; {len(wrong)} are not: "
+                f"{some(wrong)}"
+            )
+        for test_set in self.test_sets.values():
+            if test_set.kind != NEW_CLASS and unknown[test_set.rows].any():
+                both = ids.iloc[test_set.rows[unknown[test_set.rows]]]
+                faults.append(
+                    f"test set {test_set.name} of kind {test_set.kind} holds {len(both)} cases of new "
+                    f"classes: {some(both)}"
+                )
+        if faults:
+            raise ResultsError("; ".join(faults))
 
     def _check(self, test_set: TestSet, classes: int) -> None:
         where = f"test set {test_set.name}"
@@ -242,7 +274,7 @@ class Results:
         return self.cases.iloc[self.test_sets[test_set].rows].reset_index(drop=True)
 
     def labels_of(self, test_set: str) -> NDArray[np.int64]:
-        """Return the labels (n,) int64 of one test set, in the order of its arrays.
+        """Return the labels (n,) int64 of one test set, in the order of its arrays; -1 for a new class.
 
         Raises:
             ResultsError: the results hold errors in place of classes.

@@ -18,21 +18,24 @@ from numpy.typing import NDArray
 
 from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.vocabulary.ids import Objects, case_keys, group_cases
+from monai_sf.vocabulary.shifts import NEW_CLASS
 
 #: Fingerprint of a test set to the groups of its cases, by their keys.
 Known = Mapping[str, Mapping[str, str]]
 
 
 class CasesOfSet(NamedTuple):
-    """The cases of one test set.
+    """The cases that curve and metrics of one test set are computed on.
 
     Attributes:
+        rows: (n,) of the case table.
         ids: (G,) canonical ids of the groups, sorted.
         of_case: (n,) number of each case's group.
-        fingerprint: equal for test sets of the same cases and labels.
+        fingerprint: equal for the same cases and labels.
         group_fingerprint: equal if they belong to the same groups, too.
     """
 
+    rows: NDArray[np.int64]
     ids: Objects
     of_case: NDArray[np.int64]
     fingerprint: str
@@ -65,7 +68,7 @@ class CasesOfRun:
             raise ResultsError(str(error)) from error
         self._groups = found.ids[found.of_case]
         self._has_groups = groups is not None
-        self._last: tuple[bytes, CasesOfSet] | None = None
+        self._last: CasesOfSet | None = None
         sets = results.test_sets.values()
         single = [s.name for s in sets if len(s) > 1 and len(pd.unique(self._groups[s.rows])) == 1]
         self.notes = list(found.summary)
@@ -74,23 +77,35 @@ class CasesOfRun:
                 f"no interval where all cases are of a single group (patient): {', '.join(single)}"
             )
 
-    def of(self, test_set: TestSet) -> CasesOfSet:
-        """Return the cases of one of the run's test sets."""
-        rows = test_set.rows.tobytes()
-        if self._last is None or self._last[0] != rows:  # the corruptions of an image are the same case
-            self._last = rows, self._of(test_set)
-        return self._last[1]
+    def beside(self, test_set: TestSet) -> TestSet | None:
+        """Return the ordinary (iid) test set that one of new classes is judged with; None for any other.
 
-    def _of(self, test_set: TestSet) -> CasesOfSet:
-        keys = self._keys[test_set.rows]
-        known = self._results.is_classification
-        labels = self._results.labels_of(test_set.name) if known else np.zeros(len(keys), np.int64)
+        Of several it is the first with a case.
+        """
+        if test_set.kind != NEW_CLASS:
+            return None
+        return next((s for s in self._results.test_sets.values() if s.kind == "iid" and len(s)), None)
+
+    def of(self, test_set: TestSet) -> CasesOfSet:
+        """Return the cases that one of the run's test sets is judged on: its own, then those beside it."""
+        beside = self.beside(test_set)
+        rows = test_set.rows if beside is None else np.concatenate([test_set.rows, beside.rows])
+        # the corruptions of an image are the same case
+        if self._last is None or not np.array_equal(self._last.rows, rows):
+            self._last = self._of(rows)
+        return self._last
+
+    def _of(self, rows: NDArray[np.int64]) -> CasesOfSet:
+        keys = self._keys[rows]
+        labels = np.zeros(len(keys), np.int64)
+        if self._results.is_classification:
+            labels = self._results.cases["label"].to_numpy(np.int64)[rows]
         print_of_cases = _hash_of(keys, labels)
-        groups = self._groups[test_set.rows]
+        groups = self._groups[rows]
         if not self._has_groups and (others := self._known.get(print_of_cases)) is not None:
             groups = np.array([others[key] for key in keys], object)
         of_case, ids = pd.factorize(groups, sort=True)
-        return CasesOfSet(ids, of_case.astype(np.int64), print_of_cases, _hash_of(keys, groups))
+        return CasesOfSet(rows, ids, of_case.astype(np.int64), print_of_cases, _hash_of(keys, groups))
 
 
 def groups_of_others(runs: Iterable[tuple[str, Path]]) -> dict[str, Known]:
@@ -116,7 +131,7 @@ def groups_of_others(runs: Iterable[tuple[str, Path]]) -> dict[str, Known]:
             for test_set in results.test_sets.values():
                 known = cases.of(test_set)
                 if known.fingerprint not in groups:
-                    keys = case_keys(results.cases["case_id"])[test_set.rows]
+                    keys = case_keys(results.cases["case_id"])[known.rows]
                     groups[known.fingerprint] = dict(zip(keys, known.ids[known.of_case], strict=True))
         found[dataset] = groups
     return found

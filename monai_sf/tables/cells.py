@@ -29,6 +29,7 @@ from monai_sf.tables.found_runs import chosen_csfs, find_runs
 from monai_sf.tables.judge import Detection, available_csfs, failure_detection, unavailable_csfs
 from monai_sf.tables.measures import DEFAULT_RISK, Measure, measure, measures
 from monai_sf.vocabulary.ids import Objects
+from monai_sf.vocabulary.shifts import NEW_CLASS
 
 logger = logging.getLogger(__name__)
 
@@ -71,20 +72,29 @@ class ScoreKey(NamedTuple):
 class Judged:
     """One score of one run on one test set, the source of all its numbers in tables and reports.
 
+    Cases of new classes are all failures, which no score can rank. So the curve and metrics of a test set of
+    that kind are those of its cases together with the run's ordinary (iid) ones; failures are the errors
+    among the ordinary cases and all new ones (Jaeger et al., "A Call to Reflect on Evaluation Practices for
+    Failure Detection in Image Classification", ICLR 2023).
+
     Attributes:
         key: its identity.
         test_set: the one it was judged on.
-        cases: of the test set.
-        detection: confidence, prediction, error and failure of every case.
-        levels: cumulative counts; None without a case.
+        detection: confidence, prediction, error and failure of every case of the test set.
+        ranked: the same of the cases that curve and metrics are computed on; none if these are undefined.
+        cases: those that curve and metrics are computed on.
+        levels: their cumulative counts; None without any.
+        undefined: why there are no levels; empty if there are.
         members: the seeds of an ensemble; empty for a single run.
     """
 
     key: ScoreKey
     test_set: TestSet
-    cases: CasesOfSet
     detection: Detection
+    ranked: Detection
+    cases: CasesOfSet
     levels: Levels | None
+    undefined: str = ""
     members: tuple[int, ...] = ()
 
     @property
@@ -97,11 +107,10 @@ class Judged:
 
     def allows(self, entry: Measure) -> bool:
         """Return whether a metric is defined for the errors: some are for right and wrong answers only."""
-        return not entry.needs_binary or bool(np.isin(self.detection.error, (0.0, 1.0)).all())
+        return not entry.needs_binary or bool(np.isin(self.ranked.error, (0.0, 1.0)).all())
 
     def cells(self, data_kind: str, risk: float = DEFAULT_RISK) -> list[dict[str, Any]]:
         """Return one row per metric, with the columns of :attr:`Collection.cells`."""
-        failures = int(self.detection.failed.sum())
         key, test_set = self.key, self.test_set
         about = {
             **{"dataset": key.dataset, "study": key.study, "kind": test_set.kind, "test_set": key.test_set},
@@ -111,7 +120,7 @@ class Judged:
         }
         sizes = {
             "cases": len(self.test_set),
-            "errors": failures,
+            "errors": int(self.detection.failed.sum()),
             "fingerprint": self.cases.fingerprint,
             "group_fingerprint": self.cases.group_fingerprint,
             "data_kind": data_kind,
@@ -120,11 +129,13 @@ class Judged:
         for name, entry in measures(risk).items():
             value, why = float("nan"), ""
             if self.levels is None:
-                why = "no case"
+                why = self.undefined
+            elif name == "accuracy" and test_set.kind == NEW_CLASS:
+                why = "every answer on new classes is wrong"
             elif not self.allows(entry):
                 why = "defined for errors of 0 and 1 only"
             elif np.isnan(value := float(entry.of_levels(self.levels))):
-                why = "only failures" if failures else "no failure"
+                why = "only failures" if self.ranked.failed.any() else "no failure"
             rows.append({**about, "metric": name, "value": value, "undefined": why, **sizes})
         return rows
 
@@ -157,20 +168,41 @@ def judge_run(
     if len(set(places)) < len(places):
         raise ResultsError("two of its test sets have the same corruption and severity")
     run = run_key(results.run)
+    members = tuple(results.run.get("members", ()))
     for test_set in test_sets:
+        beside, of_cases = cases.beside(test_set), cases.of(test_set)
+        why = "" if len(test_set) else "no case"
+        if test_set.kind == NEW_CLASS and beside is None:
+            why = why or "no ordinary (iid) case, and every case of a new class is a failure"
         for csf in csfs:
-            found, levels = _NOTHING, None
-            if len(test_set):
-                try:
+            found = ranked = _NOTHING
+            try:
+                if len(test_set):
                     found = failure_detection(results, test_set.name, csf)
-                except ResultsError as error:
-                    undefined.setdefault(csf, str(error))
-                    continue
-                levels = levels_of(found.confidence, found.error)
+                if not why:
+                    ranked = (
+                        found
+                        if beside is None
+                        else _joined(found, failure_detection(results, beside.name, csf))
+                    )
+            except ResultsError as error:
+                undefined.setdefault(csf, str(error))
+                continue
+            levels = None if why else levels_of(ranked.confidence, ranked.error)
             key = ScoreKey(run.dataset, run.study, test_set.name, csf, run.method, run.seed)
-            yield Judged(
-                key, test_set, cases.of(test_set), found, levels, tuple(results.run.get("members", ()))
-            )
+            yield Judged(key, test_set, found, ranked, of_cases, levels, why, members)
+
+
+def _joined(first: Detection, second: Detection) -> Detection:
+    """Return the outputs on the cases of two test sets with classes."""
+    assert first.prediction is not None
+    assert second.prediction is not None
+    return Detection(
+        np.concatenate([first.confidence, second.confidence]),
+        np.concatenate([first.prediction, second.prediction]),
+        np.concatenate([first.error, second.error]),
+        np.concatenate([first.failed, second.failed]),
+    )
 
 
 def run_key(run: Mapping[str, Any]) -> RunKey:
@@ -184,13 +216,14 @@ class Collection:
 
     Attributes:
         cells: one row per run, test set, score and metric, with the columns ``dataset``, ``study``, ``kind``
-            (iid, corruption, acquisition, manifestation), ``test_set``, ``corruption`` (empty for clean
-            images), ``severity`` (0 for clean images), ``csf``, ``method``, ``seed`` (for an ensemble the
-            smallest of its members'), ``members`` (the seeds of an ensemble, such as "0 1 2"; empty for a
+            (iid, corruption, acquisition, manifestation, new_class), ``test_set``, ``corruption`` (empty for
+            clean images), ``severity`` (0 for clean images), ``csf``, ``method``, ``seed`` (for an ensemble
+            the smallest of its members'), ``members`` (the seeds of an ensemble, such as "0 1 2"; empty for a
             single run), ``metric``, ``value`` (as a share, not in per cent; NaN if undefined), ``undefined``
-            (why), ``cases``, ``errors`` (numbers of cases and failures), ``fingerprint`` (equal for test sets
-            of the same cases and labels), ``group_fingerprint`` (equal if they belong to the same groups,
-            too), ``data_kind``.
+            (why), ``cases``, ``errors`` (numbers of cases and failures of the test set), ``fingerprint``
+            (equal if the metric is computed on the same cases and labels), ``group_fingerprint`` (equal if
+            they belong to the same groups, too), ``data_kind``. Metrics of new classes are computed on their
+            cases together with the ordinary ones, see :class:`Judged`.
         measure: the metric that is resampled and shown in tables.
         runs: each run and its folder; None for one in memory.
         curves: selective risk at :data:`COVERAGES` (101,).
@@ -361,7 +394,7 @@ class _Numbers:
                 continue
             if drawn is None or not np.array_equal(drawn[0], ids):
                 drawn = ids, group_counts(ids.tolist(), self.n_resamples, self.seed)
-            found = judged.detection
+            found = judged.ranked
             resampled[judged.key] = resampled_values(
                 self.shown.of_levels, found.confidence, found.error, drawn[1], of_case
             )

@@ -14,7 +14,8 @@ from monai_sf.tables.aggregate import Column, Table, number_at
 EMPTY = "–"
 COLUMNS_MEAN = (
     "iid: no shift. cor: mean over all corruptions and severities of the iid cases. acq, man: mean over the "
-    "acquisition and the manifestation shifts of the dataset."
+    "acquisition and the manifestation shifts of the dataset. new: cases of new classes, on which every "
+    "answer is an error, together with the iid cases."
 )
 
 

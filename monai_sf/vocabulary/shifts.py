@@ -7,14 +7,20 @@ from dataclasses import dataclass
 
 __all__ = [
     "KINDS",
+    "NEW_CLASS",
     "SHIFTS",
     "SHIFT_OF",
     "TARGET_KINDS",
+    "UNKNOWN",
     "Shift",
     "corruption_name",
     "corruption_of",
     "is_corruption_name",
 ]
+
+
+#: The kind of cases of none of the classes, on which every answer is wrong, and their label.
+NEW_CLASS, UNKNOWN = "new_class", -1
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Shift:
     has_target: bool = False
 
 
-#: In the order of the paper's table.
+#: In the order of the paper's table, which has no new classes.
 SHIFTS = (
     Shift(
         "iid",
@@ -68,6 +74,14 @@ SHIFTS = (
         "An unseen kind of disease",
         "variants that were kept out of training",
         "mean of unseen kinds of disease",
+        has_target=True,
+    ),
+    Shift(
+        NEW_CLASS,
+        "new",
+        "A disease it was never shown",
+        "cases of none of the classes, so that every answer is wrong",
+        "ordinary cases together with diseases never shown",
         has_target=True,
     ),
 )
