@@ -33,6 +33,7 @@ from monai_sf.datasets import (
 )
 from monai_sf.datasets.any_table import read_any
 from monai_sf.datasets.preflight import check_labels
+from monai_sf.datasets.splits import SPLITS
 from monai_sf.datasets.studies import check_study
 from monai_sf.files import strangers
 
@@ -253,9 +254,7 @@ def _say_splits(
             continue
         counts = splits["split"].value_counts()
         most = max(most, int(counts.get("train", 0)))
-        said = ", ".join(
-            f"{split} {counts[split]}" for split in ("train", "val", "iid", "target") if split in counts
-        )
+        said = ", ".join(f"{split} {counts[split]}" for split in SPLITS if split in counts)
         print(f"study {study.name} ({study_description(study)}): {said}")
         if left_out := splits.attrs["left_out"]:
             print(f"study {study.name}: {left_out}")

@@ -45,7 +45,7 @@ _ROLES = {
     "group": "what must not be split between training and test, mostly the patient",
     "source": "where the case comes from",
     "case_id": "a unique id (default: the path of the image)",
-    "split": "a split of your own: train, val, iid (or test), target",
+    "split": "a split of your own: train, val, calibration, iid (or test), target",
     "slice": "the slice of a volume (NIfTI, NRRD, MetaImage), counted from 0",
 }
 #: Options that say what a given model is.

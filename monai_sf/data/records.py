@@ -18,7 +18,7 @@ def case_records(
 
     Args:
         splits: a case table with the column ``split``, see :func:`monai_sf.datasets.split_cases`.
-        split: name or names of splits: train, val, iid, target.
+        split: name or names of splits: train, val, calibration, iid, target.
         dataset_dir: the folder that the column ``image`` is relative to.
 
     Returns:

@@ -21,8 +21,8 @@ def folder_cases(
 ) -> pd.DataFrame:
     """Build the case table of images that lie in one folder per class; nothing is written.
 
-    Above the classes may be one folder per split (train, val, test), as ``ImageFolder`` users have them. The
-    images of a class may lie in any folders below its own. Every case is a group of its own.
+    Above the classes may be one folder per split (train, val, calibration, test), as ``ImageFolder`` users
+    have them. The images of a class may lie in any folders below its own. Every case is a group of its own.
 
     Args:
         dataset_dir: The folder that holds the folders of the classes.

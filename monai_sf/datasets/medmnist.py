@@ -45,6 +45,8 @@ def medmnist_cases(
 ) -> pd.DataFrame:
     """Build the case table of a MedMNIST file, with its splits train, val and test (iid).
 
+    It has no calibration cases: :func:`monai_sf.datasets.split_cases` takes them from train.
+
     The images are written by :func:`write_medmnist_images`. MedMNIST does not tell patients: every case is a
     group of its own. Some of its files hold an image in two splits: the copy in the earlier one (of train,
     val, test) is left out, which is counted, so that the test set is the published one.

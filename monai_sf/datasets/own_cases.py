@@ -32,6 +32,7 @@ SPLIT_WORDS: Mapping[str, str] = {
     **{name: name for name in SPLITS},
     **dict.fromkeys(("training",), "train"),
     **dict.fromkeys(("valid", "validation"), "val"),
+    "calib": "calibration",
     **dict.fromkeys(("test", "testing"), "iid"),
 }
 """Names of own splits, in any letter case, to the splits that they mean."""
@@ -72,10 +73,10 @@ def table_cases(
         dataset_dir: Folder that the images' paths are relative to.
         columns: Roles to the table's columns. ``image`` (path) and ``label`` are needed; ``group`` is what
             must not be split between training and test, mostly the patient, ``source`` where the case comes
-            from, ``case_id`` a unique id (default: the path), ``split`` an own split into train, val, iid (or
-            test) and target, ``slice`` the place of a 2-D image in a volume. Instead of a column, ``image``
-            may be a pattern such as ``"images/{id}.png"``, in which the names of columns stand in braces, or
-            a list of columns or patterns, one per channel file.
+            from, ``case_id`` a unique id (default: the path), ``split`` an own split into train, val,
+            calibration, iid (or test) and target, ``slice`` the place of a 2-D image in a volume. Instead of
+            a column, ``image`` may be a pattern such as ``"images/{id}.png"``, in which the names of columns
+            stand in braces, or a list of columns or patterns, one per channel file.
         classes: Names of the classes, in the order of the labels 0..C-1, or what the numbers 0..C-1 in the
             column mean. None: all that occur, in alphabetical order, or by number if all are whole numbers.
         channels: What ``{channel}`` in the pattern of the images stands for, one per channel file.

@@ -298,8 +298,8 @@ def check_labels(cases: pd.DataFrame, num_classes: int, *, trains: bool = True) 
         trains: Whether it is trained on them. If not, classes may be without training cases.
 
     Raises:
-        ValueError: If a label is not in 0..num_classes - 1, or the class of a case of the splits val and iid
-            has no training case; names labels and cases.
+        ValueError: If a label is not in 0..num_classes - 1, or the class of a case of the splits val,
+            calibration and iid has no training case; names labels and cases.
     """
     wrong = cases[~cases["label"].isin(range(num_classes))]
     if len(wrong):
@@ -311,12 +311,12 @@ def check_labels(cases: pd.DataFrame, num_classes: int, *, trains: bool = True) 
     if not trains:
         return
     trained = set(cases.loc[cases["split"] == "train", "label"])
-    unseen = cases[cases["split"].isin(["val", "iid"]) & ~cases["label"].isin(trained)]
+    unseen = cases[cases["split"].isin(["val", "calibration", "iid"]) & ~cases["label"].isin(trained)]
     if len(unseen):
         raise ValueError(
-            f"{len(unseen)} validation and test cases are of {unseen['label'].nunique()} classes without a "
-            f"training case: {sorted(set(unseen['label_name'].astype(str)))[:10]}. Their groups are too few "
-            "to be in every split: add cases or leave these classes out"
+            f"{len(unseen)} validation, calibration and test cases are of {unseen['label'].nunique()} "
+            f"classes without a training case: {sorted(set(unseen['label_name'].astype(str)))[:10]}. Their "
+            "groups are too few to be in every split: add cases or leave these classes out"
         )
 
 

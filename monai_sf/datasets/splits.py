@@ -19,11 +19,14 @@ from monai_sf.vocabulary.ids import Groups, case_notes, group_cases, is_absent
 
 __all__ = ["SPLITS", "check_cases", "check_splits", "split_cases"]
 
-SPLITS = ("train", "val", "iid", "target")
-#: Shares of the groups of the source domain where something is trained, and in an audit of a given model,
-#: where scores are fitted to train, thresholds are chosen on val, and as much as possible is tested.
-_SHARES: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "iid": 0.2})
-_AUDIT_SHARES: Mapping[str, float] = MappingProxyType({"train": 0.3, "val": 0.2, "iid": 0.5})
+SPLITS = ("train", "val", "calibration", "iid", "target")
+#: Shares of the groups of the source domain, in the order in which they are dealt, where something is
+#: trained; and in an audit of a given model, where scores are fitted to train and val, and as much as
+#: possible is tested.
+_SHARES: Mapping[str, float] = MappingProxyType({"train": 0.6, "calibration": 0.1, "val": 0.1, "iid": 0.2})
+_AUDIT_SHARES: Mapping[str, float] = MappingProxyType(
+    {"train": 0.2, "calibration": 0.2, "val": 0.1, "iid": 0.5}
+)
 _COLUMNS = ("case_id", "image", "label", "label_name", "group", "source")
 
 _MOST_LISTED = 50
@@ -38,10 +41,13 @@ _log = logging.getLogger(__name__)
 
 
 def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bool = False) -> pd.DataFrame:
-    """Split a case table by group: 70 % of the source domain's groups train, 10 % val, 20 % iid test.
+    """Split the source domain by group: 60 % train, 10 % val, 10 % calibration, 20 % iid test.
 
-    The target domain is only tested on. If a group has cases in both domains, its target cases are in the
-    target set and its source cases are left out of the returned table, so that no group is in two splits.
+    Calibration cases are for thresholds alone: nothing is trained on them, chosen by them or fitted to them,
+    so that what a threshold promises (:func:`monai_sf.metrics.selective_threshold`) holds. There may be none
+    of them, or of one class only, in a small table: a note says so. The target domain is only tested on. If a
+    group has cases in both domains, its target cases are in the target set and its source cases are left out
+    of the returned table, so that no group is in two splits.
 
     Ids of groups are compared regardless of spelling, and a case without one is its own group, by the rule of
     :mod:`monai_sf.vocabulary.ids`. Groups are ordered by the BLAKE2b hash of seed and name (of several
@@ -49,15 +55,15 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
     lowest). So the split depends neither on the order of the rows nor on the machine, and a group keeps its
     split when others are added far away in that order.
 
-    A table with the column ``split`` is split as that says (train, val, iid, target), whatever the seed; only
-    val or iid, where no case has them, are taken from train in the same way, which is logged. Cases of the
-    study's target domain are in the target set whatever their split, and cases of the split ``target`` that
-    are not in it are left out.
+    A table with the column ``split`` is split as that says (train, val, calibration, iid, target), whatever
+    the seed; only val, calibration or iid, where no case has them, are taken from train in the same way,
+    which is logged. Cases of the study's target domain are in the target set whatever their split, and cases
+    of the split ``target`` that are not in it are left out.
 
-    In an audit nothing is trained: a given model is tested on cases that it has not seen. 30 % of the groups
-    are then ``train``, to which scores are fitted, 20 % ``val``, on which thresholds are chosen, and 50 % are
-    tested. In a table with the column ``split``, ``train`` are the cases that the model was trained on; train
-    or val, where no case has them, are taken from iid, and iid from no other.
+    In an audit nothing is trained: a given model is tested on cases that it has not seen. 20 % of the groups
+    are then ``train`` and 10 % ``val``, to which scores are fitted, 20 % ``calibration``, and 50 % are
+    tested. In a table with the column ``split``, ``train`` are the cases that the model was trained on;
+    train, val or calibration, where no case has them, are taken from iid, and iid from no other.
 
     Args:
         cases: Case table (see :func:`monai_sf.datasets.build_cases`), left unchanged.
@@ -66,10 +72,11 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
         audit: Whether a given model is only tested.
 
     Returns:
-        A copy, rows and index in the same order, with the column ``split``: train, val, iid or target.
+        A copy, rows and index in the same order, with the column ``split``, one of :data:`SPLITS`.
         ``attrs`` holds ``study`` (name), ``seed``, ``dropped``, the number of cases left out, and
         ``left_out``, what is to be said of those whose groups also have target cases, or nothing; the
-        notes in ``attrs["reading"]`` state which spellings were merged and how many cases have no group.
+        notes in ``attrs["reading"]`` state which spellings were merged, how many cases have no group, and
+        what calibration lacks.
 
     Raises:
         ValueError: If the table or the result is invalid (see :func:`check_cases`, :func:`check_splits`), a
@@ -107,6 +114,7 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
         split[source] = given[source]
         notes += _complete(split, group, groups.names, label, int(seed), shares, donor)
     result = cases.assign(split=pd.Series(split, index=cases.index, dtype="str"))[~left_out]
+    notes += _lacking_calibration(result)
     result.attrs = {**cases.attrs, "study": study.name, "seed": int(seed), "dropped": int(left_out.sum())}
     if notes:
         reading = cases.attrs.get("reading", {})
@@ -129,6 +137,15 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
     why += f"; {left}" if left else ""
     _check_sets(result, expect_target=study.kind != "iid", why=why, ways=ways)
     return result
+
+
+def _lacking_calibration(splits: pd.DataFrame) -> list[str]:
+    """Return what is to be said of calibration cases that allow no threshold."""
+    own = splits[splits["split"] == "calibration"]
+    if len(own["label"].unique()) > 1:
+        return []
+    found = f"has cases of class {own['label_name'].iloc[0]!r} only" if len(own) else "has no case"
+    return [f"split 'calibration' {found}: no threshold is chosen for this study"]
 
 
 def _left_out(straddling: npt.NDArray[np.bool_], source: Mask, group: npt.NDArray[np.int64]) -> str:
@@ -271,7 +288,8 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
 
     Raises:
         ValueError: If a group (in any spelling) is in two splits, a ``case_id`` is not unique, a split has an
-            unknown name, or train, val, iid (and target) are empty or hold fewer than two classes.
+            unknown name, or train, val, iid (and target), but not calibration, are empty or hold fewer than
+            two classes.
     """
     absent = [name for name in ("case_id", "label", "group", "split") if name not in splits.columns]
     if absent:
@@ -305,7 +323,8 @@ def _check_sets(
     splits: pd.DataFrame, *, expect_target: bool | None, why: str = "", ways: Sequence[str] = ()
 ) -> None:
     present = set(splits["split"].unique())
-    wanted = [name for name in SPLITS if name != "target" or expect_target or "target" in present]
+    expect_target = expect_target or "target" in present
+    wanted = ("train", "val", "iid", *(("target",) if expect_target else ()))
     name_of_class = "label_name" if "label_name" in splits else "label"
     faults = []
     for name in wanted:

@@ -28,7 +28,7 @@ def test_prepare_says_how_studies_split_and_refuses_copies_on_both_sides(tmp_pat
     groups = [f"g{i:02d}" for i in range(80)]
     together = prepared(tmp_path, capsys, group=[*groups[:79], "g78"])
     assert "study iid (no target domain" in together
-    assert "train 5" in together
+    assert "train 47, iid 17, val 8, calibration 8" in together
     assert "texture" not in together  # it cannot be run
     # plain pictures all look alike
     alike = prepared(tmp_path, capsys, near=0, group=[*groups[:79], "g78"])

@@ -29,12 +29,16 @@ def test_one_folder_per_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def test_folders_of_splits_above_those_of_classes(tmp_path: Path) -> None:
-    names = [f"{s}/{c}/{k}.png" for s in ("Train", "val", "test") for c in "ab" for k in range(2)]
+    names = [
+        f"{s}/{c}/{k}.png" for s in ("Train", "val", "Calibration", "test") for c in "ab" for k in range(2)
+    ]
     cases = folder_cases(folders(tmp_path, names))
-    assert cases.groupby("split").size().to_dict() == {"train": 4, "val": 4, "iid": 4}
+    assert cases.groupby("split").size().to_dict() == {"train": 4, "val": 4, "calibration": 4, "iid": 4}
     assert cases.attrs["classes"] == ["a", "b"]
     folders(tmp_path, ["other/a/1.png"])
-    with pytest.raises(TableError, match=r"folders of splits \(Train, test, val\) and others \(other\)"):
+    with pytest.raises(
+        TableError, match=r"folders of splits \(Calibration, Train, test, val\) and others \(other\)"
+    ):
         folder_cases(tmp_path)
 
 

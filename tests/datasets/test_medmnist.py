@@ -40,7 +40,9 @@ def test_cases_and_images(colour: bool, tmp_path: Path) -> None:
     assert cases["case_id"].is_unique
     assert cases["group"].is_unique
     assert cases.attrs["classes"] == ["normal", "pneumonia"]
-    assert split_cases(cases, "iid", 3)["split"].tolist() == cases["split"].tolist()
+    splits = split_cases(cases, "iid", 3)["split"]
+    assert splits[12:].tolist() == cases["split"][12:].tolist()
+    assert splits[:12].value_counts().to_dict() == {"train": 10, "calibration": 2}
     assert write_medmnist_images(npz, folder) == 22
     arrays = np.load(npz)
     expected = np.concatenate([arrays[f"{split}_images"] for split in COUNTS])

@@ -188,7 +188,9 @@ def test_labels_fit_the_network() -> None:
 
 def test_a_class_without_a_training_case_is_named() -> None:
     cases = split_table([0, 1, 1, 2, 3], ["train", "train", "val", "iid", "target"])
-    with pytest.raises(ValueError, match=r"1 validation and test cases are of 1 classes .*\['name 2'\]"):
+    with pytest.raises(
+        ValueError, match=r"1 validation, calibration and test cases are of 1 classes .*\['name 2'\]"
+    ):
         check_labels(cases, 4)
     check_labels(cases, 4, trains=False)  # as for an audit
     with pytest.raises(ValueError, match=r"1 cases have labels outside 0\.\.2"):

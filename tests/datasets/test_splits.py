@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import logging
 
 import numpy as np
@@ -49,7 +50,8 @@ def test_lung_nodules(cases: pd.DataFrame, study: str, seed: int) -> None:
     assert (splits["split"] == "target").tolist() == in_target.tolist()
     assert len(splits) + splits.attrs["dropped"] == len(cases)
     share = splits[~in_target].groupby("split")["group"].nunique() / splits[~in_target]["group"].nunique()
-    assert share.to_dict() == pytest.approx({"train": 0.7, "val": 0.1, "iid": 0.2}, abs=0.01)
+    wanted = {"train": 0.6, "calibration": 0.1, "val": 0.1, "iid": 0.2}
+    assert share.to_dict() == pytest.approx(wanted, abs=0.01)
     if study != "iid":
         target_patients = set(splits.loc[in_target, "group"])
         left_out = cases[~cases["case_id"].isin(splits["case_id"])]
@@ -63,7 +65,65 @@ def test_an_audit_tests_half_of_the_groups_and_leaves_the_target_domain_as_it_is
     assert in_target.tolist() == (trained["split"] == "target").tolist()
     assert splits.groupby("group")["split"].nunique().eq(1).all()
     share = splits[~in_target].groupby("split")["group"].nunique() / splits[~in_target]["group"].nunique()
-    assert share.to_dict() == pytest.approx({"train": 0.3, "val": 0.2, "iid": 0.5}, abs=0.01)
+    wanted = {"train": 0.2, "calibration": 0.2, "val": 0.1, "iid": 0.5}
+    assert share.to_dict() == pytest.approx(wanted, abs=0.01)
+
+
+def with_target(n: int = 900) -> pd.DataFrame:
+    """Patients of one to six cases, three classes, and every eleventh patient in the target domain."""
+    patients = [i * i % (n // 3) for i in range(n)]
+    labels = [i % 7 % 3 for i in range(n)]
+    return table([f"p{patient}" for patient in patients], labels, [p % 11 == 0 for p in patients])
+
+
+def digest(splits: pd.DataFrame, name: str) -> str:
+    case_ids = sorted(splits.loc[splits["split"] == name, "case_id"])
+    return hashlib.sha256("\n".join(case_ids).encode()).hexdigest()[:12]
+
+
+@pytest.mark.parametrize(
+    ("study", "seed", "val", "iid", "target", "iid_of_audit"),
+    [
+        ("iid", 0, "995dc1b5ec3d", "5da25a0b03e5", "e3b0c44298fc", "24a5d8299ac8"),
+        ("iid", 1, "f14b5e006ef6", "25798626dac2", "e3b0c44298fc", "e4338d57f1fb"),
+        ("texture", 0, "54110dfbef09", "e826c9958e8c", "fc77ef0c3383", "ce507cf0fd53"),
+        ("texture", 1, "f14b5e006ef6", "33cbf82da557", "fc77ef0c3383", "814529636a98"),
+    ],
+)
+def test_val_and_test_sets_are_those_of_the_split_without_calibration_cases(
+    study: str, seed: int, val: str, iid: str, target: str, iid_of_audit: str
+) -> None:
+    # Written down when 70 % were trained on and no case was set aside for calibration (audit: 30 % and 20 %).
+    splits = split_cases(with_target(), study, seed)
+    assert [digest(splits, name) for name in ("val", "iid", "target")] == [val, iid, target]
+    audit = split_cases(with_target(), study, seed, audit=True)
+    assert [digest(audit, name) for name in ("iid", "target")] == [iid_of_audit, target]
+    assert set(splits["split"]) == set(audit["split"]) >= {"train", "val", "calibration", "iid"}
+
+
+@pytest.mark.parametrize("n", [2, 5, 6, 40])
+def test_a_small_table_may_lack_calibration_cases_which_is_told(
+    n: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    # n patients of each of two classes: of 2 there are no test cases, of 5 and 6 no calibration cases
+    cases = table([f"p{i}" for i in range(2 * n)], [i % 2 for i in range(2 * n)])
+    if n == 2:
+        with pytest.raises(ValueError, match="split 'iid' needs cases of at least two classes"):
+            split_cases(cases, "iid", 0)
+        return
+    splits = split_cases(cases, "iid", 0)
+    notes = splits.attrs.get("reading", {}).get("notes", [])
+    said = ["split 'calibration' has no case: no threshold is chosen for this study"]
+    assert notes == ([] if n == 40 else said)
+    assert ("no threshold is chosen" in caplog.text) == (n < 40)
+    if n == 40:
+        assert (splits["split"] == "calibration").sum() == 8
+        one = splits[(splits["split"] != "calibration") | (splits["label"] == 0)]
+        again = split_cases(one, "iid", 0)
+        assert again.attrs["reading"]["notes"] == [
+            "split 'calibration' has cases of class 'class 0' only: no threshold is chosen for this study"
+        ]
+        check_splits(again)
 
 
 def test_same_split_for_good() -> None:
@@ -115,7 +175,8 @@ def test_classes_are_balanced_over_the_splits() -> None:
     splits = split_cases(table(groups, [int(i % 10 == 0) for i in range(400)]), "iid", 5)
     counts = pd.crosstab(splits["split"], splits["label"])
     assert counts.to_dict("index") == {
-        "train": {0: 252, 1: 28},
+        "train": {0: 216, 1: 24},
+        "calibration": {0: 36, 1: 4},
         "val": {0: 36, 1: 4},
         "iid": {0: 72, 1: 8},
     }
@@ -280,7 +341,7 @@ def test_a_case_without_a_patient_is_a_group_of_its_own(caplog: pytest.LogCaptur
     cases.attrs["reading"] = {"notes": ["before"]}
     splits = split_cases(cases, "iid", 0)
     unknown = splits.iloc[40:]
-    assert unknown["split"].value_counts()["train"] == pytest.approx(28, abs=4)
+    assert unknown["split"].value_counts()["train"] == pytest.approx(24, abs=4)
     before, note = splits.attrs["reading"]["notes"]
     assert before == "before"
     assert note.startswith("40 of 80 cases have no group id (written as '', '-'")
@@ -327,7 +388,9 @@ def test_check_alone_finds_leaks() -> None:
     train = splits.index[splits["split"] == "train"][0]
     with pytest.raises(ValueError, match=r"1 groups are in more than one split:\n  p\d+: iid, train$"):
         check_splits(splits.assign(split=splits["split"].where(splits.index != train, "iid")))
-    with pytest.raises(ValueError, match="split must be one of train, val, iid, target; got test"):
+    with pytest.raises(
+        ValueError, match="split must be one of train, val, calibration, iid, target; got test"
+    ):
         check_splits(splits.replace({"split": {"iid": "test"}}))
     with pytest.raises(ValueError, match="lacks the columns split"):
         check_splits(splits.drop(columns="split"))
@@ -378,5 +441,6 @@ def test_place_of_a_group_by_its_most_frequent_label_the_lowest_of_equal_ones() 
     majority = splits.groupby("group")["label"].agg(lambda values: values.mode().min())
     place = splits.drop_duplicates("group").set_index("group")["split"]
     counts = pd.crosstab(majority, place.loc[majority.index])
-    assert (counts["train"] == 140).all()
+    assert (counts["train"] == 120).all()
+    assert (counts["calibration"] == 20).all()
     assert (counts["val"] == 20).all()
