@@ -19,6 +19,7 @@ from monai_sf.report import words
 from monai_sf.report.concepts import concepts
 from monai_sf.report.packing import AsText, Packer
 from monai_sf.report.privacy import Privacy
+from monai_sf.report.probabilities import probabilities
 from monai_sf.report.runs import Note, Run, shown_answers, shown_labels
 from monai_sf.report.sampling import water_fill
 from monai_sf.report.studies import study_table
@@ -119,6 +120,7 @@ def _run(
                 "corruption": s.corruption,
                 "severity": s.severity,
                 "count": len(s),
+                "probabilities": probabilities(run.results, s),
             }
             for s in run.sets
         ],

@@ -86,6 +86,24 @@ def corruption_sweep() -> figure:
     return plot
 
 
+def reliability() -> figure:
+    """Draw accuracy over confidence; sources ``reliability-lines`` and ``reliability-bins``."""
+    plot = _line_plot(
+        "reliability-figure",
+        x_range=Range1d(start=0, end=1),
+        y_range=Range1d(start=0, end=1.05),
+        x_axis_label="How sure it says it is (probability)",
+        y_axis_label="Share of correct answers",
+    )
+    plot.xaxis.formatter = NumeralTickFormatter(format="0%")
+    _lines(plot, "reliability-lines")
+    look = {"marker": "marker", "fill_color": "color", "line_color": "color", "fill_alpha": "alpha"}
+    columns = ("x", "y", "color", "size", "marker", "alpha", "text")
+    bins = _marks(plot, "reliability-bins", columns, **look)
+    plot.add_tools(HoverTool(renderers=[bins], tooltips=[("", "@text")]))
+    return plot
+
+
 def latent_space() -> figure:
     """Draw the overlay of the 3-D scatter, which a script draws: pins (source ``marks``) and the lasso."""
     ranges: Any = {"x_range": Range1d(start=0, end=1), "y_range": Range1d(start=0, end=1)}
@@ -105,5 +123,10 @@ def latent_space() -> figure:
 
 def items(risk: str) -> dict[str, Any]:
     """Return the JSON of each figure by the id of its element; see :func:`curves`."""
-    figures = {"curves-plot": curves(risk), "latent-plot": latent_space(), "sweep-plot": corruption_sweep()}
+    figures = {
+        "curves-plot": curves(risk),
+        "latent-plot": latent_space(),
+        "sweep-plot": corruption_sweep(),
+        "reliability-plot": reliability(),
+    }
     return {target: json_item(plot, ID(target)) for target, plot in figures.items()}

@@ -10,12 +10,15 @@ from monai_sf.tables.judge import (
     thresholds,
 )
 from monai_sf.tables.paper import compare_with_paper, paper_table
+from monai_sf.tables.probabilities import Probabilities, Reliability, reliability
 from monai_sf.tables.significance import significance
 from monai_sf.tables.write import write_tables
 
 __all__ = [
     "Collection",
     "Detection",
+    "Probabilities",
+    "Reliability",
     "RunKey",
     "Table",
     "available_csfs",
@@ -26,6 +29,7 @@ __all__ = [
     "failure_metrics",
     "paper_table",
     "preferred_methods",
+    "reliability",
     "significance",
     "table_of",
     "thresholds",

@@ -12,6 +12,7 @@ import { percent } from "./numbers.js";
 import { readPayload } from "./payload.js";
 import { Pictures } from "./pictures.js";
 import { drawPlots } from "./plots.js";
+import { setUpProbabilities } from "./probabilities.js";
 import { setUpProvenance } from "./provenance.js";
 import { setUpSelection } from "./selection.js";
 import { State } from "./state.js";
@@ -79,7 +80,7 @@ function fitPaper(on) {
     table.style.zoom = on ? String(Math.min(1, PAPER_WIDTH / Math.max(table.offsetWidth * type, 1))) : "";
   }
   /** @type {NodeListOf<HTMLElement>} */
-  const frames = document.querySelectorAll(".plot-frame, #curves-plot, #sweep-plot");
+  const frames = document.querySelectorAll(".plot-frame, #curves-plot, #sweep-plot, #reliability-plot");
   for (const frame of frames) {
     const { width, height } = frame.getBoundingClientRect();
     Object.assign(frame.style, on
@@ -124,6 +125,7 @@ async function start() {
   await breath();
   setUpSweep(page, plot("sweep-figure"));
   setUpCurves(page, plot("curves-figure"));
+  setUpProbabilities(page, plot("reliability-figure"));
   // the navigation omits the parts for which this run has no data
   page.state.watch(["run", "csf"], () => {
     /** @type {NodeListOf<HTMLAnchorElement>} */

@@ -93,6 +93,19 @@
  * @property {string | null} corruption
  * @property {number} severity
  * @property {number} count
+ * @property {Probabilities | null} probabilities None of disturbed images, and without classes.
+ *
+ * @typedef {object} Probabilities Do they mean what they say? Before and after the temperature.
+ * @property {number | null} temperature None where it is not fitted, as is `after`.
+ * @property {Reliability} before
+ * @property {Reliability | null} after
+ *
+ * @typedef {object} Reliability
+ * @property {number} cases Those whose label is one of the classes.
+ * @property {number} ece Expected calibration error.
+ * @property {number} brier Summed over the classes, 0 to 2.
+ * @property {number | null} nll In nats; none if it is infinite.
+ * @property {[number, number, number][]} bins Mean confidence, accuracy and number of cases of each bin with a case.
  *
  * @typedef {object} RunScore A score in a run. `confidence`, `step` and `prediction` are by sampled case.
  * @property {string} name

@@ -11,6 +11,7 @@ import { css } from "./look.js";
  * @property {Model[]} below Axes.
  * @property {Model[]} left Axes.
  * @property {Model[]} center Grids and others.
+ * @property {{ start: number }} x_range
  * @property {{ end: number }} y_range
  * @property {number[]} xs
  * @property {number[]} ys
