@@ -68,8 +68,8 @@ def build_report(
             (:meth:`monai_sf.results.Results.ensemble`), one more run of the page.
         output: the HTML file; an earlier report is replaced, whole or not at all.
         title: heading of the page; by default made from the dataset's name.
-        coverage: the initial working point: per cent of the ordinary (iid) cases that the system decides
-            alone, 1 to 100. The reader can change it.
+        coverage: the initial working point of scores that promise no risk: per cent of the ordinary (iid)
+            cases that the system decides alone, 1 to 100. The others begin at their promised threshold.
         max_points: how many cases of each run are shown individually (pictures and map of the latent space).
             Failures on undisturbed images come first; see ``sampling``. The map's t-SNE takes about ten
             seconds for 1,000.

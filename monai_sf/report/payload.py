@@ -25,7 +25,7 @@ from monai_sf.report.sampling import water_fill
 from monai_sf.report.studies import study_table
 from monai_sf.report.sweep import sweep
 from monai_sf.report.thumbnails import Sheets
-from monai_sf.report.working_points import first_step, missed_and_caught
+from monai_sf.report.working_points import first_step, missed_and_caught, reaches_promise
 from monai_sf.scores import GROUPS, group_of, in_groups, is_chosen
 from monai_sf.tables.aggregate import table_of_cells
 from monai_sf.tables.judge import csf_of, preferred_methods
@@ -124,6 +124,8 @@ def _run(
             }
             for s in run.sets
         ],
+        "promise": run.promise and run.promise.of_run(),
+        "unpromised": None if run.promise else words.unpromised(description),
         "csfs": [_csf(run, name, packer) for name in run.csfs],
         "missed": _missed(run, packer),
         "notes": [note._asdict() for note in run.notes],
@@ -172,9 +174,11 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
     scores = [run.shown[s.name, name] for s in run.sets]
     return {
         "name": name,
+        "promise": run.promise and run.promise.of_csf(name),
         "thresholds": packer.add(run.thresholds[name], "float64"),
         "confidence": packer.add(found.confidence, "float32"),
         "step": packer.add(first_step(found.confidence, run.thresholds[name]), "uint8"),
+        "promised": packer.add(reaches_promise(found.confidence, run.thresholds[name]), "uint8"),
         "prediction": packer.add(shown_answers(found), "uint16"),
         "effective": {
             kind: packer.add(sizes, "float32", "counts")
@@ -201,14 +205,12 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
 def _missed(run: Run, packer: Packer) -> dict[str, Any]:
     found = [[run.shown[s.name, c].detection for s in run.sets] for c in run.csfs]
     wrong = np.stack([np.concatenate([d.failed for d in sets]) for sets in found], axis=1)
-    steps = np.stack(
-        [
-            first_step(np.concatenate([d.confidence for d in sets]), run.thresholds[c])
-            for c, sets in zip(run.csfs, found, strict=True)
-        ],
-        axis=1,
+    confidences = [np.concatenate([d.confidence for d in sets]) for sets in found]
+    steps, promised = (
+        np.stack([of(x, run.thresholds[c]) for c, x in zip(run.csfs, confidences, strict=True)], axis=1)
+        for of in (first_step, reaches_promise)
     )
-    counts = missed_and_caught(steps, wrong)
+    counts = missed_and_caught(steps, promised, wrong)
     return packer.add(counts, "uint16" if counts.max() < 2**16 else "uint32")
 
 

@@ -41,7 +41,7 @@ _USUAL_SETS = ("iid", "target", "val")
 #: Keys of run.json in an anonymous report; a configuration may hold lists of cases and remarks of users.
 _ANONYMOUS_KEYS = (
     *("dataset", "study", "method", "seed", "members", "data_kind"),
-    *("scores", "failure_above", "format", "format_version"),
+    *("scores", "thresholds", "failure_above", "format", "format_version"),
 )
 #: Default maximum number of columns on a case's card.
 MAX_COLUMNS = 12
@@ -170,8 +170,9 @@ def cleaned(
         for s in results.test_sets.values():
             corruption = s.corruption and name_of("corruption", s.corruption)
             sets[name_of("set", s.name)] = _changed(s, name=name_of("set", s.name), corruption=corruption)
-        # its names have no place for a path, but may contain a word such as "token"
-        run = {**redacted(run), **({SCORES: results.scores} if results.scores else {})}
+        # names of scores have no place for a path, but may contain a word such as "token"
+        named = {key: results.run[key] for key in (SCORES, "thresholds") if key in results.run}
+        run = {**redacted(run), **named}
         return _changed(results, run=run, test_sets=sets)
 
     return [clean(results) for results in runs]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from monai_sf.metrics import aurc, bootstrap_ci
 from monai_sf.report import working_points
 from monai_sf.report.embedding import MIN_CASES, embed
+from monai_sf.report.promise import Promise, promise_of
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
 from monai_sf.report.words import KINDS, trainings
 from monai_sf.results import Results, ResultsError, TestSet
@@ -48,10 +49,10 @@ class ShownScore:
 
     Attributes:
         detection: confidence, prediction, error and failure of every case.
-        trusted: (100,) number of cases at or above the threshold of each working point.
-        silent: (100,) how many of these are failures.
-        mean_error: (100,) mean error of these, NaN without any; None with classes, where it is their share.
-        effective: (101,) effective number of independent trusted cases; the last entry is for all cases,
+        trusted: (101,) number of cases at or above the threshold of each working point.
+        silent: (101,) how many of these are failures.
+        mean_error: (101,) mean error of these, NaN without any; None with classes, where it is their share.
+        effective: (102,) effective number of independent trusted cases; the last entry is for all cases,
             trusted or not.
         errors: number of failures.
         aurc: area under the risk-coverage curve, in [0, 1].
@@ -80,10 +81,11 @@ class Run:
         results: the run's results.
         sets: its non-empty test sets: iid, which is the reference, targets, corruptions.
         csfs: names of its CSFs.
-        thresholds: CSF name to (100,) thresholds, see ``working_points``.
+        promise: the risk that the run's thresholds promise; None without thresholds.
+        thresholds: CSF name to (101,) thresholds, see ``working_points``.
         cells: for Table 1, see :class:`monai_sf.tables.Collection`.
         shown: (test set name, CSF name) to its numbers.
-        effective: (kind of test set, CSF name) to (101,) effective numbers of independent trusted cases of
+        effective: (kind of test set, CSF name) to (102,) effective numbers of independent trusted cases of
             this kind, and of all of its cases, see ``working_points.effective_sizes``.
         sample: the individually shown cases; ``test_set`` is an index into ``sets``.
         embedding: (m, 3) float32 of the sample, NaN where a case has no usable features; None without.
@@ -93,6 +95,7 @@ class Run:
     results: Results
     sets: tuple[TestSet, ...]
     csfs: tuple[str, ...]
+    promise: Promise | None
     thresholds: Mapping[str, Float]
     cells: pd.DataFrame
     shown: Mapping[tuple[str, str], ShownScore]
@@ -159,6 +162,7 @@ def evaluate(
     except ResultsError as error:
         raise ResultsError(f"{_name(results)}: {error}") from error
     groups = cases.groups
+    promise = promise_of(results.run)
     levels: dict[str, Float] = {}
     cells: list[dict[str, Any]] = []
     shown: dict[tuple[str, str], ShownScore] = {}
@@ -166,7 +170,8 @@ def evaluate(
     for judged in judge_run(results, cases, csfs, sets, undefined):
         csf = judged.key.csf
         if csf not in levels:  # the first test set is the reference
-            levels[csf] = working_points.thresholds(judged.detection.confidence)
+            promised = promise.threshold(csf) if promise else None
+            levels[csf] = working_points.working_points(judged.detection.confidence, promised)
         own = judged.cells(str(results.run["data_kind"]))
         cells += own
         shown[judged.test_set.name, csf] = _shown(judged, own, levels[csf], groups, seed)
@@ -191,7 +196,7 @@ def evaluate(
         *(Note("map", text) for text in problems),
     )
     table = pd.DataFrame([cell for cell in cells if cell["csf"] in csfs])
-    return Run(results, sets, csfs, levels, table, shown, effective, sample, embedding, notes)
+    return Run(results, sets, csfs, promise, levels, table, shown, effective, sample, embedding, notes)
 
 
 def shown_labels(results: Results) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from monai_sf.report.packing import Packer
 from monai_sf.report.runs import Run, shown_answers, shown_labels
 from monai_sf.report.thumbnails import Sheets
-from monai_sf.report.working_points import first_step
+from monai_sf.report.working_points import first_step, reaches_promise
 
 #: Number of images per run.
 CASES = 10
@@ -103,6 +103,7 @@ def _csf(run: Run, name: str, where: dict[int, NDArray[np.int64]], packer: Packe
         "prediction": packer.add(prediction, "uint16"),
         "rank": packer.add(rank, "float32"),
         "step": packer.add(first_step(confidence, run.thresholds[name]), "uint8"),
+        "promised": packer.add(reaches_promise(confidence, run.thresholds[name]), "uint8"),
     }
 
 

@@ -86,6 +86,13 @@ def question(class_names: Sequence[str]) -> str:
     return f"which of {len(names):,} classes?"
 
 
+def unpromised(run: Mapping[str, Any]) -> str:
+    """Return why nothing is promised for a run without thresholds."""
+    if run.get("members"):
+        return "thresholds were chosen for each of its members, and not for this ensemble"
+    return "evaluated without calibration cases"
+
+
 def kind_of_model(run: Mapping[str, Any]) -> str:
     """Return what the page calls the model of a run."""
     return "classifier" if run["class_names"] else "model"
@@ -118,8 +125,7 @@ def tested(runs: Sequence[Mapping[str, Any]], sets: Sequence[Sequence[TestSet]])
     if audit:
         return (
             f"A given {kind}, which was not trained here, was tested on {_listed(parts)}. Scores that learn "
-            "from cases were fitted to its outputs on other cases, which are called training cases here, and "
-            "thresholds were chosen on further ones, the validation cases."
+            "from cases were fitted to its outputs on other cases, which are called training cases here."
         )
     if count == 1:
         return f"One {one}, tested on {_listed(parts)}."

@@ -70,10 +70,14 @@ def test_ways_of_training_are_not_mixed(make_run, open_page, tmp_path):
 def test_all_studies_at_a_glance(report, open_page):
     watched = open_page(report)
     page = watched.page
-    tiles = page.locator("#overview .tile")
-    assert tiles.count() == 3
-    assert tiles.locator("nth=2").inner_text().split("\n")[1:] == ["An unseen kind of disease", "texture"]
-    said = tiles.locator("strong").all_inner_texts()
+    rows = page.locator("#seen tbody tr")
+    assert rows.locator("th").all_inner_texts() == [
+        "Ordinary cases",
+        "Disturbed images",
+        "An unseen kind of disease texture",
+    ]
+    rates = [float(text.split("\u00a0")[0]) for text in rows.locator(".rate b").all_inner_texts()]
+    said = [str(round(rate)) for rate in rates]
     most = max(said[1:], key=int)
     places = ["disturbed images", "an unseen kind of disease (texture)"]
     worst = " and on ".join(place for place, told in zip(places, said[1:], strict=True) if told == most)
@@ -83,11 +87,16 @@ def test_all_studies_at_a_glance(report, open_page):
     assert kinds.locator("th").all_inner_texts() == ["gaussian noise", "brightness up"]
     counts = page.locator("#counts tr[data-set=corruption-brightness_up-5] td").nth(6).text_content()
     assert kinds.nth(1).locator("td").last.inner_text() == str(round(float(counts.split()[0])))
-    assert said[:2] == page.locator("#cards .headline strong").all_inner_texts()
-    tiles.locator("nth=2").click()
+    assert page.locator("#promise").inner_text() == (
+        "Nothing is promised: evaluated without calibration cases."
+    )
+    rows.locator("button").nth(2).click()
     assert page.locator("#study").input_value() == "texture"
-    assert page.locator("#cards [data-kind=manifestation] .headline strong").inner_text() == said[2]
-    assert page.locator("#overview .tile[aria-pressed=true]").count() == 1
+    assert (
+        page.locator("#cards [data-kind=manifestation] .silent-count").inner_text()
+        == (rows.nth(2).locator(".rate").inner_text().rsplit(", ", 1)[1].split(" of ")[0])
+    )
+    assert rows.locator("button[aria-pressed=true]").count() == 1
     watched.check()
 
 

@@ -2,7 +2,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_sf.report.working_points import NEVER, counts, effective_sizes, first_step, thresholds
+from monai_sf.report.working_points import (
+    NEVER,
+    PROMISED,
+    counts,
+    effective_sizes,
+    first_step,
+    reaches_promise,
+    thresholds,
+    working_points,
+)
 
 scored = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=1, max_size=40)
 
@@ -41,6 +50,23 @@ def test_first_step_tells_exactly_who_is_trusted_at_every_step(reference, cases)
     for k, t in enumerate(levels, 1):
         np.testing.assert_array_equal(steps <= k, confidence >= t)
     assert set(steps[confidence < levels[-1]]) <= {NEVER}
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored, scored, st.none() | st.floats(-5, 5))
+def test_the_promised_threshold_is_one_more_working_point(reference, cases, promised):
+    levels = working_points(unzip(reference)[0], promised)
+    confidence, error = unzip(cases)
+    trusted = confidence >= promised if promised is not None else np.zeros(len(cases), bool)
+    np.testing.assert_array_equal(reaches_promise(confidence, levels), trusted)
+    np.testing.assert_array_equal(first_step(confidence, levels), first_step(confidence, levels[:-1]))
+    kept, silent = counts(confidence, error, levels)
+    assert (kept[PROMISED - 1], silent[PROMISED - 1]) == (trusted.sum(), error[trusted].sum())
+    # wherever it lies among the others, it changes no effective size
+    groups = np.arange(len(cases)) // 2
+    sizes = effective_sizes(confidence, error, levels, groups)
+    np.testing.assert_allclose(sizes[:-1], effective_sizes(confidence, error, levels[:-1], groups), rtol=1e-9)
+    np.testing.assert_allclose(sizes[-1:], effective_sizes(confidence, error, levels[-1:], groups), rtol=1e-9)
 
 
 def test_effective_size_of_independent_cases_is_about_their_number():

@@ -19,9 +19,17 @@ import { percent, precisePercent } from "./numbers.js";
  * @param {{ name: string, confidence: Float32Array }} csf
  * @param {number} i
  */
-export function confidenceText(data, csf, i) {
-  const value = csf.confidence[i];
-  const scale = data.csfs[csf.name].scale;
+export const confidenceText = (data, csf, i) => valueText(data, csf.name, csf.confidence[i]);
+
+/**
+ * Return a confidence or a threshold as text, in the unit of its score's scale.
+ *
+ * @param {Payload} data
+ * @param {string} csf
+ * @param {number} value
+ */
+export function valueText(data, csf, value) {
+  const { scale } = data.csfs[csf];
   if (scale === "log_probability") return precisePercent(value);
   if (scale === "probability") return percent(value);
   if (scale === "nats") return `${(-value).toPrecision(3)} nats of uncertainty`;

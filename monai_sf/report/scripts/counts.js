@@ -10,6 +10,21 @@ export const ALARM = 1;
 export const DETECTED = 2;
 export const SILENT = 3;
 
+/** The working point of the promised threshold, after those of 1 to 100 per cent of the ordinary cases. */
+export const PROMISED = 101;
+
+/** Return whether a score has a promised threshold. @param {RunScore} csf */
+export const isPromised = ({ promise }) => typeof promise?.threshold === "number";
+
+/**
+ * Return whether a case is trusted at a working point.
+ *
+ * @param {{ step: Uint8Array, promised: Uint8Array }} csf By case.
+ * @param {number} step
+ * @param {number} i
+ */
+export const isTrusted = (csf, step, i) => (step === PROMISED ? csf.promised[i] === 1 : csf.step[i] <= step);
+
 /** Return the outcome of a case. @param {boolean} wrong @param {boolean} trusted */
 export const outcomeOf = (wrong, trusted) => (wrong ? (trusted ? SILENT : DETECTED) : (trusted ? TRUSTED : ALARM));
 
@@ -24,10 +39,19 @@ export const isWrong = (run, csf, i) => csf.prediction[i] !== run.points.label[i
  * @param {number} step
  * @param {number} i
  */
-export const outcome = (run, csf, step, i) => outcomeOf(isWrong(run, csf, i), csf.step[i] <= step);
+export const outcome = (run, csf, step, i) => outcomeOf(isWrong(run, csf, i), isTrusted(csf, step, i));
 
 /** Index of the effective sample size of all cases, trusted or not. */
-export const ALL_CASES = 100;
+export const ALL_CASES = 101;
+
+/**
+ * Return the share of the reference test set, usually the ordinary cases, that is trusted at a working point.
+ *
+ * @param {Run} run
+ * @param {RunScore} csf
+ * @param {number} step
+ */
+export const shareDecided = (run, csf, step) => csf.sets[0].trusted[step - 1] / run.sets[0].count;
 
 /**
  * Count the cases of a group of test sets (indices) at a working point: all cases, not only the sampled ones.

@@ -1,7 +1,7 @@
 // Failures that one score misses and another catches, side by side.
 
 import { caseCard, mapButton } from "./cards.js";
-import { DETECTED, outcome, SILENT } from "./counts.js";
+import { DETECTED, outcome, PROMISED, SILENT } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { FIRST, MORE } from "./gallery.js";
 import { number } from "./numbers.js";
@@ -10,8 +10,6 @@ import { number } from "./numbers.js";
  * @import { Run, RunScore } from "./payload.js"
  * @import { Page } from "./state.js"
  */
-
-const STEPS = 100;
 
 /** @param {Page} page */
 export function setUpDisagreement(page) {
@@ -25,7 +23,7 @@ export function setUpDisagreement(page) {
    * @param {RunScore} a
    * @param {RunScore} b
    */
-  const counted = (run, a, b) => run.missed[(run.csfs.indexOf(a) * run.csfs.length + run.csfs.indexOf(b)) * STEPS + state.step - 1];
+  const counted = (run, a, b) => run.missed[(run.csfs.indexOf(a) * run.csfs.length + run.csfs.indexOf(b)) * PROMISED + state.step - 1];
 
   /** @param {Run} run @param {RunScore} a @param {RunScore} b */
   const column = (run, a, b) => {

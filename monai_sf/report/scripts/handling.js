@@ -1,7 +1,7 @@
 // Mouse, touch and keyboard on the map.
 
 import { caseCard, answerText, confidenceText } from "./cards.js";
-import { failuresOf } from "./counts.js";
+import { failuresOf, isTrusted } from "./counts.js";
 import { byId } from "./elements.js";
 
 /**
@@ -106,7 +106,7 @@ export function setUpHandling(page, map) {
   const step = (by) => {
     const run = state.currentRun;
     const csf = state.currentCsf;
-    const failures = failuresOf(run, csf, run.sets.keys()).filter((i) => csf.step[i] <= state.step && map.isOn(i));
+    const failures = failuresOf(run, csf, run.sets.keys()).filter((i) => isTrusted(csf, state.step, i) && map.isOn(i));
     if (!failures.length) { byId("latent-said").textContent = "No silent failure on the map."; return; }
     const at = failures.indexOf(state.pinned.at(-1) ?? -1);
     const next = failures[(at < 0 ? (by > 0 ? 0 : failures.length - 1) : at + by + failures.length) % failures.length];

@@ -3,6 +3,7 @@
 import { setUpConcepts } from "./concepts.js";
 import { setUpCurves } from "./curves.js";
 import { setUpDisagreement } from "./disagreement.js";
+import { PROMISED, shareDecided } from "./counts.js";
 import { breath, byId, el, fill, parsed } from "./elements.js";
 import { setUpGallery } from "./gallery.js";
 import { setUpHandling } from "./handling.js";
@@ -13,6 +14,7 @@ import { readPayload } from "./payload.js";
 import { Pictures } from "./pictures.js";
 import { drawPlots } from "./plots.js";
 import { setUpProbabilities } from "./probabilities.js";
+import { setUpPromise } from "./promise.js";
 import { setUpProvenance } from "./provenance.js";
 import { setUpSelection } from "./selection.js";
 import { State } from "./state.js";
@@ -55,12 +57,13 @@ function setUpControls({ state, data }) {
     fill("csf-text", el("b", {}, state.csf), `: ${data.csfs[state.csf].description}`);
   });
   state.watch(["step", "run", "csf"], () => {
-    slider.value = String(state.step);
     const reference = state.currentRun.sets[0];
     const base = reference.kind === "iid" ? "ordinary cases" : `“${reference.title}”`;
-    const [trusted] = [state.currentCsf.sets[0].trusted[state.step - 1]];
-    byId("coverage-text").textContent = `${percent(trusted / reference.count, 0)} of ${base}`;
-    slider.setAttribute("aria-valuetext", `The system decides ${state.step} % of ${base} alone`);
+    const share = shareDecided(state.currentRun, state.currentCsf, state.step);
+    const promised = state.step === PROMISED;
+    slider.value = String(promised ? Math.round(100 * share) : state.step);
+    byId("coverage-text").textContent = `${percent(share, 0)} of ${base}`;
+    slider.setAttribute("aria-valuetext", `The system decides ${slider.value} % of ${base} alone${promised ? ", the promised threshold" : ""}`);
   });
 }
 
@@ -109,6 +112,7 @@ async function start() {
     },
   };
   setUpControls(page);
+  setUpPromise(page);
   setUpSummary(page);
   await parsed();
   // from the top of the page to its end, one part at a time

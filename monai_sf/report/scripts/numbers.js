@@ -53,6 +53,23 @@ export function ofHundred(silent, trusted) {
   return { words: String(many), digits: String(many), verb: many === 1 ? "was" : "were" };
 }
 
+/**
+ * Return whole numbers in proportion to the values that sum to `total`, by largest remainders.
+ *
+ * @param {number[]} values Not negative.
+ * @param {number} total
+ */
+export function wholes(values, total) {
+  const sum = values.reduce((a, b) => a + b, 0);
+  if (!sum) return values.map(() => 0);
+  const exact = values.map((v) => (total * v) / sum);
+  const floors = exact.map(Math.floor);
+  const left = total - floors.reduce((a, b) => a + b, 0);
+  const order = [...exact.keys()].sort((a, b) => (exact[b] - floors[b]) - (exact[a] - floors[a]) || a - b);
+  for (const i of order.slice(0, left)) floors[i] += 1;
+  return floors;
+}
+
 /** Return exp(value) in per cent, with as many nines as needed to tell it from 100 %. @param {number} logarithm */
 export function precisePercent(logarithm) {
   const doubt = -100 * Math.expm1(logarithm);

@@ -3,7 +3,7 @@
 /**
  * @typedef {object} Payload Everything that the page shows. Arrays arrive as `{"$array": [type, offset, length, block]}`.
  * @property {string} dataset
- * @property {number} coverage The initial working point, in per cent of the ordinary cases.
+ * @property {number} coverage The initial working point where nothing is promised, in per cent of the ordinary cases.
  * @property {number} tile Side of a thumbnail in pixels.
  * @property {Record<string, Shift>} groups By kind of test set, in the order of the page.
  * @property {Colours} colours
@@ -76,13 +76,25 @@
  * @property {string} title Method, and seed or number of seeds.
  * @property {string[]} classes None where the cases have errors in place of classes.
  * @property {TestSet[]} sets The first is the reference that defines the working points.
+ * @property {Promised | null} promise What the thresholds of its scores promise; null without thresholds.
+ * @property {string | null} unpromised Why it has no thresholds.
  * @property {RunScore[]} csfs
- * @property {Uint16Array | Uint32Array} missed [a, b, step - 1]: failures of all cases that score a trusts and b does not.
+ * @property {Uint16Array | Uint32Array} missed [a, b, working point - 1]: failures of all cases that score a trusts and b does not.
  * @property {Note[]} notes
  * @property {Concept[]} concepts The first one is the class.
  * @property {Sweep | null} sweep
  * @property {Cases} cases
  * @property {Points} points
+ *
+ * @typedef {object} Promised A risk that is promised on ordinary cases.
+ * @property {number} targetRisk Highest share of wrong answers among the trusted ones.
+ * @property {number} delta Probability with which the promise of any score may fail.
+ * @property {number} cases Number of calibration cases.
+ * @property {number} groups Number of their groups, such as patients.
+ *
+ * @typedef {object} ScorePromise
+ * @property {number | null} threshold Lowest confidence of a trusted case; null if no threshold can promise the risk.
+ * @property {number | null} needed About how many groups it would take to promise it without a threshold; null if none would do.
  *
  * @typedef {object} TestSet
  * @property {string} name
@@ -107,11 +119,13 @@
  * @property {number | null} nll In nats; none if it is infinite.
  * @property {[number, number, number][]} bins Mean confidence, accuracy and number of cases of each bin with a case.
  *
- * @typedef {object} RunScore A score in a run. `confidence`, `step` and `prediction` are by sampled case.
+ * @typedef {object} RunScore A score in a run. `confidence`, `step`, `promised` and `prediction` are by sampled case. Working points are 1 to 100, and then that of the promised threshold.
  * @property {string} name
- * @property {Float64Array} thresholds By working point.
+ * @property {ScorePromise | null} promise Null for a score without calibration cases.
+ * @property {Float64Array} thresholds By working point; infinite without a promised threshold.
  * @property {Float32Array} confidence
- * @property {Uint8Array} step The first working point that trusts the case, above 100 for none.
+ * @property {Uint8Array} step The first of the working points 1 to 100 that trusts the case, above 100 for none.
+ * @property {Uint8Array} promised 1 where the promised threshold trusts the case.
  * @property {Uint16Array} prediction The predicted class; without classes, 1 for a failure and 0 for any other case.
  * @property {Record<string, Float32Array>} effective Effective sample size of the trusted cases by working point, then that of all cases; by kind.
  * @property {Judged[]} sets
@@ -150,6 +164,7 @@
  * @property {Uint16Array} prediction
  * @property {Float32Array} rank Share of the reference cases whose confidence is not above that of this image.
  * @property {Uint8Array} step
+ * @property {Uint8Array} promised
  *
  * @typedef {object} Cases
  * @property {string[]} id

@@ -1,5 +1,7 @@
 // The reader's choices, and the listeners to their changes.
 
+import { isPromised, PROMISED } from "./counts.js";
+
 /**
  * @import { Payload, Run } from "./payload.js"
  * @import { Pictures } from "./pictures.js"
@@ -24,7 +26,8 @@ export class State {
     this.run = 0;
     this.more = false;
     this.csf = data.runs[0].csfs[0].name;
-    this.step = data.coverage;
+    /** @type {number | null} The working point that the reader chose. */
+    this.moved = null;
     this.metric = "aurc";
     this.curveSet = 0;
     /** @type {number[]} */
@@ -46,14 +49,29 @@ export class State {
     listener();
   }
 
-  /** @param {Partial<Choices>} changes */
+  /** Change choices; the working point may follow from the score. @param {Partial<Choices>} changes */
   set(changes) {
-    const changed = /** @type {(keyof Choices)[]} */ (Object.keys(changes)).filter((key) => this[key] !== changes[key]);
-    if (!changed.length) return;
+    const keys = /** @type {(keyof Choices)[]} */ ([...new Set([...Object.keys(changes), "step"])]);
+    const before = keys.map((key) => this[key]);
     Object.assign(this, changes);
-    for (const [keys, listener] of this.listeners) {
-      if (keys.some((key) => changed.includes(key))) listener();
+    const changed = keys.filter((key, i) => this[key] !== before[i]);
+    for (const [watched, listener] of this.listeners) {
+      if (watched.some((key) => changed.includes(key))) listener();
     }
+  }
+
+  /** Return the working point: the reader's, else that of the promised threshold, else the report's. */
+  get step() {
+    return this.moved ?? (this.hasPromise ? PROMISED : this.data.coverage);
+  }
+
+  set step(step) {
+    this.moved = step === PROMISED ? null : step;
+  }
+
+  /** Return whether the chosen score has a promised threshold. */
+  get hasPromise() {
+    return isPromised(this.currentCsf);
   }
 
   get currentRun() {

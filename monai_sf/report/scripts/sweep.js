@@ -1,9 +1,10 @@
 // One image under all corruptions and severities: pictures, predictions, and the confidence of every score.
 
 import { confidenceText, errorText, picture } from "./cards.js";
-import { outcomeOf } from "./counts.js";
+import { isTrusted, outcomeOf, shareDecided } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { csfStyle, css, OUTCOMES, shapeIcon } from "./look.js";
+import { percent } from "./numbers.js";
 import { modelOf, restyle } from "./plots.js";
 
 /**
@@ -40,7 +41,7 @@ export function setUpSweep(page, plot) {
   const cell = (run, sweep, image, [set, k]) => {
     const csf = sweep.csfs[state.currentCsf.name];
     const at = image * sweep.sets.length + k;
-    const kind = outcomeOf(csf.prediction[at] !== sweep.label[image], csf.step[at] <= state.step);
+    const kind = outcomeOf(csf.prediction[at] !== sweep.label[image], isTrusted(csf, state.step, at));
     const said = sweep.error ? errorText(sweep.error[at]) : run.classes[csf.prediction[at]];
     const sure = confidenceText(data, { name: state.currentCsf.name, confidence: csf.confidence }, at);
     return el("td", { class: `sweep-cell outcome-${kind}` },
@@ -93,9 +94,10 @@ export function setUpSweep(page, plot) {
       .map(([set, k]) => ({ x: set.severity, y: sweep.csfs[name].rank[at(k)], name })));
     marks.data = { x: wrong.map((w) => w.x), y: wrong.map((w) => w.y), name: wrong.map((w) => w.name),
       size: wrong.map((w) => (w.name === state.csf ? 15 : 9)), color: wrong.map(() => css("--silent")) };
-    limit.setv({ location: 1 - state.step / 100, line_color: css("--ink-2") });
+    const share = shareDecided(run, state.currentCsf, state.step);
+    limit.setv({ location: 1 - share, line_color: css("--ink-2") });
     restyle(plot);
-    fill("sweep-text", `Crosses: wrong answers. Above the dashed line the system decides alone (${state.step} % of ordinary cases).`);
+    fill("sweep-text", `Crosses: wrong answers. Above the dashed line the system decides alone (${percent(share, 0)} of ordinary cases).`);
   };
 
   state.watch(["run"], () => {

@@ -1,8 +1,10 @@
 // The benchmark table, coloured by column as in the paper, and the counts behind all sentences of the page.
 
-import { ALL_CASES, pooled, tally } from "./counts.js";
+import { ALL_CASES, pooled, PROMISED, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { bounds, ends, hundredfold, interval, number, percent } from "./numbers.js";
+import { pointText, verdictBadge } from "./promise.js";
+import { verdictOf } from "./verdicts.js";
 
 /**
  * @import { Sum } from "./counts.js"
@@ -182,7 +184,8 @@ export function setUpBenchmark(page) {
         onclick: () => state.goTo(state.findRun(state.currentRun.study, name, state.currentRun.seed), name),
       }, name)),
       columns.map((_, c) => shaded(values, c, r, (v) => (100 * v).toPrecision(3), rising))));
-    fill("benchmark-text", caption, metric === "silent" ? ` ${state.step} % of the ordinary cases are decided alone.` : "");
+    fill("benchmark-text", caption, metric !== "silent" ? "" : state.step === PROMISED ? " Each score has its own promised threshold; without one it decides nothing alone."
+      : ` ${state.step} % of the ordinary cases are decided alone.`);
     fill("benchmark", el("table", { class: "heat" },
       el("thead", {}, head), el("tbody", {}, grouped(data, rows, columns.length, body))));
   };
@@ -195,7 +198,8 @@ export function setUpCounts(page) {
   state.watch(["run", "csf", "step"], () => {
     const run = state.currentRun;
     const csf = state.currentCsf;
-    const heads = ["Test set", "Cases", "Accuracy", "95 % interval", "AURC", "Sure of", "Silent failures", "of the sure", "95 % interval", "Failures handed over"];
+    const promise = state.step === PROMISED ? run.promise : null;
+    const heads = ["Test set", "Cases", "Accuracy", "95 % interval", "AURC", "Sure of", "Silent failures", "of the sure", "95 % interval", "Failures handed over", ...(promise ? [`Promise of ${percent(promise.targetRisk)}`] : [])];
     const rows = run.sets.map((set, i) => {
       const sum = tally(csf, run, [i], state.step);
       const silent = interval(sum.silent / sum.trusted, csf.sets[i].effective[state.step - 1]);
@@ -204,9 +208,10 @@ export function setUpCounts(page) {
           ends(interval(1 - sum.errors / sum.count, csf.sets[i].effective[ALL_CASES])), percent(csf.sets[i].aurc, 2) + bounds(csf.sets[i].aurcInterval),
           `${number(sum.trusted)} (${percent(sum.trusted / sum.count, 0)})`, number(sum.silent),
           percent(sum.silent / sum.trusted), ends(silent), number(sum.errors - sum.silent)]
-          .map((text) => el("td", {}, text)));
+          .map((text) => el("td", {}, text)),
+        promise ? el("td", {}, verdictBadge(verdictOf(promise.targetRisk, sum, silent, set.kind))) : null);
     });
-    fill("counts-text", `${run.studyTitle}, ${csf.name}, working point ${state.step} %. All cases are counted, not only those that are shown one by one.`);
+    fill("counts-text", `${run.studyTitle}, ${csf.name}, ${pointText(state)}. All cases are counted, not only those that are shown one by one.`);
     fill("counts", el("table", { class: "plain" },
       el("thead", {}, el("tr", {}, heads.map((h) => el("th", { scope: "col" }, h)))), el("tbody", {}, rows)));
   });

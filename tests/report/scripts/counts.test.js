@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { ALARM, DETECTED, failuresOf, groupsOf, outcome, outcomeOf, pooled, SILENT, tally, TRUSTED }
+import { ALARM, DETECTED, failuresOf, groupsOf, outcome, outcomeOf, pooled, PROMISED, shareDecided, SILENT, tally, TRUSTED }
   from "../../../monai_sf/report/scripts/counts.js";
 import { run } from "./made.js";
 
@@ -17,6 +17,8 @@ test("a case is trusted from its first working point on", () => {
   assert.deepEqual(at(80), [SILENT, TRUSTED, DETECTED, DETECTED]);
   assert.deepEqual(at(81), [SILENT, TRUSTED, SILENT, DETECTED]);
   assert.deepEqual(at(100), [SILENT, TRUSTED, SILENT, DETECTED]);
+  // the promised threshold is none of them
+  assert.deepEqual(at(PROMISED), [SILENT, ALARM, DETECTED, SILENT]);
 });
 
 test("a tally sums all cases of the test sets at the working point", () => {
@@ -25,6 +27,8 @@ test("a tally sums all cases of the test sets at the working point", () => {
   assert.deepEqual(tally(made.csfs[0], made, [2, 3], 80), { count: 70, errors: 15, trusted: 45, silent: 6 });
   assert.deepEqual(tally(made.csfs[0], made, [2, 3], 49), { count: 70, errors: 15, trusted: 41, silent: 4 });
   assert.deepEqual(tally(made.csfs[0], made, [2, 3], 50), { count: 70, errors: 15, trusted: 45, silent: 6 });
+  assert.deepEqual(tally(made.csfs[0], made, [2, 3], PROMISED), { count: 70, errors: 15, trusted: 6, silent: 0 });
+  assert.equal(shareDecided(made, made.csfs[0], PROMISED), 0.3);
   assert.deepEqual(tally(made.csfs[0], made, [], 50), { count: 0, errors: 0, trusted: 0, silent: 0 });
 });
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { PROMISED } from "../../../monai_sf/report/scripts/counts.js";
 import { State } from "../../../monai_sf/report/scripts/state.js";
 import { data, run } from "./made.js";
 
@@ -64,4 +65,17 @@ test("a run without a usual score offers the one that it has", () => {
   state.offerMore(true);
   state.offerMore(false);
   assert.equal(state.csf, "Energy");
+});
+
+test("the promised threshold is the working point until the reader chooses one", () => {
+  const state = new State(data(run({ scores: ["MSR", "PE"], promised: ["MSR"] })));
+  const told = [];
+  state.watch(["step"], () => told.push(state.step));
+  state.set({ csf: "PE" });
+  state.set({ csf: "MSR" });
+  state.set({ step: 60 });
+  state.set({ csf: "PE" });
+  state.set({ csf: "MSR" });
+  state.set({ step: PROMISED });
+  assert.deepEqual(told, [PROMISED, 80, PROMISED, 60, PROMISED]);
 });
