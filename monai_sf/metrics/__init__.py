@@ -6,6 +6,7 @@ from monai_sf.metrics.curve import RiskCoverageCurve, risk_coverage_curve
 from monai_sf.metrics.failure import failure_auroc, failure_average_precision, failure_fpr
 from monai_sf.metrics.guarantee import SelectiveThreshold, cases_for_guarantee, selective_threshold
 from monai_sf.metrics.ignite import AUGRC, AURC, EAUGRC, EAURC, ConfidenceAndError, FailureAUROC
+from monai_sf.metrics.monitor import RiskMonitor
 from monai_sf.metrics.operating import OperatingPoint, coverage_at_risk, risk_at_coverage
 from monai_sf.metrics.paired import Difference, holm, paired_bootstrap
 from monai_sf.metrics.summary import RiskCoverageMetrics, risk_coverage_metrics
@@ -22,6 +23,7 @@ __all__ = [
     "OperatingPoint",
     "RiskCoverageCurve",
     "RiskCoverageMetrics",
+    "RiskMonitor",
     "SelectiveThreshold",
     "augrc",
     "aurc",

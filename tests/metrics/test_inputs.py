@@ -204,7 +204,7 @@ def test_a_gpu_gives_the_value_of_the_cpu(metric):
     assert bootstrap_ci(metric, confidence, error) == bootstrap_ci(metric, CONFIDENCE, ERROR)
 
 
-@pytest.mark.parametrize("module", ["areas", "curve"])
+@pytest.mark.parametrize("module", ["areas", "curve", "monitor"])
 def test_docstring_examples_run(module):
     result = doctest.testmod(importlib.import_module(f"monai_sf.metrics.{module}"))
     assert result.attempted > 0
