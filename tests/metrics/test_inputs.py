@@ -13,6 +13,7 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 
+from helpers.toy_results import make_results
 from monai_sf import metrics
 from monai_sf.metrics import (
     augrc,
@@ -218,7 +219,7 @@ def test_everything_public_has_a_docstring():
 def test_the_python_examples_of_the_documentation_run():
     text = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(400, 3, generator=generator)
     names = {
@@ -226,6 +227,7 @@ def test_the_python_examples_of_the_documentation_run():
         "labels": torch.where(torch.rand(400, generator=generator) < 0.8, logits.argmax(1), 0),
         "patient_ids": np.arange(400) // 2,
         "evaluator": Engine(lambda _, batch: batch),
+        "results": make_results(),
     }
     for block in blocks:
         exec(block, names)
