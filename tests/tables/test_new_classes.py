@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_sf.results import Results
@@ -57,6 +57,7 @@ def cells_of(results, csf="MSR"):
     return rows[rows["kind"] == "new_class"].set_index("metric")
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 30), st.booleans())
 def test_curve_and_metrics_are_those_of_new_and_ordinary_cases_together(seed, ordinary, new, ties):
     results = run_of(np.random.default_rng(seed), ordinary, new, ties=ties)
