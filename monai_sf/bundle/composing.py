@@ -40,6 +40,7 @@ class Decisions:
         columns: role to column.
         table_options: further arguments of :func:`monai_sf.datasets.table_cases`.
         classes: names in the order of the labels.
+        unknown: labels that are none of the classes.
         missing: "raise" or "drop".
         studies: the config key of that name.
         modes: of images that are accepted.
@@ -59,6 +60,7 @@ class Decisions:
     columns: Mapping[str, Any]
     table_options: Mapping[str, Any]
     classes: Sequence[str]
+    unknown: Sequence[str]
     missing: str
     studies: Mapping[str, Mapping[str, Any]]
     modes: Sequence[str]
@@ -141,6 +143,7 @@ def _values(folder: Path, decisions: Decisions, defaults: Defaults | AuditDefaul
         "columns": as_yaml(dict(decisions.columns)),
         "table_options": decisions.table_options and as_yaml(dict(decisions.table_options)),
         "classes": as_yaml(list(decisions.classes)),
+        "unknown": decisions.unknown and as_yaml(list(decisions.unknown)),
         "missing": decisions.missing,
         "studies": studies,
         "image_modes": as_yaml(list(decisions.modes)),
@@ -214,6 +217,7 @@ def _check_read_back(configs: Path, decisions: Decisions) -> None:
     expected: dict[str, Any] = {
         "dataset_name": decisions.name,
         "classes": list(decisions.classes),
+        "unknown": list(decisions.unknown),
         "studies": {name: dict(study) for name, study in decisions.studies.items()},
         "intensity": dict(decisions.intensity),
         "image_modes": list(decisions.modes),

@@ -12,6 +12,7 @@ import pandas as pd
 
 from monai_sf.bundle.claims import config_of_run, trained_on
 from monai_sf.datasets import find_study, study_description
+from monai_sf.datasets.studies import classes_of
 from monai_sf.scores import CSFS, METHODS
 from monai_sf.vocabulary.data_kinds import DATA_KINDS
 from monai_sf.vocabulary.registry import plugins
@@ -41,8 +42,8 @@ def describe_run(
         study: name of the study.
         method: name of the training method.
         seed: of the run.
-        num_classes: of the network; a class without a case is named by ``cases.attrs["classes"]``, else by
-            its number.
+        num_classes: of the network; a class without a case is named by ``attrs["classes"]``, else by its
+            number.
         studies: further studies, see :func:`monai_sf.datasets.find_studies`.
         image_kinds: those of the images, see :func:`monai_sf.datasets.preflight.check_images`; inference
             refuses others.
@@ -51,8 +52,8 @@ def describe_run(
     Raises:
         ValueError: the run was trained as another dataset, study, method or seed.
     """
-    names = dict(enumerate(cases.attrs.get("classes", ())))
-    known = names | cases.drop_duplicates("label").set_index("label")["label_name"].to_dict()
+    # of the study, which may train without some classes of the table
+    known = dict(enumerate(classes_of(splits if "classes" in splits.attrs else cases)))
     sources = sorted(set(cases["source"]))
     # a single image that is not real determines the kind
     data_kind = max(set(cases["data_kind"]), key=list(DATA_KINDS).index)

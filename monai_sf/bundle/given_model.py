@@ -37,6 +37,7 @@ from monai_sf.networks import (
     to_device,
 )
 from monai_sf.networks.given_files import is_factory
+from monai_sf.vocabulary.shifts import UNKNOWN
 
 #: Images that the model is tried on before the bundle is written.
 _SAMPLE = 200
@@ -248,7 +249,8 @@ def _named_outputs(declared: Declared, classes: Sequence[str]) -> list[str] | No
 
 
 def _sample(cases: pd.DataFrame) -> pd.DataFrame:
-    """Return some cases, of those that the model was not trained on if that is known."""
+    """Return some cases of the classes, of those that the model was not trained on if that is known."""
+    cases = cases[cases["label"] != UNKNOWN]
     tested = cases[cases["split"] == "iid"] if "split" in cases else cases
     pool = tested if len(tested) else cases
     chosen = np.random.default_rng(0).permutation(len(pool))[:_SAMPLE]

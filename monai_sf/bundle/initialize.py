@@ -11,22 +11,26 @@ from monai.bundle import ConfigParser
 from monai_sf.bundle.bases import with_bases
 from monai_sf.bundle.keys import check_keys
 from monai_sf.bundle.overrides import as_meant, is_command_line, written
+from monai_sf.bundle.plain_values import plain
 from monai_sf.bundle.sessions import session_of
 from monai_sf.bundle.workflow import config_of, is_tracked, running_in
 from monai_sf.data.errors import say_the_cause_last
+from monai_sf.datasets import find_study
+from monai_sf.datasets.studies import remaining_classes
 
 
 def start() -> None:
     """Prepare the running config, as the first step of every config.
 
-    Merge its base configs and restore its values (see :func:`complete_config`), and make the run reproducible
-    by its key ``seed``. Settings of the process are changed only while the workflow runs (see
+    Merge its base configs and restore its values (see :func:`complete_config`), let the classes be those of
+    its study (see :func:`follow_study`), and make the run reproducible by its key ``seed``. Settings of the
+    process are changed only while the workflow runs (see
     :mod:`monai_sf.bundle.sessions`).
 
     Raises:
         RuntimeError: no bundle config is being run.
         ModuleNotFoundError: tracking was requested, and MLflow is not installed.
-        ValueError: see :func:`complete_config`.
+        ValueError: see :func:`complete_config` and :func:`follow_study`.
     """
     workflow = running_in("start()")
     if is_command_line():
@@ -39,6 +43,7 @@ def start() -> None:
     session = session_of(workflow)
     with session.active():
         complete_config(workflow.parser, workflow.config_root_path, written())
+        follow_study(workflow.parser)
         # resolved here, with the workflow on the stack: later callers of the parser get this value
         workflow.parser.get_parsed_content("bundle_root")
         workflow._run_expr("join")  # joins several processes, if the config has that key
@@ -46,6 +51,31 @@ def start() -> None:
         if not (seed is None or isinstance(seed, int)):
             raise ValueError(f"seed must be an integer, got {seed!r}")
         session.seed = seed
+
+
+def follow_study(parser: ConfigParser) -> None:
+    """Set ``num_classes`` and ``class_names`` to those of a study that trains without some classes.
+
+    Does nothing for any other study, for a config without a network of its own, and for an audit, whose model
+    has its classes.
+
+    Args:
+        parser: holds a completed config, of which nothing has been evaluated.
+
+    Raises:
+        ValueError: the key ``studies`` is wrong.
+    """
+    config = parser.get()
+    if not {"study", "studies", "dataset_name", "num_classes", "class_names"} <= config.keys():
+        return
+    name, dataset, own = (parser.get_parsed_content(key) for key in ("study", "dataset_name", "studies"))
+    if not own or name not in own or config.get("audit") is True:  # no published study has new classes
+        return
+    classes = [str(one) for one in parser.get_parsed_content("class_names")]
+    left = remaining_classes(find_study(name, dataset, own), classes)
+    if left != classes:
+        parser.set({**config, "num_classes": len(left), "class_names": plain(left)})
+        parser.parse(reset=True)
 
 
 def complete_config(parser: ConfigParser, folder: Path, given: Mapping[str, str]) -> None:

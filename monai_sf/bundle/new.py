@@ -19,7 +19,7 @@ from monai_sf.bundle.given_model import Declared, Understood, understand
 from monai_sf.bundle.look import Look, copies, look_at, look_at_array
 from monai_sf.bundle.naming import DATASET_NAME, TAKEN, in_options
 from monai_sf.bundle.plain_values import as_yaml
-from monai_sf.bundle.targets import read_targets
+from monai_sf.bundle.targets import plain_name, read_targets
 from monai_sf.datasets import (
     STUDIES,
     Study,
@@ -32,10 +32,15 @@ from monai_sf.datasets import (
     table_cases,
 )
 from monai_sf.datasets.any_table import read_any
+from monai_sf.datasets.conditions import did_you_mean
 from monai_sf.datasets.preflight import check_labels
 from monai_sf.datasets.splits import SPLITS
-from monai_sf.datasets.studies import check_study
+from monai_sf.datasets.studies import check_study, remaining_classes
 from monai_sf.files import strangers
+from monai_sf.vocabulary.shifts import NEW_CLASS
+
+#: Name of the study of labels that are none of the classes.
+_UNKNOWN_STUDY = "unknown"
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class Asked:
         columns: role to column.
         table_options: ``encoding`` or ``sheet`` of the table, as far as they must be named.
         classes: names in the order of the labels, or None for all that occur.
+        unknown: labels that are none of the classes; they are the target of a study of their own.
+        without: classes of which each is left out by a study that trains without it.
         targets: see :func:`monai_sf.bundle.targets.read_targets`.
         missing: "raise" or "drop", of images that the table names and the folder lacks.
         model: a given model to audit; None to train one.
@@ -62,6 +69,8 @@ class Asked:
     columns: Mapping[str, Any] = field(default_factory=dict)
     table_options: Mapping[str, str] = field(default_factory=dict)
     classes: Sequence[str] | None = None
+    unknown: Sequence[str] = ()
+    without: Sequence[str] = ()
     targets: Sequence[str] = ()
     missing: str = "raise"
     model: Declared | None = None
@@ -93,7 +102,8 @@ def new_bundle(asked: Asked) -> Path:
     if asked.medmnist is None:
         wrong += copies(cases, look)
     studies, faults = read_targets(asked.targets, cases)
-    wrong += faults
+    studies, more = _with_new_classes(studies, asked, cases.attrs["classes"])
+    wrong += faults + more
     n_train, faults = _say_splits(name, studies, cases, audit=asked.model is not None)
     wrong += faults
     given = None
@@ -131,6 +141,7 @@ def new_bundle(asked: Asked) -> Path:
         columns=asked.columns,
         table_options=asked.table_options,
         classes=classes,
+        unknown=[str(label).strip() for label in asked.unknown],
         missing=asked.missing,
         studies=studies,
         modes=list(look.modes),
@@ -169,7 +180,9 @@ def _check_place(folder: Path) -> None:
 def _cases(asked: Asked, name: str) -> pd.DataFrame:
     if asked.medmnist is not None:
         with tempfile.TemporaryDirectory() as empty:  # its images are written later
-            return medmnist_cases(asked.medmnist, empty, classes=asked.classes, dataset=name)
+            return medmnist_cases(
+                asked.medmnist, empty, classes=asked.classes, dataset=name, unknown=asked.unknown
+            )
     if asked.dataset_dir is None:
         raise ValueError("name the folder of the images with --dataset_dir")
     if not asked.dataset_dir.is_dir():
@@ -179,7 +192,7 @@ def _cases(asked: Asked, name: str) -> pd.DataFrame:
         )
     if asked.table is not None:
         return _table_cases(asked, name, asked.missing)
-    return folder_cases(asked.dataset_dir, classes=asked.classes, dataset=name)
+    return folder_cases(asked.dataset_dir, classes=asked.classes, dataset=name, unknown=asked.unknown)
 
 
 def _table_cases(asked: Asked, name: str, missing: str) -> pd.DataFrame:
@@ -192,6 +205,7 @@ def _table_cases(asked: Asked, name: str, missing: str) -> pd.DataFrame:
         classes=asked.classes,
         dataset=name,
         missing=missing,
+        unknown=asked.unknown,
         **asked.table_options,
     )
 
@@ -248,7 +262,8 @@ def _say_splits(
             continue
         try:
             splits = split_cases(cases, study, 0, audit=audit)
-            check_labels(splits, len(cases.attrs["classes"]), trains=not audit)
+            # with the classes of the study, which the configs follow
+            check_labels(splits, len(remaining_classes(study, cases.attrs["classes"])), trains=not audit)
         except ValueError as error:
             wrong.append(f"study {study.name!r}: {error}")
             continue
@@ -256,9 +271,34 @@ def _say_splits(
         most = max(most, int(counts.get("train", 0)))
         said = ", ".join(f"{split} {counts[split]}" for split in SPLITS if split in counts)
         print(f"study {study.name} ({study_description(study)}): {said}")
+        if without := splits.attrs["without"]:
+            print(f"study {study.name}: trained without {', '.join(without)}")
         if left_out := splits.attrs["left_out"]:
             print(f"study {study.name}: {left_out}")
     return most, wrong
+
+
+def _with_new_classes(
+    studies: Mapping[str, Any], asked: Asked, classes: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the studies with those of new classes, and what is wrong with these."""
+    found, wrong = dict(studies), []
+    unknown = [str(label).strip() for label in asked.unknown]
+    wanted = {_UNKNOWN_STUDY: unknown} if unknown else {}
+    for name in dict.fromkeys(asked.without):
+        if name not in classes:
+            wrong.append(
+                f"--without {name}: there is no such class{did_you_mean(name, classes)}; the classes are "
+                f"{', '.join(map(repr, classes))}"
+            )
+        else:
+            wanted[plain_name(f"without_{name}")] = [name]
+    for study, labels in wanted.items():
+        if study in found:
+            wrong.append(f"--target: {study!r} is the study of new classes: choose another name")
+        target = {"label_name": labels[0] if len(labels) == 1 else labels}
+        found[study] = {"kind": NEW_CLASS, "target": target}
+    return found, wrong
 
 
 def _readable(name: str, own: Mapping[str, Any]) -> tuple[tuple[Study, ...], list[str]]:

@@ -33,6 +33,7 @@ examples:
   a MedMNIST file:            new my_study --medmnist pneumoniamnist.npz --classes normal pneumonia
   several files per image:    new my_study ... --image '{id}_red.png' '{id}_green.png'
   two hospitals as one study: new my_study ... --target external:hospital=B --target external:hospital=C
+  diseases never shown:       new my_study ... --unknown other --without melanoma
   a published bundle:         new chest --dataset chest_xray
   audit a TorchScript file:   new my_audit ... --model model.ts --mean 0.5 --std 0.25
   audit torchvision's:        new my_audit ... --model torchvision.models:resnet50 --weights my.pt
@@ -94,6 +95,14 @@ def add_new(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--classes", nargs="+", metavar="CLASS", help="the classes in the order of their labels (default: "
         "all that occur, sorted)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--unknown", nargs="+", default=[], metavar="LABEL", help="labels that are none of the classes, such "
+        "as other: their cases are never trained on, and tested in the study unknown",
+    )  # fmt: skip
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="CLASS", help="a study that trains without this "
+        "class, and tests on it as one that the classifier was never shown",
     )  # fmt: skip
     parser.add_argument(
         "--target", action="append", default=[], metavar="[NAME:]COLUMN=VALUE", help="a study: cases "
@@ -172,6 +181,8 @@ def run_new(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
         columns=columns,
         table_options={name: text for name in _TABLE if (text := getattr(options, name)) is not None},
         classes=options.classes,
+        unknown=options.unknown,
+        without=options.without,
         targets=options.target,
         missing=options.missing,
         model=_declared(options),
@@ -206,6 +217,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace, columns
         "--target": options.dataset and options.target,
         "--model": options.dataset and options.model,
         "--classes": options.dataset and options.classes,
+        "--unknown": options.dataset and options.unknown,
+        "--without": options.dataset and options.without,
         "--dataset_dir": (options.dataset or options.medmnist) and options.dataset_dir,
     }
     about_model = {f"--{name}": getattr(options, name) is not None for name in _MODEL}

@@ -58,6 +58,8 @@ def prepare(
         splits = split_cases(cases, study, split_seed, audit=audit)
         counts = ", ".join(f"{name} {count}" for name, count in splits["split"].value_counts().items())
         print(f"study {study.name} ({study_description(study)}): {counts}")
+        if without := splits.attrs.get("without"):
+            print(f"study {study.name}: trained without {', '.join(without)}")
         if left_out := splits.attrs.get("left_out"):
             print(f"study {study.name}: {left_out}")
         # among the study's own cases: the first of three copies may not be one of them

@@ -39,7 +39,7 @@ def read_targets(targets: Sequence[str], cases: pd.DataFrame) -> tuple[dict[str,
                 f"name, such as external:{column}={value}"
             )
             continue
-        name = given or _plain(f"{column}_{value}")
+        name = given or plain_name(f"{column}_{value}")
         # A name that was given is there to be repeated; one that was made up means this column and value.
         meant = ("", "") if given else (column, value)
         first, first_meant = origin.setdefault(name, (target, meant))
@@ -72,7 +72,7 @@ def _split(target: str, cases: pd.DataFrame) -> tuple[str, str, str]:
     return (known or named[::-1] or found)[0]
 
 
-def _plain(text: str) -> str:
+def plain_name(text: str) -> str:
     """Return a text as the name of a study, which is also that of folders."""
     return re.sub(r"[^\w.-]+", "_", text.casefold()).strip("_.-")[:64].rstrip("_.-") or "study"
 

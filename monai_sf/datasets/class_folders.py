@@ -17,7 +17,11 @@ __all__ = ["folder_cases"]
 
 
 def folder_cases(
-    dataset_dir: str | Path, *, classes: Sequence[str] | None = None, dataset: str = "own"
+    dataset_dir: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    dataset: str = "own",
+    unknown: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Build the case table of images that lie in one folder per class; nothing is written.
 
@@ -28,6 +32,7 @@ def folder_cases(
         dataset_dir: The folder that holds the folders of the classes.
         classes: Their order. None: alphabetical, or by number if all are whole numbers.
         dataset: Name of the dataset; that of a published one is refused.
+        unknown: Names of folders that are none of the classes, see :func:`table_cases`.
 
     Returns:
         As :func:`table_cases`.
@@ -61,4 +66,4 @@ def folder_cases(
     own = AnyTable(f"folders of {Path(dataset_dir).name}", frame, lambda: range(1, len(rows) + 1))
     if loose:
         reading.dropped["image that is in no folder of a class"] = len(loose)
-    return Builder(own, dataset_dir, columns, (), dataset, reading).build(classes, "raise")
+    return Builder(own, dataset_dir, columns, (), dataset, reading).build(classes, "raise", unknown)

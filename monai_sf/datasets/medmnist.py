@@ -41,7 +41,12 @@ _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def medmnist_cases(
-    npz: str | Path, dataset_dir: str | Path, *, classes: Sequence[str] | None = None, dataset: str = "own"
+    npz: str | Path,
+    dataset_dir: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    dataset: str = "own",
+    unknown: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Build the case table of a MedMNIST file, with its splits train, val and test (iid).
 
@@ -56,6 +61,7 @@ def medmnist_cases(
         dataset_dir: Folder that the images are written into.
         classes: Names of the classes 0..C-1. None: their numbers.
         dataset: Name of the dataset; that of a published one is refused.
+        unknown: Numbers that are none of the classes, see :func:`monai_sf.datasets.table_cases`.
 
     Returns:
         As :func:`monai_sf.datasets.table_cases`.
@@ -76,7 +82,7 @@ def medmnist_cases(
     rows = [(split, k) for split in splits for k in range(len(label[split])) if (split, k) not in copies]
     faults = Faults(path.name, lambda: range(len(rows)))
     texts = [str(label[split][k]) for split, k in rows]
-    labels = read_classes(texts, "labels", classes, faults)
+    labels = read_classes(texts, "labels", classes, faults, unknown)
     faults.check()
     case_id = pd.Series([f"{split}-{k:06d}" for split, k in rows], dtype="str")
     reading.note("the file does not tell patients: every case counts as a patient of its own")
@@ -89,7 +95,7 @@ def medmnist_cases(
             "case_id": case_id,
             "image": pd.Series([_image_path(path, split, k) for split, k in rows], dtype="str"),
             "label": labels.label,
-            "label_name": pd.Series([labels.names[k] for k in labels.label], dtype="str"),
+            "label_name": pd.Series(labels.label_name, dtype="str"),
             "group": "image " + case_id,
             "source": pd.Series([dataset] * len(rows), dtype="str"),
             "split": pd.Series([_SPLITS[split] for split, _ in rows], dtype="str"),

@@ -60,6 +60,7 @@ def table_cases(
     missing: str = "raise",
     encoding: str | None = None,
     sheet: str | None = None,
+    unknown: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Build the case table of one's own images from any table, one row per case; nothing is written.
 
@@ -84,6 +85,8 @@ def table_cases(
         missing: What to do about images that the folder lacks: ``raise``, ``drop`` or ``keep``.
         encoding: Of a text file that is neither UTF-8 nor UTF-16.
         sheet: Of an Excel file with several sheets.
+        unknown: Labels that are none of the classes, such as ``["other"]``. Their cases have the label -1 and
+            their own ``label_name``; they are never trained on, and tested in studies of new classes only.
 
     Returns:
         A new table with the columns of :func:`monai_sf.datasets.build_cases`; ``image`` is a list where there
@@ -98,7 +101,7 @@ def table_cases(
     """
     check_arguments(columns, missing, dataset)
     own = read_any(table, encoding=encoding, sheet=sheet)
-    return Builder(own, dataset_dir, columns, channels, dataset).build(classes, missing)
+    return Builder(own, dataset_dir, columns, channels, dataset).build(classes, missing, unknown)
 
 
 def table_images(
@@ -204,14 +207,14 @@ class Builder:
         for note in table.notes:
             self.reading.note(note)
 
-    def build(self, classes: Sequence[str] | None, missing: str) -> pd.DataFrame:
+    def build(self, classes: Sequence[str] | None, missing: str, unknown: Sequence[str] = ()) -> pd.DataFrame:
         """Return the case table."""
         self._check_text()
         self.faults.check()
         self._check_whole_rows()
         texts = {role: as_texts(self.frame[str(column)]) for role, column in self.columns.items()}
         names = self._image_names()
-        labels = read_classes(texts["label"], str(self.columns["label"]), classes, self.faults)
+        labels = read_classes(texts["label"], str(self.columns["label"]), classes, self.faults, unknown)
         slices = self._slices(texts.get("slice"))
         split = self._splits(texts.get("split"))
         case_id = self._case_ids(texts.get("case_id"), names, slices)
@@ -233,7 +236,7 @@ class Builder:
                 "case_id": pd.Series(case_id, dtype="str"),
                 "image": pd.Series(image, dtype="str" if len(self.patterns) == 1 else object),
                 "label": labels.label,
-                "label_name": pd.Series([labels.names[k] for k in labels.label], dtype="str"),
+                "label_name": pd.Series(labels.label_name, dtype="str"),
                 "group": group,
                 "source": source.fillna("unknown" if "source" in texts else self.reading.dataset).astype(
                     "str"

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from monai_sf.datasets.conditions import did_you_mean
 from monai_sf.datasets.faults import Faults
+from monai_sf.vocabulary.shifts import UNKNOWN
 
 __all__ = ["Labels", "read_classes"]
 
@@ -30,18 +31,24 @@ class Labels:
     """The classes of N cases.
 
     Attributes:
-        label: (N,) int64 in 0..C-1.
+        label: (N,) int64 in 0..C-1, or -1 for none of the classes.
+        label_name: (N,) names of the classes, or the labels that are none of them.
         names: (C,) names of the classes.
         notes: What to say about them.
     """
 
     label: npt.NDArray[np.int64]
+    label_name: tuple[str, ...]
     names: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 def read_classes(
-    texts: Sequence[str | None], column: str, classes: Sequence[Any] | None, faults: Faults
+    texts: Sequence[str | None],
+    column: str,
+    classes: Sequence[Any] | None,
+    faults: Faults,
+    unknown: Sequence[Any] = (),
 ) -> Labels:
     """Return the class of each case.
 
@@ -52,13 +59,21 @@ def read_classes(
             holds their places. None: all texts that occur, in alphabetical order, or, where all are whole
             numbers, by number.
         faults: Takes what is wrong: empty cells, labels that are none of the classes, classes that differ in
-            spelling only, fewer than two.
+            spelling only, fewer than two, an unknown label that no case has.
+        unknown: Labels that are none of the classes, which are never trained on and get the label -1.
+
+    Raises:
+        ValueError: The names of classes or unknown labels cannot be names, or one is both.
     """
+    others = _given_unknown(unknown, classes)
     faults.rows(f"column {column!r}: no label", [k for k, text in enumerate(texts) if text is None], texts)
-    counts = Counter(text for text in texts if text is not None)
+    every = Counter(text for text in texts if text is not None)
+    counts = Counter({text: count for text, count in every.items() if text not in others})
+    if absent := [f"{name!r}{did_you_mean(name, list(every))}" for name in others if name not in every]:
+        faults.add(f"column {column!r}: no case has the unknown label {', '.join(absent)}")
     if classes is None:
         names = _found(counts)
-        _check_found(counts, names, column, len(texts), faults)
+        _check_found(every, names, others, column, len(texts), faults)
         place = {name: k for k, name in enumerate(names)}
     else:
         names = _given(classes)
@@ -68,13 +83,14 @@ def read_classes(
             if not counts.keys() <= place.keys():
                 place = {name: k for k, name in enumerate(names)}
         known = f"none of the classes {', '.join(map(repr, names))}"
-        shown = {text: f"{text!r}{did_you_mean(text, names)}" for text in counts if text not in place}
+        likely = [*names, *others]
+        shown = {text: f"{text!r}{did_you_mean(text, likely)}" for text in counts if text not in place}
         faults.rows(
             f"column {column!r}: label is {known}",
             [k for k, text in enumerate(texts) if text in shown],
             [None if text is None else shown.get(text) for text in texts],
         )
-    label = np.array([-1 if text is None else place.get(text, -1) for text in texts], np.int64)
+    label = np.array([UNKNOWN if text is None else place.get(text, UNKNOWN) for text in texts], np.int64)
     often = np.bincount(label[label >= 0], minlength=len(names))
     notes = [
         "classes, in this order: "
@@ -83,9 +99,24 @@ def read_classes(
     ]
     if absent := [name for k, name in enumerate(names) if not often[k]]:
         notes.append(f"{len(absent)} classes have no case: {', '.join(map(repr, absent[:_FEW]))}")
+    if others:
+        listed = ", ".join(f"{name!r} ({every[name]} cases)" for name in others)
+        notes.append(f"none of the classes, never trained on: {listed}")
     if classes is None:
         notes += _misspelt(texts, counts, faults)
-    return Labels(label, tuple(names), tuple(notes))
+    label_name = tuple(
+        str(text) if k == UNKNOWN else names[k] for text, k in zip(texts, label.tolist(), strict=True)
+    )
+    return Labels(label, label_name, tuple(names), tuple(notes))
+
+
+def _given_unknown(unknown: Sequence[Any], classes: Sequence[Any] | None) -> list[str]:
+    if isinstance(unknown, str):
+        raise ValueError(f"unknown must be a list of labels, got {unknown!r}")
+    names = _texts(unknown, "unknown")
+    if both := [name for name in names if name in [str(one).strip() for one in classes or ()]]:
+        raise ValueError(f"{', '.join(map(repr, both))} cannot be both a class and unknown")
+    return names
 
 
 def _misspelt(texts: Sequence[str | None], counts: Counter[str], faults: Faults) -> list[str]:
@@ -119,20 +150,29 @@ def _found(counts: Counter[str]) -> list[str]:
 def _given(classes: Sequence[Any]) -> list[str]:
     if isinstance(classes, str) or len(classes) < 2:
         raise ValueError(f"classes must name at least two classes, got {classes!r}")
-    names = [str(name).strip() for name in classes]
-    if wrong := [one for one in classes if one is None or isinstance(one, bool) or not str(one).strip()]:
-        raise ValueError(f"classes must be texts, got {wrong[0]!r}; put it in quotes")
+    return _texts(classes, "classes")
+
+
+def _texts(given: Sequence[Any], what: str) -> list[str]:
+    names = [str(name).strip() for name in given]
+    if wrong := [one for one in given if one is None or isinstance(one, bool) or not str(one).strip()]:
+        raise ValueError(f"{what} must be texts, got {wrong[0]!r}; put it in quotes")
     if len(set(names)) < len(names):
         twice = [name for name, count in Counter(names).items() if count > 1]
-        raise ValueError(f"classes must differ, got several times {', '.join(map(repr, twice))}")
+        raise ValueError(f"{what} must differ, got several times {', '.join(map(repr, twice))}")
     return names
 
 
 def _check_found(
-    counts: Counter[str], names: Sequence[str], column: str, n_rows: int, faults: Faults
+    counts: Counter[str],
+    names: Sequence[str],
+    others: Sequence[str],
+    column: str,
+    n_rows: int,
+    faults: Faults,
 ) -> None:
     spellings = defaultdict(list)
-    for name in names:
+    for name in (*names, *others):
         number = str(int(name)) if _INTEGER.fullmatch(name) else name
         spellings[" ".join(number.casefold().split())].append(name)
     alike = [
@@ -146,7 +186,8 @@ def _check_found(
             "way, or name all with classes=[...]"
         )
     if counts and len(names) < 2:
-        faults.add(f"column {column!r} has one class only, {names[0]!r}: there is nothing to tell apart")
+        found = f"one class only, {names[0]!r}" if names else "no class beside the unknown labels"
+        faults.add(f"column {column!r} has {found}: there is nothing to tell apart")
     if len(names) > max(_FEW, n_rows // 2):
         faults.add(
             f"column {column!r} has {len(names)} different labels in {n_rows} rows: is it the column of "

@@ -19,6 +19,7 @@ from monai_sf.files.images import read_image
 from monai_sf.files.intensity import Intensity, intensity_of
 from monai_sf.files.naming import NOT_UTF8, RefusedImageError, is_utf8, reason, shown
 from monai_sf.files.volumes import slice_index
+from monai_sf.vocabulary.shifts import UNKNOWN
 
 __all__ = ["Checked", "PreflightError", "check_images", "check_labels", "image_fault", "image_faults"]
 
@@ -293,15 +294,24 @@ def check_labels(cases: pd.DataFrame, num_classes: int, *, trains: bool = True) 
     """Check that a network of that many classes can be trained and tested on these cases.
 
     Args:
-        cases: Case table with the column ``split``.
+        cases: Case table with the column ``split``; the label -1 is for target cases of none of the classes.
         num_classes: Classes of the network.
         trains: Whether it is trained on them. If not, classes may be without training cases.
 
     Raises:
-        ValueError: If a label is not in 0..num_classes - 1, or the class of a case of the splits val,
-            calibration and iid has no training case; names labels and cases.
+        ValueError: If a label is not in 0..num_classes - 1, the class of a case of the splits val,
+            calibration and iid has no training case, or the study trains without some classes, which the
+            network has; names labels and cases.
     """
-    wrong = cases[~cases["label"].isin(range(num_classes))]
+    if (without := cases.attrs.get("without")) and len(left := cases.attrs["classes"]) != num_classes:
+        raise ValueError(
+            f"study {cases.attrs['study']!r} trains without {', '.join(map(repr, without))}, and the network "
+            f"has {num_classes} classes: set num_classes to {len(left)} and class_names to {left}. A rule on "
+            "the column label_name alone sets both, such as target: "
+            f"{{label_name: {without[0] if len(without) == 1 else without}}}"
+        )
+    unknown = (cases["label"] == UNKNOWN) & (cases["split"] == "target")
+    wrong = cases[~cases["label"].isin(range(num_classes)) & ~unknown]
     if len(wrong):
         raise ValueError(
             f"{len(wrong)} cases have labels outside 0..{num_classes - 1}: labels "

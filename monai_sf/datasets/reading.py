@@ -18,6 +18,7 @@ from monai_sf.datasets.same_names import choose_files
 from monai_sf.datasets.tables import TableError, find_table
 from monai_sf.datasets.tree import TableFile, Tree, read_tree
 from monai_sf.vocabulary.ids import group_cases
+from monai_sf.vocabulary.shifts import UNKNOWN
 
 __all__ = ["MISSING", "MissingImagesError", "Reading", "describe_cases"]
 
@@ -248,9 +249,11 @@ def describe_cases(cases: pd.DataFrame) -> str:
     """
     reading: dict[str, Any] = cases.attrs.get("reading", {})
     by_class = cases.groupby(["source", "label_name"]).size().reset_index(name="cases")
-    classes = cases["label_name"].nunique()
+    known = cases["label"] != UNKNOWN
+    classes = cases["label_name"][known].nunique()
     groups = len(group_cases(cases["group"]))
-    lines = [f"{len(cases)} cases in {groups} groups, {classes} classes"]
+    others = "" if known.all() else f", and {int((~known).sum())} cases of none of them"
+    lines = [f"{len(cases)} cases in {groups} groups, {classes} classes{others}"]
     for source, count in cases["source"].value_counts().sort_index().items():
         table = reading.get("tables", {}).get(source)
         lines.append(f"  {source}: {count}" + (f" (from {table})" if table else ""))

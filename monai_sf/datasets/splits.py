@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from monai_sf.datasets.conditions import Mask
-from monai_sf.datasets.studies import Study, check_study, find_study, in_target
+from monai_sf.datasets.studies import Study, check_study, classes_of, find_study, in_target
 from monai_sf.vocabulary.ids import Groups, case_notes, group_cases, is_absent
+from monai_sf.vocabulary.shifts import NEW_CLASS, UNKNOWN
 
 __all__ = ["SPLITS", "check_cases", "check_splits", "split_cases"]
 
@@ -49,6 +50,11 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
     group has cases in both domains, its target cases are in the target set and its source cases are left out
     of the returned table, so that no group is in two splits.
 
+    Cases of none of the classes (label -1) are in the target set of a study of new classes, and left out of
+    every other split. If such a study takes whole classes away, its target cases get the label -1, and the
+    others are numbered without gaps: ``attrs["classes"]`` names the remaining classes in that order, and
+    ``attrs["without"]`` those that were taken away.
+
     Ids of groups are compared regardless of spelling, and a case without one is its own group, by the rule of
     :mod:`monai_sf.vocabulary.ids`. Groups are ordered by the BLAKE2b hash of seed and name (of several
     spellings the first in alphabetical order), within strata of the group's most frequent label (ties: the
@@ -74,14 +80,14 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
     Returns:
         A copy, rows and index in the same order, with the column ``split``, one of :data:`SPLITS`.
         ``attrs`` holds ``study`` (name), ``seed``, ``dropped``, the number of cases left out, and
-        ``left_out``, what is to be said of those whose groups also have target cases, or nothing; the
-        notes in ``attrs["reading"]`` state which spellings were merged, how many cases have no group, and
-        what calibration lacks.
+        ``left_out``, what is to be said of those of no class and those whose groups also have target cases,
+        or nothing, and ``without``, see above; the notes in ``attrs["reading"]`` state which spellings were
+        merged, how many cases have no group, and what calibration lacks.
 
     Raises:
         ValueError: If the table or the result is invalid (see :func:`check_cases`, :func:`check_splits`), a
-            placeholder such as "anonymous" is the group of most cases, the study is unknown, or the cases
-            lack what it needs (with the reason).
+            placeholder such as "anonymous" is the group of most cases, the study is unknown, the cases lack
+            what it needs (with the reason), or an audit is to be without a class, which the given model has.
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be a non-negative integer, got {seed!r}")
@@ -94,18 +100,28 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
     groups = group_cases(cases["group"], cases["case_id"])
     groups.check()
     group = groups.of_case
+    known = (cases["label"] != UNKNOWN).to_numpy()
     target = in_target(study, cases)
+    if study.kind != NEW_CLASS:
+        target = target & known
     given = None if "split" not in cases else cases["split"].astype(str).to_numpy(object)
     if given is not None:
         _check_names(given)
         _check_sides(cases, groups)
-    straddling = ~target & np.isin(group, group[target])
-    unused = np.zeros(len(cases), np.bool_) if given is None else ~target & (given == "target")
-    left_out = straddling | unused
+    elsewhere = ~target & known
+    straddling = elsewhere & np.isin(group, group[target])
+    unused = np.zeros(len(cases), np.bool_) if given is None else elsewhere & (given == "target")
+    left_out = straddling | unused | (~target & ~known)
     source = ~target & ~left_out
 
+    classes, without, label = _without_new(cases, target, study)
+    if audit and without:
+        raise ValueError(
+            f"study {study.name!r} trains without {', '.join(map(repr, without))}, which an audit cannot do: "
+            "the given model has its classes. Leave the study out; new to the model are labels that are none "
+            "of its classes (unknown=[...])"
+        )
     split = np.full(len(cases), "target", dtype=object)
-    label = cases["label"].to_numpy()
     notes = [*groups.notes, *case_notes(cases["case_id"])]
     if given is None:
         place = _place_groups(group[source], groups.names, label[source], int(seed), shares)
@@ -113,21 +129,29 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
     else:
         split[source] = given[source]
         notes += _complete(split, group, groups.names, label, int(seed), shares, donor)
-    result = cases.assign(split=pd.Series(split, index=cases.index, dtype="str"))[~left_out]
+    added = {"split": pd.Series(split, index=cases.index, dtype="str")}
+    result = cases.assign(**added, **({"label": label} if without else {}))[~left_out]
     notes += _lacking_calibration(result)
     result.attrs = {**cases.attrs, "study": study.name, "seed": int(seed), "dropped": int(left_out.sum())}
+    result.attrs["without"] = without
+    if without:
+        result.attrs["classes"] = classes
     if notes:
         reading = cases.attrs.get("reading", {})
         result.attrs["reading"] = {**reading, "notes": [*reading.get("notes", []), *notes]}
         for note in notes:
             _log.warning("study %s: %s", study.name, note)
-    result.attrs["left_out"] = left = _left_out(straddling, ~target, group)
+    result.attrs["left_out"] = left = _left_out(straddling, elsewhere, group)
     # Of published data the ids are known to mean one patient each.
-    often = not study.partial and straddling.sum() > _OFTEN * (~target).sum()
+    often = not study.partial and straddling.sum() > _OFTEN * elsewhere.sum()
     if left:
         said = f"{left}. {_SAME_PATIENT}" if often else left
         result.attrs["left_out"] = said
         _log.log(logging.WARNING if often else logging.INFO, "study %s: %s", study.name, said)
+    if (stray := ~target & ~known).any():
+        said = f"{int(stray.sum())} cases of none of the classes (label {UNKNOWN}) are left out"
+        _log.warning("study %s: %s", study.name, said)
+        result.attrs["left_out"] = "; ".join(filter(None, [said, result.attrs["left_out"]]))
     if unused.any():
         _log.info("study %s: %d cases of the split target left out", study.name, unused.sum())
     _check_sides(result, groups.at(np.flatnonzero(~left_out)))
@@ -137,6 +161,26 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
     why += f"; {left}" if left else ""
     _check_sets(result, expect_target=study.kind != "iid", why=why, ways=ways)
     return result
+
+
+def _without_new(
+    cases: pd.DataFrame, target: Mask, study: Study
+) -> tuple[list[str], list[str], npt.NDArray[Any]]:
+    """Return the labels after a study of new classes has taken classes away.
+
+    Returns:
+        Names of the remaining classes, names of those that are taken away, both empty if none is, and the
+        labels (N,).
+    """
+    label = cases["label"].to_numpy()
+    taken = sorted(set(label[target]) - {UNKNOWN}) if study.kind == NEW_CLASS else []
+    if not taken:
+        return [], [], label
+    names = classes_of(cases)
+    left = [one for one in range(len(names)) if one not in taken]
+    number = {one: place for place, one in enumerate(left)}
+    renumbered = np.array([number.get(one, UNKNOWN) for one in label.tolist()], np.int64)
+    return [names[one] for one in left], [names[int(one)] for one in taken], renumbered
 
 
 def _lacking_calibration(splits: pd.DataFrame) -> list[str]:
@@ -234,7 +278,8 @@ def check_cases(cases: pd.DataFrame, needed: Sequence[str] = ()) -> None:
 
     Raises:
         ValueError: Names the fault: missing columns (all of them), no rows, missing values, duplicate
-            ``case_id``, a label that is not an integer from 0, or labels and label names that do not match.
+            ``case_id``, a label that is neither an integer from 0 nor -1, or labels and label names that do
+            not match. The label -1, of none of the classes, may have several names.
     """
     absent = [name for name in (*_COLUMNS, *needed) if name not in cases.columns]
     if absent:
@@ -262,17 +307,17 @@ def _check_unique(case_id: pd.Series) -> None:
 
 def _check_labels(label: pd.Series, label_name: pd.Series) -> None:
     number = pd.to_numeric(label, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = ~((number >= 0) & (number == np.floor(number)))
+    wrong = ~((number >= UNKNOWN) & (number == np.floor(number)))
     if wrong.any():
         raise ValueError(
-            f"label must be an integer from 0 to C - 1; {wrong.sum()} are not "
+            f"label must be an integer from 0 to C - 1, or -1 for none of the classes; {wrong.sum()} are not "
             f"(first: {label.to_numpy()[wrong][:5].tolist()})"
         )
     pairs = pd.DataFrame(
         {"label": number.astype(np.int64), "label_name": label_name.to_numpy()}
     ).drop_duplicates()
     for column, other in (("label", "label_name"), ("label_name", "label")):
-        twice = pairs[pairs[column].duplicated()]
+        twice = pairs[pairs[column].duplicated() & ((column != "label") | (pairs["label"] != UNKNOWN))]
         if len(twice):
             value = twice[column].iloc[0]
             others = pairs[other][pairs[column] == value].tolist()
@@ -288,8 +333,8 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
 
     Raises:
         ValueError: If a group (in any spelling) is in two splits, a ``case_id`` is not unique, a split has an
-            unknown name, or train, val, iid (and target), but not calibration, are empty or hold fewer than
-            two classes.
+            unknown name, train, val, iid (and target), but not calibration, are empty or hold fewer than two
+            classes (a target set of label -1 alone is that of new classes), or others than target hold -1.
     """
     absent = [name for name in ("case_id", "label", "group", "split") if name not in splits.columns]
     if absent:
@@ -327,9 +372,13 @@ def _check_sets(
     wanted = ("train", "val", "iid", *(("target",) if expect_target else ()))
     name_of_class = "label_name" if "label_name" in splits else "label"
     faults = []
+    stray = splits["case_id"][(splits["label"] == UNKNOWN) & (splits["split"] != "target")]
+    if len(stray):
+        faults.append(f"{len(stray)} cases of no class are not in target: {', '.join(map(str, stray[:10]))}")
     for name in wanted:
         own = splits[splits["split"] == name]
-        if own["label"].nunique() < 2:
+        new = name == "target" and len(own) and (own["label"] == UNKNOWN).all()
+        if own["label"].nunique() < 2 and not new:
             found = f"only class {own[name_of_class].iloc[0]!r}" if len(own) else "no case at all"
             faults.append(f"split {name!r} needs cases of at least two classes, it has {found}")
     if faults:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -21,16 +21,18 @@ from monai_sf.datasets.conditions import (
 )
 from monai_sf.datasets.dermoscopy import KERATOSES
 from monai_sf.datasets.fc_microscopy import TARGET_EXPERIMENTS
-from monai_sf.vocabulary.shifts import TARGET_KINDS
+from monai_sf.vocabulary.shifts import NEW_CLASS, TARGET_KINDS, UNKNOWN
 
 __all__ = [
     "STUDIES",
     "STUDY_KINDS",
     "Study",
     "check_study",
+    "classes_of",
     "find_studies",
     "find_study",
     "in_target",
+    "remaining_classes",
     "study_description",
     "unavailable_studies",
 ]
@@ -51,7 +53,9 @@ class Study:
     Attributes:
         name: Also that of folders. Unique among all datasets, except for ``iid``, which all have.
         kind: One of :data:`STUDY_KINDS`: ``acquisition`` is another camera, hospital or batch,
-            ``manifestation`` another sub-type of the disease.
+            ``manifestation`` another sub-type of the disease, ``new_class`` a disease that is none of the
+            classes: cases of a label that was declared unknown, or of whole classes, which the study then
+            trains without.
         target: The rule of the target domain, columns of the case table to what their cells hold: a text or
             number, a list of them, or ``{is: ..., above: ..., below: ..., missing: ...}`` (see
             :func:`monai_sf.datasets.conditions.read_condition`). Of several columns all must hold.
@@ -133,6 +137,31 @@ def in_target(study: Study, cases: pd.DataFrame) -> Mask:
     return target
 
 
+def classes_of(cases: pd.DataFrame) -> list[str]:
+    """Return the names of the classes of a case table, in the order of their labels."""
+    if (classes := cases.attrs.get("classes")) is not None:
+        return list(classes)
+    known = cases[cases["label"] != UNKNOWN].drop_duplicates("label")
+    names = dict(zip(known["label"].tolist(), known["label_name"], strict=True))
+    return [str(names.get(label, f"class {label}")) for label in range(int(max(names, default=-1)) + 1)]
+
+
+def remaining_classes(study: Study, classes: Sequence[str]) -> list[str]:
+    """Return the classes that a study trains, as far as its rule tells them without the cases.
+
+    Args:
+        study: The study.
+        classes: Names of the classes of the case table.
+
+    Returns:
+        All of them, unless the study is one of new classes with a rule on ``label_name`` alone.
+    """
+    if study.kind != NEW_CLASS or list(study.conditions) != ["label_name"]:
+        return list(classes)
+    taken = study.conditions["label_name"].matches(pd.Series(list(classes), dtype=object))
+    return [name for name, gone in zip(classes, taken, strict=True) if not gone]
+
+
 def study_description(study: Study) -> str:
     """Return a study's description with the rule of its target domain, for tables and reports."""
     if study.kind == "iid":
@@ -149,7 +178,8 @@ def check_study(study: Study, cases: pd.DataFrame) -> list[str]:
 
     Returns:
         One text per fault: columns that the table lacks, values that no case has, or that other cases spell
-        differently, empty cells, a target domain of no case, of all, or of one class.
+        differently, empty cells, a target domain of no case, of all, or of one class; of a study of new
+        classes a part of a class, or all but one.
     """
     if study.kind == "iid":
         return []
@@ -173,14 +203,38 @@ def check_study(study: Study, cases: pd.DataFrame) -> list[str]:
 
 def _unusable(study: Study, cases: pd.DataFrame) -> list[str]:
     target = in_target(study, cases)
+    known = (cases["label"] != UNKNOWN).to_numpy()
+    if study.kind != NEW_CLASS:  # in which alone cases of no class are tested
+        target = target & known
     if not target.any():
         return [f"no case is in the target domain ({study.rule})"]
-    if target.all():
+    if not (known & ~target).any():
         return [f"all cases are in the target domain ({study.rule}), and none is left to train on"]
+    if study.kind == NEW_CLASS:
+        return _not_new(study, cases[known], target[known])
     if cases["label"][target].nunique() < 2:
         only = cases["label_name"][target].iloc[0]
         return [f"the target domain has cases of one class only, {only!r} ({study.rule})"]
     return []
+
+
+def _not_new(study: Study, cases: pd.DataFrame, target: Mask) -> list[str]:
+    """Return what keeps the target domain, among cases of classes, from being one of new classes."""
+    share = pd.Series(target).groupby(cases["label_name"].to_numpy()).agg(["sum", "size"])
+    faults = [
+        f"{part} of {count} cases of the class {name!r} are in the target domain ({study.rule}): a class is "
+        "new if none of its cases is trained on. Take all of them, or make the kind manifestation"
+        for name, part, count in share.itertuples(name=None)
+        if 0 < part < count
+    ]
+    taken = share.index[share["sum"] > 0].tolist()
+    left = [name for name in classes_of(cases) if name not in taken]
+    if taken and len(left) < 2:
+        faults.append(
+            f"without {', '.join(map(repr, taken))} ({study.rule}) fewer than two classes are left to tell "
+            f"apart: {', '.join(map(repr, left)) or 'none'}"
+        )
+    return faults
 
 
 def _published(name: str, kind: str, target: Mapping[str, Any], description: str) -> Study:
@@ -292,7 +346,7 @@ def _read_study(name: Any, given: Any) -> Study:
     faults = [f"unknown {key!r}{did_you_mean(str(key), _KEYS)}" for key in given if key not in _KEYS]
     faults += [f"{key} is not given" for key in ("kind", "target") if key not in given]
     if given.get("kind", TARGET_KINDS[0]) not in TARGET_KINDS:
-        faults.append(f"kind must be {' or '.join(TARGET_KINDS)}, got {given['kind']!r}")
+        faults.append(f"kind must be one of {', '.join(TARGET_KINDS)}, got {given['kind']!r}")
     if faults:
         raise ValueError(f"study {name!r}: {'; '.join(faults)}")
     return Study(name, given["kind"], given["target"], given.get("description") or "")

@@ -97,7 +97,7 @@ def test_prepare_refuses_studies_that_cannot_be_run_all_at_once(tmp_path):
         ValueError, match="^study 'c', target: column 'hospital': no case has 'C'.*\nstudy 'd'"
     ):
         prepare_own(own_cases(), tmp_path, studies)
-    with pytest.raises(ValueError, match="kind must be acquisition or manifestation"):
+    with pytest.raises(ValueError, match="kind must be one of acquisition, manifestation"):
         prepare_own(own_cases(), tmp_path, {"c": {**b, "kind": "shift"}})
 
 

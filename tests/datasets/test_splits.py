@@ -196,6 +196,7 @@ def test_rows_index_and_columns_stay_and_the_input_is_not_changed() -> None:
         "seed": 0,
         "dropped": 0,
         "left_out": "",
+        "without": [],
     }
 
 
@@ -265,8 +266,8 @@ def test_own_study() -> None:
         (lambda c: c.assign(case_id=[1, "1", *range(2, 80)]), r"1 case_id are not unique \(first: 1\)"),
         (lambda c: c.assign(label=c["label"].where(c.index > 0)), r"missing values.*label \(1\)"),
         (
-            lambda c: c.assign(label=c["label"] - 1),
-            r"label must be an integer from 0.*40 are not \(first: \[-1",
+            lambda c: c.assign(label=c["label"] - 2),
+            r"label must be an integer from 0.*40 are not \(first: \[-2",
         ),
         (lambda c: c.assign(label=c["label"] + 0.5), "label must be an integer from 0"),
         (lambda c: c.assign(label=c["label"].map({0: "a", 1: "b"})), "label must be an integer from 0"),
