@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--title", help="heading of the page")
     parser.add_argument(
         "--coverage", type=int, default=80, metavar="PERCENT",
-        help="initial working point: share of the ordinary cases decided by the system alone (default: 80)",
+        help="initial working point where nothing is promised: share of the ordinary cases that the "
+        "system decides alone (default: 80)",
     )  # fmt: skip
     parser.add_argument(
         "--max-points", type=int, default=3000, metavar="N",

@@ -127,14 +127,16 @@ def test_images_are_neither_transposed_nor_mirrored(report, open_page, make_run)
         assert (shown == wrong).mean() < 0.9
 
 
-def test_gallery_shows_two_of_each_then_more_in_order(report, open_page):
-    page = open_page(report).page
+@pytest.mark.parametrize(("width", "first"), [(390, 2), (1300, 3)])
+def test_gallery_shows_a_row_of_each_then_more_in_order(report, open_page, width, first):
+    page = open_page(report, viewport={"width": width, "height": 900}).page
     group = page.locator("#gallery [data-kind=corruption]")
-    assert group.locator(".case").count() == 2
+    assert group.locator(".case").count() == first
     group.locator("button.more").click()
-    assert group.locator(".case").count() > 2
-    shown = group.locator("dd:nth-of-type(3)").all_inner_texts()
-    confidences = [float(t.split("\u00a0")[0]) for t in shown if t.endswith("%")]
+    assert group.locator(".case").count() > first
+    shown = group.locator("figcaption > .pairs > div:nth-child(3) dd").all_inner_texts()
+    confidences = [float(t.removesuffix("\u00a0%")) for t in shown]
+    assert len(confidences) == group.locator(".case").count()
     assert confidences == sorted(confidences, reverse=True)
 
 

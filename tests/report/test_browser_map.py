@@ -127,6 +127,30 @@ def test_legend_hides_what_is_pressed(report, open_page):
     assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
 
 
+def test_disturbed_images_are_on_the_map_on_request(report, open_page):
+    watched = open_page(report)
+    page = watched.page
+
+    def counted():
+        return sum(int(text) for text in page.locator("#latent-legend .quiet").all_inner_texts())
+
+    few, words = counted(), page.locator("#latent-text").inner_text()
+    assert "opens without the disturbed images" in words
+    # next to it, failures that are on it
+    beside = page.locator("#latent-surest .case")
+    assert beside.count() >= 1
+    assert "severity" not in beside.first.inner_text()
+    # one that is asked for is shown, with all others of its kind
+    page.locator("#gallery [data-kind=corruption] button", has_text="show on map").first.click()
+    settle(page)
+    assert page.locator("#latent-show").input_value() == "all"
+    assert counted() == 90 > few > 0
+    assert beside.count() == 0
+    page.select_option("#latent-show", "undisturbed")
+    assert counted() == few
+    watched.check()
+
+
 def test_a_finger_scrolls_the_page_or_turns_the_map(report, open_page):
     page = open_page(report, viewport={"width": 390, "height": 800}, has_touch=True).page
     page.evaluate("document.getElementById('latent-cloud').scrollIntoView({ block: 'center' })")
@@ -152,6 +176,7 @@ def test_a_finger_scrolls_the_page_or_turns_the_map(report, open_page):
 def test_a_selection_on_the_map_becomes_a_gallery(report, open_page, mode):
     watched = open_page(report)
     page = watched.page
+    page.select_option("#latent-show", "all")
     page.locator("#latent-stage").scroll_into_view_if_needed()
     settle(page)
     page.locator(f"#latent-{mode}").click()

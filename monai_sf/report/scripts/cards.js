@@ -1,6 +1,6 @@
 // Cards of cases: picture, label, prediction and confidence.
 
-import { outcome } from "./counts.js";
+import { isTrusted, outcome } from "./counts.js";
 import { el } from "./elements.js";
 import { OUTCOMES, shapeIcon } from "./look.js";
 import { percent, precisePercent } from "./numbers.js";
@@ -35,6 +35,37 @@ export function valueText(data, csf, value) {
   if (scale === "nats") return `${(-value).toPrecision(3)} nats of uncertainty`;
   return value.toPrecision(4);
 }
+
+/**
+ * Return the threshold of a score at a working point as text.
+ *
+ * @param {Payload} data
+ * @param {{ name: string, thresholds: Float64Array }} csf
+ * @param {number} step
+ */
+export function thresholdText(data, { name, thresholds }, step) {
+  const value = thresholds[step - 1];
+  return Number.isFinite(value) ? valueText(data, name, value) : "none";
+}
+
+/**
+ * Return as text the confidence of a case, the threshold at the working point, and what was decided.
+ *
+ * @param {Payload} data
+ * @param {{ name: string, confidence: Float32Array, thresholds: Float64Array, step: Uint8Array, promised: Uint8Array }} csf
+ * @param {number} step
+ * @param {number} i
+ */
+export function decisionOf(data, csf, step, i) {
+  const confidence = confidenceText(data, csf, i);
+  const text = thresholdText(data, csf, step);
+  const alone = isTrusted(csf, step, i);
+  // rounded, both may read the same
+  return { confidence, threshold: !alone && text === confidence ? `just above ${text}` : text, decided: alone ? "decided alone" : "handed to a person" };
+}
+
+/** Return the decision as one text. @param {ReturnType<typeof decisionOf>} decision */
+export const decisionText = ({ confidence, threshold, decided }) => `confidence ${confidence}, threshold ${threshold}: ${decided}`;
 
 /** Return an error in [0, 1] as text. @param {number} error */
 export const errorText = (error) => `error ${error.toFixed(2)}`;
@@ -111,20 +142,22 @@ export function caseCard(page, i, { buttons = [], details = true, mark, scores }
   const set = run.sets[points.set[i]];
   const row = points.case[i];
   const kind = outcome(run, csf, state.step, i);
+  const decisions = (scores || [csf]).map((s) => ({ s, decision: decisionOf(data, s, state.step, i) }));
   /** @type {[string, string][]} */
   const facts = [
     .../** @type {[string, string][]} */ (points.error ? [["error", points.error[i].toFixed(2)]]
       : [["is", run.classes[points.label[i]]], ["called", run.classes[csf.prediction[i]]]]),
-    ...(scores || [csf]).map((s) => /** @type {[string, string]} */ ([scores ? s.name : "confidence", confidenceText(data, s, i)]))];
+    ...decisions.flatMap(({ s, decision }) => /** @type {[string, string][]} */ (
+      [[scores ? s.name : "confidence", decision.confidence], [scores ? "its threshold" : "threshold", decision.threshold]]))];
   /** @type {[string, string][]} */
   const columns = run.cases.columns.map((c) => [c.name, c.values[c.codes[row]]]);
   return el("figure", { class: "case", "data-point": i },
     mark === undefined ? null : el("span", { class: "mark" }, String(mark)),
-    picture(pictures, points.thumb[i], `${set.title}: ${answerText(run, csf, i)}`),
+    picture(pictures, points.thumb[i], `${set.title}: ${answerText(run, csf, i)}, ${decisions.map(({ s, decision }) => (scores ? `${s.name}: ` : "") + decisionText(decision)).join("; ")}`),
     el("figcaption", {},
       outcomeBadge(kind),
       pairs(facts),
-      el("p", { class: "quiet" }, rankText(csf, i)),
+      el("p", { class: "quiet" }, `${decisions[0].decision.decided}, ${rankText(csf, i)}`),
       el("p", { class: "quiet" }, `${set.title} · `, el("span", { class: "id" }, breakable(run.cases.id[row]))),
       details && columns.length
         ? el("details", {}, el("summary", {}, "more about this case"), pairs(columns))

@@ -3,7 +3,7 @@
 import { caseCard, mapButton } from "./cards.js";
 import { DETECTED, outcome, PROMISED, SILENT } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
-import { FIRST, MORE } from "./gallery.js";
+import { firstOf, MORE } from "./gallery.js";
 import { number } from "./numbers.js";
 
 /**
@@ -40,7 +40,7 @@ export function setUpDisagreement(page) {
       more.textContent = `show ${Math.min(MORE, cases.length - shown)} more`;
     };
     more.addEventListener("click", () => show(MORE));
-    show(FIRST);
+    show(firstOf("disagreements", 2));
     return el("section", {}, el("h3", {}, `${a.name} misses, ${b.name} catches`),
       el("p", {}, el("b", { class: "missed-count" }, number(all)), all === 1 ? " wrong answer" : " wrong answers", ` among all ${number(run.points.total)} cases`,
         cases.length < all ? `; ${number(cases.length)} of them can be shown.` : "."), grid, more);

@@ -1,4 +1,4 @@
-// The most confident mistakes, as pictures: two per group at first, more on request.
+// The most confident mistakes, as pictures: a row per group at first, more on request.
 
 import { caseCard, mapButton } from "./cards.js";
 import { failuresOf, groupsOf, tally } from "./counts.js";
@@ -7,8 +7,21 @@ import { number } from "./numbers.js";
 
 /** @import { Page } from "./state.js" */
 
-export const FIRST = 2;
 export const MORE = 6;
+
+/** Width of a card and its gap in the style sheet, in rem. */
+const CARD = 11.5, GAP = 0.8;
+
+/**
+ * Return how many cards are shown at first, two or as many as fit beside each other.
+ *
+ * @param {string} id Of the element that the columns fill.
+ * @param {number} columns
+ */
+export function firstOf(id, columns) {
+  const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  return Math.max(2, Math.floor((byId(id).clientWidth / rem / columns) / (CARD + GAP)));
+}
 
 /**
  * Return the gallery of one kind of test set.
@@ -17,8 +30,9 @@ export const MORE = 6;
  * @param {string} kind
  * @param {number[]} sets
  * @param {Map<string, number>} unfolded Number of cases shown per kind.
+ * @param {number} first Number of cases shown initially.
  */
-function galleryColumn(page, kind, sets, unfolded) {
+function galleryColumn(page, kind, sets, unfolded, first) {
   const { state, data } = page;
   const run = state.currentRun;
   const csf = state.currentCsf;
@@ -39,7 +53,7 @@ function galleryColumn(page, kind, sets, unfolded) {
     more.textContent = `show ${Math.min(MORE, left)} more`;
   };
   more.addEventListener("click", () => show(MORE));
-  show(unfolded.get(kind) || FIRST);
+  show(unfolded.get(kind) || first);
   const shownText = failures.length < sum.errors ? ` ${number(failures.length)} can be shown: the most confident of every test set and score.` : "";
   return el("section", { class: "gallery-group", "data-kind": kind },
     el("h3", {}, data.groups[kind].title),
@@ -60,7 +74,7 @@ export function setUpGallery(page) {
     const groups = chooser.value === "all"
       ? groupsOf(run)
       : [[run.sets[Number(chooser.value)].kind, [Number(chooser.value)]]];
-    fill("gallery", groups.map(([kind, sets]) => galleryColumn(page, kind, sets, unfolded)));
+    fill("gallery", groups.map(([kind, sets]) => galleryColumn(page, kind, sets, unfolded, firstOf("gallery", groups.length))));
   };
   state.watch(["run"], () => {
     unfolded.clear();

@@ -1,6 +1,6 @@
 // Mouse, touch and keyboard on the map.
 
-import { caseCard, answerText, confidenceText } from "./cards.js";
+import { answerText, caseCard, decisionOf, decisionText } from "./cards.js";
 import { failuresOf, isTrusted } from "./counts.js";
 import { byId } from "./elements.js";
 
@@ -112,7 +112,7 @@ export function setUpHandling(page, map) {
     const next = failures[(at < 0 ? (by > 0 ? 0 : failures.length - 1) : at + by + failures.length) % failures.length];
     state.set({ pinned: [next] });
     byId("latent-said").textContent = `Silent failure ${failures.indexOf(next) + 1} of ${failures.length}: `
-      + `${run.points.error ? "" : "is "}${answerText(run, csf, next)}, confidence ${confidenceText(page.data, csf, next)}`;
+      + `${run.points.error ? "" : "is "}${answerText(run, csf, next)}, ${decisionText(decisionOf(page.data, csf, state.step, next))}`;
   };
 
   /** @type {Record<string, (shift: boolean) => void>} */

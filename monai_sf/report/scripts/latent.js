@@ -1,8 +1,8 @@
 // The map of the latent space with its legend, filters and pinned cases.
 
 import { Camera } from "./camera.js";
-import { caseCard } from "./cards.js";
-import { groupsOf } from "./counts.js";
+import { caseCard, mapButton } from "./cards.js";
+import { failuresOf, groupsOf, isTrusted } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { css, hexToRgb, shapeIcon } from "./look.js";
 import { number } from "./numbers.js";
@@ -25,7 +25,11 @@ import { Canvas3D } from "./splats.js";
  * @typedef {ReturnType<typeof latentMap>} LatentMap
  */
 
+/** The value of "Show" with which the map opens if there are corrupted images: thousands of these hide the pattern of the others. */
+const UNDISTURBED = "undisturbed";
 const FIELD = 1.6, MISSING = -32768, MAX_PINS = 4, MANY = 15000, SOME = 5000, INKED = 0.022;
+/** Width and height that a card needs beside the map, in rem. */
+const CARD = [11.8, 29];
 
 /** @param {Page} page @param {Model} plot */
 export function latentMap(page, plot) {
@@ -61,14 +65,19 @@ export function latentMap(page, plot) {
     camera.reset();
   };
 
+  /** Return whether each test set is shown. */
+  const chosenSets = () => {
+    const show = controls.show.value;
+    return state.currentRun.sets.map((set, i) => ["all", set.kind, `set-${i}`].includes(show) || (show === UNDISTURBED && set.corruption === null));
+  };
+
   const filter = () => {
     if (!cloud) return;
     const off = hidden.get(controls.mode.value) || new Set();
-    const show = controls.show.value;
-    const { points, sets } = state.currentRun;
-    const setShown = sets.map((set, i) => show === "all" || show === set.kind || show === `set-${i}`);
+    const { points } = state.currentRun;
+    const chosen = chosenSets();
     for (let i = 0; i < cloud.count; i++) {
-      cloud.shown[i] = Number(cloud.has[i] && setShown[points.set[i]] && !off.has(cloud.code[i]) && (!classes.size || classes.has(points.label[i])));
+      cloud.shown[i] = Number(cloud.has[i] && chosen[points.set[i]] && !off.has(cloud.code[i]) && (!classes.size || classes.has(points.label[i])));
     }
   };
 
@@ -146,16 +155,18 @@ export function latentMap(page, plot) {
     hidden.set(mode, off);
     fill("latent-legend", scheme.categories.map((c, code) => (c.count ? el("button", {
       type: "button", class: "chip", "aria-pressed": String(!off.has(code)), title: "click to hide or show",
-      onclick: () => { if (!off.delete(code)) off.add(code); filter(); legend(); redraw(); },
+      onclick: () => { if (!off.delete(code)) off.add(code); filter(); legend(); surest(); redraw(); },
     }, shapeIcon(c.shape, c.colour), c.name, el("span", { class: "quiet" }, ` ${number(c.count)}`)) : null)));
   };
 
   const recolour = () => {
     if (!cloud) return;
-    scheme = schemeOf(controls.mode.value, state.currentRun, state.currentCsf, state.step, classes);
+    const chosen = chosenSets();
+    scheme = schemeOf(controls.mode.value, state.currentRun, state.currentCsf, state.step, classes, (i) => chosen[state.currentRun.points.set[i]]);
     cloud.code = scheme.code;
     filter();
     legend();
+    surest();
     redraw();
   };
 
@@ -164,7 +175,8 @@ export function latentMap(page, plot) {
     const place = cloud ? cloud.has.reduce((a, b) => a + b, 0) : 0;
     byId("latent-part").hidden = !cloud;
     fill("latent-text", cloud
-      ? [`Every mark is one image; images that the ${state.currentRun.classes.length ? "classifier" : "model"} sees as alike lie close together. Distances between far clusters mean little. `, el("span", { class: "quiet" }, `${number(points.count)} of ${number(points.total)} images are `
+      ? [`Every mark is one image; images that the ${state.currentRun.classes.length ? "classifier" : "model"} sees as alike lie close together. Distances between far clusters mean little. `,
+        controls.show.options[0].value === UNDISTURBED ? "The map opens without the disturbed images, which would hide the others: choose them under “Show”. " : "", el("span", { class: "quiet" }, `${number(points.count)} of ${number(points.total)} images are `
         + `shown one by one: ${points.parts.map(([name, shown, total]) => `${number(shown)} of ${number(total)} ${name}`).join(", ")}.`
         + `${points.images < points.count ? ` ${number(points.images)} of them have a picture${points.images ? ": wrong answers first, the others spread evenly" : ""}.` : ""}`
         + `${place < points.count ? ` ${number(place)} of them have a place on the map.` : ""}`)]
@@ -180,15 +192,33 @@ export function latentMap(page, plot) {
         "0 resets, N and P step through the silent failures."));
   };
 
+  /** Show the surest silent failures on the map beside it, as many as are as high as it, until the reader keeps cases there. */
+  const surest = () => {
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    const columns = Math.floor(byId("latent-surest").clientWidth / rem / CARD[0]);
+    const rows = Math.max(1, Math.floor(stage.clientHeight / rem / CARD[1]));
+    const run = state.currentRun;
+    const found = state.pinned.length ? [] : failuresOf(run, state.currentCsf, run.sets.keys())
+      .filter((i) => cloud?.shown[i] && isTrusted(state.currentCsf, state.step, i)).slice(0, rows * columns);
+    fill("latent-surest", found.length ? el("p", {}, "The surest silent failures on this map:") : null,
+      found.map((i) => caseCard(page, i, { details: false, buttons: mapButton(page, i) })));
+  };
+
   /** @param {number} i */
   const pin = (i) => {
+    if (!chosenSets()[state.currentRun.points.set[i]]) {
+      controls.show.value = "all";
+      recolour();
+    }
     if (!state.pinned.includes(i)) state.set({ pinned: [...state.pinned, i].slice(-MAX_PINS) });
   };
 
   for (const mode of questionsOf(state.currentRun)) controls.mode.append(el("option", { value: mode }, SCHEMES[mode][0]));
   const chooseSets = () => {
     const run = state.currentRun;
-    controls.show.replaceChildren(el("option", { value: "all" }, "all test sets"),
+    const disturbed = run.sets.filter((set) => set.corruption !== null).length;
+    controls.show.replaceChildren(disturbed && disturbed < run.sets.length ? el("option", { value: UNDISTURBED }, "undisturbed images") : "",
+      el("option", { value: "all" }, "all test sets"),
       ...groupsOf(run).map(([kind]) => el("option", { value: kind }, page.data.groups[kind].title)),
       ...run.sets.map((set, i) => el("option", { value: `set-${i}` }, set.title)));
   };
@@ -211,11 +241,11 @@ export function latentMap(page, plot) {
     drawClasses();
   });
   controls.mode.addEventListener("change", recolour);
-  controls.show.addEventListener("change", () => { if (cloud) { filter(); redraw(); } });
+  controls.show.addEventListener("change", recolour);
   for (const slider of [controls.size, controls.opacity]) slider.addEventListener("input", () => redraw());
   state.watch(["run"], () => { hidden.clear(); chooseSets(); load(); describe(); });
   state.watch(["run", "csf", "step", "theme"], recolour);
-  state.watch(["run", "csf", "step", "pinned"], () => { pins(); redraw(); });
+  state.watch(["run", "csf", "step", "pinned"], () => { pins(); surest(); redraw(); });
   new ResizeObserver(() => redraw()).observe(stage);
 
   const lasso = modelOf(doc, "lasso");
@@ -243,7 +273,7 @@ export function latentMap(page, plot) {
     /** @param {number} x @param {number} y */
     pick: (x, y) => (cloud ? canvas.pick(Math.round(x * ratio), Math.round(y * ratio), Math.ceil(5 * ratio)) : -1),
     /** @param {number} i */
-    isOn: (i) => Boolean(cloud?.has[i]),
+    isOn: (i) => Boolean(cloud?.shown[i]),
     /** @param {number} i @returns {[number, number]} */
     where: (i) => (cloud ? [cloud.x[i] / ratio, cloud.y[i] / ratio] : [NaN, NaN]),
   };

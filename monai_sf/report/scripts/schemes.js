@@ -111,17 +111,18 @@ const OF_CLASSES = ["class", "classifier"];
 export const questionsOf = (run) => Object.keys(SCHEMES).filter((key) => run.classes.length || !OF_CLASSES.includes(key));
 
 /**
- * Return the scheme of a question, with the number of cases per category.
+ * Return the scheme of a question, with the number of shown cases per category.
  *
  * @param {string} question A key of the schemes.
  * @param {Run} run
  * @param {RunScore} csf
  * @param {number} step
  * @param {Set<number>} chosen Classes that are listed first.
+ * @param {(i: number) => boolean} isShown
  */
-export function schemeOf(question, run, csf, step, chosen) {
+export function schemeOf(question, run, csf, step, chosen, isShown) {
   const { categories, code } = SCHEMES[question][1](run, csf, step, chosen);
   const counts = new Uint32Array(categories.length);
-  code.forEach((c) => counts[c]++);
+  code.forEach((c, i) => { if (isShown(i)) counts[c]++; });
   return { code, categories: categories.map((c, i) => ({ ...c, colour: `rgb(${c.rgb.join(",")})`, count: counts[i] })) };
 }

@@ -82,9 +82,9 @@ function groupCard(page, kind, sets) {
     el("h3", {}, title, el("span", { class: "quiet" }, ` ${number(sum.count)} cases`)),
     el("p", { class: "quiet" }, described.length ? described.join(" ") : isTarget ? `${meaning}: ${run.studyTitle}` : meaning),
     hundred(sum),
-    el("ul", { class: "fates" }, fates(sum).map(([name, text, n]) => el("li", {}, el("span", { class: `swatch ${name}`, "aria-hidden": "true" }),
+    el("div", { class: "card-sides" }, el("ul", { class: "fates" }, fates(sum).map(([name, text, n]) => el("li", {}, el("span", { class: `swatch ${name}`, "aria-hidden": "true" }),
       el("b", { class: `${name}-count` }, number(n)), el("span", {}, text), el("span", { class: "quiet" }, percent(n / sum.count))))),
-    breakdown(page, sets),
+    breakdown(page, sets)),
     el("p", { class: "quiet" }, `Deciding all cases alone, it would be right in ${percent(right)} (${rangeText(whole)}).`));
 }
 

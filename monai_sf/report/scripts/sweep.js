@@ -1,6 +1,6 @@
 // One image under all corruptions and severities: pictures, predictions, and the confidence of every score.
 
-import { confidenceText, errorText, picture } from "./cards.js";
+import { decisionOf, decisionText, errorText, picture, thresholdText } from "./cards.js";
 import { isTrusted, outcomeOf, shareDecided } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { csfStyle, css, OUTCOMES, shapeIcon } from "./look.js";
@@ -39,15 +39,16 @@ export function setUpSweep(page, plot) {
 
   /** @param {Run} run @param {Sweep} sweep @param {number} image @param {Place} place */
   const cell = (run, sweep, image, [set, k]) => {
-    const csf = sweep.csfs[state.currentCsf.name];
+    const { name, thresholds } = state.currentCsf;
+    const csf = { ...sweep.csfs[name], name, thresholds };
     const at = image * sweep.sets.length + k;
     const kind = outcomeOf(csf.prediction[at] !== sweep.label[image], isTrusted(csf, state.step, at));
     const said = sweep.error ? errorText(sweep.error[at]) : run.classes[csf.prediction[at]];
-    const sure = confidenceText(data, { name: state.currentCsf.name, confidence: csf.confidence }, at);
+    const decision = decisionOf(data, csf, state.step, at);
     return el("td", { class: `sweep-cell outcome-${kind}` },
-      picture(pictures, sweep.thumb[at], `${set.title}: ${sweep.error ? said : `called ${said}`}, confidence ${sure}`),
+      picture(pictures, sweep.thumb[at], `${set.title}: ${sweep.error ? said : `called ${said}`}, ${decisionText(decision)}`),
       el("span", { class: "badge" }, shapeIcon(OUTCOMES[kind].shape, "currentColor"), said),
-      el("span", { class: "quiet" }, sure));
+      el("span", { class: "quiet" }, decision.confidence));
   };
 
   /** Return the corruptions and their titles. @param {Run} run @param {Sweep} sweep */
@@ -64,7 +65,7 @@ export function setUpSweep(page, plot) {
     const severities = [...new Set(rows.flatMap(({ places }) => places.map(([set]) => set.severity)))].sort((a, b) => a - b);
     fill("sweep-grid", el("table", {},
       el("caption", {}, sweep.error ? "Under each picture: the error of the answer" : `This image is ${run.classes[sweep.label[image]]}. Under each picture: what it was called`,
-        ` and the confidence of ${state.currentCsf.name}.`),
+        ` and the confidence of ${state.currentCsf.name}; threshold ${thresholdText(data, state.currentCsf, state.step)}.`),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Disturbance"),
         severities.map((s) => el("th", { scope: "col" }, s ? `severity ${s}` : "clean")))),
       el("tbody", {}, rows.map(({ title, places }) => el("tr", {}, el("th", { scope: "row" }, title), severities.map((s) => {
