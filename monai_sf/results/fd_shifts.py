@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monai_sf.results.fd_shifts_config import Experiment, Named, read_config
+from monai_sf.results.fd_shifts_config import NEW_CLASS_STUDY, Experiment, Named, read_config
 from monai_sf.results.format import ResultsError, some
 from monai_sf.results.results import Results
 from monai_sf.vocabulary.methods import METHODS
-from monai_sf.vocabulary.shifts import is_corruption_name
+from monai_sf.vocabulary.shifts import NEW_CLASS, UNKNOWN, is_corruption_name
 
 #: Largest sum of a row of softmax values, rounded to half precision.
 _WHOLE = 1.02
@@ -45,8 +45,9 @@ def read_fd_shifts(path: str | os.PathLike[str]) -> Results:
     Args:
         path: the experiment's folder (it holds ``test_results`` and ``hydra/config.yaml``), or the folder
             with ``raw_logits.npz`` or ``raw_output.npz`` itself; configs from before and after 2024 are read.
-            Validation cases and cases of classes without training are left out. Images are shown if the paths
-            of ``attributions*.csv`` exist. An unknown seed becomes a negative number.
+            Validation cases are left out. The data sets of ``new_class_study`` are test sets of new classes,
+            whatever their labels. Images are shown if the paths of ``attributions*.csv`` exist. An unknown
+            seed becomes a negative number.
 
     Raises:
         FileNotFoundError: there are no outputs.
@@ -65,8 +66,10 @@ def read_fd_shifts(path: str | os.PathLike[str]) -> Results:
     experiment = read_config(outputs if (outputs / "hydra").is_dir() else outputs.parent)
     n, classes = len(raw), raw.shape[1] - 2
     index = _whole(raw[:, -1], f"{outputs / stem}.npz: index of the test set")
-    labels = _whole(raw[:, -2], f"{outputs / stem}.npz: label")
     sets = _sets(experiment, index, outputs)
+    known = np.array([named.kind != NEW_CLASS for named in sets])[index]
+    labels = np.full(n, UNKNOWN)  # those of new classes are of another data set
+    labels[known] = _whole(raw[known, -2], f"{outputs / stem}.npz: label")
     keep = _kept(sets, index, labels, classes, has_config=experiment.sets is not None)
     samples = _array(outputs / f"{stem}_dist.npz", n, classes, None)
     features = _array(outputs / "encoded_output.npz", n, None)
@@ -185,16 +188,16 @@ def _sets(experiment: Experiment, index: NDArray[np.int64], outputs: Path) -> li
 def _kept(
     sets: list[Named], index: NDArray[np.int64], labels: NDArray[np.int64], classes: int, *, has_config: bool
 ) -> NDArray[np.bool_]:
-    """Return a mask of the cases that belong to a test set and have a trained class."""
+    """Return a mask of the cases that belong to a test set and have a trained class or are of new ones."""
     wanted = np.array([named.name is not None for named in sets])[index]
-    strange = wanted & (labels >= classes)
+    strange = wanted & (labels >= classes)  # those of new classes are -1
     if strange.any():
         where = ", ".join(
             f"{sets[i].theirs} ({int((index[strange] == i).sum())})" for i in np.unique(index[strange])
         )
         said = f"{where}: labels must be in 0..{classes - 1}, got {some(np.unique(labels[strange]).tolist())}"
         if has_config:
-            raise ResultsError(f"{said}. Only new_class_study may hold classes without training")
+            raise ResultsError(f"{said}. Only {NEW_CLASS_STUDY} may hold classes without training")
         warnings.warn(f"{said}. Cases of classes without training are left out", UserWarning, stacklevel=2)
     keep: NDArray[np.bool_] = wanted & ~strange
     if not keep.any():

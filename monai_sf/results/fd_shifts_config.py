@@ -3,9 +3,12 @@
 Two generations are read. Until 2023 the file is the config; since then the config is under ``config``, and
 values that are None may be left out. In both, the index of a test set counts validation
 (``eval.val_tuning``), then the iid test set, then the other studies of ``eval.query_studies`` in their order.
-Interpolations such as ``${fd_shifts.random_seed:}`` may be stored unresolved. Ambiguous configs are refused.
+A data set of its ``new_class_study`` has classes of its own: its labels are those of that data set, even if
+they look like one of the trained classes, and every answer counts as wrong. Interpolations such as
+``${fd_shifts.random_seed:}`` may be stored unresolved. Ambiguous configs are refused.
 
-Facts from IML-DKFZ/fd-shifts, ``main.py``, ``configs/__init__.py`` and ``loaders/data_loader.py``.
+Facts from IML-DKFZ/fd-shifts, ``main.py``, ``configs/__init__.py``, ``loaders/data_loader.py`` and
+``analysis/studies.py``.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from monai_sf.results.format import ResultsError
-from monai_sf.vocabulary.shifts import corruption_name
+from monai_sf.vocabulary.shifts import NEW_CLASS, corruption_name
 
 #: Their name of a corruption, and of its direction, to ours. The direction is repeated once per severity.
 _CORRUPTION = re.compile(r"corr(?P<kind>br|motblr|gaunoi|elastic|letter)(?P<steps>(?:high)+|(?:low)+)?$")
@@ -29,6 +32,8 @@ _KINDS = {
     "elastic": "elastic",
     "letter": "letter",
 }
+#: The key of ``eval.query_studies`` of data sets whose cases are of none of the classes.
+NEW_CLASS_STUDY = "new_class_study"
 #: Targets that are unseen manifestations, not other acquisitions: sub-classes of lesions, nodules and cells.
 _MANIFESTATION = re.compile(r"sub(small|big|class)|spiculation|texture|calcification")
 #: Their name of a learned confidence to the training method that provides it.
@@ -149,8 +154,8 @@ def _listed(studies: Mapping[str, Any], own: str) -> Iterator[tuple[str, str]]:
 
 
 def _named(study: str, theirs: str, own: str, taken: set[str | None]) -> Named:
-    if study == "new_class_study":
-        return Named(theirs)
+    if study == NEW_CLASS_STUDY:
+        return Named(theirs, _name(theirs, None, taken), NEW_CLASS)
     corruption = _CORRUPTION.search(theirs)
     if corruption is None and study == "noise_study":
         warnings.warn(

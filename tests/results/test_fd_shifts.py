@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from monai_sf.results import ResultsError, read_fd_shifts
+from monai_sf.tables import benchmark_table
 from monai_sf.tables.judge import failure_detection
 
 WRONG = (0.0, 0.5, 0.9, 0.25)  # share of errors of every test set, by its index
@@ -183,11 +184,33 @@ def test_a_value_that_cannot_be_is_refused_at_once(tmp_path, column, value, mess
         read_fd_shifts(experiment(tmp_path / "e", raw=raw))
 
 
-def test_labels_of_new_classes_may_be_any(tmp_path):
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("label", [1, 77, -99, np.nan])
+@pytest.mark.parametrize("listed", [["cifar"], "cifar", [{"dataset": "cifar"}]])
+def test_new_classes_are_test_sets_whatever_their_labels(tmp_path, nested, label, listed):
     raw = raw_of()
-    raw[raw[:, -1] == 2, -2] = 77
-    folder = experiment(tmp_path / "e", raw=raw, studies={"iid_study": "skin", "new_class_study": ["cifar"]})
-    assert errors_of(folder) == {"iid": 0.5}
+    raw[raw[:, -1] == 2, -2] = label
+    studies = {"iid_study": "skin", "new_class_study": listed}
+    folder = experiment(tmp_path / "e", raw=raw, studies=studies, nested=nested)
+    assert errors_of(folder) == {"iid": 0.5, "cifar": 1.0}
+    run = read_fd_shifts(folder)
+    assert run.test_sets["cifar"].kind == "new_class"
+    assert set(run.labels_of("cifar")) == {-1}
+    assert len(run.test_sets["cifar"]) == 40
+
+
+def test_new_classes_beside_other_studies_keep_the_order_of_the_config(tmp_path):
+    studies = {"new_class_study": ["cifar"], "iid_study": "skin", "in_class_study": ["clinic_b"]}
+    raw = raw_of(4)
+    raw[raw[:, -1] == 2, -2] = 5
+    run = read_fd_shifts(experiment(tmp_path / "e", studies=studies, raw=raw))
+    assert {name: s.kind for name, s in run.test_sets.items()} == {
+        "iid": "iid",
+        "cifar": "new_class",
+        "clinic_b": "acquisition",
+    }
+    table = benchmark_table([run])
+    assert list(table.columns) == ["iid", "acq", "new"]
 
 
 def npz(path: Path, array_bytes, *, name="arr_0.npy"):

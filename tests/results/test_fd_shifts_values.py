@@ -105,7 +105,7 @@ eval:
 """
 
 
-def test_studies_may_be_empty_or_hold_configs_and_new_classes_are_left_out(tmp_path):
+def test_studies_may_be_empty_or_hold_configs(tmp_path):
     studies = (
         "{iid_study: '${data.dataset}', in_class_study: [lidc_idriall_spiculation_ood, clinic b, clinic-b], "
         "noise_study: {dataset: null}, new_class_study: [{dataset: cifar10}], sub_class_study: null, "
@@ -118,6 +118,7 @@ def test_studies_may_be_empty_or_hold_configs_and_new_classes_are_left_out(tmp_p
         "lidc_idriall_spiculation_ood": ("manifestation", 3),
         "clinic-b": ("acquisition", 3),
         "clinic-b-2": ("acquisition", 3),
+        "cifar10": ("new_class", 5),
         "corruption-gaussian_noise-1": ("corruption", 4),
         "corruption-gaussian_noise_high-1": ("corruption", 4),
     }
@@ -125,7 +126,7 @@ def test_studies_may_be_empty_or_hold_configs_and_new_classes_are_left_out(tmp_p
     np.testing.assert_array_equal(
         run.test_sets["corruption-gaussian_noise-1"].rows, run.test_sets["iid"].rows
     )
-    assert len(run.cases) == 4 + 3 + 3 + 3
+    assert len(run.cases) == 4 + 3 + 3 + 3 + 5
 
 
 @pytest.mark.parametrize(
