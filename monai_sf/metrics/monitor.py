@@ -12,24 +12,28 @@ from monai_sf.metrics.arrays import ArrayLike, NumpyArray, as_float64, check_fin
 from monai_sf.metrics.bootstrap import on_cpu
 from monai_sf.vocabulary.outputs import refuse_other_order
 
-# Sums of errors that are judged together: few enough for the processor's cache.
-_BLOCK_ROWS = 1024
+# So many labelled cases apart, part of the wealth that is left makes new bets.
+_BLOCK = 32
+_AT_ONCE = 2**15
 _COUNTS = ("cases", "accepted", "labelled")
+_STATE = (*_COUNTS, "errors", "errors_of_block", "log_wealth", "alarm_after")
 
 
 class RiskMonitor:
     """An alarm for the day on which the risk of trusted answers is no longer what was promised.
 
-    A bet against the promise: somebody who starts with 1 and bets on errors at odds that are fair if their
-    probability is the target multiplies this by 1 + λ (error − target) with each case. As long as the risk,
-    given all that came before, is at most the target, the wealth ever reaches 1 / delta with a probability of
-    at most delta (Ville's inequality), however long one looks. So the alarm is false in at most delta of all
-    infinite runs, without a number of cases or looks that had to be planned. Waudby-Smith & Ramdas,
-    "Estimating means of bounded random variables by betting", JRSS B 86, 2024; Podkopaev & Ramdas, "Tracking
-    the risk of a deployed model and detecting harmful distribution shifts", ICLR 2022.
+    A bet against the promise: somebody starts with 1 and bets on errors at odds that would be fair if their
+    probability were the target. As long as the risk of a case, given all that came before, is at most the
+    target, the wealth ever reaches 1 / delta with a probability of at most delta (Ville's inequality),
+    however long and often one looks. So the alarm is false in at most delta of all infinite runs, and nobody
+    has to plan a number of cases or looks. Waudby-Smith & Ramdas, "Estimating means of bounded random
+    variables by betting", JRSS B 86, 2024; Podkopaev & Ramdas, "Tracking the risk of a deployed model and
+    detecting harmful distribution shifts", ICLR 2022.
 
-    The wealth is shared among bets λ of all sizes, most of it among those for about twice the target, so it
-    depends on the number of cases and the sum of their errors only, not on the order in which they came.
+    A bet θ multiplies its wealth by exp(θ error) / (1 + target (exp(θ) - 1)) with each case. Half of the
+    wealth is bet from the start; the rest is spent slowly on bets that start later, so that a risk that rises
+    after a long good time is found, too. At each start bets of all sizes share it, most of it for about twice
+    the target.
 
     It holds if whether (and when) a case gets a label does not depend on the answer being right, and if each
     case is a patient of its own: pass one case of each patient, chosen without regard to the answer.
@@ -65,8 +69,10 @@ class RiskMonitor:
         self.target_risk, self.delta, self.threshold = float(target_risk), float(delta), float(threshold)
         self.cases = self.accepted = self.labelled = 0
         self.alarm_after: int | None = None
-        self._errors = 0.0
-        self._bets, self._log_shares = _make_bets(self.target_risk)
+        self._errors = self._errors_of_block = 0.0
+        self._tilts, self._log_shares = _make_bets(self.target_risk)
+        self._losses = _log_mean(self._tilts, self.target_risk)
+        self._log_wealth = self._log_shares + np.log(_bet_at(0))
 
     def update(
         self,
@@ -89,19 +95,10 @@ class RiskMonitor:
         values, errors = _check_update(confidence, error)
         is_accepted = values >= self.threshold
         known = errors[is_accepted & ~np.isnan(errors)]
-        sums = np.cumsum(np.concatenate(([self._errors], known)))
-        if self.alarm_after is None:
-            # A smaller error lowers the wealth, whatever the bet.
-            for rows in _blocks(np.flatnonzero(known > self.target_risk)):
-                wealth = self._log_wealth(self.target_risk, sums[rows + 1], self.labelled + rows + 1.0)
-                reached = np.flatnonzero(wealth >= -math.log(self.delta))
-                if len(reached):
-                    self.alarm_after = self.labelled + int(rows[reached[0]]) + 1
-                    break
         self.cases += len(values)
         self.accepted += int(is_accepted.sum())
-        self.labelled += len(known)
-        self._errors = float(sums[-1])
+        for start in range(0, len(known), _AT_ONCE):
+            self._bet_on(known[start : start + _AT_ONCE])
 
     @property
     def alarm(self) -> bool:
@@ -111,20 +108,23 @@ class RiskMonitor:
     @property
     def evidence(self) -> float:
         """The wealth now, an e-value: 1 at the start, an alarm once it is at least 1 / delta."""
+        in_block = np.array([self._errors_of_block]), np.array([self.labelled % _BLOCK])
+        logs = self._log_evidence(self._log_wealth[None], *in_block, np.array([self.labelled // _BLOCK]))
         with np.errstate(over="ignore"):
-            return float(np.exp(self._wealth_against(self.target_risk)))
+            return float(np.exp(logs[0]))
 
     @property
     def lower_bound(self) -> float:
-        """Lower bound on the risk: with probability 1 - delta it is never, at no time, above the true one.
+        """Lower bound on the mean risk so far, which holds at all times together with probability 1 - delta.
 
-        Of a risk that changes it bounds the highest so far. It is above the target while the evidence is at
-        least 1 / delta.
+        The risk may change from case to case; the bound is on the mean over the labelled cases. An alarm for
+        a risk that has risen lately comes before this mean is above the target.
         """
         low, high = 0.0, self._errors / max(self.labelled, 1)
         for _ in range(60):
             middle = (low + high) / 2
-            is_excluded = self._wealth_against(middle) >= -math.log(self.delta)
+            won = self._tilts * self._errors - self.labelled * _log_mean(self._tilts, middle)
+            is_excluded = _log_sum(self._log_shares + won) >= -math.log(self.delta)
             low, high = (middle, high) if is_excluded else (low, middle)
         return low
 
@@ -138,12 +138,14 @@ class RiskMonitor:
         """Share of the cases that were accepted; NaN without one."""
         return self.accepted / self.cases if self.cases else math.nan
 
-    def state_dict(self) -> dict[str, float | int | None]:
+    def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to go on elsewhere, as JSON can hold it; no threshold is None."""
         return {
             **self._promise(),
             **{name: getattr(self, name) for name in _COUNTS},
             "errors": self._errors,
+            "errors_of_block": self._errors_of_block,
+            "log_wealth": self._log_wealth.tolist(),
             "alarm_after": self.alarm_after,
         }
 
@@ -154,69 +156,121 @@ class RiskMonitor:
             ValueError: If the state is of another target, delta or threshold, lacks an entry or has an
                 unknown one, or its numbers are impossible. Then nothing has changed.
         """
-        expected = self.state_dict().keys()
-        if not isinstance(state, Mapping) or state.keys() != expected:
+        names = (*self._promise(), *_STATE)
+        if not isinstance(state, Mapping) or set(state) != set(names):
             given = sorted(map(str, state)) if isinstance(state, Mapping) else state
-            raise ValueError(f"a state must have the entries {', '.join(expected)}, got {given}")
-        others = {
-            name: state[name]
-            for name, own in self._promise().items()
-            if type(state[name]) is bool or state[name] != own
-        }
+            raise ValueError(f"a state must have the entries {', '.join(names)}, got {given}")
+        others = {name: state[name] for name, own in self._promise().items() if state[name] != own}
         if others:
             raise ValueError(f"the state is of another monitor: it has {others}, this one {self._promise()}")
         cases, accepted, labelled = (_count(state, name) for name in _COUNTS)
-        errors = state["errors"]
         alarm_after = None if state["alarm_after"] is None else _count(state, "alarm_after")
-        is_number = isinstance(errors, int | float) and not isinstance(errors, bool)
+        errors, of_block = (_number(state[name], name) for name in ("errors", "errors_of_block"))
         if not (
             labelled <= accepted <= cases
-            and is_number
             and 0 <= errors <= labelled
+            and 0 <= of_block <= min(errors, labelled % _BLOCK)
             and (alarm_after is None or 1 <= alarm_after <= labelled)
         ):
             raise ValueError(
-                "a state must have alarm_after and errors <= labelled <= accepted <= cases, got "
-                f"{ {name: state[name] for name in (*_COUNTS, 'errors', 'alarm_after')} }"
+                "a state must have alarm_after and errors <= labelled <= accepted <= cases, and "
+                f"errors_of_block <= labelled % {_BLOCK}, got "
+                f"{ {name: state[name] for name in _STATE if name != 'log_wealth'} }"
             )
-        self.cases, self.accepted, self.labelled = cases, accepted, labelled
-        self._errors, self.alarm_after = float(errors), alarm_after
+        wealth = state["log_wealth"]
+        if not isinstance(wealth, list) or len(wealth) != len(self._tilts):
+            raise ValueError(f"log_wealth of a state must be a list of {len(self._tilts)} numbers")
+        log_wealth = np.array([_number(one, "log_wealth") for one in wealth])
+        self.cases, self.accepted, self.labelled, self.alarm_after = cases, accepted, labelled, alarm_after
+        self._errors, self._errors_of_block, self._log_wealth = errors, of_block, log_wealth
 
     def _promise(self) -> dict[str, float | None]:
         threshold = None if self.threshold == -math.inf else self.threshold
         return {"target_risk": self.target_risk, "delta": self.delta, "threshold": threshold}
 
-    def _wealth_against(self, risk: float) -> float:
-        sums, counts = np.array([self._errors]), np.array([float(self.labelled)])
-        return float(self._log_wealth(risk, sums, counts)[0])
+    def _bet_on(self, errors: NumpyArray) -> None:
+        """Take the errors (n,) of labelled cases into account."""
+        block, before = divmod(self.labelled, _BLOCK)
+        end = before + len(errors)
+        n_full = end // _BLOCK
+        padded = np.zeros((n_full + 1, _BLOCK))
+        padded.flat[before:end] = errors
+        # What the block has already is in front of the rest, so that an array adds up as its entries do.
+        padded.flat[max(before - 1, 0)] += self._errors_of_block
+        sums = padded.cumsum(axis=1)
+        wealth = np.empty((n_full + 1, len(self._tilts)))
+        wealth[0] = self._log_wealth
+        won = sums[:, -1:] * self._tilts - _BLOCK * self._losses
+        for row in range(n_full):
+            new_bet = self._log_shares + np.log(_bet_at(block + row + 1))
+            np.logaddexp(wealth[row] + won[row], new_bet, out=wealth[row + 1])
+        if self.alarm_after is None:
+            # A smaller error lowers the wealth, whatever the bet.
+            places = before + np.flatnonzero(errors > self.target_risk)
+            rows, columns = np.divmod(places, _BLOCK)
+            logs = self._log_evidence(wealth[rows], sums[rows, columns], columns + 1, block + rows)
+            reached = places[logs >= -math.log(self.delta)]
+            if len(reached):
+                self.alarm_after = block * _BLOCK + int(reached[0]) + 1
+        self.labelled += len(errors)
+        self._errors = float(np.cumsum(np.concatenate(([self._errors], errors)))[-1])
+        self._errors_of_block = float(sums[-1, end % _BLOCK - 1]) if end % _BLOCK else 0.0
+        self._log_wealth = wealth[-1]
 
-    def _log_wealth(self, risk: float, sums: NumpyArray, counts: NumpyArray) -> NumpyArray:
-        """Return the log of the wealth (K,) from betting against a risk, after so many cases and errors.
+    def _log_evidence(
+        self, log_wealth: NumpyArray, sums: NumpyArray, counts: NumpyArray, blocks: NumpyArray
+    ) -> NumpyArray:
+        """Return the log of all wealth (K,), after so many cases of a block with so many errors (K,).
 
-        Of errors strictly between 0 and 1 it is a lower bound: log(1 + λ (e − r)) is concave in e, so it is
-        at least e log(1 + λ (1 − r)) + (1 − e) log(1 − λ r).
+        Args:
+            log_wealth: (K, bets) at the start of the block.
+            sums: (K,) errors in the block.
+            counts: (K,) cases in the block.
+            blocks: (K,) number of the block.
         """
-        # Against a higher risk than the target the largest bets would risk more than all.
-        bets = np.minimum(self._bets, self._bets[-1] * self.target_risk / max(risk, self.target_risk))
-        won, lost = np.log1p(bets * (1 - risk)), np.log1p(-bets * risk)
-        logs = sums[:, None] * won + (counts - sums)[:, None] * lost + self._log_shares
-        highest = logs.max(axis=1, keepdims=True)
-        total: NumpyArray = highest[:, 0] + np.log(np.exp(logs - highest).sum(axis=1))
-        return total
+        bets = _log_sum(log_wealth + sums[:, None] * self._tilts - counts[:, None] * self._losses)
+        result: NumpyArray = np.logaddexp(np.log(_left_after(blocks)), bets)
+        return result
 
 
 def _make_bets(target_risk: float) -> tuple[NumpyArray, NumpyArray]:
-    """Return bets λ in (0, 1 / target) by size, and the log of each one's share of the wealth at the start.
+    """Return the bets θ by size, and the log of each one's share of what is bet at one time.
 
-    The bet λ is the best one if the risk is in truth target + λ target (1 − target). These excesses are the
-    target times powers of the root of 2, and shares fall by as much per two powers on both sides of 1, a
-    doubled risk. No bet can lose all.
+    The bet θ is the best one if the odds of an error are exp(θ) times those at the target. These risks exceed
+    the target by its multiples with powers of the root of 2; the shares halve with every two powers on both
+    sides of 1, a doubled risk.
     """
     powers = np.arange(-32, 200) / 2
-    staked = min(target_risk, 1 - target_risk) / (1 - target_risk) * 2.0**powers
-    powers, staked = powers[staked < 0.95], staked[staked < 0.95]
+    excess = min(target_risk, 1 - target_risk) * 2.0**powers
+    is_risk = excess < 0.95 * (1 - target_risk)
+    powers, risks = powers[is_risk], target_risk + excess[is_risk]
     shares = 2.0 ** (-abs(powers) / 2)
-    return staked / target_risk, np.log(shares / shares.sum())
+    odds = risks / (1 - risks) * (1 - target_risk) / target_risk
+    return np.log(odds), np.log(shares / shares.sum())
+
+
+def _bet_at(block: int) -> float:
+    """Return the part of the initial wealth of 1 that is bet from the start of a block on."""
+    return 0.5 if block == 0 else float(_left_after(block - 1) - _left_after(block))
+
+
+def _left_after(block: int | NumpyArray) -> NumpyArray:
+    """Return the part that is left when the bets of a block are made: it falls to 0, but slowly."""
+    result: NumpyArray = 0.5 / np.log(math.e + block)
+    return result
+
+
+def _log_mean(tilts: NumpyArray, risk: float) -> NumpyArray:
+    """Return log E exp(θ error) at a risk; of errors between 0 and 1 an upper bound, by convexity."""
+    result: NumpyArray = np.log1p(risk * np.expm1(tilts))
+    return result
+
+
+def _log_sum(logs: NumpyArray) -> NumpyArray:
+    """Return the log of the sum of exponentials over the last dimension."""
+    highest = logs.max(axis=-1, keepdims=True)
+    total: NumpyArray = highest[..., 0] + np.log(np.exp(logs - highest).sum(axis=-1))
+    return total
 
 
 def _check_update(confidence: Any, error: Any) -> tuple[NumpyArray, NumpyArray]:
@@ -241,12 +295,14 @@ def _check_update(confidence: Any, error: Any) -> tuple[NumpyArray, NumpyArray]:
     return values, errors
 
 
-def _blocks(rows: NumpyArray) -> list[NumpyArray]:
-    return [rows[start : start + _BLOCK_ROWS] for start in range(0, len(rows), _BLOCK_ROWS)]
-
-
 def _count(state: Mapping[str, Any], name: str) -> int:
     value = state[name]
     if type(value) is not int or not 0 <= value < 2**53:
         raise ValueError(f"{name} of a state must be a whole number from 0 to 2**53, got {value!r}")
     return value
+
+
+def _number(value: Any, name: str) -> float:
+    if type(value) not in (int, float) or not abs(value) < 2**53:
+        raise ValueError(f"{name} of a state must be a number, got {value!r}")
+    return float(value)
