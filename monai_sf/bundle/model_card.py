@@ -94,12 +94,22 @@ def _thresholds(run: Mapping[str, Any]) -> dict[str, Any]:
             escaped(name),
             "none: defer all" if point["threshold"] is None else f"{_on_scale(name, point['threshold']):.6g}",
             number(100 * point["coverage"]),
-            "–" if point["risk"] is None else number(100 * point["risk"]),
+            *("–" if point[key] is None else number(100 * point[key]) for key in ("risk", "bound")),
+            *_needed(point),
         ]
         for name, point in stored.get("csfs", {}).items()
     ]
+    names = ["score", "threshold", "coverage in %", "errors in %", "at most, in %", "groups needed"]
     return {
-        "thresholds": grid(["score", "threshold", "coverage in %", "errors in %"], rows) if rows else "",
-        "threshold_cases": stored.get("cases", 0),
+        "thresholds": grid(names, rows) if rows else "",
+        "threshold_cases": f"{stored.get('cases', 0):,}",
+        "threshold_groups": f"{stored.get('groups', 0):,}",
         "target": f"{100 * stored.get('target_risk', 0):g}",
+        "sureness": f"{100 * (1 - stored.get('delta', 0)):g}",
     }
+
+
+def _needed(point: Mapping[str, Any]) -> list[str]:
+    if point["threshold"] is not None:
+        return [""]
+    return ["none would do" if point["needed"] is None else f"about {point['needed']:,}"]

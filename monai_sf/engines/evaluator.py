@@ -33,7 +33,15 @@ from monai_sf.networks import (
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
 from monai_sf.networks.given_checks import MIN_IMAGES
 from monai_sf.results import Results, ResultsError, check_results, load_results
-from monai_sf.results.format import LOG_PROBABILITIES, NOT_REPORTED, RUN_FILE, TRAINING, VALIDATION
+from monai_sf.results.format import (
+    CALIBRATION,
+    LOG_PROBABILITIES,
+    NOT_REPORTED,
+    RUN_FILE,
+    TRAINING,
+    VALIDATION,
+)
+from monai_sf.scores import FittedScores
 from monai_sf.transforms import CorruptionSweep
 
 logger = logging.getLogger(__name__)
@@ -44,15 +52,15 @@ def evaluated(run_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
 
     Args:
         run_dir: folder of the run, with ``results`` and, where they were needed and have not been removed,
-            ``validation`` and ``training``.
+            ``training``, ``validation`` and ``calibration``.
 
     Returns:
         The content of run.json; None if no evaluation was completed.
 
     Raises:
         ResultsError: a file is missing or was changed, or the thresholds were chosen from other outputs than
-            those in ``validation``, or scores were fitted to others than those in ``training``; names the
-            folders to remove.
+            those in ``calibration``, or scores were fitted to others than those in ``training`` and
+            ``validation``; names the folders to remove.
     """
     results = Path(run_dir) / "results"
     if not (results / RUN_FILE).exists():
@@ -76,7 +84,8 @@ def evaluated(run_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
 #: What the outputs beside the results were used for.
 _USES = {
     TRAINING: "the scores in {} were not fitted to",
-    VALIDATION: "the thresholds in {} were not chosen from",
+    VALIDATION: "the scores in {} were not fitted to",
+    CALIBRATION: "the thresholds in {} were not chosen from",
 }
 
 
@@ -90,37 +99,40 @@ class _AllSets(NamedTuple):
 
     training: OpenSets
     validation: OpenSets
+    calibration: OpenSets
     results: OpenSets
 
 
 class TestSetEvaluator(SupervisedEvaluator):
     """Evaluate a trained classifier on its test sets and write the results of the run.
 
-    The training and validation cases come first, and are not reported. Scores are fitted to the training
-    cases, all of the split train, which pass through the network once, without augmentation or dropout; their
-    outputs go to ``run_dir/training``. This is left out where no score of the run's method needs them. The
-    validation cases go to ``run_dir/validation``: scores may be fitted to them too, and the thresholds in
-    run.json are chosen from them (see :func:`monai_sf.tables.thresholds`). Each image is read once, and
-    passed through the network clean and in every corruption. A killed evaluation resumes at the first case
-    without outputs; a complete one returns at once.
+    The training, validation and calibration cases come first, and are not reported. Scores are fitted to the
+    training and validation cases, which pass through the network once, without augmentation or dropout; their
+    outputs go to ``run_dir/training``, which is left out where no score of the run's method needs it, and to
+    ``run_dir/validation``. The thresholds in run.json are chosen from the outputs on the calibration cases,
+    in ``run_dir/calibration``, which nothing else is chosen from or fitted to (see
+    :func:`monai_sf.tables.thresholds`); without cases of two classes among them there are none. Each image is
+    read once, and passed through the network clean and in every corruption. A killed evaluation resumes at
+    the first case without outputs; a complete one returns at once.
 
     Args:
         device: device of the computation.
         network: of the trained architecture, into which the best checkpoint is loaded; or a given one, which
             is checked on some of the images, and evaluated as it is.
         dataset: the cases, dictionaries with ``image`` (channels, H, W) in [0, 1], ``label``, ``case_id`` and
-            ``split`` (train, val, iid or target), without augmentation.
+            ``split`` (train, val, calibration, iid or target), without augmentation.
         cases: the case table with the column ``split``.
         run_dir: folder of the run, with ``best.pt`` unless the classifier is given; the results go to
             ``run_dir/results``.
         target_kind: the study's kind; acquisition or manifestation for studies with a target domain.
         sweep: corruptions of the iid cases, or None.
         inferer: computes the outputs that the confidence scores need.
-        thresholds: computes those of every score, from the outputs on the validation cases, the name of that
-            test set and ``target_risk``; see :func:`monai_sf.tables.thresholds`.
+        thresholds: computes those of every score, from the outputs on the calibration cases, the name of that
+            test set, ``target_risk`` and ``delta``; see :func:`monai_sf.tables.thresholds`.
         failure_metrics: computes the metrics of the results, by name, that ``val_handlers`` log; see
             :func:`monai_sf.tables.failure_metrics`.
-        target_risk: highest error rate to tolerate among trusted predictions, in [0, 1].
+        target_risk: highest error rate to tolerate among trusted predictions, in (0, 1).
+        delta: probability with which the thresholds may fail to keep to it, in (0, 1).
         run_description: content of run.json about the run: dataset, study, method, seed, config, ...
         batch_size: cases per batch, over all processes.
         num_workers: processes that read; 0 for this one.
@@ -130,7 +142,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         val_handlers: further handlers.
 
     Raises:
-        ValueError: ``target_risk`` is out of range.
+        ValueError: ``target_risk`` or ``delta`` is out of range.
     """
 
     __test__ = False  # not a pytest class
@@ -146,9 +158,10 @@ class TestSetEvaluator(SupervisedEvaluator):
         target_kind: str,
         sweep: CorruptionSweep | None,
         inferer: MCDropoutInferer,
-        thresholds: Callable[[Results, str, float], Mapping[str, Any]],
+        thresholds: Callable[[Results, str, float, float], Mapping[str, Any]],
         failure_metrics: Callable[[Results], Mapping[str, float]],
         target_risk: float,
+        delta: float,
         run_description: Mapping[str, Any],
         batch_size: int,
         num_workers: int = 0,
@@ -159,10 +172,11 @@ class TestSetEvaluator(SupervisedEvaluator):
         self.run_dir, self.classifier = Path(run_dir), network
         self.dataset, self.cases, self.target_kind, self.sweep = dataset, cases, target_kind, sweep
         self.run_description, self.batch_size, self.num_workers = run_description, batch_size, num_workers
-        if not 0 <= target_risk <= 1:
-            raise ValueError(f"target_risk must lie in [0, 1], got {target_risk}")
+        promise = {"target_risk": target_risk, "delta": delta}
+        if wrong := {name: value for name, value in promise.items() if not 0 < value < 1}:
+            raise ValueError(f"target_risk and delta must lie in (0, 1), got {wrong}")
         self.method = str(run_description["method"])
-        self.thumbnail_size, self.target_risk = thumbnail_size, target_risk
+        self.thumbnail_size, self.target_risk, self.delta = thumbnail_size, target_risk, delta
         self.thresholds, self.failure_metrics = thresholds, failure_metrics
         self.thumbnail_limit, self.val_handlers = thumbnail_limit, val_handlers
         super().__init__(
@@ -238,7 +252,8 @@ class TestSetEvaluator(SupervisedEvaluator):
         tested = [PlannedSet("iid", "iid", self.sweep), PlannedSet("target", self.target_kind)]
         sets = _AllSets(
             training=self._open(TRAINING, [PlannedSet("train", "iid", plain=True)] if needed else []),
-            validation=self._open(VALIDATION, [PlannedSet("val", "iid")]),
+            validation=self._open(VALIDATION, [PlannedSet("val", "iid", plain=True)]),
+            calibration=self._open(CALIBRATION, [PlannedSet("calibration", "iid")]),
             results=self._open("results", tested),
         )
         batches = TestBatches(
@@ -278,20 +293,31 @@ class TestSetEvaluator(SupervisedEvaluator):
     def _write(self, sets: _AllSets) -> None:
         hashes = {"checkpoint": self.checkpoint}
         parts: dict[str, tuple[Results, str]] = {}
-        for role, name, part in ((TRAINING, "train", sets.training), (VALIDATION, "val", sets.validation)):
+        for role, name, part in (
+            (TRAINING, "train", sets.training),
+            (VALIDATION, "val", sets.validation),
+            (CALIBRATION, "calibration", sets.calibration),
+        ):
             if part.writers:
                 part.finish({**self.run_description, "sha256": {"checkpoint": self.checkpoint}, "role": role})
                 parts[role] = load_results(part.path), name
                 hashes[role] = sha256_of(part.path / RUN_FILE)
+        calibration = parts.pop(CALIBRATION, None)
         fitted = fit_to_outputs(self.classifier, parts, self.method)
         description = {**self.run_description, "sha256": hashes, "not_fitted": dict(fitted.failed)}
         if self.classifier.log_probabilities:
             description[LOG_PROBABILITIES] = True
-        if VALIDATION in parts:
-            outputs, name = parts[VALIDATION]
-            outputs = replace(outputs, fitted=fitted.arrays)
-            description["thresholds"] = self.thresholds(outputs, name, self.target_risk)
+        if calibration is not None:
+            description |= self._promised(*calibration, fitted)
         sets.results.finish(description, fitted.arrays)
+
+    def _promised(self, outputs: Results, name: str, fitted: FittedScores) -> dict[str, Any]:
+        """Return the thresholds as they stand in run.json; nothing where the cases are of one class."""
+        if len(set(outputs.labels_of(name).tolist())) < 2:
+            logger.warning("no thresholds: the calibration cases are of a single class")
+            return {}
+        outputs = replace(outputs, fitted=fitted.arrays)
+        return {"thresholds": self.thresholds(outputs, name, self.target_risk, self.delta)}
 
     def _failure_metrics(self) -> dict[str, float]:
         return dict(self.failure_metrics(load_results(self.run_dir / "results")))

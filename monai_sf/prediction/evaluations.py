@@ -16,22 +16,22 @@ from monai_sf.files import sha256_of
 from monai_sf.networks import GivenClassifier
 from monai_sf.networks.checkpoints import check_checkpoint
 from monai_sf.results import Results, ResultsError, load_results
-from monai_sf.results.format import FITTED, RUN_FILE, read_run
+from monai_sf.results.format import CALIBRATION, FITTED, RUN_FILE, read_run
 from monai_sf.results.reader import load_fitted
 from monai_sf.scores import CSFS, fits_for
 
 logger = logging.getLogger(__name__)
 
-#: From outputs on validation cases, name of their test set and target risk to those of every score, see
-#: :func:`monai_sf.tables.thresholds`.
-Thresholds: TypeAlias = Callable[[Results, str, float], Mapping[str, Any]]
+#: From outputs on calibration cases, name of their test set, target risk and delta to those of every score,
+#: see :func:`monai_sf.tables.thresholds`.
+Thresholds: TypeAlias = Callable[[Results, str, float, float], Mapping[str, Any]]
 
 
 def stored_threshold(evaluation: str | os.PathLike[str], csf: str) -> float:
     """Read the confidence below which a prediction is deferred.
 
     Args:
-        evaluation: run.json of an evaluation, see :func:`monai_sf.tables.judge.thresholds`.
+        evaluation: run.json of an evaluation, see :func:`monai_sf.tables.thresholds`.
         csf: name of a confidence score.
 
     Returns:
@@ -47,7 +47,8 @@ def stored_threshold(evaluation: str | os.PathLike[str], csf: str) -> float:
 def ensemble_threshold(run_dirs: Sequence[Path], method: str, csf: str, thresholds: Thresholds) -> float:
     """Return the confidence below which a prediction of an ensemble is deferred.
 
-    It is chosen on the ensemble's outputs on the validation cases, for the target risk of its evaluations.
+    It is chosen on the ensemble's outputs on the calibration cases, for target risk and delta of its
+    evaluations.
 
     Args:
         run_dirs: folders of evaluated runs that differ in the seed only.
@@ -59,34 +60,40 @@ def ensemble_threshold(run_dirs: Sequence[Path], method: str, csf: str, threshol
         As :func:`stored_threshold`.
 
     Raises:
-        FileNotFoundError: a run has no evaluation, or none with validation cases.
-        ValueError: a run is damaged or of another method, the runs are no ensemble or were evaluated for
-            different risks, or there is no threshold for this score; names all such runs.
+        FileNotFoundError: a run has no evaluation, or its outputs on calibration cases are not there.
+        ValueError: a run is damaged or of another method or has no thresholds, the runs are no ensemble or
+            were evaluated for other promises, or this score is none of theirs; names all such runs.
     """
     stored = {folder: read_evaluation(folder / "results" / RUN_FILE) for folder in run_dirs}
     if wrong := [f"{folder} ({run['method']})" for folder, run in stored.items() if run["method"] != method]:
         raise ValueError(f"the method is {method!r}, which these runs do not have: {', '.join(wrong)}")
     if without := [str(folder) for folder, run in stored.items() if "thresholds" not in run]:
-        raise ValueError(f"evaluated without validation cases, so without thresholds: {', '.join(without)}")
-    risks = {folder: run["thresholds"].get("target_risk") for folder, run in stored.items()}
-    if len(set(risks.values())) > 1:
-        found = ", ".join(f"{folder} {risk}" for folder, risk in risks.items())
-        raise ValueError(f"the runs of an ensemble must be evaluated with one target_risk, got {found}")
-    outputs = [_validation(folder, run) for folder, run in stored.items()]
+        raise ValueError(f"evaluated without calibration cases, so without thresholds: {', '.join(without)}")
+    promises = {
+        folder: tuple(float(run["thresholds"][name]) for name in ("target_risk", "delta"))
+        for folder, run in stored.items()
+    }
+    if len(set(promises.values())) > 1:
+        found = ", ".join(f"{folder} {risk} and {delta}" for folder, (risk, delta) in promises.items())
+        raise ValueError(
+            f"the runs of an ensemble must be evaluated with one target_risk and one delta, got {found}"
+        )
+    outputs = [_calibration(folder, run) for folder, run in stored.items()]
     try:
         ensemble = Results.ensemble(outputs)
     except ResultsError as error:
         seeds = ", ".join(f"seed {run['seed']} is {folder}" for folder, run in stored.items())
         raise ResultsError(f"{error} ({seeds})") from error
-    risk = float(risks[run_dirs[0]])
-    return _threshold(thresholds(ensemble, "val", risk), csf, f"the ensemble of {len(outputs)} runs")
+    risk, delta = promises[run_dirs[0]]
+    promised = thresholds(ensemble, "calibration", risk, delta)
+    return _threshold(promised, csf, f"the ensemble of {len(outputs)} runs")
 
 
-def _validation(folder: Path, run: Mapping[str, Any]) -> Results:
-    found = load_results(folder / "validation")
-    if sha256_of(folder / "validation" / RUN_FILE) != run.get("sha256", {}).get("validation"):
+def _calibration(folder: Path, run: Mapping[str, Any]) -> Results:
+    found = load_results(folder / CALIBRATION)
+    if sha256_of(folder / CALIBRATION / RUN_FILE) != run.get("sha256", {}).get(CALIBRATION):
         raise ResultsError(
-            f"{folder / 'validation'} is not what {folder / 'results' / RUN_FILE} was written with: restore "
+            f"{folder / CALIBRATION} is not what {folder / 'results' / RUN_FILE} was written with: restore "
             "it, or remove both folders and evaluate again"
         )
     return found

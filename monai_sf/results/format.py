@@ -25,9 +25,9 @@ RUN_FILE, TABLE_FILE, COLUMNS_FILE = "run.json", "cases.csv", "columns.json"
 SET_FILE, ROWS_FILE = "test_set.json", "rows.npy"
 
 #: Folders beside the results of a run, and values of the key ``role`` of their run.json: outputs on the
-#: training and validation cases, which are not reported.
-TRAINING, VALIDATION = "training", "validation"
-NOT_REPORTED = (TRAINING, VALIDATION)
+#: training, validation and calibration cases, which are not reported.
+TRAINING, VALIDATION, CALIBRATION = "training", "validation", "calibration"
+NOT_REPORTED = (TRAINING, VALIDATION, CALIBRATION)
 
 #: Optional key of run.json: the run's own scores, name to the array that holds the confidences.
 SCORES = "scores"

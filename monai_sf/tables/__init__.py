@@ -7,10 +7,10 @@ from monai_sf.tables.judge import (
     available_csfs,
     failure_detection,
     preferred_methods,
-    thresholds,
 )
 from monai_sf.tables.paper import compare_with_paper, paper_table
 from monai_sf.tables.probabilities import Probabilities, Reliability, reliability
+from monai_sf.tables.promises import thresholds
 from monai_sf.tables.significance import significance
 from monai_sf.tables.write import write_tables
 

@@ -284,7 +284,8 @@ def collect(
     csfs = chosen_csfs(paths, csfs)
     folders, unfinished, others = find_runs(paths)
     if not folders:
-        only = f"; {len(others)} of training or validation cases, which are not reported" if others else ""
+        unreported = "training, validation or calibration cases, which are not reported"
+        only = f"; {len(others)} of {unreported}" if others else ""
         waiting = f"; not finished: {', '.join(map(str, unfinished))}" if unfinished else ""
         raise FileNotFoundError(
             f"no finished results (run.json) at or below {', '.join(map(str, paths))}{only}{waiting}: "

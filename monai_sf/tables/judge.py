@@ -7,12 +7,10 @@ agree. Confidence, prediction and error are defined as in Bungert et al.,
 
 from __future__ import annotations
 
-import logging
-import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_sf.metrics import coverage_at_risk
 from monai_sf.results import Results, ResultsError
 from monai_sf.results.format import LOG_PROBABILITIES
 from monai_sf.scores import (
@@ -38,8 +35,6 @@ from monai_sf.scores import (
 from monai_sf.scores.csf import Arrays
 from monai_sf.scores.functions import ArrayLike
 from monai_sf.vocabulary.methods import METHODS
-
-logger = logging.getLogger(__name__)
 
 
 class Detection(NamedTuple):
@@ -192,40 +187,6 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
     else:
         prediction, error = None, np.asarray(stored["errors"], np.float64)
     return Detection(confidence.cpu().numpy(), prediction, error, error > results.failure_above)
-
-
-def thresholds(results: Results, test_set: str, target_risk: float) -> dict[str, Any]:
-    """Return the confidence threshold above which predictions are trusted, for every CSF of a run.
-
-    It is the lowest threshold whose selective risk on these cases is at most the target, see
-    :func:`monai_sf.metrics.coverage_at_risk`. Cases from another source may fail more often.
-
-    Args:
-        results: outputs on cases that are not reported, usually the validation split.
-        test_set: name of their test set.
-        target_risk: highest error rate to tolerate among trusted predictions, in [0, 1].
-
-    Returns:
-        ``target_risk``, ``cases`` (their number), and ``csfs``: name to ``threshold`` (on the scale of the
-        CSF; None if no threshold reaches the target, so that every case is deferred), ``coverage`` (share of
-        trusted cases) and ``risk`` (their error rate, None without any). A score that is undefined for some
-        case is left out, with a warning in the log.
-
-    Raises:
-        ValueError: ``target_risk`` is out of range.
-    """
-    points = {}
-    for csf in available_csfs(results):
-        try:
-            found = failure_detection(results, test_set, csf)
-        except ResultsError as error:
-            logger.warning("no threshold: %s", error)
-            continue
-        point = coverage_at_risk(found.confidence, found.error, risk=target_risk)
-        points[csf] = {
-            name: value if math.isfinite(value) else None for name, value in point._asdict().items()
-        }
-    return {"target_risk": target_risk, "cases": len(results.test_sets[test_set]), "csfs": points}
 
 
 def preferred_method(methods: Collection[str]) -> str:

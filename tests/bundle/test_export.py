@@ -37,6 +37,7 @@ from monai_sf.data.errors import root_cause
 from monai_sf.networks.checkpoints import save_checkpoint, summarise_training
 from monai_sf.results import load_results
 from monai_sf.results.format import seal
+from monai_sf.tables.format import number
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SCHEMA = Path(__file__).parents[2] / "docs" / "metadata.schema.json"
@@ -208,10 +209,14 @@ def test_the_model_card_has_the_numbers_of_the_run(run_dir, bundle):
     assert f"| iid | {len(error)} | {error.sum()} |" in card
     point = results.run["thresholds"]["csfs"]["Margin"]
     shown = "none: defer all" if point["threshold"] is None else f"{point['threshold']:.6g}"
-    assert f"| Margin | {shown} |" in card
+    numbers = [None if point[key] is None else number(100 * point[key]) for key in ("risk", "bound")]
+    assert re.search(
+        rf"\| Margin \| {re.escape(shown)} \| [\d.]+ \| {numbers[0] or '–'} \| {numbers[1] or '–'}", card
+    )
     stored = results.run["thresholds"]["csfs"]["MCD-MSR"]["threshold"]  # of a logarithm
     assert f"| MCD-MSR | {'none: defer all' if stored is None else f'{np.exp(stored):.6g}'} |" in card
-    assert "at most 30 % errors" in card
+    assert "20 calibration cases\nof 20 groups" in card
+    assert "at most 70 % of the\ntrusted predictions are wrong, with a probability of 10 %" in card
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     without = {key: value for key, value in results.run.items() if key != "thresholds"}
     assert "no thresholds: give `--csf null`" in model_card(run_dir / "results", without, metadata)

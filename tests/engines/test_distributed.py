@@ -102,18 +102,21 @@ def assert_same_results(one, two):
 @pytest.mark.parametrize("name", COUNTS)
 def test_two_processes_evaluate_every_case_once(folder, name):
     found = load_results(folder / "two" / name / "results")
-    _, iid, target = COUNTS[name]
+    iid, target = COUNTS[name][2:]
     assert [len(test_set) for test_set in found.test_sets.values()] == [iid] * 3 + [target] * bool(target)
     assert_same_results(folder / "one" / name / "results", folder / "two" / name / "results")
     if COUNTS[name][0]:
-        assert_same_results(folder / "one" / name / "validation", folder / "two" / name / "validation")
+        for part in ("validation", "calibration"):
+            assert_same_results(folder / "one" / name / part, folder / "two" / name / part)
+        assert ("thresholds" in found.run) == (name == "uneven")  # one case is of one class
 
 
 def test_an_evaluation_goes_on_with_another_number_of_processes(folder):
     parts = sorted((folder / "stopped" / "uneven").rglob(".part-1"))
-    assert len(parts) == 2  # what rank 1 had done when both were stopped
+    assert len(parts) == 3  # what rank 1 had done when both were stopped
     shares = {file.parent.name: len(np.load(file)) for part in parts for file in part.rglob("rows.npy")}
     assert shares[".val.partial"] == COUNTS["uneven"][0] // 2  # the work is shared, not done twice
+    assert shares[".calibration.partial"] == COUNTS["uneven"][1] // 2
     evaluator(folder / "stopped" / "uneven", COUNTS["uneven"]).run()
     assert not [*(folder / "stopped" / "uneven").rglob(".part-*")]
     for begun in ("stopped", "to-resume"):
@@ -126,7 +129,7 @@ def test_scores_are_fitted_alike_by_any_number_of_processes(folder):
         fitting(folder / "stopped" / "fitted").run()  # two began it, one ends it
         first = load_results(folder / "one" / "fitted" / "results")
         for name in ("two", "stopped", "to-resume"):
-            for part in ("training", "validation", "results"):
+            for part in ("training", "validation", "calibration", "results"):
                 assert_same_results(folder / "one" / "fitted" / part, folder / name / "fitted" / part)
             other = load_results(folder / name / "fitted" / "results")
             assert set(other.fitted) == set(first.fitted) != set()

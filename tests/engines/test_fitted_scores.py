@@ -23,7 +23,9 @@ from monai_sf.scores import CSF, Fit
 from monai_sf.tables.found_runs import find_runs
 from monai_sf.tables.judge import failure_detection, unavailable_csfs
 
-TRAIN = [f"case{i:02d}" for i, split in enumerate(SPLITS) if split == "train"]
+TRAIN, CALIBRATION = (
+    [f"case{i:02d}" for i, split in enumerate(SPLITS) if split == name] for name in ("train", "calibration")
+)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +57,8 @@ def test_scores_are_fitted_to_clean_training_cases_without_dropout(run_dir):
     assert training.run["role"] == "training"
     assert list(training.cases_of("train")["case_id"]) == TRAIN
     assert set(training.test_sets["train"].arrays) == {"logits", "features"}
-    assert "mcd_entropy" in load_results(run_dir / "validation").test_sets["val"].arrays
+    assert set(load_results(run_dir / "validation").test_sets["val"].arrays) == {"logits", "features"}
+    assert "mcd_entropy" in load_results(run_dir / "calibration").test_sets["calibration"].arrays
     features, logits = outputs_of(run_dir, TRAIN)
     np.testing.assert_allclose(training.test_sets["train"].arrays["features"], features, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(training.test_sets["train"].arrays["logits"], logits, rtol=1e-4, atol=1e-5)
@@ -93,9 +96,9 @@ def test_a_fitted_score_is_one_like_any_other(run_dir):
 def test_outputs_of_training_cases_are_not_reported(run_dir, tmp_path):
     found = find_runs([run_dir])
     assert [folder.name for folder in found.finished] == ["results"]
-    assert [folder.name for folder in found.not_reported] == ["training", "validation"]
+    assert [folder.name for folder in found.not_reported] == ["calibration", "training", "validation"]
     shutil.copytree(run_dir, tmp_path / "run")
-    for part in ("training", "validation", "results"):
+    for part in ("training", "validation", "calibration", "results"):
         (tmp_path / "run" / part / "run.json").unlink()
     assert [folder.name for folder in find_runs([tmp_path])[1]] == ["results"]
 
@@ -106,7 +109,7 @@ def test_no_pass_over_training_cases_for_methods_without_fitted_scores(tmp_path,
     read, transform = [], evaluator.dataset.transform
     evaluator.dataset.transform = lambda record: read.append(record["split"]) or transform(record)
     evaluator.run()
-    assert set(read) == {"val", "iid", "target"}
+    assert set(read) == {"val", "calibration", "iid", "target"}
     assert not (tmp_path / "training").exists()
     assert "training" not in load_results(tmp_path / "results").run["sha256"]
 
@@ -117,7 +120,19 @@ def test_a_run_without_validation_cases_has_the_scores_that_need_none(tmp_path):
     results = load_results(tmp_path / "results")
     assert not results.fitted  # the toy score needs validation logits
     assert set(results.run["not_fitted"]) == {"toy_impossible"}
+    assert "MSR" in results.run["thresholds"]["csfs"]
+
+
+@pytest.mark.parametrize("calibration", [(), (0, 2, 4, 6)])
+def test_without_calibration_cases_of_two_classes_there_are_no_thresholds(tmp_path, calibration):
+    first = SPLITS.index("calibration")
+    splits = [s if s != "calibration" or i - first in calibration else "unused" for i, s in enumerate(SPLITS)]
+    fitting_evaluator(tmp_path, splits=splits).run()
+    results = load_results(tmp_path / "results")
+    assert "toy_distance.validation" in results.fitted
     assert "thresholds" not in results.run
+    assert (tmp_path / "calibration").exists() == bool(calibration)
+    assert evaluated(tmp_path) is not None
 
 
 # --- killed, resumed, shared
@@ -127,7 +142,7 @@ def content(folder):
     """Everything in a run's folder but the images' folder times: names and bytes."""
     return {
         str(file.relative_to(folder)): file.read_bytes()
-        for part in ("results", "training", "validation")
+        for part in ("results", "training", "validation", "calibration")
         for file in sorted((folder / part).rglob("*"))
         if file.is_file()
     }
@@ -137,16 +152,24 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def in_the_training_pass(evaluator):
+def in_the_pass(evaluator, test_set):
     seen = []
 
     def count(engine):
         seen.append(engine.state.batch["test_set"])
-        if seen == ["train"] * 3:
+        if seen.count(test_set) == 3:
             die()
 
     evaluator_module.CollectOutputs.__call__ = synced(evaluator_module.CollectOutputs.__call__)
     evaluator.add_event_handler(Events.ITERATION_COMPLETED, count)
+
+
+def in_the_training_pass(evaluator):
+    in_the_pass(evaluator, "train")
+
+
+def in_the_calibration_pass(evaluator):
+    in_the_pass(evaluator, "calibration")
 
 
 def synced(call):
@@ -173,7 +196,9 @@ def before_run_json(evaluator):
     ResultsWriter.finish = killed
 
 
-@pytest.mark.parametrize("where", [in_the_training_pass, in_the_fit, before_run_json])
+@pytest.mark.parametrize(
+    "where", [in_the_training_pass, in_the_calibration_pass, in_the_fit, before_run_json]
+)
 def test_a_killed_evaluation_gives_the_bits_of_an_unbroken_one(run_dir, tmp_path, where):
     shutil.copyfile(run_dir / "best.pt", tmp_path / "best.pt")
 
@@ -189,8 +214,13 @@ def test_a_killed_evaluation_gives_the_bits_of_an_unbroken_one(run_dir, tmp_path
     resumed.dataset.transform = lambda record: read.append(record["case_id"]) or transform(record)
     resumed.run()
     assert content(tmp_path) == content(run_dir)
-    left = TRAIN[8:] if where is in_the_training_pass else []  # two batches of four were on disk
-    assert [case_id for case_id in read if case_id in TRAIN] == left
+    # two batches of four were on disk
+    for ids, killed_there in ((TRAIN, in_the_training_pass), (CALIBRATION, in_the_calibration_pass)):
+        if where in (in_the_training_pass, killed_there):
+            left = ids[8:] if where is killed_there else ids
+        else:
+            left = []
+        assert [case_id for case_id in read if case_id in ids] == left
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
@@ -229,7 +259,8 @@ def test_the_training_cases_and_the_results_belong_together(run_dir, tmp_path):
     damaged = bytearray(logits.read_bytes())
     damaged[-1] ^= 1
     logits.write_bytes(damaged)
-    said = f"remove {run / 'results'} and {run / 'training'} and {run / 'validation'}"
+    folders = ("results", "training", "validation", "calibration")
+    said = f"remove {' and '.join(str(run / name) for name in folders)}"
     with pytest.raises(ResultsError, match=r"train.logits\.npy was changed") as caught:
         evaluated(run)
     assert said in str(caught.value)
@@ -256,7 +287,7 @@ def test_the_progress_bar_names_what_is_evaluated(tmp_path, monkeypatch):
 
     monkeypatch.setattr(evaluator_module, "progress_bar", lambda **arguments: Bar())
     fitting_evaluator(tmp_path).run()
-    assert list(dict.fromkeys(shown)) == ["train", "val", "iid", "target"]
+    assert list(dict.fromkeys(shown)) == ["train", "val", "calibration", "iid", "target"]
 
 
 def fit(needs, otherwise=()):

@@ -78,6 +78,7 @@ def make_evaluator(run_dir, network=None, records_changed=None, samples=2, **cha
         "thresholds": thresholds,
         "failure_metrics": failure_metrics,
         "target_risk": 0.1,
+        "delta": 0.1,
         "run_description": RUN,
         "batch_size": 4,
         **changes,

@@ -4,6 +4,7 @@ from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, ToTensord
 
 from helpers.toy_engines import CPU, RUN, make_evaluator
+from helpers.toy_fits import TOLERANT
 from helpers.toy_problem import tiny_network, toy_cases, toy_dataset, toy_records
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks.heads import ConfidNetHead
@@ -15,11 +16,12 @@ def network(seed=0):
 
 
 def evaluator(folder, *, seed=RUN["seed"], **changes):
-    cases = toy_cases().assign(split=["val"] * 10 + ["iid"] * 12 + ["val"] * 10 + ["target"] * 8)
+    splits = ["calibration"] * 10 + ["iid"] * 8 + ["val"] * 4 + ["calibration"] * 10 + ["target"] * 8
+    cases = toy_cases().assign(split=splits)
     dataset = toy_dataset(cases, "iid")
     for record, split in zip(dataset.data, cases["split"], strict=True):
         record["split"] = split
-    changes = {"network": network(1), "target_risk": 0.3, "sweep": None, **changes}
+    changes = {"network": network(1), "sweep": None, **TOLERANT, **changes}
     about = {**RUN, "method": "confidnet", "seed": seed}
     return make_evaluator(folder, dataset=dataset, cases=cases, run_description=about, **changes)
 

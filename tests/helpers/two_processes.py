@@ -18,8 +18,8 @@ from monai_sf.networks import ClassifierOutput, distributed
 
 #: Iteration in which a training is stopped: inside of an epoch, in each of the stages.
 STOPS = {"confidnet": (4, 11), "deepgamblers": (8,), "devries": (5,)}
-#: Cases of val, iid and target: uneven shares; fewer cases than processes; nothing but iid.
-COUNTS = {"uneven": (4, 7, 5), "few": (1, 1, 1), "bare": (0, 3, 0)}
+#: Cases of val, calibration, iid and target: uneven shares; fewer cases than processes; nothing but iid.
+COUNTS = {"uneven": (4, 5, 7, 5), "few": (1, 1, 1, 1), "bare": (0, 0, 3, 0)}
 
 
 def wide(dataset):
@@ -43,7 +43,8 @@ def trainer(method, folder, seed=0, **changes):
 
 
 def evaluator(folder, counts, **changes):
-    splits = [name for name, n in zip(("val", "iid", "target"), counts, strict=True) for _ in range(n)]
+    names = ("val", "calibration", "iid", "target")
+    splits = [name for name, n in zip(names, counts, strict=True) for _ in range(n)]
     cases = toy_cases()[: len(splits)].assign(split=splits)
     dataset = wide(toy_dataset(cases, "iid"))
     for record, split in zip(dataset.data, splits, strict=True):

@@ -57,13 +57,13 @@ def test_the_csv_holds_the_ensemble_s_classes_confidences_and_decision(run_dirs,
 
 
 @pytest.mark.parametrize("csf", DE)
-def test_it_decides_by_the_ensemble_s_validation_cases(run_dirs, tmp_path, csf):
+def test_it_decides_by_the_ensemble_s_calibration_cases(run_dirs, tmp_path, csf):
     together(run_dirs, tmp_path, csf).run()
     table = pd.read_csv(tmp_path / "p.csv").set_index("case_id")
-    ensemble = Results.ensemble([load_results(folder / "validation") for folder in run_dirs])
-    point = thresholds(ensemble, "val", 0.3)["csfs"][csf]
-    found = failure_detection(ensemble, "val", csf)
-    own = table.loc[ensemble.cases_of("val")["case_id"]]
+    ensemble = Results.ensemble([load_results(folder / "calibration") for folder in run_dirs])
+    point = thresholds(ensemble, "calibration", 0.7, 0.9)["csfs"][csf]
+    found = failure_detection(ensemble, "calibration", csf)
+    own = table.loc[ensemble.cases_of("calibration")["case_id"]]
     np.testing.assert_array_equal(own["prediction"], found.prediction)
     assert 1 - own["defer"].mean() == pytest.approx(point["coverage"], abs=0.051)  # rounding at the threshold
 
@@ -100,7 +100,7 @@ def test_the_reduction_is_that_of_stored_outputs():
 def changed(folder, to, **changes):
     """A copy of a run with another description."""
     shutil.copytree(folder, to)
-    for name in ("results", "validation"):
+    for name in ("results", "calibration"):
         file = to / name / "run.json"
         run = {**json.loads(file.read_text()), **changes}
         file.write_text(json.dumps(seal(run)))
@@ -128,16 +128,12 @@ def test_refusals_name_the_run(run_dirs, tmp_path):
     run = json.loads(file.read_text())
     del run["thresholds"]
     file.write_text(json.dumps(seal(run)))
-    refused(f"evaluated without validation cases, so without thresholds: {copied}", first, copied)
+    refused(f"evaluated without calibration cases, so without thresholds: {copied}", first, copied)
     unlike = tmp_path / "c"
-    evaluator_of_another_risk(unlike)
-    refused("one target_risk, got .*run0.* 0.3, .*c 0.1", first, unlike)
-
-
-def evaluator_of_another_risk(folder):
-    folder.mkdir()
-    torch.save({"network": network(3).state_dict()}, folder / "best.pt")
-    evaluator(folder, seed=3, network=network(7), target_risk=0.1).run()
+    unlike.mkdir()
+    torch.save({"network": network(3).state_dict()}, unlike / "best.pt")
+    evaluator(unlike, seed=3, network=network(7), delta=0.1).run()
+    refused("one delta, got .*run0.* 0.7 and 0.9, .*c 0.7 and 0.1", first, unlike)
 
 
 def test_runs_that_are_no_ensemble_are_named_by_folder(run_dirs, tmp_path):

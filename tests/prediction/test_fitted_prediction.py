@@ -27,7 +27,7 @@ def _only_toys():
 def run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fitted")
     with toy_scores():
-        fitting_evaluator(folder).run()
+        fitting_evaluator(folder, target_risk=0.5).run()
     return folder
 
 

@@ -13,7 +13,6 @@ from PIL import Image
 from torch import nn
 
 from helpers.forks import fork, status_of
-from helpers.toy_engines import RUN
 from helpers.toy_fits import fitting_evaluator
 from helpers.toy_prediction import evaluator, network, predictor
 from helpers.toy_problem import tiny_network, toy_cases, toy_records
@@ -24,35 +23,35 @@ from monai_sf.networks.heads import DeVriesHead
 from monai_sf.prediction.checks import record_faults
 from monai_sf.prediction.evaluations import stored_threshold
 from monai_sf.prediction.image_files import image_records
-from monai_sf.results import Results, ResultsError, TestSet, load_results
+from monai_sf.results import ResultsError, load_results
 from monai_sf.results.format import seal
 from monai_sf.scores import CSFS
-from monai_sf.tables.judge import available_csfs, failure_detection, thresholds
+from monai_sf.tables.judge import available_csfs, failure_detection
 
 NAMES = ("MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet")
 
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
-    """An evaluation with 20 validation cases, some of them wrong, of an untrained network."""
+    """An evaluation with 20 calibration cases, some of them wrong, of an untrained network."""
     folder = tmp_path_factory.mktemp("run")
     torch.save({"network": network().state_dict()}, folder / "best.pt")
     evaluator(folder).run()
     return folder
 
 
-def test_validation_cases_give_thresholds_and_are_not_reported(run_dir):
+def test_calibration_cases_give_thresholds_and_are_not_reported(run_dir):
     results = load_results(run_dir / "results")
-    validation = load_results(run_dir / "validation")
+    calibration = load_results(run_dir / "calibration")
     assert list(results.test_sets) == ["iid", "target"]
     assert set(results.cases["split"]) == {"iid", "target"}
-    assert list(validation.test_sets) == ["val"]
+    assert list(calibration.test_sets) == ["calibration"]
     expected = toy_cases()["case_id"]
-    assert sorted(validation.cases_of("val")["case_id"]) == [*expected[:10], *expected[22:32]]
+    assert sorted(calibration.cases_of("calibration")["case_id"]) == [*expected[:10], *expected[22:32]]
     assert sorted(results.cases_of("target")["case_id"]) == list(expected[32:])
     stored = results.run["thresholds"]
-    assert stored["target_risk"] == 0.3
-    assert stored["cases"] == 20
+    assert (stored["target_risk"], stored["delta"]) == (0.7, 0.9)
+    assert stored["cases"] == stored["groups"] == 20
     assert set(NAMES) <= set(stored["csfs"])
 
 
@@ -60,7 +59,7 @@ def test_outputs_are_filed_under_their_own_case(run_dir):
     plain = network().eval()
     plain.load_state_dict(torch.load(run_dir / "best.pt", weights_only=True)["network"])
     images = {r["case_id"]: torch.from_numpy(r["image"]) for r in toy_records(toy_cases(), "")}
-    for folder, name in (("results", "iid"), ("results", "target"), ("validation", "val")):
+    for folder, name in (("results", "iid"), ("results", "target"), ("calibration", "calibration")):
         results = load_results(run_dir / folder)
         for case_id, logits, confidence in zip(
             results.cases_of(name)["case_id"],
@@ -74,32 +73,15 @@ def test_outputs_are_filed_under_their_own_case(run_dir):
             np.testing.assert_allclose(confidence, expected.confidence_logit[0], rtol=1e-4, atol=1e-5)
 
 
-def test_threshold_is_the_lowest_whose_risk_is_at_most_the_target():
-    gaps = np.array([4.0, 3.0, 2.0, 1.0, 0.5])
-    right = np.array([True, True, False, True, False])
-    logits = np.stack([np.where(right, gaps, 0), np.where(right, 0, gaps)], 1).astype(np.float32)
-    cases = pd.DataFrame({"case_id": list("abcde"), "label": 0})
-    results = Results(RUN, cases, {"val": TestSet("val", "iid", np.arange(5), {"logits": logits})})
-    found = thresholds(results, "val", 0.25)["csfs"]["Margin"]
-    assert found == {"threshold": 1.0, "coverage": 0.8, "risk": 0.25}
-    assert thresholds(results, "val", 0.1)["csfs"]["Margin"]["threshold"] == 3.0
-    none = Results(RUN, cases.assign(label=1), results.test_sets)
-    assert thresholds(none, "val", 0.1)["csfs"]["Margin"] == {
-        "threshold": None,
-        "coverage": 0.0,
-        "risk": None,
-    }
-
-
 @pytest.mark.filterwarnings("error:The given NumPy array is not writable")  # of what scores were fitted to
 @pytest.mark.parametrize("csf", ["MSR", "MCD-PE", "ConfidNet", "KL-Matching", "ASH"])
 def test_the_decision_is_that_of_the_evaluation(run_dir, tmp_path, csf):
     predictor(run_dir, csf, output=tmp_path / "p.csv").run()
     table = pd.read_csv(tmp_path / "p.csv").set_index("case_id")
     assert set(NAMES) < set(table.columns)
-    validation = list(load_results(run_dir / "validation").cases_of("val")["case_id"])
+    calibration = list(load_results(run_dir / "calibration").cases_of("calibration")["case_id"])
     point = load_results(run_dir / "results").run["thresholds"]["csfs"][csf]
-    deferred = table.loc[validation, "defer"]
+    deferred = table.loc[calibration, "defer"]
     assert 1 - deferred.mean() == pytest.approx(point["coverage"], abs=0.051)  # rounding at the threshold
     trusted = table[csf][~table["defer"]]
     assert trusted.empty or trusted.min() >= table[csf][table["defer"]].max()
@@ -137,8 +119,8 @@ def test_refusals(run_dir, tmp_path):
         stored_threshold(tmp_path / "run.json", "MSR")
     with pytest.raises(ValueError, match=r"no threshold for csf 'DG-RES'; it has \[.*'ConfidNet'"):
         predictor(run_dir, "DG-RES").load()
-    with pytest.raises(ValueError, match=r"target_risk must lie in \[0, 1\], got 2"):
-        evaluator(tmp_path, target_risk=2)
+    with pytest.raises(ValueError, match=r"must lie in \(0, 1\), got {'target_risk': 2, 'delta': 0}"):
+        evaluator(tmp_path, target_risk=2, delta=0)
     other = tiny_network(confidence=DeVriesHead)
     with pytest.raises(ValueError, match=r"best\.pt is a checkpoint of another network"):
         predictor(run_dir, network=other).run()
@@ -180,7 +162,7 @@ def test_a_threshold_that_was_changed_is_not_used(run_dir, tmp_path):
 
 def test_a_damaged_evaluation_does_not_pass_for_a_complete_one(run_dir, tmp_path):
     """A flipped bit in an array, and what the message asks for."""
-    for part in ("results", "validation"):
+    for part in ("results", "validation", "calibration"):
         run = tmp_path / part
         shutil.copytree(run_dir, run)
         evaluator(run).run()
@@ -190,21 +172,29 @@ def test_a_damaged_evaluation_does_not_pass_for_a_complete_one(run_dir, tmp_path
         path.write_bytes(content)
         with pytest.raises(ResultsError, match=rf"{part}.*logits\.npy was changed; remove") as caught:
             evaluator(run).run()
-        assert part == "results" or f"remove {run / 'results'} and {run / 'validation'}" in str(caught.value)
+        everything = f"remove {run / 'results'} and {run / 'validation'} and {run / 'calibration'}"
+        assert part == "results" or everything in str(caught.value)
         shutil.rmtree(run / part)
-        if part == "validation":
+        if part != "results":
             shutil.rmtree(run / "results")
         evaluator(run).run()
         again = load_results(run / "results")
         assert again.run["thresholds"] == load_results(run_dir / "results").run["thresholds"]
 
 
-def test_validation_and_results_belong_together(run_dir, tmp_path):
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("calibration", "the thresholds in .* were not chosen from .*calibration"),
+        ("validation", "the scores in .* were not fitted to .*validation"),
+    ],
+)
+def test_calibration_validation_and_results_belong_together(run_dir, tmp_path, part, said):
     shutil.copytree(run_dir, tmp_path / "run")
     evaluator(tmp_path / "run").run()
-    path = tmp_path / "run" / "validation" / "run.json"
+    path = tmp_path / "run" / part / "run.json"
     path.write_text(json.dumps(seal({**json.loads(path.read_text()), "seed": 4})))
-    with pytest.raises(ResultsError, match="the thresholds in .* were not chosen from"):
+    with pytest.raises(ResultsError, match=said):
         evaluator(tmp_path / "run").run()
 
 

@@ -81,7 +81,7 @@ def test_csv_and_json_say_the_same_as_the_network(run_dir, images, tmp_path):
     assert document["software"]["name"] == "monai_sf"
     assert document["networks_sha256"] == [sha256_of(run_dir / "best.pt")]
     assert document["evaluations_sha256"] == [json.loads(evaluation.read_text())["digest"]]
-    assert (document["method"], document["csf"], document["target_risk"]) == ("confidnet", "MSR", 0.3)
+    assert (document["method"], document["csf"], document["target_risk"]) == ("confidnet", "MSR", 0.7)
     assert document["threshold"] == pytest.approx(threshold, rel=1e-12)
     assert document["class_names"] == ["dark", "bright"]
     assert document["without_an_answer"] == []

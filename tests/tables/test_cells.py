@@ -291,7 +291,7 @@ def test_no_folder_and_no_results(tmp_path):
         collect([tmp_path])
 
 
-@pytest.mark.parametrize("role", ["training", "validation"])
+@pytest.mark.parametrize("role", ["training", "validation", "calibration"])
 def test_results_of_training_and_validation_cases_are_no_test_set(runs, role):
     runs.add()
     make = runs.results[0]
@@ -300,7 +300,9 @@ def test_results_of_training_and_validation_cases_are_no_test_set(runs, role):
     folder = runs.root / "chest_xray/iid-confidnet-0" / role
     type(make)({**make.run, "role": role}, make.cases, {"val": renamed}).save(folder)
     assert [f.name for f in find_runs([runs.root])[0]] == ["results"]
-    with pytest.raises(FileNotFoundError, match="1 of training or validation cases, which are not reported"):
+    with pytest.raises(
+        FileNotFoundError, match="1 of training, validation or calibration cases, which are not reported"
+    ):
         collect([folder])
     (folder / "run.json").unlink()  # an evaluation that was killed is one, not two
     assert find_runs([runs.root])[1] == []

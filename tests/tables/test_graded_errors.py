@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import auc, roc_auc_score
 
+from monai_sf.metrics import selective_threshold
 from monai_sf.results import Results, ResultsError
 from monai_sf.tables import available_csfs, benchmark_table, failure_detection, significance, thresholds
 from monai_sf.tables import write_tables as write
@@ -126,10 +127,15 @@ def test_every_file_is_written_beside_a_classifier(tmp_path, metric):
         assert rows[rows["csf"] == "MSR"]["mean"].notna().any()
 
 
-def test_a_threshold_keeps_the_mean_error_below_the_target():
+def test_a_promised_threshold_counts_failures():
     run = make()
-    point = thresholds(run, "iid", 0.15)["csfs"]["Good"]
+    point = thresholds(run, "iid", 0.5, 0.2)["csfs"]["Good"]
     confidence, errors = own(run, "iid", "Good")
-    kept = confidence >= point["threshold"]
-    assert errors[kept].mean() == pytest.approx(point["risk"])
-    assert point["risk"] <= 0.15
+    expected = selective_threshold(
+        confidence,
+        (errors > run.failure_above).astype(float),
+        target_risk=0.5,
+        delta=point["delta"],
+        groups=run.cases_of("iid")["group"],
+    )
+    assert (point["threshold"], point["bound"]) == (expected.threshold, expected.risk_bound)

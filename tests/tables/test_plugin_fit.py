@@ -15,7 +15,8 @@ from monai_sf.results import Results, load_results
 from monai_sf.scores import CSF, CSFS, Fit, as_float64, register_csf
 from monai_sf.tables import available_csfs, benchmark_table, failure_detection, write_tables
 from monai_sf.tables.cells import collect
-from monai_sf.tables.judge import thresholds, unavailable_csfs
+from monai_sf.tables.judge import unavailable_csfs
+from monai_sf.tables.promises import thresholds
 
 N, M, F, C = 40, 90, 6, 3
 
@@ -143,7 +144,7 @@ def test_a_mistake_in_a_derivation_leaves_out_its_score_only(caplog):
     rows = benchmark_table([run]).index
     assert {"MSR", "Near"} <= set(rows)
     assert "Mistaken" not in rows
-    chosen = thresholds(run, "iid", 0.1)["csfs"]
+    chosen = thresholds(run, "iid", 0.1, 0.1)["csfs"]
     assert "Near" in chosen
     assert "Mistaken" not in chosen
     assert "Mistaken cannot be computed on test set iid: IndexError: index 7 is out of bounds" in caplog.text

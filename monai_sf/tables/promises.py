@@ -1,0 +1,106 @@
+"""Thresholds on confidence with a promise: above them, at most so many answers are wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from monai_sf.metrics import cases_for_guarantee, selective_threshold
+from monai_sf.results import Results, ResultsError
+from monai_sf.scores import deciding_csf
+from monai_sf.tables.judge import available_csfs, failure_detection
+from monai_sf.vocabulary.ids import group_cases
+
+logger = logging.getLogger(__name__)
+
+
+def thresholds(results: Results, test_set: str, target_risk: float, delta: float) -> dict[str, Any]:
+    """Return the promised confidence threshold of every CSF of a run.
+
+    Of the cases with a confidence at or above it, at most the share ``target_risk`` is wrong. That holds for
+    cases of the same population, with a probability of 1 - ``delta`` for all scores together, so that a
+    reader may choose the score afterwards. The score that decides by default, which was fixed before, has
+    half of ``delta``; the others share the rest. See :func:`monai_sf.metrics.selective_threshold`.
+
+    Args:
+        results: outputs on cases that nothing else was chosen by: the calibration cases.
+        test_set: name of their test set.
+        target_risk: highest error rate to tolerate among trusted predictions, in (0, 1).
+        delta: probability with which a promise may fail, in (0, 1).
+
+    Returns:
+        ``target_risk``, ``delta``, the numbers of ``cases`` and of their ``groups`` (patients), and ``csfs``:
+        name to ``threshold`` (on the scale of the CSF; None if none can be promised, so that every case is
+        deferred), ``coverage`` (share of trusted cases, 0 without a threshold), ``risk`` (their error rate)
+        and ``bound`` (what it is at most), which are None without a threshold, the score's ``delta``, and
+        ``needed``: without a threshold, about how many groups it would take, None if no number would do.
+        Coverage and risk are those of one case per group, on which the bound rests. A score that is
+        undefined for some case is left out, with a warning in the log.
+
+    Raises:
+        ValueError: ``target_risk`` or ``delta`` is out of range.
+    """
+    if wrong := [f"{value}" for value in (target_risk, delta) if not 0 < value < 1]:
+        raise ValueError(f"target_risk and delta must lie in (0, 1), got {' and '.join(wrong)}")
+    table = results.cases_of(test_set)
+    groups = group_cases(table.get("group"), table["case_id"])
+    csfs = {}
+    for csf, share in _shares_of(results, delta):
+        try:
+            found = failure_detection(results, test_set, csf)
+        except ResultsError as error:
+            logger.warning("no threshold: %s", error)
+            continue
+        cases = (found.confidence, found.failed.astype(float))
+        wanted: dict[str, Any] = {"target_risk": target_risk, "delta": share, "groups": groups}
+        promised = selective_threshold(*cases, **wanted)
+        csfs[csf] = {
+            "threshold": None if promised is None else promised.threshold,
+            "coverage": 0.0 if promised is None else promised.coverage,
+            "risk": None if promised is None else promised.empirical_risk,
+            "bound": None if promised is None else promised.risk_bound,
+            "delta": share,
+            "needed": None if promised is not None else cases_for_guarantee(*cases, **wanted),
+        }
+    about = {"target_risk": target_risk, "delta": delta, "cases": len(table), "groups": len(groups)}
+    if without := [name for name, point in csfs.items() if point["threshold"] is None]:
+        logger.warning(
+            "no threshold promises at most %g %% errors, so that every case is deferred: %s",
+            100 * target_risk,
+            "; ".join(f"{name} ({_needed(csfs[name], about)})" for name in without),
+        )
+    return {**about, "csfs": csfs}
+
+
+def why_none(csf: str, stored: Mapping[str, Any]) -> str:
+    """Return why a score has no threshold and defers every case.
+
+    Args:
+        csf: name of the score.
+        stored: what :func:`thresholds` returned.
+    """
+    return (
+        f"no threshold of {csf} can promise at most {100 * stored['target_risk']:g} % errors among trusted "
+        f"predictions, so every image is deferred: {_needed(stored['csfs'][csf], stored)}"
+    )
+
+
+def _needed(point: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    there = f"there are {about['groups']} groups of calibration cases"
+    if point["needed"] is None:
+        return f"{there}, and more would not do: its surest answers are wrong too often"
+    return f"{there}, and it would take about {point['needed']:,}"
+
+
+def _shares_of(results: Results, delta: float) -> Iterator[tuple[str, float]]:
+    """Yield every score of a run and the probability with which its promise may fail; they sum to delta."""
+    names = available_csfs(results)
+    decides = "DE-MSR" if "members" in results.run else deciding_csf(str(results.run["method"]))
+    for name in names:
+        if len(names) == 1:
+            yield name, delta
+        elif decides not in names:
+            yield name, delta / len(names)
+        else:
+            yield name, delta / 2 if name == decides else delta / 2 / (len(names) - 1)
