@@ -44,7 +44,7 @@ NOT_HERE = {
     "torch": _LIGHT,
     "monai": _LIGHT | {"scores", "metrics", "tables", "report"},
     "ignite": _LIGHT | {"scores", "tables", "report", "transforms"},
-    "pandas": {"files", "vocabulary", "transforms", "scores", "metrics", "networks", "inferers", "losses"},
+    "pandas": {"files", "vocabulary", "transforms", "scores", "networks", "inferers", "losses"},
     "bokeh": ROAD.keys() - {"report"},
     "ray": ROAD.keys() - {"benchmark"},
 }

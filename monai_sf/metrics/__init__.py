@@ -4,6 +4,7 @@ from monai_sf.metrics.areas import augrc, aurc, eaugrc, eaurc
 from monai_sf.metrics.bootstrap import Interval, bootstrap_ci
 from monai_sf.metrics.curve import RiskCoverageCurve, risk_coverage_curve
 from monai_sf.metrics.failure import failure_auroc, failure_average_precision, failure_fpr
+from monai_sf.metrics.groups import by_group
 from monai_sf.metrics.guarantee import SelectiveThreshold, cases_for_guarantee, selective_threshold
 from monai_sf.metrics.ignite import AUGRC, AURC, EAUGRC, EAURC, ConfidenceAndError, FailureAUROC
 from monai_sf.metrics.monitor import RiskMonitor
@@ -28,6 +29,7 @@ __all__ = [
     "augrc",
     "aurc",
     "bootstrap_ci",
+    "by_group",
     "cases_for_guarantee",
     "coverage_at_risk",
     "eaugrc",

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_sf.metrics import clusters
+
 #: At the first working points the system decides 1, 2, ... 100 per cent of the reference cases.
 STEPS = 100
 #: The working point of the promised threshold, the last one.
@@ -102,11 +104,6 @@ def reaches_promise(confidence: Float, levels: Float) -> NDArray[np.uint8]:
 def effective_sizes(confidence: Float, error: Float, levels: Float, groups: NDArray[np.int64]) -> Float:
     """Return the effective number of independent trusted cases, for an interval of their error rate.
 
-    Images of one patient are alike: 100 trusted images of 20 patients tell less than those of 100 patients.
-    The variance of the error rate is that of a ratio over groups (Cochran, "Sampling Techniques", 1977,
-    section 2.11), and the size is that of independent cases with the same variance (Korn & Graubard, Survey
-    Methodology 24, 1998), never more than the trusted cases.
-
     Args:
         confidence: (n,) confidences.
         error: (n,) 1 where the prediction is wrong, else 0.
@@ -114,28 +111,18 @@ def effective_sizes(confidence: Float, error: Float, levels: Float, groups: NDAr
         groups: (n,) number of the patient, or of another cause of similar cases.
 
     Returns:
-        (k,) float64, 0 if no case is trusted, or if all cases are of one group: then there is no interval.
-        If all or none of the trusted cases are wrong, the variance is not known, and every group counts once.
+        (k,) float64, see :func:`monai_sf.metrics.clusters.effective_sizes`.
     """
     _, group = np.unique(groups, return_inverse=True)
     shape = (int(group.max()) + 1, len(levels) + 1)
-    if shape[0] < 2:
-        return np.zeros(len(levels))
     order = np.argsort(-levels, kind="stable")
     # the first level, from the highest on, at which a case is trusted
     step = np.searchsorted(-levels[order], -confidence, side="left")
     trusted, wrong = np.zeros(shape), np.zeros(shape)
     np.add.at(trusted, (group, step), 1.0)
     np.add.at(wrong, (group, step), error)
-    trusted, wrong = trusted.cumsum(axis=1)[:, :-1], wrong.cumsum(axis=1)[:, :-1]
-    count = trusted.sum(axis=0)
-    rate = wrong.sum(axis=0) / np.maximum(count, 1)
-    variance = ((wrong - rate * trusted) ** 2).sum(axis=0) / np.maximum(count, 1) ** 2
-    groups_trusted = (trusted > 0).sum(axis=0).astype(np.float64)
-    clear = (variance > 0) & (rate > 0) & (rate < 1)
-    worth = np.divide(rate * (1 - rate), variance, out=groups_trusted, where=clear)
     sizes: Float = np.empty(len(levels))
-    sizes[order] = np.minimum(worth, count)
+    sizes[order] = clusters.effective_sizes(wrong.cumsum(axis=1)[:, :-1], trusted.cumsum(axis=1)[:, :-1])
     return sizes
 
 
