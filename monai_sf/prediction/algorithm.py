@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from monai_sf.prediction.evaluations import read_evaluation
+from monai_sf.prediction.evaluations import Promise, read_evaluation
 from monai_sf.scores import CSFS
 
 
@@ -24,8 +26,14 @@ class Algorithm:
         csf: the confidence score that decides, or None.
         threshold: below which a prediction is deferred, on the scale that the confidence is shown on;
             infinite if all are, NaN if none decides.
-        target_risk: that the threshold was chosen for; None without an evaluation.
         class_names: of the C classes.
+        target_risk: highest error rate to tolerate among trusted predictions; None if no score decides, as
+            are the others.
+        delta: probability with which the promises of all scores may fail.
+        risk_bound: what the error rate of trusted predictions is at most; None if all are deferred.
+        calibration_groups: number of the groups (patients) that the promise rests on.
+        groups_needed: about how many it would take, where all are deferred; None if no number would do.
+        promise: the same in a sentence; empty if no score decides.
     """
 
     algorithm: str
@@ -35,8 +43,13 @@ class Algorithm:
     method: str
     csf: str | None
     threshold: float
-    target_risk: float | None
     class_names: tuple[str, ...]
+    target_risk: float | None = None
+    delta: float | None = None
+    risk_bound: float | None = None
+    calibration_groups: int | None = None
+    groups_needed: int | None = None
+    promise: str = ""
 
 
 def algorithm_of(
@@ -44,7 +57,7 @@ def algorithm_of(
     *,
     method: str,
     csf: str | None,
-    threshold: float,
+    promise: Promise | None,
     class_names: Sequence[str],
 ) -> Algorithm:
     """Return what the networks of an inference are.
@@ -54,7 +67,7 @@ def algorithm_of(
             an evaluation that is not there, or is one of another network, is left out.
         method: of the training.
         csf: the score that decides, or None.
-        threshold: of it, on its own scale.
+        promise: of this score.
         class_names: of the C classes.
 
     Raises:
@@ -68,7 +81,10 @@ def algorithm_of(
         and (run := read_evaluation(evaluation)).get("sha256", {}).get("checkpoint") == network
     ]
     first = runs[0] if runs else {}
-    risk = first.get("thresholds", {}).get("target_risk")
+    about: dict[str, Any] = {}
+    if promise is not None:
+        about = {name: value for name, value in asdict(promise).items() if name != "threshold"}
+        about["promise"] = about.pop("in_words")
     return Algorithm(
         " ".join([*(str(first[key]) for key in ("dataset", "study") if key in first), method]),
         networks,
@@ -76,7 +92,7 @@ def algorithm_of(
         tuple(map(str, first.get("image_kinds", ()))),
         method,
         csf,
-        threshold if csf is None else CSFS[csf].shown(threshold),
-        None if risk is None else float(risk),
+        math.nan if csf is None or promise is None else CSFS[csf].shown(promise.threshold),
         tuple(class_names),
+        **about,
     )

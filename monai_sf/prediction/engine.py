@@ -34,12 +34,13 @@ from monai_sf.prediction.answers import Answer, answers_of
 from monai_sf.prediction.checks import record_faults
 from monai_sf.prediction.dicom_instances import Instance, dicom_instances
 from monai_sf.prediction.evaluations import (
+    Promise,
     Thresholds,
     check_evaluation,
-    ensemble_threshold,
+    ensemble_promise,
     fitted_scores,
     sha256_of_given,
-    stored_threshold,
+    stored_promise,
 )
 from monai_sf.prediction.files import PredictionFiles
 from monai_sf.prediction.passes import NOT_FINITE, Passes
@@ -102,8 +103,9 @@ class ImagePredictor(SupervisedEvaluator):
 
     The CSV has one row per image and one column per confidence score; docs/inference.md describes all files.
     The column ``defer`` is true for predictions that should not be trusted: those with a confidence below the
-    threshold that was chosen on the validation cases, for the target risk of the evaluation, and those for
-    which the deciding score is undefined. An undefined confidence is an empty cell.
+    threshold that was chosen on the calibration cases, for target risk and delta of the evaluation, and those
+    for which the deciding score is undefined. Where no threshold can be promised all are, which is logged. An
+    undefined confidence is an empty cell.
 
     Scores that are fitted use what the evaluation fitted them to. Without an evaluation of this network they
     are left out, which is logged.
@@ -126,7 +128,7 @@ class ImagePredictor(SupervisedEvaluator):
         ensemble: folders of evaluated runs that differ in the seed only. Their mean softmax decides, each
             image is read once, and ``checkpoint``, ``evaluation`` and the passes of ``inferer`` besides the
             plain one are not used. The scores are those of ensembles (DE-MSR, ...).
-        thresholds: computes those of an ensemble from its outputs on the validation cases, see
+        thresholds: computes those of an ensemble from its outputs on the calibration cases, see
             :func:`monai_sf.tables.thresholds`; for an ensemble with a score that decides.
         dicom_ids: whether patient, study and series of DICOM images are written to CSV and JSON.
         structured_reports: folder for one DICOM Structured Report per DICOM image, or None for none.
@@ -171,7 +173,7 @@ class ImagePredictor(SupervisedEvaluator):
         self.readable = _Readable(self.dataset, val_data_loader.batch_size or 1)
         self.passes = Passes(EnsembleInferer() if ensemble else inferer)
         self.csf, self.evaluation, self.thresholds = csf, evaluation, thresholds
-        self.threshold = math.nan
+        self.promise: Promise | None = None
         if csf is not None and csf not in CSFS:
             raise ValueError(f"csf must be one of {', '.join(CSFS)}, got {csf!r}: install its package")
         self.fitted: Mapping[str, NDArray[Any]] = {}
@@ -191,18 +193,18 @@ class ImagePredictor(SupervisedEvaluator):
         )
         self.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
 
-    def _threshold(self) -> float:
+    def _promise(self) -> Promise | None:
         csf, thresholds = self.csf, self.thresholds
         if csf is None:
-            return math.nan
+            return None
         if not self.ensemble:
-            return stored_threshold(self.evaluation, csf)
+            return stored_promise(self.evaluation, csf)
         able = [name for name, score in CSFS.items() if score.prediction == EnsembleInferer.mean]
         if csf not in able:
             raise ValueError(f"csf must be one of {', '.join(able)} for an ensemble, got {csf!r}")
         if thresholds is None:
             raise ValueError("thresholds are missing, which choose that of an ensemble")
-        return ensemble_threshold(self.ensemble, self.method, csf, thresholds)
+        return ensemble_promise(self.ensemble, self.method, csf, thresholds)
 
     def _members(self, network: Classifier, device: torch.device) -> nn.ModuleList:
         return nn.ModuleList(to_device(copy.deepcopy(network), device) for _ in self.ensemble)
@@ -224,9 +226,8 @@ class ImagePredictor(SupervisedEvaluator):
         ids = np.array([case_id for batch, _ in self.waiting for case_id in batch], dtype=object)
         outputs = joined([batch for _, batch in self.waiting])
         self.waiting = []
-        found = scored(
-            outputs, method=self.method, csf=self.csf, threshold=self.threshold, fitted=self.fitted
-        )
+        threshold = math.nan if self.promise is None else self.promise.threshold
+        found = scored(outputs, method=self.method, csf=self.csf, threshold=threshold, fitted=self.fitted)
         self.failed |= dict.fromkeys(ids[~found.answered].tolist(), NOT_FINITE)
         good = ids[found.answered].tolist()
         self.answers += answers_of(good, found, self.class_names, decides=self.csf is not None)
@@ -243,7 +244,9 @@ class ImagePredictor(SupervisedEvaluator):
             OSError: a file cannot be written.
             ModuleNotFoundError: Structured Reports are to be written, and highdicom is not installed.
         """
-        self.threshold = self._threshold()
+        self.promise = self._promise()
+        if self.promise is not None and math.isinf(self.promise.threshold):
+            logger.warning("%s", self.promise.in_words)
         if self.ensemble:
             networks: Any = self.network
             for folder, network in zip(self.ensemble, networks, strict=True):
@@ -279,7 +282,7 @@ class ImagePredictor(SupervisedEvaluator):
             pairs or [(given or check_checkpoint(self.checkpoint), self.evaluation)],
             method=self.method,
             csf=self.csf,
-            threshold=self.threshold,
+            promise=self.promise,
             class_names=self.class_names,
         )
 

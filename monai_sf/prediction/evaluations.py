@@ -1,4 +1,4 @@
-"""What an inference reads of evaluations: the thresholds of one network, or of an ensemble of several."""
+"""What an inference reads of evaluations: what they promise of one network, or of an ensemble of several."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +20,7 @@ from monai_sf.results import Results, ResultsError, load_results
 from monai_sf.results.format import CALIBRATION, FITTED, RUN_FILE, read_run
 from monai_sf.results.reader import load_fitted
 from monai_sf.scores import CSFS, fits_for
+from monai_sf.tables.promises import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -27,37 +29,56 @@ logger = logging.getLogger(__name__)
 Thresholds: TypeAlias = Callable[[Results, str, float, float], Mapping[str, Any]]
 
 
-def stored_threshold(evaluation: str | os.PathLike[str], csf: str) -> float:
-    """Read the confidence below which a prediction is deferred.
+@dataclass(frozen=True)
+class Promise:
+    """What is promised of the predictions that a score trusts, see :func:`monai_sf.tables.thresholds`.
+
+    Attributes:
+        threshold: on the scale of the CSF; predictions with a lower confidence are deferred. Infinity if no
+            threshold can be promised, so that all are.
+        target_risk: highest error rate to tolerate among trusted predictions.
+        delta: probability with which the promises of all scores may fail.
+        risk_bound: what the error rate is at most; None without a threshold.
+        calibration_groups: number of the groups (patients) that the promise rests on.
+        groups_needed: without a threshold, about how many it would take; None if no number would do.
+        in_words: the same in a sentence.
+    """
+
+    threshold: float
+    target_risk: float
+    delta: float
+    risk_bound: float | None
+    calibration_groups: int
+    groups_needed: int | None
+    in_words: str
+
+
+def stored_promise(evaluation: str | os.PathLike[str], csf: str) -> Promise:
+    """Read below which confidence a prediction is deferred, and what is promised of the others.
 
     Args:
         evaluation: run.json of an evaluation, see :func:`monai_sf.tables.thresholds`.
         csf: name of a confidence score.
 
-    Returns:
-        The threshold on the scale of the CSF; infinity if everything is deferred.
-
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it was changed or damaged, or has no threshold for this score; names those that it has.
+        ValueError: it was changed or damaged, or has no thresholds, or none for this score; names those that
+            it has.
     """
-    return _threshold(read_evaluation(evaluation).get("thresholds", {}), csf, str(evaluation))
+    return _promise(read_evaluation(evaluation).get("thresholds"), csf, str(evaluation))
 
 
-def ensemble_threshold(run_dirs: Sequence[Path], method: str, csf: str, thresholds: Thresholds) -> float:
-    """Return the confidence below which a prediction of an ensemble is deferred.
+def ensemble_promise(run_dirs: Sequence[Path], method: str, csf: str, thresholds: Thresholds) -> Promise:
+    """Return below which confidence a prediction of an ensemble is deferred, and what is promised.
 
-    It is chosen on the ensemble's outputs on the calibration cases, for target risk and delta of its
-    evaluations.
+    The threshold is chosen on the ensemble's outputs on the calibration cases, for target risk and delta of
+    its evaluations.
 
     Args:
         run_dirs: folders of evaluated runs that differ in the seed only.
         method: their training method.
         csf: name of a confidence score of ensembles.
         thresholds: computes the thresholds of outputs.
-
-    Returns:
-        As :func:`stored_threshold`.
 
     Raises:
         FileNotFoundError: a run has no evaluation, or its outputs on calibration cases are not there.
@@ -86,7 +107,7 @@ def ensemble_threshold(run_dirs: Sequence[Path], method: str, csf: str, threshol
         raise ResultsError(f"{error} ({seeds})") from error
     risk, delta = promises[run_dirs[0]]
     promised = thresholds(ensemble, "calibration", risk, delta)
-    return _threshold(promised, csf, f"the ensemble of {len(outputs)} runs")
+    return _promise(promised, csf, f"the ensemble of {len(outputs)} runs")
 
 
 def _calibration(folder: Path, run: Mapping[str, Any]) -> Results:
@@ -99,12 +120,30 @@ def _calibration(folder: Path, run: Mapping[str, Any]) -> Results:
     return found
 
 
-def _threshold(found: Mapping[str, Any], csf: str, where: str) -> float:
-    stored = found.get("csfs", {})
-    if csf not in stored:
-        raise ValueError(f"{where} has no threshold for csf {csf!r}; it has {sorted(stored)}")
-    threshold = stored[csf]["threshold"]
-    return math.inf if threshold is None else float(threshold)
+def _promise(stored: Any, csf: str, where: str) -> Promise:
+    if stored is None:
+        raise ValueError(
+            f"{where} has no thresholds, since there were no calibration cases of two classes: evaluate with "
+            "more cases, or set csf to null for predictions without a decision"
+        )
+    try:
+        csfs = stored["csfs"]
+        if csf not in csfs:
+            raise ValueError(f"{where} has no threshold for csf {csf!r}; it has {sorted(csfs)}")
+        threshold = csfs[csf]["threshold"]
+        return Promise(
+            threshold=math.inf if threshold is None else float(threshold),
+            target_risk=float(stored["target_risk"]),
+            delta=float(stored["delta"]),
+            risk_bound=csfs[csf]["bound"],
+            calibration_groups=stored["groups"],
+            groups_needed=csfs[csf]["needed"],
+            in_words=in_words(csf, stored),
+        )
+    except (KeyError, TypeError) as error:
+        raise ResultsError(
+            f"the thresholds in {where} are not those of this version: evaluate again"
+        ) from error
 
 
 def read_evaluation(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import warnings
@@ -32,12 +33,14 @@ from monai_sf.prediction.evaluations import (
     check_evaluation,
     fitted_scores,
     sha256_of_given,
-    stored_threshold,
+    stored_promise,
 )
 from monai_sf.prediction.passes import NOT_FINITE, Passes
 from monai_sf.prediction.scoring import Scored, joined, scored
 from monai_sf.scores import CSFS, deciding_csf
 from monai_sf.scores.reference import BLOCK
+
+logger = logging.getLogger(__name__)
 
 #: One image: a file; an array as read from a file, (H, W) or (H, W, 3); or a list of them, one per channel.
 Image: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | Sequence[str | os.PathLike[str] | NDArray[Any]]"
@@ -94,7 +97,8 @@ class Predictor:
             predicted, None for no decision; by default that of the method.
 
     Attributes:
-        algorithm: who answers: hashes of network and evaluation, method, classes, deciding score, threshold.
+        algorithm: who answers: hashes of network and evaluation, method, classes, deciding score, threshold
+            and what it promises. If no threshold can be promised, every image is deferred, which is logged.
 
     Raises:
         FileNotFoundError: the folder holds no network or, if a score decides, no evaluation.
@@ -140,10 +144,13 @@ class Predictor:
             )
         checkpoint, evaluation = inference.checkpoint, inference.evaluation
         given = sha256_of_given(network)
-        self._threshold = math.nan
+        promise = None
         if self.csf is not None:
-            self._threshold = stored_threshold(evaluation, self.csf)
+            promise = stored_promise(evaluation, self.csf)
             check_evaluation(evaluation, checkpoint, self.class_names, given=given)
+            if math.isinf(promise.threshold):
+                logger.warning("%s", promise.in_words)
+        self._threshold = math.nan if promise is None else promise.threshold
         if given is None:
             state = load_checkpoint(checkpoint)
             load_weights(network, state.get("network", state), str(checkpoint))
@@ -153,7 +160,7 @@ class Predictor:
             [(given or check_checkpoint(checkpoint), evaluation)],
             method=self.method,
             csf=self.csf,
-            threshold=self._threshold,
+            promise=promise,
             class_names=self.class_names,
         )
         self._wanted["trained"] = self.algorithm.image_kinds

@@ -264,13 +264,17 @@ def _is_allowed(element: DataElement) -> bool:
     return True
 
 
+#: What is promised of trusted predictions.
+_PROMISED = ("target_risk", "delta", "risk_bound", "calibration_groups", "groups_needed", "promise")
+
+
 def _parameters(algorithm: Algorithm, answer: Answer) -> list[str]:
     whole = {} if _meaning(answer.name) == answer.name else {f"CLASS-{answer.prediction}": answer.name}
     said = {
         **whole,
         "method": algorithm.method,
         "csf": algorithm.csf,
-        "target_risk": algorithm.target_risk,
+        **{name: getattr(algorithm, name) for name in _PROMISED},
         "networks_sha256": " ".join(algorithm.networks_sha256),
         "evaluations_sha256": " ".join(algorithm.evaluations_sha256),
     }

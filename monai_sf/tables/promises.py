@@ -73,21 +73,28 @@ def thresholds(results: Results, test_set: str, target_risk: float, delta: float
     return {**about, "csfs": csfs}
 
 
-def why_none(csf: str, stored: Mapping[str, Any]) -> str:
-    """Return why a score has no threshold and defers every case.
+def in_words(csf: str, stored: Mapping[str, Any]) -> str:
+    """Return what is promised of the predictions that a score trusts, or why nothing is.
 
     Args:
         csf: name of the score.
         stored: what :func:`thresholds` returned.
     """
+    point, most = stored["csfs"][csf], f"at most {100 * stored['target_risk']:g} %"
+    if point["threshold"] is None:
+        return (
+            f"every image is deferred, since no threshold of {csf} can promise {most} errors among trusted "
+            f"predictions with a probability of {100 * (1 - stored['delta']):g} %: {_needed(point, stored)}"
+        )
     return (
-        f"no threshold of {csf} can promise at most {100 * stored['target_risk']:g} % errors among trusted "
-        f"predictions, so every image is deferred: {_needed(stored['csfs'][csf], stored)}"
+        f"of the predictions with {csf} at or above its threshold {most} are wrong, with a probability of "
+        f"{100 * (1 - stored['delta']):g} % for all scores together, on cases of the population of the "
+        f"{stored['groups']:,} groups of calibration cases"
     )
 
 
 def _needed(point: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    there = f"there are {about['groups']} groups of calibration cases"
+    there = f"there are {about['groups']:,} groups of calibration cases"
     if point["needed"] is None:
         return f"{there}, and more would not do: its surest answers are wrong too often"
     return f"{there}, and it would take about {point['needed']:,}"

@@ -25,7 +25,7 @@ from monai_sf.data.errors import root_cause
 from monai_sf.datasets import STUDIES, find_studies, in_target, study_description
 from monai_sf.datasets.phantom import write_phantom
 from monai_sf.datasets.preflight import PreflightError
-from monai_sf.prediction.evaluations import stored_threshold
+from monai_sf.prediction.evaluations import stored_promise
 from monai_sf.results import load_results
 from monai_sf.scores import CSFS, csfs_for
 from monai_sf.tables.judge import available_csfs
@@ -173,7 +173,9 @@ def test_scores_are_fitted_and_are_columns_of_the_inference(trained, tmp_path):
     assert set(fitted) <= set(table)
     metadata = json.loads((BUNDLES / bundle.name / "configs" / "metadata.json").read_text())
     assert set(table) & set(CSFS) <= set(metadata["confidence_scores"])
-    assert (table["defer"] == ~(table["MDS"] >= stored_threshold(run_dir / "results/run.json", "MDS"))).all()
+    assert (
+        table["defer"] == ~(table["MDS"] >= stored_promise(run_dir / "results/run.json", "MDS").threshold)
+    ).all()
 
 
 @pytest.mark.e2e

@@ -1,6 +1,7 @@
 """From the evaluation's thresholds to a decision about a new image."""
 
 import json
+import logging
 import os
 import shutil
 
@@ -21,13 +22,14 @@ from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks import GivenClassifier
 from monai_sf.networks.heads import DeVriesHead
 from monai_sf.prediction.checks import record_faults
-from monai_sf.prediction.evaluations import stored_threshold
+from monai_sf.prediction.evaluations import stored_promise
 from monai_sf.prediction.image_files import image_records
 from monai_sf.results import ResultsError, load_results
 from monai_sf.results.format import seal
 from monai_sf.scores import CSFS
 from monai_sf.tables.judge import available_csfs, failure_detection
 
+PROMISED = ("threshold", "target_risk", "delta", "risk_bound", "calibration_groups", "groups_needed")
 NAMES = ("MSR", "PE", "MCD-MSR", "MCD-PE", "MCD-EE", "ConfidNet")
 
 
@@ -106,17 +108,72 @@ def test_without_a_deciding_score_nothing_else_is_needed(run_dir, tmp_path):
     assert "defer" not in pd.read_csv(tmp_path / "p.csv").columns
 
 
-def test_no_threshold_reached_means_that_all_is_deferred(run_dir, tmp_path):
+@pytest.mark.parametrize(("needed", "said"), [(1234, "it would take about 1,234"), (None, "wrong too often")])
+def test_without_a_promise_all_is_deferred_and_it_is_said_why(run_dir, tmp_path, caplog, needed, said):
     stored = json.loads((run_dir / "results" / "run.json").read_text())
-    stored["thresholds"]["csfs"]["MSR"]["threshold"] = None
+    stored["thresholds"]["csfs"]["MSR"] |= {"threshold": None, "bound": None, "needed": needed}
     (tmp_path / "run.json").write_text(json.dumps(seal(stored)))
-    predictor(run_dir, evaluation=tmp_path / "run.json", output=tmp_path / "p.csv").run()
+    with caplog.at_level(logging.WARNING, logger="monai_sf"):
+        predictor(run_dir, evaluation=tmp_path / "run.json", output=tmp_path / "p.csv").run()
     assert pd.read_csv(tmp_path / "p.csv")["defer"].all()
+    why = json.loads((tmp_path / "p.json").read_text())["promise"]
+    assert why.startswith(
+        "every image is deferred, since no threshold of MSR can promise at most 70 % errors"
+    )
+    assert "there are 20 groups of calibration cases" in why
+    assert said in why
+    assert why in caplog.text
+    assert {k: v for k, v in json.loads((tmp_path / "p.json").read_text()).items() if k in PROMISED} == {
+        **{"threshold": None, "target_risk": 0.7, "delta": 0.9, "risk_bound": None},
+        **{"calibration_groups": 20, "groups_needed": needed},
+    }
+
+
+def test_what_is_promised_stands_in_the_json(run_dir, tmp_path, caplog):
+    predictor(run_dir, "ASH", output=tmp_path / "p.csv").run()
+    point = load_results(run_dir / "results").run["thresholds"]["csfs"]["ASH"]
+    document = json.loads((tmp_path / "p.json").read_text())
+    assert 0 < point["bound"] <= 0.7
+    assert {name: document[name] for name in PROMISED} == {
+        **{"threshold": pytest.approx(point["threshold"]), "target_risk": 0.7, "delta": 0.9},
+        **{"risk_bound": point["bound"], "calibration_groups": 20, "groups_needed": None},
+    }
+    assert document["promise"] == (
+        "of the predictions with ASH at or above its threshold at most 70 % are wrong, with a probability of "
+        "10 % for all scores together, on cases of the population of the 20 groups of calibration cases"
+    )
+    assert "deferred" not in caplog.text
+
+
+def test_an_evaluation_without_thresholds_or_with_those_of_another_version_is_named(run_dir, tmp_path):
+    stored = json.loads((run_dir / "results" / "run.json").read_text())
+    del stored["thresholds"]["delta"]
+    (tmp_path / "run.json").write_text(json.dumps(seal(stored)))
+    with pytest.raises(ResultsError, match=r"thresholds in .*run\.json are not those of this version"):
+        predictor(run_dir, evaluation=tmp_path / "run.json").load()
+    del stored["thresholds"]
+    (tmp_path / "run.json").write_text(json.dumps(seal(stored)))
+    with pytest.raises(ValueError, match="no calibration cases of two classes: .* or set csf to null"):
+        predictor(run_dir, evaluation=tmp_path / "run.json").load()
+    predictor(run_dir, None, evaluation=tmp_path / "run.json", output=tmp_path / "p.csv").load()
+
+
+def test_another_promise_needs_no_image(run_dir, tmp_path):
+    """As docs/bundles.md says: run.json is removed, and the evaluation is called with another target."""
+    run = tmp_path / "run"
+    shutil.copytree(run_dir, run)
+    (run / "results" / "run.json").unlink()
+    again = evaluator(run, target_risk=0.8, delta=0.5)
+    again.dataset.transform = lambda record: pytest.fail("an image was read")
+    again.run()
+    now, before = (load_results(folder / "results").run["thresholds"] for folder in (run, run_dir))
+    assert (now["target_risk"], now["delta"]) == (0.8, 0.5)
+    assert now["csfs"]["ASH"]["coverage"] > before["csfs"]["ASH"]["coverage"] > 0
 
 
 def test_refusals(run_dir, tmp_path):
     with pytest.raises(FileNotFoundError, match="run the evaluation first, or set csf to null"):
-        stored_threshold(tmp_path / "run.json", "MSR")
+        stored_promise(tmp_path / "run.json", "MSR")
     with pytest.raises(ValueError, match=r"no threshold for csf 'DG-RES'; it has \[.*'ConfidNet'"):
         predictor(run_dir, "DG-RES").load()
     with pytest.raises(ValueError, match=r"must lie in \(0, 1\), got {'target_risk': 2, 'delta': 0}"):
@@ -157,7 +214,7 @@ def test_a_threshold_that_was_changed_is_not_used(run_dir, tmp_path):
     stored["thresholds"]["csfs"]["MSR"]["threshold"] = 1e-9
     (tmp_path / "run.json").write_text(json.dumps(stored))
     with pytest.raises(ValueError, match=r"run\.json was changed after the evaluation"):
-        stored_threshold(tmp_path / "run.json", "MSR")
+        stored_promise(tmp_path / "run.json", "MSR")
 
 
 def test_a_damaged_evaluation_does_not_pass_for_a_complete_one(run_dir, tmp_path):

@@ -107,6 +107,22 @@ def test_answers_are_those_of_the_inference_config(run_dir, images, tmp_path, cs
         assert one.label == np.argmax(one.probabilities)
 
 
+def test_a_promise_is_told_and_without_one_every_image_is_deferred(run_dir, images, tmp_path, caplog):
+    file = run_dir / "results" / "run.json"
+    stored = json.loads(file.read_text())
+    other = shutil.copytree(run_dir, tmp_path / "other")
+    for threshold, bound, needed, deferred in ((-9.0, 0.6, None, False), (None, None, 77, True)):
+        stored["thresholds"]["csfs"]["MSR"] |= {"threshold": threshold, "bound": bound, "needed": needed}
+        (other / "results" / "run.json").write_text(json.dumps(seal(stored)))
+        loaded = Predictor(other, device="cpu")
+        assert {one.deferred for one in loaded(images[:9])} == {deferred}
+        about = loaded.algorithm
+        assert (about.target_risk, about.delta, about.risk_bound) == (0.7, 0.9, bound)
+        assert (about.calibration_groups, about.groups_needed) == (20, needed)
+        assert ("it would take about 77" in about.promise) == ("about 77" in caplog.text) == deferred
+    assert Predictor(other, device="cpu", csf=None).algorithm.promise == ""
+
+
 def test_images_below_the_threshold_are_deferred(run_dir, images, tmp_path):
     confidences = np.array([one.confidences["MSR"] for one in Predictor(run_dir, device="cpu")(images)])
     middle = float(np.median(confidences)) + 1e-5  # between two of them

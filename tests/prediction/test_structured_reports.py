@@ -26,6 +26,10 @@ ALGORITHM = Algorithm(
     csf="MSR",
     threshold=0.9012345678901234,
     target_risk=0.05,
+    delta=0.1,
+    risk_bound=0.04,
+    calibration_groups=240,
+    promise="at most 5 % are wrong",
     class_names=("normal", "pneumonia"),
 )
 
@@ -87,7 +91,8 @@ def test_a_report_says_class_confidence_threshold_decision_and_algorithm(tmp_pat
     assert found["Deferred to a reader"] == ["Yes"]
     assert found["Algorithm Name"] == ["chest iid confidnet"]
     assert found["Algorithm Version"][0].endswith("+aaaaaaaaaaaa")
-    said = ["method=confidnet", "csf=MSR", "target_risk=0.05"]
+    said = ["method=confidnet", "csf=MSR", "target_risk=0.05", "delta=0.1", "risk_bound=0.04"]
+    said += ["calibration_groups=240", "promise=at most 5 % are wrong"]
     hashes = [f"networks_sha256={'a' * 64}", f"evaluations_sha256={'b' * 64}"]
     assert found["Algorithm Parameters"] == [*said, *hashes]
     assert found["image"] == [source.SOPInstanceUID]
