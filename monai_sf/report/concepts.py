@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans
 
 from monai_sf.report import words
 from monai_sf.report.privacy import Privacy
-from monai_sf.report.runs import Run
+from monai_sf.report.runs import Run, shown_labels, truths
 
 CLUSTERS = 9
 #: Only the most frequent values of a column are shown.
@@ -57,8 +57,8 @@ def concepts(run: Run, seed: int, hide: Privacy) -> list[dict[str, Any]]:
     rows = run.rows()
     columns = []
     if run.results.is_classification:
-        names = np.array([str(n) for n in run.results.run["class_names"]], object)
-        columns.append(("class", names[run.results.cases["label"].to_numpy()[rows]]))
+        names = np.array(truths(run.results), object)
+        columns.append(("class", names[shown_labels(run.results)[rows]]))
     for column, values in hide.table(run.results, rows).items():
         if 2 <= values.nunique() <= MAX_VALUES and column != "group":
             columns.append((column, values.to_numpy(object)))

@@ -20,7 +20,7 @@ from monai_sf.report.concepts import concepts
 from monai_sf.report.packing import AsText, Packer
 from monai_sf.report.privacy import Privacy
 from monai_sf.report.probabilities import probabilities
-from monai_sf.report.runs import Note, Run, shown_answers, shown_labels
+from monai_sf.report.runs import Note, Run, shown_answers, shown_labels, truths
 from monai_sf.report.sampling import water_fill
 from monai_sf.report.studies import study_table
 from monai_sf.report.sweep import sweep
@@ -110,6 +110,7 @@ def _run(
         "seed": description["seed"],
         "title": f"{description['method']}, {words.trainings(description)}",
         "classes": [str(n) for n in description["class_names"]],
+        "truths": truths(run.results),
         "sets": [
             {
                 "name": s.name,
@@ -187,7 +188,7 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
         },
         "sets": [
             {
-                "aurc": j.aurc,
+                "aurc": None if math.isnan(j.aurc) else j.aurc,
                 "aurcInterval": j.aurc_interval and list(j.aurc_interval),
                 "errors": j.errors,
                 "trusted": packer.add(j.trusted, "uint32", "counts"),

@@ -11,7 +11,7 @@ import logging
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from monai_sf.report.published import harmless_columns
 from monai_sf.results import Results
 from monai_sf.results.format import SCORES
 from monai_sf.tables.redaction import Names, redacted, redacted_text
+from monai_sf.vocabulary.shifts import UNKNOWN
 
 #: Columns of the case table that no page shows: paths, users, and DICOM attributes of persons, places and
 #: times; labels are shown elsewhere. Names are compared without spaces, underscores and apostrophes.
@@ -164,6 +165,8 @@ def cleaned(
             run = {key: run[key] for key in _ANONYMOUS_KEYS if key in run}
         run |= {key: name_of(key, results.run[key]) for key in ("dataset", "study", "method")}
         run["class_names"] = [name_of("class", name) for name in classes]
+        hides = anonymous and "label_name" not in columns
+        cases = _with_unknown(results, lambda name: name_of("class", name), hides)
         if isinstance(described := run.get("test_set_descriptions"), Mapping):
             run["test_set_descriptions"] = {name_of("set", k): v for k, v in described.items()}
         sets = {}
@@ -173,7 +176,7 @@ def cleaned(
         # names of scores have no place for a path, but may contain a word such as "token"
         named = {key: results.run[key] for key in (SCORES, "thresholds") if key in results.run}
         run = {**redacted(run), **named}
-        return _changed(results, run=run, test_sets=sets)
+        return _changed(results, run=run, cases=cases, test_sets=sets)
 
     return [clean(results) for results in runs]
 
@@ -184,6 +187,20 @@ def _without_persons(results: Results, classes: Sequence[str]) -> list[str]:
     by = results.cases["group" if "group" in results.cases else "case_id"]
     groups = by.groupby(results.cases["label"].to_numpy()).nunique()
     return [name if groups.get(c, 0) > 1 else f"class {c}" for c, name in enumerate(classes)]
+
+
+def _with_unknown(results: Results, named: Callable[[str], str], hides: bool) -> pd.DataFrame:
+    """Return the case table with names of what is none of the classes changed like those of classes."""
+    cases = results.cases
+    if not {"label", "label_name"} <= set(cases) or not (unknown := cases["label"] == UNKNOWN).any():
+        return cases
+    names = cases["label_name"][unknown].astype(str)
+    if hides and not harmless_columns(results):
+        by = cases["group" if "group" in cases else "case_id"][unknown]
+        names = names.where(by.groupby(names).transform("nunique") > 1, "unknown")
+    shown = cases["label_name"].astype(object).copy()
+    shown[unknown] = [named(name) for name in names]
+    return cases.assign(label_name=shown)
 
 
 def _changed(value: _Some, **changes: Any) -> _Some:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sf.metrics import aurc, bootstrap_ci
-from monai_sf.report import working_points
+from monai_sf.report import words, working_points
 from monai_sf.report.embedding import MIN_CASES, embed
 from monai_sf.report.promise import Promise, promise_of
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
@@ -23,7 +23,7 @@ from monai_sf.tables.cases import CasesOfRun
 from monai_sf.tables.cells import Judged, judge_run
 from monai_sf.tables.judge import Detection, available_csfs, unavailable_csfs
 from monai_sf.vocabulary.ids import Groups
-from monai_sf.vocabulary.shifts import SHIFT_OF
+from monai_sf.vocabulary.shifts import SHIFT_OF, UNKNOWN
 
 #: Points of a drawn risk-coverage curve; more cannot be told apart on a screen.
 CURVE_POINTS = 160
@@ -55,9 +55,10 @@ class ShownScore:
         effective: (102,) effective number of independent trusted cases; the last entry is for all cases,
             trusted or not.
         errors: number of failures.
-        aurc: area under the risk-coverage curve, in [0, 1].
+        aurc: area under the risk-coverage curve, in [0, 1]; that of new classes is on their cases and the
+            ordinary ones, and NaN without these.
         aurc_interval: its 95 % interval by bootstrap over groups; None for corrupted sets and single groups.
-        coverage: (k,) of the drawn curve.
+        coverage: (k,) of the drawn curve, on the same cases as the area.
         risk: (k,) of the drawn curve.
     """
 
@@ -199,11 +200,28 @@ def evaluate(
     return Run(results, sets, csfs, promise, levels, table, shown, effective, sample, embedding, notes)
 
 
+def truths(results: Results) -> list[str]:
+    """Return what the cases of a run can be: its classes, and the names of cases of none of them."""
+    return words.truths(results.run["class_names"], _unknown_names(results))
+
+
+def _unknown_names(results: Results) -> list[str]:
+    if "label" not in results.cases:
+        return []
+    others = results.cases[results.cases["label"] == UNKNOWN]
+    return sorted(set(others["label_name"].astype(str))) if "label_name" in others else ["unknown"]
+
+
 def shown_labels(results: Results) -> NDArray[np.int64]:
-    """Return the label of every case of the case table for the page's scripts; without classes, 0."""
+    """Return the place in :func:`truths` of every case of the case table; without classes, 0."""
     if not results.is_classification:
         return np.zeros(len(results.cases), np.int64)
-    return results.cases["label"].to_numpy(np.int64)
+    labels = results.cases["label"].to_numpy(np.int64, copy=True)
+    if (unknown := labels == UNKNOWN).any():
+        place = {name: k for k, name in enumerate(_unknown_names(results), len(results.run["class_names"]))}
+        names = results.cases.get("label_name", pd.Series("unknown", results.cases.index))
+        labels[unknown] = [place[name] for name in names[unknown].astype(str)]
+    return labels
 
 
 def shown_answers(found: Detection) -> NDArray[np.int64]:
@@ -234,17 +252,20 @@ def _shown(
     wrong = failed.astype(np.float64)
     trusted, silent = working_points.counts(confidence, wrong, levels)
     mean_error = working_points.mean_errors(confidence, error, levels) if prediction is None else None
-    groups = groups.at(judged.test_set.rows)
-    effective = working_points.effective_sizes(confidence, wrong, np.append(levels, -np.inf), groups.of_case)
-    coverage, risk = judged.curve
+    own = groups.at(judged.test_set.rows)
+    effective = working_points.effective_sizes(confidence, wrong, np.append(levels, -np.inf), own.of_case)
+    coverage, risk = (np.array([0.0, 1.0]), np.ones(2)) if judged.levels is None else judged.curve
     # evenly spaced in coverage, first and last included
     wanted = np.searchsorted(coverage, np.linspace(coverage[0], coverage[-1], CURVE_POINTS))
     drawn = np.unique(np.minimum(wanted, len(coverage) - 1))
     cell = next(cell for cell in cells if cell["metric"] == "aurc")
     interval = None
-    if judged.test_set.corruption is None and len(groups) > 1:
-        resamples = min(max(RESAMPLED_CASES // len(judged.test_set), MIN_RESAMPLES), RESAMPLES)
-        interval = bootstrap_ci(aurc, confidence, error, n_resamples=resamples, groups=groups, seed=seed)
+    ranked, groups = judged.ranked, groups.at(judged.cases.rows)
+    if judged.test_set.corruption is None and judged.levels is not None and len(groups) > 1:
+        resamples = min(max(RESAMPLED_CASES // len(ranked.error), MIN_RESAMPLES), RESAMPLES)
+        interval = bootstrap_ci(
+            aurc, ranked.confidence, ranked.error, n_resamples=resamples, groups=groups, seed=seed
+        )
     area, errors = cell["value"], cell["errors"]
     return ShownScore(
         judged.detection, trusted, silent, mean_error, effective, errors, area, interval,
@@ -281,7 +302,7 @@ def _missing(
         )
     labels = np.concatenate([shown_labels(results)[s.rows] for s in sets])
     if results.is_classification and len(np.unique(labels)) == 1:
-        only = results.run["class_names"][int(labels[0])]
+        only = truths(results)[int(labels[0])]
         notes.append(f"All cases are of one class ({only}): mistakes in the other direction cannot show.")
     if not results.is_classification:
         notes.append(

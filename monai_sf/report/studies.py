@@ -92,4 +92,6 @@ def _cell(
     if not scores:
         return None
     mean, interval = merged(scores)
+    if math.isnan(mean):  # of new classes without ordinary cases
+        return None
     return [mean, *(interval or (None, None))]

@@ -18,6 +18,7 @@ _OF_GIVEN = {
     "iid": "cases of the usual kind, which no study sets apart",
     "acquisition": "images from another source, as the study names it",
     "manifestation": "variants of the disease that the study names",
+    "new_class": "cases of none of the model's classes, so that every answer is wrong",
 }
 
 
@@ -74,6 +75,13 @@ def set_description(test_set: TestSet, run: Mapping[str, Any]) -> str | None:
 
 def _said(text: Any) -> str | None:
     return text.strip() or None if isinstance(text, str) else None
+
+
+def truths(class_names: Sequence[str], unknown: Sequence[str]) -> list[str]:
+    """Return what a case can be: the classes, and the names of what is none of them."""
+    none = "not among the classes"
+    others = [none if name == "unknown" else f"{none}: {name}" for name in unknown]
+    return [*map(str, class_names), *others]
 
 
 def question(class_names: Sequence[str]) -> str:

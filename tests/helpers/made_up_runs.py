@@ -72,13 +72,15 @@ def make_run(
     rng = np.random.default_rng([seed, len(study), n])
     total = n + (n // 2 if study != "iid" else 0)
     labels = rng.integers(0, classes, total)
+    if study == "unknown":
+        labels[n:] = -1
     names = [["benign", "malignant"][c] if classes == 2 else f"class {c}" for c in range(classes)]
     names = [f"{name}{hostile}" for name in names]
     cases = pd.DataFrame(
         {
             "case_id": [f"{hostile}LIDC-{i:04d}-n{i % 3}" for i in range(total)],
             "label": labels,
-            "label_name": [names[c] for c in labels],
+            "label_name": [names[c] if c >= 0 else f"rash{hostile}" for c in labels],
             "group": [f"patient{hostile}{i // 5}" for i in range(total)],
             "source": [f"site {hostile}{'AB'[i % 2]}" for i in range(total)],
             "image": [f"/home/someone/data/{i}.png" for i in range(total)],
@@ -86,7 +88,9 @@ def make_run(
             "texture": [f"{['solid', 'part-solid', 'ground glass'][i % 3]}{hostile}" for i in range(total)],
         }
     )
-    truth = np.eye(classes)[labels] + rng.normal(0, 0.55, (total, classes))
+    truth = np.where(labels[:, None] < 0, 0.5, np.eye(classes)[labels]) + rng.normal(
+        0, 0.55, (total, classes)
+    )
     mix = rng.normal(0, 1, (classes, width)) if width else None
 
     def pictured(where, brightness=0.0, noise=0.0):
@@ -108,7 +112,7 @@ def make_run(
     sets = [test_set("iid", "iid", rows, truth[rows])]
     if study != "iid":
         target = np.arange(n, total)
-        kind = "acquisition" if study == "mskcc" else "manifestation"
+        kind = {"mskcc": "acquisition", "unknown": "new_class"}.get(study, "manifestation")
         sets.append(test_set("target", kind, target, truth[target] + np.linspace(0.5, -0.1, classes)))
     for c, corruption in enumerate(corruptions):
         for severity in severities:

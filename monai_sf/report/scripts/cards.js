@@ -71,7 +71,7 @@ export const decisionText = ({ confidence, threshold, decided }) => `confidence 
 export const errorText = (error) => `error ${error.toFixed(2)}`;
 
 /** Return the true class of sampled case i, or its error. @param {Run} run @param {number} i */
-export const truthText = (run, i) => (run.points.error ? errorText(run.points.error[i]) : run.classes[run.points.label[i]]);
+export const truthText = (run, i) => (run.points.error ? errorText(run.points.error[i]) : run.truths[run.points.label[i]]);
 
 /** Return the true and the predicted class of sampled case i, or its error. @param {Run} run @param {RunScore} csf @param {number} i */
 export const answerText = (run, csf, i) => (
@@ -146,7 +146,7 @@ export function caseCard(page, i, { buttons = [], details = true, mark, scores }
   /** @type {[string, string][]} */
   const facts = [
     .../** @type {[string, string][]} */ (points.error ? [["error", points.error[i].toFixed(2)]]
-      : [["is", run.classes[points.label[i]]], ["called", run.classes[csf.prediction[i]]]]),
+      : [["is", run.truths[points.label[i]]], ["called", run.classes[csf.prediction[i]]]]),
     ...decisions.flatMap(({ s, decision }) => /** @type {[string, string][]} */ (
       [[scores ? s.name : "confidence", decision.confidence], [scores ? "its threshold" : "threshold", decision.threshold]]))];
   /** @type {[string, string][]} */

@@ -32,7 +32,7 @@ export function setUpConcepts(page) {
     const { groups } = run.concepts[Number(chooser.value)];
     const domains = [...new Set(groups.map((g) => g.domain))];
     const values = [...new Set(groups.map((g) => g.value))];
-    const { length } = run.classes;
+    const { length } = run.truths;
     /** @param {ConceptGroup} group */
     const chosen = (group) => [el("div", { class: "nine" }, group.points.map((i) => thumb(run, i))),
       el("span", { class: "quiet" }, `of ${number(group.count)} on the map`)];

@@ -1,5 +1,7 @@
 // Outcomes of cases at a working point, individually and as counts.
 
+import { UNKNOWN_CLASS } from "./verdicts.js";
+
 /** @import { Run, RunScore } from "./payload.js" */
 
 /** @typedef {{ count: number, errors: number, trusted: number, silent: number }} Sum */
@@ -97,6 +99,18 @@ export function groupsOf(run) {
   const kinds = new Map();
   run.sets.forEach((set, i) => kinds.set(set.kind, [...(kinds.get(set.kind) || []), i]));
   return [...kinds];
+}
+
+/**
+ * Return the test sets (indices) that curve and AURC of a test set are computed on: among unknown classes alone all cases are
+ * failures, so that they are judged together with the ordinary cases.
+ *
+ * @param {Run} run
+ * @param {number} set
+ */
+export function judgedOn(run, set) {
+  const beside = run.sets[set].kind === UNKNOWN_CLASS ? run.sets.findIndex(({ kind }) => kind === "iid") : -1;
+  return beside < 0 ? [set] : [set, beside];
 }
 
 /**

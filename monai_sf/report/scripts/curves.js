@@ -1,5 +1,6 @@
 // Risk-coverage curves of all scores of the run on one test set; the dots are the working point.
 
+import { judgedOn, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { csfStyle, dashIcon } from "./look.js";
 import { number, percent } from "./numbers.js";
@@ -38,7 +39,7 @@ export function setUpCurves(page, plot) {
     fill("curve-legend", state.offered.map((csf) => el("button", {
       type: "button", class: "chip", "aria-pressed": String(csf.name === state.csf),
       onclick: () => state.set({ csf: csf.name }),
-    }, dashIcon(style(csf)), csf.name, el("span", { class: "quiet" }, ` ${percent(csf.sets[state.curveSet].aurc, 2)}`))));
+    }, dashIcon(style(csf)), csf.name, el("span", { class: "quiet" }, ` ${percent(csf.sets[state.curveSet].aurc ?? NaN, 2)}`))));
   };
 
   // at a coverage of a few cases, one error is a risk of up to 100 %; an axis up to there would flatten all curves
@@ -55,12 +56,13 @@ export function setUpCurves(page, plot) {
     const run = state.currentRun;
     const names = run.csfs.map((csf) => csf.name);
     const offered = state.offered.map((csf) => csf.name);
+    const judged = judgedOn(run, state.curveSet);
+    const { count } = tally(state.currentCsf, run, judged, state.step);
     const at = state.offered.map((csf) => {
-      const { trusted, silent, meanError } = csf.sets[state.curveSet];
-      const [kept, wrong] = [trusted[state.step - 1], silent[state.step - 1]];
+      const { meanError } = csf.sets[state.curveSet];
+      const { trusted: kept, silent: wrong } = tally(csf, run, judged, state.step);
       return { kept, wrong, risk: meanError ? meanError[state.step - 1] : kept ? wrong / kept : NaN, mean: Boolean(meanError) };
     });
-    const count = run.sets[state.curveSet].count;
     dots.data = {
       x: at.map(({ kept }) => kept / count),
       y: at.map(({ risk }) => risk),
@@ -72,7 +74,7 @@ export function setUpCurves(page, plot) {
     };
     const i = offered.indexOf(state.currentCsf.name);
     const { kept, wrong, risk, mean } = at[i];
-    fill("curve-text", el("b", {}, state.currentCsf.name), ` on “${run.sets[state.curveSet].title}”: sure of ${number(kept)} of ${number(count)} `
+    fill("curve-text", el("b", {}, state.currentCsf.name), ` on ${judged.map((k) => `“${run.sets[k].title}”`).join(" together with ")}: sure of ${number(kept)} of ${number(count)} `
       + `cases (${percent(kept / count, 0)}), ${number(wrong)} of them wrong (${percent(wrong / kept)}).`
       + (mean ? ` Their mean error is ${percent(risk)}.` : ""));
   };
@@ -86,10 +88,11 @@ export function setUpCurves(page, plot) {
 
   // a click on the plot moves the working point to that coverage
   plot.on_event("tap", (event) => {
-    const { trusted } = state.currentCsf.sets[state.curveSet];
-    const wanted = event.x * state.currentRun.sets[state.curveSet].count;
+    const judged = judgedOn(state.currentRun, state.curveSet);
+    const { count } = tally(state.currentCsf, state.currentRun, judged, 1);
+    const trusted = Array.from(state.currentCsf.sets[0].trusted, (_, k) => tally(state.currentCsf, state.currentRun, judged, k + 1).trusted);
     let best = 0;
-    trusted.forEach((n, i) => { if (Math.abs(n - wanted) < Math.abs(trusted[best] - wanted)) best = i; });
+    trusted.forEach((n, k) => { if (Math.abs(n - event.x * count) < Math.abs(trusted[best] - event.x * count)) best = k; });
     state.set({ step: best + 1 });
   });
 }

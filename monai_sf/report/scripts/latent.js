@@ -224,7 +224,7 @@ export function latentMap(page, plot) {
   };
   const adder = byId("latent-class", HTMLSelectElement);
   const drawClasses = () => {
-    const names = state.currentRun.classes;
+    const names = state.currentRun.truths;
     fill("latent-classes", [...classes].map((c) => el("button", { type: "button", class: "chip", "aria-label": `Stop showing only ${names[c]}`,
       onclick: () => { classes.delete(c); chooseClasses(); } }, names[c], " ✕")));
     adder.options[0].textContent = classes.size ? "add another" : "all";
@@ -235,7 +235,7 @@ export function latentMap(page, plot) {
   state.watch(["run"], () => {
     const here = new Set(state.currentRun.points.label);
     adder.replaceChildren(el("option", { value: "" }, "all"),
-      ...state.currentRun.classes.flatMap((name, c) => (here.has(c) ? [el("option", { value: c }, name)] : [])));
+      ...state.currentRun.truths.flatMap((name, c) => (here.has(c) ? [el("option", { value: c }, name)] : [])));
     byId("latent-class-box").hidden = !state.currentRun.classes.length;
     classes.clear();
     drawClasses();

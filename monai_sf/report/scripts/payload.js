@@ -75,6 +75,7 @@
  * @property {number} seed Of an ensemble the smallest of its members'.
  * @property {string} title Method, and seed or number of seeds.
  * @property {string[]} classes None where the cases have errors in place of classes.
+ * @property {string[]} truths The classes, and the names of cases of none of them.
  * @property {TestSet[]} sets The first is the reference that defines the working points.
  * @property {Promised | null} promise What the thresholds of its scores promise; null without thresholds.
  * @property {string | null} unpromised Why it has no thresholds.
@@ -131,7 +132,7 @@
  * @property {Judged[]} sets
  *
  * @typedef {object} Judged A score evaluated on all cases of a test set. Arrays are by working point, except those of the curve.
- * @property {number} aurc
+ * @property {number | null} aurc None of new classes without ordinary cases.
  * @property {[number, number] | null} aurcInterval
  * @property {number} errors
  * @property {Uint32Array} trusted
@@ -182,7 +183,7 @@
  * @property {[string, number, number][]} parts How many cases are shown, by part: title, number shown, total.
  * @property {Uint16Array} set
  * @property {Uint32Array} case Index into the cases.
- * @property {Uint16Array} label The class; without classes, 0.
+ * @property {Uint16Array} label Index into the truths; without classes, 0.
  * @property {Float32Array | null} error In [0, 1], without classes.
  * @property {Int32Array} thumb Index of the thumbnail, -1 if there is none.
  * @property {Int16Array | null} xyz Places on the map; -32768 for a case without one.

@@ -66,7 +66,7 @@ function confusions(run, csf) {
   const colours = PALETTE[theme()].map(hexToRgb);
   /** @type {Category[]} */
   const categories = [{ name: "correct", rgb: grey(), shape: "circle", size: 0.8, tier: 0 },
-    ...common.map((p, k) => ({ name: `${run.classes[Math.floor(p / C)]}, called ${run.classes[p % C]}`, rgb: colours[k], shape: SHAPES[k + 1], size: 1.4, tier: 1 })),
+    ...common.map((p, k) => ({ name: `${run.truths[Math.floor(p / C)]}, called ${run.classes[p % C]}`, rgb: colours[k], shape: SHAPES[k + 1], size: 1.4, tier: 1 })),
     { name: "other mistakes", rgb: colours[6], shape: "down", size: 1.2, tier: 1 }];
   return { categories, code: Uint8Array.from({ length: run.points.count }, (_, i) => place.get(pair(i)) ?? categories.length - 1) };
 }
@@ -77,7 +77,7 @@ export const SCHEMES = {
     categories: OUTCOMES.map((o, tier) => ({ ...o, rgb: hexToRgb(o[theme()]), tier })),
     code: Uint8Array.from({ length: run.points.count }, (_, i) => outcome(run, csf, step, i)),
   })],
-  class: ["True class", (run, csf, step, chosen) => categorical(run.classes, run.points.label, chosen)],
+  class: ["True class", (run, csf, step, chosen) => categorical(run.truths, run.points.label, chosen)],
   domain: ["Domain (source, target, disturbed)", (run) => {
     const names = [...new Set(run.sets.map((set) => set.domain))];
     const of = run.sets.map((set) => names.indexOf(set.domain));
@@ -86,8 +86,8 @@ export const SCHEMES = {
   classifier: ["Classifier's confusion", (run, csf) => {
     const C = run.classes.length;
     if (C > 2) return confusions(run, csf);
-    const names = run.classes.flatMap((is) => run.classes.map((called) => (is === called ? `${is}, correct` : `${is}, called ${called}`)));
-    return categorical(names, Array.from(csf.prediction, (p, i) => run.points.label[i] * C + p), new Set(), names.map((_, i) => (i % (C + 1) ? 1.4 : 0.8)));
+    const pairs = run.truths.flatMap((is, k) => run.classes.map((called, c) => (k === c ? { name: `${is}, correct`, size: 0.8 } : { name: `${is}, called ${called}`, size: 1.4 })));
+    return categorical(pairs.map(({ name }) => name), Array.from(csf.prediction, (p, i) => run.points.label[i] * C + p), new Set(), pairs.map(({ size }) => size));
   }],
   confidence: ["Confidence", (run, csf) => {
     /** @param {number} i */

@@ -68,7 +68,7 @@ export function setUpSelection(page, map) {
     const csf = state.currentCsf;
     const kinds = [SILENT, DETECTED, ALARM, TRUSTED]
       .map((kind) => ({ kind, members: chosen.filter((i) => outcome(run, csf, state.step, i) === kind) }));
-    const classes = run.classes.map((name, c) => ({ name, n: chosen.filter((i) => run.points.label[i] === c).length })).filter(({ n }) => n);
+    const classes = run.truths.map((name, c) => ({ name, n: chosen.filter((i) => run.points.label[i] === c).length })).filter(({ n }) => n);
     const order = kinds.flatMap(({ members }) => members);
     const grid = el("div", { class: "case-grid" });
     const more = el("button", { type: "button", class: "more" });

@@ -205,7 +205,7 @@ export function setUpCounts(page) {
       const silent = interval(sum.silent / sum.trusted, csf.sets[i].effective[state.step - 1]);
       return el("tr", { "data-set": set.name }, el("th", { scope: "row" }, set.title),
         [number(sum.count), percent(1 - sum.errors / sum.count),
-          ends(interval(1 - sum.errors / sum.count, csf.sets[i].effective[ALL_CASES])), percent(csf.sets[i].aurc, 2) + bounds(csf.sets[i].aurcInterval),
+          ends(interval(1 - sum.errors / sum.count, csf.sets[i].effective[ALL_CASES])), percent(csf.sets[i].aurc ?? NaN, 2) + bounds(csf.sets[i].aurcInterval),
           `${number(sum.trusted)} (${percent(sum.trusted / sum.count, 0)})`, number(sum.silent),
           percent(sum.silent / sum.trusted), ends(silent), number(sum.errors - sum.silent)]
           .map((text) => el("td", {}, text)),

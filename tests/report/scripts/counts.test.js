@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { ALARM, DETECTED, failuresOf, groupsOf, outcome, outcomeOf, pooled, PROMISED, shareDecided, SILENT, tally, TRUSTED }
+import { ALARM, DETECTED, failuresOf, groupsOf, judgedOn, outcome, outcomeOf, pooled, PROMISED, shareDecided, SILENT, tally, TRUSTED }
   from "../../../monai_sf/report/scripts/counts.js";
 import { run } from "./made.js";
 
@@ -48,4 +48,10 @@ test("failures of test sets come in the order of confidence, then of the sample"
   assert.deepEqual(failuresOf(made, made.csfs[0], made.sets.keys()), [0, 3, 2]);
   assert.deepEqual(failuresOf(made, made.csfs[0], [2]), [3, 2]);
   assert.deepEqual(failuresOf(made, made.csfs[0], [1]), []);
+});
+
+test("unknown classes are judged together with the ordinary cases, all others by themselves", () => {
+  const sets = [{ kind: "iid" }, { kind: "corruption" }, { kind: "new_class" }];
+  assert.deepEqual([0, 1, 2].map((i) => judgedOn({ sets }, i)), [[0], [1], [2, 0]]);
+  assert.deepEqual(judgedOn({ sets: sets.slice(1) }, 1), [1]);
 });
