@@ -35,9 +35,10 @@ export const theme = () => (darkScheme().matches && !printing ? "dark" : "light"
 /** Return the value of a custom property of the style sheet. @param {string} name */
 export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** @param {string} hex @returns {Rgb} */
+/** Return a colour of the style sheet, #RGB or #RRGGBB, as numbers. @param {string} hex @returns {Rgb} */
 export function hexToRgb(hex) {
-  const value = parseInt(hex.slice(1), 16);
+  const digits = hex.slice(1);
+  const value = parseInt(digits.length === 3 ? digits.replace(/./g, "$&$&") : digits, 16);
   return [value >> 16, (value >> 8) & 255, value & 255];
 }
 

@@ -4,7 +4,7 @@ import { valueText } from "./cards.js";
 import { groupsOf, isPromised, PROMISED, shareDecided, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { interval, listed, number, ofHundred, percent, rangeText } from "./numbers.js";
-import { axisEnd, headline, inHundred, UNKNOWN_CLASS, verdictOf, VERDICTS } from "./verdicts.js";
+import { axisEnd, headline, inHundred, NEW_CLASS, verdictOf, VERDICTS } from "./verdicts.js";
 
 /**
  * @import { Sum } from "./counts.js"
@@ -77,7 +77,7 @@ function promiseText({ state, data }) {
   }
   return [el("span", { class: "promised" }, "Promised on ordinary cases: ", el("b", {}, risk), "."),
     el("span", { class: "quiet" }, ` ${Number((100 * (1 - promise.delta)).toPrecision(4))} % certain, from ${basis(promise)}. Sure means: ${name} of ${valueText(data, name, own.threshold)} or more. `
-      + "On other images the promise may break:")];
+      + "On other images the promise may break.")];
 }
 
 /**
@@ -94,7 +94,8 @@ function answerOf(page, rows) {
   const text = (row) => many(row).digits;
   /** @param {Row} row */
   const toldOf = (row) => [el("strong", {}, text(row)), ` ${many(row).verb} wrong`];
-  const sure = rows.filter(({ sum }) => sum.trusted);
+  // of classes that it does not know, every answer is wrong by definition: their row tells how many were sure
+  const sure = rows.filter(({ kind, sum }) => sum.trusted && kind !== NEW_CLASS);
   const [ordinary] = sure.filter(({ kind }) => kind === "iid");
   const others = sure.filter((row) => row !== ordinary);
   if (!sure.length) return "At this working point the system decides nothing alone.";
@@ -117,16 +118,16 @@ function answerOf(page, rows) {
 function rangeBar({ kind, sum, range: [low, high] }, end) {
   /** @param {number} v */
   const at = (v) => `${(100 * Math.min(v / end, 1)).toFixed(2)}%`;
-  const [from, to] = kind === UNKNOWN_CLASS || Number.isNaN(low) ? [rateOf(sum), rateOf(sum)] : [low, high];
+  const [from, to] = kind === NEW_CLASS || Number.isNaN(low) ? [rateOf(sum), rateOf(sum)] : [low, high];
   return el("div", { class: "range-bar", "aria-hidden": "true" },
-    sum.trusted ? [el("span", { class: "band", style: `left:${at(from)};right:calc(100% - ${at(to)})` }), el("span", { class: "dot", style: `left:${at(rateOf(sum))}` })] : null);
+    sum.trusted ? [el("span", { class: "band", style: `left:${at(from)};right:calc(100% - ${at(to)})` }), el("span", { class: rateOf(sum) > end ? "dot beyond" : "dot", style: `left:${at(rateOf(sum))}` })] : null);
 }
 
 /** @param {Row} row */
 function countText({ kind, sum, range }) {
   const { silent, trusted, count } = sum;
   if (!trusted) return [el("b", {}, "–"), el("span", { class: "quiet" }, ` sure of none of ${number(count)}`)];
-  if (kind === UNKNOWN_CLASS) return [el("b", {}, percent(1, 0)), el("span", { class: "quiet" }, ` sure of ${number(trusted)} of ${number(count)}, all wrong`)];
+  if (kind === NEW_CLASS) return [el("b", {}, percent(1, 0)), el("span", { class: "quiet" }, ` sure of ${number(trusted)} of ${number(count)}, all wrong`)];
   return [el("b", { title: rangeText(range) }, percent(silent / trusted)),
     el("span", { class: "quiet" }, ` ${Number.isNaN(range[0]) ? "no interval" : `(${percent(range[0])} to ${percent(range[1])})`}, ${number(silent)} of ${number(trusted)}`)];
 }
@@ -143,7 +144,7 @@ function drawSeen(page) {
   const judged = rows.filter(({ csf }) => promised && isPromised(csf)).map((row) => (
     { row, name: nameOf(page, row), verdict: verdictOf(row.run.promise?.targetRisk ?? 0, row.sum, row.range, row.kind) }));
   fill("answer", judged.length ? answerOfPromise(headline(judged)) : answerOf(page, rows));
-  const end = axisEnd(target ?? 0, rows.filter(({ kind }) => kind !== UNKNOWN_CLASS).map(({ range, sum }) => (Number.isNaN(range[1]) ? rateOf(sum) : range[1])));
+  const end = axisEnd(target ?? 0, rows.filter(({ kind }) => kind !== NEW_CLASS).map(({ range, sum }) => (Number.isNaN(range[1]) ? rateOf(sum) : range[1])));
   const line = `left:${((100 * (target ?? 0)) / end).toFixed(2)}%`;
   const several = new Set(data.runs.map((run) => run.study)).size > 1;
   fill("seen", el("table", { class: "seen" },

@@ -17,7 +17,7 @@ export const VERDICTS = {
 };
 
 /** The kind of test sets of classes that the classifier does not know, so that every answer is wrong. */
-export const UNKNOWN_CLASS = "new_class";
+export const NEW_CLASS = "new_class";
 
 /**
  * Return whether the risk among the trusted cases keeps a promise: its 95 % interval lies below the target, above it, or around it.
@@ -31,7 +31,7 @@ export const UNKNOWN_CLASS = "new_class";
  */
 export function verdictOf(target, { trusted }, [low, high], kind) {
   if (!trusted) return "kept";
-  if (kind === UNKNOWN_CLASS || low > target) return "broken";
+  if (kind === NEW_CLASS || low > target) return "broken";
   return high <= target ? "kept" : "unclear";
 }
 
