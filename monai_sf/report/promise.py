@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from monai_sf.results import ResultsError
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -46,8 +48,15 @@ class Promise:
 
 
 def promise_of(run: Mapping[str, Any]) -> Promise | None:
-    """Return the promise in run.json, None for a run without thresholds."""
+    """Return the promise in run.json, None for a run without thresholds.
+
+    Raises:
+        ResultsError: the thresholds are not as :func:`monai_sf.tables.thresholds` writes them.
+    """
     stored = run.get("thresholds")
-    if not stored or "csfs" not in stored:
+    if stored is None:
         return None
-    return Promise(**{field.name: stored[field.name] for field in fields(Promise)})
+    names = [field.name for field in fields(Promise)]
+    if not isinstance(stored, Mapping) or sorted(stored) != sorted(names):
+        raise ResultsError(f"thresholds in run.json must have {', '.join(names)}: evaluate the run again")
+    return Promise(**stored)

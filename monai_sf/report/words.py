@@ -98,7 +98,7 @@ def unpromised(run: Mapping[str, Any]) -> str:
     """Return why nothing is promised for a run without thresholds."""
     if run.get("members"):
         return "thresholds were chosen for each of its members, and not for this ensemble"
-    return "evaluated without calibration cases"
+    return "evaluated without calibration cases of two classes or more"
 
 
 def kind_of_model(run: Mapping[str, Any]) -> str:

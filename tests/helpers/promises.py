@@ -1,8 +1,7 @@
 """Promises for made-up runs: thresholds as run.json has them after an evaluation with calibration cases."""
 
-from monai_sf.metrics import selective_threshold
 from monai_sf.results import Results
-from monai_sf.tables.judge import available_csfs, failure_detection
+from monai_sf.tables import thresholds
 
 
 def promise(threshold=None, needed=None, coverage=0.0):
@@ -25,10 +24,5 @@ def with_promise(run, csfs, *, target_risk=0.05, cases=812, groups=240):
 
 def promised(run, calibration, target_risk=0.05):
     """The run with the thresholds that another run's ordinary cases, as calibration cases, can promise."""
-    csfs = {}
-    for name in available_csfs(run):
-        found = failure_detection(calibration, "iid", name)
-        chosen = selective_threshold(found.confidence, found.error, target_risk=target_risk, delta=0.05)
-        csfs[name] = promise(chosen.threshold, None, chosen.coverage) if chosen else promise(needed=5000)
-    cases = calibration.cases_of("iid")
-    return with_promise(run, csfs, target_risk=target_risk, cases=len(cases), groups=cases["group"].nunique())
+    about = {**run.run, "thresholds": thresholds(calibration, "iid", target_risk, 0.05)}
+    return Results(about, run.cases, run.test_sets)

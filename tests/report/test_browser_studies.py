@@ -88,7 +88,7 @@ def test_all_studies_at_a_glance(report, open_page):
     counts = page.locator("#counts tr[data-set=corruption-brightness_up-5] td").nth(6).text_content()
     assert kinds.nth(1).locator("td").last.inner_text() == str(round(float(counts.split()[0])))
     assert page.locator("#promise").inner_text() == (
-        "Nothing is promised: evaluated without calibration cases."
+        "Nothing is promised: evaluated without calibration cases of two classes or more."
     )
     rows.locator("button").nth(2).click()
     assert page.locator("#study").input_value() == "texture"

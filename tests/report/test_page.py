@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from helpers.promises import promised
 from monai_sf.files import write_json
 from monai_sf.metrics import aurc, bootstrap_ci
 from monai_sf.report import build_report
@@ -373,3 +374,33 @@ def test_an_earlier_report_is_replaced(make_run, tmp_path):
     for title in ("first", "second"):
         page = build_report(make_run(n=12, corruptions=()), tmp_path / "r.html", title=title).read_text()
         assert title in page
+
+
+def test_the_promised_threshold_counts_what_its_own_confidence_says(make_run, tmp_path):
+    run = promised(make_run("texture", n=60), make_run(n=300, seed=5, corruptions=()), target_risk=0.3)
+    stored = run.run["thresholds"]
+    for anonymous in (False, True):
+        data, _ = read(build_report(run, tmp_path / "r.html", max_points=50, anonymous=anonymous))
+        (shown,) = data["runs"]
+        assert shown["promise"] == {"targetRisk": 0.3, "delta": 0.05, "cases": 300, "groups": 60}
+        assert any(csf["promise"]["threshold"] is not None for csf in shown["csfs"])
+        for csf in shown["csfs"]:
+            threshold = stored["csfs"][csf["name"]]["threshold"]
+            assert csf["promise"] == {
+                "threshold": threshold,
+                "needed": stored["csfs"][csf["name"]]["needed"],
+            }
+            level = np.inf if threshold is None else threshold
+            assert csf["thresholds"][100] == level
+            for about, numbers in zip(shown["sets"], csf["sets"], strict=True):
+                found = failure_detection(run, [*run.test_sets][shown["sets"].index(about)], csf["name"])
+                sure = found.confidence >= level
+                assert numbers["trusted"][100] == sure.sum()
+                assert numbers["silent"][100] == found.error[sure].sum()
+
+
+def test_thresholds_of_another_format_are_refused(make_run, tmp_path):
+    run = make_run(n=12, corruptions=())
+    old = Results({**run.run, "thresholds": {"target_risk": 0.05, "csfs": {}}}, run.cases, run.test_sets)
+    with pytest.raises(ResultsError, match=r"thresholds in run.json must have .*evaluate the run again"):
+        build_report(old, tmp_path / "r.html")

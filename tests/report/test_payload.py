@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from helpers.pages import payload
-from helpers.promises import promise, with_promise
+from helpers.promises import promise, promised, with_promise
 from monai_sf.report.packing import TYPES, Packer
 from monai_sf.report.page import build_report
 from monai_sf.results import Results
@@ -66,7 +66,8 @@ def test_the_typedef_says_what_is_written(make_run, tmp_path, kind):
     runs = [make_run("iid", n=30), make_run("texture", n=30, seed=1), make_run("mskcc", n=30)]
     if kind == "rich":
         csfs = {"MSR": promise(-0.1), "PE": promise(needed=900), "MCD-PE": promise()}
-        runs[0] = with_promise(runs[0], csfs)
+        calibration = make_run(n=300, seed=5, corruptions=())
+        runs[:2] = [with_promise(runs[0], csfs), promised(runs[1], calibration, target_risk=0.3)]
     if kind == "poor":
         runs = [make_run(n=2, width=0, pictures=None, corruptions=())]
     if kind == "graded":
