@@ -1,6 +1,6 @@
 // Outcomes of cases at a working point, individually and as counts.
 
-import { UNKNOWN_CLASS } from "./verdicts.js";
+import { NEW_CLASS } from "./verdicts.js";
 
 /** @import { Run, RunScore } from "./payload.js" */
 
@@ -109,7 +109,7 @@ export function groupsOf(run) {
  * @param {number} set
  */
 export function judgedOn(run, set) {
-  const beside = run.sets[set].kind === UNKNOWN_CLASS ? run.sets.findIndex(({ kind }) => kind === "iid") : -1;
+  const beside = run.sets[set].kind === NEW_CLASS ? run.sets.findIndex(({ kind }) => kind === "iid") : -1;
   return beside < 0 ? [set] : [set, beside];
 }
 

@@ -1,6 +1,6 @@
 // Risk-coverage curves of all scores of the run on one test set; the dots are the working point.
 
-import { judgedOn, tally } from "./counts.js";
+import { judgedOn, PROMISED, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { csfStyle, dashIcon } from "./look.js";
 import { number, percent } from "./numbers.js";
@@ -90,7 +90,7 @@ export function setUpCurves(page, plot) {
   plot.on_event("tap", (event) => {
     const judged = judgedOn(state.currentRun, state.curveSet);
     const { count } = tally(state.currentCsf, state.currentRun, judged, 1);
-    const trusted = Array.from(state.currentCsf.sets[0].trusted, (_, k) => tally(state.currentCsf, state.currentRun, judged, k + 1).trusted);
+    const trusted = Array.from({ length: PROMISED - 1 }, (_, k) => tally(state.currentCsf, state.currentRun, judged, k + 1).trusted);
     let best = 0;
     trusted.forEach((n, k) => { if (Math.abs(n - event.x * count) < Math.abs(trusted[best] - event.x * count)) best = k; });
     state.set({ step: best + 1 });

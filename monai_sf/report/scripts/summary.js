@@ -3,7 +3,7 @@
 import { ALL_CASES, groupsOf, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { interval, number, ofHundred, percent, rangeText, wholes } from "./numbers.js";
-import { UNKNOWN_CLASS } from "./verdicts.js";
+import { NEW_CLASS } from "./verdicts.js";
 
 /**
  * @import { Sum } from "./counts.js"
@@ -86,7 +86,7 @@ function groupCard(page, kind, sets) {
     el("div", { class: "card-sides" }, el("ul", { class: "fates" }, fates(sum).map(([name, text, n]) => el("li", {}, el("span", { class: `swatch ${name}`, "aria-hidden": "true" }),
       el("b", { class: `${name}-count` }, number(n)), el("span", {}, text), el("span", { class: "quiet" }, percent(n / sum.count))))),
     breakdown(page, sets)),
-    el("p", { class: "quiet" }, kind === UNKNOWN_CLASS ? "No answer on them can be right."
+    el("p", { class: "quiet" }, kind === NEW_CLASS ? "No answer on them can be right."
       : `Deciding all cases alone, it would be right in ${percent(right)} (${rangeText(whole)}).`));
 }
 
