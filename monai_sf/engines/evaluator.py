@@ -43,6 +43,7 @@ from monai_sf.results.format import (
 )
 from monai_sf.scores import FittedScores
 from monai_sf.transforms import CorruptionSweep
+from monai_sf.vocabulary.promise import check_promise
 
 logger = logging.getLogger(__name__)
 
@@ -172,9 +173,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         self.run_dir, self.classifier = Path(run_dir), network
         self.dataset, self.cases, self.target_kind, self.sweep = dataset, cases, target_kind, sweep
         self.run_description, self.batch_size, self.num_workers = run_description, batch_size, num_workers
-        promise = {"target_risk": target_risk, "delta": delta}
-        if wrong := {name: value for name, value in promise.items() if not 0 < value < 1}:
-            raise ValueError(f"target_risk and delta must lie in (0, 1), got {wrong}")
+        check_promise(target_risk, delta)
         self.method = str(run_description["method"])
         self.thumbnail_size, self.target_risk, self.delta = thumbnail_size, target_risk, delta
         self.thresholds, self.failure_metrics = thresholds, failure_metrics

@@ -11,6 +11,7 @@ from monai_sf.results import Results, ResultsError
 from monai_sf.scores import deciding_csf
 from monai_sf.tables.judge import available_csfs, failure_detection
 from monai_sf.vocabulary.ids import group_cases
+from monai_sf.vocabulary.promise import check_promise
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,7 @@ def thresholds(results: Results, test_set: str, target_risk: float, delta: float
     Raises:
         ValueError: ``target_risk`` or ``delta`` is out of range.
     """
-    if wrong := [f"{value}" for value in (target_risk, delta) if not 0 < value < 1]:
-        raise ValueError(f"target_risk and delta must lie in (0, 1), got {' and '.join(wrong)}")
+    check_promise(target_risk, delta)
     table = results.cases_of(test_set)
     groups = group_cases(table.get("group"), table["case_id"])
     csfs = {}

@@ -176,7 +176,7 @@ def test_refusals(run_dir, tmp_path):
         stored_promise(tmp_path / "run.json", "MSR")
     with pytest.raises(ValueError, match=r"no threshold for csf 'DG-RES'; it has \[.*'ConfidNet'"):
         predictor(run_dir, "DG-RES").load()
-    with pytest.raises(ValueError, match=r"must lie in \(0, 1\), got {'target_risk': 2, 'delta': 0}"):
+    with pytest.raises(ValueError, match="between 0 and 1, exclusively: got target_risk 2 and delta 0"):
         evaluator(tmp_path, target_risk=2, delta=0)
     other = tiny_network(confidence=DeVriesHead)
     with pytest.raises(ValueError, match=r"best\.pt is a checkpoint of another network"):

@@ -11,7 +11,7 @@ from monai_sf.metrics import SelectiveThreshold, cases_for_guarantee, selective_
 from monai_sf.results import Results, TestSet
 from monai_sf.scores import CSFS
 from monai_sf.tables import available_csfs, failure_detection, thresholds
-from monai_sf.tables.promises import why_none
+from monai_sf.tables.promises import in_words
 
 
 def made(n=300, errors=0.1, **changes):
@@ -89,11 +89,14 @@ def test_without_a_threshold_it_is_said_how_many_groups_it_would_take(caplog):
     assert point == {**expected, "delta": 0.025, "needed": needed}
     said = f"there are 20 groups of calibration cases, and it would take about {needed}"
     assert f"every case is deferred: MSR ({said})" in caplog.text
-    assert why_none("MSR", stored).endswith(f"so every image is deferred: {said}")
+    assert in_words("MSR", stored) == (
+        "every image is deferred, since no threshold of MSR can promise at most 5 % errors among trusted "
+        f"predictions with a probability of 95 %: {said}"
+    )
     wrong = Results(run.run, run.cases.assign(label=1), run.test_sets)
     stored = thresholds(wrong, "calibration", 0.05, 0.05)
     assert stored["csfs"]["MSR"]["needed"] is None
-    assert why_none("MSR", stored).endswith("more would not do: its surest answers are wrong too often")
+    assert in_words("MSR", stored).endswith("more would not do: its surest answers are wrong too often")
 
 
 def test_an_undefined_score_is_left_out_and_the_shares_of_the_others_stay(caplog):
@@ -117,7 +120,17 @@ def test_an_undefined_score_is_left_out_and_the_shares_of_the_others_stay(caplog
     assert second == first
 
 
-@pytest.mark.parametrize(("risk", "delta"), [(0, 0.1), (1, 0.1), (0.1, 0), (0.1, 1), (float("nan"), 0.1)])
-def test_a_target_or_delta_that_promises_nothing_is_refused(risk, delta):
-    with pytest.raises(ValueError, match=r"must lie in \(0, 1\)"):
+@pytest.mark.parametrize(
+    ("risk", "delta", "named"),
+    [
+        (0, 0.1, "target_risk 0"),
+        (1, 0.1, "target_risk 1"),
+        (0.1, 0, "delta 0"),
+        (0.1, 1.0, "delta 1.0"),
+        (float("nan"), True, "target_risk nan and delta True"),
+        ("5 %", None, "target_risk '5 %' and delta None"),
+    ],
+)
+def test_a_target_or_delta_that_promises_nothing_is_refused(risk, delta, named):
+    with pytest.raises(ValueError, match=rf"must lie between 0 and 1, exclusively: got {named}$"):
         thresholds(made(), "calibration", risk, delta)
