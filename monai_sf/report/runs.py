@@ -23,7 +23,7 @@ from monai_sf.tables.cases import CasesOfRun
 from monai_sf.tables.cells import Judged, judge_run
 from monai_sf.tables.judge import Detection, available_csfs, unavailable_csfs
 from monai_sf.vocabulary.ids import Groups
-from monai_sf.vocabulary.shifts import SHIFT_OF, UNKNOWN
+from monai_sf.vocabulary.shifts import NEW_CLASS, SHIFT_OF, UNKNOWN
 
 #: Points of a drawn risk-coverage curve; more cannot be told apart on a screen.
 CURVE_POINTS = 160
@@ -282,6 +282,7 @@ def _outcome(
         np.stack([d.failed for d in found], axis=1),
         np.stack([d.confidence for d in found], axis=1),
         test_set.corruption is not None,
+        test_set.kind == NEW_CLASS,
     )
 
 

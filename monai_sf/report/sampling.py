@@ -19,12 +19,14 @@ class Outcome(NamedTuple):
         failed: (n, K) bool, whether the case is a failure for each of K CSFs.
         confidence: (n, K) float64, higher = more sure.
         corrupted: whether the cases are corrupted copies of those of another test set.
+        new: whether the cases are of none of the classes, and so all failures.
     """
 
     labels: Index
     failed: NDArray[np.bool_]
     confidence: NDArray[np.float64]
     corrupted: bool = False
+    new: bool = False
 
 
 class Sample(NamedTuple):
@@ -62,7 +64,8 @@ def sample_cases(outcomes: Sequence[Outcome], max_points: int, seed: int) -> Sam
     brings all failures to about half of the sample, if there are enough correct cases. Failures are shared
     evenly among test sets (each kind and severity of corruption is one), the most confident ones of every CSF
     first, since these are the silent ones; correct cases evenly among test sets and classes, drawn with
-    ``seed``.
+    ``seed``. Cases of none of the classes, which are all failures, take at most a third of the budget, unless
+    the others do not need the rest.
 
     Args:
         outcomes: one entry per test set.
@@ -81,6 +84,11 @@ def sample_cases(outcomes: Sequence[Outcome], max_points: int, seed: int) -> Sam
         mine = [i for i, o in enumerate(outcomes) if o.corrupted == corrupted]
         wrong[corrupted] = [(i, _failures_by_confidence(outcomes[i])) for i in mine]
         right[corrupted] = [stratum for i in mine for stratum in _correct_by_class(i, outcomes[i], rng)]
+
+    known = sum(len(o.labels) for o in outcomes if not o.new)
+    new = [len(o.labels) if o.new else 0 for o in outcomes]
+    most = water_fill(new, max(max_points // 3, max_points - known))
+    wrong[False] = [(i, found[: most[i]] if outcomes[i].new else found) for i, found in wrong[False]]
 
     def take(strata: Sequence[tuple[int, Index]], budget: int) -> int:
         quotas = water_fill([len(members) for _, members in strata], budget)

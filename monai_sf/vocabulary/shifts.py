@@ -81,7 +81,7 @@ SHIFTS = (
         "new",
         "A disease it was never shown",
         "cases of none of the classes, so that every answer is wrong",
-        "ordinary cases together with diseases never shown",
+        "diseases never shown (AURC: with ordinary cases)",
         has_target=True,
     ),
 )

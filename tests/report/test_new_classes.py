@@ -41,6 +41,15 @@ def test_counts_are_of_the_new_cases_and_curves_of_both(run):
     assert shown.risk[-1] == pytest.approx((30 + found.shown["iid", "MSR"].errors) / 90)
 
 
+def test_the_sample_has_room_for_other_cases(run):
+    for most, expected in ((30, 10), (66, 22), (80, 26), (90, 30), (200, 30)):
+        found = evaluate(run, most, 0, None)
+        assert len(found.sample.position) == min(most, 90)
+        assert (found.sample.test_set == 1).sum() == expected
+    alone = dataclasses.replace(run, test_sets={"target": run.test_sets["target"]})
+    assert len(evaluate(alone, 20, 0, None).sample.position) == 20
+
+
 def test_without_ordinary_cases_counts_stay_and_the_area_is_none(run, tmp_path):
     alone = dataclasses.replace(run, test_sets={"target": run.test_sets["target"]})
     shown = evaluate(alone, 200, 0, None).shown["target", "MSR"]
