@@ -47,7 +47,7 @@ _ABSENT = frozenset(("", "nan", "nat", "<na>"))
 def by_group(
     confidence: ArrayLike,
     error: ArrayLike,
-    groups: Sequence[Any] | ArrayLike,
+    groups: Iterable[Any] | ArrayLike,
     *,
     threshold: float,
     clusters: ArrayLike | Sequence[Any] | Groups | None = None,
@@ -100,7 +100,7 @@ def by_group(
 def statistics_of(
     confidence: ArrayLike,
     error: ArrayLike,
-    groups: Sequence[Any] | ArrayLike,
+    groups: Iterable[Any] | ArrayLike,
     *,
     threshold: float,
     clusters: ArrayLike | Sequence[Any] | Groups | None = None,
@@ -348,7 +348,7 @@ def _named(groups: Any, n_cases: int) -> tuple[list[str], Integers]:
     listed = groups.tolist() if hasattr(groups, "tolist") else list(groups)
     if len(listed) != n_cases:
         raise ValueError(f"groups must have {n_cases} entries like confidence, got {len(listed)}")
-    names = [_name(value) for value in listed]
+    names = [group_name(value) for value in listed]
     different = set(names)
     if len(different) > MOST_GROUPS:
         raise ValueError(
@@ -357,17 +357,22 @@ def _named(groups: Any, n_cases: int) -> tuple[list[str], Integers]:
         )
     categories = getattr(getattr(groups, "dtype", None), "categories", None)
     if categories is None:
-        ordered = _in_order(different)
+        ordered = in_order(different)
     else:
-        ordered = [name for name in dict.fromkeys(map(_name, categories)) if name in different - {MISSING}]
+        ordered = [
+            name for name in dict.fromkeys(map(group_name, categories)) if name in different - {MISSING}
+        ]
     if MISSING in different:
         ordered = [*(name for name in ordered if name != MISSING), MISSING]
     place = {name: i for i, name in enumerate(ordered)}
     return ordered, np.fromiter(map(place.__getitem__, names), np.int64, n_cases)
 
 
-def _name(value: Any) -> str:
-    """Return the name of a group: text with single blanks, a whole number without its decimal point."""
+def group_name(value: Any) -> str:
+    """Return the name of a group: text with single blanks, a whole number without its decimal point.
+
+    A missing value, also one that has been turned into text, is `MISSING`.
+    """
     if isinstance(value, str):
         text = " ".join(value.split())
         return MISSING if text.lower() in _ABSENT else text
@@ -377,7 +382,7 @@ def _name(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _in_order(names: Iterable[str]) -> list[str]:
+def in_order(names: Iterable[str]) -> list[str]:
     """Sort numbers by value, and text as people do: "class 2" before "class 10"."""
 
     def parts(name: str) -> list[str | int]:

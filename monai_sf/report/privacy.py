@@ -22,21 +22,9 @@ from numpy.typing import NDArray
 from monai_sf.report.published import harmless_columns
 from monai_sf.results import Results
 from monai_sf.results.format import SCORES
-from monai_sf.tables.redaction import Names, redacted, redacted_text
+from monai_sf.tables.redaction import Names, is_identifying, redacted, redacted_text
 from monai_sf.vocabulary.shifts import UNKNOWN
 
-#: Columns of the case table that no page shows: paths, users, and DICOM attributes of persons, places and
-#: times; labels are shown elsewhere. Names are compared without spaces, underscores and apostrophes.
-HIDDEN_COLUMNS = re.compile(
-    r"^(caseid|label|labelname|images?|split|host|hostname|user|username)$|paths?$|uids?$"
-    r"|^(image|img|dicom)?files?(names?)?$"
-    r"|patients?(name|birth|address|telephone|mother)|birthdate|dateofbirth|accession|physician|operatorsname"
-    r"|(institution|station)(name|address)|deviceserialnumber"
-    r"|^(study|series|acquisition|content)(date|time)$",
-    re.IGNORECASE,
-)
-#: DICOM keywords of ids in one word; a dataset's own ``patient_id`` is shown, as ``group`` is.
-_DICOM_IDS = re.compile(r"(patient|study)ids?$", re.IGNORECASE)
 #: Names of test sets that do not identify a place or person.
 _USUAL_SETS = ("iid", "target", "val")
 #: Keys of run.json in an anonymous report; a configuration may hold lists of cases and remarks of users.
@@ -89,7 +77,7 @@ class Privacy:
 
     def shown(self, results: Results) -> dict[str, str]:
         """Return the shown columns of a run's case table with their names in words."""
-        own = [str(name) for name in results.cases.columns if not _is_hidden(str(name))]
+        own = [str(name) for name in results.cases.columns if not is_identifying(str(name))]
         if self.columns is not None:
             own = [name for name in own if name in self.columns]
         else:
@@ -107,7 +95,7 @@ class Privacy:
         """Return the page's note on omitted columns, whose names are logged."""
         if not self.anonymous:
             return []
-        there = {str(name) for run in runs for name in run.cases.columns if not _is_hidden(str(name))}
+        there = {str(name) for run in runs for name in run.cases.columns if not is_identifying(str(name))}
         left_out = sorted(there - {name for run in runs for name in self.shown(run)})
         if left_out:
             logger.info("not in the anonymous report: the columns %s", ", ".join(left_out))
@@ -120,17 +108,13 @@ class Privacy:
 def _check(runs: Sequence[Results], columns: Sequence[str]) -> None:
     there = dict.fromkeys(str(name) for run in runs for name in run.cases.columns)
     # label_name allows the names of classes, which are shown elsewhere
-    allowed = [name for name in there if not _is_hidden(name) or name == "label_name"]
+    allowed = [name for name in there if not is_identifying(name) or name == "label_name"]
     wrong = [name for name in columns if name not in allowed]
     if wrong:
         raise ValueError(
             f"columns must be among {', '.join(allowed)}, which the case tables have and a page may show; "
             f"got {', '.join(map(repr, wrong))}"
         )
-
-
-def _is_hidden(name: str) -> bool:
-    return bool(HIDDEN_COLUMNS.search(re.sub(r"[\s_'’]", "", name)) or _DICOM_IDS.search(name))
 
 
 def cleaned(

@@ -12,6 +12,7 @@ from monai_sf.tables.paper import compare_with_paper, paper_table
 from monai_sf.tables.probabilities import Probabilities, Reliability, reliability
 from monai_sf.tables.promises import thresholds
 from monai_sf.tables.significance import significance
+from monai_sf.tables.subgroups import Subgroups, by_group, subgroups_of
 from monai_sf.tables.write import write_tables
 
 __all__ = [
@@ -20,9 +21,11 @@ __all__ = [
     "Probabilities",
     "Reliability",
     "RunKey",
+    "Subgroups",
     "Table",
     "available_csfs",
     "benchmark_table",
+    "by_group",
     "collect",
     "compare_with_paper",
     "failure_detection",
@@ -31,6 +34,7 @@ __all__ = [
     "preferred_methods",
     "reliability",
     "significance",
+    "subgroups_of",
     "table_of",
     "thresholds",
     "write_tables",

@@ -31,12 +31,16 @@ def cleaned(collection: Collection, expected: Mapping[RunKey, str]) -> tuple[Col
             return redacted_text(text)
         return f"{names['dataset'](of)}: {redacted_text(text.removeprefix(of + ': '))}"
 
-    cells = collection.cells.copy()
+    cells, subgroups = collection.cells.copy(), collection.subgroups.copy()
     for kind in _NAMED:
         cells[kind] = cells[kind].map(names[kind])
+    for kind in (*_NAMED, "column", "group"):
+        if kind in subgroups:
+            subgroups[kind] = subgroups[kind].map(names[kind])
     clean = replace(
         collection,
         cells=cells,
+        subgroups=subgroups,
         curves={renamed(at): curve for at, curve in collection.curves.items()},
         resampled={renamed(at): values for at, values in collection.resampled.items()},
         runs={renamed(key): folder for key, folder in collection.runs.items()},

@@ -28,6 +28,7 @@ from monai_sf.scores import (
     applies_to,
     as_float64,
     csfs_for,
+    deciding_csf,
     derivable,
     derived,
     fit_scores,
@@ -122,6 +123,14 @@ def available_csfs(results: Results) -> tuple[str, ...]:
     lost = results.run.get(LOG_PROBABILITIES) is True
     names = [n for n in csfs_for(str(results.run["method"]), there) if not (lost and CSFS[n].reads_level)]
     return (*(name for name in names if CSFS[name].prediction in common), *own)
+
+
+def deciding_score(results: Results) -> str:
+    """Return the name of the CSF that decides by default, which was fixed before any case was seen.
+
+    A run need not have it.
+    """
+    return "DE-MSR" if "members" in results.run else deciding_csf(str(results.run["method"]))
 
 
 def unavailable_csfs(results: Results) -> dict[str, str]:

@@ -8,8 +8,7 @@ from typing import Any
 
 from monai_sf.metrics import cases_for_guarantee, selective_threshold
 from monai_sf.results import Results, ResultsError
-from monai_sf.scores import deciding_csf
-from monai_sf.tables.judge import available_csfs, failure_detection
+from monai_sf.tables.judge import available_csfs, deciding_score, failure_detection
 from monai_sf.vocabulary.ids import group_cases
 from monai_sf.vocabulary.promise import check_promise
 
@@ -103,7 +102,7 @@ def _needed(point: Mapping[str, Any], about: Mapping[str, Any]) -> str:
 def _shares_of(results: Results, delta: float) -> Iterator[tuple[str, float]]:
     """Yield every score of a run and the probability with which its promise may fail; they sum to delta."""
     names = available_csfs(results)
-    decides = "DE-MSR" if "members" in results.run else deciding_csf(str(results.run["method"]))
+    decides = deciding_score(results)
     for name in names:
         if len(names) == 1:
             yield name, delta

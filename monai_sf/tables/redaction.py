@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Names", "folder_label", "reason_in", "redacted", "redacted_text"]
+__all__ = ["Names", "folder_label", "is_identifying", "reason_in", "redacted", "redacted_text"]
 
 PATH, REMOVED = "[path]", "[removed]"
 
@@ -61,6 +61,18 @@ _PATH_KEYS = re.compile(
 _SECRET_KEYS = re.compile(
     r"user|host|login|e-?mail|passw|pwd|token|secret|home|credential|api_?key|auth", re.IGNORECASE
 )
+#: Columns of the case table that no page shows: paths, users, and DICOM attributes of persons, places and
+#: times; labels are shown elsewhere. Names are compared without spaces, underscores and apostrophes.
+_HIDDEN_COLUMNS = re.compile(
+    r"^(caseid|label|labelname|images?|split|host|hostname|user|username)$|paths?$|uids?$"
+    r"|^(image|img|dicom)?files?(names?)?$"
+    r"|patients?(name|birth|address|telephone|mother)|birthdate|dateofbirth|accession|physician|operatorsname"
+    r"|(institution|station)(name|address)|deviceserialnumber"
+    r"|^(study|series|acquisition|content)(date|time)$",
+    re.IGNORECASE,
+)
+#: DICOM keywords of ids in one word; a dataset's own ``patient_id`` is shown, as ``group`` is.
+_DICOM_IDS = re.compile(r"(patient|study)ids?$", re.IGNORECASE)
 _QUOTED = re.compile(r"""(['"])(?:(?!\1).)*\1""")
 
 
@@ -85,6 +97,11 @@ def redacted_text(text: str) -> str:
         parts += [text[position:start], shown]
         position = end
     return "".join([*parts, text[position:]])
+
+
+def is_identifying(column: str) -> bool:
+    """Return whether no page shows a case table's column of this name, which holds paths, ids or persons."""
+    return bool(_HIDDEN_COLUMNS.search(re.sub(r"[\s_'’]", "", column)) or _DICOM_IDS.search(column))
 
 
 def _end(text: str, start: int) -> int:

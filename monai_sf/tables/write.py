@@ -25,12 +25,13 @@ from monai_sf.tables.latex import latex_of
 from monai_sf.tables.measures import DEFAULT_RISK
 from monai_sf.tables.paper import compare_with_paper
 from monai_sf.tables.significance import LEVEL, significance, verdicts, wins_and_losses
+from monai_sf.tables.subgroups import groups_of_runs, worse_groups
 from monai_sf.tables.text import text_of, text_of_comparison
 
 #: The manifest, which names the files that the next call may replace.
 MANIFEST = "tables.json"
 _MANIFEST_START = '{\n  "format": "monai_sf.tables",'
-_TABLES = ("table.txt", "table.csv", "table.tex", "table.html", "per_shift.csv", "cells.csv")
+_TABLES = ("table.txt", "table.csv", "table.tex", "table.html", "per_shift.csv", "cells.csv", "groups.csv")
 
 
 def write_tables(
@@ -66,7 +67,8 @@ def write_tables(
 
     Returns:
         The written files: ``text``, ``csv``, ``tex``, ``html``, ``per_shift``, ``cells`` (the long table),
-        ``significance`` (unless left out), and each figure as ``<name>.svg`` and ``<name>.pdf``.
+        ``groups`` (who is affected, see :func:`~.subgroups.by_group`), ``significance`` (unless left out),
+        and each figure as ``<name>.svg`` and ``<name>.pdf``.
 
     Raises:
         FileNotFoundError: no finished results.
@@ -89,6 +91,8 @@ def write_tables(
     if reference is not None and reference.partition(" (")[0] not in csfs:
         raise ValueError(f"reference must be one of {', '.join(csfs)}, got {reference!r}")
     collected = collect(runs, metric=metric, risk=risk, csfs=csfs, n_resamples=n_resamples, seed=seed)
+    subgroups, remarks = groups_of_runs(collected)
+    collected = replace(collected, subgroups=subgroups, notes=(*collected.notes, *remarks))
     collection, wanted = cleaned(collected, {RunKey(*key): kind for key, kind in (expected or {}).items()})
     table = table_of(collection, expected=wanted)
     per_shift = table_of(collection, per_shift=True, expected=wanted)
@@ -97,6 +101,8 @@ def write_tables(
     differences = significance(collection, reference=reference) if n_resamples else None
     if differences is not None:
         table = with_warning(table, differences, n_resamples)
+    if affected := worse_groups(collection.subgroups):
+        table = replace(table, notes=(*table.notes, *affected))
     drawn = {
         "ranks": ("Rank of the scores in Table 1", figures.rank_figure(table)),
         "ranks_per_shift": ("Rank of the scores per shift", figures.rank_figure(per_shift)),
@@ -126,6 +132,7 @@ def write_tables(
     write("tex", "table.tex", latex_of(table))
     write("per_shift", "per_shift.csv", _csv(tidy(per_shift)))
     write("cells", "cells.csv", _csv(collection.cells))
+    write("groups", "groups.csv", _csv(collection.subgroups))
     texts = None
     if differences is not None:
         write("significance", "significance.csv", _csv(differences))
