@@ -26,7 +26,7 @@ from monai_sf.tables.redaction import Names, is_identifying, redacted, redacted_
 from monai_sf.vocabulary.shifts import UNKNOWN
 
 #: Names of test sets that do not identify a place or person.
-_USUAL_SETS = ("iid", "target", "val")
+_USUAL_SETS = ("iid", "target", "val", "calibration")
 #: Keys of run.json in an anonymous report; a configuration may hold lists of cases and remarks of users.
 _ANONYMOUS_KEYS = (
     *("dataset", "study", "method", "seed", "members", "data_kind"),

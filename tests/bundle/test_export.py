@@ -215,6 +215,7 @@ def test_the_model_card_has_the_numbers_of_the_run(run_dir, bundle):
     )
     stored = results.run["thresholds"]["csfs"]["MCD-MSR"]["threshold"]  # of a logarithm
     assert f"| MCD-MSR | {'none: defer all' if stored is None else f'{np.exp(stored):.6g}'} |" in card
+    assert "| cases | 17 for training, 11 for validation, 20 for calibration |" in card
     assert "20 calibration cases\nof 20 groups" in card
     assert "at most 70 % of the\ntrusted predictions are wrong, with a probability of 10 %" in card
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
