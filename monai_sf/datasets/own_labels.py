@@ -103,7 +103,7 @@ def read_classes(
         listed = ", ".join(f"{name!r} ({every[name]} cases)" for name in others)
         notes.append(f"none of the classes, never trained on: {listed}")
     if classes is None:
-        notes += _misspelt(texts, counts, faults)
+        notes += _misspelt(texts, names, every, faults)
     label_name = tuple(
         str(text) if k == UNKNOWN else names[k] for text, k in zip(texts, label.tolist(), strict=True)
     )
@@ -119,12 +119,14 @@ def _given_unknown(unknown: Sequence[Any], classes: Sequence[Any] | None) -> lis
     return names
 
 
-def _misspelt(texts: Sequence[str | None], counts: Counter[str], faults: Faults) -> list[str]:
-    """Return a warning of each class with very few cases that is spelled almost like one with more."""
+def _misspelt(
+    texts: Sequence[str | None], names: Sequence[str], counts: Counter[str], faults: Faults
+) -> list[str]:
+    """Return a warning of each class with very few cases that is spelled almost like a label with more."""
     found: list[str] = []
     if len(counts) > _MOST_COMPARED:
         return found
-    for rare in sorted(name for name, count in counts.items() if count < _RARE):
+    for rare in sorted(name for name in names if counts[name] < _RARE):
         # grade 1 and grade 2 are two classes
         more = {
             name.casefold(): name

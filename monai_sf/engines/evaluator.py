@@ -125,7 +125,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         cases: the case table with the column ``split``.
         run_dir: folder of the run, with ``best.pt`` unless the classifier is given; the results go to
             ``run_dir/results``.
-        target_kind: the study's kind; acquisition or manifestation for studies with a target domain.
+        target_kind: the study's kind; acquisition, manifestation or new_class for those with a target domain.
         sweep: corruptions of the iid cases, or None.
         inferer: computes the outputs that the confidence scores need.
         thresholds: computes those of every score, from the outputs on the calibration cases, the name of that

@@ -52,7 +52,8 @@ class Table:
     Attributes:
         measure: the metric.
         mean: (rows, columns) in per cent, NaN where a score was not run or is undefined. The columns are a
-            MultiIndex ``dataset``, ``group`` (iid, cor, acq, man) and, in a table per shift, ``shift``.
+            MultiIndex ``dataset``, ``group`` (iid, cor, acq, man, new) and, in a table per shift,
+            ``shift``.
         spread: standard deviation over seeds of the averaged cell, in percentage points; NaN with fewer than
             two seeds that have all test sets.
         cell_notes: (row, column) to what is missing in this cell but not in its neighbours. Such a number is
@@ -276,8 +277,8 @@ def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFra
         metric: one of :func:`~.measures.measures`.
 
     Returns:
-        DataFrame with index ``CSF`` by :func:`monai_sf.scores.in_groups`, columns ``iid``, ``cor``, ``acq``
-        and ``man`` as far as they occur, values of the metric in [0, 1], NaN where a CSF was not run.
+        DataFrame with index ``CSF`` by :func:`monai_sf.scores.in_groups`, columns ``iid``, ``cor``, ``acq``,
+        ``man`` and ``new`` as far as they occur, values of the metric in [0, 1], NaN where a CSF was not run.
 
     Raises:
         ResultsError: no runs, runs of more than one dataset, or the same run twice.

@@ -228,6 +228,12 @@ def test_another_spelling_of_an_unknown_label_is_no_class(written: Written, fold
     assert "differ in spelling only: 'Other' (1 rows) and 'other' (1 rows)" in text
 
 
+def test_a_class_spelled_almost_like_an_unknown_label_is_warned_of(written: Written, folder: Path) -> None:
+    table = written(*["well", "sick"] * 3, *["other"] * 3, "othr")
+    notes = describe_cases(build(table, folder, unknown=["other"]))
+    assert "warning: is the class 'othr' (1 cases: row 11) a misspelt 'other' (3 cases)?" in notes
+
+
 def test_numbers_may_be_unknown(written: Written, folder: Path) -> None:
     table = written("0", "1", "9", "1", "0", "9")
     cases = build(table, folder, classes=["well", "sick"], unknown=[9])

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 
 from monai_sf.results import Results
 from monai_sf.tables import benchmark_table, write_tables
+from monai_sf.tables.aggregate import table_of
 from monai_sf.tables.cases import CasesOfRun
-from monai_sf.tables.cells import collect, judge_run
+from monai_sf.tables.cells import Collection, collect, judge_run
+from monai_sf.tables.measures import measure
+from monai_sf.tables.paper import compare_with_paper
 
 
-def run_of(rng, ordinary=40, new=15, seed=0, study="rash", groups=None, ties=False):
+def run_of(rng, ordinary=40, new=15, seed=0, study="rash", groups=None, ties=False, dataset="skin"):
     """A run whose new cases are scattered like the ordinary ones; ``ties`` rounds the confidences."""
     n = ordinary + new
     labels = rng.integers(0, 3, n)
@@ -30,7 +33,7 @@ def run_of(rng, ordinary=40, new=15, seed=0, study="rash", groups=None, ties=Fal
         study=study,
         seed=seed,
         columns=columns,
-        dataset="skin",
+        dataset=dataset,
     )
 
 
@@ -51,9 +54,13 @@ def slow(results):
     return np.trapezoid(risk, coverage), np.trapezoid(joint, coverage)
 
 
-def cells_of(results, csf="MSR"):
-    judged = list(judge_run(results, CasesOfRun(results, {}), [csf], results.test_sets.values(), {}))
-    rows = pd.DataFrame([cell for one in judged for cell in one.cells("real")])
+def all_cells(results, csf="MSR"):
+    judged = judge_run(results, CasesOfRun(results, {}), [csf], results.test_sets.values(), {})
+    return pd.DataFrame([cell for one in judged for cell in one.cells("real")])
+
+
+def cells_of(results):
+    rows = all_cells(results)
     return rows[rows["kind"] == "new_class"].set_index("metric")
 
 
@@ -98,6 +105,15 @@ def test_a_table_has_the_column_new_after_all_others():
     table = benchmark_table(runs)
     assert list(table.columns) == ["iid", "new"]
     assert table.loc["MSR", "new"] == pytest.approx(slow(runs[1])[0])
+
+
+def test_the_paper_has_no_such_column():
+    rng = np.random.default_rng(2)
+    runs = [run_of(rng, new=0, study="iid", dataset="dermoscopy"), run_of(rng, dataset="dermoscopy")]
+    cells = pd.concat([all_cells(run) for run in runs])
+    table = table_of(Collection(cells, measure("aurc"), {}))
+    assert table.columns == [("dermoscopy", "iid"), ("dermoscopy", "new")]
+    assert set(compare_with_paper(table).columns.get_level_values("group")) == {"iid"}
 
 
 def test_scores_are_compared_on_the_union_and_the_files_say_so(tmp_path):
