@@ -1,4 +1,4 @@
-"""A threshold with a guarantee for future cases."""
+"""A threshold with a guarantee for future cases; docs/guarantee.md derives it and says what it is not."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def selective_threshold(
         ValueError: If target_risk or delta is out of range, an error is neither 0 nor 1, groups have another
             length or a placeholder for most cases, and as in `risk_coverage_curve`.
     """
-    _check_promise(target_risk, delta)
+    check_promise(target_risk, delta)
     levels = _independent_levels(confidence, error, groups, seed)
     delta_per_test = _delta_per_test(delta, levels.n_cases)
 
@@ -130,7 +130,7 @@ def cases_for_guarantee(
     Raises:
         ValueError: As in `selective_threshold`.
     """
-    _check_promise(target_risk, delta)
+    check_promise(target_risk, delta)
     levels = _independent_levels(confidence, error, groups, seed)
     observed = [
         (int(levels.kept[at - 1]), int(levels.wrong[at - 1])) for at in _halved(len(levels.thresholds))
@@ -175,7 +175,8 @@ class _IndependentLevels(NamedTuple):
     n_cases: int
 
 
-def _check_promise(target_risk: float, delta: float) -> None:
+def check_promise(target_risk: float, delta: float) -> None:
+    """Raise ValueError unless both lie in (0, 1)."""
     for name, value in (("target_risk", target_risk), ("delta", delta)):
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie in (0, 1), got {value}")

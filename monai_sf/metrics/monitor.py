@@ -1,4 +1,4 @@
-"""Whether a promised risk is still kept after deployment, at any time."""
+"""Whether a promised risk is still kept after deployment; docs/guarantee.md derives the test."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from monai_sf.metrics.arrays import ArrayLike, NumpyArray, as_float64, check_finite
 from monai_sf.metrics.bootstrap import on_cpu
+from monai_sf.metrics.guarantee import check_promise
 from monai_sf.vocabulary.outputs import refuse_other_order
 
 # So many labelled cases apart, part of the wealth that is left makes new bets.
@@ -61,9 +62,7 @@ class RiskMonitor:
     """
 
     def __init__(self, target_risk: float, delta: float, *, threshold: float = -math.inf) -> None:
-        for name, value in (("target_risk", target_risk), ("delta", delta)):
-            if not 0 < value < 1:
-                raise ValueError(f"{name} must lie in (0, 1), got {value}")
+        check_promise(target_risk, delta)
         if not threshold < math.inf:
             raise ValueError(f"threshold must be a number, or -inf to accept every case, got {threshold}")
         self.target_risk, self.delta, self.threshold = float(target_risk), float(delta), float(threshold)

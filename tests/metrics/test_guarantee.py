@@ -124,6 +124,25 @@ def test_a_confidence_that_says_nothing_finds_a_threshold_by_luck_in_at_most_del
     assert sum(one is not None for one in found) <= 30
 
 
+def test_the_best_of_several_scores_may_be_chosen_afterwards_if_they_share_delta():
+    # Blind scores as above: the chosen one breaks the promise as soon as any of them has found a threshold.
+    rng = np.random.default_rng(10)
+    n_scores, delta = 9, 0.1
+    shares = [delta / 2] + [delta / 2 / (n_scores - 1)] * (n_scores - 1)
+    shared = each = 0
+    for _ in range(100):
+        samples = [(rng.random(100), rng.random(100) < 0.3) for _ in range(n_scores)]
+        for deltas, is_shared in ((shares, True), ([delta] * n_scores, False)):
+            found = [
+                selective_threshold(*sample, target_risk=0.299, delta=own) is not None
+                for sample, own in zip(samples, deltas, strict=True)
+            ]
+            shared += is_shared and any(found)
+            each += not is_shared and any(found)
+    assert shared <= 10
+    assert each > 10
+
+
 def clustered(rng, n_groups, size):
     """Cases of patients who are easy (every answer right) or hard (every answer wrong), one in eight hard.
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from ignite.engine import Engine
@@ -216,10 +217,23 @@ def test_everything_public_has_a_docstring():
     assert all(getattr(metrics, name).__doc__ for name in metrics.__all__)
 
 
+def python_examples(page):
+    text = (Path(__file__).resolve().parents[2] / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_python_examples_of_the_page_on_guarantees_run():
+    names = {}
+    for block in python_examples("guarantee.md"):
+        exec(block, names)
+    assert names["again"].cases == 4
+    assert names["again"].accepted == 3
+    assert names["again"].labelled == 2
+
+
 def test_the_python_examples_of_the_documentation_run():
-    text = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 6
+    blocks = python_examples("metrics.md")
+    assert len(blocks) >= 5
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(400, 3, generator=generator)
     names = {
@@ -228,6 +242,9 @@ def test_the_python_examples_of_the_documentation_run():
         "patient_ids": np.arange(400) // 2,
         "evaluator": Engine(lambda _, batch: batch),
         "results": make_results(),
+        "table": pd.DataFrame(
+            {"hospital": np.where(np.arange(400) < 250, "A", "B"), "patient": np.arange(400) // 2}
+        ),
     }
     for block in blocks:
         exec(block, names)
