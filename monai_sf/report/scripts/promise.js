@@ -132,8 +132,8 @@ function countText({ kind, sum, range }) {
     el("span", { class: "quiet" }, ` ${Number.isNaN(range[0]) ? "no interval" : `(${percent(range[0])} to ${percent(range[1])})`}, ${number(silent)} of ${number(trusted)}`)];
 }
 
-/** @param {[Verdict, string]} headline */
-const answerOfPromise = ([verdict, text]) => el("span", { class: `verdict-${verdict}` }, symbolOf(verdict), ` ${text}`);
+/** @param {[Verdict, string][]} parts */
+const answerOfPromise = (parts) => parts.map(([verdict, text]) => el("span", { class: `verdict-${verdict}` }, symbolOf(verdict), ` ${text} `));
 
 /** @param {Page} page */
 function drawSeen(page) {

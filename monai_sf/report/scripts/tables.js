@@ -199,17 +199,17 @@ export function setUpCounts(page) {
     const run = state.currentRun;
     const csf = state.currentCsf;
     const promise = state.step === PROMISED ? run.promise : null;
-    const heads = ["Test set", "Cases", "Accuracy", "95 % interval", "AURC", "Sure of", "Silent failures", "of the sure", "95 % interval", "Failures handed over", ...(promise ? [`Promise of ${percent(promise.targetRisk)}`] : [])];
+    const heads = ["Test set", ...(promise ? [`Promise of ${percent(promise.targetRisk)}`] : []), "Cases", "Accuracy", "95 % interval", "AURC", "Sure of", "Silent failures", "of the sure", "95 % interval", "Failures handed over"];
     const rows = run.sets.map((set, i) => {
       const sum = tally(csf, run, [i], state.step);
       const silent = interval(sum.silent / sum.trusted, csf.sets[i].effective[state.step - 1]);
       return el("tr", { "data-set": set.name }, el("th", { scope: "row" }, set.title),
+        promise ? el("td", {}, verdictBadge(verdictOf(promise.targetRisk, sum, silent, set.kind))) : null,
         [number(sum.count), percent(1 - sum.errors / sum.count),
           ends(interval(1 - sum.errors / sum.count, csf.sets[i].effective[ALL_CASES])), percent(csf.sets[i].aurc ?? NaN, 2) + bounds(csf.sets[i].aurcInterval),
           `${number(sum.trusted)} (${percent(sum.trusted / sum.count, 0)})`, number(sum.silent),
           percent(sum.silent / sum.trusted), ends(silent), number(sum.errors - sum.silent)]
-          .map((text) => el("td", {}, text)),
-        promise ? el("td", {}, verdictBadge(verdictOf(promise.targetRisk, sum, silent, set.kind))) : null);
+          .map((text) => el("td", {}, text)));
     });
     fill("counts-text", `${run.studyTitle}, ${csf.name}, ${pointText(state)}. All cases are counted, not only those that are shown one by one.`);
     fill("counts", el("table", { class: "plain" },

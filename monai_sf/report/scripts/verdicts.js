@@ -39,18 +39,19 @@ export function verdictOf(target, { trusted }, [low, high], kind) {
 export const inHundred = (target) => String(Number((100 * target).toPrecision(3)));
 
 /**
- * Return the worst verdict on any group, and one sentence on where the promise is kept and where it is not.
+ * Return in one sentence where the promise is kept and where it is not, in parts with the verdict that they are about.
  *
  * @param {{ verdict: Verdict, name: string }[]} groups At least one.
- * @returns {[Verdict, string]}
+ * @returns {[Verdict, string][]}
  */
 export function headline(groups) {
   /** @param {Verdict} wanted */
-  const names = (wanted) => groups.filter(({ verdict }) => verdict === wanted).map(({ name }) => name);
-  const kept = names("kept").length ? `Kept on ${listed(names("kept"))}, but broken` : "Broken";
-  if (names("broken").length) return ["broken", `${kept} on ${listed(names("broken"))}.`];
-  if (names("unclear").length) return ["unclear", `Broken nowhere, but not shown to be kept on ${listed(names("unclear"))}: too few cases to tell.`];
-  return ["kept", groups.length > 1 ? "Kept on all cases that were tested." : `Kept on ${groups[0].name}.`];
+  const names = (wanted) => listed(groups.filter(({ verdict }) => verdict === wanted).map(({ name }) => name));
+  const [kept, unclear, broken] = [names("kept"), names("unclear"), names("broken")];
+  if (broken && kept) return [["kept", `Kept on ${kept},`], ["broken", `broken on ${broken}.`]];
+  if (broken) return [["broken", `Broken on ${broken}.`]];
+  if (unclear) return [["unclear", `Broken nowhere, but not shown to be kept on ${unclear}: too few cases to tell.`]];
+  return [["kept", groups.length > 1 ? "Kept on all cases that were tested." : `Kept on ${kept}.`]];
 }
 
 /** Return the right end of the axis that shows intervals beside a target. @param {number} target @param {number[]} highest */
