@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from monai_sf.networks import Classifier, ClassifierOutput, dropout_layers
+from monai_sf.networks.precision import full_precision
 from monai_sf.scores import dropout_arrays, expected_entropy, mean_log_softmax, view_arrays
 
 # Odd 64-bit constants of the SplitMix64 generator (Steele, Lea & Flood, OOPSLA 2014), as signed integers.
@@ -156,6 +157,7 @@ class MCDropoutInferer(Inferer):
         self.samples, self.views, self.max_batch, self.seed = samples, tuple(views), max_batch, seed
 
     @torch.no_grad()
+    @full_precision()
     def __call__(  # type: ignore[override]
         self,
         inputs: Tensor,

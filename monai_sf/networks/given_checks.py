@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_sf.networks.given import GivenClassifier
+from monai_sf.networks.precision import full_precision
 from monai_sf.vocabulary.outputs import ENOUGH, refuse_what_is_no_logit, share_tolerance
 
 #: Fewer images hardly tell whether outputs depend on the rest of the batch.
@@ -27,6 +28,7 @@ _EVALUATION = "was it saved in training mode? Call model.eval() before it is scr
 
 
 @torch.no_grad()
+@full_precision()
 def check_network(network: GivenClassifier, images: Tensor) -> None:
     """Refuse a given classifier whose outputs on real images are not what was declared.
 
