@@ -38,7 +38,7 @@ class Scored:
 
 
 def joined(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the outputs of several batches as those of one.
+    """Return the outputs of several batches as those of one, on the CPU, where an evaluation is scored.
 
     A given network whose outputs are not finite for a whole batch may not know its features yet; these are
     NaN then.
@@ -48,7 +48,7 @@ def joined(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {
         name: torch.cat(
             [
-                batch[name] if name in batch else one.new_full((count, *one.shape[1:]), math.nan)
+                (batch[name] if name in batch else one.new_full((count, *one.shape[1:]), math.nan)).cpu()
                 for batch, count in zip(batches, rows, strict=True)
             ]
         )

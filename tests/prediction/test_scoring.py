@@ -60,3 +60,8 @@ def test_a_batch_that_knows_no_features_yet_takes_none_from_the_others():
         assert int(found["features"].isnan().sum()) == 2 * 4
         answered = scored(found, method="mine", csf="MSR", threshold=0.0, fitted={}).answered
         np.testing.assert_array_equal(answered, ~found["logits"].isnan().any(1).numpy())
+
+
+def test_scores_are_computed_on_the_cpu_as_an_evaluation_does():
+    with pytest.raises(NotImplementedError, match="meta"):  # the only other device here cannot be copied from
+        joined([{"logits": torch.zeros(2, 3, device="meta")}])
