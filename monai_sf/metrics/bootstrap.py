@@ -207,7 +207,8 @@ class RankedCases:
     """
 
     def __init__(self, values: Array, errors: Array) -> None:
-        self.order, self._ends = (on_cpu(part) for part in rank_cases(values))
+        # NumPy orders ties in its own way, and which of them a resample draws depends on that.
+        self.order, self._ends = rank_cases(on_cpu(values))
         error = on_cpu(errors)[self.order]
         # Most cases are right and contribute nothing, so only the others are summed.
         self._faulty = np.flatnonzero(error)

@@ -21,6 +21,7 @@ from monai_sf.metrics import (
     failure_fpr,
     risk_at_coverage,
 )
+from monai_sf.metrics.bootstrap import RankedCases
 
 RNG = np.random.default_rng(0)
 CONFIDENCE = RNG.integers(0, 40, 120) / 40
@@ -193,3 +194,11 @@ def test_the_curve_starts_at_the_first_case_that_was_drawn():
     expected = np.quantile([aurc(confidence[drawn], error[drawn]) for drawn in rows], [0.025, 0.975])
     interval = bootstrap_ci(aurc, confidence, error, n_resamples=40, seed=3)
     assert interval == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_cases_are_drawn_alike_from_tensors_and_arrays():
+    rng = np.random.default_rng(5)  # many ties, which torch and NumPy put in different orders
+    confidence, error = rng.integers(0, 4, 400) / 4, (rng.random(400) < 0.3).astype(float)
+    expected = RankedCases(confidence, error)
+    found = RankedCases(torch.from_numpy(confidence), torch.from_numpy(error))  # as on a GPU
+    np.testing.assert_array_equal(found.order, expected.order)
