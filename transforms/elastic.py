@@ -43,7 +43,9 @@ def sample_elastic(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
     spacing = min(height, width) / CONTROL_POINTS
     shape = (2, *(int(_knots(size, spacing)[-1]) + 4 for size in (height, width)))
     bits = torch.from_numpy(uniform_bits(seeds, math.prod(shape))).to(images.device)
-    return to_normal(bits).to(images.dtype).div_(_SPLINE_POWER).view(len(seeds), *shape)
+    normal = to_normal(bits).to(images.dtype)
+    # A tensor on its device, since CUDA multiplies by the reciprocal of a number, which is another rounding.
+    return normal.div_(normal.new_tensor(_SPLINE_POWER)).view(len(seeds), *shape)
 
 
 def apply_elastic(images: torch.Tensor, points: torch.Tensor, level: Level) -> torch.Tensor:

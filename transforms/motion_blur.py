@@ -77,24 +77,28 @@ def apply_motion(images: torch.Tensor, angles: Sequence[float], level: Level) ->
     kernel = motion_kernel(radius, sigma, min(images.shape[-2:]))
     blurred = torch.empty_like(images)
     for case, angle in enumerate(angles):
-        # Channel by channel, so that intermediate results stay in the processor's cache.
-        for channel in range(images.shape[1]):
-            blurred[case, channel] = _blur(images[case, channel], angle, kernel)
+        # Channel by channel, so that intermediate results stay in the processor's cache; a GPU waits for each
+        # of many small steps.
+        together = images.shape[1] if images.is_cuda else 1
+        for first in range(0, images.shape[1], together):
+            channels = slice(first, first + together)
+            blurred[case, channels] = _blur(images[case, channels], angle, kernel)
     return blurred.clamp_(0, 1)
 
 
-def _blur(plane: torch.Tensor, angle: float, kernel: MotionKernel) -> torch.Tensor:
-    height, width = plane.shape
+def _blur(planes: torch.Tensor, angle: float, kernel: MotionKernel) -> torch.Tensor:
+    """Return planes (C, H, W) blurred along one direction."""
+    height, width = planes.shape[1:]
     within = [_offset(i, angle) for i in range(kernel.block)]
     between = [_offset(k * kernel.block, angle) for k in range(len(kernel.weights))]
     # The line runs to the right, and either up or down over its whole length.
     reach_y = between[-1][0] + within[-1][0]
     reach_x = between[-1][1] + within[-1][1]
-    padded = pad_mirrored(plane[None], max(-reach_y, 0), max(reach_y, 0), 0, reach_x)[0]
+    padded = pad_mirrored(planes, max(-reach_y, 0), max(reach_y, 0), 0, reach_x)
 
     block_sum = padded
     if kernel.block > 1:
-        size = padded.shape[0] - abs(within[-1][0]), padded.shape[1] - within[-1][1]
+        size = padded.shape[1] - abs(within[-1][0]), padded.shape[2] - within[-1][1]
         block_sum = _shifted(padded, (0, 0), within[-1], size).clone()
         for offset in within[1:]:
             block_sum += _shifted(padded, offset, within[-1], size)
@@ -109,11 +113,11 @@ def _blur(plane: torch.Tensor, angle: float, kernel: MotionKernel) -> torch.Tens
 
 
 def _shifted(
-    plane: torch.Tensor, offset: tuple[int, int], farthest: tuple[int, int], size: tuple[int, int]
+    planes: torch.Tensor, offset: tuple[int, int], farthest: tuple[int, int], size: tuple[int, int]
 ) -> torch.Tensor:
-    """Return the part of a padded plane that lies `offset` away from the unpadded one."""
+    """Return the part of padded planes that lies `offset` away from the unpadded ones."""
     top = offset[0] - min(farthest[0], 0)
-    return plane[top : top + size[0], offset[1] : offset[1] + size[1]]
+    return planes[:, top : top + size[0], offset[1] : offset[1] + size[1]]
 
 
 def _offset(distance: float, angle: float) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 from monai_sf.transforms import CORRUPTIONS, MODALITIES, corrupt
+from torch.utils._python_dispatch import TorchDispatchMode
 
 FIELDS = ("motion_blur", "elastic", "gaussian_noise")
 
@@ -296,3 +297,33 @@ def test_unknown_modality():
 def test_severity_out_of_range():
     with pytest.raises(ValueError, match="from 0 to 5, got 6"):
         corrupt(GOOD, "elastic", 6, seeds=[0, 1])
+
+
+class _Divisions(TorchDispatchMode):
+    """Notes the divisors that are numbers: CUDA multiplies by their reciprocals, and so rounds twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (torch.ops.aten.div, torch.ops.aten.div_):
+            self.numbers += [one for one in args[1:] if not isinstance(one, torch.Tensor)]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_no_step_is_rounded_otherwise_on_a_gpu(kind):
+    with _Divisions() as seen:
+        corrupt(torch.full((2, 3, 24, 24), 0.5), kind, 3, seeds=[1, 2])
+    assert seen.numbers == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+@pytest.mark.parametrize("shape", [(5, 3, 64, 64), (3, 1, 33, 47)])
+def test_a_gpu_gives_the_pixels_of_the_cpu(kind, shape):
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    for severity in (1, 5):
+        expected = corrupt(images, kind, severity, seeds=range(len(images)))
+        assert torch.equal(corrupt(images.cuda(), kind, severity, seeds=range(len(images))).cpu(), expected)
