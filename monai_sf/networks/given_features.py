@@ -6,6 +6,7 @@ model gives, so that features are those of the layer that is the last one in tru
 
 from __future__ import annotations
 
+import io
 import logging
 import operator
 from abc import ABC, abstractmethod
@@ -206,13 +207,15 @@ class _TappedScript(Tapped):
     """A copy of a TorchScript module's graph has further outputs: hooks do not fire inside a graph.
 
     The copy has no weights of its own, and takes those of the module, wherever that is moved; only where the
-    last layer is hidden in a branch, the graph is frozen for the device first.
+    last layer is hidden in a branch, the graph is frozen for the device first. A graph that was saved frozen
+    holds its weights itself, and is loaded again for another device.
     """
 
     def __init__(self, model: torch.jit.ScriptModule, features: str | None, select: Select) -> None:
         super().__init__(model, features, select)
         self._layers: dict[str, _ScriptLinear] = {}
         self._function: Any = None
+        self._device = torch.device("cpu")
         self._frozen_for: torch.device | None = None
         if features is None or self._tap(model):
             return
@@ -223,6 +226,20 @@ class _TappedScript(Tapped):
                 f"features names the layer {features!r}, {_there_are(names)}: of a TorchScript file, the "
                 "features can be the input of a linear layer"
             )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _TappedScript:
+        """Move the tensors that the graph holds as fn moves those of the module."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        device = fn(torch.empty(0, device=self._device)).device
+        if device != self._device and _holds_tensors(self.model.inlined_graph):
+            content = io.BytesIO()
+            torch.jit.save(self.model, content)
+            content.seek(0)
+            self.model = model = torch.jit.load(content, map_location=device)  # type: ignore[no-untyped-call]
+            if self._function is not None and self._frozen_for is None:
+                self._tap(model)
+        self._device = device
+        return self
 
     def _freeze(self, device: torch.device) -> None:
         """Tap a graph without the branches that evaluation mode does not take; weights are part of it."""
@@ -271,6 +288,11 @@ class _TappedScript(Tapped):
             return None
         weight = weight.T if one.turned else weight
         return weight, weight.new_zeros(len(weight)) if bias is None else bias
+
+
+def _holds_tensors(graph: Any) -> bool:
+    nodes = graph.findAllNodes("prim::Constant")
+    return any(node.hasAttribute("value") and node.kindOf("value") == "t" for node in nodes)
 
 
 class _ScriptLinear(NamedTuple):

@@ -449,6 +449,27 @@ def test_an_exported_program_is_moved_with_the_devices_that_its_graph_names(tmp_
     torch.testing.assert_close(outputs(to_device(same, torch.device("cpu"))).logits, before.logits)
 
 
+@pytest.mark.parametrize("features", ["auto", None])
+def test_a_frozen_graph_is_loaded_again_on_the_device_as_it_holds_its_weights(
+    features, tmp_path, monkeypatch
+):
+    file = saved(densenet(), "frozen", tmp_path)
+    network = given_network(file, num_classes=3, features=features)
+    expected = network.tapped(IMAGES)
+    asked, load = [], torch.jit.load
+
+    def on_the_cpu(content, map_location):  # torch cannot load a graph without the values of its tensors
+        asked.append(map_location)
+        return load(content, map_location="cpu")
+
+    monkeypatch.setattr(torch.jit, "load", on_the_cpu)
+    to_device(network, torch.device("cpu"))
+    assert asked == []
+    to_device(network, torch.device("meta"))  # as to a GPU
+    assert asked == [torch.device("meta")]
+    torch.testing.assert_close(network.tapped(IMAGES), expected)
+
+
 def test_a_traced_model_that_keeps_a_device_is_to_be_evaluated_there(tmp_path):
     network = given_network(saved(Placing(), "traced", tmp_path), num_classes=3)
     check_network(network, IMAGES)
