@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import torch
 from monai.networks.nets import DenseNet, EfficientNet
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
 from monai_sf.networks.heads import ConfidenceHead
@@ -275,14 +276,24 @@ def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
 
 
 def to_device(network: Network, device: torch.device) -> Network:
-    """Move a network in channels-last layout: convolutions are twice as fast on CPU and tensor cores.
-
-    A model that was given keeps its layout: its code may rely on it, such as ``x.view(len(x), -1)``.
-    """
+    """Move a network, in channels-last layout where that is faster."""
     network.to(device)
-    if isinstance(network, Classifier) and network.keeps_layout:
+    if not gains_from_channels_last(network, device):
         return network
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def gains_from_channels_last(network: nn.Module, device: torch.device) -> bool:
+    """Return whether a network is to be in channels-last layout: convolutions are mostly twice as fast.
+
+    A model that was given keeps its layout: its code may rely on it, such as ``x.view(len(x), -1)``. So does
+    one with grouped convolutions on a GPU: cuDNN's deterministic gradients of depth-wise ones take many
+    times as long in channels-last layout.
+    """
+    if isinstance(network, Classifier) and network.keeps_layout:
+        return False
+    grouped = any(isinstance(module, _ConvNd) and module.groups > 1 for module in network.modules())
+    return not (grouped and device.type == "cuda")
 
 
 def load_weights(

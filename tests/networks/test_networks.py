@@ -11,6 +11,7 @@ from monai_sf.networks import (
     has_dropout,
     load_weights,
 )
+from monai_sf.networks.classifier import gains_from_channels_last
 
 
 def densenet(dropout=0.3, out=3):
@@ -98,3 +99,12 @@ def test_weights_of_another_network_say_what_differs(tmp_path):
     with pytest.raises(ValueError, match=r"1 entries missing .* 1 unknown \['head.1.bias'\]"):
         load_weights(network, state, "x.pt")
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "expected"),
+    [("densenet", "cuda", True), ("efficientnet", "cuda", False), ("efficientnet", "cpu", True)],
+)
+def test_depth_wise_convolutions_keep_their_layout_on_a_gpu(name, device, expected):
+    network = ConfidenceClassifier(BACKBONES[name](), 3)
+    assert gains_from_channels_last(network, torch.device(device)) == expected
