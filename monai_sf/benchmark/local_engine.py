@@ -168,6 +168,9 @@ def _serve(content: Mapping[str, Any], environment: Mapping[str, str], answer: C
     threading.Thread(target=_end_with_the_benchmark, daemon=True).start()
     os.environ.clear()  # the server may be older than the benchmark's variables
     os.environ.update(environment)
+    if METHOD == "forkserver":
+        # or each worker of its data loaders, in each epoch, would be started by a server of the task's own
+        multiprocessing.set_start_method("fork", force=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -194,6 +194,12 @@ def test_a_task_has_its_threads_and_its_gpu(outcome, tmp_path):
     assert (tmp_path / "said").read_text() == "[3, '3', '7', [3]]"
 
 
+def test_workers_of_a_task_are_forked_and_do_not_import_all_anew(outcome, tmp_path):
+    method = "__import__('multiprocessing').get_start_method()"
+    assert outcome(f"open({str(tmp_path / 'said')!r}, 'w').write({method})").error == ""
+    assert (tmp_path / "said").read_text() == "fork"
+
+
 def test_a_script_is_not_run_once_more_and_tasks_run_where_it_does(tmp_path):
     """A script as users write it, which guards nothing, and has changed its folder, path and environment."""
     mine, said = tmp_path / "mine", tmp_path / "said"
