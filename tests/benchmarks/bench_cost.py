@@ -4,7 +4,7 @@ Run: ``python tests/benchmarks/bench_cost.py [--tflops 100]``. Counts the operat
 each bundle's network (torch's flop counter) and of its part behind the first dropout layer, and multiplies
 them with the published numbers of images, epochs, dropout samples and corruptions, and with the bundle's
 views (of networks whose scores read them: one method in three). A pass with gradients counts three times. The
-rate is what a GPU *sustains*, which must be measured: nothing here has run on one.
+rate is what a GPU *sustains*, which must be measured: see ``bench_gpu.py``.
 """
 
 from __future__ import annotations
