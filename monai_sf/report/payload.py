@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from monai_sf import __version__
 from monai_sf.report import words
 from monai_sf.report.concepts import concepts
+from monai_sf.report.groups import affected
 from monai_sf.report.packing import AsText, Packer
 from monai_sf.report.privacy import Privacy
 from monai_sf.report.probabilities import probabilities
@@ -84,14 +85,21 @@ def document(
         "studies": study_table(runs),
         "notes": [note._asdict() for note in notes],
         "runs": [
-            _run(run, packer, sheets, budget, hide, seed) for run, budget in zip(runs, budgets, strict=True)
+            _run(run, packer, sheets, budget, hide, seed, csfs)
+            for run, budget in zip(runs, budgets, strict=True)
         ],
         "provenance": _provenance(runs, settings),
     }
 
 
 def _run(
-    run: Run, packer: Packer, sheets: Sheets, max_images: int, hide: Privacy, seed: int
+    run: Run,
+    packer: Packer,
+    sheets: Sheets,
+    max_images: int,
+    hide: Privacy,
+    seed: int,
+    csfs: Collection[str] | None,
 ) -> dict[str, Any]:
     rows = run.rows()
     used, case = np.unique(rows, return_inverse=True)
@@ -130,6 +138,7 @@ def _run(
         "csfs": [_csf(run, name, packer) for name in run.csfs],
         "missed": _missed(run, packer),
         "notes": [note._asdict() for note in run.notes],
+        "affected": affected(run, packer, hide, csfs, seed),
         "concepts": concepts(run, seed, hide),
         "sweep": sweep(run, packer, sheets, seed, max_images > 0, name_of),
         "cases": {

@@ -91,6 +91,15 @@ class Privacy:
         cases = results.cases.iloc[rows]
         return {title: cases[name].map(_cell) for name, title in self.shown(results).items()}
 
+    def only_shown(self, results: Results) -> Results:
+        """Return a cleaned run whose case table has the shown columns alone, by their names in words.
+
+        Ids, groups and labels stay, since cases are matched and resampled by them. Values are as they were.
+        """
+        base = [name for name in ("case_id", "label", "label_name", "group") if name in results.cases]
+        shown = {name: title for name, title in self.shown(results).items() if name not in base}
+        return _changed(results, cases=results.cases[[*base, *shown]].rename(columns=shown))
+
     def note(self, runs: Sequence[Results]) -> list[str]:
         """Return the page's note on omitted columns, whose names are logged."""
         if not self.anonymous:

@@ -128,21 +128,21 @@ export function mapButton(page, i) {
 
 /**
  * Return the card of sampled case i. Options: `buttons`; `details`, whether to list the case table's columns; `mark`, a
- * number as heading; `scores`, those whose confidence is shown (the chosen one by default).
+ * number as heading; `scores`, those whose confidence is shown (the chosen one by default); `step`, the working point.
  *
  * @param {Page} page
  * @param {number} i
- * @param {{ buttons?: Child[], details?: boolean, mark?: number, scores?: RunScore[] }} [options]
+ * @param {{ buttons?: Child[], details?: boolean, mark?: number, scores?: RunScore[], step?: number }} [options]
  */
-export function caseCard(page, i, { buttons = [], details = true, mark, scores } = {}) {
+export function caseCard(page, i, { buttons = [], details = true, mark, scores, step = page.state.step } = {}) {
   const { state, data, pictures } = page;
   const run = state.currentRun;
   const csf = scores ? scores[0] : state.currentCsf;
   const { points } = run;
   const set = run.sets[points.set[i]];
   const row = points.case[i];
-  const kind = outcome(run, csf, state.step, i);
-  const decisions = (scores || [csf]).map((s) => ({ s, decision: decisionOf(data, s, state.step, i) }));
+  const kind = outcome(run, csf, step, i);
+  const decisions = (scores || [csf]).map((s) => ({ s, decision: decisionOf(data, s, step, i) }));
   /** @type {[string, string][]} */
   const facts = [
     .../** @type {[string, string][]} */ (points.error ? [["error", points.error[i].toFixed(2)]]

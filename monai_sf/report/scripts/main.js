@@ -6,6 +6,7 @@ import { setUpDisagreement } from "./disagreement.js";
 import { PROMISED, shareDecided } from "./counts.js";
 import { breath, byId, el, fill, parsed } from "./elements.js";
 import { setUpGallery } from "./gallery.js";
+import { setUpGroups } from "./groups.js";
 import { setUpHandling } from "./handling.js";
 import { latentMap } from "./latent.js";
 import { darkScheme, setColours, setPrinting, theme } from "./look.js";
@@ -116,7 +117,7 @@ async function start() {
   setUpSummary(page);
   await parsed();
   // from the top of the page to its end, one part at a time
-  for (const setUp of [setUpGallery, setUpConcepts, setUpBenchmark, setUpIntervals, setUpCounts, setUpDisagreement, setUpProvenance]) {
+  for (const setUp of [setUpGroups, setUpGallery, setUpConcepts, setUpBenchmark, setUpIntervals, setUpCounts, setUpDisagreement, setUpProvenance]) {
     await breath();
     setUp(page);
   }

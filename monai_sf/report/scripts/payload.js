@@ -82,6 +82,7 @@
  * @property {RunScore[]} csfs
  * @property {Uint16Array | Uint32Array} missed [a, b, working point - 1]: failures of all cases that score a trusts and b does not.
  * @property {Note[]} notes
+ * @property {Affected | null} affected Who is affected by silent failures; none where no column divides the cases.
  * @property {Concept[]} concepts The first one is the class.
  * @property {Sweep | null} sweep
  * @property {Cases} cases
@@ -141,6 +142,41 @@
  * @property {Float32Array} effective Effective sample size of the trusted cases; the last entry is that of all cases.
  * @property {Float32Array} coverage Coverages of the drawn curve.
  * @property {Float32Array} risk Risks of the drawn curve.
+ *
+ * @typedef {object} Affected Silent failures by group of cases, at one threshold of each score.
+ * @property {AffectedColumn[]} columns The class, and columns of the case table.
+ * @property {Record<string, AffectedScore>} csfs By score, of those that are offered initially.
+ * @property {[string, string][]} leftOut Columns that make no groups, and why.
+ *
+ * @typedef {object} AffectedColumn
+ * @property {string} name
+ * @property {string[]} groups
+ * @property {Uint16Array} codes Index into the groups, by sampled case; 65535 for a case of none.
+ *
+ * @typedef {object} AffectedScore
+ * @property {boolean} promised Whether its threshold is the promised one.
+ * @property {number} step Its working point.
+ * @property {Uint8Array} silent 1 for silent failures, by sampled case.
+ * @property {AffectedSet[]} sets The clean ones.
+ *
+ * @typedef {object} AffectedSet
+ * @property {number} set Index of the test set.
+ * @property {GroupRow[]} rows
+ *
+ * @typedef {object} GroupRow Rates are [value, low, high], without an interval where there is none.
+ * @property {number} column Index of the column.
+ * @property {number} group Index of the group.
+ * @property {number} cases
+ * @property {number} clusters Number of independent groups of cases, such as patients.
+ * @property {number} errors
+ * @property {number} silent Number of silent failures.
+ * @property {[number, number | null, number | null]} rate Silent failures of all of its cases.
+ * @property {[number, number | null, number | null]} coverage
+ * @property {[number, number | null, number | null]} augrc
+ * @property {number | null} rest Rate of silent failures of all other cases of the test set.
+ * @property {boolean} worse Whether it fails silently more often than these, after correction for all groups.
+ * @property {boolean} tooSmall
+ * @property {[number, number, number, number] | null} gap Error rate of the group and of the others, before and after deferring cases; none unless it gets significantly wider.
  *
  * @typedef {object} Concept
  * @property {string} column
