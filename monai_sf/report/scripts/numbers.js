@@ -40,17 +40,17 @@ export function interval(p, n) {
 }
 
 /**
- * Return how many of 100 trusted cases are silent failures: in words, in digits, and the verb that agrees with it.
+ * Return how many of 100 trusted cases are silent failures, and the verb that agrees with it.
  *
  * @param {number} silent
  * @param {number} trusted
  */
 export function ofHundred(silent, trusted) {
   const share = (100 * silent) / trusted;
-  if (silent === 0) return { words: "none", digits: "0", verb: "were" };
-  if (share < 0.5) return { words: "fewer than 1", digits: "< 1", verb: "was" };
+  if (silent === 0) return { digits: "0", verb: "were" };
+  if (share < 0.5) return { digits: "< 1", verb: "was" };
   const many = Math.round(share);
-  return { words: String(many), digits: String(many), verb: many === 1 ? "was" : "were" };
+  return { digits: String(many), verb: many === 1 ? "was" : "were" };
 }
 
 /**

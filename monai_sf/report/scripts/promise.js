@@ -30,7 +30,7 @@ export const pointText = ({ step }) => (step === PROMISED ? "the promised thresh
 const symbolOf = (verdict) => el("span", { class: "symbol", "aria-hidden": "true" }, VERDICTS[verdict].symbol);
 
 /** Return a verdict as a symbol with its name. @param {Verdict} verdict */
-export const verdictBadge = (verdict) => el("span", { class: `verdict verdict-${verdict}` }, symbolOf(verdict), ` ${VERDICTS[verdict].name}`);
+export const verdictBadge = (verdict) => el("span", { class: `verdict verdict-${verdict}` }, symbolOf(verdict), `\u00a0${VERDICTS[verdict].name}`);
 
 /**
  * Return the ordinary and corrupted cases, and the targets of all studies.
@@ -133,7 +133,7 @@ function countText({ kind, sum, range }) {
 }
 
 /** @param {[Verdict, string][]} parts */
-const answerOfPromise = (parts) => parts.map(([verdict, text]) => el("span", { class: `verdict-${verdict}` }, symbolOf(verdict), ` ${text} `));
+const answerOfPromise = (parts) => parts.map(([verdict, text]) => el("span", { class: `verdict-${verdict}` }, symbolOf(verdict), `\u00a0${text} `));
 
 /** @param {Page} page */
 function drawSeen(page) {
