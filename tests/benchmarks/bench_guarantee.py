@@ -111,7 +111,7 @@ def bench_best_of_several(runs: int) -> None:
             rng = np.random.default_rng((100 + number, n_cases))
             broken = np.zeros(2)
             for _ in range(runs):
-                # Scores that know equally much about the same errors, each in its own way.
+                # Independent samples: scores that agree leave less to luck.
                 samples = [draw_groups(rng, score, n_cases, 1, 0.0)[:2] for _ in range(N_SCORES)]
                 for way, deltas in enumerate(([DELTA] * N_SCORES, shares)):
                     found = [
