@@ -1,7 +1,7 @@
 """False and true marks of `metrics.by_group` in simulated cases, and the time of `tables.by_group`.
 
-Run ``python tests/benchmarks/bench_groups.py [--runs 1000] [--seed 0] [--time]``; docs/metrics.md and
-docs/performance.md have the figures.
+Run ``python tests/benchmarks/bench_groups.py [--runs 1000] [--seed 0]`` for the marks, with ``--time``
+for the time; docs/metrics.md and docs/performance.md have the figures.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from monai_sf.metrics import Interval, groups
-from monai_sf.metrics.groups import by_group
+from monai_sf import tables
+from monai_sf.metrics import Interval, by_group, groups
+from monai_sf.results import Results
 
 #: Every case is trusted with this probability.
 COVERAGE = 0.8
@@ -229,9 +231,37 @@ def simulate(runs: int, seed: int) -> None:
             print(f"  {name:<64} {share(marks, runs)}", flush=True)
 
 
+def bench_time(n: int, seed: int) -> None:
+    """Processor time of all groups of a case table with eight columns and two images per patient."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    results = Results.from_arrays(np.eye(2)[labels] + rng.normal(0, 0.6, (n, 2)), labels)
+    cases = results.cases.assign(
+        group=np.arange(n) // 2,
+        sex=rng.choice(["f", "m"], n),
+        smoker=rng.random(n) < 0.5,
+        age=rng.integers(20, 90, n),
+        size=rng.normal(25, 4, n),
+        rating=rng.integers(1, 6, n),
+        year=rng.integers(2000, 2020, n),
+        device=rng.choice(list("abcdefgh"), n),
+        site=rng.choice([f"site {i}" for i in range(20)], n),
+    )
+    results = Results(results.run, cases, results.test_sets)
+    start = time.process_time()
+    rows = tables.by_group(results, "iid", "MSR")
+    print(f"{n:,} cases, {rows['column'].nunique()} columns, {len(rows)} groups", end=": ")
+    print(f"{time.process_time() - start:.1f} s")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--time", action="store_true")
     chosen = parser.parse_args()
-    simulate(chosen.runs, chosen.seed)
+    if chosen.time:
+        for size in (10_000, 100_000):
+            bench_time(size, chosen.seed)
+    else:
+        simulate(chosen.runs, chosen.seed)

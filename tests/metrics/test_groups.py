@@ -122,6 +122,42 @@ def test_images_taken_for_patients_would_give_false_marks():
     assert any_mark(lambda rng: (*clustered(rng)[:3], None), 150) > 0.12
 
 
+def alike_in_one_group(rng):
+    """Five images per patient, all wrong or all right in the first group, independent in the other."""
+    cluster = np.arange(1000) // 5
+    group = (cluster >= 40) * 1
+    wrong = np.where(group == 0, rng.random(200)[cluster], rng.random(1000)) < 0.08
+    return np.ones(1000), wrong * 1.0, group, cluster
+
+
+@pytest.mark.usefixtures("no_areas")
+def test_correlation_in_one_group_only_is_seen():
+    assert any_mark(alike_in_one_group, 150) <= 0.06
+
+
+def test_a_few_patients_may_hide_how_alike_their_cases_are():
+    patients = np.arange(240) // 10
+    group = (patients >= 12) * 1
+    error = (np.arange(240) % 10 == 0) * (group == 0) * 1.0  # one image of each patient of a group
+    found, alone = (
+        by_group(np.ones(240), error, group, threshold=0, clusters=c)["p_value"][0] for c in (patients, None)
+    )
+    assert 2 * alone < found
+
+
+def test_few_silent_failures_do_not_widen_a_gap():
+    group = np.repeat([0, 1], 50)
+    trusted = np.tile(np.arange(50) < 30, 2)
+    error = np.zeros(100)
+    error[:10] = 1  # trusted, in the first group
+    error[30:35] = 1
+    error[80:95] = 1  # as many errors in the other, all deferred
+    found = by_group(trusted * 1.0, error, group, threshold=0.5)
+    assert found["gap_before"][0] == 0
+    assert found["gap_after"][0] == pytest.approx(10 / 30)
+    assert not found["gap_widens"].any()
+
+
 @pytest.mark.usefixtures("no_areas")
 def test_a_group_is_marked_after_holm_only(monkeypatch):
     def make(rng):

@@ -121,9 +121,11 @@ def test_bins_are_those_of_the_run_in_every_test_set():
 
 
 def test_rows_are_those_of_the_metric_with_holm_over_all():
-    results = run_of({"sex": np.where(np.arange(N) % 3, "f", "m"), "site": RNG.choice(list("abc"), N)})
+    judged = failure_detection(run_of(), "iid", "MSR")
+    rng = np.random.default_rng(5)
+    site = np.where((judged.error > 0) & (rng.random(N) < 0.6), "a", rng.choice(list("abc"), N))
+    results = run_of({"sex": np.where(np.arange(N) % 3, "f", "m"), "site": site})
     found = by_group(results, "iid", "MSR", threshold=-0.3)
-    judged = failure_detection(results, "iid", "MSR")
     patients = results.cases["group"]
     alone = metrics.by_group(
         judged.confidence, judged.error, results.cases["sex"], threshold=-0.3, clusters=patients
@@ -131,6 +133,7 @@ def test_rows_are_those_of_the_metric_with_holm_over_all():
     own = found[found["column"] == "sex"].drop(columns=["column", "p_holm"]).reset_index(drop=True)
     pd.testing.assert_frame_equal(own, alone.drop(columns="p_holm"))
     assert found["p_holm"].tolist() == pytest.approx(holm(found["p_value"].to_numpy()).tolist())
+    assert found["p_holm"].min() == 7 * found["p_value"].min() < 1
     assert found["column"].unique().tolist() == ["class", "sex", "site"]
     assert list(found)[:3] == ["column", "group", "cases"]
     assert found.loc[found["column"] == "class", "group"].tolist() == list(results.run["class_names"])
@@ -215,3 +218,20 @@ def test_what_cannot_be_judged():
     cases = results.cases.assign(group="anonymous")
     with pytest.raises(ResultsError, match="looks like a placeholder"):
         by_group(Results(results.run, cases, results.test_sets), "iid", "MSR")
+
+
+def test_cases_of_new_classes_keep_their_names_after_the_classes():
+    labels = np.array([0, 1] * 30 + [-1] * 60)
+    results = Results.from_arrays(
+        np.eye(2)[labels] + RNG.normal(0, 1, (120, 2)),
+        labels,
+        domains=["iid"] * 60 + ["rash"] * 60,
+        kinds={"rash": "new_class"},
+        class_names=["benign", "malignant"],
+    )
+    names = np.where(labels < 0, np.where(np.arange(120) % 2, "zoster", "acne"), results.cases["label_name"])
+    results = Results(results.run, results.cases.assign(label_name=names), results.test_sets)
+    found = by_group(results, "rash", "MSR")
+    assert found["group"].tolist() == ["acne", "zoster"]
+    assert found["errors"].tolist() == found["cases"].tolist() == [30, 30]
+    assert by_group(results, "iid", "MSR")["group"].tolist() == ["benign", "malignant"]
