@@ -89,7 +89,7 @@ def affected(
             for name, (known, codes) in columns.items()
         ],
         "csfs": csfs,
-        "leftOut": [list(item) for item in left_out.items()],
+        "leftOut": [[name, why] for name, why in left_out.items() if name not in columns],
     }
 
 

@@ -150,6 +150,14 @@ def test_a_column_of_paths_is_left_out_and_named(run):
     assert found["leftOut"] == [["place", "paths, addresses or hosts"]]
 
 
+def test_a_column_that_divides_any_test_set_is_not_among_those_left_out(run):
+    side = np.where(np.arange(len(run.cases)) % 2, "left", "right")
+    side[N:] = "left"
+    _, found = told(dataclasses.replace(run, cases=run.cases.assign(side=side)), columns=["side"])
+    assert [c["name"] for c in found["columns"]] == ["class", "side"]
+    assert found["leftOut"] == []
+
+
 @pytest.mark.parametrize(
     ("how", "names"), [({}, ["[path]", "rarely seen"]), ({"anonymous": True}, ["rarely seen", "unknown"])]
 )
