@@ -60,13 +60,16 @@ def check_exported(root: str | os.PathLike[str]) -> None:
 
 
 def is_export(path: Path) -> bool:
-    """Return whether a file is the archive of an exported bundle."""
+    """Return whether a file is the archive of an exported bundle, and holds nothing else."""
     try:
         with zipfile.ZipFile(path) as archive:
-            content = json.loads(archive.read(MANIFEST))
+            content, names = json.loads(archive.read(MANIFEST)), archive.namelist()
     except (OSError, KeyError, ValueError, RecursionError, RuntimeError, zipfile.BadZipFile):
         return False
-    return isinstance(content, dict) and content.get("format") == _FORMAT
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        return False
+    files = content.get("files")
+    return isinstance(files, dict) and sorted(names) == sorted([*files, MANIFEST])
 
 
 def write_archive(folder: Path, path: Path) -> None:

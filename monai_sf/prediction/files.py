@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -10,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from monai_sf.files import atomic_path, refuse_unwritable
+from monai_sf.files import atomic_path, refuse_unwritable, sha256_of
 from monai_sf.files.naming import shown
 from monai_sf.prediction.algorithm import Algorithm
 from monai_sf.prediction.answers import Answer, table_of
@@ -21,6 +22,8 @@ from monai_sf.results.case_table import csv_text
 
 #: How CSV and JSON begin, so that no file of another program is replaced.
 _CSV_START, _JSON_START = "case_id,prediction,class,", '{\n"software": {"name": "monai_sf", '
+#: Key of the JSON document with the hash of the CSV, by which one that was changed since is known.
+_CSV_HASH = "csv_sha256"
 _IDS, _PRIVATE_IDS = ("sop_instance_uid",), ("patient_id", "study_instance_uid", "series_instance_uid")
 
 
@@ -53,13 +56,32 @@ class PredictionFiles:
         """Check before a long computation whether all can be written.
 
         Raises:
+            FileExistsError: there is a file that is not ours, or a CSV that was changed since it was written.
             OSError: see :func:`monai_sf.files.refuse_unwritable`.
             ModuleNotFoundError: highdicom is needed, and not installed.
         """
         refuse_unwritable(self.csv, _CSV_START)
         refuse_unwritable(self.json, _JSON_START)
+        if self.csv.exists() and self.csv.stat().st_size and sha256_of(self.csv) != self._hash_when_written():
+            raise FileExistsError(
+                errno.EEXIST,
+                f"will not replace {shown(self.csv)}, which is not as it was written (columns or remarks may "
+                f"have been added), or no longer beside {shown(self.json.name)}, which says that: choose "
+                "another output, or move the file away",
+            )
         if self.reports is not None:
             self.reports.check()
+
+    def _hash_when_written(self) -> str | None:
+        """Return the hash of the CSV that belongs to the JSON document."""
+        if not self.json.exists():
+            return None
+        with self.json.open(encoding="utf-8") as file:
+            for line in file:
+                key, _, value = line.partition(": ")
+                if key == f'"{_CSV_HASH}"':
+                    return value.strip(' ,"\n')
+        return None
 
     def write(
         self,
@@ -103,7 +125,8 @@ class PredictionFiles:
             lists["without_a_structured_report"] = _reasons(lacking)
         with atomic_path(self.json) as document, atomic_path(self.csv) as csv:
             csv.write_text(csv_text(table), encoding="utf-8", newline="\n")
-            _write_json(document, {"software": software(), **asdict(algorithm)}, lists)
+            head = {"software": software(), _CSV_HASH: sha256_of(csv), **asdict(algorithm)}
+            _write_json(document, head, lists)
         return lacking
 
     def _ids(self, instances: Sequence[Instance]) -> dict[str, str]:

@@ -184,7 +184,12 @@ def test_the_same_run_gives_the_same_bytes_and_replaces_only_an_export(run_dir, 
     other = tmp_path / "bundle.zip"
     shutil.copy(archive, other)
     with zipfile.ZipFile(other, "a") as file:
-        file.writestr("more", "")
+        file.writestr("more", "")  # of a user
+    mine = other.read_bytes()
+    assert main(["export", str(run_dir), "-o", str(other)]) == 1
+    assert "will not replace" in capsys.readouterr().err
+    assert other.read_bytes() == mine
+    shutil.copy(archive, other)
     assert main(["export", str(run_dir), "-o", str(other)]) == 0
     assert other.read_bytes() == archive.read_bytes()
     printed = capsys.readouterr().out

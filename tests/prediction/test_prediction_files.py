@@ -103,6 +103,18 @@ def test_nan_and_infinity_are_null(run_dir, images, tmp_path):
     assert document["images"][0]["deferred_to_a_reader"] is None
 
 
+def test_a_csv_that_somebody_has_worked_on_is_not_replaced(run_dir, images, tmp_path):
+    Image.fromarray(ramp(255, np.uint8)).save(images / "a.png")
+    output = tmp_path / "p.csv"
+    for _ in range(2):  # an untouched one is
+        inference(run_dir, images, output).run()
+    pd.read_csv(output).assign(seen_by="Dr A").to_csv(output, index=False)
+    mine = output.read_bytes()
+    with pytest.raises(FileExistsError, match=r"will not replace .*p\.csv, which is not as it was written"):
+        inference(run_dir, images, output).run()
+    assert output.read_bytes() == mine
+
+
 def test_both_files_are_written_or_none(run_dir, images, tmp_path, monkeypatch):
     Image.fromarray(ramp(255, np.uint8)).save(images / "a.png")
     with pytest.raises(ValueError, match="output must name the CSV file"):
