@@ -311,7 +311,8 @@ def load_weights(
         advice: what to do if it is that of another network.
 
     Raises:
-        ValueError: names or shapes differ, as with a checkpoint of another network.
+        ValueError: names or shapes differ, as with a checkpoint of another network, or kinds of numbers, as
+            with quantised weights.
     """
     own = network.state_dict()
     shapes = [
@@ -325,4 +326,25 @@ def load_weights(
             f"{source} is a checkpoint of another network: {len(missing)} entries missing {missing[:3]}, "
             f"{len(surplus)} unknown {surplus[:3]}, {len(shapes)} of another shape {shapes[:3]}. {advice}"
         )
+    if kinds := [
+        f"{k}: {_name(state[k].dtype)} in the file, {_name(own[k].dtype)} in the network"
+        for k in own
+        if _kind(state[k].dtype) != _kind(own[k].dtype)
+    ]:
+        raise ValueError(
+            f"{source} holds numbers of another kind than the network in {len(kinds)} entries, such as "
+            f"{', '.join(kinds[:3])}: quantised weights, say, mean nothing without their scales. Give the "
+            "weights as they were before"
+        )
     network.load_state_dict(state)
+
+
+def _kind(dtype: torch.dtype) -> str:
+    """Return the kind of numbers; within one, another precision may be loaded."""
+    if dtype.is_complex or dtype == torch.bool:
+        return _name(dtype)
+    return "real" if dtype.is_floating_point else "whole"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

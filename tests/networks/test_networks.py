@@ -101,6 +101,28 @@ def test_weights_of_another_network_say_what_differs(tmp_path):
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+def test_weights_of_another_kind_of_number_are_not_cast(dtype):
+    network = ConfidenceClassifier(densenet(), 3)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    state = {k: v.to(dtype) if k == "head.0.weight" else v for k, v in before.items()}
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(
+        ValueError, match=rf"x\.pt holds .* 1 entries, .* head.0.weight: {name} in the file, f"
+    ):
+        load_weights(network, state, "x.pt")
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+
+
+def test_weights_of_another_precision_are_loaded():
+    network = ConfidenceClassifier(densenet(), 3)
+    load_weights(
+        network,
+        {k: v.half() if v.is_floating_point() else v.int() for k, v in network.state_dict().items()},
+        "",
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "device", "expected"),
     [("densenet", "cuda", True), ("efficientnet", "cuda", False), ("efficientnet", "cpu", True)],
