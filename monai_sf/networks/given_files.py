@@ -248,8 +248,10 @@ def load_state(network: nn.Module, file: Path) -> None:
                 f"{file} holds Python objects ({found[1]}), which may run code when they are read. Where "
                 "you trust the file, save the weights alone: torch.save(model.state_dict(), ...)"
             ) from error
+        # torch's text of an unpickling error advises to read the file as code
+        said = "" if isinstance(error, pickle.UnpicklingError) else f": {_first_line(error)}"
         raise ValueError(
-            f"{file} holds no readable weights ({type(error).__name__}: {_first_line(error)}): save them "
+            f"{file} holds no readable weights ({type(error).__name__}{said}): save them "
             "with torch.save(model.state_dict(), ...)"
         ) from error
     load_weights(

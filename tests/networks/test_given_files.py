@@ -20,6 +20,7 @@ from torch import nn
 from helpers.saved_models import IMAGES, Ending, densenet, saved
 from monai_sf.networks import bundle_preprocessing, given_network, model_files
 from monai_sf.networks.given_exported import _of_expression, load_exported
+from monai_sf.networks.given_files import load_state
 
 FACTORY = "helpers.saved_models:densenet"
 
@@ -488,3 +489,11 @@ def test_a_monai_bundle_that_is_incomplete(bundle, state):
     (bundle / "models" / "model.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"none of models/model\.pt, models/model\.ts: download"):
         given_network(bundle, num_classes=3)
+
+
+def test_nobody_is_advised_to_run_a_pickle(tmp_path):
+    file = tmp_path / "weights.pt"
+    file.write_bytes(pickle.dumps({"weight": 1.5}))
+    with pytest.raises(ValueError, match="holds no readable weights") as raised:
+        load_state(nn.Linear(2, 2), file)
+    assert "weights_only" not in str(raised.value)
