@@ -49,7 +49,7 @@ severities: [1, 3]
 """
 )
 
-EPOCHS = {"dermoscopy": 4, "chest_xray": 10, "fc_microscopy": 10, "lung_nodule_ct": 2, "pneumonia": 4}
+EPOCHS = {"dermoscopy": 4, "chest_xray": 10, "fc_microscopy": 16, "lung_nodule_ct": 2, "pneumonia": 4}
 
 
 def write_data(name, folder):
