@@ -80,6 +80,8 @@ def read_dicom(path: str | os.PathLike[str]) -> ImageData:
     modality = str(header.get("Modality") or "").strip().upper()
     if "DirectoryRecordSequence" in header:
         raise RefusedImageError("is a DICOMDIR, the list of the files beside it: leave it out")
+    if not len(header):  # pydicom gives up a data set whose compressed pixels end too early
+        raise RefusedImageError("is a DICOM file that ends too early, or is empty: get it again")
     if "PixelData" not in header or modality in _NO_IMAGES:
         what = f"modality {modality}" if modality else "no modality"
         raise RefusedImageError(f"is a DICOM file without an image ({what}): leave it out")

@@ -259,3 +259,13 @@ def test_pictures_whose_numbers_pillow_garbles_are_refused(tmp_path):
     Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "b.png")
     with pytest.raises(ValueError, match=r"has no slice 2: it is not a volume"):
         read_image(tmp_path / "b.png", slice=2)
+
+
+def test_compressed_pixels_that_end_too_early_are_no_file_without_an_image(tmp_path):
+    path = tmp_path / "a.dcm"
+    dicom(path, np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) % 4096)
+    dataset = pydicom.dcmread(path)
+    dataset.compress(pydicom.uid.RLELossless)
+    dataset.save_as(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert refusal(path) == "is a DICOM file that ends too early, or is empty: get it again"
