@@ -79,6 +79,7 @@ def given_network(
         ValueError: the model is none of these, cannot be loaded, its weights are those of another network, or
             a file would run code when it is read.
     """
+    before = _hashes(model, weights)
     loaded = _load(model, weights, arguments)
     network = GivenClassifier(
         loaded,
@@ -94,7 +95,15 @@ def given_network(
         network.files_sha256 = _sha256_of_made(network.sha256, str(model), weights, arguments)
     else:
         network.files_sha256 = sha256_of_files(model_files(model))
+    if _hashes(model, weights) != before:
+        raise ValueError(f"a file of {model} was replaced while it was loaded: load it again")
     return network
+
+
+def _hashes(model: str | os.PathLike[str], weights: str | os.PathLike[str] | None) -> list[str]:
+    """Return the hashes of what is loaded, by which another file that took its place is known."""
+    files = model_files(model) if weights is None else [Path(weights)]
+    return [sha256_of(file) for file in files if file.is_file()]
 
 
 def _sha256_of_made(

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from helpers.saved_models import IMAGES, Ending, densenet, saved
-from monai_sf.networks import bundle_preprocessing, given_network, model_files
+from monai_sf.networks import bundle_preprocessing, given_files, given_network, model_files
 from monai_sf.networks.given_exported import _of_expression, load_exported
 from monai_sf.networks.given_files import load_state
 
@@ -486,6 +486,7 @@ def test_a_monai_bundle_that_is_incomplete(bundle, state):
     config.unlink()
     with pytest.raises(FileNotFoundError, match=r"none of configs/inference\.json, .*, configs/train\.yml"):
         given_network(bundle, num_classes=3)
+    config.write_text(json.dumps(content))
     (bundle / "models" / "model.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"none of models/model\.pt, models/model\.ts: download"):
         given_network(bundle, num_classes=3)
@@ -497,3 +498,23 @@ def test_nobody_is_advised_to_run_a_pickle(tmp_path):
     with pytest.raises(ValueError, match="holds no readable weights") as raised:
         load_state(nn.Linear(2, 2), file)
     assert "weights_only" not in str(raised.value)
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_a_file_that_is_replaced_while_it_is_loaded_does_not_lend_its_hash(tmp_path, monkeypatch, weights):
+    file = saved(densenet(), "scripted", tmp_path)
+    name, given = "load_script", {"model": str(file)}
+    if weights:
+        file = tmp_path / "weights.pt"
+        torch.save(densenet().state_dict(), file)
+        name, given = "load_state", {"model": FACTORY, "weights": file}
+    load = getattr(given_files, name)
+
+    def then_replaced(*arguments):
+        loaded = load(*arguments)
+        file.write_bytes(b"another model")
+        return loaded
+
+    monkeypatch.setattr(given_files, name, then_replaced)
+    with pytest.raises(ValueError, match="was replaced while it was loaded"):
+        given_network(num_classes=3, **given)
