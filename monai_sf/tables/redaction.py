@@ -71,6 +71,14 @@ _HIDDEN_COLUMNS = re.compile(
     r"|^(study|series|acquisition|content)(date|time)$",
     re.IGNORECASE,
 )
+#: Words in the name of a column that say that it holds persons, or where they are reached; but names of
+#: things are none, and what is said of a patient, such as an age, need not identify one.
+_PERSONS = re.compile(
+    r"^patients?$|\b(doctor|physician|reader|email|e mail|(tele)?phone|mrn|zip|zipcode|(post|postal ?)code"
+    r"|address|birth|birthda(y|te)|(sur|fore|first|last|middle|given|family|full)names?)\b"
+    r"|(?<!class )(?<!label )(?<!model )(?<!device )(?<!scanner )(?<!protocol )\bnames?\b"
+)
+_WORD_ENDS = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[A-Z][a-z]|[0-9])|[^A-Za-z0-9]+")
 #: DICOM keywords of ids in one word; a dataset's own ``patient_id`` is shown, as ``group`` is.
 _DICOM_IDS = re.compile(r"(patient|study)ids?$", re.IGNORECASE)
 _QUOTED = re.compile(r"""(['"])(?:(?!\1).)*\1""")
@@ -101,7 +109,12 @@ def redacted_text(text: str) -> str:
 
 def is_identifying(column: str) -> bool:
     """Return whether no page shows a case table's column of this name, which holds paths, ids or persons."""
-    return bool(_HIDDEN_COLUMNS.search(re.sub(r"[\s_'’]", "", column)) or _DICOM_IDS.search(column))
+    words = _WORD_ENDS.sub(" ", column).strip().lower()
+    return bool(
+        _HIDDEN_COLUMNS.search(re.sub(r"[\s_'’]", "", column))
+        or _DICOM_IDS.search(column)
+        or _PERSONS.search(words)
+    )
 
 
 def _end(text: str, start: int) -> int:

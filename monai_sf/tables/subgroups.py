@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,8 +31,8 @@ COVERAGE = 0.8
 _QUARTERS = 4
 #: With more different texts, no column of a run has few in a test set.
 _FREE_TEXT = 1000
-#: Most groups in one line.
-_SHOWN = 5
+#: Most columns in one line, and most characters of a name there.
+_SHOWN, _LONGEST = 2, 16
 
 logger = logging.getLogger(__name__)
 
@@ -186,28 +185,33 @@ def groups_of_runs(collection: Collection) -> tuple[pd.DataFrame, list[str]]:
 
 
 def worse_groups(rows: pd.DataFrame) -> list[str]:
-    """Return one line per dataset, study and test set with groups that are worse, from the rows of all runs.
+    """Return one short line per dataset, study and test set with groups that are worse, from all runs' rows.
+
+    A line names columns and counts, no value of the case table: those are in the rows only.
 
     Args:
         rows: see :func:`groups_of_runs`.
     """
     lines = []
     for place, own in rows.groupby(["dataset", "study", "test_set"]) if len(rows) else ():
-        n_runs = len(own[["method", "seed"]].drop_duplicates())
         worse = own[own["worse"].to_numpy(bool)]
-        counts = Counter(
-            f"{column} {group}" for column, group in zip(worse["column"], worse["group"], strict=True)
+        if not len(worse):
+            continue
+        n_groups = len(worse[["column", "group"]].drop_duplicates())
+        n_runs, n_with = (len(part[["method", "seed"]].drop_duplicates()) for part in (own, worse))
+        columns = [_cut(name) for name in worse["column"].value_counts().index]
+        more = f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
+        lines.append(
+            f"{', '.join(map(_cut, place))}: {n_groups} worse {'group' if n_groups == 1 else 'groups'} by "
+            f"{', '.join(columns[:_SHOWN])}{more}"
+            f"{f' in {n_with} of {n_runs} runs' if n_runs > 1 else ''}; see groups.csv"
         )
-        shown = [
-            name + (f" (in {count} of {n_runs} runs)" if n_runs > 1 else "")
-            for name, count in counts.most_common(_SHOWN)
-        ]
-        if shown:
-            lines.append(
-                f"{', '.join(map(str, place))}: more silent failures than in the rest of the cases: "
-                f"{', '.join(shown)}{', ...' if len(counts) > _SHOWN else ''}; see groups.csv"
-            )
     return lines
+
+
+def _cut(name: object) -> str:
+    text = str(name)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _no_rows() -> pd.DataFrame:

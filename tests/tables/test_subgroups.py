@@ -11,6 +11,8 @@ from monai_sf import metrics
 from monai_sf.metrics import holm, risk_at_coverage
 from monai_sf.results import Results, ResultsError
 from monai_sf.tables import by_group, failure_detection, subgroups_of, write_tables
+from monai_sf.tables.redaction import is_identifying
+from monai_sf.tables.subgroups import worse_groups
 
 N = 400
 
@@ -99,6 +101,44 @@ def test_columns_that_are_left_out_by_name_or_as_copies(name, why):
     assert left_out == {**left_out, name: why}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("name", "Name", "surname", "last_name", "First-Name", "givenName", "SURNAME", "hospital name"),
+        *("patient", "PATIENT", "patient_name", "doctor", "treating-doctor", "referringPhysician", "reader"),
+        *("reader_2", "Reader1", "email", "E-Mail", "emailAddress", "phone", "home phone", "telephone"),
+        *("mrn", "MRN", "localMRN", "mrn_local", "zip", "ZIPCode", "zip_code", "postcode", "postal_code"),
+        *("address", "ip_address", "birth", "year_of_birth", "BirthDate", "birthday"),
+    ],
+)
+def test_columns_of_persons_are_in_no_table(name):
+    assert is_identifying(name)
+    columns, left_out = subgroups_of(run_of({name: np.where(np.arange(N) % 3, "x y", "z w")}), "iid")
+    assert name not in columns
+    assert left_out[name] == "paths, dates, or what identifies a person"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("class_name", "ClassName", "ManufacturerModelName", "n_readers", "rename", "patient_age"),
+        *(
+            "PatientSex",
+            "doctoral",
+            "zipper",
+            "stamp",
+            "phonetic",
+            "mode",
+            "birthmark",
+            "microphone",
+            "addressed",
+        ),
+    ],
+)
+def test_columns_of_things_are(name):
+    assert not is_identifying(name)
+
+
 def test_ages_are_decades_also_as_dicom_writes_them():
     ages = RNG.integers(25, 87, N)
     expected = ["20 to 29", "30 to 39", "40 to 49", "50 to 59", "60 to 69", "70 to 79", "80 to 89"]
@@ -159,9 +199,29 @@ def test_a_planted_group_is_found_and_the_file_says_so(tmp_path):
     ]
     assert (rows["csf"] == "MSR").all()
     assert not rows["promised"].any()
-    for kind in ("text", "html"):
-        assert "device old scanner; see groups.csv" in files[kind].read_text(encoding="utf-8")
+    for kind in ("text", "html", "tex"):
+        page = files[kind].read_text(encoding="utf-8")
+        assert "1 worse group by device; see groups.csv" in page
+        assert "old scanner" not in page  # a value of the case table
     assert "groups.csv" in (tmp_path / "out/tables.json").read_text(encoding="utf-8")
+
+
+def test_a_line_is_short_and_counts_groups_and_runs():
+    names = ["d" * 60, "study", "target"]
+    rows = pd.DataFrame(
+        [
+            (*names, "m", seed, f"column {c} " + "c" * 60, group, seed < 2 and group != "c")
+            for seed in range(3)
+            for c in range(4)
+            for group in "abc"
+        ],
+        columns=["dataset", "study", "test_set", "method", "seed", "column", "group", "worse"],
+    )
+    (line,) = worse_groups(rows)
+    assert line == (
+        f"{'d' * 15}…, study, target: 8 worse groups by column 0 cccccc…, column 1 cccccc… and 2 more "
+        "in 2 of 3 runs; see groups.csv"
+    )
 
 
 def test_corrupted_test_sets_are_not_in_the_file(runs, tmp_path):
