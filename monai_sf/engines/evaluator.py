@@ -291,6 +291,9 @@ class TestSetEvaluator(SupervisedEvaluator):
 
     def _write(self, sets: _AllSets) -> None:
         hashes = {"checkpoint": self.checkpoint}
+        about = {**self.run_description}
+        if self.classifier.log_probabilities:
+            about[LOG_PROBABILITIES] = True
         parts: dict[str, tuple[Results, str]] = {}
         for role, name, part in (
             (TRAINING, "train", sets.training),
@@ -298,14 +301,12 @@ class TestSetEvaluator(SupervisedEvaluator):
             (CALIBRATION, "calibration", sets.calibration),
         ):
             if part.writers:
-                part.finish({**self.run_description, "sha256": {"checkpoint": self.checkpoint}, "role": role})
+                part.finish({**about, "sha256": {"checkpoint": self.checkpoint}, "role": role})
                 parts[role] = load_results(part.path), name
                 hashes[role] = sha256_of(part.path / RUN_FILE)
         calibration = parts.pop(CALIBRATION, None)
         fitted = fit_to_outputs(self.classifier, parts, self.method)
-        description = {**self.run_description, "sha256": hashes, "not_fitted": dict(fitted.failed)}
-        if self.classifier.log_probabilities:
-            description[LOG_PROBABILITIES] = True
+        description = {**about, "sha256": hashes, "not_fitted": dict(fitted.failed)}
         if calibration is not None:
             description |= self._promised(*calibration, fitted)
         sets.results.finish(description, fitted.arrays)

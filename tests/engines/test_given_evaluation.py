@@ -78,6 +78,9 @@ def test_stored_outputs_are_those_of_the_model(kind, tmp_path):
     assert any(CSFS[name].reads_level for name in names) != is_probability
     lost = unavailable_csfs(results)
     assert ("ViM" in lost) == is_probability
+    promised = results.run["thresholds"]["csfs"]  # no share of delta for scores that the run does not have
+    assert promised.keys() == names
+    assert sum(one["delta"] for one in promised.values()) == pytest.approx(results.run["thresholds"]["delta"])
     assert run._is_complete()
 
 
