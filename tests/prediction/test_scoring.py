@@ -1,10 +1,14 @@
 """From outputs of a network to answers, compared with their definitions in NumPy."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from monai_sf.prediction.scoring import joined, scored
+from monai_sf.results import Results
+from monai_sf.tables import failure_detection, thresholds
 
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.0, 0.1, 0.2], [np.nan, 0, 0], [-3.0, 5.0, 0.0], [0.0, np.inf, 1.0]])
 SHARES = np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8], [0.4, 0.3, 0.3], [0.6, 0.3, 0.1], [0.3, 0.3, 0.4]])
@@ -42,6 +46,25 @@ def test_what_lies_below_the_threshold_is_deferred():
     np.testing.assert_array_equal(found.deferred, [False, True, False])
     assert answers("MSR", np.inf).deferred.all()
     assert not answers(None).deferred.any()
+
+
+@pytest.mark.parametrize("batch", [1, 7, 300])
+@pytest.mark.parametrize("csf", ["MSR", "PE", "Margin", "GEN"])
+def test_the_calibration_case_that_gives_the_threshold_is_trusted(csf, batch):
+    rng = np.random.default_rng(0)
+    logits = (3 * rng.standard_normal((300, 3))).astype(np.float32)  # as they are stored
+    wrong = rng.random(300) > softmax(logits).max(1)
+    results = Results.from_arrays(logits, (logits.argmax(1) + wrong) % 3)
+    promised = json.loads(json.dumps(thresholds(results, "iid", 0.15, 0.2)))["csfs"][csf]
+    found = [
+        scored({"logits": part}, method="mine", csf=csf, threshold=promised["threshold"], fitted={}).deferred
+        for part in torch.from_numpy(logits).split(batch)
+    ]
+    confidence = failure_detection(results, "iid", csf).confidence
+    assert (confidence == promised["threshold"]).sum() == 1
+    assert 0 < promised["coverage"] < 1
+    np.testing.assert_array_equal(np.concatenate(found), confidence < promised["threshold"])
+    assert 1 - np.concatenate(found).mean() == promised["coverage"]
 
 
 def test_where_no_output_is_finite_there_is_no_answer():
