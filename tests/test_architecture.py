@@ -214,3 +214,16 @@ def test_names_that_configs_and_docs_spell_exist():
     assert len(spelt) > 50
     groups = {METHODS.group, CSFS.group}  # of entry points
     assert sorted(pair for pair in spelt if pair[1] not in groups and not exists(pair[1])) == []
+
+
+def test_options_with_several_values_may_be_given_more_than_once():
+    kept_last = []
+    for file in PACKAGE.rglob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if not isinstance(call, ast.Call) or getattr(call.func, "attr", "") != "add_argument":
+                continue
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            name = ast.unparse(call.args[0]).lstrip("f'\"")
+            if name.startswith("-") and given.get("nargs") == "'+'" and given.get("action") != "'extend'":
+                kept_last.append(f"{file.name}: {name}")
+    assert kept_last == []

@@ -49,22 +49,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     what = run.add_argument_group("what to run")
     what.add_argument(
-        "--bundles", nargs="+", required=True, metavar="DIR", help="folders of bundles, one per dataset"
-    )
+        "--bundles", nargs="+", action="extend", required=True, metavar="DIR",
+        help="folders of bundles, one per dataset",
+    )  # fmt: skip
     what.add_argument("--output-dir", required=True, metavar="DIR", help="where everything goes")
     what.add_argument(
         "--dataset-dir", nargs="+", action="extend", default=[], type=_pair, metavar="DATASET=DIR",
         dest="dataset_dirs", help="folder of a dataset's files (default: the folder data of its bundle)",
     )  # fmt: skip
     what.add_argument(
-        "--studies", nargs="+", metavar="NAME",
+        "--studies", nargs="+", action="extend", metavar="NAME",
         help="studies; a dataset leaves out those that it does not have (default: all)",
     )  # fmt: skip
     what.add_argument(
-        "--methods", nargs="+", default=PAPER_METHODS, metavar="NAME",
+        "--methods", nargs="+", action="extend", default=argparse.SUPPRESS, metavar="NAME",
         help="training methods (default: " + " ".join(PAPER_METHODS) + ")",
     )  # fmt: skip
-    what.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2), metavar="N", help="default: 0 1 2")
+    what.add_argument(
+        "--seeds", nargs="+", action="extend", type=int, default=argparse.SUPPRESS, metavar="N",
+        help="default: 0 1 2",
+    )  # fmt: skip
     what.add_argument(
         "--overlay", nargs="+", action="extend", default=[], metavar="FILE", dest="overlays",
         help="config files that override all others: names that every bundle has in configs/, or paths",
@@ -78,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         help="first choose learning rate and weight decay of each method by validation accuracy",
     )  # fmt: skip
     what.add_argument(
-        "--csfs", nargs="+", metavar="NAME",
+        "--csfs", nargs="+", action="extend", metavar="NAME",
         help="scores in tables and reports, or all (default: the paper's nine, ensembles, other packages')",
     )  # fmt: skip
     where = run.add_argument_group("where to run it")

@@ -85,20 +85,21 @@ def add_new(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--dataset_dir", type=Path, metavar="DIR", help="folder that the images lie below")
     columns = parser.add_argument_group("columns of the table")
     columns.add_argument(
-        "--image", nargs="+", metavar="COLUMN", help="path of the image; or a pattern such as "
-        "'scans/{id}.png'; or several of them, one per channel file",
+        "--image", nargs="+", action="extend", metavar="COLUMN", help="path of the image; or a pattern such "
+        "as 'scans/{id}.png'; or several of them, one per channel file",
     )  # fmt: skip
     for role, text in _ROLES.items():
         columns.add_argument(f"--{role}", metavar="COLUMN", help=text)
     columns.add_argument("--sheet", help="of an Excel file with several sheets")
     columns.add_argument("--encoding", help="of a text file that is neither UTF-8 nor UTF-16, such as cp1252")
     parser.add_argument(
-        "--classes", nargs="+", metavar="CLASS", help="the classes in the order of their labels (default: "
-        "all that occur, sorted)",
+        "--classes", nargs="+", action="extend", metavar="CLASS", help="the classes in the order of their "
+        "labels (default: all that occur, sorted)",
     )  # fmt: skip
     parser.add_argument(
-        "--unknown", nargs="+", default=[], metavar="LABEL", help="labels that are none of the classes, such "
-        "as other: their cases are never trained on, and tested in the study unknown",
+        "--unknown", nargs="+", action="extend", default=[], metavar="LABEL",
+        help="labels that are none of the classes, such as other: their cases are never trained on, and "
+        "tested in the study unknown",
     )  # fmt: skip
     parser.add_argument(
         "--without", action="append", default=[], metavar="CLASS", help="a study that trains without this "
@@ -130,14 +131,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "their softmax; of two classes one logit, or its sigmoid, of the second (default: logits)",
     )  # fmt: skip
     group.add_argument(
-        "--model_classes", nargs="+", metavar="CLASS", help="the classes in the order of the model's outputs "
-        "(default: that of the labels)",
+        "--model_classes", nargs="+", action="extend", metavar="CLASS", help="the classes in the order of "
+        "the model's outputs (default: that of the labels)",
     )  # fmt: skip
     for name, text in (("mean", "subtracted from images in [0, 1]"), ("std", "divisor after that")):
         default = "0" if name == "mean" else "1"
         group.add_argument(
-            f"--{name}", nargs="+", type=float, metavar="NUMBER", help=f"{text}: one number, or one per "
-            f"channel (default: {default}); a bundle has its own preprocessing",
+            f"--{name}", nargs="+", action="extend", type=float, metavar="NUMBER",
+            help=f"{text}: one number, or one per channel (default: {default}); a bundle has its "
+            "own preprocessing",
         )  # fmt: skip
     group.add_argument(
         "--image_size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="that images are resized to "

@@ -50,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "to be harmless or named with --columns",
     )  # fmt: skip
     parser.add_argument(
-        "--columns", nargs="+", metavar="NAME",
+        "--columns", nargs="+", action="extend", metavar="NAME",
         help="columns of the case table to show (default: all but paths, labels and DICOM's identifying "
         "attributes; with --anonymous the harmless ones of a published dataset)",
     )  # fmt: skip
     parser.add_argument(
-        "--csfs", nargs="+", metavar="CSF",
+        "--csfs", nargs="+", action="extend", metavar="CSF",
         help="scores on the page (default: all, of which the paper's nine, ensembles and other packages' are "
         "offered at first)",
     )  # fmt: skip

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="share of errors that coverage_at_risk tolerates among trusted cases (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--csfs", nargs="+", metavar="CSF",
+        "--csfs", nargs="+", action="extend", metavar="CSF",
         help=f"scores to show, of {', '.join(CSFS)} or of the runs' own, or all (default: the paper's nine, "
         "ensembles, other packages' and the runs' own)",
     )  # fmt: skip

@@ -60,6 +60,12 @@ def test_new_writes_the_studies_and_says_what_they_hold(own, capsys):
     assert (classes, number) == (["lesion", "normal", "scar"], 3)
 
 
+def test_every_unknown_label_counts_also_when_the_option_is_repeated(own, capsys):
+    assert new(own, "--unknown", "other", "--unknown", "scar") == 0
+    data = yaml.safe_load((own / "study" / "configs" / "data.yaml").read_text(encoding="utf-8"))
+    assert (data["classes"], data["unknown"]) == (["lesion", "normal"], ["other", "scar"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
