@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from monai_sf.metrics.operating import (
     risk_at_coverage_of,
 )
 from monai_sf.vocabulary.ids import Groups, group_cases
+from monai_sf.vocabulary.outputs import refuse_other_order
 
 Metric = Callable[..., Any]
 
@@ -104,13 +105,14 @@ def bootstrap_ci(
     Raises:
         ValueError: If metric is not one of those, an argument is out of range, a placeholder such as
             "anonymous" is the group of most cases, the metric is undefined in every resample, and as in
-            `risk_coverage_curve`.
+            `risk_coverage_curve`, also for the order of groups.
     """
     of_levels = metric_of_levels(metric)
     check_draws(n_resamples, level)
     values, errors = check_judged(metric, confidence, error)
     cases = RankedCases(values, errors)
-    known = None if groups is None else groups_of(groups, len(values))
+    beside = {"confidence": confidence, "error": error}
+    known = None if groups is None else groups_of(groups, len(values), beside)
     n_units = len(values) if known is None else len(known)
     if n_units < 2:
         return Interval(float("nan"), float("nan"))
@@ -175,23 +177,31 @@ def check_draws(n_resamples: int, level: float = 0.95) -> None:
         raise ValueError(f"level must lie in (0, 1), got {level}")
 
 
-def groups_of(groups: Any, n_cases: int) -> Groups:
+def groups_of(groups: Any, n_cases: int, beside: Mapping[str, Any], name: str = "groups") -> Groups:
     """Return the groups of the cases, by the rule for ids.
 
+    Args:
+        groups: (N,) ids, or groups.
+        n_cases: N.
+        beside: The other arguments (N,) as they were given, by name.
+        name: Of the argument, for messages.
+
     Raises:
-        ValueError: If the numbers of entries and cases differ, or a placeholder is the group of most cases.
+        ValueError: If the numbers of entries and cases differ, a placeholder is the group of most cases, or
+            pandas columns among all these hold the same index in another order.
     """
+    refuse_other_order({**beside, name: groups})
     if isinstance(groups, Groups) and groups.of_case.shape == (n_cases,):
         return groups
     given = groups.detach().cpu().numpy() if isinstance(groups, Tensor) else groups
     names = given if isinstance(given, np.ndarray) else np.asarray(given, object)
     if names.shape != (n_cases,):
-        raise ValueError(f"groups must have shape ({n_cases},) like confidence, got {names.shape}")
+        raise ValueError(f"{name} must have shape ({n_cases},) like confidence, got {names.shape}")
     known = group_cases(names)
     if len(known) > 1:  # a single group has no interval, whatever it is called
         known.check()
     for note in known.notes:
-        _log.warning("groups: %s", note)
+        _log.warning("%s: %s", name, note)
     return known
 
 

@@ -118,7 +118,9 @@ def statistics_of(
     if math.isnan(threshold):
         raise ValueError("threshold must be a number or infinity, got NaN")
     names, of_case = _named(groups, len(values))
-    known = groups_of(np.arange(len(values)) if clusters is None else clusters, len(values))
+    beside = {"confidence": confidence, "error": error, "groups": groups}
+    patients = np.arange(len(values)) if clusters is None else clusters
+    known = groups_of(patients, len(values), beside, "clusters")
     trusted = values >= threshold
     everyone = _Part.of(trusted, errors, known.of_case, len(known))
     number = int if bool(np.isin(errors, (0.0, 1.0)).all()) else float

@@ -190,7 +190,7 @@ def _independent_levels(
     check_finite(values)
     check_binary(errors)
     if groups is not None:
-        rows = _one_of_each(groups_of(groups, len(values)), seed)
+        rows = _one_of_each(groups_of(groups, len(values), {"confidence": confidence, "error": error}), seed)
         values, errors = values[rows], errors[rows]
     ranking = rank_cases(values)
     kept, wrong = levels_of_ranking(ranking, errors)

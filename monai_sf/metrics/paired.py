@@ -83,8 +83,8 @@ def paired_bootstrap(
 
     Raises:
         ValueError: If the two differ in the number of cases, a placeholder such as "anonymous" is the group
-            of most of them, an argument is out of range, the metric is undefined in every resample, and as in
-            `risk_coverage_curve`.
+            of most of them, an argument is out of range, the metric is undefined in every resample, pandas
+            columns hold the same index in another order, and as in `risk_coverage_curve`.
     """
     of_levels = metric_of_levels(metric)
     pairs = [check_judged(metric, *first), check_judged(metric, *second)]
@@ -94,7 +94,12 @@ def paired_bootstrap(
             f"first and second must hold the same cases, got {n_cases} and {len(pairs[1][0])} of them"
         )
     check_draws(n_resamples, level)
-    known = groups_of(np.arange(n_cases) if groups is None else groups, n_cases)
+    given = {
+        f"{part} of {pair}": array
+        for pair, arrays in (("first", first), ("second", second))
+        for part, array in zip(("confidence", "error"), arrays, strict=True)
+    }
+    known = groups_of(np.arange(n_cases) if groups is None else groups, n_cases, given)
     estimate = float(metric(*first)) - float(metric(*second))
     if len(known) < 2:
         return Difference(estimate, float("nan"), float("nan"), float("nan"))

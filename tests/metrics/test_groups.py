@@ -363,7 +363,7 @@ def test_errors_between_0_and_1_are_means_and_weaker_evidence_than_failures():
         ({"groups": ["a", "b", "a"]}, "groups must have 4 entries like confidence, got 3"),
         ({"groups": "abab"}, r"groups must have one dimension \(N,\)"),
         ({"groups": np.zeros((4, 1))}, r"groups must have one dimension \(N,\)"),
-        ({"clusters": [1, 2]}, r"groups must have shape \(4,\)"),
+        ({"clusters": [1, 2]}, r"clusters must have shape \(4,\)"),
     ],
 )
 def test_bad_arguments(change, message):

@@ -20,6 +20,7 @@ from monai_sf.metrics import (
     augrc,
     aurc,
     bootstrap_ci,
+    by_group,
     cases_for_guarantee,
     coverage_at_risk,
     eaugrc,
@@ -27,6 +28,7 @@ from monai_sf.metrics import (
     failure_auroc,
     failure_average_precision,
     failure_fpr,
+    paired_bootstrap,
     risk_at_coverage,
     risk_coverage_curve,
     risk_coverage_metrics,
@@ -249,3 +251,33 @@ def test_the_python_examples_of_the_documentation_run():
     for block in blocks:
         exec(block, names)
     assert names["low"] < aurc(names["confidence"], names["error"]) < names["high"]
+
+
+N_IN_ORDER = 60
+IN_OTHER_ORDER = {
+    "bootstrap_ci": lambda c, e, g: bootstrap_ci(aurc, c, e, groups=g, n_resamples=3),
+    "paired_bootstrap": lambda c, e, g: paired_bootstrap(aurc, (c, e), (c, e), groups=g, n_resamples=3),
+    "selective_threshold": lambda c, e, g: selective_threshold(c, e, target_risk=0.5, delta=0.1, groups=g),
+    "cases_for_guarantee": lambda c, e, g: cases_for_guarantee(c, e, target_risk=0.5, delta=0.1, groups=g),
+    "groups of by_group": lambda c, e, g: by_group(c, e, g, threshold=0.5),
+    "clusters of by_group": lambda c, e, g: by_group(c, e, ["a"] * len(c), threshold=0.5, clusters=g),
+}
+
+
+@pytest.mark.parametrize("function", IN_OTHER_ORDER.values(), ids=IN_OTHER_ORDER)
+def test_groups_in_another_order_than_the_cases_are_refused(function):
+    rng = np.random.default_rng(0)
+    confidence = pd.Series(rng.random(N_IN_ORDER))
+    error = pd.Series(rng.random(N_IN_ORDER) < 0.3).astype(int)
+    group = pd.Series(np.arange(N_IN_ORDER) // 3)
+    function(confidence, error, group)
+    function(confidence, error, group.set_axis(group.index + 1000))  # of no common index: by position
+    for one in (confidence, confidence.to_numpy()):
+        with pytest.raises(ValueError, match=r"(confidence|error).* and .* have the same index in another"):
+            function(one, error, group[::-1])
+
+
+def test_paired_cases_in_another_order_are_refused():
+    one = pd.Series(np.arange(5.0)), pd.Series([0, 1, 0, 1, 0])
+    with pytest.raises(ValueError, match="confidence of first and confidence of second have the same index"):
+        paired_bootstrap(aurc, one, (one[0][::-1], one[1][::-1]), n_resamples=3)
