@@ -84,7 +84,8 @@ def labelled(
         ],
         object,
     )
-    return np.where(new, UNKNOWN, labels).astype(np.int64), named
+    signed = labels.astype(np.int64)  # an unsigned label cannot be -1
+    return np.where(new, UNKNOWN, signed), named
 
 
 def case_table(
@@ -145,7 +146,7 @@ def test_sets_of(
     where: list[str], rows: NDArray[np.int64], arrays: Mapping[str, NDArray[Any]], kinds: Mapping[str, str]
 ) -> dict[str, TestSet]:
     """Return the test sets by name, in the order of their first entries."""
-    unknown = sorted({kind for kind in kinds.values() if kind not in TARGET_KINDS})
+    unknown = [kind for kind in kinds.values() if kind not in TARGET_KINDS]
     if unknown:
         raise ResultsError(f"kinds must be among {TARGET_KINDS}, got {unknown}")
     targets = {d for d in where if d != "iid" and corruption_of(d) is None}

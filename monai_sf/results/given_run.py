@@ -16,7 +16,7 @@ from monai_sf.vocabulary.data_kinds import DATA_KINDS
 from monai_sf.vocabulary.ids import is_absent
 from monai_sf.vocabulary.outputs import refuse_other_order
 from monai_sf.vocabulary.registry import NAME_RULE, is_name
-from monai_sf.vocabulary.shifts import corruption_of
+from monai_sf.vocabulary.shifts import TARGET_KINDS, corruption_of
 
 
 def check_words(method: str, data_kind: str) -> None:
@@ -78,7 +78,9 @@ def parts_of(
     own, confidences = own_scores_of(scores, ids)
     if taken := sorted(confidences.keys() & outputs.keys()):
         raise ResultsError(f"arrays must not hold {taken}, the arrays of scores; rename them")
-    kinds = {} if kinds is None else dict(kinds)
+    kinds = {} if kinds is None else kinds
+    if not isinstance(kinds, Mapping):
+        raise ResultsError(f"kinds must map target domains to their kinds, {TARGET_KINDS}, got {kinds!r}")
     known = None if labels is None else labelled(labels, class_names, [kinds.get(d, "") for d in where], ids)
     cases, rows = case_table(ids, known, columns_of(columns), n)
     targets = [d for d in dict.fromkeys(where) if d != "iid" and corruption_of(d) is None]

@@ -45,6 +45,24 @@ def test_any_label_outside_the_classes_becomes_unknown(labels):
     assert run.run["study"] == "rash"
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64, np.int8])
+def test_labels_of_any_integer_type(dtype):
+    run = given(np.array([0, 1, 0, 2, 7], dtype))
+    assert run.cases["label"].tolist() == [0, 1, 0, UNKNOWN, UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        ("new_class", "kinds must map target domains to their kinds, .*, got 'new_class'"),
+        ({"rash": ["new_class"]}, r"kinds must be among .*, got \[\['new_class'\]\]"),
+    ],
+)
+def test_kinds_are_a_mapping_to_known_kinds(kinds, message):
+    with pytest.raises(ResultsError, match=message):
+        given([0, 1, 0, -1, -1], kinds)
+
+
 def test_other_labels_keep_their_number_as_name():
     names = given([0, 1, 0, 2, -1]).cases["label_name"].tolist()
     assert names == ["class 0", "class 1", "class 0", "class 2", "unknown"]
