@@ -78,9 +78,12 @@ def parts_of(
     own, confidences = own_scores_of(scores, ids)
     if taken := sorted(confidences.keys() & outputs.keys()):
         raise ResultsError(f"arrays must not hold {taken}, the arrays of scores; rename them")
-    kinds = {} if kinds is None else kinds
-    if not isinstance(kinds, Mapping):
-        raise ResultsError(f"kinds must map target domains to their kinds, {TARGET_KINDS}, got {kinds!r}")
+    try:
+        kinds = {} if kinds is None else dict(kinds)
+    except (TypeError, ValueError):
+        raise ResultsError(
+            f"kinds must map target domains to their kinds, {TARGET_KINDS}, got {kinds!r}"
+        ) from None
     known = None if labels is None else labelled(labels, class_names, [kinds.get(d, "") for d in where], ids)
     cases, rows = case_table(ids, known, columns_of(columns), n)
     targets = [d for d in dict.fromkeys(where) if d != "iid" and corruption_of(d) is None]
