@@ -40,6 +40,7 @@ from monai_sf.results.format import (
     RUN_FILE,
     TRAINING,
     VALIDATION,
+    with_advice,
 )
 from monai_sf.scores import FittedScores
 from monai_sf.transforms import CorruptionSweep
@@ -74,7 +75,7 @@ def evaluated(run_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
         try:
             check_results(folder)
         except ResultsError as error:
-            raise ResultsError(f"{error}; {_anew(run_dir)}") from error
+            raise ResultsError(with_advice(error, _anew(run_dir))) from error
         if sha256_of(folder / RUN_FILE) != made_from:
             raise ResultsError(
                 f"{use.format(results / RUN_FILE)} {folder} as it is: restore it, or {_anew(run_dir)}"

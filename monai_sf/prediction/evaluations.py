@@ -17,7 +17,7 @@ from monai_sf.files import sha256_of
 from monai_sf.networks import GivenClassifier
 from monai_sf.networks.checkpoints import check_checkpoint
 from monai_sf.results import Results, ResultsError, load_results
-from monai_sf.results.format import CALIBRATION, FITTED, RUN_FILE, read_run
+from monai_sf.results.format import CALIBRATION, FITTED, RUN_FILE, read_run, with_advice
 from monai_sf.results.reader import load_fitted
 from monai_sf.scores import CSFS, fits_for
 from monai_sf.tables.promises import in_words
@@ -81,9 +81,10 @@ def ensemble_promise(run_dirs: Sequence[Path], method: str, csf: str, thresholds
         thresholds: computes the thresholds of outputs.
 
     Raises:
-        FileNotFoundError: a run has no evaluation, or its outputs on calibration cases are not there.
-        ValueError: a run is damaged or of another method or has no thresholds, the runs are no ensemble or
-            were evaluated for other promises, or this score is none of theirs; names all such runs.
+        FileNotFoundError: a run has no evaluation.
+        ValueError: a run is damaged or of another method or has no thresholds, its outputs on calibration
+            cases are damaged or not there, the runs are no ensemble or were evaluated for other promises, or
+            this score is none of theirs; names all such runs.
     """
     stored = {folder: read_evaluation(folder / "results" / RUN_FILE) for folder in run_dirs}
     if wrong := [f"{folder} ({run['method']})" for folder, run in stored.items() if run["method"] != method]:
@@ -111,12 +112,19 @@ def ensemble_promise(run_dirs: Sequence[Path], method: str, csf: str, thresholds
 
 
 def _calibration(folder: Path, run: Mapping[str, Any]) -> Results:
-    found = load_results(folder / CALIBRATION)
-    if sha256_of(folder / CALIBRATION / RUN_FILE) != run.get("sha256", {}).get(CALIBRATION):
+    outputs, evaluation = folder / CALIBRATION, folder / "results" / RUN_FILE
+    # A complete evaluation is not repeated, whatever is missing beside it.
+    again = f"restore it, or remove {outputs} and {evaluation} and evaluate again"
+    if not (outputs / RUN_FILE).is_file():
         raise ResultsError(
-            f"{folder / CALIBRATION} is not what {folder / 'results' / RUN_FILE} was written with: restore "
-            "it, or remove both folders and evaluate again"
+            f"{outputs}, which an ensemble's thresholds are chosen from, is not there: {again}"
         )
+    try:
+        found = load_results(outputs)
+    except ResultsError as error:
+        raise ResultsError(with_advice(error, again)) from error
+    if sha256_of(outputs / RUN_FILE) != run.get("sha256", {}).get(CALIBRATION):
+        raise ResultsError(f"{outputs} is not what {evaluation} was written with: {again}")
     return found
 
 

@@ -105,6 +105,12 @@ def seal(run: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, "digest": hashlib.sha256(text.encode()).hexdigest()}
 
 
+def with_advice(error: Exception, advice: str) -> str:
+    """Return the message of an error about a damaged folder, with other advice than to remove that folder."""
+    text = str(error)
+    return text.replace(AGAIN, advice) if AGAIN in text else f"{text}; {advice}"
+
+
 def read_run(file: Path) -> dict[str, Any]:
     """Return the content of a run.json, after verifying that the evaluation wrote it.
 

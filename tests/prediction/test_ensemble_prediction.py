@@ -10,8 +10,9 @@ import torch
 
 from helpers.toy_prediction import evaluator, network, predictor
 from helpers.toy_problem import toy_cases, toy_records
+from monai_sf.engines.evaluator import evaluated
 from monai_sf.inferers import EnsembleInferer
-from monai_sf.results import Results, load_results
+from monai_sf.results import Results, ResultsError, load_results
 from monai_sf.results.format import seal
 from monai_sf.results.given_numbers import log_softmax_of, mean_and_entropy
 from monai_sf.tables import failure_detection, thresholds
@@ -105,6 +106,28 @@ def changed(folder, to, **changes):
         run = {**json.loads(file.read_text()), **changes}
         file.write_text(json.dumps(seal(run)))
     return to
+
+
+@pytest.mark.parametrize("damage", ["changed", "removed"])
+def test_what_it_says_of_lost_calibration_outputs_helps(run_dirs, tmp_path, damage):
+    mended = tmp_path / "mended"
+    shutil.copytree(run_dirs[1], mended)
+    outputs, evaluation = mended / "calibration", mended / "results" / "run.json"
+    asked = f"remove {outputs} and {evaluation} and evaluate again$"
+    if damage == "removed":
+        shutil.rmtree(outputs)
+    else:
+        file = outputs / "calibration" / "logits.npy"
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+        with pytest.raises(ResultsError, match="calibration/logits.npy was changed; remove ") as found:
+            evaluated(mended)
+        assert str(found.value).count("remove") == 1
+    with pytest.raises(ResultsError, match=asked):
+        together([run_dirs[0], mended], tmp_path).load()
+    shutil.rmtree(outputs, ignore_errors=True)
+    evaluation.unlink()
+    evaluator(mended, seed=1, network=network(7)).run()
+    together([run_dirs[0], mended], tmp_path).load()
 
 
 def test_refusals_name_the_run(run_dirs, tmp_path):
