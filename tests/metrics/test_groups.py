@@ -10,7 +10,6 @@ import torch
 from scipy.stats import binomtest, fisher_exact
 
 from monai_sf.metrics import Interval, augrc, bootstrap_ci, by_group, groups
-from monai_sf.metrics.clusters import effective_sizes, wilson
 
 NAN = float("nan")
 
@@ -235,20 +234,12 @@ def test_intervals_are_wilsons_with_the_effective_number_of_cases():
     assert (row.silent_failure_rate_low, row.silent_failure_rate_high) == pytest.approx(tuple(exact))
     area = bootstrap_ci(augrc, confidence[group == 0], error[group == 0])
     assert (row.augrc_low, row.augrc_high) == area
-    # five copies of every case tell no more
+    # five copies of every case tell no more; Student's quantiles for so many patients hardly differ
     five = [np.repeat(column, 5) for column in (confidence, error, group)]
     again = by_group(*five, threshold=0.4, clusters=np.repeat(np.arange(400), 5)).iloc[0]
     for name in ("coverage_low", "silent_failure_rate_high", "augrc", "silent_failure_rate"):
-        assert again[name] == pytest.approx(row[name])
+        assert again[name] == pytest.approx(row[name], abs=0.001)
     assert again.augrc_high == pytest.approx(row.augrc_high, abs=0.004)
-
-
-def test_effective_sizes_and_wilson_at_their_ends():
-    assert effective_sizes(np.array([[1.0], [0.0]]), np.array([[1.0], [1.0]])).tolist() == [2]
-    assert effective_sizes(np.array([3.0]), np.array([5.0])) == 0
-    assert effective_sizes(np.zeros(3), np.array([4.0, 4, 4])) == 3
-    assert wilson(0.0, 10) == pytest.approx(tuple(binomtest(0, 10).proportion_ci(0.95, "wilson")))
-    assert all(map(math.isnan, wilson(NAN, 0)))
 
 
 def test_the_order_of_rows_does_not_matter():
