@@ -195,6 +195,7 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
             for (kind, csf), sizes in run.effective.items()
             if csf == name
         },
+        "seen": {kind: seen and seen.of_page() for (kind, csf), seen in run.seen.items() if csf == name},
         "sets": [
             {
                 "aurc": None if math.isnan(j.aurc) else j.aurc,
@@ -204,6 +205,7 @@ def _csf(run: Run, name: str, packer: Packer) -> dict[str, Any]:
                 "silent": packer.add(j.silent, "uint32", "counts"),
                 "meanError": None if j.mean_error is None else packer.add(j.mean_error, "float32", "counts"),
                 "effective": packer.add(j.effective, "float32", "counts"),
+                "seen": j.seen and j.seen.of_page(),
                 "coverage": packer.add(j.coverage, "float32"),
                 "risk": packer.add(j.risk, "float32"),
             }

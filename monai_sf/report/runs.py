@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from monai_sf.metrics import aurc, bootstrap_ci
 from monai_sf.report import words, working_points
 from monai_sf.report.embedding import MIN_CASES, embed
-from monai_sf.report.promise import Promise, promise_of
+from monai_sf.report.promise import Promise, Seen, promise_of, seen_at
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
 from monai_sf.report.words import KINDS, trainings
 from monai_sf.results import Results, ResultsError, TestSet
@@ -54,6 +54,7 @@ class ShownScore:
         mean_error: (101,) mean error of these, NaN without any; None with classes, where it is their share.
         effective: (102,) effective number of independent trusted cases; the last entry is for all cases,
             trusted or not.
+        seen: what was seen at the promised threshold, where patients count alike.
         errors: number of failures.
         aurc: area under the risk-coverage curve, in [0, 1]; that of new classes is on their cases and the
             ordinary ones, and NaN without these.
@@ -67,6 +68,7 @@ class ShownScore:
     silent: NDArray[np.int64]
     mean_error: Float | None
     effective: Float
+    seen: Seen | None
     errors: int
     aurc: float
     aurc_interval: tuple[float, float] | None
@@ -88,6 +90,7 @@ class Run:
         shown: (test set name, CSF name) to its numbers.
         effective: (kind of test set, CSF name) to (102,) effective numbers of independent trusted cases of
             this kind, and of all of its cases, see ``working_points.effective_sizes``.
+        seen: (kind of test set, CSF name) to what was seen on this kind at the promised threshold.
         sample: the individually shown cases; ``test_set`` is an index into ``sets``.
         embedding: (m, 3) float32 of the sample, NaN where a case has no usable features; None without.
         notes: what is missing.
@@ -101,6 +104,7 @@ class Run:
     cells: pd.DataFrame
     shown: Mapping[tuple[str, str], ShownScore]
     effective: Mapping[tuple[str, str], Float]
+    seen: Mapping[tuple[str, str], Seen | None]
     sample: Sample
     embedding: NDArray[np.float32] | None
     notes: tuple[Note, ...]
@@ -170,20 +174,23 @@ def evaluate(
     undefined = {name: why for name, why in unavailable_csfs(results).items() if is_chosen(name, chosen)}
     for judged in judge_run(results, cases, csfs, sets, undefined):
         csf = judged.key.csf
+        promised = promise.threshold(csf) if promise else None
         if csf not in levels:  # the first test set is the reference
-            promised = promise.threshold(csf) if promise else None
             levels[csf] = working_points.working_points(judged.detection.confidence, promised)
         own = judged.cells(str(results.run["data_kind"]))
         cells += own
-        shown[judged.test_set.name, csf] = _shown(judged, own, levels[csf], groups, seed)
+        shown[judged.test_set.name, csf] = _shown(judged, own, levels[csf], promised, groups, seed)
     csfs = tuple(csf for csf in csfs if csf not in undefined)
     if not csfs:
         raise ResultsError(f"{_name(results)}: {'; '.join(undefined.values())}")
-    effective = {
-        (kind, c): _pooled([s for s in sets if s.kind == kind], c, shown, levels[c], groups)
-        for kind in dict.fromkeys(s.kind for s in sets)  # not a set: its order differs between processes
-        for c in csfs
-    }
+    effective, seen = {}, {}
+    for kind in dict.fromkeys(s.kind for s in sets):  # not a set: its order differs between processes
+        for c in csfs:
+            pool = _pooled([s for s in sets if s.kind == kind], c, shown, groups)
+            effective[kind, c] = working_points.effective_sizes(
+                *pool[:2], np.append(levels[c], -np.inf), pool[2]
+            )
+            seen[kind, c] = seen_at(promise.threshold(c) if promise else None, *pool)
     sample = sample_cases([_outcome(results, s, csfs, shown) for s in sets], max_points, seed)
     about_groups = [f"{text[0].upper()}{text[1:]}." for text in cases.notes]
     left_out = [f"{name} is left out: {why}." for name, why in undefined.items()]
@@ -197,7 +204,7 @@ def evaluate(
         *(Note("map", text) for text in problems),
     )
     table = pd.DataFrame([cell for cell in cells if cell["csf"] in csfs])
-    return Run(results, sets, csfs, promise, levels, table, shown, effective, sample, embedding, notes)
+    return Run(results, sets, csfs, promise, levels, table, shown, effective, seen, sample, embedding, notes)
 
 
 def truths(results: Results) -> list[str]:
@@ -234,19 +241,24 @@ def _name(results: Results) -> str:
 
 
 def _pooled(
-    sets: Sequence[TestSet], csf: str, shown: Mapping[Any, ShownScore], levels: Float, groups: Groups
-) -> Float:
+    sets: Sequence[TestSet], csf: str, shown: Mapping[Any, ShownScore], groups: Groups
+) -> tuple[Float, Float, NDArray[np.int64]]:
+    """Return confidence, failure and patient of the cases of several test sets."""
     found = [shown[s.name, csf].detection for s in sets]
-    return working_points.effective_sizes(
+    return (
         np.concatenate([f.confidence for f in found]),
         np.concatenate([f.failed for f in found]).astype(np.float64),
-        np.append(levels, -np.inf),
         groups.of_case[np.concatenate([s.rows for s in sets])],
     )
 
 
 def _shown(
-    judged: Judged, cells: Sequence[Mapping[str, Any]], levels: Float, groups: Groups, seed: int
+    judged: Judged,
+    cells: Sequence[Mapping[str, Any]],
+    levels: Float,
+    promised: float | None,
+    groups: Groups,
+    seed: int,
 ) -> ShownScore:
     confidence, prediction, error, failed = judged.detection
     wrong = failed.astype(np.float64)
@@ -254,6 +266,7 @@ def _shown(
     mean_error = working_points.mean_errors(confidence, error, levels) if prediction is None else None
     own = groups.at(judged.test_set.rows)
     effective = working_points.effective_sizes(confidence, wrong, np.append(levels, -np.inf), own.of_case)
+    seen = seen_at(promised, confidence, wrong, own.of_case)
     coverage, risk = (np.array([0.0, 1.0]), np.ones(2)) if judged.levels is None else judged.curve
     # evenly spaced in coverage, first and last included
     wanted = np.searchsorted(coverage, np.linspace(coverage[0], coverage[-1], CURVE_POINTS))
@@ -268,7 +281,7 @@ def _shown(
         )
     area, errors = cell["value"], cell["errors"]
     return ShownScore(
-        judged.detection, trusted, silent, mean_error, effective, errors, area, interval,
+        judged.detection, trusted, silent, mean_error, effective, seen, errors, area, interval,
         coverage[drawn], risk[drawn],
     )  # fmt: skip
 

@@ -97,7 +97,10 @@ def question(class_names: Sequence[str]) -> str:
 def unpromised(run: Mapping[str, Any]) -> str:
     """Return why nothing is promised for a run without thresholds."""
     if run.get("members"):
-        return "thresholds were chosen for each of its members, and not for this ensemble"
+        return (
+            "this page has no threshold of an ensemble; inference chooses one on the calibration cases of "
+            "all its members"
+        )
     return "evaluated without calibration cases of two classes or more"
 
 

@@ -71,15 +71,21 @@ def promising(run, threshold):
     return dataclasses.replace(run, run={**run.run, "thresholds": {**about, "csfs": {"MSR": entry}}})
 
 
-@pytest.mark.parametrize("promised", [False, True])
+def surest_failure(run):
+    """A threshold that a wrong case has exactly: it is trusted."""
+    found = failure_detection(run, "iid", "MSR")
+    return float(found.confidence[found.failed].max())
+
+
+@pytest.mark.parametrize("promised", [None, lambda run: -0.1, surest_failure])
 def test_the_numbers_are_those_of_the_tables(run, promised):
-    run = promising(run, -0.1) if promised else run
+    run = promising(run, promised(run)) if promised else run
     shown, found = told(run)
     score = found["csfs"]["MSR"]
     assert (score["promised"], score["step"]) == ((True, 101) if promised else (False, 80))
     for part, name in zip(score["sets"], ("iid", "target"), strict=True):
         table = by_group(run, name, "MSR")
-        assert table.attrs["promised"] == promised
+        assert table.attrs["promised"] == bool(promised)
         keyed = {(r["column"], r["group"]): r for r in table.to_dict("records")}
         assert len(part["rows"]) == len(keyed)
         for row in part["rows"]:
@@ -100,7 +106,10 @@ def test_the_numbers_are_those_of_the_tables(run, promised):
             points = shown.sample.test_set == part["set"]
             silent = score["silent"] & points & (column["codes"] == row["group"])
             assert silent.sum() == row["silent"]
-    assert any(r["worse"] for r in score["sets"][0]["rows"])
+    if promised is surest_failure:
+        assert sum(r["silent"] for r in score["sets"][0]["rows"] if r["column"] == 0) == 1
+    else:
+        assert any(r["worse"] for r in score["sets"][0]["rows"])
 
 
 def test_disturbed_cases_are_in_no_group_and_not_judged(run):

@@ -53,7 +53,7 @@ def test_first_step_tells_exactly_who_is_trusted_at_every_step(reference, cases)
 
 
 @settings(max_examples=60, deadline=None)
-@given(scored, scored, st.none() | st.floats(-5, 5))
+@given(scored, scored, st.none() | st.floats(-5, 5) | st.integers(-4, 4).map(float))
 def test_the_promised_threshold_is_one_more_working_point(reference, cases, promised):
     levels = working_points(unzip(reference)[0], promised)
     confidence, error = unzip(cases)
@@ -67,6 +67,11 @@ def test_the_promised_threshold_is_one_more_working_point(reference, cases, prom
     sizes = effective_sizes(confidence, error, levels, groups)
     np.testing.assert_allclose(sizes[:-1], effective_sizes(confidence, error, levels[:-1], groups), rtol=1e-9)
     np.testing.assert_allclose(sizes[-1:], effective_sizes(confidence, error, levels[-1:], groups), rtol=1e-9)
+
+
+def test_a_case_at_the_promised_threshold_reaches_it():
+    levels = working_points(np.array([0.1, 0.9]), 0.5)
+    assert reaches_promise(np.array([0.5, np.nextafter(0.5, 0), 0.6]), levels).tolist() == [1, 0, 1]
 
 
 def test_effective_size_of_independent_cases_is_about_their_number():

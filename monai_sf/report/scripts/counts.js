@@ -1,10 +1,15 @@
 // Outcomes of cases at a working point, individually and as counts.
 
+import { interval } from "./numbers.js";
 import { NEW_CLASS } from "./verdicts.js";
 
-/** @import { Run, RunScore } from "./payload.js" */
-
-/** @typedef {{ count: number, errors: number, trusted: number, silent: number }} Sum */
+/**
+ * @import { Range } from "./numbers.js"
+ * @import { Run, RunScore, Seen } from "./payload.js"
+ *
+ * @typedef {{ count: number, errors: number, trusted: number, silent: number }} Sum
+ * @typedef {{ rate: number, range: Range, few: boolean }} Risk Among the trusted cases, with its 95 % interval, and whether they are of few patients.
+ */
 
 /** The four outcomes of failure detection for a case; "positive" means that the score predicts a failure. */
 export const TRUSTED = 0;
@@ -73,6 +78,20 @@ export function tally(csf, run, sets, step) {
     sum.silent += csf.sets[i].silent[step - 1];
   }
   return sum;
+}
+
+/**
+ * Return the risk among the trusted cases: at the promised threshold that of a random case of a patient, which is promised, else that of a case.
+ *
+ * @param {Sum} sum
+ * @param {number} step
+ * @param {{ seen: Seen | null, effective: Float32Array }} found On the same cases.
+ * @returns {Risk}
+ */
+export function riskOf({ silent, trusted }, step, { seen, effective }) {
+  if (step === PROMISED && seen) return { rate: seen.rate, range: [seen.low ?? NaN, seen.high ?? NaN], few: seen.few };
+  const rate = trusted ? silent / trusted : 0;
+  return { rate, range: interval(rate, effective[step - 1]), few: false };
 }
 
 /**

@@ -98,6 +98,12 @@
  * @property {number | null} threshold Lowest confidence of a trusted case; null if no threshold can promise the risk.
  * @property {number | null} needed About how many groups it would take to promise it without a threshold; null if none would do.
  *
+ * @typedef {object} Seen What was seen at the promised threshold, where every patient counts alike, as in the promise.
+ * @property {number} rate Error rate of the trusted cases, of which each counts as its share of the patient's cases.
+ * @property {number | null} low Of its 95 % interval.
+ * @property {number | null} high
+ * @property {boolean} few Whether the trusted cases are of too few patients for a verdict.
+ *
  * @typedef {object} TestSet
  * @property {string} name
  * @property {string} title
@@ -130,6 +136,7 @@
  * @property {Uint8Array} promised 1 where the promised threshold trusts the case.
  * @property {Uint16Array} prediction The predicted class; without classes, 1 for a failure and 0 for any other case.
  * @property {Record<string, Float32Array>} effective Effective sample size of the trusted cases by working point, then that of all cases; by kind.
+ * @property {Record<string, Seen | null>} seen By kind; null without a promised threshold, and where it trusts no case.
  * @property {Judged[]} sets
  *
  * @typedef {object} Judged A score evaluated on all cases of a test set. Arrays are by working point, except those of the curve.
@@ -140,6 +147,7 @@
  * @property {Uint32Array} silent
  * @property {Float32Array | null} meanError Mean error of the trusted cases, without classes.
  * @property {Float32Array} effective Effective sample size of the trusted cases; the last entry is that of all cases.
+ * @property {Seen | null} seen
  * @property {Float32Array} coverage Coverages of the drawn curve.
  * @property {Float32Array} risk Risks of the drawn curve.
  *

@@ -1,15 +1,14 @@
 // The first view: which risk is promised, and what was seen at that threshold on every kind of test set of all studies.
 
 import { valueText } from "./cards.js";
-import { groupsOf, isPromised, PROMISED, shareDecided, tally } from "./counts.js";
+import { groupsOf, isPromised, PROMISED, riskOf, shareDecided, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
-import { interval, listed, number, ofHundred, percent, rangeText } from "./numbers.js";
+import { listed, number, ofHundred, percent, rangeText } from "./numbers.js";
 import { axisEnd, headline, inHundred, NEW_CLASS, verdictOf, VERDICTS } from "./verdicts.js";
 
 /**
- * @import { Sum } from "./counts.js"
+ * @import { Risk, Sum } from "./counts.js"
  * @import { Child } from "./elements.js"
- * @import { Range } from "./numbers.js"
  * @import { Promised, Run, RunScore } from "./payload.js"
  * @import { Page, State } from "./state.js"
  * @import { Verdict } from "./verdicts.js"
@@ -20,7 +19,7 @@ import { axisEnd, headline, inHundred, NEW_CLASS, verdictOf, VERDICTS } from "./
  * @property {RunScore} csf
  * @property {string} kind
  * @property {Sum} sum
- * @property {Range} range Interval of the risk among the trusted cases.
+ * @property {Risk} risk Among the trusted cases.
  */
 
 /** Return the working point in words. @param {State} state */
@@ -47,13 +46,10 @@ function rowsOf({ state, data }) {
     if (!csf) return [];
     return groupsOf(run).filter(([kind]) => study === home || data.groups[kind].has_target).map(([kind, sets]) => {
       const sum = tally(csf, run, sets, state.step);
-      return { index, run, csf, kind, sum, range: interval(rateOf(sum), csf.effective[kind][state.step - 1]) };
+      return { index, run, csf, kind, sum, risk: riskOf(sum, state.step, { seen: csf.seen[kind], effective: csf.effective[kind] }) };
     });
   });
 }
-
-/** @param {Sum} sum */
-const rateOf = ({ silent, trusted }) => (trusted ? silent / trusted : 0);
 
 /** Name the cases of a row, for use within a sentence. @param {Page} page @param {Row} row */
 function nameOf({ data }, { kind, run }) {
@@ -76,7 +72,8 @@ function promiseText({ state, data }) {
     return [el("b", {}, "Nothing is promised"), `: no threshold of ${name} can promise that ${risk} with ${basis(promise)}; ${enough}.`];
   }
   return [el("span", { class: "promised" }, "Promised on ordinary cases: ", el("b", {}, risk), "."),
-    el("span", { class: "quiet" }, ` ${Number((100 * (1 - promise.delta)).toPrecision(4))} % certain, from ${basis(promise)}. Sure means: ${name} of ${valueText(data, name, own.threshold)} or more. `
+    el("span", { class: "quiet" }, ` ${Number((100 * (1 - promise.delta)).toPrecision(4))} % certain, from ${basis(promise)}${promise.groups < promise.cases ? "; each patient counts once" : ""}. `
+      + `Sure means: ${name} of ${valueText(data, name, own.threshold)} or more${new Set(data.runs.map((run) => run.study)).size > 1 ? " (other studies are other networks with their own thresholds)" : ""}. `
       + "On other images the promise may break.")];
 }
 
@@ -99,37 +96,37 @@ function answerOf(page, rows) {
   const [ordinary] = sure.filter(({ kind }) => kind === "iid");
   const others = sure.filter((row) => row !== ordinary);
   if (!sure.length) return "At this working point the system decides nothing alone.";
-  const [worst] = [...(others.length ? others : sure)].sort((a, b) => rateOf(b.sum) - rateOf(a.sum));
+  const [worst] = [...(others.length ? others : sure)].sort((a, b) => b.risk.rate - a.risk.rate);
   if (!ordinary || !others.length) {
     return ["Of 100 cases the system was sure of, ", toldOf(worst), others.length ? ` on ${nameOf(page, worst)}.` : "."];
   }
-  if (rateOf(worst.sum) <= rateOf(ordinary.sum) || text(worst) === text(ordinary)) {
+  if (worst.risk.rate <= ordinary.risk.rate || text(worst) === text(ordinary)) {
     return ["Of 100 cases the system was sure of, ", toldOf(ordinary), " on ordinary cases, and no more on the other images that were tested."];
   }
   const named = others.filter((row) => text(row) === text(worst));
-  const known = [...named, ordinary].every(({ range }) => !Number.isNaN(range[0]));
-  const apart = named.some(({ range }) => range[0] > ordinary.range[1]);
+  const known = [...named, ordinary].every(({ risk }) => !Number.isNaN(risk.range[0]));
+  const apart = named.some(({ risk }) => risk.range[0] > ordinary.risk.range[1]);
   return ["Of 100 cases the system was sure of, ", toldOf(ordinary), " on ordinary cases, but ", toldOf(worst)[0], " on ", listed(named.map((row) => nameOf(page, row))), ".",
     apart ? null : el("span", { class: "quiet" }, known ? " The 95 % intervals overlap, so the difference may be chance."
       : " There is no interval for the cases of a single patient, so the difference may be chance.")];
 }
 
 /** Draw an interval on an axis from 0 to `end`. @param {Row} row @param {number} end */
-function rangeBar({ kind, sum, range: [low, high] }, end) {
+function rangeBar({ kind, sum, risk: { rate, range: [low, high] } }, end) {
   /** @param {number} v */
   const at = (v) => `${(100 * Math.min(v / end, 1)).toFixed(2)}%`;
-  const [from, to] = kind === NEW_CLASS || Number.isNaN(low) ? [rateOf(sum), rateOf(sum)] : [low, high];
+  const [from, to] = kind === NEW_CLASS || Number.isNaN(low) ? [rate, rate] : [low, high];
   return el("div", { class: "range-bar", "aria-hidden": "true" },
-    sum.trusted ? [el("span", { class: "band", style: `left:${at(from)};right:calc(100% - ${at(to)})` }), el("span", { class: rateOf(sum) > end ? "dot beyond" : "dot", style: `left:${at(rateOf(sum))}` })] : null);
+    sum.trusted ? [el("span", { class: "band", style: `left:${at(from)};right:calc(100% - ${at(to)})` }), el("span", { class: rate > end ? "dot beyond" : "dot", style: `left:${at(rate)}` })] : null);
 }
 
 /** @param {Row} row */
-function countText({ kind, sum, range }) {
+function countText({ kind, sum, risk: { rate, range } }) {
   const { silent, trusted, count } = sum;
   if (!trusted) return [el("b", {}, "–"), el("span", { class: "quiet" }, ` sure of none of ${number(count)}`)];
   if (kind === NEW_CLASS) return [el("b", {}, percent(1, 0)), el("span", { class: "quiet" }, ` sure of ${number(trusted)} of ${number(count)}, all wrong`)];
-  return [el("b", { title: rangeText(range) }, percent(silent / trusted)),
-    el("span", { class: "quiet" }, ` ${Number.isNaN(range[0]) ? "no interval" : `(${percent(range[0])} to ${percent(range[1])})`}, ${number(silent)} of ${number(trusted)}`)];
+  return [el("b", { title: rangeText(range) }, percent(rate)),
+    el("span", { class: "quiet" }, ` ${Number.isNaN(range[0]) ? "no interval" : `(${percent(range[0])} to ${percent(range[1])})`}, ${number(silent)} of ${number(trusted)}${Math.abs(rate - silent / trusted) > 1e-9 ? " images" : ""}`)];
 }
 
 /** @param {[Verdict, string][]} parts */
@@ -141,10 +138,10 @@ function drawSeen(page) {
   const rows = rowsOf(page);
   const target = state.currentRun.promise?.targetRisk ?? null;
   const promised = state.step === PROMISED && target !== null;
-  const judged = rows.filter(({ csf }) => promised && isPromised(csf)).map((row) => (
-    { row, name: nameOf(page, row), verdict: verdictOf(row.run.promise?.targetRisk ?? 0, row.sum, row.range, row.kind) }));
+  const judged = !promised ? [] : rows.map((row) => (
+    { row, name: nameOf(page, row), verdict: isPromised(row.csf) ? verdictOf(row.run.promise?.targetRisk ?? 0, row.sum, row.risk, row.kind) : /** @type {Verdict} */ ("unpromised") }));
   fill("answer", judged.length ? answerOfPromise(headline(judged)) : answerOf(page, rows));
-  const end = axisEnd(target ?? 0, rows.filter(({ kind }) => kind !== NEW_CLASS).map(({ range, sum }) => (Number.isNaN(range[1]) ? rateOf(sum) : range[1])));
+  const end = axisEnd(target ?? 0, rows.filter(({ kind }) => kind !== NEW_CLASS).map(({ risk: { rate, range } }) => (Number.isNaN(range[1]) ? rate : range[1])));
   const line = `left:${((100 * (target ?? 0)) / end).toFixed(2)}%`;
   const several = new Set(data.runs.map((run) => run.study)).size > 1;
   fill("seen", el("table", { class: "seen" },
@@ -160,7 +157,7 @@ function drawSeen(page) {
       return el("tr", { "data-kind": kind, class: verdict ? `is-${verdict}` : null },
         el("th", { scope: "row" }, several ? el("button", { type: "button", class: "study-row", "aria-pressed": String(run.study === state.currentRun.study),
           title: `Show ${run.studyTitle} below`, onclick: () => state.goTo(index) }, name) : name),
-        promised ? el("td", {}, verdict ? verdictBadge(verdict) : el("span", { class: "quiet" }, "nothing promised")) : null,
+        verdict ? el("td", {}, verdictBadge(verdict)) : null,
         el("td", { class: "scale" }, rangeBar(row, end), target === null ? null : el("span", { class: "target", style: line, "aria-hidden": "true" })),
         el("td", { class: "rate" }, countText(row)),
         el("td", { class: "alone" }, percent(sum.trusted / sum.count, 0)));

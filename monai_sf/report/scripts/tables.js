@@ -1,6 +1,6 @@
 // The benchmark table, coloured by column as in the paper, and the counts behind all sentences of the page.
 
-import { ALL_CASES, pooled, PROMISED, tally } from "./counts.js";
+import { ALL_CASES, pooled, PROMISED, riskOf, tally } from "./counts.js";
 import { byId, el, fill } from "./elements.js";
 import { bounds, ends, hundredfold, interval, number, percent } from "./numbers.js";
 import { pointText, verdictBadge } from "./promise.js";
@@ -202,13 +202,13 @@ export function setUpCounts(page) {
     const heads = ["Test set", ...(promise ? [`Promise of ${percent(promise.targetRisk)}`] : []), "Cases", "Accuracy", "95 % interval", "AURC", "Sure of", "Silent failures", "of the sure", "95 % interval", "Failures handed over"];
     const rows = run.sets.map((set, i) => {
       const sum = tally(csf, run, [i], state.step);
-      const silent = interval(sum.silent / sum.trusted, csf.sets[i].effective[state.step - 1]);
+      const silent = riskOf(sum, state.step, csf.sets[i]);
       return el("tr", { "data-set": set.name }, el("th", { scope: "row" }, set.title),
         promise ? el("td", {}, verdictBadge(verdictOf(promise.targetRisk, sum, silent, set.kind))) : null,
         [number(sum.count), percent(1 - sum.errors / sum.count),
           ends(interval(1 - sum.errors / sum.count, csf.sets[i].effective[ALL_CASES])), percent(csf.sets[i].aurc ?? NaN, 2) + bounds(csf.sets[i].aurcInterval),
           `${number(sum.trusted)} (${percent(sum.trusted / sum.count, 0)})`, number(sum.silent),
-          percent(sum.silent / sum.trusted), ends(silent), number(sum.errors - sum.silent)]
+          percent(sum.trusted ? silent.rate : NaN), ends(silent.range), number(sum.errors - sum.silent)]
           .map((text) => el("td", {}, text)));
     });
     fill("counts-text", `${run.studyTitle}, ${csf.name}, ${pointText(state)}. All cases are counted, not only those that are shown one by one.`);
