@@ -20,7 +20,7 @@ from monai_sf.results import Results, ResultsError, load_results
 from monai_sf.results.format import CALIBRATION, FITTED, RUN_FILE, read_run, with_advice
 from monai_sf.results.reader import load_fitted
 from monai_sf.scores import CSFS, fits_for
-from monai_sf.tables.promises import in_words
+from monai_sf.tables.promises import in_words, stored_thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def stored_promise(evaluation: str | os.PathLike[str], csf: str) -> Promise:
         ValueError: it was changed or damaged, or has no thresholds, or none for this score; names those that
             it has.
     """
-    return _promise(read_evaluation(evaluation).get("thresholds"), csf, str(evaluation))
+    return _promise(_thresholds(evaluation, read_evaluation(evaluation)), csf, str(evaluation))
 
 
 def ensemble_promise(run_dirs: Sequence[Path], method: str, csf: str, thresholds: Thresholds) -> Promise:
@@ -89,16 +89,18 @@ def ensemble_promise(run_dirs: Sequence[Path], method: str, csf: str, thresholds
     stored = {folder: read_evaluation(folder / "results" / RUN_FILE) for folder in run_dirs}
     if wrong := [f"{folder} ({run['method']})" for folder, run in stored.items() if run["method"] != method]:
         raise ValueError(f"the method is {method!r}, which these runs do not have: {', '.join(wrong)}")
-    if without := [str(folder) for folder, run in stored.items() if "thresholds" not in run]:
+    found = {folder: _thresholds(folder / "results" / RUN_FILE, run) for folder, run in stored.items()}
+    if without := [str(folder) for folder, own in found.items() if own is None]:
         raise ValueError(f"evaluated without calibration cases, so without thresholds: {', '.join(without)}")
     promises = {
-        folder: tuple(float(run["thresholds"][name]) for name in ("target_risk", "delta"))
-        for folder, run in stored.items()
+        folder: (float(own["target_risk"]), float(own["delta"]))
+        for folder, own in found.items()
+        if own is not None
     }
     if len(set(promises.values())) > 1:
-        found = ", ".join(f"{folder} {risk} and {delta}" for folder, (risk, delta) in promises.items())
+        told = ", ".join(f"{folder} {risk} and {delta}" for folder, (risk, delta) in promises.items())
         raise ValueError(
-            f"the runs of an ensemble must be evaluated with one target_risk and one delta, got {found}"
+            f"the runs of an ensemble must be evaluated with one target_risk and one delta, got {told}"
         )
     outputs = [_calibration(folder, run) for folder, run in stored.items()]
     try:
@@ -128,30 +130,32 @@ def _calibration(folder: Path, run: Mapping[str, Any]) -> Results:
     return found
 
 
-def _promise(stored: Any, csf: str, where: str) -> Promise:
+def _thresholds(evaluation: str | os.PathLike[str], run: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    try:
+        return stored_thresholds(run)
+    except ResultsError as error:
+        raise ResultsError(f"{evaluation}: {error}") from error
+
+
+def _promise(stored: Mapping[str, Any] | None, csf: str, where: str) -> Promise:
     if stored is None:
         raise ValueError(
             f"{where} has no thresholds, since there were no calibration cases of two classes: evaluate with "
             "more cases, or set csf to null for predictions without a decision"
         )
-    try:
-        csfs = stored["csfs"]
-        if csf not in csfs:
-            raise ValueError(f"{where} has no threshold for csf {csf!r}; it has {sorted(csfs)}")
-        threshold = csfs[csf]["threshold"]
-        return Promise(
-            threshold=math.inf if threshold is None else float(threshold),
-            target_risk=float(stored["target_risk"]),
-            delta=float(stored["delta"]),
-            risk_bound=csfs[csf]["bound"],
-            calibration_groups=stored["groups"],
-            groups_needed=csfs[csf]["needed"],
-            in_words=in_words(csf, stored),
-        )
-    except (KeyError, TypeError) as error:
-        raise ResultsError(
-            f"the thresholds in {where} are not those of this version: evaluate again"
-        ) from error
+    csfs = stored["csfs"]
+    if csf not in csfs:
+        raise ValueError(f"{where} has no threshold for csf {csf!r}; it has {sorted(csfs)}")
+    threshold = csfs[csf]["threshold"]
+    return Promise(
+        threshold=math.inf if threshold is None else float(threshold),
+        target_risk=float(stored["target_risk"]),
+        delta=float(stored["delta"]),
+        risk_bound=csfs[csf]["bound"],
+        calibration_groups=stored["groups"],
+        groups_needed=csfs[csf]["needed"],
+        in_words=in_words(csf, stored),
+    )
 
 
 def read_evaluation(path: str | os.PathLike[str]) -> dict[str, Any]:

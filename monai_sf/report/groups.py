@@ -1,6 +1,7 @@
 """Who is affected: the groups of cases that fail silently more often than the rest, on the page.
 
-The groups are those of :func:`monai_sf.tables.by_group`, but only of columns that the page may show.
+The groups are those of :func:`monai_sf.tables.by_group`, but only of columns that the page may show, and
+Holm's correction is for all test sets of a run together, as in the tables.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monai_sf.metrics.groups import MISSING, group_name, marked, statistics_of
+from monai_sf.metrics.groups import MISSING, group_name
 from monai_sf.report.packing import Packer
 from monai_sf.report.privacy import Privacy
 from monai_sf.report.runs import Run
 from monai_sf.report.working_points import PROMISED
 from monai_sf.scores import is_chosen
 from monai_sf.tables.cases import CasesOfRun
-from monai_sf.tables.subgroups import COVERAGE, subgroups_of
-from monai_sf.vocabulary.ids import Groups
+from monai_sf.tables.subgroups import (
+    COVERAGE,
+    is_judged,
+    marked_together,
+    statistics_by_column,
+    subgroups_of,
+)
 
 #: Working point where no threshold is promised.
 STEP = round(100 * COVERAGE)
@@ -60,7 +66,7 @@ def affected(
     divided: dict[int, Divisions] = {}
     left_out: dict[str, str] = {}
     for i, test_set in enumerate(run.sets):
-        if test_set.corruption is None:
+        if test_set.corruption is None and is_judged(test_set):
             groups, without = subgroups_of(shown, test_set.name)
             left_out |= without
             if groups:
@@ -75,12 +81,25 @@ def affected(
         promised = run.promise.threshold(name) if run.promise else None
         level = run.thresholds[name][STEP - 1] if promised is None else promised
         found = run.sampled(name)
+        statistics = [
+            statistics_by_column(
+                shown_set.detection.confidence,
+                shown_set.detection.failed.astype(np.float64),
+                groups,
+                threshold=level,
+                clusters=clusters.at(run.sets[i].rows),
+                seed=seed,
+            )
+            for i, groups in divided.items()
+            for shown_set in [run.shown[run.sets[i].name, name]]
+        ]
+        tables = marked_together(statistics)
         csfs[name] = {
             "promised": promised is not None,
             "step": STEP if promised is None else PROMISED,
             "silent": packer.add(found.failed & (found.confidence >= level), "uint8"),
             "sets": [
-                _set(run, i, name, level, columns, parts, clusters, seed) for i, parts in divided.items()
+                _set(run, i, name, level, columns, table) for i, table in zip(divided, tables, strict=True)
             ],
         }
     return {
@@ -113,25 +132,11 @@ def _columns(run: Run, divided: Mapping[int, Divisions]) -> Columns:
 
 
 def _set(
-    run: Run,
-    number: int,
-    csf: str,
-    level: float,
-    columns: Columns,
-    divided: Divisions,
-    clusters: Groups,
-    seed: int,
+    run: Run, number: int, csf: str, level: float, columns: Columns, table: pd.DataFrame
 ) -> dict[str, Any]:
     """Return the rows of one test set."""
     test_set = run.sets[number]
     found = run.shown[test_set.name, csf].detection
-    wrong, own = found.failed.astype(np.float64), clusters.at(test_set.rows)
-    frames = [
-        statistics_of(found.confidence, wrong, groups, threshold=level, clusters=own, seed=seed)
-        for groups in divided.values()
-    ]
-    parts = [frame.assign(column=name) for name, frame in zip(divided, frames, strict=True)]
-    table = marked(pd.concat(parts, ignore_index=True))
     silent = int((found.failed & (found.confidence >= level)).sum())
     return {
         "set": number,

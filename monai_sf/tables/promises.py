@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from monai_sf.vocabulary.ids import group_cases
 from monai_sf.vocabulary.promise import check_promise
 
 logger = logging.getLogger(__name__)
+
+_ABOUT = ("target_risk", "delta", "cases", "groups", "csfs")
+_POINT = ("threshold", "coverage", "risk", "bound", "delta", "needed")
 
 
 def thresholds(results: Results, test_set: str, target_risk: float, delta: float) -> dict[str, Any]:
@@ -70,6 +74,39 @@ def thresholds(results: Results, test_set: str, target_risk: float, delta: float
             "; ".join(f"{name} ({_needed(csfs[name], about)})" for name in without),
         )
     return {**about, "csfs": csfs}
+
+
+def stored_thresholds(run: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return ``thresholds`` of a run.json, as :func:`thresholds` returned them; None for a run without.
+
+    Raises:
+        ResultsError: they are damaged, or of another version.
+    """
+    stored = run.get("thresholds")
+    if stored is None or _is_ours(stored):
+        return stored
+    raise ResultsError(
+        f"the thresholds in run.json must have {', '.join(_ABOUT)}, and of each score {', '.join(_POINT)}: "
+        "they are not those of this version, evaluate the run again"
+    )
+
+
+def _is_ours(stored: Any) -> bool:
+    if not isinstance(stored, Mapping) or set(stored) != {*_ABOUT}:
+        return False
+    try:
+        check_promise(stored["target_risk"], stored["delta"])
+    except ValueError:
+        return False
+    points = stored["csfs"].values() if isinstance(stored["csfs"], Mapping) else [None]
+    return all(
+        isinstance(point, Mapping) and set(point) == {*_POINT} and _is_level(point) for point in points
+    )
+
+
+def _is_level(point: Mapping[str, Any]) -> bool:
+    level = point["threshold"]
+    return level is None or (type(level) in (int, float) and math.isfinite(level))
 
 
 def in_words(csf: str, stored: Mapping[str, Any]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +16,13 @@ from numpy.typing import NDArray
 
 from monai_sf.metrics import risk_at_coverage
 from monai_sf.metrics.groups import MISSING, group_name, in_order, marked, statistics_of
-from monai_sf.results import Results, ResultsError, load_results
+from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.tables.cells import Collection
 from monai_sf.tables.judge import available_csfs, deciding_score, failure_detection
+from monai_sf.tables.promises import stored_thresholds
 from monai_sf.tables.redaction import is_identifying, redacted_text
-from monai_sf.vocabulary.ids import group_cases
+from monai_sf.vocabulary.ids import canonical_id, group_cases, is_absent
+from monai_sf.vocabulary.shifts import NEW_CLASS
 
 #: Name of the division by the label.
 CLASS = "class"
@@ -44,6 +48,7 @@ _DATE = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?[./]\d\d?[./]\d{2,4}")
 _AGE = re.compile(r"(^|_|\s)age($|_|\s)|Age$", re.IGNORECASE)
 #: As DICOM writes an age.
 _YEARS = re.compile(r"\d{3}Y")
+_DECIMAL = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 
 class Subgroups(NamedTuple):
@@ -62,10 +67,11 @@ class Subgroups(NamedTuple):
 def subgroups_of(results: Results, test_set: str) -> Subgroups:
     """Return how class and case table divide the cases of a test set.
 
-    Suitable are text, categories and booleans of 2 to 30 values, and numbers: up to 10 different ones as they
-    are, more in bins, which are the same for all test sets of a run (decades of an age, else quarters of the
-    cases). Left out are ids, paths, dates, what identifies persons, what is the same in all cases, and what
-    divides them like the class or an earlier column.
+    Suitable are text, categories and booleans of 2 to 30 values (spellings that differ only in case and
+    blanks are one), and numbers, also stored as text with words for what is missing: up to 10 different ones
+    as they are, more in bins, which are the same for all test sets of a run (decades of an age, else quarters
+    of the cases). Left out are ids, paths, dates, what identifies persons, what is the same in all cases, and
+    what divides them like the class or an earlier column.
 
     Args:
         results: the results of a run.
@@ -120,42 +126,89 @@ def by_group(
         ``promised`` (whether that is promised) and ``left_out`` (column to why).
 
     Raises:
-        ResultsError: see :func:`~.judge.failure_detection`; no default threshold since there are no iid
-            cases; a placeholder such as "anonymous" is the group of most cases.
+        ResultsError: see :func:`~.judge.failure_detection`; the cases are of classes that the classifier does
+            not have, so that every answer is an error; there is no default threshold, since no iid cases are
+            there or the run's thresholds are of another version; a placeholder such as "anonymous" is the
+            group of most cases.
         ValueError: the threshold is NaN.
     """
+    return marked_together([_by_group(results, test_set, csf, threshold, seed)])[0]
+
+
+def _by_group(results: Results, test_set: str, csf: str, threshold: float | None, seed: int) -> pd.DataFrame:
+    """Return the rows of :func:`by_group` before they are marked."""
     found = failure_detection(results, test_set, csf)
+    if not is_judged(results.test_sets[test_set]):
+        raise ResultsError(f"every case of {test_set} is of a new class, so every answer is an error")
     promised = False
     if threshold is None:
         threshold, promised = _default_threshold(results, csf)
     columns, left_out = subgroups_of(results, test_set)
     patients = _patients(results, test_set)
-    parts = []
-    for name, values in columns.items():
-        part = statistics_of(
-            found.confidence,
-            found.failed.astype(np.float64),
-            values,
-            threshold=threshold,
-            clusters=patients,
-            seed=seed,
-        )
-        part.insert(0, "column", name)
-        parts.append(part)
-    rows = marked(pd.concat(parts, ignore_index=True)) if parts else _no_rows()
+    wrong = found.failed.astype(np.float64)
+    rows = statistics_by_column(
+        found.confidence, wrong, columns, threshold=threshold, clusters=patients, seed=seed
+    )
     rows.attrs = {"threshold": threshold, "promised": promised, "left_out": dict(left_out)}
     return rows
 
 
+def is_judged(test_set: TestSet) -> bool:
+    """Return whether groups of a test set are compared: not where every answer is an error."""
+    return test_set.kind != NEW_CLASS
+
+
+def statistics_by_column(
+    confidence: NDArray[Any],
+    error: NDArray[np.float64],
+    columns: Mapping[str, pd.Series[Any]],
+    *,
+    threshold: float,
+    clusters: Any,
+    seed: int,
+) -> pd.DataFrame:
+    """Return :func:`~monai_sf.metrics.groups.statistics_of` of every division after its ``column``."""
+    parts = []
+    for name, values in columns.items():
+        part = statistics_of(confidence, error, values, threshold=threshold, clusters=clusters, seed=seed)
+        part.insert(0, "column", name)
+        parts.append(part)
+    if parts:
+        return pd.concat(parts, ignore_index=True)
+    one = statistics_of(np.zeros(1), np.zeros(1), [""], threshold=0.0)
+    one.insert(0, "column", "")
+    return one.iloc[:0]
+
+
+def marked_together(parts: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Mark rows of :func:`statistics_by_column` as one family, such as those of all test sets of a run.
+
+    Whoever looks for marks in several test sets would find some by chance if each were a family of its own.
+    """
+    if not parts:
+        return []
+    whole = marked(pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True))
+    found, first = [], 0
+    for part in parts:
+        own = whole.iloc[first : first + len(part)].reset_index(drop=True)
+        own.attrs = part.attrs
+        first += len(part)
+        found.append(own)
+    return found
+
+
 def groups_of_runs(collection: Collection) -> tuple[pd.DataFrame, list[str]]:
     """Return :func:`by_group` of each run's deciding score and clean test sets, and notes on what is missing.
+
+    Test sets of new classes are left out.
 
     Args:
         collection: its runs are read again from their folders.
 
     Returns:
         The rows after the columns ``dataset``, ``study``, ``method``, ``seed``, ``test_set``, ``csf``,
-        ``threshold``, ``promised``. A run without the score that decides by default is judged by its first.
+        ``threshold``, ``promised``. Holm's correction is for all test sets of a run. A run without the score
+        that decides by default is judged by its first.
     """
     parts, notes = [], []
     for key, folder in collection.runs.items():
@@ -168,18 +221,19 @@ def groups_of_runs(collection: Collection) -> tuple[pd.DataFrame, list[str]]:
             continue
         csf = deciding_score(results)
         csf = csf if csf in there else there[0]
+        found = {}
         for test_set in results.test_sets.values():
-            if test_set.corruption is not None or not len(test_set):
+            if test_set.corruption is not None or not len(test_set) or not is_judged(test_set):
                 continue
             try:
-                rows = by_group(results, test_set.name, csf)
+                found[test_set.name] = _by_group(results, test_set.name, csf, None, 0)
             except ResultsError as error:
                 notes.append(f"{key.dataset}: {key}: no subgroups of {test_set.name}: {error}")
-                continue
-            about = {**key._asdict(), "test_set": test_set.name, "csf": csf}
-            about |= {name: rows.attrs[name] for name in ("threshold", "promised")}
-            for place, (name, value) in enumerate(about.items()):
-                rows.insert(place, name, value)
+        for name, rows in zip(found, marked_together(list(found.values())), strict=True):
+            about = {**key._asdict(), "test_set": name, "csf": csf}
+            about |= {kind: rows.attrs[kind] for kind in ("threshold", "promised")}
+            for place, (kind, value) in enumerate(about.items()):
+                rows.insert(place, kind, value)
             parts.append(rows)
     return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()), notes
 
@@ -214,19 +268,12 @@ def _cut(name: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def _no_rows() -> pd.DataFrame:
-    one = marked(statistics_of(np.zeros(1), np.zeros(1), [""], threshold=0.0))
-    one.insert(0, "column", "")
-    return one.iloc[:0]
-
-
 def _default_threshold(results: Results, csf: str) -> tuple[float, bool]:
     """Return the threshold of a run, and whether it is promised."""
-    stored: Any = results.run.get("thresholds")
-    for key in ("csfs", csf, "threshold"):
-        stored = stored.get(key) if isinstance(stored, Mapping) else None
-    if isinstance(stored, int | float) and math.isfinite(stored):
-        return float(stored), True
+    stored = stored_thresholds(results.run)
+    promised = stored["csfs"].get(csf, {}).get("threshold") if stored else None
+    if promised is not None:
+        return float(promised), True
     iid = next((s.name for s in results.test_sets.values() if s.kind == "iid" and len(s)), None)
     if iid is None:
         raise ResultsError("there are no iid cases to take a threshold from: give one")
@@ -297,12 +344,11 @@ def _why_not(name: str, values: pd.Series[Any]) -> str:
 def _divided(name: str, values: pd.Series[Any]) -> pd.Series[Any] | str:
     """Return the group of each case as a categorical, or why there is none."""
     if isinstance(values.dtype, pd.CategoricalDtype):
-        given = [_text(value) for value in values.cat.categories]
-        return _categories(_texts(values), list(dict.fromkeys(given)))
+        return _spelled(_texts(values), [_text(value) for value in values.cat.categories])
     numbers = _numbers(values)
     if numbers is None:
         texts = _texts(values)
-        return _categories(texts, in_order({text for text in texts if text is not None}))
+        return _spelled(texts, in_order({text for text in texts if text is not None}))
     different = np.unique(numbers[~np.isnan(numbers)])
     if len(different) <= MOST_NUMBERS:
         return _categories(_texts(pd.Series(numbers)), [_text(value) for value in different.tolist()])
@@ -336,15 +382,32 @@ def _numbers(values: pd.Series[Any]) -> NDArray[np.float64] | None:
     """Return numbers with NaN for what is missing or infinite, None for a column of something else."""
     if pd.api.types.is_bool_dtype(values.dtype):
         return None
-    present = values.dropna()
     if values.dtype.kind not in "iuf" and not pd.api.types.is_numeric_dtype(values.dtype):
-        listed = present.tolist()
-        if listed and all(isinstance(value, str) and _YEARS.fullmatch(value) for value in listed):
-            values = values.map(lambda value: float(value[:3]) if isinstance(value, str) else math.nan)
-        elif not listed or not all(map(_is_number, listed)):
+        found = list(map(_number, values.tolist()))
+        known = [number for number in found if number is not None]
+        if len(known) < len(found) or all(map(math.isnan, known)):
             return None
+        values = pd.Series(known)
     numbers = pd.to_numeric(values).to_numpy(np.float64, na_value=math.nan)
     return np.where(np.isfinite(numbers), numbers, math.nan)
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, also one that is stored as text; NaN for a missing value, None for anything else."""
+    if isinstance(value, str):
+        return _number_in(value)
+    if _is_number(value):
+        return float(value)
+    return math.nan if is_absent(value) else None
+
+
+@lru_cache(maxsize=4096)  # a column repeats its texts
+def _number_in(text: str) -> float | None:
+    if _YEARS.fullmatch(text := text.strip()):
+        return float(text[:3])
+    if _DECIMAL.fullmatch(text):
+        return float(text)
+    return math.nan if canonical_id(text) is None else None
 
 
 def _has_fractions(values: pd.Series[Any]) -> bool:
@@ -364,6 +427,15 @@ def _text(value: Any) -> str | None:
 
 def _texts(values: pd.Series[Any]) -> list[str | None]:
     return [_text(value) for value in values.tolist()]
+
+
+def _spelled(texts: Sequence[str | None], order: Iterable[str | None]) -> pd.Series[Any]:
+    """Return categories in which spellings that differ in case only are one, named by the commonest."""
+    names: dict[str, str] = {}
+    for text, _ in sorted(Counter(filter(None, texts)).items(), key=lambda item: (-item[1], item[0])):
+        names.setdefault(text.casefold(), text)
+    one = [None if text is None else names[text.casefold()] for text in texts]
+    return _categories(one, [names[t.casefold()] for t in order if t is not None and t.casefold() in names])
 
 
 def _categories(texts: Sequence[str | None], order: Iterable[str | None]) -> pd.Series[Any]:

@@ -149,6 +149,9 @@ def test_refusals_name_the_run(run_dirs, tmp_path):
     refused(f"chosen for another checkpoint .* than {copied}", first, copied)
     file = copied / "results" / "run.json"
     run = json.loads(file.read_text())
+    del run["thresholds"]["delta"]
+    file.write_text(json.dumps(seal(run)))
+    refused(f"{file}: the thresholds in run.json must have .* evaluate the run again", first, copied)
     del run["thresholds"]
     file.write_text(json.dumps(seal(run)))
     refused(f"evaluated without calibration cases, so without thresholds: {copied}", first, copied)

@@ -156,7 +156,7 @@ def test_an_evaluation_without_thresholds_or_with_those_of_another_version_is_na
     stored = json.loads((run_dir / "results" / "run.json").read_text())
     del stored["thresholds"]["delta"]
     (tmp_path / "run.json").write_text(json.dumps(seal(stored)))
-    with pytest.raises(ResultsError, match=r"thresholds in .*run\.json are not those of this version"):
+    with pytest.raises(ResultsError, match=r"thresholds in run\.json must have .* evaluate the run again"):
         predictor(run_dir, evaluation=tmp_path / "run.json").load()
     del stored["thresholds"]
     (tmp_path / "run.json").write_text(json.dumps(seal(stored)))

@@ -11,6 +11,7 @@ from monai_sf.report.groups import NO_GROUP, affected
 from monai_sf.report.privacy import Privacy, cleaned
 from monai_sf.report.runs import evaluate
 from monai_sf.tables import by_group, failure_detection
+from monai_sf.tables.subgroups import _by_group, marked_together
 
 N = 360
 
@@ -83,9 +84,10 @@ def test_the_numbers_are_those_of_the_tables(run, promised):
     shown, found = told(run)
     score = found["csfs"]["MSR"]
     assert (score["promised"], score["step"]) == ((True, 101) if promised else (False, 80))
-    for part, name in zip(score["sets"], ("iid", "target"), strict=True):
-        table = by_group(run, name, "MSR")
-        assert table.attrs["promised"] == bool(promised)
+    level = by_group(run, "iid", "MSR").attrs
+    assert level["promised"] == bool(promised)
+    tables = marked_together([_by_group(run, name, "MSR", None, 0) for name in ("iid", "target")])
+    for part, table in zip(score["sets"], tables, strict=True):
         keyed = {(r["column"], r["group"]): r for r in table.to_dict("records")}
         assert len(part["rows"]) == len(keyed)
         for row in part["rows"]:
@@ -167,19 +169,25 @@ def test_a_column_that_divides_any_test_set_is_not_among_those_left_out(run):
     assert found["leftOut"] == []
 
 
-@pytest.mark.parametrize(
-    ("how", "names"), [({}, ["[path]", "rarely seen"]), ({"anonymous": True}, ["rarely seen", "unknown"])]
-)
-def test_a_class_that_the_classifier_does_not_have(run, how, names):
+def test_cases_of_new_classes_are_not_compared(run):
     cases = run.cases.copy()
     cases.loc[N:, "label"] = -1
-    rare = len(cases) - N - 2
-    cases.loc[N:, "label_name"] = [*["rarely seen"] * rare, "/home/x/y", "/home/x/y"]
-    cases.loc[len(cases) - 2 :, "group"] = "one person"
+    cases.loc[N:, "label_name"] = ["rare", "seldom"] * ((len(cases) - N) // 2)
     sets = {**run.test_sets, "target": dataclasses.replace(run.test_sets["target"], kind="new_class")}
-    _, found = told(dataclasses.replace(run, cases=cases, test_sets=sets), **how)
+    shown, found = told(dataclasses.replace(run, cases=cases, test_sets=sets))
     (known,) = [column for column in found["columns"] if column["name"] == "class"]
-    assert known["groups"] == ["benign", "malignant", *names]
+    assert known["groups"] == ["benign", "malignant"]
+    assert [shown.sets[part["set"]].name for part in found["csfs"]["MSR"]["sets"]] == ["iid"]
+
+
+@pytest.mark.parametrize(("anonymous", "names"), [(False, {"[path]", "rare"}), (True, {"rare", "unknown"})])
+def test_names_of_new_classes_are_redacted(run, anonymous, names):
+    cases = run.cases.copy()
+    cases.loc[N:, "label"] = -1
+    cases.loc[N:, "label_name"] = [*["rare"] * (len(cases) - N - 2), "/home/x/y", "/home/x/y"]
+    cases.loc[len(cases) - 2 :, "group"] = "one person"
+    (clean,) = cleaned([dataclasses.replace(run, cases=cases)], anonymous, None)
+    assert set(clean.cases["label_name"][N:]) == names
 
 
 def test_only_scores_that_are_offered_at_first(run):

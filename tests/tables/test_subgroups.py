@@ -11,8 +11,9 @@ from monai_sf import metrics
 from monai_sf.metrics import holm, risk_at_coverage
 from monai_sf.results import Results, ResultsError
 from monai_sf.tables import by_group, failure_detection, subgroups_of, write_tables
+from monai_sf.tables.cells import collect
 from monai_sf.tables.redaction import is_identifying
-from monai_sf.tables.subgroups import worse_groups
+from monai_sf.tables.subgroups import groups_of_runs, marked_together, statistics_by_column, worse_groups
 
 N = 400
 
@@ -55,6 +56,12 @@ RNG = np.random.default_rng(1)
         (np.array([0.0] * 380 + list(range(1, 21))), ["0 to 20"]),
         (np.repeat(RNG.normal(size=N // 2), 2).round(9), 4),
         (RNG.normal(size=N), 4),
+        ([str(a) if i % 20 else "unknown" for i, a in enumerate(RNG.normal(size=N).round(9))], 5),
+        ([str(a) for a in RNG.normal(size=N).round(9)], 4),
+        (RNG.choice(["1", "2.0", 3, "n/a", None], N), ["1", "2", "3", "missing"]),
+        (RNG.choice(["1", "unknown", "yes"], N), ["1", "unknown", "yes"]),
+        (["Male", "male", "MALE ", "f", " male"] * (N // 5), ["f", "male"]),
+        (pd.Categorical(["Low", "low", "low", "high"] * (N // 4), ["Low", "high", "low"]), ["low", "high"]),
         (["same"] * N, "the same in all cases"),
         ([None] * N, "the same in all cases"),
         ([f"text {i % 50}" for i in range(N)], "50 different values, more than 30"),
@@ -70,7 +77,7 @@ def test_which_columns_are_groups(values, groups):
     if isinstance(groups, list) and groups == ["0 to 20"]:
         groups = "the same in all cases"  # its quarters are one
     found = groups_in(values)
-    assert (len(found) if groups == 4 else found) == groups
+    assert (found if isinstance(groups, str | list) else len(found)) == groups
 
 
 @pytest.mark.parametrize(
@@ -145,11 +152,15 @@ def test_ages_are_decades_also_as_dicom_writes_them():
     for column in (
         {"age": ages},
         {"PatientAge": [f"{age:03d}Y" for age in ages]},
+        {"age": [str(age) for age in ages]},
+        {"age": [" Unknown" if i == 1 else age for i, age in enumerate(ages)]},
         {"Age at exam": ages * 1.0},
     ):
         found = next(v for k, v in subgroups_of(run_of(column), "iid").columns.items() if k in column)
         assert list(found.cat.categories) == expected
-        assert (found == "60 to 69").tolist() == ((ages >= 60) & (ages < 70)).tolist()
+        known = found.notna().to_numpy()
+        assert known.sum() >= N - 1
+        assert (found == "60 to 69").tolist() == ((ages >= 60) & (ages < 70) & known).tolist()
 
 
 def test_bins_are_those_of_the_run_in_every_test_set():
@@ -230,25 +241,46 @@ def test_corrupted_test_sets_are_not_in_the_file(runs, tmp_path):
     assert sorted(rows["test_set"].unique()) == ["iid", "target"]
 
 
+POINT = {"threshold": -0.25, "coverage": 0.7, "risk": 0.0, "bound": 0.05, "delta": 0.05, "needed": None}
+ABOUT = {"target_risk": 0.05, "delta": 0.05, "cases": 100, "groups": 50}
+
+
 @pytest.mark.parametrize(
     ("stored", "threshold"),
     [
-        ({"csfs": {"MSR": {"threshold": -0.25, "coverage": 0.7}}}, -0.25),
-        ({"csfs": {"MSR": {"threshold": None, "needed": 900}}}, None),
-        ({"csfs": {"PE": {"threshold": -0.25}}}, None),
-        ({"csfs": {"MSR": {"threshold": math.inf}}}, None),
-        ({"csfs": None}, None),
+        ({"MSR": POINT}, -0.25),
+        ({"MSR": {**POINT, "threshold": None, "needed": 900}}, None),
+        ({"PE": POINT}, None),
         (None, None),
     ],
 )
 def test_the_threshold_is_the_promised_one_or_keeps_80_per_cent_of_the_iid_cases(stored, threshold):
-    results = run_of(run={} if stored is None else {"thresholds": stored})
+    results = run_of(run={} if stored is None else {"thresholds": {**ABOUT, "csfs": stored}})
     found = by_group(results, "iid", "MSR").attrs
     assert found["promised"] is (threshold is not None)
     judged = failure_detection(results, "iid", "MSR")
     usual = risk_at_coverage(judged.confidence, judged.error, coverage=0.8).threshold
     assert found["threshold"] == (usual if threshold is None else threshold)
     assert by_group(results, "iid", "MSR", threshold=0.5).attrs["promised"] is False
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {**ABOUT, "csfs": {"MSR": {"threshold": -0.25}}},
+        {**ABOUT, "csfs": {"MSR": {**POINT, "threshold": math.inf}}},
+        {**ABOUT, "csfs": {"MSR": {**POINT, "threshold": "0.5"}}},
+        {**ABOUT, "csfs": {"MSR": -0.25}},
+        {**ABOUT, "csfs": None},
+        {"csfs": {"MSR": POINT}},
+        {**ABOUT, "delta": 5, "csfs": {}},
+        {"MSR": -0.25},
+        0.5,
+    ],
+)
+def test_thresholds_of_another_version_promise_nothing(stored):
+    with pytest.raises(ResultsError, match=r"the thresholds in run\.json must have .*evaluate the run again"):
+        by_group(run_of(run={"thresholds": stored}), "iid", "MSR")
 
 
 def test_errors_without_classes_are_failures_above_the_run_s_limit():
@@ -280,7 +312,7 @@ def test_what_cannot_be_judged():
         by_group(Results(results.run, cases, results.test_sets), "iid", "MSR")
 
 
-def test_cases_of_new_classes_keep_their_names_after_the_classes():
+def test_cases_of_new_classes_keep_their_names_and_are_not_compared(tmp_path):
     labels = np.array([0, 1] * 30 + [-1] * 60)
     results = Results.from_arrays(
         np.eye(2)[labels] + RNG.normal(0, 1, (120, 2)),
@@ -291,7 +323,33 @@ def test_cases_of_new_classes_keep_their_names_after_the_classes():
     )
     names = np.where(labels < 0, np.where(np.arange(120) % 2, "zoster", "acne"), results.cases["label_name"])
     results = Results(results.run, results.cases.assign(label_name=names), results.test_sets)
-    found = by_group(results, "rash", "MSR")
-    assert found["group"].tolist() == ["acne", "zoster"]
-    assert found["errors"].tolist() == found["cases"].tolist() == [30, 30]
+    assert list(subgroups_of(results, "rash").columns["class"].cat.categories) == ["acne", "zoster"]
+    with pytest.raises(ResultsError, match="every case of rash is of a new class, so every answer is an err"):
+        by_group(results, "rash", "MSR")
     assert by_group(results, "iid", "MSR")["group"].tolist() == ["benign", "malignant"]
+    results.save(tmp_path / "run")
+    rows, notes = groups_of_runs(collect([tmp_path / "run"], n_resamples=0))
+    assert rows["test_set"].unique().tolist() == ["iid"]
+    assert notes == []
+
+
+def test_looking_at_many_test_sets_is_paid_for():
+    rng = np.random.default_rng(0)
+    sets = [
+        statistics_by_column(
+            rng.random(N),
+            (rng.random(N) < 0.0625).astype(float),
+            {"site": pd.Series(pd.Categorical(rng.integers(0, 2, N)))},
+            threshold=0.2,
+            clusters=None,
+            seed=0,
+        )
+        for _ in range(60)
+    ]
+    assert any(marked_together([one])[0]["worse"].any() for one in sets)
+    together = marked_together(sets)
+    assert not any(one["worse"].any() for one in together)
+    whole = pd.concat(together, ignore_index=True)
+    assert whole["p_holm"].tolist() == holm(whole["p_value"].to_numpy()).tolist()
+    assert [len(one) for one in together] == [2] * 60
+    assert marked_together([]) == []
