@@ -14,7 +14,7 @@ from monai_sf.scores.neighbours import NEIGHBOURS
 from monai_sf.tables import collect, table_of
 from monai_sf.tables.cells import records
 from monai_sf.tables.cleaning import cleaned
-from monai_sf.tables.format import COLUMNS_MEAN, number
+from monai_sf.tables.format import columns_mean, number
 from monai_sf.tables.markdown import escaped, grid, markdown_of
 from monai_sf.tables.measures import measure
 from monai_sf.tables.redaction import redacted_text
@@ -60,7 +60,7 @@ def model_card(results: Path, run: Mapping[str, Any], metadata: Mapping[str, Any
             classes=", ".join(f"{k}: {escaped(name)}" for k, name in enumerate(run["class_names"])),
             num_classes=len(run["class_names"]),
             accuracies=_accuracies(collected.cells),
-            columns_mean=COLUMNS_MEAN,
+            columns_mean=columns_mean(tables[0]),
             tables=[markdown_of(replace(table, notes=())) for table in tables],
             notes=[escaped(note) for note in tables[0].notes],
             **_thresholds(run),

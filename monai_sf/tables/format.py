@@ -12,11 +12,13 @@ from monai_sf.tables.aggregate import Column, Table, number_at
 
 #: Text of a cell without a number.
 EMPTY = "–"
-COLUMNS_MEAN = (
-    "iid: no shift. cor: mean over all corruptions and severities of the iid cases. acq, man: mean over the "
-    "acquisition and the manifestation shifts of the dataset. new: cases of new classes, on which every "
-    "answer is an error, together with the iid cases."
-)
+_COLUMN_MEANS = {
+    "iid": "no shift",
+    "cor": "mean over all corruptions and severities of the iid cases",
+    "acq": "mean over the acquisition shifts of the dataset",
+    "man": "mean over the manifestation shifts of the dataset",
+    "new": "cases of new classes, on which every answer is an error, together with the iid cases",
+}
 
 
 def decimals(value: float) -> int:
@@ -42,6 +44,12 @@ def caption(table: Table) -> str:
     elif table.joint:
         seeds += ". Ensembles (DE) of these runs have one value"
     return f"{shown.title} in per cent ({shown.meaning}); {direction} is better. {seeds}."
+
+
+def columns_mean(table: Table) -> str:
+    """Return what the columns of a table mean, those that it has."""
+    there = {column[1] for column in table.columns}
+    return " ".join(f"{name}: {meaning}." for name, meaning in _COLUMN_MEANS.items() if name in there)
 
 
 @dataclass(frozen=True)

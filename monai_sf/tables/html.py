@@ -15,7 +15,7 @@ import jinja2
 import pandas as pd
 
 from monai_sf.tables.aggregate import Column, Table
-from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, blocks, caption, compared, headings, lay_out
+from monai_sf.tables.format import EMPTY, Cell, blocks, caption, columns_mean, compared, headings, lay_out
 from monai_sf.tables.paper import CAVEAT
 from monai_sf.vocabulary.colours import STEPS, page_style, shade_rgb
 from monai_sf.vocabulary.titles import title
@@ -53,7 +53,7 @@ def html_of(
         heading=f"{shown.title[0].upper()}{shown.title[1:]} of confidence scores",
         notes=table.notes,
         caption=caption(table),
-        columns_mean=COLUMNS_MEAN,
+        columns_mean=columns_mean(table),
         empty=EMPTY,
         steps=range(0, STEPS + 1, 5),
         table=_shaded(table, table.columns),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from monai_sf.tables.aggregate import Column, Table
-from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, Laid, blocks, caption, lay_out
+from monai_sf.tables.format import EMPTY, Cell, Laid, blocks, caption, columns_mean, lay_out
 from monai_sf.vocabulary.colours import shade_rgb
 from monai_sf.vocabulary.titles import title
 
@@ -52,7 +52,7 @@ def latex_of(table: Table) -> str:
     if any(text == "not run" for text in table.cell_notes.values()):
         lines.append(f"{escape(EMPTY)}~not run")
     notes = r" \quad ".join([*lines, *map(escape, table.notes)])
-    about = f"{caption(table)} {COLUMNS_MEAN} Lighter is better, by column; bold is best."
+    about = f"{caption(table)} {columns_mean(table)} Lighter is better, by column; bold is best."
     return (
         f"{_HEAD}\\begin{{table}}\n\\centering\n\\caption{{{escape(about)}}}\n{tabulars}\n"
         + (f"\n\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {notes}}}\n" if notes else "")

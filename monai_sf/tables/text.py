@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from monai_sf.tables.aggregate import Table
-from monai_sf.tables.format import COLUMNS_MEAN, EMPTY, Cell, blocks, caption, compared, lay_out
+from monai_sf.tables.format import EMPTY, Cell, blocks, caption, columns_mean, compared, lay_out
 from monai_sf.tables.paper import CAVEAT
 from monai_sf.vocabulary.titles import title
 
@@ -18,7 +18,7 @@ WIDEST = 8
 def text_of(table: Table) -> str:
     """Return the table with its footnotes, marked by asterisks at incomplete cells and columns."""
     laid = lay_out(table)
-    parts = [caption(table), "" if "shift" in table.mean.columns.names else COLUMNS_MEAN]
+    parts = [caption(table), "" if "shift" in table.mean.columns.names else columns_mean(table)]
     for columns in blocks(laid.columns, WIDEST):
         heads = []
         for column in columns:

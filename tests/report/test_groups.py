@@ -180,16 +180,6 @@ def test_cases_of_new_classes_are_not_compared(run):
     assert [shown.sets[part["set"]].name for part in found["csfs"]["MSR"]["sets"]] == ["iid"]
 
 
-@pytest.mark.parametrize(("anonymous", "names"), [(False, {"[path]", "rare"}), (True, {"rare", "unknown"})])
-def test_names_of_new_classes_are_redacted(run, anonymous, names):
-    cases = run.cases.copy()
-    cases.loc[N:, "label"] = -1
-    cases.loc[N:, "label_name"] = [*["rare"] * (len(cases) - N - 2), "/home/x/y", "/home/x/y"]
-    cases.loc[len(cases) - 2 :, "group"] = "one person"
-    (clean,) = cleaned([dataclasses.replace(run, cases=cases)], anonymous, None)
-    assert set(clean.cases["label_name"][N:]) == names
-
-
 def test_only_scores_that_are_offered_at_first(run):
     shown, found = told(run, csfs=None)
     assert set(found["csfs"]) < set(shown.csfs)

@@ -106,6 +106,12 @@ def test_cards_and_map_name_them_and_count_them_as_wrong(run, open_page, tmp_pat
     said = page.locator("#curve-text").inner_text()
     assert "“A disease it was never shown” together with “Ordinary cases”" in said
     assert f"sure of {kept} of 90 cases" in said
+    for metric in ("silent", "accuracy"):  # the same for every score, so none of them is best
+        page.select_option("#table-metric", metric)
+        rows = page.locator("#benchmark tbody tr:has(td)").all()
+        stars = [row.locator("td").nth(1).locator(".best").count() for row in rows]
+        assert len(stars) > 1
+        assert sum(stars) == 0
     page.select_option("#latent-colour", "class")
     assert "not among the classes: rash" in page.locator("#latent-class").inner_text()
     page.select_option("#latent-colour", "classifier")

@@ -1,6 +1,7 @@
 """New classes in tables: judged together with the ordinary cases, and counted alone."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from monai_sf.tables import benchmark_table, write_tables
 from monai_sf.tables.aggregate import table_of
 from monai_sf.tables.cases import CasesOfRun
 from monai_sf.tables.cells import Collection, collect, judge_run
+from monai_sf.tables.format import columns_mean
 from monai_sf.tables.measures import measure
 from monai_sf.tables.paper import compare_with_paper
 
@@ -114,6 +116,14 @@ def test_the_paper_has_no_such_column():
     table = table_of(Collection(cells, measure("aurc"), {}))
     assert table.columns == [("dermoscopy", "iid"), ("dermoscopy", "new")]
     assert set(compare_with_paper(table).columns.get_level_values("group")) == {"iid"}
+
+
+def test_the_caption_explains_the_columns_that_are_there():
+    rng = np.random.default_rng(2)
+    for new, names in ((0, ["iid"]), (15, ["iid", "new"])):
+        table = table_of(Collection(all_cells(run_of(rng, new=new)), measure("aurc"), {}))
+        assert re.findall(r"(\w+): ", columns_mean(table)) == names
+        assert columns_mean(table).startswith("iid: no shift.")
 
 
 def test_scores_are_compared_on_the_union_and_the_files_say_so(tmp_path):

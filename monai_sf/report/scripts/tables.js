@@ -79,7 +79,7 @@ function shaded(values, column, row, text, rising) {
   const t = high > low ? (value - low) / (high - low) : 0;
   const worse = rising ? 1 - t : t;
   return el("td", { style: `--t:${high > low ? worse.toFixed(3) : 0}` }, text(value),
-    value === (rising ? high : low) && others.length > 1 ? el("span", { class: "best", title: "best of this column" }, " ★") : null);
+    value === (rising ? high : low) && high > low ? el("span", { class: "best", title: "best of this column" }, " ★") : null);
 }
 
 /**
