@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monai_sf.metrics.clusters import effective_sizes, wilson
 from monai_sf.metrics.groups import FEWEST_CLUSTERS
-from monai_sf.results import ResultsError
+from monai_sf.tables.promises import stored_thresholds
 
 Float = NDArray[np.float64]
 
@@ -104,10 +104,5 @@ def promise_of(run: Mapping[str, Any]) -> Promise | None:
     Raises:
         ResultsError: the thresholds are not as :func:`monai_sf.tables.thresholds` writes them.
     """
-    stored = run.get("thresholds")
-    if stored is None:
-        return None
-    names = [field.name for field in fields(Promise)]
-    if not isinstance(stored, Mapping) or sorted(stored) != sorted(names):
-        raise ResultsError(f"thresholds in run.json must have {', '.join(names)}: evaluate the run again")
-    return Promise(**stored)
+    stored = stored_thresholds(run)
+    return None if stored is None else Promise(**stored)
