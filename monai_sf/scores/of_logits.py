@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_sf.scores.csf import CSF, Arrays, Fit, Fitted
@@ -42,8 +45,14 @@ def _fit_temperature(reference: Reference) -> Fitted:
     return {"temperature": np.array([fit_temperature(logits, reference.labels("validation"))])}
 
 
+def temperature_of(fitted: NDArray[Any]) -> float:
+    """Return the fitted temperature (1,); NaN if that is no positive number, which would turn the ranking."""
+    temperature = float(fitted.reshape(-1)[0]) if fitted.size == 1 else math.nan
+    return temperature if 0 < temperature < math.inf else math.nan
+
+
 def _scaled(arrays: Arrays, fitted: Fitted) -> dict[str, Tensor]:
-    logits = logits_of(arrays["logits"], "logits") / float(fitted["temperature"][0])
+    logits = logits_of(arrays["logits"], "logits") / temperature_of(fitted["temperature"])
     return {
         "scaled_log_response": log_softmax(logits).amax(dim=-1),
         "scaled_entropy": predictive_entropy(logits),

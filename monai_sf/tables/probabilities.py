@@ -6,6 +6,7 @@ probabilities are the softmax of the network's logits, or the mean softmax of an
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.nn.functional import mse_loss, nll_loss, one_hot
 
 from monai_sf.results import Results, ResultsError
 from monai_sf.scores.functions import as_float64, normalized
-from monai_sf.scores.of_logits import TEMPERATURE
+from monai_sf.scores.of_logits import TEMPERATURE, temperature_of
 from monai_sf.tables.judge import fitted_scores
 
 #: Bins of equal width, as in Guo et al., so that the expected calibration error can be compared with others'.
@@ -81,7 +82,7 @@ def reliability(results: Results, test_set: str) -> Probabilities | None:
         None without classes, or without a case whose label is one of them.
 
     Raises:
-        ResultsError: there is no such test set.
+        ResultsError: there is no such test set; a fitted temperature is no positive number.
     """
     if test_set not in results.test_sets:
         raise ResultsError(f"test_set must be one of {sorted(results.test_sets)}, got {test_set!r}")
@@ -97,7 +98,9 @@ def reliability(results: Results, test_set: str) -> Probabilities | None:
     fitted = fitted_scores(results).arrays.get(f"{TEMPERATURE.name}.temperature")
     if fitted is None or name != "logits":
         return Probabilities(before, None, None)
-    temperature = float(fitted[0])
+    temperature = temperature_of(fitted)
+    if math.isnan(temperature):
+        raise ResultsError(f"the fitted temperature must be one positive number, got {fitted.tolist()}")
     return Probabilities(before, _reliability(arrays[name], labels, known, temperature), temperature)
 
 

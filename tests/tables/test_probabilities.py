@@ -1,5 +1,6 @@
 """Reliability of probabilities, against slow definitions in float64 and against other libraries."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from monai_sf.results import Results, ResultsError
 from monai_sf.scores.temperature import fit_temperature
-from monai_sf.tables import reliability
+from monai_sf.tables import failure_detection, reliability
 
 BINS = 15
 
@@ -64,6 +65,17 @@ def test_after_the_temperature_of_the_validation_cases():
     assert found.temperature == pytest.approx(fit_temperature(others, their_labels)) != 1
     assert numbers(found.after) == pytest.approx(slow(logits, labels, found.temperature), abs=1e-12)
     assert numbers(found.before) == pytest.approx(slow(logits, labels), abs=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [[0.0], [-1.0], [math.nan], [math.inf], [], [1.0, 2.0]])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    logits, labels = made()
+    run = Results.from_arrays(logits, labels)
+    run = dataclasses.replace(run, fitted={"temperature.temperature": np.array(temperature)})
+    with pytest.raises(ResultsError, match="the fitted temperature must be one positive number, got"):
+        reliability(run, "iid")
+    with pytest.raises(ResultsError, match="T-MSR"):
+        failure_detection(run, "iid", "T-MSR")
 
 
 def test_other_libraries():
