@@ -7,6 +7,7 @@ both libraries spell alike, through `namespace`.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -78,6 +79,18 @@ def check_finite(confidence: Array) -> None:
             f"confidence must be finite, got {bad} of {len(confidence)} values NaN or infinite: "
             "such a case has no rank"
         )
+
+
+def as_number(value: Any, name: str) -> float:
+    """Return one real number, such as a threshold; also of an array without dimensions.
+
+    Raises:
+        ValueError: For NaN and anything else.
+    """
+    one = value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
+    if isinstance(one, bool) or not isinstance(one, Real) or one != one:
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return float(one)
 
 
 def as_float64(values: ArrayLike, name: str) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from scipy.stats import hypergeom
 from scipy.stats import t as students_t
 
 from monai_sf.metrics.areas import augrc
-from monai_sf.metrics.arrays import ArrayLike, check_cases
+from monai_sf.metrics.arrays import ArrayLike, as_number, check_cases
 from monai_sf.metrics.bootstrap import bootstrap_ci, groups_of, on_cpu
 from monai_sf.metrics.clusters import effective_sizes, wilson
 from monai_sf.metrics.paired import holm
@@ -40,8 +40,8 @@ MISSING = "missing"
 ALPHA = 0.05
 
 _NUMBERS = re.compile(r"(\d{1,18})")
-#: How missing values are spelled once a column has been turned into text.
-_ABSENT = frozenset(("", "nan", "nat", "<na>"))
+#: How missing values are spelled in text. "None" and "unknown" may be what is known of a patient.
+_ABSENT = frozenset(("", "nan", "nat", "<na>", "na", "n/a", "#n/a"))
 
 
 def by_group(
@@ -61,8 +61,8 @@ def by_group(
     Args:
         confidence: (N,) finite real numbers, higher = more sure.
         error: (N,) in [0, 1], 1 where the prediction is wrong.
-        groups: (N,) of text, numbers or booleans. None, NaN and blanks are the group "missing". Groups are
-            sorted by name, numbers in it by value; those of a pandas categorical in the order of its
+        groups: (N,) of text, numbers or booleans. None, NaN, blanks and "n/a" are the group "missing". Groups
+            are sorted by name, numbers in it by value; those of a pandas categorical in the order of its
             categories.
         threshold: Lowest confidence that is trusted; infinity for none. It should not come from these cases.
         clusters: (N,) ids of patients, as the groups of `bootstrap_ci`: cases of one patient are not
@@ -115,8 +115,7 @@ def statistics_of(
     values, errors = (on_cpu(array) for array in check_cases(confidence, error))
     if bad := int((~np.isfinite(values)).sum()):
         raise ValueError(f"confidence must be finite, got {bad} of {len(values)} values NaN or infinite")
-    if math.isnan(threshold):
-        raise ValueError("threshold must be a number or infinity, got NaN")
+    threshold = as_number(threshold, "threshold")
     names, of_case = _named(groups, len(values))
     beside = {"confidence": confidence, "error": error, "groups": groups}
     patients = np.arange(len(values)) if clusters is None else clusters
@@ -347,6 +346,8 @@ def _named(groups: Any, n_cases: int) -> tuple[list[str], Integers]:
     """
     if getattr(groups, "ndim", 1) != 1 or isinstance(groups, str | bytes):
         raise ValueError("groups must have one dimension (N,), like confidence")
+    if not isinstance(groups, Iterable) or isinstance(groups, Mapping | Set):
+        raise ValueError(f"groups must be a sequence in the order of the cases, got {type(groups).__name__}")
     listed = groups.tolist() if hasattr(groups, "tolist") else list(groups)
     if len(listed) != n_cases:
         raise ValueError(f"groups must have {n_cases} entries like confidence, got {len(listed)}")

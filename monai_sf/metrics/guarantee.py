@@ -12,6 +12,7 @@ from monai_sf.metrics.arrays import ArrayLike, NumpyArray, check_binary, check_c
 from monai_sf.metrics.bootstrap import groups_of, on_cpu
 from monai_sf.metrics.curve import levels_of_ranking, rank_cases, thresholds_of
 from monai_sf.vocabulary.ids import Groups
+from monai_sf.vocabulary.promise import check_promise
 
 # More calibration cases than anybody will ever have, and as many as the bound is accurate for.
 _MOST_CASES = 10**12
@@ -173,13 +174,6 @@ class _IndependentLevels(NamedTuple):
     wrong: NumpyArray
     thresholds: NumpyArray
     n_cases: int
-
-
-def check_promise(target_risk: float, delta: float) -> None:
-    """Raise ValueError unless both lie in (0, 1)."""
-    for name, value in (("target_risk", target_risk), ("delta", delta)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name} must lie in (0, 1), got {value}")
 
 
 def _independent_levels(

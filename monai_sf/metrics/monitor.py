@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from monai_sf.metrics.arrays import ArrayLike, NumpyArray, as_float64, check_finite
+from monai_sf.metrics.arrays import ArrayLike, NumpyArray, as_float64, as_number, check_finite
 from monai_sf.metrics.bootstrap import on_cpu
-from monai_sf.metrics.guarantee import check_promise
 from monai_sf.vocabulary.outputs import refuse_other_order
+from monai_sf.vocabulary.promise import check_promise
 
 # So many labelled cases apart, part of the wealth that is left makes new bets.
 _BLOCK = 32
@@ -52,7 +53,8 @@ class RiskMonitor:
         alarm_after: Value of `labelled` when the alarm was raised, None if it was not.
 
     Raises:
-        ValueError: If target_risk or delta is out of range, or the threshold is NaN or plus infinity.
+        ValueError: If target_risk or delta is out of range, the target is so near 1 that no error is a
+            surprise, or the threshold is NaN or plus infinity.
 
     Example:
         >>> monitor = RiskMonitor(target_risk=0.05, delta=0.05, threshold=0.9)
@@ -63,9 +65,10 @@ class RiskMonitor:
 
     def __init__(self, target_risk: float, delta: float, *, threshold: float = -math.inf) -> None:
         check_promise(target_risk, delta)
-        if not threshold < math.inf:
-            raise ValueError(f"threshold must be a number, or -inf to accept every case, got {threshold}")
-        self.target_risk, self.delta, self.threshold = float(target_risk), float(delta), float(threshold)
+        self.target_risk, self.delta = float(target_risk), float(delta)
+        self.threshold = as_number(threshold, "threshold")
+        if self.threshold == math.inf:
+            raise ValueError("threshold must be a number, or -inf to accept every case, got inf")
         self.cases = self.accepted = self.labelled = 0
         self.alarm_after: int | None = None
         self._errors = self._errors_of_block = 0.0
@@ -159,7 +162,11 @@ class RiskMonitor:
         if not isinstance(state, Mapping) or set(state) != set(names):
             given = sorted(map(str, state)) if isinstance(state, Mapping) else state
             raise ValueError(f"a state must have the entries {', '.join(names)}, got {given}")
-        others = {name: state[name] for name, own in self._promise().items() if state[name] != own}
+        others = {
+            name: state[name]
+            for name, own in self._promise().items()
+            if not isinstance(state[name], int | float | None) or state[name] != own
+        }
         if others:
             raise ValueError(f"the state is of another monitor: it has {others}, this one {self._promise()}")
         cases, accepted, labelled = (_count(state, name) for name in _COUNTS)
@@ -180,8 +187,25 @@ class RiskMonitor:
         if not isinstance(wealth, list) or len(wealth) != len(self._tilts):
             raise ValueError(f"log_wealth of a state must be a list of {len(self._tilts)} numbers")
         log_wealth = np.array([_number(one, "log_wealth") for one in wealth])
+        self._check_wealth(log_wealth, labelled - labelled % _BLOCK, errors - of_block)
         self.cases, self.accepted, self.labelled, self.alarm_after = cases, accepted, labelled, alarm_after
         self._errors, self._errors_of_block, self._log_wealth = errors, of_block, log_wealth
+
+    def _check_wealth(self, log_wealth: NumpyArray, cases: int, errors: float) -> None:
+        """Refuse wealth (bets,) that so many labelled cases cannot give, whatever their order.
+
+        Half of all is bet from the start; what is bet later loses in no case without an error.
+        """
+        lost = cases * self._losses
+        lowest = self._log_shares + math.log(_bet_at(0)) + errors * self._tilts - lost
+        highest = self._log_shares + errors * (self._tilts - self._losses)
+        rounding = 1e-6 + 1e-9 * (errors * self._tilts + lost)
+        wrong = (log_wealth < lowest - rounding) | (log_wealth > highest + rounding)
+        if wrong.any():
+            raise ValueError(
+                f"log_wealth of a state must be what {cases} labelled cases with {errors:g} errors give; "
+                f"{wrong.sum()} of {len(wrong)} bets cannot have that wealth"
+            )
 
     def _promise(self) -> dict[str, float | None]:
         threshold = None if self.threshold == -math.inf else self.threshold
@@ -241,7 +265,9 @@ def _make_bets(target_risk: float) -> tuple[NumpyArray, NumpyArray]:
     """
     powers = np.arange(-32, 200) / 2
     excess = min(target_risk, 1 - target_risk) * 2.0**powers
-    is_risk = excess < 0.95 * (1 - target_risk)
+    is_risk = (excess < 0.95 * (1 - target_risk)) & (target_risk + excess < 1)
+    if not (is_risk & (target_risk + excess > target_risk)).any():
+        raise ValueError(f"target_risk must not be so near 1 that no risk is higher, got {target_risk!r}")
     powers, risks = powers[is_risk], target_risk + excess[is_risk]
     shares = 2.0 ** (-abs(powers) / 2)
     odds = risks / (1 - risks) * (1 - target_risk) / target_risk
@@ -279,9 +305,7 @@ def _check_update(confidence: Any, error: Any) -> tuple[NumpyArray, NumpyArray]:
     if error is None:
         errors = np.full(values.shape, math.nan)
     else:
-        if isinstance(error, list | tuple):
-            error = np.array([math.nan if one is None else one for one in error])
-        errors = on_cpu(as_float64(error, "error"))
+        errors = on_cpu(as_float64(_with_nan(error), "error"))
     if values.ndim > 1 or values.shape != errors.shape:
         raise ValueError(
             "confidence and error must be two numbers or have the same shape (N,), got shapes "
@@ -292,6 +316,20 @@ def _check_update(confidence: Any, error: Any) -> tuple[NumpyArray, NumpyArray]:
     if bad := int(((errors < 0) | (errors > 1)).sum()):
         raise ValueError(f"error must lie in [0, 1] or be NaN, got {bad} of {len(errors)} values outside")
     return values, errors
+
+
+def _with_nan(error: Any) -> Any:
+    """Return errors with NaN where they are None or pandas' NA."""
+    given = error
+    if not isinstance(error, Tensor | list | tuple) and np.asarray(error).dtype == object:
+        given = np.asarray(error).tolist()
+    if isinstance(given, list | tuple):
+        return [math.nan if _is_absent(one) else one for one in given]
+    return math.nan if _is_absent(given) else given
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or type(value).__name__ == "NAType"  # which cannot be compared
 
 
 def _count(state: Mapping[str, Any], name: str) -> int:

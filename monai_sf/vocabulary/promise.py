@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 
 def check_promise(target_risk: Any, delta: Any) -> None:
     """Refuse a target risk or delta that promises nothing.
@@ -15,7 +17,7 @@ def check_promise(target_risk: Any, delta: Any) -> None:
     wrong = [
         f"{name} {value!r}"
         for name, value in promise.items()
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1
+        if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not 0 < value < 1
     ]
     if wrong:
         raise ValueError(

@@ -291,6 +291,7 @@ def test_tensors_and_columns_of_pandas_give_the_same():
             ["young", "old", "missing"],
         ),
         (["unknown", "none", "missing", "x"], ["none", "unknown", "x", "missing"]),
+        (["n/a", "NA", "N/A", "x"], ["x", "missing"]),
         (["9" * 5000, "a", "a", "a"], ["9" * 5000, "a"]),
     ],
 )
@@ -348,7 +349,12 @@ def test_errors_between_0_and_1_are_means_and_weaker_evidence_than_failures():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"threshold": NAN}, "threshold must be a number or infinity, got NaN"),
+        ({"threshold": NAN}, "threshold must be a number, got nan"),
+        ({"threshold": None}, "threshold must be a number, got None"),
+        ({"threshold": "0.5"}, "threshold must be a number, got '0.5'"),
+        ({"groups": None}, "groups must be a sequence in the order of the cases, got NoneType"),
+        ({"groups": dict.fromkeys("abcd")}, "groups must be a sequence in the order of the cases, got dict"),
+        ({"groups": set("abcd")}, "groups must be a sequence in the order of the cases, got set"),
         ({"confidence": [0.1, NAN, 0.3, math.inf]}, "confidence must be finite, got 2 of 4 values"),
         ({"error": [0, 1, 2, 0]}, r"error must lie in \[0, 1\], got 1 of 4"),
         ({"groups": ["a", "b", "a"]}, "groups must have 4 entries like confidence, got 3"),

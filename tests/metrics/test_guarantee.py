@@ -343,10 +343,10 @@ def test_a_number_beyond_all_bounds_is_none():
 
 @pytest.mark.parametrize("function", [selective_threshold, cases_for_guarantee])
 class TestRefusals:
-    @pytest.mark.parametrize("value", [0, 1, -0.1, np.nan])
+    @pytest.mark.parametrize("value", [0, 1, -0.1, np.nan, None, "0.05", [0.1]])
     @pytest.mark.parametrize("name", ["target_risk", "delta"])
     def test_arguments_out_of_range(self, function, name, value):
-        with pytest.raises(ValueError, match=rf"{name} must lie in \(0, 1\), got"):
+        with pytest.raises(ValueError, match=rf"must lie between 0 and 1, exclusively: got {name}"):
             function(np.arange(3.0), np.zeros(3), **{**PROMISE, name: value})
 
     def test_residuals(self, function):

@@ -212,8 +212,11 @@ def test_only_accepted_cases_with_a_label_count_for_the_risk():
         (np.array([0.25, 0.75], np.float32), np.array([True, False])),
         (pd.Series([0.25, 0.75]), pd.Series([1.0, 0.0])),
         ([0.25, 0.75], (1, 0)),
+        ([0.25, 0.75], np.array([None, 0], object)),
+        ([0.25, 0.75], [pd.NA, 0]),
+        ([0.25, 0.75], pd.Series([None, 0], dtype="Int64")),
     ],
-    ids=["torch", "numpy", "pandas", "lists"],
+    ids=["torch", "numpy", "pandas", "lists", "objects", "NA", "nullable"],
 )
 def test_any_kind_of_array(confidence, error):
     monitor = RiskMonitor(0.05, 0.05, threshold=0.5)
@@ -293,6 +296,10 @@ STATE = after([1, 0, 0], threshold=0.5).state_dict()
         ({**STATE, "errors_of_block": 2.0}, "errors_of_block <= labelled % 32, got"),
         ({**STATE, "log_wealth": STATE["log_wealth"][1:]}, "log_wealth of a state must be a list of 41"),
         ({**STATE, "log_wealth": 3}, "log_wealth of a state must be a list of 41"),
+        ({**STATE, "log_wealth": [1e15] * 41}, "what 0 labelled cases with 0 errors give; 41 of 41 bets"),
+        ({**STATE, "log_wealth": [-1e15, *STATE["log_wealth"][1:]]}, "1 of 41 bets cannot have that wealth"),
+        ({**STATE, "target_risk": np.array([0.05, 0.1])}, "the state is of another monitor"),
+        ({**STATE, "delta": pd.NA}, "the state is of another monitor"),
         ({**STATE, "log_wealth": [math.inf, *STATE["log_wealth"][1:]]}, "must be a number, got inf"),
     ],
 )
@@ -303,16 +310,24 @@ def test_a_state_of_another_monitor_or_an_impossible_one_is_refused(state, messa
     assert monitor.state_dict() == RiskMonitor(0.05, 0.05, threshold=0.5).state_dict()
 
 
-@pytest.mark.parametrize("value", [0, 1, -0.1, math.nan])
+@pytest.mark.parametrize("value", [0, 1, -0.1, math.nan, None, "0.05", [0.1]])
 @pytest.mark.parametrize("name", ["target_risk", "delta"])
 def test_a_promise_out_of_range_is_refused(name, value):
-    with pytest.raises(ValueError, match=rf"{name} must lie in \(0, 1\), got"):
+    with pytest.raises(ValueError, match=rf"must lie between 0 and 1, exclusively: got {name}"):
         RiskMonitor(**{"target_risk": 0.1, "delta": 0.1, name: value})
 
 
-@pytest.mark.parametrize("threshold", [math.nan, math.inf])
+def test_a_target_beside_1_leaves_nothing_to_bet_on():
+    with pytest.raises(ValueError, match="target_risk must not be so near 1"):
+        RiskMonitor(1 - 1e-16, 0.05)
+    surely = RiskMonitor(1 - 1e-15, 0.05)
+    surely.update(np.ones(100), np.ones(100))
+    assert surely.evidence == pytest.approx(1)
+
+
+@pytest.mark.parametrize("threshold", [math.nan, math.inf, None, "0.5", [0.5]])
 def test_a_threshold_that_is_none_is_refused(threshold):
-    with pytest.raises(ValueError, match="threshold must be a number, or -inf"):
+    with pytest.raises(ValueError, match="threshold must be a number"):
         RiskMonitor(0.1, 0.1, threshold=threshold)
 
 
