@@ -18,8 +18,9 @@ from scipy.special import ndtr
 
 from monai_sf.metrics import SelectiveThreshold, cases_for_guarantee, selective_threshold
 
-TARGET, DELTA = 0.05, 0.05
-NUMBERS = (50, 100, 500, 1000, 5000)
+DELTA = 0.05
+#: Number of groups to the target: so few give no threshold for 5 %, and so no promise that could be broken.
+TARGETS = {50: 0.2, 100: 0.2, 500: 0.05, 1000: 0.05, 5000: 0.05}
 N_SCORES = 9
 
 
@@ -47,12 +48,16 @@ def steps(ends: tuple[float, ...], errors: tuple[float, ...]) -> Score:
     return Score(lambda u: np.array(errors)[np.searchsorted(-edges, -u)], risk)
 
 
-SCORES = {
-    "good: risk 0.2 × coverage²": Score(lambda u: 0.6 * (1 - u) ** 2, lambda t: 0.2 * (1 - t) ** 2),
-    "blind: 5.01 % everywhere": Score(lambda u: np.full(u.shape, 0.0501), lambda t: 0.0501),
-    "overconfident: 20 % in the surest 5 %": steps((0.95, 0.0), (0.2, 0.02)),
-    "zigzag: above the target at 25 % and 75 %": steps((0.75, 0.5, 0.25, 0.0), (0.051, 0.019, 0.083, 0.03)),
-}
+def scores_for(target: float) -> dict[str, Score]:
+    """Return scores of which some thresholds keep to the target, and others do not."""
+    most = min(4 * target, 1 / 3)  # so that no probability of an error is above 1
+    zigzag = np.array((1.02, 0.38, 1.66, 0.6))
+    return {
+        "good": Score(lambda u: 3 * most * (1 - u) ** 2, lambda t: most * (1 - t) ** 2),
+        "blind": Score(lambda u: np.full(u.shape, 1.002 * target), lambda t: 1.002 * target),
+        "overconfident": steps((0.95, 0.0), (4 * target, 0.4 * target)),
+        "zigzag": steps((0.75, 0.5, 0.25, 0.0), tuple(zigzag * target)),
+    }
 
 
 def draw_groups(
@@ -72,42 +77,42 @@ def draw_groups(
     return confidence, uniform() < score.error(confidence), np.repeat(np.arange(n_groups), size)
 
 
-def summary(found: list[SelectiveThreshold | None], score: Score) -> str:
-    broken = sum(one is not None and score.risk(one.threshold) > TARGET for one in found)
+def summary(found: list[SelectiveThreshold | None], score: Score, target: float) -> str:
+    broken = sum(one is not None and score.risk(one.threshold) > target for one in found)
     none = sum(one is None for one in found)
     coverage = np.mean([0.0 if one is None else one.coverage for one in found])
     return f"{broken / len(found):.1%} / {none / len(found):.0%} / {coverage:.0%}"
 
 
 def bench_promise(runs: int) -> None:
-    print(f"\nTarget {TARGET:.0%}, δ {DELTA:.0%}, {runs} runs each. In each cell: promise broken /")
-    print("no threshold found / mean coverage (0 where none is found). Groups: 5 cases, correlation 0.9.\n")
-    print("| score | groups | one case each | 5 cases each, one drawn | 5 cases each, as if independent |")
-    print("|---|---|---|---|---|")
-    for number, (name, score) in enumerate(SCORES.items()):
-        for n_groups in NUMBERS:
+    print(f"\nδ {DELTA:.0%}, {runs} runs each. In each cell: promise broken / no threshold found /")
+    print("mean coverage (0 where none is found). Groups: 5 cases, correlation 0.9.\n")
+    print("| score | groups | target | one case each | 5 each, one drawn | 5 each, as if independent |")
+    print("|---|---|---|---|---|---|")
+    for number, name in enumerate(scores_for(0.05)):
+        for n_groups, target in TARGETS.items():
+            score, promise = scores_for(target)[name], {"target_risk": target, "delta": DELTA}
             rng = np.random.default_rng((number, n_groups))
             alone, one_each, naive = [], [], []
             for run in range(runs):
                 confidence, error, _ = draw_groups(rng, score, n_groups, 1, 0.0)
-                alone.append(selective_threshold(confidence, error, target_risk=TARGET, delta=DELTA))
+                alone.append(selective_threshold(confidence, error, **promise))
                 confidence, error, groups = draw_groups(rng, score, n_groups, 5, 0.9)
-                promise = {"target_risk": TARGET, "delta": DELTA}
                 one_each.append(selective_threshold(confidence, error, groups=groups, seed=run, **promise))
                 naive.append(selective_threshold(confidence, error, **promise))
-            cells = " | ".join(summary(found, score) for found in (alone, one_each, naive))
-            print(f"| {name} | {n_groups:,} | {cells} |", flush=True)
+            cells = " | ".join(summary(found, score, target) for found in (alone, one_each, naive))
+            print(f"| {name} | {n_groups:,} | {target:.0%} | {cells} |", flush=True)
 
 
 def bench_best_of_several(runs: int) -> None:
     """The score of the largest coverage is chosen after the thresholds were seen."""
     print(f"\n{N_SCORES} scores; the one of largest coverage is chosen afterwards: promises broken\n")
-    print("| scores | cases | each with δ | δ / 2 for the first, δ / 16 for the others |")
-    print("|---|---|---|---|")
+    print("| scores | cases | target | each with δ | δ / 2 for the first, δ / 16 for the others |")
+    print("|---|---|---|---|---|")
     shares = [DELTA / 2] + [DELTA / 2 / (N_SCORES - 1)] * (N_SCORES - 1)
-    for number, name in enumerate(list(SCORES)[:2]):
-        score = SCORES[name]
-        for n_cases in NUMBERS:
+    for number, name in enumerate(("good", "blind")):
+        for n_cases, target in TARGETS.items():
+            score = scores_for(target)[name]
             rng = np.random.default_rng((100 + number, n_cases))
             broken = np.zeros(2)
             for _ in range(runs):
@@ -115,15 +120,15 @@ def bench_best_of_several(runs: int) -> None:
                 samples = [draw_groups(rng, score, n_cases, 1, 0.0)[:2] for _ in range(N_SCORES)]
                 for way, deltas in enumerate(([DELTA] * N_SCORES, shares)):
                     found = [
-                        selective_threshold(*sample, target_risk=TARGET, delta=delta)
+                        selective_threshold(*sample, target_risk=target, delta=delta)
                         for sample, delta in zip(samples, deltas, strict=True)
                     ]
                     best = max(
                         (one for one in found if one is not None), key=lambda one: one.coverage, default=None
                     )
-                    broken[way] += best is not None and score.risk(best.threshold) > TARGET
+                    broken[way] += best is not None and score.risk(best.threshold) > target
             cells = " | ".join(f"{share:.1%}" for share in broken / runs)
-            print(f"| {name} | {n_cases:,} | {cells} |", flush=True)
+            print(f"| {name} | {n_cases:,} | {target:.0%} | {cells} |", flush=True)
 
 
 def bench_number_of_cases() -> None:
