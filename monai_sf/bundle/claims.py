@@ -61,19 +61,21 @@ def _claim(run_dir: Path, stage: str, config: Mapping[str, Any]) -> None:
     path = run_dir / f"{stage}.config.json"
     check_belongings(run_dir)
     # a first attempt that failed before any output does not claim the folder
-    if not path.exists() or not _has_work(run_dir, stage):
+    if not path.exists() or not _work(run_dir, stage):
         write_json(path, config)
         return
     former = read_json(path, "restore it, remove the run's folder, or choose another output_dir")
     if changes := differences(former, config):
+        again = "remove the folder to start again"
+        if stage == "evaluate":  # the training beside it need not be lost
+            again = f"remove {', '.join(map(str, _work(run_dir, stage)))} to evaluate again"
         raise ValueError(
-            f"{run_dir} was started with another config ({changes}). Choose another "
-            "output_dir, or remove the folder to start again"
+            f"{run_dir} was started with another config ({changes}). Choose another output_dir, or {again}"
         )
 
 
-def _has_work(run_dir: Path, stage: str) -> bool:
-    return any((run_dir / name).exists() for name in _WORK[stage])
+def _work(run_dir: Path, stage: str) -> list[Path]:
+    return [path for name in _WORK[stage] if (path := run_dir / name).exists()]
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str] | None = None) -> str:
@@ -239,7 +241,7 @@ def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: st
 
 def _claim_cases(run_dir: Path, now: Mapping[str, Any], stage: str) -> None:
     path = run_dir / "cases.json"
-    if stage == "train" and not _has_work(run_dir, stage):
+    if stage == "train" and not _work(run_dir, stage):
         write_json(path, now)
     elif path.exists() and (former := read_json(path, "restore it, or train again")) != now:
         there = [former.get(name, "an unknown number") for name in ("train", "val")]

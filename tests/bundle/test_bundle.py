@@ -1,6 +1,7 @@
 """A config's checks of itself, through MONAI's own workflow."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,22 @@ def test_another_config_in_the_same_folder_is_refused_and_the_difference_named(w
     assert "another config (epochs: 3 there, 5 now; seed: 0 there, 1 now). Choose another output_dir" in str(
         failure(caught.value)
     )
+
+
+def test_another_config_of_an_evaluation_costs_no_training(workflow, tmp_path):
+    evaluate = {"run": "$monai_sf.bundle.claim_run_dir(@run_dir, 'evaluate')"}
+    workflow(**evaluate).run()
+    for name in ("results", "validation"):
+        (tmp_path / "runs" / "a" / name).mkdir()
+    with pytest.raises(RuntimeError) as caught:
+        workflow(epochs=5, **evaluate).run()
+    said = str(failure(caught.value))
+    assert "another config (epochs: 3 there, 5 now). Choose another output_dir, or remove " in said
+    assert "remove the folder" not in said
+    removed = said.partition("or remove ")[2].removesuffix(" to evaluate again").split(", ")
+    for path in removed:
+        os.rmdir(path)
+    workflow(epochs=5, **evaluate).run()
 
 
 def test_a_network_is_used_as_it_was_trained_or_not_at_all(workflow, tmp_path):
