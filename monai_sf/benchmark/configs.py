@@ -83,7 +83,8 @@ class Bundle:
             )
         own = {"dataset_dir": os.path.abspath(dataset_dirs[dataset])} if dataset in dataset_dirs else {}
         files = tuple(_overlay(configs, name) for name in overlays)
-        merged = merge([str(base), *files], overrides)  # fails now if they cannot be merged
+        both = [str(evaluate)] if audit else [str(train), str(evaluate)]
+        merged = merge([*both, *files], overrides)  # fails now if they cannot be merged
         studies = _studies_of(dataset, merged.get("studies"), base)
         method = str(merged.get("method")) if audit else None
         return cls(configs.parent, dataset, files, {**overrides, **own}, studies, method)
@@ -110,6 +111,21 @@ class Bundle:
                 f"{overlay} that sets it; registered are {', '.join(METHODS)}"
             )
         return (*files, *(str(configs / name) for name in more), *self.overlays)
+
+    def overrides_in_training(self, method: str) -> dict[str, Any]:
+        """Return the overrides of a training: without those of keys that only its evaluation has.
+
+        They would change nothing but the config that the training is compared with, and train it anew.
+
+        Raises:
+            ValueError: there is no such method.
+        """
+        if self.audits is not None:
+            return dict(self.overrides)
+        configs = (merge(self.files(method, *more), {}) for more in ((), ("evaluate.yaml",)))
+        trained, evaluated = (config.keys() for config in configs)
+        only = evaluated - trained
+        return {key: one for key, one in self.overrides.items() if re.split("#|::", key)[0] not in only}
 
 
 def _studies_of(dataset: str, own: Any, file: Path) -> dict[str, str]:

@@ -185,9 +185,10 @@ def _matrix(
         needs=(),
         folder=str(root),
         files=bundle.files(method),
-        overrides={**bundle.overrides, "output_dir": str(root)},
+        overrides={**bundle.overrides_in_training(method), "output_dir": str(root)},
     )
     yield prepare
+    trained_with = {method: bundle.overrides_in_training(method) for method in methods}
     needs: dict[str, tuple[str, ...]] = dict.fromkeys(methods, (prepare.name,))
     chosen: dict[str, tuple[str, ...]] = dict.fromkeys(methods, ())
     for method in methods if search else ():
@@ -203,22 +204,20 @@ def _matrix(
                     "dataset": dataset,
                     "folder": str(root / run),
                     "run": {"study": study, "method": method, "seed": seed},
-                    "overrides": _overrides(bundle, root, run, study, seed),
                 }
+                own = _own_keys(root, run, study, seed)
                 train, evaluate = (f"{dataset}/{run}/{kind}" for kind in ("train", "evaluate"))
-                if bundle.audits is not None:
-                    files = bundle.files(method)
-                    yield Task(evaluate, "evaluate", needs=(prepare.name,), files=files, **shared)
-                    continue
-                files = bundle.files(method) + chosen[method]
-                yield Task(train, "train", needs=needs[method], files=files, **shared)
-                files = bundle.files(method, "evaluate.yaml") + chosen[method]
-                yield Task(evaluate, "evaluate", needs=(train,), files=files, **shared)
+                needed, more = prepare.name, list[str]()
+                if bundle.audits is None:
+                    files, keys = bundle.files(method) + chosen[method], {**trained_with[method], **own}
+                    yield Task(train, "train", needs=needs[method], files=files, overrides=keys, **shared)
+                    needed, more = train, ["evaluate.yaml"]
+                files, keys = bundle.files(method, *more) + chosen[method], {**bundle.overrides, **own}
+                yield Task(evaluate, "evaluate", needs=(needed,), files=files, overrides=keys, **shared)
 
 
-def _overrides(bundle: Bundle, root: Path, run: str, study: str, seed: int) -> dict[str, Any]:
-    own = {"output_dir": str(root), "run_dir": str(root / run), "study": study, "seed": seed}
-    return {**bundle.overrides, **own}
+def _own_keys(root: Path, run: str, study: str, seed: int) -> dict[str, Any]:
+    return {"output_dir": str(root), "run_dir": str(root / run), "study": study, "seed": seed}
 
 
 def _search(
@@ -231,8 +230,8 @@ def _search(
 ) -> Iterator[Task]:
     """Yield the trials of a method's grid search, and the choice among them."""
     dataset, root = bundle.dataset, output_dir / "grid" / f"{bundle.dataset}-{method}"
-    files = bundle.files(method)
-    config = merge(files, bundle.overrides)
+    files, overrides = bundle.files(method), bundle.overrides_in_training(method)
+    config = merge(files, overrides)
     grid.check_read(search, config)
     stages = grid.classifier_stages(config)
     trials: dict[str, dict[str, float]] = {}
@@ -247,7 +246,7 @@ def _search(
             folder=str(root / label),
             run={"study": GRID_STUDY, "method": method, "seed": seed},
             files=files,
-            overrides={**_overrides(bundle, root, label, GRID_STUDY, seed), **point, **stages},
+            overrides={**overrides, **_own_keys(root, label, GRID_STUDY, seed), **point, **stages},
         )
     yield Task(
         name=f"{dataset}/grid-{method}/choose",

@@ -14,6 +14,7 @@ import pytest
 
 from helpers.toy_bundle import write_bundle
 from monai_sf.benchmark import BenchmarkError, manifests
+from monai_sf.benchmark.configs import Bundle
 from monai_sf.benchmark.tasks import Task
 from monai_sf.networks.checkpoints import save_checkpoint, summarise_training
 from monai_sf.results import FORMAT_VERSION
@@ -315,6 +316,25 @@ def test_overlays_and_overrides_override_in_that_order(toy, tmp_path):
     assert "iid-confidnet-0 epoch 5" in notes
     config = json.loads((toy.out / RUN / "train.config.json").read_text())
     assert (config["epochs"], config["learning_rate"]) == (5, 0.125)
+
+
+def test_what_only_the_evaluation_reads_trains_nothing_anew(toy, capsys):
+    evaluate = toy.bundle / "configs" / "evaluate.yaml"
+    evaluate.write_text(evaluate.read_text() + "scores: {depth: 1}\nshown: '@scores#depth'\n")
+    toy.run(methods=["confidnet"], search={"learning_rate": [0.1, 0.2]})
+    states, notes = toy.run(
+        methods=["confidnet"],
+        search={"learning_rate": [0.1, 0.2]},
+        overrides={"samples": 7, "scores#depth": 2},
+    )
+    assert notes == ["prepare", "iid-confidnet-0 evaluate"]
+    assert states[f"{RUN}/train"] == "skipped"
+    config = json.loads((toy.out / RUN / "evaluate.config.json").read_text())
+    assert (config["samples"], config["scores"]) == (7, {"depth": 2})
+    assert "another config (samples: 5 there, 7 now; scores: " in capsys.readouterr().err
+    # a key that no config has goes to both, which refuse it
+    opened = Bundle.open(toy.bundle, [], {"samples": 7, "sample": 7, "epochs": 4, "nested#depth": 1}, {})
+    assert opened.overrides_in_training("devries") == {"sample": 7, "epochs": 4, "nested#depth": 1}
 
 
 def test_the_manifest_has_the_config_that_the_run_itself_claims_its_folder_with(toy):
