@@ -17,6 +17,7 @@ from monai_sf.tables.cleaning import cleaned
 from monai_sf.tables.format import columns_mean, number
 from monai_sf.tables.markdown import escaped, grid, markdown_of
 from monai_sf.tables.measures import measure
+from monai_sf.tables.promises import stored_thresholds
 from monai_sf.tables.redaction import redacted_text
 from monai_sf.vocabulary.data_kinds import warning_of
 from monai_sf.vocabulary.titles import title
@@ -88,7 +89,7 @@ def _on_scale(csf: str, threshold: float) -> float:
 
 
 def _thresholds(run: Mapping[str, Any]) -> dict[str, Any]:
-    stored = run.get("thresholds", {})
+    stored = stored_thresholds(run) or {}
     rows = [
         [
             escaped(name),
