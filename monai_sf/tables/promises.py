@@ -43,9 +43,13 @@ def thresholds(results: Results, test_set: str, target_risk: float, delta: float
         undefined for some case is left out, with a warning in the log.
 
     Raises:
+        ResultsError: there is no such test set.
         ValueError: ``target_risk`` or ``delta`` is out of range.
     """
     check_promise(target_risk, delta)
+    target_risk, delta = float(target_risk), float(delta)  # as JSON can hold them
+    if test_set not in results.test_sets:
+        raise ResultsError(f"test_set must be one of {sorted(results.test_sets)}, got {test_set!r}")
     table = results.cases_of(test_set)
     groups = group_cases(table.get("group"), table["case_id"])
     csfs = {}

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.toy_engines import RUN
 from monai_sf.metrics import SelectiveThreshold, cases_for_guarantee, selective_threshold
-from monai_sf.results import Results, TestSet
+from monai_sf.results import Results, ResultsError, TestSet
 from monai_sf.scores import CSFS
 from monai_sf.tables import available_csfs, failure_detection, thresholds
 from monai_sf.tables.promises import in_words
@@ -118,6 +118,14 @@ def test_an_undefined_score_is_left_out_and_the_shares_of_the_others_stay(caplog
     assert "no threshold: Mine is NaN or infinite for 1 cases" in caplog.text
     del first["Mine"]
     assert second == first
+
+
+def test_any_number_is_a_target_and_an_unknown_test_set_is_named():
+    stored = thresholds(made(), "calibration", np.float32(0.25), np.float64(0.5))
+    assert (type(stored["target_risk"]), type(stored["delta"])) == (float, float)
+    assert stored == thresholds(made(), "calibration", 0.25, 0.5)
+    with pytest.raises(ResultsError, match="test_set must be one of .*, got 'nosuch'"):
+        thresholds(made(), "nosuch", 0.25, 0.5)
 
 
 @pytest.mark.parametrize(
