@@ -397,7 +397,10 @@ def _number(value: Any) -> float | None:
     if isinstance(value, str):
         return _number_in(value)
     if _is_number(value):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # a whole number beyond all floats, which as text is infinite, too
+            return math.inf
     return math.nan if is_absent(value) else None
 
 

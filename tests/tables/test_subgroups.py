@@ -48,6 +48,7 @@ RNG = np.random.default_rng(1)
         (RNG.random(N) < 0.5, ["False", "True"]),
         (RNG.integers(1, 6, N), ["1", "2", "3", "4", "5"]),
         (RNG.choice([0.5, 1.0, np.nan, np.inf], N), ["0.5", "1", "missing"]),
+        (RNG.choice(np.array([1, 2, 10**400], object), N), ["1", "2", "missing"]),
         (RNG.choice(["site 10", "site 9"], N), ["site 9", "site 10"]),
         (pd.Categorical(RNG.choice(["low", "high"], N), ["low", "high"]), ["low", "high"]),
         (pd.array(RNG.choice([1, 2, None], N), dtype="Int64"), ["1", "2", "missing"]),
