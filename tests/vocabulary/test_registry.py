@@ -142,6 +142,6 @@ def test_other_names_are_those_of_no_corruption(name):
 
 
 def test_kinds_and_titles():
-    assert KINDS == ("iid", "corruption", "acquisition", "manifestation")
+    assert KINDS == ("iid", "corruption", "acquisition", "manifestation", "new_class")
     assert title("chest_xray") == "chest X-ray"
     assert title("gaussian_noise") == "gaussian noise"
