@@ -103,14 +103,27 @@ def _is_ours(stored: Any) -> bool:
     except ValueError:
         return False
     points = stored["csfs"].values() if isinstance(stored["csfs"], Mapping) else [None]
-    return all(
-        isinstance(point, Mapping) and set(point) == {*_POINT} and _is_level(point) for point in points
+    return all(map(_is_count, (stored["cases"], stored["groups"]))) and all(map(_is_point, points))
+
+
+def _is_point(point: Any) -> bool:
+    if not isinstance(point, Mapping) or set(point) != {*_POINT}:
+        return False
+    shares = [point[name] for name in ("coverage", "delta", "risk", "bound")]
+    return (
+        (point["threshold"] is None or _is_number(point["threshold"]))
+        and (point["needed"] is None or _is_count(point["needed"]))
+        and all(_is_number(share) and 0 <= share <= 1 for share in shares if share is not None)
+        and None not in (shares if point["threshold"] is not None else shares[:2])
     )
 
 
-def _is_level(point: Mapping[str, Any]) -> bool:
-    level = point["threshold"]
-    return level is None or (type(level) in (int, float) and math.isfinite(level))
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    return (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) < 2**63)
 
 
 def in_words(csf: str, stored: Mapping[str, Any]) -> str:

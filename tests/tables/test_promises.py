@@ -11,7 +11,7 @@ from monai_sf.metrics import SelectiveThreshold, cases_for_guarantee, selective_
 from monai_sf.results import Results, ResultsError, TestSet
 from monai_sf.scores import CSFS
 from monai_sf.tables import available_csfs, failure_detection, thresholds
-from monai_sf.tables.promises import in_words
+from monai_sf.tables.promises import in_words, stored_thresholds
 
 
 def made(n=300, errors=0.1, **changes):
@@ -142,3 +142,46 @@ def test_any_number_is_a_target_and_an_unknown_test_set_is_named():
 def test_a_target_or_delta_that_promises_nothing_is_refused(risk, delta, named):
     with pytest.raises(ValueError, match=rf"must lie between 0 and 1, exclusively: got {named}$"):
         thresholds(made(), "calibration", risk, delta)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cases": -1},
+        {"groups": True},
+        {"groups": 10**400},
+        {"csfs": None},
+        {"csfs": {"MSR": {}}},
+        {"target_risk": 5},
+        {"delta": "0.05"},
+    ],
+)
+def test_thresholds_with_damaged_values_are_refused(changes):
+    stored = thresholds(made(), "calibration", 0.2, 0.2)
+    assert stored_thresholds({"thresholds": stored}) == stored
+    with pytest.raises(ResultsError, match="evaluate the run again"):
+        stored_thresholds({"thresholds": {**stored, **changes}})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"threshold": "0.9"},
+        {"threshold": True},
+        {"threshold": 10**400},
+        {"bound": None},
+        {"needed": -5},
+        {"needed": "<b>"},
+        {"needed": 10**400},
+        {"bound": 1.5},
+        {"coverage": None},
+        {"risk": float("nan")},
+    ],
+)
+def test_a_threshold_with_damaged_values_is_refused(changes):
+    stored = thresholds(made(), "calibration", 0.2, 0.2)
+    point = stored["csfs"]["MSR"]
+    assert point["threshold"] is not None
+    damaged = {**stored, "csfs": {**stored["csfs"], "MSR": {**point, **changes}}}
+    with pytest.raises(ResultsError, match="evaluate the run again"):
+        stored_thresholds({"thresholds": damaged})
