@@ -85,7 +85,7 @@ def test_the_demo_asks_for_rendered_images_and_makes_its_folder(tmp_path):
     workflow.initialize()
     workflow.parser.get_parsed_content("phantom")
     assert (tmp_path / "data").is_dir()
-    assert workflow.parser["overrides"] == {"rendered": True}
+    assert workflow.parser["overrides"] == {"rendered": True, "target_risk": 0.25}
 
 
 @pytest.mark.e2e

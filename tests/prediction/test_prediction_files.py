@@ -51,7 +51,7 @@ def trained_on(run_dir, tmp_path, *kinds):
 
 def with_threshold(run_dir, tmp_path, confidence):
     run = json.loads((run_dir / "results" / "run.json").read_text())
-    run["thresholds"]["csfs"]["MSR"]["threshold"] = math.log(confidence)
+    run["thresholds"]["csfs"]["MSR"] |= {"threshold": math.log(confidence), "risk": 0.0, "bound": 0.6}
     (tmp_path / "run.json").write_text(json.dumps(seal(run)))
     return tmp_path / "run.json", confidence
 

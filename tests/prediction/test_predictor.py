@@ -112,7 +112,10 @@ def test_a_promise_is_told_and_without_one_every_image_is_deferred(run_dir, imag
     stored = json.loads(file.read_text())
     other = shutil.copytree(run_dir, tmp_path / "other")
     for threshold, bound, needed, deferred in ((-9.0, 0.6, None, False), (None, None, 77, True)):
-        stored["thresholds"]["csfs"]["MSR"] |= {"threshold": threshold, "bound": bound, "needed": needed}
+        stored["thresholds"]["csfs"]["MSR"] |= {
+            **{"threshold": threshold, "risk": None if bound is None else 0.0},
+            **{"bound": bound, "needed": needed},
+        }
         (other / "results" / "run.json").write_text(json.dumps(seal(stored)))
         loaded = Predictor(other, device="cpu")
         assert {one.deferred for one in loaded(images[:9])} == {deferred}
@@ -129,7 +132,7 @@ def test_images_below_the_threshold_are_deferred(run_dir, images, tmp_path):
     other = shutil.copytree(run_dir, tmp_path / "other")
     file = other / "results" / "run.json"
     stored = json.loads(file.read_text())
-    stored["thresholds"]["csfs"]["MSR"]["threshold"] = math.log(middle)
+    stored["thresholds"]["csfs"]["MSR"] |= {"threshold": math.log(middle), "risk": 0.0, "bound": 0.6}
     file.write_text(json.dumps(seal(stored)))
     found = Predictor(other, device="cpu")(images)
     assert [one.deferred for one in found] == list(confidences < middle)
