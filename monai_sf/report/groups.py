@@ -21,13 +21,8 @@ from monai_sf.report.runs import Run
 from monai_sf.report.working_points import PROMISED
 from monai_sf.scores import is_chosen
 from monai_sf.tables.cases import CasesOfRun
-from monai_sf.tables.subgroups import (
-    COVERAGE,
-    is_judged,
-    marked_together,
-    statistics_by_column,
-    subgroups_of,
-)
+from monai_sf.tables.divisions import subgroups_of
+from monai_sf.tables.subgroups import COVERAGE, is_judged, marked_together, statistics_by_column
 
 #: Working point where no threshold is promised.
 STEP = round(100 * COVERAGE)

@@ -2,6 +2,7 @@
 
 from monai_sf.tables.aggregate import Table, benchmark_table, failure_metrics, table_of
 from monai_sf.tables.cells import Collection, RunKey, collect
+from monai_sf.tables.divisions import Subgroups, subgroups_of
 from monai_sf.tables.judge import (
     Detection,
     available_csfs,
@@ -12,7 +13,7 @@ from monai_sf.tables.paper import compare_with_paper, paper_table
 from monai_sf.tables.probabilities import Probabilities, Reliability, reliability
 from monai_sf.tables.promises import thresholds
 from monai_sf.tables.significance import significance
-from monai_sf.tables.subgroups import Subgroups, by_group, subgroups_of
+from monai_sf.tables.subgroups import by_group
 from monai_sf.tables.write import write_tables
 
 __all__ = [

@@ -235,7 +235,7 @@ class Collection:
         n_resamples: number of resamples.
         notes: remarks on the groups, without any id, and on scores that are left out.
         roots: the folders that were searched for runs.
-        subgroups: rows of :func:`~.subgroups.groups_of_runs`, once they have been added.
+        subgroups: rows of :func:`~.groups_file.groups_of_runs`, once they have been added.
     """
 
     cells: pd.DataFrame

@@ -20,12 +20,12 @@ from monai_sf.tables.cells import RESAMPLES, RunKey, collect
 from monai_sf.tables.cleaning import cleaned
 from monai_sf.tables.format import tidy
 from monai_sf.tables.found_runs import chosen_csfs
+from monai_sf.tables.groups_file import groups_of_runs, worse_groups
 from monai_sf.tables.html import html_of
 from monai_sf.tables.latex import latex_of
 from monai_sf.tables.measures import DEFAULT_RISK
 from monai_sf.tables.paper import compare_with_paper
 from monai_sf.tables.significance import LEVEL, significance, verdicts, wins_and_losses
-from monai_sf.tables.subgroups import groups_of_runs, worse_groups
 from monai_sf.tables.text import text_of, text_of_comparison
 
 #: The manifest, which names the files that the next call may replace.

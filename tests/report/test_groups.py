@@ -11,7 +11,7 @@ from monai_sf.report.groups import NO_GROUP, affected
 from monai_sf.report.privacy import Privacy, cleaned
 from monai_sf.report.runs import evaluate
 from monai_sf.tables import by_group, failure_detection
-from monai_sf.tables.subgroups import _by_group, marked_together
+from monai_sf.tables.subgroups import marked_together, unmarked_by_group
 
 N = 360
 
@@ -86,7 +86,7 @@ def test_the_numbers_are_those_of_the_tables(run, promised):
     assert (score["promised"], score["step"]) == ((True, 101) if promised else (False, 80))
     level = by_group(run, "iid", "MSR").attrs
     assert level["promised"] == bool(promised)
-    tables = marked_together([_by_group(run, name, "MSR", None, 0) for name in ("iid", "target")])
+    tables = marked_together([unmarked_by_group(run, name, "MSR", None, 0) for name in ("iid", "target")])
     for part, table in zip(score["sets"], tables, strict=True):
         keyed = {(r["column"], r["group"]): r for r in table.to_dict("records")}
         assert len(part["rows"]) == len(keyed)

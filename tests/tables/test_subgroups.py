@@ -12,8 +12,9 @@ from monai_sf.metrics import holm, risk_at_coverage
 from monai_sf.results import Results, ResultsError
 from monai_sf.tables import by_group, failure_detection, subgroups_of, write_tables
 from monai_sf.tables.cells import collect
+from monai_sf.tables.groups_file import groups_of_runs, worse_groups
 from monai_sf.tables.redaction import is_identifying
-from monai_sf.tables.subgroups import groups_of_runs, marked_together, statistics_by_column, worse_groups
+from monai_sf.tables.subgroups import marked_together, statistics_by_column
 
 N = 400
 

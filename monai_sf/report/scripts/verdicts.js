@@ -46,7 +46,7 @@ export const inHundred = (target) => String(Number((100 * target).toPrecision(3)
 const SAID = [
   ["kept", "kept on", ""],
   ["broken", "broken on", ""],
-  ["unclear", "not shown to be kept on", " (too few cases to tell)"],
+  ["unclear", "not shown to be kept on", " (too close to tell)"],
   ["few", "not shown to be kept on", " (too few patients)"],
   ["none", "sure of no case on", ""],
   ["unpromised", "nothing promised on", ""],

@@ -66,12 +66,12 @@ test("the headline names every verdict, with the cases that have it", () => {
   /** @param {{ verdict: string, name: string }[]} groups */
   const said = (...groups) => headline(groups).map(([, text]) => text).join(" ");
   assert.deepEqual(headline([kept, unclear, broken, also]),
-    [["kept", "Kept on a,"], ["broken", "broken on c and on d,"], ["unclear", "not shown to be kept on b (too few cases to tell)."]]);
-  assert.equal(said(unclear, broken), "Broken on c, not shown to be kept on b (too few cases to tell).");
+    [["kept", "Kept on a,"], ["broken", "broken on c and on d,"], ["unclear", "not shown to be kept on b (too close to tell)."]]);
+  assert.equal(said(unclear, broken), "Broken on c, not shown to be kept on b (too close to tell).");
   assert.equal(said(kept, nothing), "Kept on a, nothing promised on g.");
   assert.equal(said(none, kept), "Kept on a, sure of no case on f.");
   assert.equal(said(none), "Sure of no case on f.");
-  assert.equal(said(few, unclear), "Not shown to be kept on b (too few cases to tell), not shown to be kept on e (too few patients).");
+  assert.equal(said(few, unclear), "Not shown to be kept on b (too close to tell), not shown to be kept on e (too few patients).");
   assert.deepEqual(headline([kept, kept]), [["kept", "Kept on all cases that were tested."]]);
   assert.deepEqual(headline([kept]), [["kept", "Kept on a."]]);
   const all = [kept, unclear, broken, also, few, none, nothing];
