@@ -64,11 +64,29 @@ def test_the_promise_what_was_seen_and_the_way_back(make_run, open_page, tmp_pat
     page.select_option("#csf", "MCD-PE")
     assert "no number of cases would do" in page.locator("#promise").inner_text()
     page.select_option("#csf", "MCD-MSR")
-    assert "which has no calibration cases" in page.locator("#promise").inner_text()
+    assert "no threshold was chosen for it" in page.locator("#promise").inner_text()
     page.select_option("#csf", "MSR")
     assert rows() == at_promise
     page.locator("#every-set").click()
     settle(page)
     verdicts = page.locator("#counts .verdict")
     assert verdicts.count() == len(run.test_sets)
+    watched.check()
+
+
+def test_nothing_of_the_promise_is_cut_off_on_a_phone(make_run, open_page, tmp_path):
+    run = make_run("mskcc", n=60, corruptions=("gaussian_noise",))
+    threshold = float(np.median(failure_detection(run, "iid", "MSR").confidence))
+    report = build_report(with_promise(run, {"MSR": promise(threshold)}), tmp_path / "r.html")
+    watched = open_page(report, viewport={"width": 390, "height": 844})
+    # counts of a real study: the longest text of a row
+    watched.page.evaluate(
+        "for (const one of document.querySelectorAll('#seen .rate .quiet'))"
+        " one.textContent = ' (22.6 % to 29.4 %), 2,189 of 8,623 images'"
+    )
+    right = "one => one.getBoundingClientRect().right"
+    box = watched.page.locator("#seen").evaluate(right)
+    cells = watched.page.locator("#seen :is(th, td, td *):not(thead *)").all()
+    assert cells
+    assert all(cell.evaluate(right) <= box for cell in cells)
     watched.check()

@@ -65,7 +65,7 @@ function promiseText({ state, data }) {
   const { promise, unpromised } = state.currentRun;
   const { promise: own, name } = state.currentCsf;
   if (!promise) return [el("b", {}, "Nothing is promised"), `: ${unpromised}.`];
-  if (!own) return [el("b", {}, "Nothing is promised"), ` for ${name}, which has no calibration cases.`];
+  if (!own) return [el("b", {}, "Nothing is promised"), ` for ${name}: no threshold was chosen for it.`];
   const risk = `at most ${inHundred(promise.targetRisk)} of 100 answers it is sure of are wrong`;
   if (own.threshold === null) {
     const enough = own.needed === null ? "no number of cases would do" : `it would take about ${number(own.needed)}${promise.groups < promise.cases ? " groups" : ""}`;
@@ -130,7 +130,7 @@ function countText({ kind, sum, risk: { rate, range } }) {
 }
 
 /** @param {[Verdict, string][]} parts */
-const answerOfPromise = (parts) => parts.map(([verdict, text]) => el("span", { class: `verdict-${verdict}` }, symbolOf(verdict), `\u00a0${text} `));
+const answerOfPromise = (parts) => parts.map(([verdict, text]) => el("span", { class: `verdict-${verdict}` }, symbolOf(verdict), `\u2060\u00a0${text} `));
 
 /** @param {Page} page */
 function drawSeen(page) {
