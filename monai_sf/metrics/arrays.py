@@ -90,7 +90,10 @@ def as_number(value: Any, name: str) -> float:
     one = value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
     if isinstance(one, bool) or not isinstance(one, Real) or one != one:
         raise ValueError(f"{name} must be a number, got {value!r}")
-    return float(one)
+    try:
+        return float(one)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number that float64 holds, got an integer beyond it") from None
 
 
 def as_float64(values: ArrayLike, name: str) -> Array:

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pydicom import DataElement, Dataset, config
+from pydicom import DataElement, Dataset, config, dcmread
 from pydicom.valuerep import validate_value
 
 from monai_sf.files import atomic_path, refuse_unwritable
@@ -41,9 +41,18 @@ _COPIED = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
+#: What differs where the same report is written again: when, and among which others.
+_OF_ONE_INFERENCE = (
+    *("InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime"),
+    *("ContributionDateTime", "InstanceNumber"),
+)
 _GROUPS = (0x0008, 0x0010, 0x0020)  # of identification, patient and study
 _SERIES_NUMBER = 999
 _UTF8 = "ISO_IR 192"
+
+
+class _ChangedReportError(Exception):
+    """A file of a report's name has another content."""
 
 
 class StructuredReports:
@@ -86,7 +95,8 @@ class StructuredReports:
             algorithm: that gave the answers.
 
         Returns:
-            Case id to the name of its report; and case id to the reason why there is none.
+            Case id to the name of its report; and case id to the reason why there is none, such as a file of
+            the report's name with another content, which is left as it is.
         """
         written: dict[str, str] = {}
         lacking: dict[str, str] = {}
@@ -103,7 +113,8 @@ class StructuredReports:
                     name = f"{report.SOPInstanceUID}.dcm"
                     with atomic_path(self.folder / name) as partial:
                         report.save_as(partial, enforce_file_format=True)
-            except (OSError, RefusedImageError) as error:
+                        _refuse_changed(self.folder / name, partial)
+            except (OSError, RefusedImageError, _ChangedReportError) as error:
                 lacking[answer.case_id] = str(error)
             except Exception as error:  # whose text may quote the patient's data
                 lacking[answer.case_id] = f"its header cannot be copied to a report ({type(error).__name__})"
@@ -112,6 +123,30 @@ class StructuredReports:
         if other := sum(answer.case_id not in instances for answer in answers):
             logger.warning("%d images are not DICOM, and have no Structured Report", other)
         return written, lacking
+
+
+def _refuse_changed(there: Path, written: Path) -> None:
+    """Refuse to replace a file of a report's name that is anything but the same report, written before.
+
+    Raises:
+        _ChangedReportError: somebody has changed it, or it is another file.
+    """
+    if not there.exists():
+        return
+    try:
+        former, now = (dcmread(path) for path in (there, written))
+        for report in (former, now):
+            report.walk(_without_time)
+        is_same = former == now
+    except Exception:  # whatever a file that is no report makes of its reader
+        is_same = False
+    if not is_same:
+        raise _ChangedReportError(f"{there.name} is there already with another content: move it away")
+
+
+def _without_time(_: Dataset, element: DataElement) -> None:
+    if element.keyword in _OF_ONE_INFERENCE:
+        element.value = None
 
 
 @contextmanager

@@ -349,6 +349,7 @@ def test_errors_between_0_and_1_are_means_and_weaker_evidence_than_failures():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"threshold": 10**400}, "threshold must be a number that float64 holds"),
         ({"threshold": NAN}, "threshold must be a number, got nan"),
         ({"threshold": None}, "threshold must be a number, got None"),
         ({"threshold": "0.5"}, "threshold must be a number, got '0.5'"),

@@ -148,6 +148,23 @@ def test_the_same_inference_writes_the_same_reports_again(tmp_path):
         assert not set(later.values()) & set(first.values())
 
 
+def test_a_report_that_somebody_has_changed_and_another_file_of_its_name_are_left_as_they_are(tmp_path):
+    scan(tmp_path / "a.dcm")
+    scan(tmp_path / "b.dcm")
+    answers = [answer("a.dcm"), answer("b.dcm")]
+    first, _ = reports(tmp_path, answers)
+    signed = pydicom.dcmread(first["a.dcm"])
+    signed.VerificationFlag = "VERIFIED"
+    signed.save_as(first["a.dcm"])
+    first["b.dcm"].write_text("notes")
+    before = {path: path.read_bytes() for path in first.values()}
+    written, lacking = reports(tmp_path, answers)
+    assert written == {}
+    for case_id, path in first.items():
+        assert lacking[case_id] == f"{path.name} is there already with another content: move it away"
+    assert {path: path.read_bytes() for path in (tmp_path / "reports").iterdir()} == before
+
+
 @pytest.mark.parametrize("changed", [{"share": 0.71}, {"deferred": False}, {"prediction": 0}, {"name": "x"}])
 def test_another_answer_for_the_same_image_has_another_uid_in_the_same_series(tmp_path, changed):
     scan(tmp_path / "a.dcm")
