@@ -16,9 +16,9 @@ import os, sys, time
 from monai_sf.files.locks import locked
 with locked(sys.argv[1], "busy"):
     if os.fork() == 0:  # as a worker that outlives its killed parent for a while
+        print("held", flush=True)  # only here has the child let go of the lock
         time.sleep(60)
         os._exit(0)
-    print("held", flush=True)
     time.sleep(60)
 """
 
