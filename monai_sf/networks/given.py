@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from monai_sf.networks.classifier import Classifier, ClassifierOutput, dropout_layers
-from monai_sf.networks.given_features import AUTO, tapped
+from monai_sf.networks.given_features import tapped
 from monai_sf.networks.given_outputs import OutputKind, class_scores, selected, width_of
+from monai_sf.networks.tapped import AUTO
 
 
 class GivenClassifier(Classifier):
