@@ -12,7 +12,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from monai_sf.networks import Classifier, ClassifierOutput, dropout_layers
-from monai_sf.networks.precision import full_precision
+from monai_sf.networks.precision import computing_in
 from monai_sf.scores import dropout_arrays, expected_entropy, mean_log_softmax, view_arrays
 
 # Odd 64-bit constants of the SplitMix64 generator (Steele, Lea & Flood, OOPSLA 2014), as signed integers.
@@ -157,7 +157,6 @@ class MCDropoutInferer(Inferer):
         self.samples, self.views, self.max_batch, self.seed = samples, tuple(views), max_batch, seed
 
     @torch.no_grad()
-    @full_precision()
     def __call__(  # type: ignore[override]
         self,
         inputs: Tensor,
@@ -189,6 +188,12 @@ class MCDropoutInferer(Inferer):
         """
         if network.training:
             raise ValueError("network is in training mode: call network.eval() first")
+        with computing_in("float32", inputs.device):
+            return self._outputs(inputs, network, case_ids, plain)
+
+    def _outputs(
+        self, inputs: Tensor, network: Classifier, case_ids: Sequence[str] | None, plain: bool
+    ) -> dict[str, Tensor]:
         if plain:
             found = network.plain(network.stem(inputs))
             return {name: array.float() for name, array in found.arrays().items()}

@@ -15,9 +15,11 @@ from monai_sf.networks.given_bundles import bundle_preprocessing
 from monai_sf.networks.given_checks import check_network
 from monai_sf.networks.given_files import given_network, model_files
 from monai_sf.networks.heads import ConfidenceHead, ConfidNetHead, DeVriesHead, ReservationHead
+from monai_sf.networks.precision import PRECISIONS, computing_in, training_precision
 
 __all__ = [
     "BACKBONES",
+    "PRECISIONS",
     "Classifier",
     "ClassifierOutput",
     "ConfidNetHead",
@@ -29,6 +31,7 @@ __all__ = [
     "backbone",
     "bundle_preprocessing",
     "check_network",
+    "computing_in",
     "dropout_layers",
     "given_network",
     "has_dropout",
@@ -36,4 +39,5 @@ __all__ = [
     "model_files",
     "start_from",
     "to_device",
+    "training_precision",
 ]

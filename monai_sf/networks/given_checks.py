@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_sf.networks.given import GivenClassifier
-from monai_sf.networks.precision import full_precision
+from monai_sf.networks.precision import computing_in
 from monai_sf.vocabulary.outputs import ENOUGH, refuse_what_is_no_logit, share_tolerance
 
 #: Fewer images hardly tell whether outputs depend on the rest of the batch.
@@ -28,7 +28,6 @@ _EVALUATION = "was it saved in training mode? Call model.eval() before it is scr
 
 
 @torch.no_grad()
-@full_precision()
 def check_network(network: GivenClassifier, images: Tensor) -> None:
     """Refuse a given classifier whose outputs on real images are not what was declared.
 
@@ -45,9 +44,10 @@ def check_network(network: GivenClassifier, images: Tensor) -> None:
     """
     if len(images) < MIN_IMAGES:
         raise ValueError(f"a network is checked with at least {MIN_IMAGES} images, got {len(images)}")
-    if faults := list(_faults(network, images)):
-        raise ValueError("the given model cannot be evaluated: " + "; ".join(faults))
-    network.share_before_dropout(images)
+    with computing_in("float32", images.device):
+        if faults := list(_faults(network, images)):
+            raise ValueError("the given model cannot be evaluated: " + "; ".join(faults))
+        network.share_before_dropout(images)
 
 
 def _faults(network: GivenClassifier, images: Tensor) -> Iterator[str]:

@@ -1,41 +1,113 @@
-"""Convolutions in full float32 on a GPU, where torch rounds their inputs to 10 bits by default (TF32)."""
+"""The precisions in which a network computes, in force for a block of code."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any
 
-from torch.backends import cudnn
+import torch
+from torch.backends import cuda, cudnn
 
+#: float32: all of it; tf32: convolutions and products round their inputs to 10 bits on a GPU, and are as in
+#: float32 elsewhere; bfloat16 and float16: those and other layers of which torch says that it does no harm
+#: (autocast).
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+#: What allows TF32, in convolutions and in products of matrices; torch has them for the whole process.
+_SETTINGS: tuple[Any, ...] = (cudnn, cuda.matmul)
 _lock = Lock()
-_inside = 0
-_before: bool | None = None
+_inside: Counter[str] = Counter()  # number of blocks by precision, of all threads
+_before: list[bool | None] = []
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a name that is not one of :data:`PRECISIONS`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+
+
+def training_precision(device: torch.device) -> str:
+    """Return the fastest precision in which training is stable: of 16 bits on a GPU, float32 elsewhere."""
+    if device.type != "cuda":
+        return "float32"
+    with torch.cuda.device(device):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """Compute convolutions in float32 within; also a decorator.
+def computing_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Compute in a precision within; what is left is restored afterwards, also after an error.
 
-    With TF32 an output of these networks differs by 1e-3 of the largest from that of the CPU, and by nearly
-    as much between an image alone and in a batch, so that the same image could be trusted in one and deferred
-    in the other; in float32 by 1e-6. It costs up to half of the speed. The setting is the process's: it is
-    restored when the last thread leaves. Nothing changes where it was set by ``fp32_precision``, which torch
-    does not mix with it, and which somebody has chosen.
+    With TF32, torch's default for convolutions on a GPU, an output of these networks differs by 1e-3 of the
+    largest from that of the CPU, and by nearly as much between an image alone and in a batch, so that the
+    same image could be trusted in one and deferred in the other; in float32 by 1e-6, at half of the speed.
+
+    Any number of threads may be inside. Autocast is a thread's own, and is off in ``float32`` and ``tf32``
+    also where a caller has activated it. Whether TF32 is allowed is the process's: it is not while any thread
+    computes in ``float32``, and is restored when the last thread leaves. Where it was set by
+    ``fp32_precision``, which torch does not mix with it, somebody has chosen, and nothing changes.
+
+    Args:
+        precision: one of :data:`PRECISIONS`.
+        device: where the network is.
+
+    Raises:
+        ValueError: the precision is unknown, or the device has no autocast to it: a CPU none to float16.
     """
-    global _inside, _before
+    check_precision(precision)
+    kind, dtype = device.type, _AUTOCAST.get(precision)
+    available = torch.amp.is_autocast_available(kind)
+    if dtype is not None and (not available or (kind == "cpu" and dtype == torch.float16)):
+        raise ValueError(f"a network on the device {kind} is not computed in {precision}: take float32")
+    with _tf32(precision):
+        if available:
+            with torch.autocast(kind, dtype, enabled=dtype is not None):
+                yield
+        else:
+            yield
+
+
+@contextmanager
+def _tf32(precision: str) -> Iterator[None]:
+    """Allow TF32 within, or forbid it; nothing in a precision of 16 bits."""
+    if precision in _AUTOCAST:
+        yield
+        return
     with _lock:
-        if not _inside:
-            try:
-                _before = cudnn.allow_tf32
-                cudnn.allow_tf32 = False
-            except RuntimeError:
-                _before = None
-        _inside += 1
+        if not _inside.total():
+            _before[:] = [_allowed(setting) for setting in _SETTINGS]
+        _inside[precision] += 1
+        _allow(not _inside["float32"])
     try:
         yield
     finally:
         with _lock:
-            _inside -= 1
-            if not _inside and _before is not None:
-                cudnn.allow_tf32 = _before
+            _inside[precision] -= 1
+            if _inside.total():
+                _allow(not _inside["float32"])
+            else:
+                _allow(*_before)
+
+
+def _allowed(setting: Any) -> bool | None:
+    """Return whether a setting allows TF32; None if it was made by ``fp32_precision``."""
+    try:
+        return bool(setting.allow_tf32)
+    except RuntimeError:
+        return None
+
+
+def _allow(*values: bool | None) -> None:
+    """Set each setting that is not to be left alone; one value is that of all."""
+    each = values if len(values) == len(_SETTINGS) else values * len(_SETTINGS)
+    for setting, value, before in zip(_SETTINGS, each, _before, strict=True):
+        if value is not None and before is not None:
+            setting.allow_tf32 = value
