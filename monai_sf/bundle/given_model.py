@@ -24,6 +24,7 @@ from monai_sf.bundle.plain_values import plain
 from monai_sf.data import GivenPreprocessingd, case_records
 from monai_sf.data.errors import root_cause
 from monai_sf.data.given_preprocessing import Range, known_range
+from monai_sf.data.unit import as_unit
 from monai_sf.datasets import write_medmnist_images
 from monai_sf.files import read_json
 from monai_sf.files.images import read_image
@@ -346,8 +347,7 @@ def _fitting(
 
 
 def _image(record: Mapping[str, Any]) -> Tensor:
-    image: Tensor = record["image"]
-    return image
+    return as_unit(record["image"])
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:

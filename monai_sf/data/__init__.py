@@ -5,6 +5,7 @@ from monai_sf.data.given_preprocessing import GivenPreprocessingd
 from monai_sf.data.images import ImageFileReader, LoadImageFiled, PrepareImage, PrepareImaged
 from monai_sf.data.records import case_records
 from monai_sf.data.test_batches import TestBatches, TestPass
+from monai_sf.data.unit import as_unit
 
 __all__ = [
     "GivenPreprocessingd",
@@ -16,6 +17,7 @@ __all__ = [
     "SharedBatches",
     "TestBatches",
     "TestPass",
+    "as_unit",
     "case_records",
     "shared_loader",
 ]

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from monai.data import DataLoader, MetaTensor, list_data_collate
 from monai.transforms import Randomizable
 from torch.utils.data import Dataset, Sampler
 
+from monai_sf.data.unit import deepened
 from monai_sf.networks import distributed
 
 
@@ -106,6 +108,22 @@ def _share_stream(part: Any, stream: np.random.RandomState, seen: set[int]) -> N
         _share_stream(one, stream, seen)
 
 
+def collate_cases(cases: Sequence[Any]) -> Any:
+    """Return cases as a batch; beside images of 16 bits, those of 8 bits get 16.
+
+    Raises:
+        ValueError: some images are bytes and others floating point, which torch would mix silently.
+    """
+    images = [case.get("image") if isinstance(case, dict) else None for case in cases]
+    types = {image.dtype for image in images if isinstance(image, torch.Tensor)}
+    if len(types) > 1:
+        if types != {torch.uint8, torch.uint16}:
+            names = ", ".join(sorted(map(str, types)))
+            raise ValueError(f"images of one batch must all be bytes, or all of one other type, got {names}")
+        cases = [{**case, "image": deepened(case["image"])} for case in cases]
+    return list_data_collate(cases)
+
+
 class _Collate:
     """Collate function of a shard; a class, as closures cannot be sent to spawned workers."""
 
@@ -114,8 +132,8 @@ class _Collate:
 
     def __call__(self, cases: Sequence[Any]) -> Any:
         if cases:
-            return list_data_collate(cases)
-        example = list_data_collate([self.dataset[self.batches.epoch, 0]])
+            return collate_cases(cases)
+        example = collate_cases([self.dataset[self.batches.epoch, 0]])
         plain = {k: v.as_tensor() if isinstance(v, MetaTensor) else v for k, v in example.items()}
         return {key: value[:0] for key, value in plain.items()}
 

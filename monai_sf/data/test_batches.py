@@ -12,6 +12,8 @@ from monai.data import DataLoader
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Subset
 
+from monai_sf.data.batches import collate_cases
+from monai_sf.data.unit import as_unit
 from monai_sf.transforms import CorruptionSweep
 from monai_sf.vocabulary.shifts import corruption_name
 
@@ -39,7 +41,8 @@ class TestBatches:
     """All batches of an evaluation: each image is read once, and yielded clean and in every corruption.
 
     Args:
-        dataset: of dictionaries with ``image`` (channels, H, W) in [0, 1], ``label`` and ``case_id``.
+        dataset: of dictionaries with ``image`` (channels, H, W), bytes or in [0, 1], ``label`` and
+            ``case_id``.
         passes: the cases, with the names of their test sets and their corruptions.
         batch_size: cases per batch.
         num_workers: processes that decode; 0 for this one.
@@ -59,7 +62,11 @@ class TestBatches:
     ) -> None:
         self.dataset, self.passes, self.device = dataset, passes, device
         make: Callable[[TestPass], DataLoader] = lambda p: DataLoader(  # noqa: E731
-            Subset(dataset, p.indices.tolist()), batch_size=batch_size, num_workers=num_workers, shuffle=False
+            Subset(dataset, p.indices.tolist()),
+            batch_size=batch_size,
+            num_workers=num_workers,
+            shuffle=False,
+            collate_fn=collate_cases,
         )
         self.loaders = [make(p) for p in passes if len(p.indices)]
         self.passes = [p for p in passes if len(p.indices)]
@@ -73,7 +80,7 @@ class TestBatches:
     def __iter__(self) -> Iterator[Mapping[Any, Any]]:
         for loader, test in zip(self.loaders, self.passes, strict=True):
             for batch in loader:
-                clean = {**batch, "image": batch["image"].to(self.device, non_blocking=True)}
+                clean = {**batch, "image": as_unit(batch["image"].to(self.device, non_blocking=True))}
                 clean |= {"plain": test.plain}
                 yield {**clean, "test_set": test.name}
                 for kind, severity, corrupted in test.sweep(clean) if test.sweep else ():

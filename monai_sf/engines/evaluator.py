@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 from monai.data import Dataset
 from monai.engines import PrepareBatchExtraInput, SupervisedEvaluator
 
-from monai_sf.data import TestBatches
+from monai_sf.data import TestBatches, as_unit
 from monai_sf.engines import tracking
 from monai_sf.engines.fitting import fit_to_outputs, needs_training_cases
 from monai_sf.engines.test_sets import OpenSets, PlannedSet
@@ -121,8 +121,8 @@ class TestSetEvaluator(SupervisedEvaluator):
         device: device of the computation.
         network: of the trained architecture, into which the best checkpoint is loaded; or a given one, which
             is checked on some of the images, and evaluated as it is.
-        dataset: the cases, dictionaries with ``image`` (channels, H, W) in [0, 1], ``label``, ``case_id`` and
-            ``split`` (train, val, calibration, iid or target), without augmentation.
+        dataset: the cases, dictionaries with ``image`` (channels, H, W), bytes or in [0, 1], ``label``,
+            ``case_id`` and ``split`` (train, val, calibration, iid or target), without augmentation.
         cases: the case table with the column ``split``.
         run_dir: folder of the run, with ``best.pt`` unless the classifier is given; the results go to
             ``run_dir/results``.
@@ -220,8 +220,8 @@ class TestSetEvaluator(SupervisedEvaluator):
     def _check_given(self, network: GivenClassifier) -> None:
         """Check a given classifier on the first images, which also tells what its features are."""
         count = min(len(self.dataset), MIN_IMAGES)
-        images = torch.stack([torch.as_tensor(self.dataset[i]["image"]) for i in range(count)])
-        check_network(network, images.float().to(self.state.device))
+        images = torch.stack([as_unit(torch.as_tensor(self.dataset[i]["image"])) for i in range(count)])
+        check_network(network, images.to(self.state.device))
         if network.features_missing:
             logger.warning(
                 "no features are stored, so scores of features and the map are left out: %s",

@@ -15,6 +15,8 @@ from monai_sf.files.naming import RefusedImageError
 from monai_sf.files.windows import Float
 
 _FORMS = "{range: type}, {window: [low, high]}, {window: dicom} or {percentiles: [low, high]}"
+_DEEPEST = 2**16 - 1
+_TO_16_BITS = _DEEPEST // 255  # v of 255 is 257 v of 65535, exactly
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601-2, as Pillow's
 
 
@@ -117,11 +119,11 @@ def intensity_of(rule: Mapping[str, Any] | Intensity) -> Intensity:
 
 def as_input(
     image: ImageData, rule: Intensity | None, *, mode: str | None = None, size: Sequence[int] | None = None
-) -> Float:
-    """Return an image as a network takes it.
+) -> NDArray[Any]:
+    """Return an image as a network takes it, in as few bytes as hold it.
 
-    Values are scaled, then resized by bilinear interpolation over the covered area (no aliasing). Whole 8-bit
-    images are resized before, with 8 bits, as pictures are.
+    Values are scaled, then resized by bilinear interpolation over the covered area (no aliasing), and rounded
+    to 16 bits. Whole 8-bit images under the rule "range" are resized with 8 bits, as pictures are.
 
     Args:
         image: As read.
@@ -131,7 +133,7 @@ def as_input(
         size: (height, width); None keeps the image's own. The aspect ratio is not kept.
 
     Returns:
-        (H, W) or (H, W, 3) float32.
+        (H, W) or (H, W, 3): uint8 or uint16, whose range is [0, 1]; without a rule float32.
 
     Raises:
         RefusedImageError: The rule cannot be applied to this image.
@@ -144,8 +146,7 @@ def as_input(
         picture = picture if picture.mode == mode else picture.convert(mode)
         if size is not None and picture.size != (size[1], size[0]):
             picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        values = np.asarray(picture, np.float32)
-        return values if rule is None else values / np.float32(255)
+        return np.asarray(picture, np.float32 if rule is None else np.uint8)
     values = image.values.astype(np.float32) if rule is None else rule(image)
     if own == "RGB" and mode == "L":
         values = values @ _LUMINANCE
@@ -153,9 +154,16 @@ def as_input(
         channels = [values] if values.ndim == 2 else np.moveaxis(values, 2, 0)
         resized = [_resized(channel, size) for channel in channels]
         values = resized[0] if values.ndim == 2 else np.stack(resized, -1)
-    if own == "L" and mode == "RGB":
-        values = np.repeat(values[..., None], 3, 2)
-    return values if rule is None else np.clip(values, 0, 1)
+    if rule is not None:
+        values = np.rint(np.clip(values, 0, 1) * np.float32(_DEEPEST)).astype(np.uint16)
+    return np.repeat(values[..., None], 3, 2) if own == "L" and mode == "RGB" else values
+
+
+def of_one_depth(images: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return images of :func:`as_input` with one type: beside some of 16 bits, those of 8 bits get 16."""
+    if len({image.dtype for image in images}) == 1:
+        return list(images)
+    return [np.uint16(_TO_16_BITS) * image if image.dtype == np.uint8 else image for image in images]
 
 
 def _resized(channel: NDArray[Any], size: Sequence[int]) -> Float:
@@ -177,4 +185,5 @@ def for_display(image: ImageData) -> NDArray[np.uint8]:
         rule = Intensity("percentiles", 0.0, 100.0)
         if image.values.min() == image.values.max():
             return np.zeros(image.values.shape, np.uint8)
-    return np.rint(as_input(image, rule) * 255).astype(np.uint8)
+    shown = as_input(image, rule)
+    return shown if shown.dtype == np.uint8 else np.rint(shown / np.float32(_TO_16_BITS)).astype(np.uint8)

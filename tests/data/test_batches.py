@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from monai.data import CacheDataset, MetaTensor
 from monai.transforms import Compose, OneOf, RandFlipd, RandGaussianNoised, RandRotated, RandShiftIntensityd
 
-from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
+from monai_sf.data.batches import SeededCases, SharedBatches, collate_cases, shared_loader
+from monai_sf.data.unit import as_unit
 from monai_sf.networks import distributed
 
 
@@ -110,3 +111,15 @@ def test_an_empty_share_has_the_keys_and_shapes_of_the_others(monkeypatch):
     assert batch["label"].shape == (0,)
     assert list(batch["case_id"]) == []
     pickle.dumps(loader.collate_fn)  # workers that are spawned are sent it
+
+
+def test_images_of_8_and_16_bits_are_one_batch():
+    flat = torch.arange(12, dtype=torch.uint8).reshape(1, 3, 4)
+    deep = (torch.arange(12).reshape(1, 3, 4) * 5000).to(torch.uint16)
+    batch = collate_cases([{"image": flat, "label": 0}, {"image": deep, "label": 1}])
+    assert batch["image"].dtype == torch.uint16
+    assert torch.equal(as_unit(batch["image"]), torch.stack([as_unit(flat), as_unit(deep)]))
+    assert batch["label"].tolist() == [0, 1]
+    assert collate_cases([{"image": flat}, {"image": flat}])["image"].dtype == torch.uint8
+    with pytest.raises(ValueError, match=r"must all be bytes.* got torch\.float32, torch\.uint8"):
+        collate_cases([{"image": flat}, {"image": as_unit(flat)}])

@@ -8,10 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from monai.data import MetaTensor, set_track_meta
-from monai.transforms import LoadImage, LoadImaged, ScaleIntensityRange
+from monai.transforms import EnsureTyped, LoadImage, LoadImaged, ScaleIntensityRange
 from PIL import Image, ImageOps
 
 from monai_sf.data.images import ImageFileReader, LoadImageFiled, PrepareImage, PrepareImaged
+from monai_sf.data.unit import as_unit, deepened
 
 
 def load(path, *, mode=None, size=None, intensity=None):
@@ -115,12 +116,14 @@ def test_pictures_of_8_bits_are_pillows_to_the_bit(tmp_path, mode, stored, name,
     np.testing.assert_array_equal(got if mode == "L" else got.transpose(1, 2, 0), expected)
 
 
-def test_a_window_is_monais_to_the_bit(tmp_path):
+def test_a_window_is_monais_rounded_to_16_bits(tmp_path):
     hu = np.random.default_rng(0).integers(-1024, 3072, (64, 64)).astype(np.int16)
     np.save(tmp_path / "a.npy", hu)
     scale = ScaleIntensityRange(-1000, 400, 0.0, 1.0, clip=True)
     got = load(tmp_path / "a.npy", mode="L", intensity={"window": [-1000, 400]})
-    np.testing.assert_array_equal(got, scale(torch.from_numpy(hu.astype(np.float32))))
+    expected = scale(torch.from_numpy(hu.astype(np.float32))).double().numpy()
+    np.testing.assert_allclose(got * 65535.0, expected * 65535, atol=0.51)
+    np.testing.assert_allclose(got * 65535.0, np.rint(got * 65535.0), atol=0.01)
 
 
 def test_the_reader_serves_any_monai_pipeline(tmp_path):
@@ -177,6 +180,48 @@ def test_a_loaded_image_is_that_of_the_file_and_its_metadata_are_plain(tmp_path,
     assert prepared["image"].dtype == torch.float32
 
 
+@given(st.integers(0, 255))
+def test_8_bits_are_the_same_as_16_to_the_bit(value):
+    image = torch.full((1, 2, 3), value, dtype=torch.uint8)
+    expected = np.float32(value) / np.float32(255)
+    assert (as_unit(image).numpy() == expected).all()
+    assert deepened(image).dtype == torch.uint16
+    assert (as_unit(deepened(image)).numpy() == expected).all()
+
+
+def test_every_16_bits_are_divided_as_numpy_does():
+    values = np.arange(2**16, dtype=np.uint16)
+    np.testing.assert_array_equal(
+        as_unit(torch.from_numpy(values)).numpy(), values.astype(np.float32) / np.float32(65535)
+    )
+    half = torch.rand(3, dtype=torch.float64)
+    assert torch.equal(as_unit(half), half.float())
+    on_meta = as_unit(torch.empty(2, 3, 4, 4, dtype=torch.uint16, device="meta"))
+    assert (on_meta.device.type, on_meta.dtype, on_meta.shape) == ("meta", torch.float32, (2, 3, 4, 4))
+    with pytest.raises(TypeError, match=r"must be uint8, uint16 or floating point, got torch\.int32"):
+        as_unit(torch.zeros(3, dtype=torch.int32))
+
+
+def test_bytes_need_a_rule():
+    with pytest.raises(ValueError, match="as_bytes needs intensity"):
+        PrepareImage(as_bytes=True)
+
+
+def test_bytes_are_not_converted_by_monai(tmp_path):
+    """MONAI's own conversion makes int32 of uint16."""
+    np.save(tmp_path / "deep.npy", letter().astype(np.uint16) * 257)
+    np.save(tmp_path / "flat.npy", letter())
+    types = {"deep": torch.uint16, "flat": torch.uint8}
+    for track, (name, dtype) in itertools.product((True, False), types.items()):
+        set_track_meta(track)
+        file = str(tmp_path / f"{name}.npy")
+        prepare = PrepareImaged("image", intensity={"range": "type"}, as_bytes=True)
+        image = EnsureTyped("image")(prepare(LoadImageFiled("image")({"image": file})))["image"]
+        assert image.dtype == dtype
+        assert isinstance(image, MetaTensor) == track
+        np.testing.assert_array_equal(as_unit(image)[0], letter() / np.float32(255))
+
+
 def test_channels_of_several_types_keep_their_own_ranges(tmp_path):
     np.save(tmp_path / "a.npy", letter())
     np.save(tmp_path / "b.npy", letter().astype(np.uint16) * 257)
@@ -226,7 +271,7 @@ ELSEWHERE = {
 def test_arrays_of_other_programs(name, kind):
     array, meta, rule, expected = ELSEWHERE[name]
     got = PrepareImage(intensity=rule)(kind(array), meta)
-    np.testing.assert_allclose(got, expected, atol=1e-6)
+    np.testing.assert_allclose(got, expected, atol=0.5 / 65535 + 1e-6)
     tracked = MetaTensor(torch.from_numpy(array.copy()), meta=dict(meta))
     np.testing.assert_array_equal(PrepareImage(intensity=rule)(tracked), got)
 

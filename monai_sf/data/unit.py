@@ -1,0 +1,34 @@
+"""Images as bytes until they are on the device, where they become [0, 1]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: What 1.0 is in images of each type of bytes.
+_WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0}
+
+
+def as_unit(images: Tensor) -> Tensor:
+    """Return an image, or a batch of them, as float32 in [0, 1], with the same bits on every device.
+
+    Nothing waits for the device.
+
+    Args:
+        images: of any shape: uint8 (255 becomes 1) or uint16 (65535 becomes 1); floating point is taken as it
+            is.
+
+    Raises:
+        TypeError: They are of another type, whose range is unknown.
+    """
+    if images.is_floating_point():
+        return images.float()
+    if (white := _WHITE.get(images.dtype)) is None:
+        raise TypeError(f"images must be uint8, uint16 or floating point, got {images.dtype}")
+    # a number instead of a tensor would make CUDA multiply by its rounded reciprocal
+    return images.float().div_(torch.full((), white, device=images.device))
+
+
+def deepened(image: Tensor) -> Tensor:
+    """Return an image of 8 or 16 bits with 16: the same, to the bit, once it is in [0, 1]."""
+    return (image.int() * 257).to(torch.uint16) if image.dtype == torch.uint8 else image
