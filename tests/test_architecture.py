@@ -4,7 +4,10 @@ import ast
 import importlib
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import monai_sf.transforms
 import pytest
@@ -46,6 +49,8 @@ NOT_HERE = {
     "ignite": _LIGHT | {"scores", "tables", "report", "transforms"},
     "pandas": {"files", "vocabulary", "transforms", "scores", "networks", "inferers", "losses"},
     "bokeh": ROAD.keys() - {"report"},
+    "sklearn": ROAD.keys() - {"report"},
+    "matplotlib": ROAD.keys() - {"tables"},
     "ray": ROAD.keys() - {"benchmark"},
 }
 
@@ -173,6 +178,60 @@ def test_nothing_of_a_checkout_but_the_package_can_be_imported_with_it(place, tm
 
     ended = forked(elsewhere, tmp_path)
     assert ended.returncode == 0, ended.stderr
+
+
+#: Third-party packages that take a tenth of a second to import, or seconds.
+SLOW = {"torch", "monai", "ignite", "pandas", "scipy", "sklearn", "matplotlib", "tensorboard", "bokeh", "ray"}
+#: Module with a command to its sub-commands.
+COMMANDS = {
+    "benchmark": ["run", "status"],
+    "bundle": ["export", "inference", "new", "show"],
+    "report": [],
+    "tables": [],
+}
+HELP = """
+import contextlib, io, runpy, sys
+for command in {commands}:
+    module, *arguments = command.split()
+    sys.argv = [module, *arguments, "--help"]
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as said:
+        runpy.run_module("monai_sf." + module, run_name="__main__")
+    assert "usage: python -m monai_sf." + command in said.getvalue(), said.getvalue()
+"""
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the modules that a new process has after it has run some code."""
+    code += "\nimport sys; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stdout.split())
+
+
+def test_help_of_every_command_waits_for_nothing_that_is_slow_to_import():
+    assert {file.parent.name for file in PACKAGE.rglob("__main__.py")} == COMMANDS.keys()
+    spelt = [f"{name} {command}".strip() for name in COMMANDS for command in ["", *COMMANDS[name]]]
+    loaded = loaded_by(HELP.format(commands=spelt))
+    assert "monai_sf.bundle.new_command" in loaded
+    assert sorted(name for name in loaded if name in SLOW) == []
+
+
+def test_metrics_import_nothing_slow_besides_torch():
+    loaded = loaded_by("import monai_sf.metrics")
+    assert sorted(name for name in loaded if name in {*SLOW, "scipy.stats"}) == ["scipy", "torch"]
+
+
+@pytest.mark.parametrize("package", ["benchmark", "bundle", "metrics", "report", "tables"])
+def test_names_that_are_imported_late_are_those_of_the_package(package):
+    """A module of the same name would hide one, once it is imported."""
+    module = importlib.import_module(f"monai_sf.{package}")
+    assert "monai_sf.vocabulary.late.late" in imports_of(PACKAGE / package / "__init__.py")
+    modules = {found.name for found in pkgutil.iter_modules(module.__path__)}
+    assert not modules & set(module.__all__)
+    for name in module.__all__:
+        assert not isinstance(getattr(module, name), ModuleType)
+    with pytest.raises(AttributeError, match=f"module 'monai_sf.{package}' has no attribute 'aucr'"):
+        module.aucr  # noqa: B018
 
 
 def test_every_module_can_be_imported():

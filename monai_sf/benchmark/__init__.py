@@ -4,21 +4,14 @@
 cluster, does not wait for torch.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from monai_sf.benchmark.names import BenchmarkError
+from monai_sf.vocabulary.late import late
 
 if TYPE_CHECKING:
     from monai_sf.benchmark.run import run_benchmark
+else:
+    __getattr__ = late(__name__, "run")
 
 __all__ = ["BenchmarkError", "run_benchmark"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "run_benchmark":
-        from monai_sf.benchmark.run import run_benchmark
-
-        return run_benchmark
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

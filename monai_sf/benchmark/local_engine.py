@@ -34,7 +34,7 @@ from monai_sf.datasets import usable_cores
 METHOD = "forkserver" if sys.platform.startswith("linux") else "spawn"
 
 #: Modules that all tasks import, and the fork server once.
-_PRELOADED = ["monai_sf.benchmark.execute", "monai_sf.engines", "monai_sf.losses"]
+_PRELOADED = ["monai_sf.benchmark.execute", "monai_sf.bundle.public", "monai_sf.engines", "monai_sf.losses"]
 
 #: In `multiprocessing`, two threads may read one exit status, and one of them gets a wrong one.
 _LOCK = threading.Lock()

@@ -27,6 +27,8 @@ from monai_sf.files.locks import locked
 from monai_sf.tables.found_runs import refuse_unknown_csfs
 from monai_sf.vocabulary.methods import PAPER_METHODS
 
+__all__ = ["run_benchmark"]
+
 #: States of tasks whose outputs exist, in a run and in a dry run.
 _COMPLETE = {"done", "skipped", "complete"}
 

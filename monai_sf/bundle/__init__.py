@@ -1,33 +1,10 @@
 """Workflow helpers that configs call, and the configs that all bundles share."""
 
-from monai_sf.bundle.claims import (
-    check_ensemble,
-    check_evaluated_alike,
-    check_trained_alike,
-    claim_cases,
-    claim_run_dir,
-)
-from monai_sf.bundle.description import describe_run
-from monai_sf.bundle.given_model import class_order
-from monai_sf.bundle.initialize import start
-from monai_sf.bundle.medmnist import medmnist_file
-from monai_sf.bundle.preparation import prepare
-from monai_sf.bundle.run_config import follow_run
-from monai_sf.bundle.workflow import merged_config, root, tracked
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "check_ensemble",
-    "check_evaluated_alike",
-    "check_trained_alike",
-    "claim_cases",
-    "claim_run_dir",
-    "class_order",
-    "describe_run",
-    "follow_run",
-    "medmnist_file",
-    "merged_config",
-    "prepare",
-    "root",
-    "start",
-    "tracked",
-]
+from monai_sf.vocabulary.late import late
+
+if TYPE_CHECKING:
+    from monai_sf.bundle.public import *  # noqa: F403
+else:
+    __getattr__ = late(__name__, "public")

@@ -1,4 +1,7 @@
-"""``python -m monai_sf.bundle``: commands that write, complete and show bundles."""
+"""``python -m monai_sf.bundle``: commands that write, complete and show bundles.
+
+Each imports what it needs when it is run, since torch and MONAI take seconds.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_sf.bundle.inference_config import write_inference_config
 from monai_sf.bundle.new_command import add_new, run_new
-from monai_sf.bundle.overrides import written
-from monai_sf.bundle.show import show_config, show_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,22 +65,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "new":
             run_new(new, options)
         elif options.command == "inference":
+            from monai_sf.bundle.inference_config import write_inference_config
+
             for bundle in options.bundles:
                 print(write_inference_config(Path(bundle) / "configs"))
         elif options.command == "export":
-            from monai_sf.bundle.export import export_run  # loads tables
+            from monai_sf.bundle.export import export_run
 
             export_run(options.run.expanduser(), options.output.expanduser())
-        elif all(Path(config).is_dir() for config in options.configs):
-            if overrides:
-                show.error("a run has no overrides: it is shown as it was run")
-            print("---\n".join(map(show_run, options.configs)), end="")
         else:
-            print(show_config(options.configs, written(overrides)), end="")
+            _show(show, options.configs, overrides)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _show(parser: argparse.ArgumentParser, configs: Sequence[str], overrides: Sequence[str]) -> None:
+    from monai_sf.bundle.overrides import written
+    from monai_sf.bundle.show import show_config, show_run
+
+    if not all(Path(config).is_dir() for config in configs):
+        print(show_config(configs, written(overrides)), end="")
+    elif overrides:
+        parser.error("a run has no overrides: it is shown as it was run")
+    else:
+        print("---\n".join(map(show_run, configs)), end="")
 
 
 if __name__ == "__main__":

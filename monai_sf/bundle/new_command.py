@@ -9,11 +9,8 @@ import math
 from pathlib import Path
 from typing import Any, get_args
 
-from monai_sf.bundle.given_model import Declared
-from monai_sf.bundle.naming import in_options
-from monai_sf.bundle.new import Asked, new_bundle
 from monai_sf.bundle.published import copy_bundle, published_bundles
-from monai_sf.networks.given_outputs import OutputKind
+from monai_sf.vocabulary.outputs import OutputKind
 
 _DESCRIPTION = """\
 Write a bundle for your own images: configs that train, evaluate and report, like those of the published ones;
@@ -174,7 +171,12 @@ def run_new(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
             "to run it"
         )
         return
+    from monai_sf.bundle.given_model import Declared  # torch and MONAI take seconds
+    from monai_sf.bundle.naming import in_options
+    from monai_sf.bundle.new import Asked, new_bundle
+
     logging.getLogger("monai_sf").addHandler(logging.NullHandler())  # its notes are printed with the table's
+    of_model = {name: value for name in _MODEL if (value := getattr(options, name)) is not None}
     asked = Asked(
         folder=options.folder,
         table=options.table,
@@ -187,7 +189,7 @@ def run_new(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
         without=options.without,
         targets=options.target,
         missing=options.missing,
-        model=_declared(options),
+        model=None if options.model is None else Declared(options.model, **of_model),
     )
     try:
         folder = new_bundle(asked)
@@ -198,11 +200,6 @@ def run_new(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
         f"next: python -m monai.bundle run --config_file {options.folder / 'configs' / 'benchmark.yaml'}\n"
         f"then open {folder / 'runs' / 'benchmark' / folder.name / 'report.html'}"
     )
-
-
-def _declared(options: argparse.Namespace) -> Declared | None:
-    given = {name: value for name in _MODEL if (value := getattr(options, name)) is not None}
-    return Declared(options.model, **given) if options.model is not None else None
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace, columns: dict[str, Any]) -> None:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy  # imports scipy.stats when it is used
 from numpy.typing import NDArray
-from scipy.stats import hypergeom
-from scipy.stats import t as students_t
 
 from monai_sf.metrics.areas import augrc
 from monai_sf.metrics.arrays import ArrayLike, as_number, check_cases
@@ -263,7 +262,7 @@ def _p_of_more(own: _Part, rest: _Part) -> float:
     wrong_rest = -_rounded_down(-rest.silent_failures / effect)
     cases_own = -_rounded_down(-own.cases / effect)
     cases_rest = max(_rounded_down(rest.cases / effect), wrong_rest)
-    tail = hypergeom.sf(wrong_own - 1, cases_own + cases_rest, wrong_own + wrong_rest, cases_own)
+    tail = scipy.stats.hypergeom.sf(wrong_own - 1, cases_own + cases_rest, wrong_own + wrong_rest, cases_own)
     return min(1.0, float(tail))
 
 
@@ -326,7 +325,7 @@ def _p_of_wider(own: _Part, rest: _Part) -> float:
     for sign in (-1, 1):
         variance = float(((of_after + sign * of_before) ** 2).sum()) + unseen
         p_values.append(
-            float(students_t.sf((after + sign * before) / math.sqrt(variance), min(clusters) - 1))
+            float(scipy.stats.t.sf((after + sign * before) / math.sqrt(variance), min(clusters) - 1))
         )
     return max(p_values)
 

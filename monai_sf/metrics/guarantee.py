@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import beta
+import scipy
 
 from monai_sf.metrics.arrays import ArrayLike, NumpyArray, check_binary, check_cases, check_finite
 from monai_sf.metrics.bootstrap import groups_of, on_cpu
@@ -217,4 +217,4 @@ def _delta_per_test(delta: float, n_cases: int) -> float:
 
 def _binomial_upper_bound(wrong: float, kept: int, delta: float) -> float:
     """Return the largest error rate under which at most `wrong` of `kept` has probability >= delta."""
-    return 1.0 if wrong == kept else float(beta.ppf(1 - delta, wrong + 1, kept - wrong))
+    return 1.0 if wrong == kept else float(scipy.stats.beta.ppf(1 - delta, wrong + 1, kept - wrong))

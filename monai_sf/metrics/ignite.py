@@ -26,6 +26,8 @@ from monai_sf.metrics.failure import failure_auroc_of
 from monai_sf.scores import CSFS
 from monai_sf.vocabulary.outputs import ENOUGH, check_labels, class_logits, kind_of, refuse_what_is_no_logit
 
+__all__ = ["AUGRC", "AURC", "EAUGRC", "EAURC", "ConfidenceAndError", "FailureAUROC"]
+
 
 def _as_it_is(output: Any) -> Any:
     return output

@@ -12,8 +12,9 @@ from torch.export import ExportedProgram
 
 from monai_sf.networks.classifier import Classifier, ClassifierOutput, dropout_layers
 from monai_sf.networks.given_features import tapped
-from monai_sf.networks.given_outputs import OutputKind, class_scores, selected, width_of
+from monai_sf.networks.given_outputs import class_scores, selected, width_of
 from monai_sf.networks.tapped import AUTO
+from monai_sf.vocabulary.outputs import OutputKind
 
 
 class GivenClassifier(Classifier):

@@ -24,7 +24,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 import torch
 from torch._export.serde import schema
 from torch.export import ExportedProgram
-from torch.export.pt2_archive import PT2ArchiveReader
 
 _OPERATOR = re.compile(
     r"torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast)"
@@ -81,7 +80,7 @@ def load_exported(path: str | os.PathLike[str]) -> ExportedProgram:
     """
     content = Path(path).read_bytes()
     try:
-        faults = _faults(PT2ArchiveReader(io.BytesIO(content)))
+        faults = _faults(io.BytesIO(content))
         if "version" in zipfile.ZipFile(io.BytesIO(content)).namelist():
             faults.append("an archive of an older format")  # to which torch.export.load would turn
     except Exception as error:  # RuntimeError, KeyError, JSONDecodeError, ... of damaged files
@@ -118,7 +117,10 @@ def _tensors_only() -> Iterator[None]:
             os.environ[name] = before
 
 
-def _faults(archive: PT2ArchiveReader) -> list[str]:
+def _faults(content: io.BytesIO) -> list[str]:
+    from torch.export.pt2_archive import PT2ArchiveReader  # it imports as slowly as half of torch
+
+    archive = PT2ArchiveReader(content)
     faults = [f"the part {name!r}" for name in archive.get_file_names() if not _PARTS.fullmatch(name)]
     program = json.loads(archive.read_string("models/model.json"))
     return faults + list(dict.fromkeys(_of_value(schema.ExportedProgram, program, "")))

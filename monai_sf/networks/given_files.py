@@ -28,8 +28,8 @@ from monai_sf.networks.classifier import load_weights
 from monai_sf.networks.given import GivenClassifier
 from monai_sf.networks.given_bundles import bundle_files, bundle_model
 from monai_sf.networks.given_exported import load_exported
-from monai_sf.networks.given_outputs import OutputKind
 from monai_sf.networks.tapped import AUTO
+from monai_sf.vocabulary.outputs import OutputKind
 
 #: Entries of a checkpoint under which others keep the state dict.
 _NESTED = ("state_dict", "model_state_dict", "model", "network", "net")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from monai_sf.vocabulary.outputs import SMALLEST
-
-#: What a model's numbers are: one per class, or one for the second of two classes.
-OutputKind: TypeAlias = Literal["logits", "softmax", "logit", "sigmoid"]
+from monai_sf.vocabulary.outputs import SMALLEST, OutputKind
 
 
 def width_of(kind: OutputKind, num_classes: int) -> int:

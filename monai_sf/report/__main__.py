@@ -8,9 +8,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from monai_sf.report.page import build_report
-from monai_sf.results import ResultsError
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build a report from the folders of runs, and return the exit status."""
@@ -63,10 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     chosen = vars(options)
+    from monai_sf.report.page import build_report  # torch, pandas and Bokeh take seconds
+
     folders, output = chosen.pop("results"), chosen.pop("output")
     try:
         print(build_report(folders, output, **chosen))
-    except (ResultsError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

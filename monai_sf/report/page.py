@@ -31,6 +31,8 @@ from monai_sf.vocabulary.colours import page_style
 from monai_sf.vocabulary.data_kinds import warning_of
 from monai_sf.vocabulary.titles import title as title_of
 
+__all__ = ["build_report"]
+
 #: Results in memory, or the folder of a run.
 RunLike: TypeAlias = "Results | str | os.PathLike[str]"
 

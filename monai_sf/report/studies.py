@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from monai_sf.report import words
 from monai_sf.report.runs import Run, ShownScore
@@ -37,7 +37,7 @@ def merged(scores: Sequence[ShownScore]) -> tuple[float, tuple[float, float] | N
     training = 0.0
     if len(areas) > 1:
         runs = len(areas)
-        training = float(stats.t.ppf(0.975, runs - 1) * areas.std(ddof=1) / math.sqrt(runs))
+        training = float(scipy.stats.t.ppf(0.975, runs - 1) * areas.std(ddof=1) / math.sqrt(runs))
 
     def half(side: int) -> float:
         cases = [(bounds[side] - area) ** 2 for area, bounds in intervals]

@@ -11,11 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from monai_sf.results import ResultsError
-from monai_sf.scores import CSFS
-from monai_sf.tables.cells import RESAMPLES
-from monai_sf.tables.measures import DEFAULT_RISK, measures
-from monai_sf.tables.write import write_tables
+from monai_sf.tables.defaults import DEFAULT_RISK, METRICS, RESAMPLES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-o", "--output", type=os.path.expanduser, required=True, metavar="OUTDIR", help="folder to write to"
     )
     parser.add_argument(
-        "--metric", default="aurc", metavar="NAME", help=f"{', '.join(measures())} (default: %(default)s)"
+        "--metric", default="aurc", metavar="NAME", help=f"{', '.join(METRICS)} (default: %(default)s)"
     )
     parser.add_argument(
         "--risk", type=float, default=DEFAULT_RISK,
@@ -40,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--csfs", nargs="+", action="extend", metavar="CSF",
-        help=f"scores to show, of {', '.join(CSFS)} or of the runs' own, or all (default: the paper's nine, "
-        "ensembles, other packages' and the runs' own)",
+        help="scores to show, or all (default: the paper's nine, ensembles, those of other packages and of "
+        "the runs)",
     )  # fmt: skip
     parser.add_argument(
         "--reference", metavar="CSF", help="compare all scores with this one (default: all pairs)"
@@ -56,11 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the resampling (default: %(default)s)")
     chosen = vars(parser.parse_args(arguments))
     runs, output = chosen.pop("runs"), chosen.pop("output")
+    from monai_sf.tables.write import write_tables  # torch and pandas take seconds
+
     logging.basicConfig(format="%(message)s")
     logging.getLogger("monai_sf").setLevel(logging.INFO)  # progress: all runs can take many minutes
     try:
         written = write_tables(runs, output, **chosen)
-    except (ResultsError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(written["text"].read_text(encoding="utf-8"))

@@ -24,10 +24,11 @@ from monai_sf.metrics.curve import Levels, levels_of
 from monai_sf.metrics.paired import group_counts, resampled_values
 from monai_sf.results import Results, ResultsError, TestSet, load_results
 from monai_sf.tables.cases import CasesOfRun, CasesOfSet, Known, groups_of_others
+from monai_sf.tables.defaults import DEFAULT_RISK, RESAMPLES
 from monai_sf.tables.ensembles import NoEnsemble, ensemble_csfs, ensembles_of, member_of
 from monai_sf.tables.found_runs import chosen_csfs, find_runs
 from monai_sf.tables.judge import Detection, available_csfs, failure_detection, unavailable_csfs
-from monai_sf.tables.measures import DEFAULT_RISK, Measure, measure, measures
+from monai_sf.tables.measures import Measure, measure, measures
 from monai_sf.vocabulary.ids import Objects
 from monai_sf.vocabulary.shifts import NEW_CLASS
 
@@ -37,7 +38,6 @@ Float = NDArray[np.float64]
 
 #: Shares of trusted cases at which the stored curves are read.
 COVERAGES: Float = np.linspace(0, 1, 101)
-RESAMPLES = 2000
 
 
 class RunKey(NamedTuple):

@@ -35,7 +35,7 @@ def html_of(
     Args:
         table: Table 1.
         per_shift: the table of single shifts.
-        significant: text of each cell, see :func:`~.significance.wins_and_losses`; None without.
+        significant: text of each cell, see :func:`~.comparisons.wins_and_losses`; None without.
         reference: the score that all others are compared with; None for all pairs.
         comparison: see :func:`~.paper.compare_with_paper`; None without.
         figures: SVG by caption.

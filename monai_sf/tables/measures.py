@@ -11,9 +11,7 @@ from monai_sf.metrics.arrays import Array
 from monai_sf.metrics.curve import Levels
 from monai_sf.metrics.failure import failure_auroc_of
 from monai_sf.metrics.operating import coverage_at_risk_of
-
-#: Default of the share of errors among trusted predictions that ``coverage_at_risk`` tolerates.
-DEFAULT_RISK = 0.05
+from monai_sf.tables.defaults import DEFAULT_RISK
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binned_statistic
 from torch.nn.functional import mse_loss, nll_loss, one_hot
 
 from monai_sf.results import Results, ResultsError
@@ -116,7 +116,7 @@ def _reliability(
         surprise = nll_loss(log_p, own, reduction="none")
         parts.append(torch.stack([top.exp(), (answer == own).double(), squares, surprise]))
     top, right, squares, surprise = torch.cat(parts, dim=1).numpy()
-    (confidence, accuracy), _, places = binned_statistic(top, [top, right], "mean", BINS, (0, 1))
+    (confidence, accuracy), _, places = scipy.stats.binned_statistic(top, [top, right], "mean", BINS, (0, 1))
     counts = np.bincount(places - 1, minlength=BINS)
     filled = counts > 0
     ece = float(np.average(np.abs(confidence - accuracy)[filled], weights=counts[filled]))

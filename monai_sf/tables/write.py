@@ -16,16 +16,16 @@ import pandas as pd
 from monai_sf.files import refuse_unwritable, write_json, write_text
 from monai_sf.results.case_table import csv_text
 from monai_sf.tables.aggregate import Table, table_of
-from monai_sf.tables.cells import RESAMPLES, RunKey, collect
+from monai_sf.tables.cells import RunKey, collect
 from monai_sf.tables.cleaning import cleaned
+from monai_sf.tables.comparisons import LEVEL, significance, verdicts, wins_and_losses
+from monai_sf.tables.defaults import DEFAULT_RISK, RESAMPLES
 from monai_sf.tables.format import tidy
 from monai_sf.tables.found_runs import chosen_csfs
 from monai_sf.tables.groups_file import groups_of_runs, worse_groups
 from monai_sf.tables.html import html_of
 from monai_sf.tables.latex import latex_of
-from monai_sf.tables.measures import DEFAULT_RISK
 from monai_sf.tables.paper import compare_with_paper
-from monai_sf.tables.significance import LEVEL, significance, verdicts, wins_and_losses
 from monai_sf.tables.text import text_of, text_of_comparison
 
 #: The manifest, which names the files that the next call may replace.
@@ -197,7 +197,7 @@ def with_warning(table: Table, differences: pd.DataFrame, n_resamples: int) -> T
 
     Args:
         table: Table 1.
-        differences: see :func:`~.significance.significance`.
+        differences: see :func:`~.comparisons.significance`.
         n_resamples: their number.
     """
     per_column = differences[differences["scope"] == "column"]

@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 # A float64 NumPy array or torch tensor: only functions that both spell alike are used.
 Array = Any
+
+#: What a model's numbers are: one per class, or one for the second of two classes.
+OutputKind: TypeAlias = Literal["logits", "softmax", "logit", "sigmoid"]
 
 #: Upper bound on the probability of mistaking logits for something else.
 CHANCE = 1e-9

@@ -20,7 +20,7 @@ from monai_sf.metrics import aurc, bootstrap_ci, paired_bootstrap
 from monai_sf.results import Results, TestSet
 from monai_sf.tables.aggregate import table_of
 from monai_sf.tables.cells import collect
-from monai_sf.tables.significance import significance
+from monai_sf.tables.comparisons import significance
 
 
 def made_up(n: int, classes: int, sets: int, seed: int) -> Results:

@@ -7,10 +7,10 @@ from monai_sf.metrics import aurc
 from monai_sf.metrics.paired import group_counts
 from monai_sf.results import Results
 from monai_sf.tables import benchmark_table, table_of, write_tables
+from monai_sf.tables.comparisons import significance
 from monai_sf.tables.ensembles import ensemble_csfs, ensembles_of
 from monai_sf.tables.figures import rank_figure
 from monai_sf.tables.judge import failure_detection
-from monai_sf.tables.significance import significance
 
 DE = ["DE-MSR", "DE-PE", "DE-EE", "DE-MI"]
 IID, COR, ACQ = (("chest_xray", group) for group in ("iid", "cor", "acq"))

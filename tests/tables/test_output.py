@@ -14,11 +14,11 @@ import pytest
 
 from monai_sf.tables.__main__ import main
 from monai_sf.tables.aggregate import table_of
+from monai_sf.tables.comparisons import significance
 from monai_sf.tables.format import blocks, caption, decimals, lay_out, number
 from monai_sf.tables.html import _figure
 from monai_sf.tables.latex import escape, latex_of
 from monai_sf.tables.paper import compare_with_paper, paper_table
-from monai_sf.tables.significance import significance
 from monai_sf.tables.text import text_of
 from monai_sf.tables.write import with_warning, write_tables
 from monai_sf.vocabulary.colours import LOOKS, STEPS, look, shade_rgb

@@ -8,7 +8,7 @@ from monai_sf.results import Results, ResultsError, TestSet
 from monai_sf.tables import write_tables
 from monai_sf.tables.aggregate import table_of
 from monai_sf.tables.cells import collect
-from monai_sf.tables.significance import significance
+from monai_sf.tables.comparisons import significance
 
 PATIENTS, IMAGES = 40, 4
 PATIENT = np.repeat(np.arange(PATIENTS), IMAGES)

@@ -6,8 +6,8 @@ import pytest
 from monai_sf.metrics import aurc, holm
 from monai_sf.metrics.paired import group_counts
 from monai_sf.tables.aggregate import table_of
+from monai_sf.tables.comparisons import significance, verdicts, wins_and_losses
 from monai_sf.tables.judge import failure_detection
-from monai_sf.tables.significance import significance, verdicts, wins_and_losses
 
 
 def slow_resamples(results, name, csf, n_resamples, seed):
