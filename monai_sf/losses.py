@@ -133,17 +133,17 @@ class DeVriesLoss(nn.Module):
             ValueError: the network has no learned confidence.
         """
         confidence = _wide(_learned(output, "confidence_logit"))
-        if hinted is None:
-            nobody = torch.zeros(len(labels), dtype=torch.bool)
-            hinted = (distributed.random_half(len(labels)) if self.training else nobody).to(labels.device)
+        if hinted is None and self.training:
+            hinted = distributed.random_half(len(labels), labels.device)
         plain = _log_probability(output.logits, labels)
         log_c = F.logsigmoid(confidence)
         interpolated = torch.logaddexp(log_c + plain, F.logsigmoid(-confidence))
         charge = -log_c.mean()
-        loss = -torch.where(hinted, interpolated, plain).mean() + float(self.lambda_) * charge
-        if self.training:
-            spent = distributed.mean_of_all(float(charge.detach()), len(labels))
-            self.lambda_ /= 1.01 if self.budget > spent else 0.99
+        answered = plain if hinted is None else torch.where(hinted, interpolated, plain)
+        loss = self.lambda_.to(charge.dtype) * charge - answered.mean()
+        if self.training:  # without asking the device for a value
+            spent = distributed.mean_of_all(charge.detach(), len(labels))
+            self.lambda_ = torch.where(spent < self.budget, self.lambda_ / 1.01, self.lambda_ / 0.99)
         return loss
 
 

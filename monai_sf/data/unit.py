@@ -10,19 +10,21 @@ _WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
 
 def as_unit(images: Tensor) -> Tensor:
-    """Return an image, or a batch of them, as float32 in [0, 1], with the same bits on every device.
+    """Return an image, or a batch of them, in [0, 1], with the same bits on every device.
 
     Nothing waits for the device.
 
     Args:
-        images: of any shape: uint8 (255 becomes 1) or uint16 (65535 becomes 1); floating point is taken as it
-            is.
+        images: of any shape: uint8 (255 becomes 1) or uint16 (65535 becomes 1).
+
+    Returns:
+        float32 of bytes; floating point as it is.
 
     Raises:
         TypeError: They are of another type, whose range is unknown.
     """
     if images.is_floating_point():
-        return images.float()
+        return images
     if (white := _WHITE.get(images.dtype)) is None:
         raise TypeError(f"images must be uint8, uint16 or floating point, got {images.dtype}")
     # a number instead of a tensor would make CUDA multiply by its rounded reciprocal

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from monai.inferers import Inferer
 from monai.utils import CommonKeys
 from torch import Tensor
 
+import monai_sf.transforms
 from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
 from monai_sf.engines import tracking
+from monai_sf.engines.loss_reader import LossReader
 from monai_sf.engines.stages import Stage, StageRunner
 from monai_sf.engines.training_handlers import (
     Scalars,
@@ -28,13 +31,18 @@ from monai_sf.engines.training_handlers import (
     TrainingProgress,
     add_up,
     seed_epoch,
-    stop_on_nan,
 )
+from monai_sf.engines.training_step import InPrecision, PrepareImages
 from monai_sf.inferers import OutputInferer
 from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, distributed, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, summarise_training, trained
+from monai_sf.networks.precision import computing_in
+from monai_sf.transforms.randomness import case_seed
 
 logger = logging.getLogger(__name__)
+
+#: Called with images (N, channels, H, W) in [0, 1] and N seeds.
+Augmentation = Callable[[Tensor, Sequence[int]], Tensor]
 
 
 class ClassifierTrainer(SupervisedTrainer):
@@ -57,14 +65,17 @@ class ClassifierTrainer(SupervisedTrainer):
         batch_size: cases per batch, over all processes.
         run_dir: folder of the run: checkpoints, TensorBoard scalars, ``training.json`` when complete.
         seed: of data order, augmentation, dropout and hints; weights are initialised before.
-        num_workers: processes that read and augment; 0 for this one.
+        num_workers: processes that read; 0 for this one.
+        augmentation: random transforms of the training's batches where the network is, see
+            :class:`monai_sf.transforms.BatchAugment`.
+        precision: of the passes, one of :data:`monai_sf.networks.precision.PRECISIONS`; weights, losses and
+            the optimiser's step are in float32.
         inferer: calls the network and returns a :class:`monai_sf.networks.ClassifierOutput`.
-        amp: automatic mixed precision, for GPUs.
         train_handlers: further handlers.
 
     Raises:
-        ValueError: a number is out of range, ``max_epochs`` is not the sum of the stages' epochs, or a
-            stage's optimiser or schedule cannot be made.
+        ValueError: a number is out of range, ``max_epochs`` is not the sum of the stages' epochs, a stage's
+            optimiser or schedule cannot be made, or the device does not have the precision.
     """
 
     def __init__(
@@ -82,8 +93,9 @@ class ClassifierTrainer(SupervisedTrainer):
         run_dir: str | os.PathLike[str],
         seed: int,
         num_workers: int = 0,
+        augmentation: Sequence[Callable[..., Tensor]] = (),
+        precision: str = "float32",
         inferer: Inferer | None = None,
-        amp: bool = False,
         train_handlers: Sequence[Any] = (),
     ) -> None:
         self.run_dir = Path(run_dir)
@@ -100,7 +112,11 @@ class ClassifierTrainer(SupervisedTrainer):
                 f"max_epochs is {max_epochs}, the stages have {self.stages.max_epochs} together ({each}): "
                 "leave it out and set theirs, in the bundles epochs, confidnet_epochs and finetuning_epochs"
             )
-        inferer = inferer or OutputInferer()
+        self.precision, self.seed = precision, seed
+        in_precision = InPrecision(inferer or OutputInferer(), precision, device)
+        if augmentation:  # BatchAugment is looked up by name until it exists
+            self._augmentation: Augmentation = vars(monai_sf.transforms)["BatchAugment"](augmentation)
+        augment = self._augmented if augmentation else None
         accuracy = Accuracy(
             lambda output: (output[CommonKeys.PRED].logits, output[CommonKeys.LABEL]), device=device
         )
@@ -109,11 +125,12 @@ class ClassifierTrainer(SupervisedTrainer):
             device=device,
             val_data_loader=shared_loader(SeededCases(validation_dataset, seed), validation, num_workers),
             network=network,
-            inferer=inferer,
+            non_blocking=True,
+            prepare_batch=PrepareImages(network, device),
+            inferer=in_precision,
             key_val_metric={"accuracy": accuracy},
             additional_metrics={"loss": loss},
             decollate=False,
-            amp=amp,
         )
         super().__init__(
             device=device,
@@ -122,35 +139,39 @@ class ClassifierTrainer(SupervisedTrainer):
             network=network,
             optimizer=self.stages.optimizer,
             loss_function=self.stages.current.loss,
-            inferer=inferer,
-            amp=amp,
+            non_blocking=True,
+            prepare_batch=PrepareImages(network, device, augment),
+            inferer=in_precision,
+            amp=precision == "float16",  # whose small gradients have to be scaled; autocast is the inferer's
             decollate=False,
             optim_set_to_none=True,
         )
-        self.checkpoint = TrainingCheckpoint(self.run_dir, self.stages, self.scaler, validator)
-        self.progress = TrainingProgress(validator, f"train {self.run_dir.name}")
+        writes = distributed.is_main()
         self.scalars = Scalars(self.run_dir / "tensorboard")
+        self.losses = LossReader(device, partial(self.scalars.add_scalar, "train_loss") if writes else None)
+        self.checkpoint = TrainingCheckpoint(self.run_dir, self.stages, precision, validator)
+        self.progress = TrainingProgress(self.losses, validator, f"train {self.run_dir.name}")
         self.add_event_handler(Events.EPOCH_STARTED, seed_epoch, seed, batches)
         self.stages.attach(self)
+        self.losses.attach(self)
         ValidationHandler(interval=1, validator=validator).attach(self)
         self.checkpoint.attach(self)
+        self.add_event_handler(Events.STARTED, lambda: distributed.broadcast_state(network))
         add_up(self, batches, network)
-        self.add_event_handler(IterationEvents.BACKWARD_COMPLETED, stop_on_nan)
+        self.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.losses.add)
         self.progress.attach(self)
         for handler in train_handlers:
             tracking.attach(handler, self, self.run_dir, "train", self._epoch_metrics)
-        if distributed.is_main():
-            loss_of = itemgetter(CommonKeys.LOSS)
+        if writes:
             TensorBoardStatsHandler(
                 self.scalars,
-                tag_name="train_loss",
-                output_transform=loss_of,
-            ).attach(self)
-            TensorBoardStatsHandler(
-                self.scalars,
-                output_transform=lambda _: None,
+                iteration_log=False,
                 global_epoch_transform=lambda _: self.state.epoch,
             ).attach(validator)
+
+    def _augmented(self, images: Tensor, case_ids: Sequence[str]) -> Tensor:
+        epoch = f"epoch {self.state.epoch}"
+        return self._augmentation(images, [case_seed(self.seed, epoch, case_id) for case_id in case_ids])
 
     def _validation_loss(self, output: ClassifierOutput, labels: Tensor) -> Tensor:
         loss = self.stages.current.loss
@@ -165,7 +186,7 @@ class ClassifierTrainer(SupervisedTrainer):
     def _epoch_metrics(self) -> dict[str, float]:
         entry = self.checkpoint.history[-1]
         return {
-            f"{entry['stage']}/train_loss": self.progress.mean_loss,
+            f"{entry['stage']}/train_loss": self.losses.mean,
             f"{entry['stage']}/val_loss": entry["loss"],
             f"{entry['stage']}/val_accuracy": entry["accuracy"],
             f"{entry['stage']}/learning_rate": self.stages.learning_rate,
@@ -194,8 +215,11 @@ class ClassifierTrainer(SupervisedTrainer):
             logger.info("%s is already trained", self.run_dir)
             return
         with distributed.working_on(self.run_dir):
+            # float32 also backward; the passes in 16 bits are the inferer's alone
+            backward = "float32" if self.precision == "float32" else "tf32"
             try:
-                super().run()
+                with computing_in(backward, self.state.device):
+                    super().run()
             finally:
                 self.progress.close()
                 self.scalars.close()

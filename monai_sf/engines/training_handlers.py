@@ -7,17 +7,18 @@ import math
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.engines import IterationEvents
+from monai.engines import IterationEvents, SupervisedTrainer
 from monai.utils import CommonKeys
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from monai_sf.data.batches import SharedBatches
+from monai_sf.engines.loss_reader import LossReader
 from monai_sf.engines.stages import StageRunner
 from monai_sf.handlers import progress_bar
 from monai_sf.networks import distributed, load_weights
@@ -52,8 +53,7 @@ def add_up(engine: Engine, batches: SharedBatches, network: nn.Module) -> None:
     """Let a trainer make one step from the shards of a batch in several processes.
 
     Each rank's mean loss is weighted by its share of the batch's cases, and after the backward pass gradients
-    and losses are summed over all ranks, so that the engine's loss is that of the batch. Networks are
-    synchronised at the start, after the handler that resumes the trainer, and stay identical.
+    and losses are summed over all ranks, so that the engine's loss is that of the batch, detached.
 
     Args:
         engine: a MONAI trainer.
@@ -72,51 +72,27 @@ def add_up(engine: Engine, batches: SharedBatches, network: nn.Module) -> None:
         trained = [p for p in network.parameters() if p.requires_grad]
         state.output[CommonKeys.LOSS] = distributed.sum_gradients(trained, state.output[CommonKeys.LOSS])
 
-    engine.add_event_handler(Events.STARTED, lambda: distributed.broadcast_state(network))
     engine.add_event_handler(IterationEvents.LOSS_COMPLETED, weigh)
     engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, total)
-
-
-def stop_on_nan(engine: Engine) -> None:
-    """Check the loss of a batch after the backward pass, before it changes the network.
-
-    Args:
-        engine: a MONAI trainer, whose batches have ``case_id``.
-
-    Raises:
-        FloatingPointError: the loss is not finite; names epoch, iteration and the batch's case ids.
-    """
-    state: Any = engine.state
-    loss = state.output[CommonKeys.LOSS].item()
-    if not math.isfinite(loss):
-        cases = [str(case) for ids in distributed.gather(list(state.batch["case_id"])) for case in ids]
-        raise FloatingPointError(
-            f"loss is {loss} in epoch {state.epoch}, iteration {state.iteration}; the batch holds the "
-            f"cases {', '.join(cases)}. Look at their images, or lower the learning rate"
-        )
 
 
 class TrainingProgress:
     """One progress bar over all epochs, and one log line per epoch.
 
     Args:
+        losses: the reader whose mean is shown.
         validator: the engine whose metric ``accuracy`` is shown.
         description: text before the bar.
-
-    Attributes:
-        mean_loss: of the batches of the last complete epoch.
     """
 
-    def __init__(self, validator: Engine, description: str) -> None:
-        self.validator, self.description = validator, description
-        self.losses: list[float] = []
-        self.mean_loss = math.nan
+    def __init__(self, losses: LossReader, validator: Engine, description: str) -> None:
+        self.losses, self.validator, self.description = losses, validator, description
         self.bar: Any = None
 
     def attach(self, engine: Engine) -> None:
         """Register with a MONAI trainer, after its validation."""
         engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.step)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: self.bar.update())
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.report)
 
     def start(self, engine: Engine) -> None:
@@ -126,17 +102,10 @@ class TrainingProgress:
             total=state.max_epochs * state.epoch_length, initial=state.iteration, desc=self.description
         )
 
-    def step(self, engine: Engine) -> None:
-        """Advance the bar by a batch."""
-        output: Any = engine.state.output
-        self.losses.append(output[CommonKeys.LOSS].item())
-        self.bar.update()
-
     def report(self, engine: Engine) -> None:
         """Show the epoch's mean loss and the validation accuracy."""
         state, accuracy = engine.state, self.validator.state.metrics.get("accuracy", math.nan)
-        self.mean_loss = loss = sum(self.losses) / max(1, len(self.losses))
-        self.losses = []
+        loss = self.losses.mean
         self.bar.set_postfix(
             epoch=f"{state.epoch}/{state.max_epochs}", loss=f"{loss:.3f}", val=f"{accuracy:.3f}"
         )
@@ -185,15 +154,16 @@ class Scalars:
 class TrainingCheckpoint:
     """Save the complete state of a training after every epoch, and the best network separately, to resume.
 
-    ``last.pt`` holds network, optimizer, scheduler, loss, scaler, epoch and history; ``best.pt`` the best
-    network of the last stage, and ``best-<stage>.pt`` that of an earlier one (the first of equals; see
-    :class:`monai_sf.engines.stages.Stage`). All are written atomically, and hold tensors and plain values
-    only. Together with :func:`seed_epoch`, a resumed training gives the weights of an uninterrupted one.
+    ``last.pt`` holds network, optimizer, scheduler, loss, the scaler of float16, precision, epoch and
+    history; ``best.pt`` the best network of the last stage, and ``best-<stage>.pt`` that of an earlier one
+    (the first of equals; see :class:`monai_sf.engines.stages.Stage`). All are written atomically, and hold
+    tensors and plain values only. Together with :func:`seed_epoch`, a resumed training gives the weights of
+    an uninterrupted one.
 
     Args:
         folder: folder of the files.
         stages: the runner of the stages.
-        scaler: of automatic mixed precision, if used.
+        precision: in which the network is trained; a training is resumed in the same only.
         validator: the engine whose metrics ``accuracy`` and ``loss`` select the best epoch.
     """
 
@@ -201,10 +171,11 @@ class TrainingCheckpoint:
         self,
         folder: str | os.PathLike[str],
         stages: StageRunner,
-        scaler: torch.amp.GradScaler | None,
+        precision: str,
         validator: Engine,
     ) -> None:
-        self.folder, self.stages, self.scaler, self.validator = Path(folder), stages, scaler, validator
+        self.folder, self.stages, self.validator = Path(folder), stages, validator
+        self.precision = precision
         self.history: list[dict[str, Any]] = []
 
     @property
@@ -221,16 +192,17 @@ class TrainingCheckpoint:
         engine.add_event_handler(Events.STARTED, self.resume)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
-    def _states(self) -> dict[str, Any]:
+    def _states(self, engine: Engine) -> dict[str, Any]:
         states = self.stages.states()
-        return states if self.scaler is None else {**states, "scaler": self.scaler}
+        scaler = cast(SupervisedTrainer, engine).scaler  # made when the training starts
+        return states if scaler is None else {**states, "scaler": scaler}
 
     def resume(self, engine: Engine) -> None:
         """Resume after the last complete epoch, if there is one.
 
         Raises:
             ValueError: ``last.pt`` or a stage's best network is damaged or replaced, or belongs to another
-                network or method.
+                network, method or precision.
         """
         path = self.folder / "last.pt"
         checkpoint = distributed.from_main(lambda: load_checkpoint(path) if path.exists() else None)
@@ -239,9 +211,14 @@ class TrainingCheckpoint:
             for file in filter(None, best_files):
                 distributed.from_main(partial(refuse_foreign, file))
             return
+        if checkpoint.get("precision", self.precision) != self.precision:
+            raise ValueError(
+                f"{path} was trained in {checkpoint['precision']}, and would go on in {self.precision}: set "
+                f"precision to {checkpoint['precision']} to resume it, or remove it"
+            )
         plan = [[stage.name, stage.epochs] for stage in self.stages.stages]
         if (
-            set(checkpoint) != {"network", "epoch", "history", "stages", *self._states()}
+            set(checkpoint) != {"network", "epoch", "history", "stages", "precision", *self._states(engine)}
             or checkpoint["stages"] != plan
         ):
             raise ValueError(
@@ -250,7 +227,7 @@ class TrainingCheckpoint:
             )
         load_weights(self.stages.network, checkpoint["network"], str(path))
         self.stages.enter(self.stages.index_of(checkpoint["epoch"]))
-        for name, target in self._states().items():
+        for name, target in self._states(engine).items():
             target.load_state_dict(checkpoint[name])
         self.history = checkpoint["history"]
         best = self.stages.best_file(self.stages.index)
@@ -281,9 +258,10 @@ class TrainingCheckpoint:
             {
                 "network": weights,
                 "epoch": epoch,
+                "precision": self.precision,
                 "history": self.history,
                 "stages": [[stage.name, stage.epochs] for stage in self.stages.stages],
-                **{name: target.state_dict() for name, target in self._states().items()},
+                **{name: target.state_dict() for name, target in self._states(engine).items()},
             },
         )
 

@@ -165,24 +165,36 @@ def share(count: int, part: int, parts: int) -> slice:
     return slice(first, last)
 
 
-def random_half(count: int) -> Tensor:
+def random_half(count: int, device: torch.device) -> Tensor:
     """Draw which of this process's ``count`` cases are in a random half of the global batch.
 
     Returns:
-        (count,) bool on the CPU, drawn from the torch generator of rank 0, as in a single process.
+        (count,) bool on the device, which does not wait for it; drawn from the CPU's torch generator of rank
+        0, as in a single process.
     """
     counts = gather(count)
     order = from_main(lambda: torch.randperm(sum(counts)))
     chosen = torch.zeros(len(order), dtype=torch.bool)
     chosen[order[: (len(order) + 1) // 2]] = True
     first = sum(counts[: rank()])
-    return chosen[first : first + count]
+    mine = chosen[first : first + count]
+    return (mine.pin_memory() if device.type == "cuda" else mine).to(device, non_blocking=True)
 
 
-def mean_of_all(mean: float, count: int) -> float:
-    """Return the mean over the global batch, from each process's mean over its ``count`` cases."""
-    found = gather((mean, count))
-    return sum(m * n for m, n in found) / sum(n for _, n in found)
+def mean_of_all(mean: Tensor, count: int) -> Tensor:
+    """Return the mean over the global batch, from each process's mean over its ``count`` cases.
+
+    Args:
+        mean: scalar.
+        count: of the cases.
+
+    Returns:
+        Scalar float64 on the same device, for which the host does not wait.
+    """
+    sums = torch.stack([mean.double() * count, mean.new_full((), count, dtype=torch.float64)])
+    if world_size() > 1:
+        dist.all_reduce(sums)
+    return sums[0] / sums[1]
 
 
 def broadcast_state(module: nn.Module) -> None:
@@ -210,7 +222,6 @@ def sum_gradients(parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
         return loss
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([loss.reshape(1).to(gradients[0].dtype), *(g.reshape(-1) for g in gradients)])
-    flat = flat.as_subclass(Tensor)  # of a MetaTensor, if the images are
     dist.all_reduce(flat)
     totals = torch.split(flat[1:], [gradient.numel() for gradient in gradients])
     for gradient, total in zip(gradients, totals, strict=True):
@@ -228,7 +239,6 @@ class BatchNormOfAllRanks(nn.SyncBatchNorm):
         """Normalise (N, channels, ...) over the global batch."""
         if not self.training or x.is_cuda:
             return super().forward(x)
-        x = x.as_subclass(Tensor)  # statistics do not need MONAI's metadata
         # the gradient of these sums is summed too: each value is part of every process's loss
         over = [d for d in range(x.ndim) if d != 1]
         shape = [1, -1, *(1,) * (x.ndim - 2)]

@@ -161,7 +161,7 @@ def trained(data: AnyDataset[Any], one: Published, workers: int = 0) -> float:
             run_dir=folder,
             seed=0,
             num_workers=workers,
-            amp=True,
+            precision="float16",
         )
         trainer.add_event_handler(Events.ITERATION_COMPLETED, mark)
         trainer.run()

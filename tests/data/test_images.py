@@ -194,8 +194,9 @@ def test_every_16_bits_are_divided_as_numpy_does():
     np.testing.assert_array_equal(
         as_unit(torch.from_numpy(values)).numpy(), values.astype(np.float32) / np.float32(65535)
     )
-    half = torch.rand(3, dtype=torch.float64)
-    assert torch.equal(as_unit(half), half.float())
+    for kind in (torch.float32, torch.float64):
+        real = torch.rand(3, dtype=kind)
+        assert as_unit(real) is real
     on_meta = as_unit(torch.empty(2, 3, 4, 4, dtype=torch.uint16, device="meta"))
     assert (on_meta.device.type, on_meta.dtype, on_meta.shape) == ("meta", torch.float32, (2, 3, 4, 4))
     with pytest.raises(TypeError, match=r"must be uint8, uint16 or floating point, got torch\.int32"):

@@ -106,7 +106,7 @@ def everything(folder):
     count, sure = (3, 5.0) if distributed.is_main() else (2, -3.0)
     price, logits = DeVriesLoss(0.1, 0.3), torch.zeros(count, 2)
     price(ClassifierOutput(logits, logits, torch.full((count,), sure)), torch.zeros(count, dtype=torch.long))
-    hints = [distributed.random_half(count).tolist() for _ in range(50)]
+    hints = [distributed.random_half(count, torch.device("cpu")).tolist() for _ in range(50)]
     about = {"lambda": float(price.lambda_), "hints": hints}
     (folder / f"devries-{distributed.rank()}.json").write_text(json.dumps(about))
     nan = wide(toy_dataset(toy_cases()[:28], "train"))
