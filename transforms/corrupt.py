@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, SupportsIndex
 
@@ -13,11 +12,8 @@ from .brightness import apply_brightness
 from .elastic import apply_elastic, sample_elastic
 from .motion_blur import apply_motion, sample_motion
 from .noise import apply_noise, sample_noise
-from .randomness import SEED_LIMIT
+from .randomness import Seeds, check_seeds
 from .severities import check_severity, severity_scale
-
-Seeds = SupportsIndex | Sequence[SupportsIndex] | torch.Tensor
-"""One integer for one image, or one per case of a batch."""
 
 # Pixels per chunk: on the CPU, few enough to stay in its cache.
 _CHUNK_CPU = 2**20
@@ -98,7 +94,7 @@ def corrupt_severities(
     scale = severity_scale(kind, modality)
     checked = [check_severity(severity) for severity in severities]
     pixels = _check_images(images)
-    seed_list = _check_seeds(seeds, images)
+    seed_list = check_seeds(seeds, len(images) if images.ndim == 4 else 1)
 
     def results() -> Iterator[torch.Tensor]:
         batch = pixels if pixels.ndim == 4 else pixels[None]
@@ -151,25 +147,6 @@ def _check_images(images: torch.Tensor) -> torch.Tensor:
         return plain.clamp(0, 1)
     problem = "NaN" if low != low else f"values from {low!r} to {high!r}"
     raise ValueError(f"images must lie in [0, 1], got {problem}; scale or repair them first")
-
-
-def _check_seeds(seeds: Seeds, images: torch.Tensor) -> list[int]:
-    cases = len(images) if images.ndim == 4 else 1
-    listed: list[Any]
-    if isinstance(seeds, torch.Tensor):
-        listed = seeds.flatten().tolist()
-    elif isinstance(seeds, Sequence) and not isinstance(seeds, str | bytes):
-        listed = list(seeds)
-    else:
-        listed = [seeds]
-    for seed in listed:
-        if isinstance(seed, bool) or not isinstance(seed, SupportsIndex):
-            raise TypeError(f"seeds must be integers, got {seed!r}")
-        if not 0 <= operator.index(seed) < SEED_LIMIT:
-            raise ValueError(f"seeds must lie in [0, 2^64), got {seed!r}")
-    if len(listed) != cases:
-        raise ValueError(f"seeds must hold one integer for each of the {cases} cases, got {len(listed)}")
-    return [operator.index(seed) for seed in listed]
 
 
 def _like(images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:

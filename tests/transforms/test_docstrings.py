@@ -4,7 +4,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["array", "borders", "corrupt", "sweep"])
+@pytest.mark.parametrize("name", ["arguments", "array", "augment", "borders", "corrupt", "sweep"])
 def test_examples_in_docstrings(name):
     result = doctest.testmod(importlib.import_module(f"monai_sf.transforms.{name}"))
     assert result.attempted > 0
