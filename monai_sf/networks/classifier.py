@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from monai.networks.nets import DenseNet, EfficientNet
@@ -149,10 +150,10 @@ class ConfidenceClassifier(Classifier):
         if not has_dropout(self.backbone):
             return self.backbone(x)  # type: ignore[no-any-return]
         if isinstance(self.backbone, DenseNet):
-            for block in self.backbone.features:
-                if has_dropout(block):
-                    break
+            before, layers, _ = _split(self.backbone)
+            for block in before:
                 x = block(x)
+            return torch.cat([x, layers[:-1](x)], 1)
         return x
 
     def trunk(self, x: Tensor) -> Tensor:
@@ -161,11 +162,11 @@ class ConfidenceClassifier(Classifier):
             return x
         if not isinstance(self.backbone, DenseNet):
             return self.backbone(x)  # type: ignore[no-any-return]
-        below = True
-        for block in self.backbone.features:
-            below = below and not has_dropout(block)
-            if not below:
-                x = block(x)
+        _, layers, after = _split(self.backbone)
+        new: Any = layers.get_submodule("conv2").out_channels
+        x = torch.cat([x[:, :-new], layers[-1](x[:, -new:])], 1)
+        for block in after:
+            x = block(x)
         return self.backbone.class_layers(x)  # type: ignore[no-any-return]
 
     def features(self, images: Tensor) -> Tensor:
@@ -175,7 +176,12 @@ class ConfidenceClassifier(Classifier):
     def plain(self, x: Tensor) -> ClassifierOutput:
         """Compute logits and features, without learned confidence, from the output of :meth:`stem`."""
         features = self.trunk(x)
-        return ClassifierOutput(self.head(features), features)
+        with _without_autocast(features):
+            return ClassifierOutput(self.head(self._widened(features)), features)
+
+    def _widened(self, features: Tensor) -> Tensor:
+        """Return features in the precision of the last layer's weights, whatever they were computed in."""
+        return features.to(next(self.head.parameters()).dtype)
 
     def outputs(self, images: Tensor, x: Tensor | None = None) -> ClassifierOutput:
         """Compute all outputs of one pass over images (N, channels, H, W) in [0, 1].
@@ -185,13 +191,16 @@ class ConfidenceClassifier(Classifier):
             x: the output of :meth:`stem`, where it is known.
         """
         features = self.trunk(self.stem(images) if x is None else x)
-        before_last = self.head[:-1](features)
-        output = ClassifierOutput(self.head[-1](before_last), features)
-        if self.confidence is None:
-            return output
+        encoded = None
         if self.encoder is not None and not self._encoder_is_backbone:
-            before_last = self.encoder((images - self.mean) / self.std)
-        name, learned = self.confidence.output, self.confidence(before_last)
+            encoded = self.encoder((images - self.mean) / self.std)
+        with _without_autocast(features):
+            before_last = self.head[:-1](self._widened(features))
+            output = ClassifierOutput(self.head[-1](before_last), features)
+            if self.confidence is None:
+                return output
+            learned = self.confidence(before_last if encoded is None else self._widened(encoded))
+        name = self.confidence.output
         known = name in ("confidence_logit", "reservation_logit")
         return output._replace(**({name: learned} if known else {"others": {name: learned}}))
 
@@ -246,10 +255,29 @@ class ConfidenceClassifier(Classifier):
         return logits
 
 
+def _split(backbone: DenseNet) -> tuple[list[nn.Module], nn.Sequential, list[nn.Module]]:
+    """Return what precedes the first dense layer with dropout, that layer, and what follows.
+
+    The input of a dense layer goes on beside its output, and its dropout is the last that it computes.
+    """
+    blocks: list[Any] = list(backbone.features)
+    first = next(i for i, block in enumerate(blocks) if has_dropout(block))
+    dense, *others = blocks[first]
+    return blocks[:first], dense.layers, [*others, *blocks[first + 1 :]]
+
+
 def weight_and_bias(layer: nn.Linear) -> tuple[Tensor, Tensor]:
     """Return weight (C, F) and bias (C,) of a linear layer; a missing bias is zero."""
     weight = layer.weight.detach()
     return weight, weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
+
+
+def _without_autocast(features: Tensor) -> AbstractContextManager[Any]:
+    """Let the last layers compute in float32: in 16 bits many logits would be equal, and so confidences."""
+    kind = features.device.type
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)
 
 
 def dropout_layers(network: nn.Module) -> list[_DropoutNd]:

@@ -1,4 +1,7 @@
-"""What T dropout samples cost, in plain forward passes, beside T passes of the whole network, in one run.
+"""What T dropout samples cost, in plain forward passes, beside T passes of the network, in one run.
+
+The bound is a plain pass and T passes of the part behind the stem, all in one batch: what is above it is the
+cost of masks and reductions.
 
 Run ``python tests/benchmarks/bench_mc_dropout.py [samples]``. On a GPU, where there is one.
 """
@@ -66,8 +69,15 @@ def main(samples: int) -> None:
             with torch.no_grad():
                 return network(images)
 
+        def bound(network: ConfidenceClassifier = network, images: torch.Tensor = images) -> object:
+            with torch.no_grad():
+                stem = network.stem(images)
+                network.plain(stem)
+                return network.plain(torch.cat([stem] * samples))
+
         calls: dict[str, Callable[[], object]] = {
             "forward": forward,
+            "bound": bound,
             "inferer": lambda n=network, x=images, i=ids: MCDropoutInferer(samples)(x, n, i),  # type: ignore[misc]
             "one by one": lambda n=network, x=images, i=ids: MCDropoutInferer(samples, max_batch=1)(x, n, i),  # type: ignore[misc]
             "naive": lambda n=network, x=images: naive(n, x, samples),  # type: ignore[misc]
@@ -79,7 +89,8 @@ def main(samples: int) -> None:
         base = best["forward"]
         print(
             f"{kind} {batch}x{channels}x{side}x{side}: forward {1000 * base:.1f} ms; {samples} samples: "
-            f"inferer {best['inferer'] / base:.2f} forwards, untiled {best['one by one'] / base:.2f}, "
+            f"inferer {best['inferer'] / base:.2f} forwards, bound {best['bound'] / base:.2f}, "
+            f"untiled {best['one by one'] / base:.2f}, "
             f"whole network each time {best['naive'] / base:.2f}"
         )
 

@@ -41,6 +41,18 @@ def test_same_logits_as_the_backbone_it_was_made_of(name):
         assert outputs.features.shape == (3, network.num_features)
 
 
+def test_active_dropout_drops_what_it_drops_in_the_backbone():
+    backbone = densenet(0.3).eval()
+    for layer in dropout_layers(backbone):
+        layer.train()
+    images = torch.rand(3, 1, 32, 32)
+    torch.manual_seed(1)
+    expected = backbone((images - 0.5) / 0.25)
+    network = ConfidenceClassifier(backbone, 3)
+    torch.manual_seed(1)
+    assert torch.equal(network.outputs(images).logits, expected)
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_stem_is_the_same_for_all_samples_and_holds_no_dropout(name):
     network = ConfidenceClassifier(BACKBONES[name](), 3).eval()
@@ -53,10 +65,10 @@ def test_stem_is_the_same_for_all_samples_and_holds_no_dropout(name):
     assert torch.equal(*sampled) == (not has_dropout(network))
 
 
-def test_stem_of_a_densenet_is_more_than_nothing_and_of_efficientnet_all_features():
+def test_stem_is_a_densenets_first_dense_layer_too_and_of_efficientnet_all_features():
     images = torch.rand(2, 1, 32, 32)
     with torch.no_grad():
-        assert ConfidenceClassifier(densenet(), 3).eval().stem(images).shape == (2, 8, 8, 8)
+        assert ConfidenceClassifier(densenet(), 3).eval().stem(images).shape == (2, 8 + 4, 8, 8)
         efficient = ConfidenceClassifier(BACKBONES["efficientnet"](), 3).eval()
         assert efficient.stem(images).shape == (2, efficient.num_features)
 

@@ -6,10 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from monai.networks.nets import DenseNet, EfficientNetBN, resnet18
 
 from helpers.toy_problem import tiny_network
-from monai_sf.inferers import VIEWS, LogitsInferer, MCDropoutInferer, _keep_mask, dropout_stream
+from monai_sf.inferers import VIEWS, LogitsInferer, MCDropoutInferer, dropout_stream
+from monai_sf.inferers.masks import Mask, keep_masks
 from monai_sf.networks import ConfidenceClassifier
 from monai_sf.networks.backbones import BACKBONES, backbone
 from monai_sf.networks.heads import ConfidNetHead, DeVriesHead, ReservationHead
@@ -237,14 +240,99 @@ def test_samples_follow_dropout_in_mean_and_variance():
 
 
 def test_masks_are_fair_and_independent():
-    mask = _keep_mask(torch.arange(4000), 2, (16,), 0.3).double()
+    streams = torch.arange(4000)
+    one = Mask(2, (16,), 0.3)
+    mask = keep_masks(streams, [one])[one].double()
     assert abs(mask.mean().item() - 0.7) < 0.01
     correlation = torch.corrcoef(mask.T) - torch.eye(16)
     assert correlation.abs().max() < 0.08
-    between = torch.corrcoef(
-        torch.stack([_keep_mask(torch.arange(4000), i, (1,), 0.3)[:, 0].double() for i in range(6)])
-    )
+    layers = [Mask(i, (1,), 0.3) for i in range(6)]
+    between = torch.corrcoef(torch.cat(list(keep_masks(streams, layers).values()), 1).double().T)
     assert (between - torch.eye(6)).abs().max() < 0.08
+
+
+def test_masks_are_fixed_for_all_time():
+    streams = torch.tensor([dropout_stream("a"), dropout_stream("b", 1)])
+    first, second = Mask(0, (3, 1, 1), 0.5), Mask(77, (2, 3), 0.3)
+    made = keep_masks(streams, [first, second])
+    assert made[first].flatten(1).int().tolist() == [[1, 1, 0], [0, 0, 0]]
+    assert made[second].flatten(1).int().tolist() == [[1, 1, 1, 0, 1, 1], [0, 0, 1, 1, 1, 0]]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 80), st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)),
+        unique=True,
+        min_size=1,
+        max_size=5,
+    ),
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=4),
+)
+def test_a_mask_does_not_depend_on_those_made_with_it(shapes, streams):
+    masks = [Mask(layer, shape, 0.4) for layer, shape in shapes]
+    together = keep_masks(torch.tensor(streams), masks)
+    for mask in masks:
+        for row, stream in enumerate(streams):
+            alone = keep_masks(torch.tensor([stream]), [mask])[mask]
+            assert torch.equal(together[mask][row], alone[0])
+            assert alone[0].flatten().tolist() == [
+                by_definition(stream, mask.layer, position) >= round(0.4 * 2**24)
+                for position in range(mask.size)
+            ]
+
+
+def by_definition(stream, layer, position):
+    """24 bits of SplitMix64 (Steele et al. 2014), with Python's integers."""
+
+    def mixed(z):
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        return z ^ (z >> 31)
+
+    gamma = 0x9E3779B97F4A7C15
+    start = mixed((stream + (layer + 1) * gamma) % 2**64)
+    return mixed((start + (position + 1) * gamma) % 2**64) >> 40
+
+
+def test_masks_made_together_from_the_second_batch_on_change_nothing(network):
+    images = torch.rand(4, 1, 32, 32)
+    again = MCDropoutInferer(3)
+    again(images[:, :, :16, :16].repeat(1, 1, 2, 2), network, IDS[::-1])
+    first, second = MCDropoutInferer(3)(images, network, IDS), again(images, network, IDS)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_part_before_the_first_dropout_is_computed_once():
+    network = trained(NETWORKS["densenet"]())
+    first, second = list(network.backbone.features.denseblock1)
+    seen = []
+    for layer in (first, second):
+        layer.layers.conv2.register_forward_hook(
+            lambda m, x, y: seen.append((m is first.layers.conv2, len(y)))
+        )
+    MCDropoutInferer(3)(torch.rand(4, 1, 32, 32), network, IDS)
+    assert seen == [("first", 4), ("second", 4), ("second", 12)]
+
+
+@pytest.mark.parametrize("head", [ConfidNetHead, ReservationHead, DeVriesHead])
+def test_in_16_bits_what_follows_the_features_is_in_float32(head):
+    torch.manual_seed(0)
+    network = trained(tiny_network(confidence=head), size=16)
+    images = torch.rand(64, 1, 16, 16)
+    exact = MCDropoutInferer(3, views=["horizontal_flip"])(images, network, [str(i) for i in range(64)])
+    short = MCDropoutInferer(3, views=["horizontal_flip"], precision="bfloat16")(
+        images, network, [str(i) for i in range(64)]
+    )
+    assert {name: array.dtype for name, array in short.items()} == {
+        name: array.dtype for name, array in exact.items()
+    }
+    for name, array in exact.items():
+        assert not torch.equal(short[name], array)
+        torch.testing.assert_close(short[name], array, rtol=0.05, atol=0.05)
+    assert torch.equal(short["features"].bfloat16().float(), short["features"])
+    for name in ("logits", head.output):
+        assert not torch.equal(short[name].bfloat16().float(), short[name])
+        assert len(short[name].unique()) == short[name].numel()
 
 
 def test_network_stays_as_it_was(network):
@@ -279,6 +367,10 @@ def test_refusals():
         MCDropoutInferer(-1)
     with pytest.raises(ValueError, match="max_batch must be at least 1, got 0"):
         MCDropoutInferer(1, max_batch=0)
+    with pytest.raises(ValueError, match="precision must be one of float32, tf32, .*, got 'half'"):
+        MCDropoutInferer(1, precision="half")
+    with pytest.raises(ValueError, match="the device cpu is not computed in float16: take float32"):
+        MCDropoutInferer(0, precision="float16")(images, network.eval())
 
 
 @pytest.fixture

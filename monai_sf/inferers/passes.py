@@ -1,0 +1,92 @@
+"""One pass of a network, or of several, as MONAI inferers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from monai_sf.inferers.dropout import MCDropoutInferer
+from monai_sf.networks import Classifier, ClassifierOutput
+from monai_sf.scores import expected_entropy, mean_log_softmax
+
+
+class OutputInferer(Inferer):
+    """One pass that returns all outputs of the network, as training needs them."""
+
+    def __call__(  # type: ignore[override]
+        self, inputs: Tensor, network: Classifier
+    ) -> ClassifierOutput:
+        """Compute logits, features and learned confidence of float images (N, channels, H, W) in [0, 1]."""
+        return network.outputs(inputs)
+
+
+class LogitsInferer(Inferer):
+    """One pass that returns the logits alone, as MONAI's other tools expect of an inferer.
+
+    An exported network gives its features too; of a tuple, MONAI Deploy would take the first entry for the
+    output of a single image, though it is that of a batch.
+    """
+
+    def __call__(self, inputs: Tensor, network: Callable[[Tensor], Tensor | tuple[Tensor, ...]]) -> Tensor:
+        """Return the logits (N, C) of float images (N, channels, H, W) in [0, 1].
+
+        Args:
+            inputs: the images.
+            network: gives the logits, or a tuple that begins with them.
+        """
+        # TorchScript that is called with a MetaTensor gives no tuple of tensors
+        output = network(inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs)
+        return output if isinstance(output, Tensor) else output[0]
+
+
+class EnsembleInferer(Inferer):
+    """One plain pass of each of several networks, reduced to mean softmax and mean entropy.
+
+    Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles",
+    NeurIPS 2017; the same reduction as that of stored outputs, :meth:`monai_sf.results.Results.ensemble`.
+
+    Args:
+        precision: one of :data:`monai_sf.networks.PRECISIONS`, that of the passes.
+    """
+
+    mean = "ensemble_log_softmax"
+
+    def __init__(self, precision: str = "float32") -> None:
+        super().__init__()
+        self._single = MCDropoutInferer(0, precision=precision)
+
+    @torch.no_grad()
+    def __call__(  # type: ignore[override]
+        self, inputs: Tensor, network: nn.ModuleList, case_ids: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the outputs of a batch.
+
+        Args:
+            inputs: (N, channels, H, W) float images in [0, 1].
+            network: the networks, in evaluation mode, at least one.
+            case_ids: not used.
+
+        Returns:
+            ``ensemble_log_softmax`` (N, C), the log of the mean softmax, and ``ensemble_entropy`` (N,), the
+            mean of the networks' entropies in nats, both float32.
+
+        Raises:
+            ValueError: a network is in training mode.
+        """
+        logits = torch.stack(
+            [self._single(inputs, one, plain=True)["logits"] for one in _classifiers(network)]
+        )
+        return {
+            self.mean: mean_log_softmax(logits).float(),
+            "ensemble_entropy": expected_entropy(logits).float(),
+        }
+
+
+def _classifiers(networks: nn.ModuleList) -> Iterator[Classifier]:
+    for one in networks:
+        assert isinstance(one, Classifier)
+        yield one
