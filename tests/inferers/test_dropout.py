@@ -306,10 +306,8 @@ def test_the_part_before_the_first_dropout_is_computed_once():
     network = trained(NETWORKS["densenet"]())
     first, second = list(network.backbone.features.denseblock1)
     seen = []
-    for layer in (first, second):
-        layer.layers.conv2.register_forward_hook(
-            lambda m, x, y: seen.append((m is first.layers.conv2, len(y)))
-        )
+    for name, layer in (("first", first), ("second", second)):
+        layer.layers.conv2.register_forward_hook(lambda m, x, y, name=name: seen.append((name, len(y))))
     MCDropoutInferer(3)(torch.rand(4, 1, 32, 32), network, IDS)
     assert seen == [("first", 4), ("second", 4), ("second", 12)]
 
