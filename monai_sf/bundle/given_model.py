@@ -318,7 +318,7 @@ def _likeness(grey: NDArray[np.float64], files: str | Sequence[str]) -> NDArray[
     picture = read_image(files if isinstance(files, str) else files[0])
     found = np.zeros(2)
     for k, turned in enumerate((grey, grey.T)):
-        upright = as_input(picture, None, mode="L", size=turned.shape)
+        upright = as_input(picture, None, mode="L", size=turned.shape)[0]
         if turned.std() > 0 and upright.std() > 0:
             found[k] = abs(np.corrcoef(turned.ravel(), upright.ravel())[0, 1])
     return found

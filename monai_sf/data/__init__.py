@@ -1,6 +1,7 @@
 """From a case table to the input of a network: records, image readers, batches."""
 
 from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
+from monai_sf.data.case_images import case_preprocessing
 from monai_sf.data.given_preprocessing import GivenPreprocessingd
 from monai_sf.data.images import ImageFileReader, LoadImageFiled, PrepareImage, PrepareImaged
 from monai_sf.data.records import case_records
@@ -18,6 +19,7 @@ __all__ = [
     "TestBatches",
     "TestPass",
     "as_unit",
+    "case_preprocessing",
     "case_records",
     "shared_loader",
 ]

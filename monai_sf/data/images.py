@@ -66,14 +66,19 @@ class ImageFileReader(ImageReader):
         Raises:
             RefusedImageError: Several files have other sizes.
         """
-        if len({one.values.shape[:2] for one in img}) > 1:
-            raise RefusedImageError(
-                "are the channels of one image, and must be of one size, got "
-                f"{', '.join(' x '.join(map(str, one.values.shape[:2])) for one in img)} pixels"
-            )
+        refuse_other_sizes(img)
         array, entries = stacked(img)
         shape = np.asarray(array.shape[1:])
         return array, {MetaKeys.SPATIAL_SHAPE: shape, MetaKeys.ORIGINAL_CHANNEL_DIM: 0, IMAGE_DATA: entries}
+
+
+def refuse_other_sizes(images: Sequence[ImageData]) -> None:
+    """Raise RefusedImageError if the files of one image have several sizes."""
+    if len({one.shape for one in images}) > 1:
+        raise RefusedImageError(
+            "are the channels of one image, and must be of one size, got "
+            f"{', '.join(' x '.join(map(str, one.shape)) for one in images)} pixels"
+        )
 
 
 class LoadImageFiled(LoadImaged):
@@ -183,26 +188,37 @@ class PrepareImage(Transform):
             meta = img.meta if isinstance(img, MetaTensor) else {}
         array = img if isinstance(img, np.ndarray) else convert_to_numpy(img)  # which copies views
         with named(*files_of(meta)):
-            prepared = torch.from_numpy(self._prepared(array, meta))  # of uint16 MONAI would make int32
+            prepared = self._prepared(array, meta)
         kept = {key: value for key, value in meta.items() if key not in _OF_FORMER_VALUES}
         tensor: Tensor = MetaTensor.ensure_torch_and_prune_meta(
-            prepared, {**kept, MetaKeys.ORIGINAL_CHANNEL_DIM: 0}
+            self.finished(prepared), {**kept, MetaKeys.ORIGINAL_CHANNEL_DIM: 0}
         )
-        return tensor if self.as_bytes or self.rule is None else as_unit(tensor)
+        return tensor
 
     def _prepared(self, array: NDArray[Any], meta: Mapping[str, Any]) -> NDArray[Any]:
         if IMAGE_DATA not in meta and self.rule is not None and self.rule.kind == "dicom":
             raise RefusedImageError(f"has no window among its metadata: {LOAD}")
-        images = [
-            as_input(image, self.rule, mode=self.mode, size=self.size) for image in unstacked(array, meta)
-        ]
-        if len(images) > 1 and any(one.ndim != 2 for one in images):
+        return self.planes(unstacked(array, meta))
+
+    def planes(self, images: Sequence[ImageData]) -> NDArray[Any]:
+        """Return the image of one file, or of one file per channel, (channels, height, width), as bytes.
+
+        Raises:
+            RefusedImageError: The rule cannot be applied, or several files are not grey.
+        """
+        prepared = [as_input(image, self.rule, mode=self.mode, size=self.size) for image in images]
+        if len(prepared) == 1:
+            return prepared[0]
+        if any(len(one) > 1 for one in prepared):
             raise RefusedImageError(
                 "are the channels of one image, and must be grey, or become it by the mode L"
             )
-        if images[0].ndim == 2:
-            return np.stack(of_one_depth(images))
-        return np.ascontiguousarray(np.moveaxis(images[0], 2, 0))
+        return np.concatenate(of_one_depth(prepared))
+
+    def finished(self, planes: NDArray[Any]) -> Tensor:
+        """Return what :meth:`planes` gives as the tensor that this transform gives."""
+        tensor = torch.from_numpy(planes)
+        return tensor if self.as_bytes or self.rule is None else as_unit(tensor)
 
 
 class PrepareImaged(MapTransform):

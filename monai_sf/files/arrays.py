@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ def read_array(path: str | os.PathLike[str]) -> ImageData:
         Exception: Of many kinds, see :func:`monai_sf.files.naming.named`; also for an array of objects, which
             could run code.
     """
-    return image_of(np.load(Path(path), allow_pickle=False, mmap_mode="r"))
+    return image_of(np.load(os.fspath(path), allow_pickle=False, mmap_mode="r"))
 
 
 def image_of(values: NDArray[Any]) -> ImageData:

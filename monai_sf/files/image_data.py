@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from monai_sf.files.naming import RefusedImageError
 from monai_sf.files.windows import Windowing
@@ -36,6 +38,41 @@ class ImageData:
     span: tuple[float, float] | None = None
     window: Windowing | None = None
     modality: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        height, width = self.values.shape[:2]
+        return height, width
+
+    def as_picture(self) -> Image.Image | None:
+        """Return it as Pillow has it, "L" or "RGB", if it has 8 bits and uses their range; else None."""
+        whole = self.values.dtype == np.uint8 and self.span == (0, 255)
+        return Image.fromarray(self.values) if whole else None
+
+
+class Picture(ImageData):
+    """An image that Pillow has decoded to 8 bits, "L" or "RGB"; an array is made of it when it is read."""
+
+    def __init__(self, picture: Image.Image, mode: str) -> None:
+        fixed = {"mode": mode, "kind": "picture uint8", "span": (0.0, 255.0), "window": None, "modality": ""}
+        self.__dict__.update(fixed, picture=picture)
+
+    @cached_property
+    def values(self) -> NDArray[Any]:
+        """The array."""
+        return np.asarray(self.__dict__["picture"])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        picture = self.as_picture()
+        return picture.height, picture.width
+
+    def as_picture(self) -> Image.Image:
+        """Return it as Pillow has it."""
+        picture: Image.Image = self.__dict__["picture"]
+        return picture
 
 
 def plain_values(values: NDArray[Any]) -> NDArray[Any]:

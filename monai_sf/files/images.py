@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from monai_sf.files.arrays import read_array
 from monai_sf.files.dicom import is_dicom, read_dicom
@@ -36,7 +35,7 @@ def read_image(
         Exception: It is damaged or absent; of many kinds, see :func:`monai_sf.files.naming.named`.
     """
     refuse_special(path)
-    with Path(path).open("rb") as file:
+    with open(path, "rb") as file:
         head = file.read(_HEAD)
     name = os.fsdecode(path).lower()
     if is_nifti(head):

@@ -133,30 +133,38 @@ def as_input(
         size: (height, width); None keeps the image's own. The aspect ratio is not kept.
 
     Returns:
-        (H, W) or (H, W, 3): uint8 or uint16, whose range is [0, 1]; without a rule float32.
+        (1, H, W), or (3, H, W) of "RGB": uint8 or uint16, whose range is [0, 1]; without a rule float32.
 
     Raises:
         RefusedImageError: The rule cannot be applied to this image.
     """
-    own = "L" if image.values.ndim == 2 else "RGB"
-    mode = mode or own
-    whole = image.values.dtype == np.uint8 and image.span == (0, 255)
-    if whole and (rule is None or rule.kind == "range"):
-        picture = Image.fromarray(image.values)
-        picture = picture if picture.mode == mode else picture.convert(mode)
+    if (rule is None or rule.kind == "range") and (picture := image.as_picture()) is not None:
+        if mode not in (picture.mode, None):
+            picture = picture.convert(mode)
         if size is not None and picture.size != (size[1], size[0]):
             picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        return np.asarray(picture, np.float32 if rule is None else np.uint8)
+        planes = _planes(picture)
+        return planes.astype(np.float32) if rule is None else planes
     values = image.values.astype(np.float32) if rule is None else rule(image)
-    if own == "RGB" and mode == "L":
+    if values.ndim == 3 and mode == "L":
         values = values @ _LUMINANCE
+    channels = values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
     if size is not None and values.shape[:2] != tuple(size):
-        channels = [values] if values.ndim == 2 else np.moveaxis(values, 2, 0)
-        resized = [_resized(channel, size) for channel in channels]
-        values = resized[0] if values.ndim == 2 else np.stack(resized, -1)
+        channels = np.stack([_resized(channel, size) for channel in channels])
     if rule is not None:
-        values = np.rint(np.clip(values, 0, 1) * np.float32(_DEEPEST)).astype(np.uint16)
-    return np.repeat(values[..., None], 3, 2) if own == "L" and mode == "RGB" else values
+        channels = np.rint(np.clip(channels, 0, 1) * np.float32(_DEEPEST)).astype(np.uint16)
+    if mode == "RGB" and len(channels) == 1:
+        channels = np.repeat(channels, 3, 0)
+    return np.ascontiguousarray(channels)
+
+
+def _planes(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return a picture "L" or "RGB" as (channels, H, W), each plane packed by itself, which saves a copy."""
+    names = "RGB" if picture.mode == "RGB" else "L"
+    planes = np.empty((len(names), picture.height, picture.width), np.uint8)
+    for plane, name in zip(planes, names, strict=True):
+        plane[:] = np.frombuffer(picture.tobytes("raw", name), np.uint8).reshape(plane.shape)
+    return planes
 
 
 def of_one_depth(images: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
@@ -185,5 +193,6 @@ def for_display(image: ImageData) -> NDArray[np.uint8]:
         rule = Intensity("percentiles", 0.0, 100.0)
         if image.values.min() == image.values.max():
             return np.zeros(image.values.shape, np.uint8)
-    shown = as_input(image, rule)
+    shown = np.moveaxis(as_input(image, rule), 0, 2)
+    shown = shown[..., 0] if image.values.ndim == 2 else shown
     return shown if shown.dtype == np.uint8 else np.rint(shown / np.float32(_TO_16_BITS)).astype(np.uint8)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, JpegImagePlugin, MpoImagePlugin, TiffImagePlugin
 
-from monai_sf.files.image_data import ImageData, plain_values
+from monai_sf.files.image_data import ImageData, Picture, plain_values
 from monai_sf.files.naming import FORMATS, RefusedImageError, refuse_huge, refuse_special
 
 _ORIENTATION = 0x0112
@@ -61,7 +61,8 @@ def upright(image: Image.Image, size: Sequence[int] | None = None) -> Image.Imag
         image.filename = ""  # type: ignore[attr-defined]
     image.load()
     try:
-        Image.Exif().load(image.info.get("exif", b""))  # Pillow ignores a JPEG's damaged EXIF data
+        if exif := image.info.get("exif"):
+            Image.Exif().load(exif)  # Pillow ignores a JPEG's damaged EXIF data
         ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies even without a rotation
     except Exception as error:
         raise RefusedImageError(
@@ -123,8 +124,9 @@ def read_picture(path: str | os.PathLike[str], size: Sequence[int] | None = None
             if ";16S" in raw or ";16BS" in raw:
                 values = values.astype(np.int16)
             return ImageData(values, f"grey {values.dtype}", f"picture {values.dtype}")
-        values = np.asarray(picture.convert("L" if mode in _GREY else "RGB"))
-        return ImageData(values, f"{_CHANNELS.get(mode, mode)} uint8", "picture uint8", (0.0, 255.0))
+        plain = "L" if mode in _GREY else "RGB"
+        picture = picture if mode == plain else picture.convert(plain)
+        return Picture(picture, f"{_CHANNELS.get(mode, mode)} uint8")
 
 
 def _deep_colour(path: str | os.PathLike[str], image: Image.Image) -> ImageData:

@@ -33,7 +33,7 @@ from helpers.image_files import (
     recoded,
     table,
 )
-from monai_sf.data import as_unit, case_records
+from monai_sf.data import as_unit, case_preprocessing, case_records
 from monai_sf.datasets.leaks import check_leaks
 from monai_sf.datasets.preflight import PreflightError, check_images
 from monai_sf.files.images import read_image
@@ -308,6 +308,9 @@ def test_known_pixels_in_training_check_and_inference(tmp_path, name):
     (stored,) = Dataset([record], preprocessing(rule, "RGB" if colour else "L", as_bytes=True))
     assert stored["image"].dtype in (torch.uint8, torch.uint16)
     np.testing.assert_array_equal(as_unit(stored["image"]), got)
+    (direct,) = Dataset([record], case_preprocessing(steps))
+    np.testing.assert_array_equal(direct["image"], got)
+    assert {**direct, "image": 0} == {**record, "image": 0}
     assert check_images(table(file), tmp_path, intensity=rule, modes=[mode]).decoded == 1
     pattern = [
         "*.png",
@@ -342,6 +345,10 @@ def test_slices_that_the_table_names(tmp_path, name, index):
         record["image"][0], np.clip((VOLUME[index] + 1000.0) / 1400, 0, 1), atol=ROUNDED
     )
     assert check_images(cases, tmp_path, intensity=WINDOW, kinds=["volume LP"]).decoded == 1
+    (direct,) = Dataset(
+        case_records(cases, "train", tmp_path), case_preprocessing(preprocessing(WINDOW, "L"))
+    )
+    assert torch.equal(direct["image"], record["image"].as_tensor())
     both = table(name, name, name, slice=[0, "1", 1])
     assert check_images(both, tmp_path, intensity=WINDOW).decoded == 2
     with pytest.raises(PreflightError) as caught:

@@ -20,7 +20,8 @@ from monai_sf.files.pictures import open_image, tile, upright
 
 def picture(path, mode, size=None):
     """Pixels of a file in a mode and size, not scaled."""
-    return as_input(read_image(path, size=size), None, mode=mode, size=size)
+    planes = as_input(read_image(path, size=size), None, mode=mode, size=size)
+    return np.moveaxis(planes, 0, 2) if len(planes) > 1 else planes[0]
 
 
 #: What an EXIF orientation is undone by (ExifTags: 6 is "turn right to see it").
