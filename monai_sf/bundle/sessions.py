@@ -45,7 +45,7 @@ class Session:
             stack.enter_context(_process_restored())
             # LoadImage builds every reader that it knows, and this one warns without being used
             warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
-            # nothing after the reader uses metadata, and tracking it makes augmentation four times slower
+            # nothing after the reader uses metadata, and tracking it makes transforms slower
             set_track_meta(False)
             if self.seed is not None:
                 set_determinism(self.seed)

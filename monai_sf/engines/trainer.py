@@ -20,7 +20,6 @@ from monai.inferers import Inferer
 from monai.utils import CommonKeys
 from torch import Tensor
 
-import monai_sf.transforms
 from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
 from monai_sf.engines import tracking
 from monai_sf.engines.loss_reader import LossReader
@@ -37,12 +36,10 @@ from monai_sf.inferers import OutputInferer
 from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, distributed, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, summarise_training, trained
 from monai_sf.networks.precision import computing_in
+from monai_sf.transforms import BatchAugment, BatchTransform
 from monai_sf.transforms.randomness import case_seed
 
 logger = logging.getLogger(__name__)
-
-#: Called with images (N, channels, H, W) in [0, 1] and N seeds.
-Augmentation = Callable[[Tensor, Sequence[int]], Tensor]
 
 
 class ClassifierTrainer(SupervisedTrainer):
@@ -93,7 +90,7 @@ class ClassifierTrainer(SupervisedTrainer):
         run_dir: str | os.PathLike[str],
         seed: int,
         num_workers: int = 0,
-        augmentation: Sequence[Callable[..., Tensor]] = (),
+        augmentation: Sequence[BatchTransform] = (),
         precision: str = "float32",
         inferer: Inferer | None = None,
         train_handlers: Sequence[Any] = (),
@@ -114,9 +111,7 @@ class ClassifierTrainer(SupervisedTrainer):
             )
         self.precision, self.seed = precision, seed
         in_precision = InPrecision(inferer or OutputInferer(), precision, device)
-        if augmentation:  # BatchAugment is looked up by name until it exists
-            self._augmentation: Augmentation = vars(monai_sf.transforms)["BatchAugment"](augmentation)
-        augment = self._augmented if augmentation else None
+        self._augmentation = BatchAugment(augmentation)
         accuracy = Accuracy(
             lambda output: (output[CommonKeys.PRED].logits, output[CommonKeys.LABEL]), device=device
         )
@@ -140,7 +135,7 @@ class ClassifierTrainer(SupervisedTrainer):
             optimizer=self.stages.optimizer,
             loss_function=self.stages.current.loss,
             non_blocking=True,
-            prepare_batch=PrepareImages(network, device, augment),
+            prepare_batch=PrepareImages(network, device, self._augmented),
             inferer=in_precision,
             amp=precision == "float16",  # whose small gradients have to be scaled; autocast is the inferer's
             decollate=False,

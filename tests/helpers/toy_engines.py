@@ -3,7 +3,7 @@
 from functools import partial
 
 import torch
-from monai_sf.transforms import CorruptionSweep
+from monai_sf.transforms import BatchRandFlip, CorruptionSweep
 
 from helpers.toy_problem import tiny_network, toy_cases, toy_dataset
 from monai_sf.engines import ClassifierTrainer, TestSetEvaluator
@@ -41,11 +41,12 @@ def make_trainer(run_dir, epochs=3, network=None, dataset=None, stages=None, **c
         "optimizer": torch.optim.Adam,
         "lr_scheduler": torch.optim.lr_scheduler.CosineAnnealingLR,
         "network": network or tiny_network(),
-        "dataset": dataset or toy_dataset(cases[:28], "train", augment=True),
+        "dataset": dataset or toy_dataset(cases[:28], "train"),
         "validation_dataset": toy_dataset(cases[28:], "val"),
         "batch_size": 9,
         "run_dir": run_dir,
         "seed": 3,
+        "augmentation": [BatchRandFlip(prob=0.5, spatial_axis=1)],
         **changes,
     }
     return ClassifierTrainer(**arguments)

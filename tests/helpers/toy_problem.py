@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 from monai.data import Dataset
 from monai.networks.nets import DenseNet
-from monai.transforms import Compose, RandFlipd, ToTensord
+from monai.transforms import Compose, ToTensord
 
 from monai_sf.networks import ConfidenceClassifier
 
@@ -45,7 +45,5 @@ def toy_records(cases, split, size=16):
     return records
 
 
-def toy_dataset(cases, split, augment=False, size=16):
-    flips = [RandFlipd("image", prob=0.5, spatial_axis=1)] if augment else []
-    transform = Compose([ToTensord("image", track_meta=False), *flips])
-    return Dataset(toy_records(cases, split, size), transform)
+def toy_dataset(cases, split, size=16):
+    return Dataset(toy_records(cases, split, size), Compose([ToTensord("image", track_meta=False)]))

@@ -34,7 +34,7 @@ def trainer(method, folder, seed=0, **changes):
     arguments = {
         "network": tiny_network(seed, dropout=0.0, confidence=HEADS[method]),
         "stages": stages_of(method),
-        "dataset": wide(toy_dataset(cases[:28], "train", augment=True)),
+        "dataset": wide(toy_dataset(cases[:28], "train")),
         # the last batch has one case, of which one process gets none
         "validation_dataset": wide(toy_dataset(cases[28:38], "val")),
         **changes,
