@@ -24,6 +24,7 @@ from monai_sf.datasets.table_rows import (
     split_header,
 )
 from monai_sf.datasets.tables import table_content
+from monai_sf.datasets.texts import text_column
 from monai_sf.datasets.tree import TableFile, Tree
 
 __all__ = ["AnyTable", "as_kept", "as_texts", "read_any"]
@@ -106,21 +107,31 @@ def _of_frame(name: str, frame: pd.DataFrame) -> AnyTable:
 
 
 def _of_text(path: Path, encoding: str | None) -> AnyTable:
+    content = _utf8(path, encoding)
+    first = re.search(b"[^\r\n]+", content)
+    if first is None:
+        raise TableError(f"{path.name} is empty")
+    header = [name for name in split_header(first[0].decode()) if name]
+    if not header:
+        raise TableError(f"{path.name} has no names of columns in its first line")
+    cells = read_cells(path.name, content, header, empty=("",))
+    frame = pd.DataFrame({name: text_column(own) for name, own in zip(header, cells, strict=True)})
+    # Read again for faults only, since it takes as much memory as the cells.
+    return AnyTable(
+        path.name, frame, lambda: [line for line, _ in iterate_rows(path.name, _utf8(path, encoding))][1:]
+    )
+
+
+def _utf8(path: Path, encoding: str | None) -> bytes:
+    """Return the text of a file in UTF-8."""
     content = table_content(Tree(path.parent, (), (), {}, {}, ()), TableFile(path.name))
-    text = _decoded(path.name, content, encoding)
-    if "\0" in text:
+    if encoding is not None or not content.isascii():
+        content = _decoded(path.name, content, encoding).encode()
+    if b"\0" in content:
         raise TableError(
             f"{path.name} is not a text table, or has an encoding that must be named: it holds zero bytes"
         )
-    first = re.search("[^\r\n]+", text)
-    if first is None:
-        raise TableError(f"{path.name} is empty")
-    header = [name for name in split_header(first[0]) if name]
-    if not header:
-        raise TableError(f"{path.name} has no names of columns in its first line")
-    cells = read_cells(path.name, text, header, empty=("",))
-    frame = pd.DataFrame(dict(zip(header, cells, strict=True)), dtype=object)
-    return AnyTable(path.name, frame, lambda: [line for line, _ in iterate_rows(path.name, text)][1:])
+    return content
 
 
 def _decoded(name: str, content: bytes, encoding: str | None) -> str:

@@ -13,9 +13,13 @@ from contextlib import ExitStack, contextmanager
 from typing import IO, cast
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from monai_sf.datasets.table_rows import TableError, read_cells, split_header
+from monai_sf.datasets.texts import TEXT, text_column
 from monai_sf.datasets.tree import TableFile, Tree
 
 __all__ = [
@@ -157,20 +161,21 @@ def read_columns(
         TableError: If columns are missing or repeated, there is no row, the numbers of cells in rows and
             header differ, a quote never closes, the last row is truncated, or a number is invalid.
     """
-    names = (*columns, *numbers)
-    cells = read_cells(table, _text(table, table_content(tree, table)), names)
-    frame = {name: pd.Series(own, dtype="str") for name, own in zip(columns, cells, strict=False)}
+    cells = read_cells(table, _utf8(table, table_content(tree, table)), (*columns, *numbers))
+    frame: dict[str, pd.Series | npt.NDArray[np.float64]] = {}
+    for name in columns:
+        frame[name] = text_column(cells.pop(0))
     strange: list[str] = []
-    for name, own in zip(numbers, cells[len(columns) :], strict=True):
-        # labels are few texts in very many rows: each is parsed once
-        texts = pd.Series(list({*own} - {None}), dtype=object)
-        values = pd.to_numeric(texts, errors="coerce").astype(np.float64)
-        if wrong := set(texts[values.isna()]):
-            first = list(dict.fromkeys(cell for cell in own if cell in wrong))[:5]
-            count = sum(cell in wrong for cell in own)
-            strange.append(f"{name} has {count} other values (first: {', '.join(map(repr, first))})")
-        number = {None: np.nan, **dict(zip(texts, values, strict=True))}
-        frame[name] = pd.Series(np.array([number[cell] for cell in own], np.float64))
+    for name in numbers:
+        own = cells.pop(0)
+        code = own.dictionary_encode().combine_chunks()  # labels are few texts in very many rows
+        texts = pd.Series(code.dictionary.to_pylist(), dtype=object)
+        values = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+        if np.isnan(values).any():
+            wrong = own.filter(pc.is_in(own, value_set=pa.array(texts[np.isnan(values)], TEXT)))
+            first = pc.unique(wrong).to_pylist()[:5]
+            strange.append(f"{name} has {len(wrong)} other values (first: {', '.join(map(repr, first))})")
+        frame[name] = np.append(values, np.nan)[code.indices.fill_null(len(values)).to_numpy()]
     if strange:
         raise TableError(f"{table} has columns that must be numbers: {'; '.join(strange)}")
     return pd.DataFrame(frame)
@@ -240,6 +245,11 @@ def table_content(tree: Tree, table: TableFile) -> bytes:
             "Move it out of the folder"
         )
     return content
+
+
+def _utf8(table: TableFile, content: bytes) -> bytes:
+    """Return a whole table's text in UTF-8, without the mark that may stand before it."""
+    return content if content.isascii() else _text(table, content).encode()
 
 
 def _text(table: TableFile, content: bytes, *, cut: bool = False) -> str:

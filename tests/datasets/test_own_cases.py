@@ -458,7 +458,7 @@ def test_the_rows_of_a_faulty_table_are_counted_once(
     """Reading the file once per fault, or once per row, would take hours for 200,000 rows."""
     read: list[str] = []
 
-    def counted(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    def counted(name: str, text: bytes) -> Iterator[tuple[int, list[str]]]:
         read.append(name)
         return iterate_rows(name, text)
 

@@ -1,0 +1,69 @@
+"""Columns of text as Arrow holds them: some bytes per cell, where a Python text takes fifty and more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["AT_ONCE", "TEXT", "Texts", "arrow_texts", "each_distinct", "in_parts", "is_text", "text_column"]
+
+Texts = pa.ChunkedArray
+"""Cells of text, null where one is empty."""
+
+TEXT = pa.large_string()
+AT_ONCE = 2**14
+"""Cells that are Python texts at the same time."""
+
+
+def text_column(texts: Any, index: pd.Index | None = None) -> pd.Series:
+    """Return Arrow's texts as a column of pandas' text, which shares them from pandas 3 on."""
+    dtype = pd.Series([], dtype="str").dtype
+    if isinstance(dtype, pd.StringDtype):
+        return pd.Series(dtype.__from_arrow__(texts), index=index)
+    column = texts.to_pandas()
+    return column if index is None else column.set_axis(index)
+
+
+def is_text(column: pd.Series) -> bool:
+    """Return whether all cells of a column are texts or missing, as its dtype says."""
+    return isinstance(column.dtype, pd.StringDtype)
+
+
+def arrow_texts(column: Any) -> Texts:
+    """Return the texts of a column, or of a list, which must hold nothing else but missing values."""
+    texts = pa.array(column, type=TEXT, from_pandas=True)
+    return texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])
+
+
+def in_parts(texts: Texts) -> Iterator[list[str | None]]:
+    """Yield the cells as Python texts, some thousands at once."""
+    for start in range(0, len(texts), AT_ONCE):
+        yield texts.slice(start, AT_ONCE).to_pylist()
+
+
+def changed(texts: Texts, change: Callable[[str], str | None]) -> Texts:
+    """Return the texts after a function of Python."""
+    parts = [
+        pa.array([None if text is None else change(text) for text in part], type=TEXT)
+        for part in in_parts(texts)
+    ]
+    return pa.chunked_array(parts, type=TEXT)
+
+
+def each_distinct(column: pd.Series, function: Callable[[list[Any]], Iterable[Any]], dtype: Any) -> Any:
+    """Return a function's value for each cell (N,), called once, with the distinct cells that are not missing.
+
+    Args:
+        column: Of text; cells (N,).
+        function: Of a list of distinct texts; returns a value for each.
+        dtype: Of the values; that of a missing cell is zero, or False.
+    """
+    place, unique = pd.factorize(column)
+    values = np.zeros(len(unique) + 1, dtype)
+    values[:-1] = list(function(list(unique)))
+    return values[place]
