@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from monai_sf.datasets.texts import is_text
 from monai_sf.vocabulary.ids import canonical_ids
 
 __all__ = ["Condition", "Mask", "absent_columns", "did_you_mean", "read_condition", "row_name", "text_of"]
@@ -55,6 +56,12 @@ class Condition:
 
         Cells that :meth:`faults` names do not.
         """
+        if is_text(column):  # many cells of few texts, of which each is compared once
+            texts, of_cell = _distinct(column)
+            return self._matching(texts)[of_cell]
+        return self._matching(column)
+
+    def _matching(self, column: pd.Series) -> Mask:
         empty = _is_empty(column)
         if self.has_limits:
             number = _numbers(column)
@@ -207,6 +214,12 @@ def text_of(cell: Any) -> str:
     if isinstance(cell, (float, np.floating)) and float(cell).is_integer():
         return str(int(cell))
     return str(cell)
+
+
+def _distinct(column: pd.Series) -> tuple[pd.Series, npt.NDArray[np.intp]]:
+    """Return the distinct cells of a column of text and each cell's place (N,) among them; None is last."""
+    place, texts = pd.factorize(column)
+    return pd.Series([*texts, None], dtype=object), place
 
 
 def _is_empty(column: pd.Series) -> Mask:

@@ -6,13 +6,16 @@ CVPR Workshops (2023).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from monai_sf.datasets.path_lists import PathLists
 from monai_sf.datasets.reading import Reading
 from monai_sf.datasets.tables import TableError, check_unique, read_columns, whole_numbers
+from monai_sf.datasets.texts import Texts, arrow_texts, joined
 
 __all__ = ["CHANNELS", "TARGET_EXPERIMENTS", "fc_microscopy_cases"]
 
@@ -68,17 +71,17 @@ def fc_microscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> p
         group="rxrx1-" + reading.groups(table, "well_id", raw["well_id"], raw["site_id"]),
         source="rxrx1",
     )
-    sites = raw[["experiment", "plate", "well", "site"]].to_numpy()
-    names = [
-        f"images/{experiment}/Plate{plate}/{well}_s{site}_w{channel}.png"
-        for channel in range(1, CHANNELS + 1)
-        for experiment, plate, well, site in sites
-    ]
-    paths, there = reading.locate("rxrx1", table, names, parts=3)
-    by_channel = [paths[k * len(raw) : (k + 1) * len(raw)] for k in range(CHANNELS)]
-    frame["image"] = pd.Series(
-        [list(six) for six in zip(*by_channel, strict=True)], index=frame.index, dtype=object
-    )
-    complete = there.reshape(CHANNELS, len(raw)).sum(axis=0) == CHANNELS
+    experiment, plate, well, site = (arrow_texts(raw[name]) for name in ("experiment", "plate", "well", "site"))
+    complete = np.ones(len(raw), np.bool_)
+
+    def channels() -> Iterator[Texts]:
+        for channel in range(1, CHANNELS + 1):
+            mark = f"_w{channel}.png"
+            names = joined("images/", experiment, "/Plate", plate, "/", well, "_s", site, mark)
+            paths, there = reading.locate("rxrx1", table, names, parts=3)
+            np.logical_and(complete, there, out=complete)
+            yield paths
+
+    frame["image"] = pd.Series(PathLists.of_channels(channels()), index=frame.index)
     reading.add_located(table, frame, complete)
     return reading.finish(missing)

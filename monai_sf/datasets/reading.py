@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from monai_sf.datasets.same_names import choose_files
 from monai_sf.datasets.tables import TableError, find_table
-from monai_sf.datasets.tree import TableFile, Tree, read_tree
+from monai_sf.datasets.texts import TEXT, Texts, arrow_texts, changed, joined, text_column
+from monai_sf.datasets.tree import TableFile, Tree, last_parts, read_tree
 from monai_sf.vocabulary.ids import group_cases
 from monai_sf.vocabulary.shifts import UNKNOWN
 
@@ -144,9 +147,8 @@ class Reading:
                 folder.
             parts: Number of that path's last parts that identify an image.
         """
-        paths, there = self.locate(source, table, frame["image"].tolist(), parts=parts)
-        frame = frame.assign(image=pd.Series(paths, index=frame.index, dtype="str"))
-        self.add_located(table, frame, there)
+        paths, there = self.locate(source, table, arrow_texts(frame["image"]), parts=parts)
+        self.add_located(table, frame.assign(image=text_column(paths, frame.index)), there)
 
     def add_located(self, table: TableFile, frame: pd.DataFrame, there: npt.NDArray[np.bool_]) -> None:
         """Add a table's cases whose column ``image`` holds the actual paths."""
@@ -154,24 +156,33 @@ class Reading:
         self._parts.append(frame.assign(_there=there))
 
     def locate(
-        self, source: str, table: TableFile, images: list[str], *, parts: int
-    ) -> tuple[list[str], npt.NDArray[np.bool_]]:
+        self, source: str, table: TableFile, images: Texts, *, parts: int
+    ) -> tuple[Texts, npt.NDArray[np.bool_]]:
         """Return the paths of the images; for missing ones the published path.
 
         Raises:
             AmbiguousImagesError: If several files match an image, and their content differs.
         """
-        names = ["/".join(image.rsplit("/", parts)[-parts:]) for image in images]
-        found = self.tree.find_images(names)
-        published = {k: _published(table.folder, images[k]) for k, own in enumerate(found) if len(own) != 1}
-        several = {path: found[k] for k, path in published.items() if found[k]}
-        chosen, notes = choose_files(self.tree.root, several, table.folder)
+        found = self.tree.find_images(last_parts(images, parts), parts)
+        there = pc.is_valid(found.paths).to_numpy()
+        if there.all():
+            return found.paths, there
+        published = _published(table.folder, images)
+        named = {k: published[k].as_py() for k in found.several}
+        chosen, notes = choose_files(
+            self.tree.root, {named[k]: own for k, own in found.several.items()}, table.folder
+        )
         for note in notes:
             self.note(f"{source}: {note}")
-        paths = [
-            own[0] if len(own) == 1 else chosen.get(published[k], published[k]) for k, own in enumerate(found)
-        ]
-        return paths, np.array([bool(own) for own in found], dtype=np.bool_)
+        paths = pc.coalesce(found.paths, published)
+        if chosen:
+            places = sorted(named)
+            there[places] = True
+            mask = np.zeros(len(there), np.bool_)
+            mask[places] = True
+            taken = pa.array([chosen[named[k]] for k in places], TEXT)
+            paths = pa.chunked_array([pc.replace_with_mask(paths.combine_chunks(), pa.array(mask), taken)])
+        return paths, there
 
     def finish(self, missing: str) -> pd.DataFrame:
         """Return the case table of all sources.
@@ -233,11 +244,17 @@ class Reading:
         return [image for image in channels if not (self.tree.root / image).is_file()]
 
 
-def _published(folder: str, image: str) -> str:
+def _published(folder: str, images: Texts) -> Texts:
+    """Return published paths below the folder of their table, from which ``../`` leads upwards."""
+    if pc.any(pc.starts_with(images, "../")).as_py():
+        return changed(images, lambda image: _above(folder, image))
+    return joined(f"{folder}/", images) if folder else images
+
+
+def _above(folder: str, image: str) -> str:
     if not image.startswith("../"):
         return f"{folder}/{image}" if folder else image
-    parent = posixpath.dirname(folder)
-    return _published(parent, image.removeprefix("../"))
+    return _above(posixpath.dirname(folder), image.removeprefix("../"))
 
 
 def describe_cases(cases: pd.DataFrame) -> str:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from monai_sf.datasets.conditions import Mask
 from monai_sf.datasets.studies import Study, check_study, classes_of, find_study, in_target
+from monai_sf.datasets.texts import is_text
 from monai_sf.vocabulary.ids import Groups, case_notes, group_cases, is_absent
 from monai_sf.vocabulary.shifts import NEW_CLASS, UNKNOWN
 
@@ -104,7 +105,7 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
     target = in_target(study, cases)
     if study.kind != NEW_CLASS:
         target = target & known
-    given = None if "split" not in cases else cases["split"].astype(str).to_numpy(object)
+    given = None if "split" not in cases else _names_of_splits(cases["split"])
     if given is not None:
         _check_names(given)
         _check_sides(cases, groups)
@@ -130,7 +131,9 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
         split[source] = given[source]
         notes += _complete(split, group, groups.names, label, int(seed), shares, donor)
     added = {"split": pd.Series(split, index=cases.index, dtype="str")}
-    result = cases.assign(**added, **({"label": label} if without else {}))[~left_out]
+    result = cases.assign(**added, **({"label": label} if without else {}))
+    if left_out.any():
+        result = result[~left_out]
     notes += _lacking_calibration(result)
     result.attrs = {**cases.attrs, "study": study.name, "seed": int(seed), "dropped": int(left_out.sum())}
     result.attrs["without"] = without
@@ -255,18 +258,29 @@ def _place_groups(
     first = counts.sort_values(["count", "label"], ascending=[False, True])
     first = first.drop_duplicates("group")
     found, majority = first["group"].to_numpy(), first["label"].to_numpy()
+    high, low = _hashes(names[found], seed)
+    *limits, _ = accumulate(shares.values())
+    split = np.array(list(shares), object)
     for stratum in np.unique(majority):
-        members = sorted(found[majority == stratum], key=lambda one: (_hash(names[one], seed), names[one]))
+        members = np.flatnonzero(majority == stratum)
+        members = members[np.lexsort((low[members], high[members]))]
         # Midpoints of the ranks: for few groups the nearest whole numbers to the fractions.
         quantile = (np.arange(len(members)) + 0.5) / len(members)
-        *limits, _ = accumulate(shares.values())
-        *first_ones, last = shares
-        place[members] = np.select([quantile < limit for limit in limits], first_ones, last)
+        place[found[members]] = split[np.searchsorted(limits, quantile, side="right")]
     return place
 
 
-def _hash(group: object, seed: int) -> bytes:
-    return hashlib.blake2b(f"{seed}:{group}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _hashes(groups: npt.NDArray[np.object_], seed: int) -> npt.NDArray[np.uint64]:
+    """Return the first and the second half (2, G) of each group's hash."""
+    texts = (f"{seed}:{group}".encode("utf-8", "surrogatepass") for group in groups)
+    digests = b"".join(hashlib.blake2b(text, digest_size=16).digest() for text in texts)
+    return np.frombuffer(digests, ">u8").reshape(-1, 2).T.astype(np.uint64)
+
+
+def _names_of_splits(column: pd.Series) -> npt.NDArray[np.object_]:
+    """Return the text of each cell (N,), one object for all equal ones."""
+    place, names = pd.factorize(column, use_na_sentinel=False)
+    return np.array([*map(str, names)], object)[place]
 
 
 def check_cases(cases: pd.DataFrame, needed: Sequence[str] = ()) -> None:
@@ -297,11 +311,12 @@ def check_cases(cases: pd.DataFrame, needed: Sequence[str] = ()) -> None:
 
 
 def _check_unique(case_id: pd.Series) -> None:
-    if absent := sum(map(is_absent, case_id.tolist())):
+    doubtful = case_id[~case_id.str[:1].str.isalnum().to_numpy(np.bool_)] if is_text(case_id) else case_id
+    if absent := sum(map(is_absent, doubtful.tolist())):
         raise ValueError(f"{absent} case_id are empty")
     text = case_id.astype(str)  # as it will be written and read again: 1 and "1" are the same
-    twice = text[text.duplicated()].unique()
-    if len(twice):
+    if not text.is_unique:
+        twice = text[text.duplicated()].unique()
         raise ValueError(f"{len(twice)} case_id are not unique (first: {', '.join(map(str, twice[:5]))})")
 
 
@@ -313,9 +328,7 @@ def _check_labels(label: pd.Series, label_name: pd.Series) -> None:
             f"label must be an integer from 0 to C - 1, or -1 for none of the classes; {wrong.sum()} are not "
             f"(first: {label.to_numpy()[wrong][:5].tolist()})"
         )
-    pairs = pd.DataFrame(
-        {"label": number.astype(np.int64), "label_name": label_name.to_numpy()}
-    ).drop_duplicates()
+    pairs = pd.DataFrame({"label": number.astype(np.int64), "label_name": label_name.array}).drop_duplicates()
     for column, other in (("label", "label_name"), ("label_name", "label")):
         twice = pairs[pairs[column].duplicated() & ((column != "label") | (pairs["label"] != UNKNOWN))]
         if len(twice):
@@ -341,7 +354,7 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
         raise ValueError(
             f"case table lacks the columns {', '.join(absent)}; it has {', '.join(map(str, splits))}"
         )
-    _check_names(splits["split"].astype(str).to_numpy(object))
+    _check_names(_names_of_splits(splits["split"]))
     _check_unique(splits["case_id"])
     _check_sides(splits, group_cases(splits["group"], splits["case_id"]))
     _check_sets(splits, expect_target=expect_target)
@@ -353,8 +366,9 @@ def _check_names(split: npt.NDArray[np.object_]) -> None:
 
 
 def _check_sides(splits: pd.DataFrame, groups: Groups) -> None:
-    sides = splits.groupby(groups.of_case)["split"].nunique()
-    leaking = sides.index[sides > 1]
+    side, sides = pd.factorize(splits["split"])
+    pairs = np.unique(groups.of_case * len(sides) + side)  # a groupby takes many times as long
+    leaking = np.flatnonzero(np.bincount(pairs // len(sides)) > 1)
     if len(leaking):
         first = [(groups.names[k], splits["split"][groups.of_case == k]) for k in leaking[:_MOST_LISTED]]
         listed = [f"{name}: {', '.join(sorted(set(split)))}" for name, split in first]
@@ -367,6 +381,7 @@ def _check_sides(splits: pd.DataFrame, groups: Groups) -> None:
 def _check_sets(
     splits: pd.DataFrame, *, expect_target: bool | None, why: str = "", ways: Sequence[str] = ()
 ) -> None:
+    splits = splits[[c for c in ("case_id", "label", "label_name", "split") if c in splits]]
     present = set(splits["split"].unique())
     expect_target = expect_target or "target" in present
     wanted = ("train", "val", "iid", *(("target",) if expect_target else ()))

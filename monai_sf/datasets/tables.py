@@ -200,8 +200,9 @@ def check_unique(table: TableFile, values: pd.Series, column: str) -> None:
     """Raise TableError if an id is missing or occurs in two rows, in any letter case."""
     if values.isna().any():
         raise TableError(f"{table}: {int(values.isna().sum())} rows have no {column}")
-    twice = values[values.str.lower().duplicated()].unique()
-    if len(twice):
+    lower = values.str.lower()
+    if not lower.is_unique:
+        twice = values[lower.duplicated()].unique()
         raise TableError(
             f"{table}: {len(twice)} {column} occur in more than one row (first: {', '.join(twice[:5])})"
         )

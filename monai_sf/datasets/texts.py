@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["AT_ONCE", "TEXT", "Texts", "arrow_texts", "each_distinct", "in_parts", "is_text", "text_column"]
+__all__ = [
+    "AT_ONCE",
+    "TEXT",
+    "Texts",
+    "arrow_texts",
+    "changed",
+    "in_parts",
+    "is_text",
+    "joined",
+    "text_column",
+]
 
 Texts = pa.ChunkedArray
 """Cells of text, null where one is empty."""
@@ -46,6 +55,12 @@ def in_parts(texts: Texts) -> Iterator[list[str | None]]:
         yield texts.slice(start, AT_ONCE).to_pylist()
 
 
+def joined(*pieces: Texts | str) -> Texts:
+    """Return the texts that follow each other in each row; a text of Python stands in all rows."""
+    each = [pa.scalar(piece, TEXT) if isinstance(piece, str) else piece for piece in pieces]
+    return pc.binary_join_element_wise(*each, pa.scalar("", TEXT))
+
+
 def changed(texts: Texts, change: Callable[[str], str | None]) -> Texts:
     """Return the texts after a function of Python."""
     parts = [
@@ -53,17 +68,3 @@ def changed(texts: Texts, change: Callable[[str], str | None]) -> Texts:
         for part in in_parts(texts)
     ]
     return pa.chunked_array(parts, type=TEXT)
-
-
-def each_distinct(column: pd.Series, function: Callable[[list[Any]], Iterable[Any]], dtype: Any) -> Any:
-    """Return a function's value for each cell (N,), called once, with the distinct cells that are not missing.
-
-    Args:
-        column: Of text; cells (N,).
-        function: Of a list of distinct texts; returns a value for each.
-        dtype: Of the values; that of a missing cell is zero, or False.
-    """
-    place, unique = pd.factorize(column)
-    values = np.zeros(len(unique) + 1, dtype)
-    values[:-1] = list(function(list(unique)))
-    return values[place]

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from tqdm.auto import tqdm
 
+from monai_sf.datasets.texts import TEXT, Texts, arrow_texts
 from monai_sf.files.dicom import is_dicom
 from monai_sf.files.naming import is_utf8, shown
 
-__all__ = ["TableFile", "Tree", "check_folder", "read_tree"]
+__all__ = ["FoundImages", "TableFile", "Tree", "check_folder", "last_parts", "read_tree"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _MARKER_OF_PHANTOMS = "PHANTOM"
@@ -103,26 +108,62 @@ class Tree:
             if ending == "dcm" or ((not dot or ending.isdigit()) and _begins_as_dicom(self.root / path)):
                 yield path
 
-    def find_images(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+    def find_images(self, names: Texts, parts: int) -> FoundImages:
         """Find the image files of each name, in any letter case and image format.
 
         Args:
-            names: The last parts of the paths, all with the same number of folders, such as
-                ``train/p1/study1/view1.jpg``.
-
-        Returns:
-            For each name the paths of all files that have it, relative to the root;
-            :func:`monai_sf.datasets.same_names.choose_files` chooses among several.
+            names: (N,) the last parts of the paths, such as ``train/p1/study1/view1.jpg``.
+            parts: How many these are.
         """
-        parts = names[0].count("/") + 1 if len(names) else 1
-        found: dict[str, tuple[str, ...]] = {}
-        for path in self.files:
-            if not _is_image(path):
-                continue
-            stem, _ = os.path.splitext(path.lower())
-            key = stem if parts > stem.count("/") else "/".join(stem.rsplit("/", parts)[-parts:])
-            found[key] = (*found.get(key, ()), path)
-        return [found.get(os.path.splitext(name.lower())[0], ()) for name in names]
+        images = self._images
+        if not len(images):
+            return FoundImages(pa.chunked_array([pa.nulls(len(names), TEXT)]), {})
+        keys = pc.utf8_lower(last_parts(_stems(images), parts)).combine_chunks().dictionary_encode()
+        code = keys.indices.to_numpy()
+        count = np.bincount(code)
+        first = np.empty(len(count), np.intp)
+        first[code[::-1]] = np.arange(len(code))[::-1]
+        of_name = pc.index_in(pc.utf8_lower(_stems(names)), value_set=keys.dictionary)
+        of_name = of_name.combine_chunks().fill_null(-1).to_numpy()
+        single = (of_name >= 0) & (count[of_name] == 1)
+        paths = images.take(pa.array(first[of_name], mask=~single))
+        more = np.flatnonzero((of_name >= 0) & ~single)
+        several: dict[int, tuple[str, ...]] = {}
+        if len(more):
+            order = np.argsort(code, kind="stable")
+            start = np.cumsum(count) - count
+            for place in more.tolist():
+                own = order[start[of_name[place]] :][: count[of_name[place]]]
+                several[place] = tuple(images.take(pa.array(own)).to_pylist())
+        return FoundImages(paths, several)
+
+    @cached_property
+    def _images(self) -> Texts:
+        return arrow_texts([path for path in self.files if _is_image(path)])
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """The files of images.
+
+    Attributes:
+        paths: (N,) of the one file of each, relative to the root; null where there is none, or several.
+        several: The place of an image to its two or more files;
+            :func:`monai_sf.datasets.same_names.choose_files` chooses among them.
+    """
+
+    paths: Texts
+    several: Mapping[int, tuple[str, ...]]
+
+
+def last_parts(paths: Texts, parts: int) -> Texts:
+    """Return the last parts of paths, or all that a path has."""
+    return pc.replace_substring_regex(paths, f"(?s)^.*/((?:[^/]*/){{{parts - 1}}}[^/]*)$", r"\1")
+
+
+def _stems(paths: Texts) -> Texts:
+    """Return paths without the ending, as ``os.path.splitext`` does."""
+    return pc.replace_substring_regex(paths, r"(?s)([^./][^/]*)\.[^./]*$", r"\1")
 
 
 def _begins_as_dicom(path: Path) -> bool:

@@ -64,6 +64,9 @@ _FILLED_UP = re.compile(r"x{2,}|9{3,}")
 #: many times as many as the next group.
 _FEW, _TIMES = 10, 5
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.0*)?")
+#: Texts whose canonical spelling is their lower case: printable, without blanks, and no number but for those
+#: without leading zeros.
+_PLAIN = r"[!-~]*[A-Za-z][!-~]*|[1-9][0-9]*"
 _NUMBER_ENDS = frozenset("0123456789.")
 _AROUND = string.punctuation + " "
 #: Characters that begin neither a number nor punctuation around a word.
@@ -175,15 +178,14 @@ def group_cases(values: Iterable[Any] | None, case_ids: Iterable[Any] | None = N
         return Groups(np.arange(len(keys)), own_ids, own_ids, np.zeros(len(keys), np.bool_))
     unique, of_value = _distinct(values)
     spelled = [_text(value) for value in unique]
-    tidied = [_tidy(text) for text in spelled]
-    found = [_canonical(text) for text in tidied]
+    found = _canonical_all(spelled)
     known = _sorted({one for one in found if one is not None})
     place: dict[str | None, int] = {one: number for number, one in enumerate(known)}
     place[None] = -1
-    of_case = np.array([place[one] for one in found], np.int64)[of_value]
+    of_case = np.fromiter(map(place.__getitem__, found), np.int64, len(found))[of_value]
     missing = of_case < 0
     names: dict[str | None, str] = {}
-    for one, text in zip(found, tidied, strict=True):
+    for one, text in zip(found, map(_tidy, spelled), strict=True):
         names[one] = min(text, names.get(one, text))
     alone = np.flatnonzero(missing)
     of_case[alone] = len(known) + np.arange(len(alone))
@@ -225,6 +227,8 @@ def case_keys(case_ids: Iterable[Any]) -> Objects:
 
 def case_notes(case_ids: Iterable[Any]) -> list[str]:
     """Return a note on case ids that differ only in spelling, which remain different cases; or none."""
+    if _differ_plainly(case_ids):
+        return []
     text = list(dict.fromkeys(map(str, _listed_values(case_ids))))
     spellings = _spellings(_canonical_all(text), text)
     if not spellings:
@@ -288,6 +292,11 @@ def _distinct(values: Iterable[Any]) -> tuple[list[Any], NDArray[np.int64]]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         unique, of_value = np.unique(values, return_inverse=True)
         return list(unique), of_value.reshape(-1).astype(np.int64)
+    if _is_column_of_text(values):
+        of_text, texts = values.factorize()
+        gap = of_text < 0
+        of_text[gap] = len(texts)
+        return [*texts.tolist(), *list(values[gap])[:1]], of_text.astype(np.int64)
     listed = _listed_values(values)
     try:
         places = {value: place for place, value in enumerate(dict.fromkeys(listed))}
@@ -295,6 +304,18 @@ def _distinct(values: Iterable[Any]) -> tuple[list[Any], NDArray[np.int64]]:
         listed = [_text(value) for value in listed]
         places = {value: place for place, value in enumerate(dict.fromkeys(listed))}
     return list(places), np.fromiter(map(places.__getitem__, listed), np.int64, len(listed))
+
+
+def _is_column_of_text(values: Any) -> bool:
+    """Return whether values are a column of pandas' text, which need not be unpacked."""
+    return str(getattr(values, "dtype", "")) in ("str", "string")
+
+
+def _differ_plainly(case_ids: Any) -> bool:
+    """Return whether ids are a column of plain texts that differ in any letter case."""
+    if not _is_column_of_text(case_ids) or not hasattr(case_ids, "str"):
+        return False
+    return bool(case_ids.str.fullmatch(_PLAIN).all() and case_ids.str.lower().is_unique)
 
 
 def _listed_values(values: Iterable[Any]) -> list[Any]:

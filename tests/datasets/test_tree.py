@@ -10,20 +10,21 @@ import pytest
 from helpers.published_tables import ham10000, touch, write
 from monai_sf.datasets import MissingImagesError, TableError, build_cases
 from monai_sf.datasets.tables import find_table, read_columns
+from monai_sf.datasets.texts import arrow_texts
 from monai_sf.datasets.tree import read_tree
 
 
 def test_names_are_found_in_any_letter_case_and_kind(tmp_path: Path) -> None:
     touch(tmp_path, ["a/B/Img1.JPG", "a/b/img2.png", "a/img1_mask.png", "img3.txt", ".hidden/img3.png"])
     tree = read_tree(tmp_path)
-    assert tree.find_images(["IMG1.jpg", "img2.jpg", "img3.jpg"]) == [
-        ("a/B/Img1.JPG",),
-        ("a/b/img2.png",),
-        (),
-    ]
-    assert tree.find_images(["b/IMG1.jpg", "c/img2.jpg"]) == [("a/B/Img1.JPG",), ()]
+    found = tree.find_images(arrow_texts(["IMG1.jpg", "img2.jpg", "img3.jpg"]), 1)
+    assert (found.paths.to_pylist(), found.several) == (["a/B/Img1.JPG", "a/b/img2.png", None], {})
+    found = tree.find_images(arrow_texts(["b/IMG1.jpg", "c/img2.jpg"]), 2)
+    assert (found.paths.to_pylist(), found.several) == (["a/B/Img1.JPG", None], {})
     touch(tmp_path, ["b/img1.png"])
-    assert read_tree(tmp_path).find_images(["img1.jpg"]) == [("a/B/Img1.JPG", "b/img1.png")]
+    found = read_tree(tmp_path).find_images(arrow_texts(["img2.jpg", "img1.jpg"]), 1)
+    assert found.paths.to_pylist() == ["a/b/img2.png", None]
+    assert found.several == {1: ("a/B/Img1.JPG", "b/img1.png")}
 
 
 @pytest.mark.parametrize("folder", [".", "made/up", "made/up/ham10000"])
@@ -193,7 +194,7 @@ def test_images_whose_path_is_not_utf8_are_left_out_and_said(tmp_path: Path) -> 
     for name in ("a.png", "1.dcm"):
         (folder / name).write_bytes(b"")
     tree = read_tree(tmp_path)
-    assert tree.find_images(["a.png"]) == [()]
+    assert tree.find_images(arrow_texts(["a.png"]), 1).paths.to_pylist() == [None]
     assert list(tree.dicom_files()) == [os.fsdecode(b"na\xefve/1.dcm")]  # its path goes into no table
     (remark,) = tree.remarks()
     assert remark.startswith("1 images have bytes in their paths that are not UTF-8")
