@@ -13,7 +13,8 @@ import pandas as pd
 
 from monai_sf.datasets.reading import Reading
 from monai_sf.datasets.tables import TableError, check_unique, read_columns, whole_numbers
-from monai_sf.datasets.tree import TableFile
+from monai_sf.datasets.texts import arrow_texts, joined, places_of, text_column
+from monai_sf.datasets.tree import TableFile, last_parts
 from monai_sf.vocabulary.ids import canonical_ids
 
 __all__ = ["LABEL_NAMES", "chest_xray_cases"]
@@ -32,7 +33,7 @@ _MIMIC_VIEWS = {
     **dict.fromkeys(("LATERAL", "LL", "XTABLE LATERAL", "SWIMMERS"), "lateral"),
 }
 
-Labels = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int8]
 
 
 def chest_xray_cases(
@@ -91,36 +92,38 @@ class _Rules:
         Args:
             source: Name in the report.
             frame: Rows with ``view``.
-            values: (rows, 8) 1 positive, 0 negative, -1 uncertain, NaN not mentioned.
+            values: (rows, 8) 1 positive, 0 negative or not mentioned, -1 uncertain.
         """
-        keep = self.reading.keep
-        frame = frame.assign(_row=np.arange(len(frame)))
+        rows = pd.DataFrame({"row": np.arange(len(frame))})  # all columns are copied once, at the end
+
+        def keep(kept: npt.NDArray[np.bool_], rule: str) -> None:
+            nonlocal rows
+            rows = self.reading.keep(rows, kept[rows["row"]], f"{source}: {rule}")
+
         if self.views != "all":
-            frame = keep(frame, frame["view"] == self.views, f"{source}: view is not {self.views}")
+            keep((frame["view"] == self.views).to_numpy(np.bool_), f"view is not {self.views}")
         if self.uncertain == "drop":
-            doubtful = (values == -1).any(axis=1)[frame["_row"]]
-            frame = keep(frame, ~doubtful, f"{source}: an uncertain label")
-        positive = values == 1
-        count = positive.sum(axis=1)
-        frame = keep(frame, count[frame["_row"]] > 0, f"{source}: none of the eight labels is positive")
+            keep(~(values == -1).any(axis=1), "an uncertain label")
+        count = (values == 1).sum(axis=1)
+        keep(count > 0, "none of the eight labels is positive")
         if self.several == "drop":
-            frame = keep(
-                frame, count[frame["_row"]] == 1, f"{source}: several of the eight labels are positive"
-            )
+            keep(count == 1, "several of the eight labels are positive")
+        row = rows["row"].to_numpy()
         # "No Finding" is column 0, but last in priority.
-        label = (np.roll(positive, -1, axis=1).argmax(axis=1) + 1) % len(LABEL_NAMES)
-        frame = frame.assign(label=label[frame.pop("_row").to_numpy()], source=source)
-        return frame.assign(label_name=frame["label"].map(dict(enumerate(LABEL_NAMES))).astype("str"))
+        label = (np.roll(values[row] == 1, -1, axis=1).argmax(axis=1) + 1) % len(LABEL_NAMES)
+        name = pd.Series(np.array(LABEL_NAMES, object)[label], dtype="str")
+        frame = frame.iloc[row].reset_index(drop=True)
+        return frame.assign(label=label, source=source, label_name=name)
 
 
-def _check_values(table: TableFile, values: Labels) -> Labels:
+def _check_values(table: TableFile, values: npt.NDArray[np.float64]) -> Labels:
     strange = ~(np.isin(values, (-1, 0, 1)) | np.isnan(values))
     if strange.any():
         raise TableError(
             f"{table}: labels must be 1, 0, -1 or empty; {strange.sum()} are not "
             f"(first: {np.unique(values[strange])[:5].tolist()})"
         )
-    return values
+    return np.nan_to_num(values).astype(np.int8)
 
 
 def _chexpert(reading: Reading, rules: _Rules) -> None:
@@ -138,31 +141,36 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
     for table in tables:
         raw = read_columns(reading.tree, table, columns[:2], numbers=LABEL_NAMES)
         # The first folder is CheXpert-v1.0 or CheXpert-v1.0-small; the four parts below it identify an image.
-        places = [str(path).rsplit("/", 4)[-4:] for path in raw["Path"].tolist()]
-        wrong = [len(one) < 4 or not one[1].lower().startswith("patient") for one in places]
-        if any(wrong):
-            first = raw.loc[wrong, "Path"].iloc[0]
+        values = _check_values(table, raw[list(LABEL_NAMES)].to_numpy(np.float64))
+        view = _chexpert_views(table, raw["Frontal/Lateral"])
+        path = raw["Path"].fillna("")
+        del raw
+        wrong = ~path.str.fullmatch(r"(?is)(.*/)?[^/]*/patient[^/]*/[^/]*/[^/]*")
+        if wrong.any():
             raise TableError(
-                f"{table}: Path must end as train/patient00001/study1/view1_frontal.jpg: {first!r}"
+                f"{table}: Path must end as train/patient00001/study1/view1_frontal.jpg: "
+                f"{path[wrong].iloc[0]!r}"
             )
-        image = pd.Series(["/".join(one) for one in places], index=raw.index, dtype="str")
+        image = text_column(last_parts(arrow_texts(path), 4))
         check_unique(table, pd.concat([*(frame["image"] for _, frame, _ in frames), image]), "Path")
-        number = pd.Series([one[1].lower().removeprefix("patient") for one in places], index=raw.index)
+        number = image.str.lower().str.replace("(?s)^[^/]*/patient([^/]*)/.*$", r"\1", regex=True)
         patient = reading.groups(table, "Path", number, image)
         frame = pd.DataFrame(
             {
-                "case_id": ["chexpert-" + "-".join(one).rpartition(".")[0] for one in places],
+                "case_id": "chexpert-"
+                + image.str.replace(r"\.[^./]*$", "", regex=True).str.replace("/", "-"),
                 "image": image,
                 "group": "chexpert-patient" + patient.str.zfill(5),
-                "view": _chexpert_views(table, raw["Frontal/Lateral"]),
+                "view": view,
             }
         )
-        frames.append((table, frame, _check_values(table, raw[list(LABEL_NAMES)].to_numpy(np.float64))))
+        frames.append((table, frame, values))
     # The full-size download has no folder train: its patients lie in "CheXpert-v1.0 batch 2 (train 1)" to 4.
     # No patient is in both published tables; if one is, the folder must tell them apart.
     patients = [set(frame["group"]) for _, frame, _ in frames]
     parts = 4 if len(patients) == 2 and patients[0] & patients[1] else 3
-    for table, frame, values in frames:
+    while frames:
+        table, frame, values = frames.pop(0)
         reading.add("chexpert", table, rules.label("chexpert", frame, values), parts=parts)
     if tables:
         reading.tables["chexpert"] = ", ".join(map(str, tables))
@@ -187,7 +195,7 @@ def _nih14(reading: Reading, rules: _Rules) -> None:
     check_unique(table, raw["Image Index"], "Image Index")
     frame = pd.DataFrame(
         {
-            "case_id": "nih14-" + raw["Image Index"].str.rsplit(".", n=1).str[0],
+            "case_id": "nih14-" + raw["Image Index"].str.replace(r"\.[^.]*$", "", regex=True),
             "image": "images/" + raw["Image Index"],
             "group": "nih14-" + _nih_patients(reading, table, raw),
             "view": "frontal",
@@ -201,8 +209,9 @@ def _nih14(reading: Reading, rules: _Rules) -> None:
 def _nih_patients(reading: Reading, table: TableFile, raw: pd.DataFrame) -> pd.Series:
     """Return the patients, 13 of 00000013_005.png; differences from the table's ids are noted."""
     image, written = raw["Image Index"], raw["Patient ID"]
-    named = image.str.extract(r"^0*(\d+)_\d+\.", expand=False)
-    said = pd.Series(canonical_ids(written), index=raw.index)
+    pattern = r"(?s)0*([0-9]+)_[0-9]+\..*"
+    named = image.str.replace(f"^{pattern}$", r"\1", regex=True).where(image.str.fullmatch(pattern))
+    said = pd.Series(canonical_ids(written), index=raw.index, dtype="str")
     if (other := named.notna() & said.notna() & (named != said)).any():
         reading.note(
             f"{table}: {int(other.sum())} images have another patient in their name than in Patient ID "
@@ -213,7 +222,7 @@ def _nih_patients(reading: Reading, table: TableFile, raw: pd.DataFrame) -> pd.S
 
 def _nih_values(table: TableFile, findings: pd.Series) -> Labels:
     code, texts = pd.factorize(findings.fillna(""))
-    values = np.zeros((len(texts), len(LABEL_NAMES)))
+    values = np.zeros((len(texts), len(LABEL_NAMES)), np.int8)
     unknown: dict[str, int] = {}
     for row, text in enumerate(texts):
         for name in text.split("|"):
@@ -244,7 +253,7 @@ def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
     check_unique(images, raw["dicom_id"], "dicom_id")
     findings = _with_whole_ids(labels, read_columns(tree, labels, label_columns[:2], numbers=LABEL_NAMES))
     check_unique(labels, findings["study_id"], "study_id")
-    place = pd.Index(findings["study_id"]).get_indexer(pd.Index(raw["study_id"]))
+    place = places_of(raw["study_id"], findings["study_id"])
     if not (place >= 0).any():
         raise TableError(
             f"{images} and {labels} have no study in common (first study_id: {raw['study_id'][0]} and "
@@ -255,7 +264,7 @@ def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
     )
     subject, study, dicom = raw["subject_id"], raw["study_id"], raw["dicom_id"]
     place = raw["_place"].to_numpy()
-    if (wrong := findings["subject_id"].to_numpy()[place] != subject.to_numpy()).any():
+    if (wrong := findings["subject_id"].array.take(place) != subject.array).any():
         raise TableError(
             f"{labels} and {images} name different subjects for {wrong.sum()} images "
             f"(first: study {study[wrong].iloc[0]})"
@@ -263,13 +272,21 @@ def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
     frame = pd.DataFrame(
         {
             "case_id": "mimic_cxr-" + dicom,
-            "image": "files/p" + subject.str[:2] + "/p" + subject + "/s" + study + "/" + dicom + ".jpg",
+            "image": _mimic_paths(subject, study, dicom),
             "group": "mimic_cxr-p" + reading.groups(images, "subject_id", subject, dicom),
             "view": _mimic_views(reading, dicom, need_views),
         }
     )
     values = _check_values(labels, findings[list(LABEL_NAMES)].to_numpy(np.float64))[place]
+    del raw, findings, subject, study, dicom
     reading.add("mimic_cxr", images, rules.label("mimic_cxr", frame, values), parts=1)
+
+
+def _mimic_paths(subject: pd.Series, study: pd.Series, dicom: pd.Series) -> pd.Series:
+    patient, of_study, image = map(arrow_texts, (subject, study, dicom))
+    folder = arrow_texts(subject.str[:2])
+    paths = joined("files/p", folder, "/p", patient, "/s", of_study, "/", image, ".jpg")
+    return text_column(paths, subject.index)
 
 
 def _with_whole_ids(table: TableFile, frame: pd.DataFrame) -> pd.DataFrame:
@@ -288,9 +305,10 @@ def _mimic_views(reading: Reading, dicom: pd.Series, needed: bool) -> pd.Series:
         return pd.Series("unknown", index=dicom.index, dtype="str")
     raw = read_columns(reading.tree, table, columns)
     check_unique(table, raw["dicom_id"], "dicom_id")
-    if absent := int((~dicom.isin(raw["dicom_id"])).sum()):
+    place = places_of(dicom, raw["dicom_id"])
+    if absent := int((place < 0).sum()):
         if needed and absent == len(dicom):
             raise TableError(f"{table} has no row of any of MIMIC-CXR's images: their views are not known")
         reading.note(f"{absent} images of mimic_cxr have no row in {table}: their view is unknown")
-    view = dicom.map(raw["ViewPosition"].str.upper().set_axis(raw["dicom_id"]))
-    return view.map(_MIMIC_VIEWS).fillna("unknown")
+    view = raw["ViewPosition"].str.upper().map(_MIMIC_VIEWS).fillna("unknown").to_numpy(object)
+    return pd.Series(np.append(view, "unknown")[place], index=dicom.index, dtype="str")

@@ -71,7 +71,9 @@ def fc_microscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> p
         group="rxrx1-" + reading.groups(table, "well_id", raw["well_id"], raw["site_id"]),
         source="rxrx1",
     )
-    experiment, plate, well, site = (arrow_texts(raw[name]) for name in ("experiment", "plate", "well", "site"))
+    experiment, plate, well, site = (
+        arrow_texts(raw[name]) for name in ("experiment", "plate", "well", "site")
+    )
     complete = np.ones(len(raw), np.bool_)
 
     def channels() -> Iterator[Texts]:

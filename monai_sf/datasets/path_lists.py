@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,9 @@ class PathListsDtype(ExtensionDtype):
     name = "object"  # that of lists, as which Parquet files and others know them
     type = list
     kind = "O"
-    na_value = None
 
     @classmethod
-    def construct_array_type(cls) -> type[PathLists]:
+    def construct_array_type(cls) -> Any:
         """Return the class of its arrays."""
         return PathLists
 
@@ -175,7 +174,10 @@ def _in_common(stems: Sequence[Texts], tails: Sequence[str], texts: Texts) -> tu
     if not stems or not len(texts) or (len(stems) > 1 and not any(tails)):
         return None
     first, other = f"{stems[0][0]}{tails[0]}", str(texts[0])
-    length = len(os.path.commonprefix([first, other])) if len(stems) == 1 else len(str(stems[0][0]))
+    if len(stems) == 1:
+        length = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, other, strict=False)))
+    else:
+        length = len(str(stems[0][0]))
     tail = other[length:]
     stem = _without(stems[0], first[length:]) if len(stems) == 1 else stems[0]
     mine = _without(texts, tail)

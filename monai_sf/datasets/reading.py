@@ -195,7 +195,9 @@ class Reading:
         if not self._parts:
             why = "; ".join(f"{source}: {reason}" for source, reason in self.absent.items())
             raise FileNotFoundError(f"no case of {self.dataset} below {self.tree.root}: {why}")
-        cases = pd.concat(self._parts, ignore_index=True)
+        parts, self._parts = self._parts, []
+        cases = pd.concat(parts, ignore_index=True)
+        del parts
         if cases.empty:
             why = "; ".join(f"{count}: {rule}" for rule, count in self.dropped.items())
             raise ValueError(f"no case of {self.dataset} below {self.tree.root} is left. Left out were {why}")

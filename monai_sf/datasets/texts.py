@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,13 +17,13 @@ __all__ = [
     "Texts",
     "arrow_texts",
     "changed",
-    "in_parts",
     "is_text",
     "joined",
+    "places_of",
     "text_column",
 ]
 
-Texts = pa.ChunkedArray
+Texts: TypeAlias = pa.ChunkedArray
 """Cells of text, null where one is empty."""
 
 TEXT = pa.large_string()
@@ -31,11 +33,9 @@ AT_ONCE = 2**14
 
 def text_column(texts: Any, index: pd.Index | None = None) -> pd.Series:
     """Return Arrow's texts as a column of pandas' text, which shares them from pandas 3 on."""
-    dtype = pd.Series([], dtype="str").dtype
-    if isinstance(dtype, pd.StringDtype):
-        return pd.Series(dtype.__from_arrow__(texts), index=index)
-    column = texts.to_pandas()
-    return column if index is None else column.set_axis(index)
+    dtype: Any = pd.Series([], dtype="str").dtype
+    column = dtype.__from_arrow__(texts) if hasattr(dtype, "__from_arrow__") else texts.to_pandas().array
+    return pd.Series(column, index=index)
 
 
 def is_text(column: pd.Series) -> bool:
@@ -49,7 +49,7 @@ def arrow_texts(column: Any) -> Texts:
     return texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])
 
 
-def in_parts(texts: Texts) -> Iterator[list[str | None]]:
+def _in_parts(texts: Texts) -> Iterator[list[str | None]]:
     """Yield the cells as Python texts, some thousands at once."""
     for start in range(0, len(texts), AT_ONCE):
         yield texts.slice(start, AT_ONCE).to_pylist()
@@ -61,10 +61,16 @@ def joined(*pieces: Texts | str) -> Texts:
     return pc.binary_join_element_wise(*each, pa.scalar("", TEXT))
 
 
+def places_of(texts: pd.Series, among: pd.Series) -> npt.NDArray[np.intp]:
+    """Return the place of each text (N,) in a column of distinct ones; -1 where it is not there."""
+    place = pc.index_in(arrow_texts(texts), value_set=arrow_texts(among).combine_chunks())
+    return np.asarray(place.combine_chunks().fill_null(-1), np.intp)
+
+
 def changed(texts: Texts, change: Callable[[str], str | None]) -> Texts:
     """Return the texts after a function of Python."""
     parts = [
         pa.array([None if text is None else change(text) for text in part], type=TEXT)
-        for part in in_parts(texts)
+        for part in _in_parts(texts)
     ]
     return pa.chunked_array(parts, type=TEXT)

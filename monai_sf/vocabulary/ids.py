@@ -64,9 +64,10 @@ _FILLED_UP = re.compile(r"x{2,}|9{3,}")
 #: many times as many as the next group.
 _FEW, _TIMES = 10, 5
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.0*)?")
-#: Texts whose canonical spelling is their lower case: printable, without blanks, and no number but for those
-#: without leading zeros.
-_PLAIN = r"[!-~]*[A-Za-z][!-~]*|[1-9][0-9]*"
+#: Texts whose canonical spelling is their lower case, if it is no word for a missing id: those without blanks
+#: that are no number, and numbers without leading zeros.
+_PLAIN_WORD = "[!-~]*[A-Za-z][!-~]*"
+_PLAIN = f"{_PLAIN_WORD}|[1-9][0-9]*"
 _NUMBER_ENDS = frozenset("0123456789.")
 _AROUND = string.punctuation + " "
 #: Characters that begin neither a number nor punctuation around a word.
@@ -176,6 +177,8 @@ def group_cases(values: Iterable[Any] | None, case_ids: Iterable[Any] | None = N
         keys = case_keys([] if case_ids is None else case_ids)
         own_ids = _objects([f"{_NO_ID}{key}" for key in keys])
         return Groups(np.arange(len(keys)), own_ids, own_ids, np.zeros(len(keys), np.bool_))
+    if (plain := _plain_groups(values)) is not None:
+        return plain
     unique, of_value = _distinct(values)
     spelled = [_text(value) for value in unique]
     found = _canonical_all(spelled)
@@ -203,14 +206,42 @@ def group_cases(values: Iterable[Any] | None, case_ids: Iterable[Any] | None = N
             f"{', '.join(sorted(written)[:_SHOWN])}): each is a group of its own"
         )
     shown = [*(names[one] for one in known), *own]
-    if (suspect := _suspect(of_case)) is not None:
-        count = int((of_case == suspect).sum())
-        notes.append(
-            f"{count} of {len(of_case)} cases are of one group, {shown[suspect]!r}; if that stands for "
-            "unknown patients, leave it empty"
-        )
+    notes += _suspicion(of_case, shown)
     ids = _objects([*known, *own])
     return Groups(of_case, ids, _objects(shown), missing, len(spellings), tuple(notes))
+
+
+def _plain_groups(values: Any) -> Groups | None:
+    """Return the groups of a column of text without missing cells, if all ids are plain and no two alike.
+
+    Of large tables nearly all are, and then no id need be parsed.
+    """
+    if not _is_column_of_text(values):
+        return None
+    of_text, texts = values.factorize()
+    if not len(texts) or (of_text < 0).any() or not texts.str.fullmatch(_PLAIN_WORD).all():
+        return None
+    folded = texts.str.lower()
+    if not folded.is_unique or folded.str.strip(_AROUND).isin(list(MISSING_WORDS)).any():
+        return None
+    order = folded.argsort()
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    of_case, names = place[of_text], texts[order].to_numpy(object)
+    alike = (folded == texts).all()
+    ids = names if alike else folded[order].to_numpy(object)
+    missing = np.zeros(len(of_case), np.bool_)
+    return Groups(of_case, ids, names, missing, notes=tuple(_suspicion(of_case, names)))
+
+
+def _suspicion(of_case: NDArray[np.int64], names: Sequence[str] | Objects) -> list[str]:
+    """Return a note on a group that has most of the cases, if there is one."""
+    if (suspect := _suspect(of_case)) is None:
+        return []
+    return [
+        f"{int((of_case == suspect).sum())} of {len(of_case)} cases are of one group, {names[suspect]!r}; if "
+        "that stands for unknown patients, leave it empty"
+    ]
 
 
 def case_keys(case_ids: Iterable[Any]) -> Objects:
@@ -284,7 +315,7 @@ def _objects(values: Sequence[Any]) -> Objects:
     return array
 
 
-def _distinct(values: Iterable[Any]) -> tuple[list[Any], NDArray[np.int64]]:
+def _distinct(values: Any) -> tuple[list[Any], NDArray[np.int64]]:
     """Return the distinct values and each value's position among them, so that each is parsed once."""
     if isinstance(values, np.ma.MaskedArray):
         hidden, values = np.ma.getmaskarray(values), np.array(values.data, object)

@@ -33,10 +33,10 @@ STUDIES = {
 }
 
 
-def write_tables(root: Path) -> None:
+def write_tables(root: Path, times: int = 1) -> None:
     rng = np.random.default_rng(0)
     for name, write in (("dermoscopy", dermoscopy), ("chest_xray", chest_xray), ("fc_microscopy", rxrx1)):
-        write(root / name, rng)
+        write(root / name, rng, times)
     (root / "lung_nodule_ct").mkdir()
 
 
@@ -45,22 +45,22 @@ def table(path: Path, columns: dict[str, object]) -> None:
     pd.DataFrame(columns).to_csv(path, index=False)
 
 
-def dermoscopy(root: Path, rng: np.random.Generator) -> None:
-    n = 10_015
+def dermoscopy(root: Path, rng: np.random.Generator, times: int) -> None:
+    n = 10_015 * times
     table(
         root / "ham10000/HAM10000_metadata",
         {
-            "lesion_id": [f"HAM_{i:07d}" for i in rng.integers(0, 7470, n)],
+            "lesion_id": [f"HAM_{i:07d}" for i in rng.integers(0, 7470 * times, n)],
             "image_id": [f"ISIC_{24306 + i:07d}" for i in range(n)],
             "dx": rng.choice(["nv", "mel", "bkl", "bcc", "akiec", "vasc", "df"], n),
         },
     )
-    n = 33_126
+    n = 33_126 * times
     table(
         root / "isic_2020/challenge-2020-training_metadata.csv",
         {
-            "isic_id": [f"ISIC_{40000 + i:07d}" for i in range(n)],
-            "patient_id": [f"IP_{i:07d}" for i in rng.integers(0, 2056, n)],
+            "isic_id": [f"ISIC_{1_000_000 + i:07d}" for i in range(n)],
+            "patient_id": [f"IP_{i:07d}" for i in rng.integers(0, 2056 * times, n)],
             "attribution": rng.choice(["Memorial Sloan Kettering Cancer Center", "Sydney", "ViDIR"], n),
             "diagnosis": rng.choice(["nevus", "unknown", "melanoma"], n),
             "benign_malignant": rng.choice(["benign", "malignant"], n),
@@ -73,11 +73,11 @@ def labels(rng: np.random.Generator, n: int) -> dict[str, object]:
     return {name: values[:, k] for k, name in enumerate(FINDINGS)}
 
 
-def chest_xray(root: Path, rng: np.random.Generator) -> None:
-    n = 223_648
-    patient = rng.integers(1, 64_541, n)
+def chest_xray(root: Path, rng: np.random.Generator, times: int) -> None:
+    n, patients = 223_648 * times, 64_541 * times
+    patient = rng.integers(1, patients, n)
     for part, rows in (("train", slice(0, n - 234)), ("valid", slice(n - 234, n))):
-        own = patient[rows] + (part == "valid") * 64_541
+        own = patient[rows] + (part == "valid") * patients
         table(
             root / f"chexpert/CheXpert-v1.0-small/{part}.csv",
             {
@@ -92,11 +92,11 @@ def chest_xray(root: Path, rng: np.random.Generator) -> None:
                 **labels(rng, len(own)),
             },
         )
-    n = 112_120
+    n = 112_120 * times
     combinations = ["Effusion", "No Finding", "Effusion|Mass", "Edema|Pneumonia", "Pneumothorax", "Hernia"]
-    finding, patient = rng.choice(combinations, n), rng.integers(1, 30_806, n)
+    finding, patient = rng.choice(combinations, n), rng.integers(1, 30_806 * times, n)
     lines = [
-        f"{p:08d}_{i % 1000:03d}.png,{f},{i},{p},58,M,PA,2682,2749,0.143,0.143"
+        f"{p:08d}_{i % (1000 * times):03d}.png,{f},{i},{p},58,M,PA,2682,2749,0.143,0.143"
         for i, (f, p) in enumerate(zip(finding, np.sort(patient), strict=True))
     ]
     header = (
@@ -105,8 +105,8 @@ def chest_xray(root: Path, rng: np.random.Generator) -> None:
     )
     (root / "nih14").mkdir()
     (root / "nih14/Data_Entry_2017_v2020.csv").write_text("\n".join([header, *lines]) + "\n")
-    n, studies = 377_110, 227_827
-    subject = 10_000_000 + rng.integers(0, 65_379, studies)
+    n, studies = 377_110 * times, 227_827 * times
+    subject = 10_000_000 + rng.integers(0, 65_379 * times, studies)
     table(
         root / "mimic_cxr/mimic-cxr-2.0.0-chexpert.csv.gz",
         {"subject_id": subject, "study_id": 50_000_000 + np.arange(studies), **labels(rng, studies)},
@@ -123,15 +123,16 @@ def chest_xray(root: Path, rng: np.random.Generator) -> None:
     )
 
 
-def rxrx1(root: Path, rng: np.random.Generator) -> None:
+def rxrx1(root: Path, rng: np.random.Generator, times: int) -> None:
     experiments = [
         f"{c}-{i:02d}"
+        for again in range(times)
         for c, k in (("HEPG2", 11), ("HUVEC", 24), ("RPE", 11), ("U2OS", 5))
-        for i in range(1, k + 1)
+        for i in range(again * k + 1, (again + 1) * k + 1)
     ]
-    n = 125_510
+    n = 125_510 * times
     i = np.arange(n)
-    site, well, plate, experiment = i % 2 + 1, i // 2 % 308, i // 616 % 4 + 1, i // 2464 % 51
+    site, well, plate, experiment = i % 2 + 1, i // 2 % 308, i // 616 % 4 + 1, i // 2464 % (51 * times)
     names = [experiments[e] for e in experiment]
     wells = [f"{'BCDEFGHIJKLMNO'[w // 22]}{w % 22 + 2:02d}" for w in well]
     ids = [f"{e}_{p}_{w}" for e, p, w in zip(names, plate, wells, strict=True)]

@@ -166,7 +166,20 @@ def test_whole_numbers() -> None:
         whole_numbers(table, pd.Series(["1", "1.5", None, "1e7"]), "id")
 
 
-_PIECES = ("a,b\n", " NA, c\r\n", '"q",3\n', '"x\ny",1\n', ",\n", "4,5,6\n", "7\n", "\n", '"', "8,9", "1, \r", "\u3000é\x1f,\x85\n")
+_PIECES = (
+    "a,b\n",
+    " NA, c\r\n",
+    '"q",3\n',
+    '"x\ny",1\n',
+    ",\n",
+    "4,5,6\n",
+    "7\n",
+    "\n",
+    '"',
+    "8,9",
+    "1, \r",
+    "\u3000é\x1f,\x85\n",
+)
 
 
 @given(
