@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
-from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
@@ -32,7 +32,9 @@ class CollectOutputs:
     """Write the outputs of an evaluator's inferer for each test set as they arrive.
 
     Each batch names its test set (``test_set``) and cases (``case_id``); the engine's prediction is a
-    dictionary of per-case tensors (see :data:`monai_sf.results.ARRAYS`).
+    dictionary of per-case tensors (see :data:`monai_sf.results.ARRAYS`). They are copied to the host and
+    written by a thread while the network works on the next batch, in the order of the batches, so that one
+    more batch of outputs is in memory.
 
     Args:
         writers: test set to writer.
@@ -52,41 +54,86 @@ class CollectOutputs:
         self.writers, self.row_of, self.pictured = writers, row_of, pictured
         self.thumbnail_size = thumbnail_size
         self.last_sync = time.monotonic()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="results")
+        self._stored: Future[None] | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Register with a MONAI evaluator that does not decollate."""
+        """Register with a MONAI evaluator that does not decollate, before whatever needs all outputs."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-        engine.add_event_handler(Events.COMPLETED, self.sync)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.sync)
 
     def __call__(self, engine: Engine) -> None:
-        """Store one batch.
+        """Store one batch in the background, after the batch before has been stored.
 
         Raises:
-            FloatingPointError: logits are NaN or infinite; names the cases.
+            FloatingPointError: logits of the batch before are NaN or infinite; names the cases.
+            OSError: the disk was full.
         """
         state: Any = engine.state
-        batch, outputs = state.batch, state.output[CommonKeys.PRED]
-        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in outputs.items()}
+        outputs = dict(state.output[CommonKeys.PRED])
+        test_set, cases = state.batch["test_set"], list(state.batch["case_id"])
+        if self.thumbnail_size and test_set in self.pictured:
+            outputs["images"] = thumbnails(state.output[CommonKeys.IMAGE], self.thumbnail_size)
+        copies, copied = _on_host(outputs)
+        self._wait()
+        self._stored = self._thread.submit(self._store, test_set, cases, copies, copied)
+
+    def _store(
+        self,
+        test_set: str,
+        cases: Sequence[str],
+        copies: Mapping[str, torch.Tensor],
+        copied: Sequence[torch.cuda.Event],
+    ) -> None:
+        for event in copied:
+            event.synchronize()
+        arrays = {name: tensor.numpy() for name, tensor in copies.items()}
         bad = ~np.isfinite(arrays["logits"]).all(axis=1)
         if bad.any():
-            cases = [c for c, b in zip(batch["case_id"], bad, strict=True) if b]
-            raise FloatingPointError(
-                f"test set {batch['test_set']}: logits are not finite for the cases {', '.join(cases)}"
-            )
-        if self.thumbnail_size and batch["test_set"] in self.pictured:
-            arrays["images"] = thumbnails(state.output[CommonKeys.IMAGE], self.thumbnail_size)
-        self.writers[batch["test_set"]].write([self.row_of[c] for c in batch["case_id"]], arrays)
+            named = ", ".join(case for case, is_bad in zip(cases, bad, strict=True) if is_bad)
+            raise FloatingPointError(f"test set {test_set}: logits are not finite for the cases {named}")
+        self.writers[test_set].write([self.row_of[case] for case in cases], arrays)
         if time.monotonic() - self.last_sync > _SYNC_S:
-            self.sync()
+            self._sync()
 
-    def sync(self) -> None:
-        """Flush everything to disk."""
+    def _wait(self) -> None:
+        """Wait for the batch that is being stored, and raise its error once."""
+        stored, self._stored = self._stored, None
+        if stored is not None:
+            stored.result()
+
+    def _sync(self) -> None:
         for writer in self.writers.values():
             writer.sync()
         self.last_sync = time.monotonic()
 
+    def sync(self) -> None:
+        """Store what came, and flush everything to disk.
 
-def thumbnails(images: torch.Tensor, size: int) -> NDArray[np.uint8]:
+        Raises:
+            FloatingPointError, OSError: the last batch could not be stored; all others are.
+        """
+        try:
+            self._wait()
+        finally:
+            self._sync()
+
+    def close(self) -> None:
+        """Store what came, flush everything to disk, and end the thread; see :meth:`sync`."""
+        try:
+            self.sync()
+        finally:
+            self._thread.shutdown()
+
+
+def _on_host(outputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[torch.cuda.Event]]:
+    """Start copying tensors to the host; the copies are complete once the events have happened."""
+    copies = {name: tensor.detach().to("cpu", non_blocking=True) for name, tensor in outputs.items()}
+    devices = {tensor.device for tensor in outputs.values() if tensor.is_cuda}
+    return copies, [torch.cuda.current_stream(device).record_event() for device in devices]
+
+
+def thumbnails(images: torch.Tensor, size: int) -> torch.Tensor:
     """Return small pictures of a batch.
 
     Args:
@@ -94,12 +141,12 @@ def thumbnails(images: torch.Tensor, size: int) -> NDArray[np.uint8]:
         size: maximum of the longer side, in pixels; smaller images are not enlarged.
 
     Returns:
-        (N, h, w) or (N, h, w, 3) uint8.
+        (N, h, w) or (N, h, w, 3) uint8, on the device of the images.
     """
     pictures = images.detach().float()[:, : 3 if images.shape[1] >= 3 else 1]
     scale = size / max(pictures.shape[2:])
     if scale < 1:
         shape = [max(1, round(side * scale)) for side in pictures.shape[2:]]
         pictures = nn.functional.interpolate(pictures, shape, mode="area")
-    grey_levels = (pictures.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return grey_levels[..., 0] if grey_levels.shape[-1] == 1 else np.ascontiguousarray(grey_levels)
+    grey_levels = (pictures.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1)
+    return grey_levels[..., 0] if grey_levels.shape[-1] == 1 else grey_levels.contiguous()

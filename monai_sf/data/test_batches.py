@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from monai.data import DataLoader
 from numpy.typing import NDArray
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
+from monai_sf.data.ahead import ahead
 from monai_sf.data.batches import collate_cases
 from monai_sf.data.unit import as_unit
 from monai_sf.transforms import CorruptionSweep
@@ -40,6 +41,9 @@ class TestPass:
 class TestBatches:
     """All batches of an evaluation: each image is read once, and yielded clean and in every corruption.
 
+    On a GPU the next batch is read and corrupted while the network works on the last one, so that one more is
+    in memory. On a CPU both want the same cores, and a thread more only costs.
+
     Args:
         dataset: of dictionaries with ``image`` (channels, H, W), bytes or in [0, 1], ``label`` and
             ``case_id``.
@@ -60,28 +64,42 @@ class TestBatches:
         num_workers: int,
         device: torch.device,
     ) -> None:
-        self.dataset, self.passes, self.device = dataset, passes, device
-        make: Callable[[TestPass], DataLoader] = lambda p: DataLoader(  # noqa: E731
-            Subset(dataset, p.indices.tolist()),
-            batch_size=batch_size,
+        self.device = device
+        on_gpu = device.type == "cuda"
+        self._parts = [
+            (test, test.indices[first : first + batch_size].tolist())
+            for test in passes
+            for first in range(0, len(test.indices), batch_size)
+        ]
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=[positions for _, positions in self._parts],
             num_workers=num_workers,
-            shuffle=False,
             collate_fn=collate_cases,
+            pin_memory=on_gpu,
         )
-        self.loaders = [make(p) for p in passes if len(p.indices)]
-        self.passes = [p for p in passes if len(p.indices)]
+        self._ahead = on_gpu
+        self._running: Generator[Mapping[Any, Any]] | None = None
 
     def __len__(self) -> int:
-        return sum(
-            len(loader) * (1 + (len(p.sweep) if p.sweep else 0))
-            for loader, p in zip(self.loaders, self.passes, strict=True)
-        )
+        return sum(1 + (len(test.sweep) if test.sweep else 0) for test, _ in self._parts)
 
     def __iter__(self) -> Iterator[Mapping[Any, Any]]:
-        for loader, test in zip(self.loaders, self.passes, strict=True):
-            for batch in loader:
-                clean = {**batch, "image": as_unit(batch["image"].to(self.device, non_blocking=True))}
-                clean |= {"plain": test.plain}
-                yield {**clean, "test_set": test.name}
-                for kind, severity, corrupted in test.sweep(clean) if test.sweep else ():
-                    yield {**corrupted, "test_set": corruption_name(kind, severity)}
+        self.close()
+        made = self._made(iter(self._loader))  # here, as processes are not to be forked off a thread
+        self._running = ahead(made) if self._ahead else made
+        return self._running
+
+    def close(self) -> None:
+        """Stop reading; an iteration that is not complete ends."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
+    def _made(self, read: Iterator[Mapping[Any, Any]]) -> Generator[Mapping[Any, Any]]:
+        for (test, _), batch in zip(self._parts, read, strict=True):
+            images = as_unit(batch["image"].to(self.device, non_blocking=True))
+            clean = {**batch, "image": images, "plain": test.plain}
+            yield {**clean, "test_set": test.name}
+            for kind, severity, corrupted in test.sweep(clean) if test.sweep else ():
+                yield {**corrupted, "test_set": corruption_name(kind, severity)}

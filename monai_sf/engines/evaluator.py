@@ -269,10 +269,15 @@ class TestSetEvaluator(SupervisedEvaluator):
             {name for part in sets for name in part.pictured},
             thumbnail_size=self.thumbnail_size,
         )
+        collect.attach(self)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._finish, sets)
         for handler in self.val_handlers:
             tracking.attach(handler, self, self.run_dir, "evaluate", self._failure_metrics)
-        self._collect(batches, collect)
+        try:
+            self._collect(batches)
+        finally:  # so that an error or Ctrl-C loses nothing
+            batches.close()
+            collect.close()
 
     def _open(self, name: str, plan: Sequence[PlannedSet]) -> OpenSets:
         return OpenSets(
@@ -323,12 +328,11 @@ class TestSetEvaluator(SupervisedEvaluator):
     def _failure_metrics(self) -> dict[str, float]:
         return dict(self.failure_metrics(load_results(self.run_dir / "results")))
 
-    def _collect(self, batches: TestBatches, collect: CollectOutputs) -> None:
+    def _collect(self, batches: TestBatches) -> None:
         if not len(batches):  # all outputs exist, only not finished; or more processes than cases
             for event in (Events.STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED):
                 self.fire_event(event)
             return
-        collect.attach(self)
         self.data_loader, self.state.dataloader, self.state.epoch_length = batches, batches, len(batches)
         with progress_bar(total=len(batches), desc=f"evaluate {self.run_dir.name}") as bar:
 
@@ -338,7 +342,4 @@ class TestSetEvaluator(SupervisedEvaluator):
                 bar.update()
 
             self.add_event_handler(Events.ITERATION_COMPLETED, show)
-            try:
-                super().run()
-            finally:  # so that an error or Ctrl-C loses nothing
-                collect.sync()
+            super().run()

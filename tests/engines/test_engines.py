@@ -1,5 +1,6 @@
 """Training and evaluation: learn, resume to the same bits, say which case is at fault."""
 
+import errno
 import json
 import os
 import signal
@@ -15,13 +16,13 @@ from monai_sf.transforms.randomness import case_seed
 from helpers.forks import fork, status_of
 from helpers.toy_engines import KINDS, make_evaluator, make_trainer, same, weights
 from helpers.toy_problem import tiny_network, toy_cases, toy_dataset, toy_records
-from monai_sf.data import case_records
+from monai_sf.data import TestBatches, case_records
 from monai_sf.engines.stages import Stage
 from monai_sf.files.locks import BusyError, locked
 from monai_sf.handlers import thumbnails
 from monai_sf.losses import ClassificationLoss
 from monai_sf.networks.distributed import working_on
-from monai_sf.results import ResultsError, load_results
+from monai_sf.results import ResultsError, TestSetWriter, load_results
 
 DROPOUT_ARRAYS = ("mcd_log_softmax", "mcd_entropy", "mcd_softmax_variance", "mcd_waic")
 
@@ -381,6 +382,61 @@ def test_nan_image_names_the_case(evaluated, tmp_path):
 
     with pytest.raises(FloatingPointError, match="test set target: logits are not finite .* case36"):
         make_evaluator(tmp_path, records_changed=spoil, sweep=None).run()
+
+
+def test_nan_image_names_the_case_though_its_corruption_fails_meanwhile(evaluated, tmp_path):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+
+    def spoil(records):
+        records[2]["image"] = np.full_like(records[2]["image"], np.nan)
+
+    with pytest.raises(FloatingPointError, match="test set iid: logits are not finite for the cases case30"):
+        make_evaluator(tmp_path, records_changed=spoil).run()
+
+
+def test_an_error_in_writing_ends_the_evaluation_and_loses_nothing(evaluated, tmp_path, monkeypatch):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    wrote, write, seen = [], TestSetWriter.write, []
+
+    def full(self, rows, arrays):
+        if len(wrote) == 3:
+            raise OSError(errno.ENOSPC, "no space left", str(self.path))
+        write(self, rows, arrays)
+        wrote.append((self.name, list(rows)))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TestSetWriter, "write", full)
+        evaluator = make_evaluator(tmp_path)
+        evaluator.add_event_handler(Events.GET_BATCH_STARTED, lambda engine: seen.append(1))
+        with pytest.raises(OSError, match="no space left"):
+            evaluator.run()
+    assert len(seen) == 5  # the fourth batch fails while the network works on the fifth
+    for name, rows in wrote:
+        partial = tmp_path / "results" / f".{name}.partial"
+        flags = dict(zip(np.load(partial / "rows.npy").tolist(), np.load(partial / "done.npy"), strict=True))
+        assert all(flags[row] for row in rows)
+    make_evaluator(tmp_path).run()
+    for name, test_set in load_results(evaluated / "results").test_sets.items():
+        for key, array in test_set.arrays.items():
+            np.testing.assert_array_equal(
+                load_results(tmp_path / "results").test_sets[name].arrays[key], array
+            )
+
+
+def test_batches_that_are_made_ahead_give_the_same_files(evaluated, tmp_path, monkeypatch):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    init = TestBatches.__init__
+
+    def on_gpu(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        self._ahead = True
+
+    monkeypatch.setattr(TestBatches, "__init__", on_gpu)
+    make_evaluator(tmp_path).run()
+    files = [file.relative_to(evaluated) for file in evaluated.rglob("results/**/*") if file.is_file()]
+    assert len(files) > 10
+    for file in files:
+        assert (tmp_path / file).read_bytes() == (evaluated / file).read_bytes()
 
 
 def test_results_of_other_cases_are_not_overwritten(evaluated, tmp_path):
