@@ -17,12 +17,12 @@ from monai_sf.vocabulary.config_keys import STEPS
 #: Keys whose values are always paths.
 PATHS = {
     *("dataset_dir", "table", "archive", "model", "output_dir", "run_dir", "checked_images"),
-    *("checkpoint", "evaluation", "output", "report"),
+    *("image_cache", "checkpoint", "evaluation", "output", "report"),
     *("structured_reports", "image_table"),
 }
 
 #: Those of them that may be null, for no such folder or file.
-OPTIONAL_PATHS = {"run_dir", "structured_reports", "image_table"}
+OPTIONAL_PATHS = {"image_cache", "run_dir", "structured_reports", "image_table"}
 
 #: Keys that are read by name and need no reference from another key. Of MONAI's properties the required ones:
 #: an optional one that no config refers to, such as ``val_interval``, has no effect.

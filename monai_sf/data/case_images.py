@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import PIL
 from monai.transforms import Compose, Transform
 from monai.utils import ensure_tuple
 from numpy.typing import NDArray
 
+from monai_sf.data.image_cache import ImageCache
 from monai_sf.data.images import LoadImageFiled, PrepareImage, PrepareImaged, refuse_other_sizes
 from monai_sf.files.images import read_image
 from monai_sf.files.naming import named
 
+logger = logging.getLogger(__name__)
+
 _IMAGE, _SLICE = "image", "slice"
 
 
-def case_preprocessing(preprocessing: Compose) -> Compose:
+def case_preprocessing(preprocessing: Compose, image_cache: str | os.PathLike[str] | None = None) -> Compose:
     """Return a preprocessing that gives the same images sooner, for the dataset of a run.
 
     :class:`monai_sf.data.LoadImageFiled` and :class:`monai_sf.data.PrepareImaged` at its beginning are done
-    in one step (:class:`ReadCaseImage`), so that no array of the file and no metadata are made between them.
-    Any other preprocessing is returned as it is.
+    in one step (:class:`ReadCaseImage`), so that no array of the file and no metadata are made between them,
+    and what that step gives can be kept on disk. Any other preprocessing is returned as it is.
 
     Args:
         preprocessing: of cases, see :func:`monai_sf.data.case_records`.
+        image_cache: folder of prepared images, see :class:`monai_sf.data.image_cache.ImageCache`; None keeps
+            none.
     """
     transforms = list(preprocessing.transforms)
     load, prepare = [*transforms, None, None][:2]
-    if not (isinstance(load, LoadImageFiled) and isinstance(prepare, PrepareImaged)):
+    known = isinstance(load, LoadImageFiled) and isinstance(prepare, PrepareImaged)
+    if not known or (tuple(load.keys), tuple(prepare.keys)) != ((_IMAGE,), (_IMAGE,)):
+        if image_cache is not None:
+            logger.warning(
+                "image_cache is not used: only images of LoadImageFiled and PrepareImaged are kept"
+            )
         return preprocessing
-    if (tuple(load.keys), tuple(prepare.keys)) != ((_IMAGE,), (_IMAGE,)):
-        return preprocessing
-    return Compose([ReadCaseImage(load.reader.size, prepare.prepare), *transforms[2:]])
+    return Compose([ReadCaseImage(load.reader.size, prepare.prepare, image_cache), *transforms[2:]])
 
 
 class ReadCaseImage(Transform):
@@ -42,10 +52,17 @@ class ReadCaseImage(Transform):
     Args:
         size: (height, width) in pixels that are needed, see :class:`monai_sf.data.ImageFileReader`.
         prepare: what makes the input of the network of it.
+        image_cache: see :func:`case_preprocessing`.
     """
 
-    def __init__(self, size: Sequence[int] | None, prepare: PrepareImage) -> None:
+    def __init__(
+        self,
+        size: Sequence[int] | None,
+        prepare: PrepareImage,
+        image_cache: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.size, self.prepare = size, prepare
+        self.cache = None if image_cache is None else ImageCache(image_cache, self._recipe())
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the record with its image, a tensor without metadata, instead of its path or paths.
@@ -54,10 +71,31 @@ class ReadCaseImage(Transform):
             OSError: a file cannot be read or used; names it.
         """
         files = [os.fspath(path) for path in ensure_tuple(data[_IMAGE])]
-        return {**data, _IMAGE: self.prepare.finished(self.planes(files, data.get(_SLICE)))}
+        return {**data, _IMAGE: self.prepare.finished(self._planes(files, data.get(_SLICE)))}
 
-    def planes(self, files: Sequence[str], slice: int | None) -> NDArray[Any]:
-        """Return the image as an array (channels, height, width).
+    def _planes(self, files: Sequence[str], slice: int | None) -> NDArray[Any]:
+        """Return the image from the cache, or from its files."""
+        if self.cache is None or (key := self.cache.key(files, slice)) is None:
+            return self.decoded(files, slice)
+        image = self.cache.read(key)
+        if image is None:
+            image = self.decoded(files, slice)
+            if self.cache.key(files, slice) == key:  # no file was replaced meanwhile
+                self.cache.write(key, image)
+        return image
+
+    def _recipe(self) -> list[Any]:
+        """Return what decides on the image of a file, besides the file."""
+        rule, sizes = self.prepare.rule, (self.size, self.prepare.size)
+        return [
+            *(None if size is None else [int(side) for side in size] for size in sizes),
+            self.prepare.mode,
+            None if rule is None else [rule.kind, rule.low, rule.high],
+            PIL.__version__,  # whose decoders differ in the last bit
+        ]
+
+    def decoded(self, files: Sequence[str], slice: int | None) -> NDArray[Any]:
+        """Return the image of files as an array (channels, height, width).
 
         Args:
             files: of the image.

@@ -167,8 +167,18 @@ def _chosen(count: int, index: int | None) -> int:
     return index
 
 
-def _refuse_strange_data_file(path: Path) -> None:
-    """Refuse a header that makes the reader open anything but a regular file beside it."""
+def data_files(path: str | os.PathLike[str]) -> list[Path]:
+    """Return the files beside an NRRD or MetaImage header in which its pixels are; none where they follow it.
+
+    Raises:
+        RefusedImageError: It has no header.
+        OSError: It cannot be read.
+    """
+    path = Path(path)
+    return [path.parent / os.fsdecode(name) for name in _data_names(path)]
+
+
+def _data_names(path: Path) -> list[bytes]:
     with path.open("rb") as file:
         header = file.read(_HEADER)
     if path.suffix.lower() == ".nrrd":
@@ -179,10 +189,12 @@ def _refuse_strange_data_file(path: Path) -> None:
         is_whole = bool(names)
     if not is_whole:
         raise RefusedImageError("has no header, or one of more than 64 KB: it is damaged")
-    for name in names:
-        name = name.strip()
-        if name.upper() == b"LOCAL":
-            continue
+    return [name.strip() for name in names if name.strip().upper() != b"LOCAL"]
+
+
+def _refuse_strange_data_file(path: Path) -> None:
+    """Refuse a header that makes the reader open anything but a regular file beside it."""
+    for name in _data_names(path):
         data = path.parent / os.fsdecode(name)
         if b"/" in name or b"\\" in name or data.is_dir() or name in (b".", b".."):
             raise RefusedImageError("names a file of its pixels that is not beside it: put it there")

@@ -50,12 +50,14 @@ def _file_place(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and rename it to ``path`` when the block ends without an error.
 
     Args:
         path: the file to write; missing parent folders are created, an existing file is replaced. A link is
             followed and kept.
+        durable: whether the file survives a power cut as soon as the block has ended. Without, it may then be
+            empty or torn, which its reader must recognise.
 
     Raises:
         OSError: ``path`` is a folder or a device, the folder cannot be written to, or the disk is full; the
@@ -66,8 +68,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     with _clean_up(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        with open(partial, "rb") as file:  # on disk before the name is, or a power cut leaves an empty file
-            os.fsync(file.fileno())
+        if durable:
+            with open(partial, "rb") as file:  # on disk before the name is
+                os.fsync(file.fileno())
         os.replace(partial, path)
 
 
