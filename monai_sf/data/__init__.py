@@ -1,6 +1,6 @@
 """From a case table to the input of a network: records, image readers, batches."""
 
-from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
+from monai_sf.data.batches import SharedBatches, shared_loader
 from monai_sf.data.case_images import case_preprocessing
 from monai_sf.data.given_preprocessing import GivenPreprocessingd
 from monai_sf.data.images import ImageFileReader, LoadImageFiled, PrepareImage, PrepareImaged
@@ -14,7 +14,6 @@ __all__ = [
     "LoadImageFiled",
     "PrepareImage",
     "PrepareImaged",
-    "SeededCases",
     "SharedBatches",
     "TestBatches",
     "TestPass",

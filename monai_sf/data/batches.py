@@ -1,4 +1,4 @@
-"""Batches of a run: the same cases, order and augmentation in one process as in several."""
+"""Batches of a run: the same cases in the same order in one process as in several."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import DataLoader, MetaTensor, list_data_collate
-from monai.transforms import Randomizable
-from torch.utils.data import Dataset, Sampler
+from monai.data import MetaTensor, list_data_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from monai_sf.data.unit import deepened
 from monai_sf.networks import distributed
 
 
-class SharedBatches(Sampler[list[tuple[int, int]]]):
+class SharedBatches(Sampler[list[int]]):
     """The batches of an epoch, sharded over the processes.
 
     The order of an epoch is drawn from (seed, epoch) and the same in all processes; rank r of k takes the
@@ -55,57 +54,15 @@ class SharedBatches(Sampler[list[tuple[int, int]]]):
         """Return the size of a batch (0, 1, ...) over all processes."""
         return min(self.batch_size, self.used - batch * self.batch_size)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Yield this process's shard of each batch, as pairs of epoch and position of the case."""
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield this process's shard of each batch, as positions of the cases."""
         order = np.arange(self.count)
         if self.seed is not None:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
         for first in range(0, self.used, self.batch_size):
             batch = order[first : min(first + self.batch_size, self.used)]
             mine = batch[distributed.share(len(batch), distributed.rank(), distributed.world_size())]
-            yield [(self.epoch, int(position)) for position in mine]
-
-
-class SeededCases(Dataset[Any]):
-    """A dataset whose random transforms are seeded by (seed, epoch, case), whichever process reads the case.
-
-    All random transforms share one stream, which is reseeded for each case: that takes 15 microseconds, where
-    MONAI's ``set_random_state`` needs a millisecond. Transforms that draw from torch's generator are not
-    covered.
-
-    Args:
-        dataset: with a ``transform``.
-        seed: of the run.
-    """
-
-    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
-        self.dataset, self.seed = dataset, seed
-        self.stream = np.random.RandomState(seed % 2**32)
-        _share_stream(getattr(dataset, "transform", None), self.stream, set())
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def set_random_state(self, seed: int) -> None:
-        """Do nothing: MONAI's data loaders call it in every worker to make the copies differ."""
-
-    def __getitem__(self, key: tuple[int, int]) -> Any:
-        """Return the case at a position in an epoch."""
-        epoch, position = key
-        self.stream.seed((self.seed % 2**32, epoch, position))
-        return self.dataset[position]
-
-
-def _share_stream(part: Any, stream: np.random.RandomState, seen: set[int]) -> None:
-    """Let all random transforms in a transform draw from one stream."""
-    if id(part) in seen:
-        return
-    seen.add(id(part))
-    if isinstance(part, Randomizable):
-        part.R = stream
-    inner = part.values() if isinstance(part, dict) else getattr(part, "__dict__", {}).values()
-    for one in part if isinstance(part, list | tuple) else inner:
-        _share_stream(one, stream, seen)
+            yield mine.tolist()
 
 
 def collate_cases(cases: Sequence[Any]) -> Any:
@@ -127,25 +84,37 @@ def collate_cases(cases: Sequence[Any]) -> Any:
 class _Collate:
     """Collate function of a shard; a class, as closures cannot be sent to spawned workers."""
 
-    def __init__(self, dataset: Dataset[Any], batches: SharedBatches) -> None:
-        self.dataset, self.batches = dataset, batches
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
 
     def __call__(self, cases: Sequence[Any]) -> Any:
         if cases:
             return collate_cases(cases)
-        example = collate_cases([self.dataset[self.batches.epoch, 0]])
+        example = collate_cases([self.dataset[0]])
         plain = {k: v.as_tensor() if isinstance(v, MetaTensor) else v for k, v in example.items()}
         return {key: value[:0] for key, value in plain.items()}
 
 
-def shared_loader(dataset: Dataset[Any], batches: SharedBatches, num_workers: int) -> DataLoader:
+def shared_loader(
+    dataset: Dataset[Any], batches: SharedBatches, num_workers: int, *, pin_memory: bool = False
+) -> DataLoader[Any]:
     """Return a loader of this process's shard of the batches; a shard may be empty, but has all keys.
 
+    The batches are the same for any number of workers, which go on from epoch to epoch. No random numbers of
+    the process are drawn: whether an epoch starts workers must not change its dropout.
+
     Args:
-        dataset: indexed by pairs of epoch and position, as :class:`SeededCases` is.
+        dataset: indexed by the position of a case.
         batches: the batches to load.
-        num_workers: processes that read and augment; 0 for this one.
+        num_workers: processes that read; 0 for this one.
+        pin_memory: whether batches are put where a GPU copies them from without waiting.
     """
     return DataLoader(
-        dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=_Collate(dataset, batches)
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=_Collate(dataset),
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+        generator=torch.Generator(),
     )

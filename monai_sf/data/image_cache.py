@@ -48,7 +48,7 @@ class ImageCache:
     def __init__(self, folder: str | os.PathLike[str], recipe: Any) -> None:
         self.folder, self.recipe = Path(os.path.abspath(folder)), recipe
         # shared with the workers of a data loader: whether writing failed, whether a damaged entry was seen
-        self._seen = torch.zeros(2, dtype=torch.uint8).share_memory_()
+        self._seen = torch.zeros(2, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -20,7 +20,7 @@ from monai.inferers import Inferer
 from monai.utils import CommonKeys
 from torch import Tensor
 
-from monai_sf.data.batches import SeededCases, SharedBatches, shared_loader
+from monai_sf.data.batches import SharedBatches, shared_loader
 from monai_sf.engines import tracking
 from monai_sf.engines.loss_reader import LossReader
 from monai_sf.engines.stages import Stage, StageRunner
@@ -109,6 +109,7 @@ class ClassifierTrainer(SupervisedTrainer):
                 f"max_epochs is {max_epochs}, the stages have {self.stages.max_epochs} together ({each}): "
                 "leave it out and set theirs, in the bundles epochs, confidnet_epochs and finetuning_epochs"
             )
+        pinned = device.type == "cuda"
         self.precision, self.seed = precision, seed
         in_precision = InPrecision(inferer or OutputInferer(), precision, device)
         self._augmentation = BatchAugment(augmentation)
@@ -118,7 +119,7 @@ class ClassifierTrainer(SupervisedTrainer):
         loss = Loss(self._validation_loss, itemgetter(CommonKeys.PRED, CommonKeys.LABEL), device=device)
         validator = SupervisedEvaluator(
             device=device,
-            val_data_loader=shared_loader(SeededCases(validation_dataset, seed), validation, num_workers),
+            val_data_loader=shared_loader(validation_dataset, validation, num_workers, pin_memory=pinned),
             network=network,
             non_blocking=True,
             prepare_batch=PrepareImages(network, device),
@@ -130,7 +131,7 @@ class ClassifierTrainer(SupervisedTrainer):
         super().__init__(
             device=device,
             max_epochs=max_epochs,
-            train_data_loader=shared_loader(SeededCases(dataset, seed), batches, num_workers),
+            train_data_loader=shared_loader(dataset, batches, num_workers, pin_memory=pinned),
             network=network,
             optimizer=self.stages.optimizer,
             loss_function=self.stages.current.loss,

@@ -1,17 +1,16 @@
-"""The batches of an epoch: every case once, whoever takes it, and augmented alike wherever it is read."""
+"""The batches of an epoch: every case once, whoever takes it, and the same wherever it is read."""
 
+import os
 import pickle
 from itertools import chain
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from monai.data import CacheDataset, MetaTensor
-from monai.transforms import Compose, OneOf, RandFlipd, RandGaussianNoised, RandRotated, RandShiftIntensityd
+from monai.data import Dataset, MetaTensor
 
-from monai_sf.data.batches import SeededCases, SharedBatches, collate_cases, shared_loader
+from monai_sf.data.batches import SharedBatches, collate_cases, shared_loader
 from monai_sf.data.unit import as_unit
 from monai_sf.networks import distributed
 
@@ -55,10 +54,10 @@ def test_the_batches_do_not_depend_on_the_number_of_processes(count, size, world
             expected = expected[: count // size]  # a batch too small for all to have a share is left out
         assert together == expected
         assert [batches.size_of(i) for i in range(len(batches))] == [len(batch) for batch in together]
-    seen = [position for batch in together for _, position in batch]
-    assert len(set(seen)) == len(seen)
+    positions = [position for batch in together for position in batch]
+    assert len(set(positions)) == len(positions)
     if seed is None:
-        assert seen == list(range(count))
+        assert positions == list(range(count))
 
 
 def test_too_few_cases_for_the_processes(monkeypatch):
@@ -70,42 +69,70 @@ def test_too_few_cases_for_the_processes(monkeypatch):
     assert [len(batch) for batch in SharedBatches(2, 8, seed=None)] == [1]
 
 
-def augmented(num_workers=0, order=slice(None), seed=5):
-    """Each case's image by epoch and position, from a set with nested random transforms."""
-    data = [{"image": np.arange(16.0, dtype=np.float32).reshape(1, 4, 4) + i} for i in range(6)]
-    noise = OneOf([RandShiftIntensityd("image", offsets=1.0, prob=1), RandGaussianNoised("image", prob=1)])
-    random = Compose([RandRotated("image", range_x=3.0, prob=1), noise, RandFlipd("image", prob=0.5)])
-    cases = SeededCases(CacheDataset(data, random, progress=False), seed)
-    keys = [(epoch, i) for epoch in (1, 2) for i in range(6)][order]
-    loader = torch.utils.data.DataLoader(cases, sampler=keys, batch_size=None, num_workers=num_workers)
-    return {key: np.asarray(case["image"]) for key, case in zip(keys, loader, strict=True)}
+class Images(torch.utils.data.Dataset):
+    """Cases with images of 8 bits."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, position):
+        image = torch.full((1, 2, 2), position, dtype=torch.uint8)
+        return {"image": image, "label": position % 2, "case_id": f"case {position}"}
 
 
-def test_augmentation_depends_on_seed_epoch_and_case_alone():
-    plain = augmented()
-    for other in (augmented(num_workers=2), augmented(order=slice(None, None, -1)), augmented()):
-        for key, image in plain.items():
-            np.testing.assert_array_equal(image, other[key])
-    without_offset = [image - key[1] for key, image in plain.items()]
-    pairs = [(a, b) for i, a in enumerate(without_offset) for b in without_offset[:i]]
-    assert not any(np.allclose(a, b, atol=1e-3) for a, b in pairs)  # no two draws are alike
-    assert not np.allclose(plain[1, 0], augmented(seed=6)[1, 0])
+def seen(batches, loader, epochs):
+    """The cases of each batch of some epochs, and the random number that is drawn after each."""
+    found = []
+    for epoch in epochs:
+        batches.epoch = epoch
+        torch.manual_seed(epoch)
+        for batch in loader:
+            assert batch["image"].dtype == torch.uint8
+            assert batch["image"].unique(dim=0).numel() == 4 * len(batch["case_id"])
+            assert batch["label"].tolist() == [int(name.split()[1]) % 2 for name in batch["case_id"]]
+            found.append((epoch, batch["case_id"], torch.rand(()).item()))
+    return found
 
 
-def test_monai_loaders_do_not_reseed_the_cases(monkeypatch):
-    as_rank(monkeypatch, 0, 1)
-    cases = SeededCases(
-        CacheDataset([{"image": np.zeros((1, 2, 2))}] * 4, RandGaussianNoised("image", 1.0)), 1
-    )
-    batches = SharedBatches(4, 2, seed=None)
-    first, second = ([b["image"] for b in shared_loader(cases, batches, workers)] for workers in (0, 2))
-    assert torch.equal(torch.cat(first), torch.cat(second))
+def test_batches_are_the_same_for_any_number_of_workers_and_from_any_epoch_on():
+    found = {}
+    for workers in (0, 1, 2):
+        batches = SharedBatches(7, 3, seed=5)
+        loader = shared_loader(Images(7), batches, workers)
+        found[workers] = seen(batches, loader, (1, 2, 3))
+        again = SharedBatches(7, 3, seed=5)
+        resumed = seen(again, shared_loader(Images(7), again, workers), (3,))
+        assert resumed == [one for one in found[workers] if one[0] == 3]
+    assert found[0] == found[1] == found[2]
+    orders = [[name for epoch, names, _ in found[0] if epoch == e for name in names] for e in (1, 2, 3)]
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_workers_go_on_from_epoch_to_epoch():
+    batches = SharedBatches(4, 2, seed=0)
+    loader = shared_loader(Workers(), batches, 2)
+    processes = [sorted(int(p) for batch in loader for p in batch["process"]) for _ in range(2)]
+    assert processes[0] == processes[1]
+    assert os.getpid() not in processes[0]
+
+
+class Workers(Images):
+    """Cases that say who reads them."""
+
+    def __init__(self):
+        super().__init__(4)
+
+    def __getitem__(self, position):
+        return {**super().__getitem__(position), "process": os.getpid()}
 
 
 def test_an_empty_share_has_the_keys_and_shapes_of_the_others(monkeypatch):
     as_rank(monkeypatch, 1, 2)
     data = [{"image": MetaTensor(torch.zeros(1, 4, 4)), "label": 0, "case_id": "a"}]
-    loader = shared_loader(SeededCases(CacheDataset(data, Compose([])), 0), SharedBatches(1, 2, seed=None), 0)
+    loader = shared_loader(Dataset(data), SharedBatches(1, 2, seed=None), 0)
     (batch,) = loader
     assert batch["image"].shape == (0, 1, 4, 4)
     assert batch["label"].shape == (0,)
