@@ -28,7 +28,7 @@ import torch
 
 from monai_sf.benchmark.process import ENVIRONMENT, GRACE_S, Outcome, request, run, threads_of
 from monai_sf.benchmark.tasks import Task
-from monai_sf.datasets import usable_cores
+from monai_sf.files.cores import usable_cores
 
 #: Forking is not safe after Apple's frameworks were used, and Windows has no fork: there, tasks import anew.
 METHOD = "forkserver" if sys.platform.startswith("linux") else "spawn"

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from monai_sf.datasets import usable_cores
+from monai_sf.files.cores import usable_cores
 from monai_sf.files.image_data import ImageData
 from monai_sf.files.images import read_image
 from monai_sf.files.intensity import intensity_of

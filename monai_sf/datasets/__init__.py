@@ -7,7 +7,7 @@ from monai_sf.datasets.leaks import check_leaks
 from monai_sf.datasets.medmnist import medmnist_cases, write_medmnist_images
 from monai_sf.datasets.own_cases import table_cases, table_images
 from monai_sf.datasets.reading import MissingImagesError, describe_cases
-from monai_sf.datasets.rendered_files import usable_cores, write_rendered_slices
+from monai_sf.datasets.rendered_files import write_rendered_slices
 from monai_sf.datasets.splits import check_splits, split_cases
 from monai_sf.datasets.studies import (
     STUDIES,
@@ -18,6 +18,7 @@ from monai_sf.datasets.studies import (
     study_description,
 )
 from monai_sf.datasets.tables import TableError
+from monai_sf.files.cores import usable_cores
 
 __all__ = [
     "STUDIES",

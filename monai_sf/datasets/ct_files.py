@@ -17,12 +17,12 @@ from monai_sf.datasets.rendered_files import (
     explained,
     image_bytes,
     is_whole,
-    usable_cores,
     write_rendered_slices,
     write_whole,
 )
 from monai_sf.datasets.rendering import PATCH_SIZE
 from monai_sf.datasets.tree import read_tree
+from monai_sf.files.cores import usable_cores
 
 if TYPE_CHECKING:
     from monai_sf.datasets.lidc_dicom import DicomError

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from tqdm.auto import tqdm
 
-from monai_sf.datasets.rendered_files import usable_cores
+from monai_sf.files.cores import usable_cores
 from monai_sf.files.image_data import ImageData
 from monai_sf.files.images import read_image
 from monai_sf.files.intensity import Intensity, intensity_of

@@ -20,13 +20,13 @@ from monai_sf.datasets.lidc import index_nodules
 from monai_sf.datasets.lidc_database import Contours, read_tables
 from monai_sf.datasets.rendering import PATCH_SIZE, RENDERER_VERSION, render_slice
 from monai_sf.datasets.tree import check_folder
+from monai_sf.files.cores import usable_cores
 
 __all__ = [
     "check_paths",
     "explained",
     "image_bytes",
     "is_whole",
-    "usable_cores",
     "write_rendered_slices",
     "write_whole",
 ]
@@ -211,9 +211,3 @@ def explained(root: Path, what: str = "rendered slices") -> Iterator[None]:
             f"free space, change its permissions, or choose another dataset_dir",
             error.filename,
         ) from error
-
-
-def usable_cores(at_most: int | None = 8) -> int:
-    """Return the number of cores this process may use, within a batch system's limit and ``at_most``."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return usable if at_most is None else min(usable, at_most)

@@ -122,7 +122,8 @@ def bootstrap_ci(
     parts = []
     for start in range(0, n_resamples, block):
         draws = rng.integers(0, n_units, (min(block, n_resamples - start), n_units))
-        counts = np.stack([np.bincount(drawn, minlength=n_units) for drawn in draws])
+        draws += n_units * np.arange(len(draws))[:, None]
+        counts = np.bincount(draws.ravel(), minlength=draws.size).reshape(draws.shape)
         parts.append(of_levels(cases.levels(counts if group is None else counts.take(group, axis=1))))
     estimates = np.concatenate(parts)
     defined = estimates[~np.isnan(estimates)]

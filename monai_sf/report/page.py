@@ -18,6 +18,7 @@ from monai_sf.files import refuse_unwritable, write_text
 from monai_sf.report import plots, words
 from monai_sf.report.folders import LeftOut, load_runs, with_ensembles
 from monai_sf.report.linker import link
+from monai_sf.report.maps import with_maps
 from monai_sf.report.packing import Packer, script_json
 from monai_sf.report.payload import document
 from monai_sf.report.privacy import Privacy, cleaned
@@ -126,14 +127,18 @@ def build_report(
     hide = Privacy.of([r for r, _ in loaded], anonymous, columns)
     clean = cleaned([r for r, _ in loaded], anonymous, columns)
     runs: list[Run] = []
+    caches: list[Path | None] = []
     for number, (run, (given_run, folder)) in enumerate(zip(clean, loaded, strict=True), 1):
         logger.info("run %d of %d: %s", number, len(clean), words.run_title(given_run.run))
         try:
-            runs.append(evaluate(run, max_points, seed, folder, chosen))
+            runs.append(evaluate(run, max_points, seed, chosen))
+            caches.append(folder)
         except (ValueError, OSError) as error:  # ResultsError, and errors of a metric
             left_out.add(folder or given_run, error)
     if not runs:
         left_out.refuse()
+    logger.info("maps of %d runs", len(runs))
+    runs = with_maps(runs, seed, caches)
     packer = Packer()
     settings = {
         "coverage": coverage, "max_points": max_points, "max_images": max_images,

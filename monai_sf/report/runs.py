@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from monai_sf.metrics import aurc, bootstrap_ci
 from monai_sf.report import words, working_points
-from monai_sf.report.embedding import MIN_CASES, embed
 from monai_sf.report.promise import Promise, Seen, promise_of, seen_at
 from monai_sf.report.sampling import Outcome, Sample, sample_cases
 from monai_sf.report.words import KINDS, trainings
@@ -92,7 +90,8 @@ class Run:
             this kind, and of all of its cases, see ``working_points.effective_sizes``.
         seen: (kind of test set, CSF name) to what was seen on this kind at the promised threshold.
         sample: the individually shown cases; ``test_set`` is an index into ``sets``.
-        embedding: (m, 3) float32 of the sample, NaN where a case has no usable features; None without.
+        embedding: (m, 3) float32 of the sample, NaN where a case has no usable features; None without, and
+            before :func:`monai_sf.report.maps.with_maps`.
         notes: what is missing.
     """
 
@@ -138,16 +137,13 @@ class Run:
         )
 
 
-def evaluate(
-    results: Results, max_points: int, seed: int, cache: Path | None, chosen: Collection[str] = (ALL,)
-) -> Run:
-    """Score, sample and embed one run.
+def evaluate(results: Results, max_points: int, seed: int, chosen: Collection[str] = (ALL,)) -> Run:
+    """Score one run, and sample the cases that are shown.
 
     Args:
         results: the run's results; missing arrays are allowed and noted.
         max_points: maximum number of individually shown cases over all test sets.
-        seed: of the sampling and the embedding.
-        cache: folder for the embedding, None to always compute it.
+        seed: of the sampling.
         chosen: names of the scores to show, or ``all``.
 
     Raises:
@@ -195,16 +191,12 @@ def evaluate(
     about_groups = [f"{text[0].upper()}{text[1:]}." for text in cases.notes]
     left_out = [f"{name} is left out: {why}." for name, why in undefined.items()]
     numbers = [*_missing(results, sets, shown), *about_groups, *left_out]
-    embedding, problems = _embedding(sets, sample, seed, cache)
-    if "members" in results.run:
-        problems = ["An ensemble of several classifiers has no latent space of its own, so there is no map."]
     notes = (
         *(Note("numbers", text) for text in numbers),
         *(Note("pictures", text) for text in _without_images(sets)),
-        *(Note("map", text) for text in problems),
     )
     table = pd.DataFrame([cell for cell in cells if cell["csf"] in csfs])
-    return Run(results, sets, csfs, promise, levels, table, shown, effective, seen, sample, embedding, notes)
+    return Run(results, sets, csfs, promise, levels, table, shown, effective, seen, sample, None, notes)
 
 
 def truths(results: Results) -> list[str]:
@@ -332,33 +324,3 @@ def _without_images(sets: tuple[TestSet, ...]) -> list[str]:
     without = [s.name for s in sets if "images" not in s.arrays]
     which = "the test sets" if len(without) == len(sets) else ", ".join(without)
     return [f"No images are stored for {which}: cases are shown without pictures."] if without else []
-
-
-def _embedding(
-    sets: tuple[TestSet, ...], sample: Sample, seed: int, cache: Path | None
-) -> tuple[NDArray[np.float32] | None, list[str]]:
-    without = [s.name for s in sets if "features" not in s.arrays]
-    if len(without) == len(sets):
-        return None, ["No features are stored, so there is no map of the latent space."]
-    widths = {s.arrays["features"].shape[1] for s in sets if s.name not in without}
-    if len(widths) > 1:
-        return None, [f"The test sets have features of different lengths {sorted(widths)}: no map is made."]
-    features = np.full((len(sample.position), widths.pop()), np.nan, np.float32)
-    for i, test_set in enumerate(sets):
-        if test_set.name not in without:
-            mine = sample.test_set == i
-            features[mine] = test_set.arrays["features"][sample.position[mine]]
-    notes = [f"No features are stored for {', '.join(without)}: not on the map."] if without else []
-    usable = np.isfinite(features).all(axis=1)
-    has_features = np.array([s.name not in without for s in sets])[sample.test_set]
-    broken = int((~usable & has_features).sum())
-    if broken:
-        which = "case has" if broken == 1 else "cases have"
-        notes.append(f"{broken} shown {which} NaN or infinite features: not on the map.")
-    if usable.sum() < MIN_CASES:
-        return None, [*notes, f"Fewer than {MIN_CASES} cases have usable features: no map is made."]
-    embedding = np.full((len(features), 3), np.nan, np.float32)
-    embedding[usable] = embed(features[usable], seed, cache)
-    if not embedding[usable].any():
-        notes.append("All shown cases have the same features: on the map they are one point.")
-    return embedding, notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ QUALITY = 84
 
 @dataclass
 class Sheets:
-    """Collects thumbnails and packs them into sprite sheets.
+    """Collects thumbnails and packs them into sprite sheets, which are encoded beside other work.
 
     Thumbnail i is on sheet ``i // 256``, row ``i % 256 // 16``, column ``i % 16``.
 
@@ -31,7 +32,8 @@ class Sheets:
 
     size: int
     _tiles: list[NDArray[np.uint8]] = field(default_factory=list)
-    _sheets: list[bytes] = field(default_factory=list)
+    _sheets: list[Future[bytes]] = field(default_factory=list)
+    _encoder: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     def __post_init__(self) -> None:
         """Check the size.
@@ -57,7 +59,8 @@ class Sheets:
         """Return all sheets as WebP files, the last one only as high as needed."""
         if self._tiles:
             self._flush()
-        return tuple(self._sheets)
+        self._encoder.shutdown()
+        return tuple(sheet.result() for sheet in self._sheets)
 
     def _flush(self) -> None:
         rows = -(-len(self._tiles) // GRID)
@@ -67,7 +70,11 @@ class Sheets:
             canvas[top : top + self.size, left : left + self.size] = one
         grey = all((t == t[..., :1]).all() for t in self._tiles)
         picture = Image.fromarray(canvas[..., 0].copy() if grey else canvas)
-        stream = io.BytesIO()
-        picture.save(stream, "WEBP", quality=QUALITY, method=4)
-        self._sheets.append(stream.getvalue())
+        self._sheets.append(self._encoder.submit(_webp, picture))
         self._tiles.clear()
+
+
+def _webp(picture: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "WEBP", quality=QUALITY, method=4)
+    return stream.getvalue()

@@ -35,8 +35,8 @@ from torch.utils.data import Dataset as AnyDataset
 
 from monai_sf.bundle.bases import SHARED
 from monai_sf.data import TestBatches, TestPass
-from monai_sf.datasets import usable_cores
 from monai_sf.engines import ClassifierTrainer, Stage
+from monai_sf.files.cores import usable_cores
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.losses import ClassificationLoss
 from monai_sf.networks import ConfidenceClassifier, to_device

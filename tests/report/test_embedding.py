@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from monai_sf.report import embedding
+from monai_sf.report import embedding, maps
 from monai_sf.report.embedding import embed
+from monai_sf.report.maps import with_maps
+from monai_sf.report.runs import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +85,13 @@ def test_too_few_cases():
 def test_nan_is_refused():
     with pytest.raises(ValueError, match="must be finite"):
         embed(np.full((6, 2), np.nan), 0)
+
+
+def test_several_maps_at_once_are_those_one_by_one(make_run, monkeypatch):
+    runs = [evaluate(make_run(study, n=30), 40, 0) for study in ("iid", "texture", "calcification")]
+    alone = [with_maps([run], 3, [None])[0] for run in runs]
+    monkeypatch.setattr(maps, "usable_cores", lambda: 2)
+    for one, of_many in zip(alone, with_maps(runs, 3, [None] * 3), strict=True):
+        assert np.isfinite(one.embedding).all()
+        np.testing.assert_array_equal(one.embedding, of_many.embedding)
+        assert one.notes == of_many.notes

@@ -38,7 +38,7 @@ def page(tmp_path_factory):
 
 
 def test_counts_are_of_failures_and_areas_of_the_errors():
-    run = evaluate(make(failure_above=0.4), 50, 0, None)
+    run = evaluate(make(failure_above=0.4), 50, 0)
     shown = run.shown["iid", "Good"]
     errors, confidence = (make().test_sets["iid"].arrays[name] for name in ("errors", "score_1"))
     assert shown.errors == (errors > 0.4).sum()
@@ -99,7 +99,7 @@ def test_cards_show_error_and_confidence_and_the_dot_lies_on_the_curve(page, ope
     said = re.search(r"Their mean error is (\d+\.\d).%", view.locator("#curve-text").inner_text())
     models = "Bokeh.documents.map(d => d.get_model_by_name('points'))"
     dot = view.evaluate(f"() => {models}.find(m => m && m.data.y.length).data.y[0]")
-    expected = evaluate(make(), 50, 0, None).shown["iid", "Good"].mean_error[79]
+    expected = evaluate(make(), 50, 0).shown["iid", "Good"].mean_error[79]
     assert dot == pytest.approx(expected)
     assert float(said[1]) == pytest.approx(100 * expected, abs=0.05)
     view.locator("#sweep-grid").scroll_into_view_if_needed()

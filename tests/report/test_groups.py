@@ -55,7 +55,7 @@ class Kept:
 def told(run, columns=None, anonymous=False, csfs=("MSR",)):
     hide = Privacy.of([run], anonymous, columns)
     (clean,) = cleaned([run], anonymous, columns)
-    evaluated = evaluate(clean, 10_000, 0, None)
+    evaluated = evaluate(clean, 10_000, 0)
     return evaluated, affected(evaluated, Kept(), hide, csfs, 0)
 
 

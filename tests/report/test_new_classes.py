@@ -29,7 +29,7 @@ def test_what_a_case_is_has_a_name_though_it_is_no_class(run):
 
 
 def test_counts_are_of_the_new_cases_and_curves_of_both(run):
-    found = evaluate(run, 200, 0, None)
+    found = evaluate(run, 200, 0)
     shown = found.shown["target", "MSR"]
     assert shown.errors == 30
     confidence = failure_detection(run, "target", "MSR").confidence
@@ -43,16 +43,16 @@ def test_counts_are_of_the_new_cases_and_curves_of_both(run):
 
 def test_the_sample_has_room_for_other_cases(run):
     for most, expected in ((30, 10), (66, 22), (80, 26), (90, 30), (200, 30)):
-        found = evaluate(run, most, 0, None)
+        found = evaluate(run, most, 0)
         assert len(found.sample.position) == min(most, 90)
         assert (found.sample.test_set == 1).sum() == expected
     alone = dataclasses.replace(run, test_sets={"target": run.test_sets["target"]})
-    assert len(evaluate(alone, 20, 0, None).sample.position) == 20
+    assert len(evaluate(alone, 20, 0).sample.position) == 20
 
 
 def test_without_ordinary_cases_counts_stay_and_the_area_is_none(run, tmp_path):
     alone = dataclasses.replace(run, test_sets={"target": run.test_sets["target"]})
-    shown = evaluate(alone, 200, 0, None).shown["target", "MSR"]
+    shown = evaluate(alone, 200, 0).shown["target", "MSR"]
     assert np.isnan(shown.aurc)
     assert shown.aurc_interval is None
     assert shown.errors == 30
@@ -101,7 +101,7 @@ def test_cards_and_map_name_them_and_count_them_as_wrong(run, open_page, tmp_pat
     assert "No answer on them can be right." in card.inner_text()
     page.select_option("#curve-set", "1")
     found = failure_detection(run, "target", "MSR").confidence, failure_detection(run, "iid", "MSR")
-    threshold = evaluate(run, 20, 0, None).thresholds["MSR"][79]
+    threshold = evaluate(run, 20, 0).thresholds["MSR"][79]
     kept = int((found[0] >= threshold).sum() + (found[1].confidence >= threshold).sum())
     said = page.locator("#curve-text").inner_text()
     assert "“A disease it was never shown” together with “Ordinary cases”" in said

@@ -85,9 +85,7 @@ def test_a_run_has_the_numbers_of_each_set_and_of_each_kind(make_run):
     sizes = np.random.default_rng(0).integers(0, 25, len(run.cases))  # patients of unequal size
     run = Results(run.run, run.cases.assign(group=[f"p{i}" for i in sizes]), run.test_sets)
     threshold = -0.3
-    shown = evaluate(
-        with_promise(run, {"MSR": promise(threshold), "PE": promise()}), 50, 0, None, ["MSR", "PE"]
-    )
+    shown = evaluate(with_promise(run, {"MSR": promise(threshold), "PE": promise()}), 50, 0, ["MSR", "PE"])
     codes = pd.factorize(run.cases["group"])[0]
     for kind in {s.kind for s in shown.sets}:
         sets = [s for s in shown.sets if s.kind == kind]

@@ -51,7 +51,7 @@ def test_one_column_a_study_whatever_the_seeds_and_methods(make_run):
     ]
     # networks that were trained in another way have the same scores and are not averaged with these
     given.append(make_run("iid", method="classifier", n=20, width=0))
-    table = study_table([evaluate(run, 10, 0, None, ["all"]) for run in given])
+    table = study_table([evaluate(run, 10, 0, ["all"]) for run in given])
     assert [(c["study"], c["set"], c["counts"], c["seeds"]) for c in table["columns"]] == [
         ("iid", "iid", [20, 22], 3),
         ("texture", "iid", [20, 22], 3),
@@ -62,6 +62,6 @@ def test_one_column_a_study_whatever_the_seeds_and_methods(make_run):
         assert table["rows"][csf][0][0] == pytest.approx(benchmark_table(given).loc[csf, "iid"])
         low, high = table["rows"][csf][0][1:]
         assert low < table["rows"][csf][0][0] < high
-    only = study_table([evaluate(run, 10, 0, None, ["all"]) for run in given[:3] + given[9:]])
+    only = study_table([evaluate(run, 10, 0, ["all"]) for run in given[:3] + given[9:]])
     assert only["rows"]["DeVries"][0] is None
     assert only["rows"]["MSR"][2] is None

@@ -3,6 +3,7 @@ import pytest
 
 from monai_sf.report import sweep as sweep_module
 from monai_sf.report.concepts import concepts, typical
+from monai_sf.report.maps import with_maps
 from monai_sf.report.packing import Packer
 from monai_sf.report.privacy import Privacy
 from monai_sf.report.runs import evaluate
@@ -13,7 +14,8 @@ from monai_sf.results import Results, TestSet
 
 @pytest.fixture(scope="module")
 def run(make_run):
-    return evaluate(make_run("texture", n=60, severities=(2, 5)), 150, 0, None)
+    (mapped,) = with_maps([evaluate(make_run("texture", n=60, severities=(2, 5)), 150, 0)], 0, [None])
+    return mapped
 
 
 def test_followed_images_are_right_when_clean_and_confidently_wrong_when_corrupted(run):
@@ -32,7 +34,7 @@ def test_followed_images_are_right_when_clean_and_confidently_wrong_when_corrupt
 
 
 def test_without_corruptions_there_is_nothing_to_follow(make_run):
-    plain = evaluate(make_run(n=20, corruptions=()), 20, 0, None)
+    plain = evaluate(make_run(n=20, corruptions=()), 20, 0)
     assert sweep(plain, Packer(), Sheets(16), 0, True, str) is None
 
 
@@ -47,7 +49,7 @@ def test_sweep_numbers_are_those_of_the_cases_in_any_order_of_rows(make_run):
     rows = []
     for r in (given, results):
         packer = Packer()
-        out = sweep(evaluate(r, 40, 0, None), packer, Sheets(16), 0, True, str)
+        out = sweep(evaluate(r, 40, 0), packer, Sheets(16), 0, True, str)
         rows.append((out, packer.base64()))
     assert rows[0] == rows[1]
 
@@ -59,7 +61,7 @@ def test_a_second_set_of_ordinary_cases_is_no_severity(make_run):
     two = Results(
         run.run, run.cases, {**run.test_sets, "more": TestSet("more", "iid", first.rows[:15], half)}
     )
-    found = evaluate(two, 60, 0, None)
+    found = evaluate(two, 60, 0)
     assert [found.sets[i].name for i in sweep(found, Packer(), Sheets(16), 0, True, str)["sets"]] == [
         "iid", "corruption-gaussian_noise-1", "corruption-gaussian_noise-5",
     ]  # fmt: skip

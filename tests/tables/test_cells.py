@@ -14,8 +14,9 @@ from monai_sf.results.format import seal
 from monai_sf.scores import PAPER_CSFS
 from monai_sf.tables.aggregate import average, benchmark_table, table_of
 from monai_sf.tables.cells import COVERAGES, RunKey, ScoreKey, collect
+from monai_sf.tables.defaults import METRICS
 from monai_sf.tables.found_runs import find_runs
-from monai_sf.tables.measures import measure
+from monai_sf.tables.measures import measure, measures
 
 
 def confidence_and_error(results, name, csf):
@@ -62,9 +63,6 @@ def one(cells, **where):
         found = found[found[name] == value]
     assert len(found) == 1
     return found.iloc[0]
-
-
-METRICS = ("aurc", "eaurc", "augrc", "auroc_f", "accuracy", "coverage_at_risk")
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -365,3 +363,7 @@ def test_seeds_that_are_no_integers(runs, seed):
 
 def test_a_run_key_reads_well():
     assert str(RunKey("a", "b", "c", 1)) == "a/b/c/seed 1"
+
+
+def test_the_help_names_the_metrics_that_there_are():
+    assert tuple(measures()) == METRICS
