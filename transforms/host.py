@@ -13,4 +13,4 @@ def on_device(
 ) -> torch.Tensor:
     """Copy numbers of the host to a device, as numbers of a type, without waiting for it."""
     tensor = torch.from_numpy(values).to(dtype=dtype)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

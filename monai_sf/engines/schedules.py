@@ -13,8 +13,8 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-#: Optimisers with a fused kernel on every device.
-_FUSED = (Adam, AdamW, SGD)
+#: Optimisers with a kernel that takes the whole step, and the devices on which torch has it.
+_FUSED, _FUSED_ON = (Adam, AdamW, SGD), {"cpu", "cuda"}
 
 #: Names of the number of steps in schedules of torch and MONAI.
 _STEPS = ("T_max", "t_total", "total_steps")
@@ -44,7 +44,7 @@ def schedule(
             rate, needs a metric, or has a state that a checkpoint cannot hold.
     """
     own = partial(optimizer, **arguments) if callable(optimizer) else optimizer
-    made = _made(own, parameters, {"fused": True} if _kind(own) in _FUSED else {}, f"{stage}, optimizer")
+    made = _made(own, parameters, _fast(own, parameters), f"{stage}, optimizer")
     if not isinstance(made, Optimizer):
         raise ValueError(f"{stage}: optimizer must return an optimiser of torch, got {made!r}")
     if not all(group.get("lr", 0) > 0 for group in made.param_groups):
@@ -66,6 +66,14 @@ def schedule(
                 f"training could not be resumed: {error}"
             ) from error
     return made, plan
+
+
+def _fast(factory: Any, parameters: Sequence[nn.Parameter]) -> dict[str, bool]:
+    """Return the argument that asks for the fused kernel, unless the config asks for another way."""
+    chosen = factory.keywords if isinstance(factory, partial) else {}
+    there = {parameter.device.type for parameter in parameters} <= _FUSED_ON
+    others = chosen.get("foreach") or chosen.get("differentiable")
+    return {"fused": True} if _kind(factory) in _FUSED and there and not others else {}
 
 
 def _made(factory: Any, of: Any, offered: Mapping[str, Any], what: str) -> Any:

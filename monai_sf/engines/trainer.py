@@ -31,7 +31,7 @@ from monai_sf.engines.training_handlers import (
     add_up,
     seed_epoch,
 )
-from monai_sf.engines.training_step import InPrecision, PrepareImages
+from monai_sf.engines.training_step import CompiledPasses, InPrecision, PrepareImages
 from monai_sf.inferers import OutputInferer
 from monai_sf.networks import ClassifierOutput, ConfidenceClassifier, distributed, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, summarise_training, trained
@@ -64,15 +64,18 @@ class ClassifierTrainer(SupervisedTrainer):
         seed: of data order, augmentation, dropout and hints; weights are initialised before.
         num_workers: processes that read; 0 for this one.
         augmentation: random transforms of the training's batches where the network is, see
-            :class:`monai_sf.transforms.BatchAugment`.
+            :class:`monai_sf.transforms.BatchAugment`; a case's seed is a hash of (seed, epoch, case id).
         precision: of the passes, one of :data:`monai_sf.networks.precision.PRECISIONS`; weights, losses and
             the optimiser's step are in float32.
-        inferer: calls the network and returns a :class:`monai_sf.networks.ClassifierOutput`.
+        compile: whether the passes of the training are compiled by ``torch.compile``; those of the validation
+            are not.
+        inferer: calls ``network.outputs`` and returns its :class:`monai_sf.networks.ClassifierOutput`.
         train_handlers: further handlers.
 
     Raises:
         ValueError: a number is out of range, ``max_epochs`` is not the sum of the stages' epochs, a stage's
             optimiser or schedule cannot be made, or the device does not have the precision.
+        TypeError: a transform does not act on batches.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class ClassifierTrainer(SupervisedTrainer):
         num_workers: int = 0,
         augmentation: Sequence[BatchTransform] = (),
         precision: str = "float32",
+        compile: bool = False,
         inferer: Inferer | None = None,
         train_handlers: Sequence[Any] = (),
     ) -> None:
@@ -111,7 +115,8 @@ class ClassifierTrainer(SupervisedTrainer):
             )
         pinned = device.type == "cuda"
         self.precision, self.seed = precision, seed
-        in_precision = InPrecision(inferer or OutputInferer(), precision, device)
+        inferer = inferer or OutputInferer()
+        passes = CompiledPasses(inferer, network) if compile else inferer
         self._augmentation = BatchAugment(augmentation)
         accuracy = Accuracy(
             lambda output: (output[CommonKeys.PRED].logits, output[CommonKeys.LABEL]), device=device
@@ -123,7 +128,7 @@ class ClassifierTrainer(SupervisedTrainer):
             network=network,
             non_blocking=True,
             prepare_batch=PrepareImages(network, device),
-            inferer=in_precision,
+            inferer=InPrecision(inferer, precision, device),
             key_val_metric={"accuracy": accuracy},
             additional_metrics={"loss": loss},
             decollate=False,
@@ -137,7 +142,7 @@ class ClassifierTrainer(SupervisedTrainer):
             loss_function=self.stages.current.loss,
             non_blocking=True,
             prepare_batch=PrepareImages(network, device, self._augmented),
-            inferer=in_precision,
+            inferer=InPrecision(passes, precision, device),
             amp=precision == "float16",  # whose small gradients have to be scaled; autocast is the inferer's
             decollate=False,
             optim_set_to_none=True,

@@ -213,8 +213,8 @@ class TrainingCheckpoint:
             return
         if checkpoint.get("precision", self.precision) != self.precision:
             raise ValueError(
-                f"{path} was trained in {checkpoint['precision']}, and would go on in {self.precision}: set "
-                f"precision to {checkpoint['precision']} to resume it, or remove it"
+                f"{path} was trained in {checkpoint['precision']}, and would go on in {self.precision}: "
+                "resume it in the precision and on the kind of device of its beginning, or remove it"
             )
         plan = [[stage.name, stage.epochs] for stage in self.stages.stages]
         if (

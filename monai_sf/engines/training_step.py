@@ -51,10 +51,7 @@ class PrepareImages(PrepareBatch):
 
 
 class InPrecision(Inferer):
-    """An inferer whose passes are computed in a precision; 16-bit outputs are returned as float32.
-
-    So a loss is always computed in float32, since 16 bits cannot represent logarithms of small
-    probabilities.
+    """An inferer whose passes are computed in a precision; the loss of their outputs is not.
 
     Args:
         inferer: returns a :class:`monai_sf.networks.ClassifierOutput`.
@@ -75,12 +72,45 @@ class InPrecision(Inferer):
     ) -> ClassifierOutput:
         """Compute the outputs of float images (N, channels, H, W) in [0, 1]."""
         with computing_in(self.precision, self.device):
-            output: ClassifierOutput = self.inferer(inputs, network)
-        narrow = {torch.float16, torch.bfloat16} & {array.dtype for array in output.arrays().values()}
-        return _wide(output) if narrow else output
+            return self.inferer(inputs, network)  # type: ignore[no-any-return]
 
 
-def _wide(output: ClassifierOutput) -> ClassifierOutput:
-    wide = {name: array.float() for name, array in output.arrays().items()}
-    others = {name: wide.pop(name) for name in output.others}
-    return output._replace(**wide, others=others)
+class CompiledPasses(Inferer):
+    """An inferer of a network whose passes are compiled by ``torch.compile``, for every batch size and stage.
+
+    Only this inferer sees compiled code: the network, the names of its weights, and whatever else computes
+    with it stay as they are.
+
+    Args:
+        inferer: calls ``network.outputs``.
+        network: the only one that it is called with.
+    """
+
+    def __init__(self, inferer: Inferer, network: ConfidenceClassifier) -> None:
+        self.inferer, self.view = inferer, _Compiled(network)
+
+    def __call__(  # type: ignore[override]
+        self, inputs: Tensor, network: ConfidenceClassifier
+    ) -> ClassifierOutput:
+        """Compute the outputs of float images (N, channels, H, W) in [0, 1]."""
+        return self.inferer(inputs, self.view)  # type: ignore[no-any-return]
+
+
+class _Compiled:
+    """A network with compiled ``outputs``; all other attributes are its own."""
+
+    def __init__(self, network: ConfidenceClassifier) -> None:
+        self._network = network
+        self.outputs = torch.compile(  # type: ignore[call-overload]  # lacks the last two arguments
+            network.outputs,
+            dynamic=False,  # an epoch has two sizes of batches, whose code is faster and always the same
+            options={"deterministic": True},  # no choice of kernels by time, whose sums differ in rounding
+            isolate_recompiles=True,  # other trainings of the process do not count towards the limit
+            recompile_limit=64,
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+    def __call__(self, images: Tensor) -> Any:
+        return self._network(images)

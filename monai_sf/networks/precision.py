@@ -70,7 +70,10 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
     with _tf32(precision):
         if available:
             with torch.autocast(kind, dtype, enabled=dtype is not None):
-                yield
+                try:
+                    yield
+                finally:  # torch forgets its copies of weights when the outermost autocast ends only
+                    torch.clear_autocast_cache()
         else:
             yield
 

@@ -12,6 +12,7 @@ from ignite.engine import Events
 from monai.data import Dataset
 from monai_sf.transforms import CorruptionSweep, corrupt
 from monai_sf.transforms.randomness import case_seed
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from helpers.forks import fork, status_of
 from helpers.toy_engines import KINDS, make_evaluator, make_trainer, same, weights
@@ -112,6 +113,44 @@ def test_nan_loss_names_the_cases(tmp_path):
         FloatingPointError, match=r"loss is nan in epoch 1, iteration \d+; .*case05.*learning rate"
     ):
         make_trainer(tmp_path, dataset=broken).run()
+
+
+def test_a_nan_that_is_read_late_is_still_no_network(tmp_path):
+    records = toy_records(toy_cases()[:28], "train")
+    records[5]["image"] = np.full_like(records[5]["image"], np.nan)
+    trainer = make_trainer(
+        tmp_path, dataset=Dataset(records, toy_dataset(toy_cases()[:1], "train").transform)
+    )
+    trainer.losses.behind = 8  # as on a GPU: later than the epoch's three batches
+    batches = {}
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED,
+        lambda engine: batches.setdefault(engine.state.iteration, engine.state.batch["case_id"]),
+    )
+    with pytest.raises(FloatingPointError, match="loss is nan in epoch 1") as caught:
+        trainer.run()
+    first = min(i for i, cases in batches.items() if "case05" in cases)
+    assert f"iteration {first}; the batch holds the cases {', '.join(batches[first])}." in str(caught.value)
+    assert len(batches) == 3
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def scalars_of(folder):
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    return {name: [(e.step, e.value) for e in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+def test_losses_that_are_read_late_are_the_same(unbroken, tmp_path):
+    trainer = make_trainer(tmp_path, epochs=6)
+    trainer.losses.behind = 2
+    trainer.run()
+    assert same(weights(tmp_path / "last.pt"), weights(unbroken / "last.pt"))
+    found = scalars_of(tmp_path)
+    assert found == scalars_of(unbroken)
+    assert [step for step, _ in found["train_loss"]] == [*range(1, 19)]
+    last = [value for step, value in found["train_loss"] if step > 15]
+    assert trainer.losses.mean == pytest.approx(sum(last) / 3, rel=1e-6)
+    assert [step for step, _ in found["accuracy"]] == [1, 2, 3, 4, 5, 6]
 
 
 def test_checkpoint_of_another_network_or_a_damaged_one(tmp_path):

@@ -3,7 +3,7 @@
 from functools import partial
 
 import torch
-from monai_sf.transforms import BatchRandFlip, CorruptionSweep
+from monai_sf.transforms import BatchRandFlip, BatchRandScaleIntensity, CorruptionSweep
 
 from helpers.toy_problem import tiny_network, toy_cases, toy_dataset
 from monai_sf.engines import ClassifierTrainer, TestSetEvaluator
@@ -28,6 +28,7 @@ RUN = {
     "class_names": ["dark", "bright"],
     "data_kind": "phantom",
 }
+AUGMENTATION = (BatchRandFlip(prob=0.5, spatial_axis=1), BatchRandScaleIntensity(factors=0.1, prob=0.5))
 KINDS = ("brightness_down", "gaussian_noise")
 
 
@@ -46,7 +47,7 @@ def make_trainer(run_dir, epochs=3, network=None, dataset=None, stages=None, **c
         "batch_size": 9,
         "run_dir": run_dir,
         "seed": 3,
-        "augmentation": [BatchRandFlip(prob=0.5, spatial_axis=1)],
+        "augmentation": AUGMENTATION,
         **changes,
     }
     return ClassifierTrainer(**arguments)

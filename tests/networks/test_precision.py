@@ -162,3 +162,14 @@ def test_what_is_not_computed_is_refused(precision, device, message):
 
 def test_training_on_a_cpu_is_in_float32():
     assert training_precision(CPU) == "float32"
+
+
+def test_weights_that_change_between_two_blocks_are_seen_within_an_outer_one():
+    layer, outputs = torch.nn.Linear(2, 1), []
+    with computing_in("tf32", CPU):  # as a training is, around all its steps
+        for value in (1.0, 2.0):
+            torch.nn.init.constant_(layer.weight, value)
+            torch.nn.init.zeros_(layer.bias)
+            with computing_in("bfloat16", CPU):
+                outputs.append(layer(torch.ones(1, 2)).item())
+    assert outputs == [2.0, 4.0]

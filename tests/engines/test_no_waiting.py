@@ -1,0 +1,120 @@
+"""In a step of training nobody asks the device for a value, and no two devices meet."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import Dataset
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from helpers.toy_engines import HEADS, StopError, make_trainer, stages_of, trainer_of
+from helpers.toy_problem import tiny_network
+from monai_sf.networks import BACKBONES, ConfidenceClassifier, backbone
+
+META = torch.device("meta")
+aten = torch.ops.aten
+#: Whose result the host has to know before it can go on.
+ASKING = {
+    aten._local_scalar_dense,
+    aten.is_nonzero,
+    aten.nonzero,
+    aten.masked_select,
+    aten.equal,
+    aten._unique2,
+}
+COPIES = {aten._to_copy, aten.copy_}
+STAGES = [(method, i) for method in HEADS for i in range(len(stages_of(method)))]
+
+
+class WaitingError(AssertionError):
+    """Something would wait for a device, or mix two of them."""
+
+
+class NobodyWaits(TorchDispatchMode):
+    """Refuse what waits for a device: the meta device stands for one, or the CPU itself."""
+
+    def __init__(self, device):
+        super().__init__()
+        self.device = device
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        packet = function.overloadpacket
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        here = [x for x in tensors if x.device == self.device]
+        if packet in ASKING and here:
+            raise WaitingError(f"{function} asks for a value")
+        if packet in COPIES:
+            self.check_copy(function, args, kwargs)
+        elif here and any(x.device != self.device and x.ndim for x in tensors):
+            raise WaitingError(f"{function} is given tensors of two devices")
+        return function(*args, **kwargs)
+
+    def check_copy(self, function, args, kwargs):
+        into = function.overloadpacket is aten.copy_
+        source = args[1 if into else 0].device
+        target = args[0].device if into else kwargs.get("device") or source
+        blocking = not (kwargs.get("non_blocking") or (into and len(args) > 2 and args[2]))
+        if target != source and (blocking or source == self.device):
+            raise WaitingError(f"{function} from {source} to {target} waits")
+
+
+def run_watched(trainer, steps=2):
+    """Run some steps of a training, and as many of its validation, in which nobody may wait."""
+    trainer.losses.behind = 99  # they are read after the steps that are looked at
+    for engine in (trainer, trainer.progress.validator):
+        with ExitStack() as watch:
+
+            def stop(engine, watch=watch):
+                watch.close()
+                if engine.state.iteration == steps:
+                    raise StopError
+
+            def begin(engine, watch=watch):
+                watch.enter_context(NobodyWaits(engine.state.device))
+
+            engine.add_event_handler(Events.ITERATION_STARTED, begin)
+            engine.add_event_handler(Events.ITERATION_COMPLETED, stop)
+            with pytest.raises(StopError):
+                engine.run()
+
+
+def cases_of(shape, count=4):
+    """Images as they are read: bytes in main memory."""
+    image = torch.zeros(shape, dtype=torch.uint8)
+    return Dataset([{"image": image, "label": i % 2, "case_id": f"case{i}"} for i in range(count)])
+
+
+@pytest.mark.parametrize(("method", "stage"), STAGES)
+def test_no_step_of_any_stage_waits_for_a_device(tmp_path, method, stage):
+    one = replace(stages_of(method)[stage], continues=False, optimizer={"lr": 0.01})
+    cases = cases_of((1, 16, 16))
+    network = tiny_network(confidence=HEADS[method])
+    run_watched(
+        make_trainer(
+            *(tmp_path, one.epochs, network, cases, [one]),
+            device=META,
+            validation_dataset=cases,
+            batch_size=2,
+        )
+    )
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_no_step_of_a_published_network_waits_for_a_device(tmp_path, name):
+    with META:  # costs neither memory nor time
+        network = ConfidenceClassifier(backbone(name, in_channels=3, num_classes=2, dropout=0.1), 2)
+    cases = cases_of((3, 32, 32))
+    run_watched(
+        make_trainer(*(tmp_path, 1, network, cases), device=META, validation_dataset=cases, batch_size=2),
+        steps=1,
+    )
+
+
+@pytest.mark.parametrize("method", HEADS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_no_step_on_a_cpu_asks_for_a_value(tmp_path, method, precision):
+    run_watched(trainer_of(method, tmp_path, precision=precision))
