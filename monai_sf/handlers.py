@@ -18,6 +18,11 @@ from tqdm import tqdm
 from monai_sf.networks import distributed
 from monai_sf.results import TestSetWriter
 
+_BEYOND_FLOAT16 = (
+    f"features are beyond {torch.finfo(torch.float16).max:.0f}, the largest number of float16 (store them "
+    "with corrupted_features: float32),"
+)
+
 #: Outputs older than this, in seconds, survive a power cut.
 _SYNC_S = 30.0
 
@@ -40,6 +45,7 @@ class CollectOutputs:
         writers: test set to writer.
         row_of: case id to row of the case table.
         pictured: names of the test sets whose images are stored.
+        narrow: names of the test sets whose features are stored as float16.
         thumbnail_size: the longer side of the stored images, in pixels; 0 stores none.
     """
 
@@ -49,10 +55,11 @@ class CollectOutputs:
         row_of: Mapping[str, int],
         pictured: Collection[str],
         *,
+        narrow: Collection[str] = (),
         thumbnail_size: int = 64,
     ) -> None:
         self.writers, self.row_of, self.pictured = writers, row_of, pictured
-        self.thumbnail_size = thumbnail_size
+        self.narrow, self.thumbnail_size = narrow, thumbnail_size
         self.last_sync = time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="results")
         self._stored: Future[None] | None = None
@@ -66,7 +73,8 @@ class CollectOutputs:
         """Store one batch in the background, after the batch before has been stored.
 
         Raises:
-            FloatingPointError: logits of the batch before are NaN or infinite; names the cases.
+            FloatingPointError: logits of the batch before are NaN or infinite, or its features beyond the
+                range of float16; names the cases.
             OSError: the disk was full.
         """
         state: Any = engine.state
@@ -74,6 +82,8 @@ class CollectOutputs:
         test_set, cases = state.batch["test_set"], list(state.batch["case_id"])
         if self.thumbnail_size and test_set in self.pictured:
             outputs["images"] = thumbnails(state.output[CommonKeys.IMAGE], self.thumbnail_size)
+        if test_set in self.narrow and "features" in outputs:
+            outputs["features"] = outputs["features"].half()
         copies, copied = _on_host(outputs)
         self._wait()
         self._stored = self._thread.submit(self._store, test_set, cases, copies, copied)
@@ -88,10 +98,14 @@ class CollectOutputs:
         for event in copied:
             event.synchronize()
         arrays = {name: tensor.numpy() for name, tensor in copies.items()}
-        bad = ~np.isfinite(arrays["logits"]).all(axis=1)
-        if bad.any():
-            named = ", ".join(case for case, is_bad in zip(cases, bad, strict=True) if is_bad)
-            raise FloatingPointError(f"test set {test_set}: logits are not finite for the cases {named}")
+        checked = {"logits": "logits are not finite"}
+        if test_set in self.narrow and "features" in arrays:
+            checked["features"] = _BEYOND_FLOAT16
+        for name, fault in checked.items():
+            bad = ~np.isfinite(arrays[name]).all(axis=1)
+            if bad.any():
+                named = ", ".join(case for case, is_bad in zip(cases, bad, strict=True) if is_bad)
+                raise FloatingPointError(f"test set {test_set}: {fault} for the cases {named}")
         self.writers[test_set].write([self.row_of[case] for case in cases], arrays)
         if time.monotonic() - self.last_sync > _SYNC_S:
             self._sync()

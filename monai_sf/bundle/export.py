@@ -31,15 +31,15 @@ from monai_sf.networks.checkpoints import (
     full_disk_is_an_os_error,
     load_checkpoint,
 )
-from monai_sf.results.format import FITTED, NOT_REPORTED, RUN_FILE, seal
+from monai_sf.results.format import FITTED, NOT_REPORTED, PRECISION, RUN_FILE, seal
 
 #: Keys of run.json that an exported bundle keeps: nothing of cases, their sources, or machines.
 _KEPT = (
     *("format", "format_version", "dataset", "study", "method", "seed", "class_names", "data_kind"),
-    *("image_kinds", "thresholds", "versions"),
+    *("image_kinds", "thresholds", "versions", PRECISION),
 )
 #: Keys of the config whose values the thresholds were chosen with.
-_PASSES = ("mc_samples", "test_time_augmentation")
+_PASSES = ("mc_samples", "test_time_augmentation", "evaluation_precision")
 
 _LICENSE = """\
 The configs of this bundle were written by monai_sf and may be used under the Apache License, Version 2.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_sf.bundle.composing import environment
-from monai_sf.results.format import FITTED
+from monai_sf.results.format import FITTED, PRECISION
 from monai_sf.scores import CSFS, deciding_csf
 from monai_sf.scores.neighbours import NEIGHBOURS
 from monai_sf.tables import collect, table_of
@@ -60,6 +60,7 @@ def model_card(results: Path, run: Mapping[str, Any], metadata: Mapping[str, Any
             size=" × ".join(map(str, image["spatial_shape"])),
             classes=", ".join(f"{k}: {escaped(name)}" for k, name in enumerate(run["class_names"])),
             num_classes=len(run["class_names"]),
+            precision=_text(run.get(PRECISION, "float32")),
             accuracies=_accuracies(collected.cells),
             columns_mean=columns_mean(tables[0]),
             tables=[markdown_of(replace(table, notes=())) for table in tables],

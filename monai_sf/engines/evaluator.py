@@ -32,11 +32,13 @@ from monai_sf.networks import (
 )
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
 from monai_sf.networks.given_checks import MIN_IMAGES
+from monai_sf.networks.precision import check_precision
 from monai_sf.results import Results, ResultsError, check_results, load_results
 from monai_sf.results.format import (
     CALIBRATION,
     LOG_PROBABILITIES,
     NOT_REPORTED,
+    PRECISION,
     RUN_FILE,
     TRAINING,
     VALIDATION,
@@ -141,10 +143,13 @@ class TestSetEvaluator(SupervisedEvaluator):
         thumbnail_size: longer side of the stored images, in pixels; 0 stores none.
         thumbnail_limit: maximum number of stored images of corrupted cases; beyond it, those of the weakest
             severities are left out.
+        corrupted_features: how the features of corrupted cases are stored, as "float32" or "float16", which
+            halves what takes most of the disk.
         val_handlers: further handlers.
 
     Raises:
-        ValueError: ``target_risk`` or ``delta`` is out of range.
+        ValueError: ``target_risk`` or ``delta`` is out of range, ``corrupted_features`` is neither, or the
+            device does not have the inferer's precision.
     """
 
     __test__ = False  # not a pytest class
@@ -169,13 +174,18 @@ class TestSetEvaluator(SupervisedEvaluator):
         num_workers: int = 0,
         thumbnail_size: int = 64,
         thumbnail_limit: int = 1_000_000,
+        corrupted_features: str = "float32",
         val_handlers: Sequence[Any] = (),
     ) -> None:
         self.run_dir, self.classifier = Path(run_dir), network
         self.dataset, self.cases, self.target_kind, self.sweep = dataset, cases, target_kind, sweep
         self.run_description, self.batch_size, self.num_workers = run_description, batch_size, num_workers
         check_promise(target_risk, delta)
-        self.method = str(run_description["method"])
+        check_precision(inferer.precision, device)
+        if corrupted_features not in ("float32", "float16"):
+            raise ValueError(f"corrupted_features must be float32 or float16, got {corrupted_features!r}")
+        self.corrupted_features = corrupted_features
+        self.method, self.precision = str(run_description["method"]), inferer.precision
         self.thumbnail_size, self.target_risk, self.delta = thumbnail_size, target_risk, delta
         self.thresholds, self.failure_metrics = thresholds, failure_metrics
         self.thumbnail_limit, self.val_handlers = thumbnail_limit, val_handlers
@@ -267,6 +277,7 @@ class TestSetEvaluator(SupervisedEvaluator):
             {name: writer for part in sets for name, writer in part.writers.items()},
             {case_id: row for part in sets for case_id, row in part.row_of.items()},
             {name for part in sets for name in part.pictured},
+            narrow=sets.results.corrupted if self.corrupted_features == "float16" else (),
             thumbnail_size=self.thumbnail_size,
         )
         collect.attach(self)
@@ -297,7 +308,9 @@ class TestSetEvaluator(SupervisedEvaluator):
 
     def _write(self, sets: _AllSets) -> None:
         hashes = {"checkpoint": self.checkpoint}
-        about = {**self.run_description}
+        about = {**self.run_description, PRECISION: self.precision}
+        if sets.results.corrupted:
+            about["corrupted_features"] = self.corrupted_features
         if self.classifier.log_probabilities:
             about[LOG_PROBABILITIES] = True
         parts: dict[str, tuple[Results, str]] = {}

@@ -85,6 +85,7 @@ class OpenSets:
         writers: test set to this process's writer.
         row_of: case id to row of the folder's case table.
         pictured: names of the test sets whose images are stored.
+        corrupted: names of the test sets of corrupted images.
 
     Raises:
         ResultsError: the folder holds results of other cases, or of another checkpoint.
@@ -109,6 +110,9 @@ class OpenSets:
         self.plan = [planned for planned in plan if len(rows[planned.split])]
         self.pictured: set[str] = set()
         self.pictured.update(*(p.pictured(len(rows[p.split]), picture_limit) for p in self.plan))
+        self.corrupted = {
+            str(about["name"]) for planned in self.plan for about in planned.sets() if "corruption" in about
+        }
         self.writers: dict[str, TestSetWriter] = {}
         self.passes: list[TestPass] = []
         if not self.plan:

@@ -24,14 +24,19 @@ _inside: Counter[str] = Counter()  # number of blocks by precision, of all threa
 _before: list[bool | None] = []
 
 
-def check_precision(precision: str) -> None:
-    """Refuse a name that is not one of :data:`PRECISIONS`.
+def check_precision(precision: str, device: torch.device | None = None) -> None:
+    """Refuse a name that is not one of :data:`PRECISIONS`, and one that the device, if given, does not have.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or the device has no autocast to it: a CPU none to float16.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if device is None or precision not in _AUTOCAST:
+        return
+    kind = device.type
+    if not torch.amp.is_autocast_available(kind) or (kind, precision) == ("cpu", "float16"):
+        raise ValueError(f"a network on the device {kind} is not computed in {precision}: take float32")
 
 
 def training_precision(device: torch.device) -> str:
@@ -60,16 +65,13 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
         device: where the network is.
 
     Raises:
-        ValueError: the precision is unknown, or the device has no autocast to it: a CPU none to float16.
+        ValueError: see :func:`check_precision`.
     """
-    check_precision(precision)
-    kind, dtype = device.type, _AUTOCAST.get(precision)
-    available = torch.amp.is_autocast_available(kind)
-    if dtype is not None and (not available or (kind == "cpu" and dtype == torch.float16)):
-        raise ValueError(f"a network on the device {kind} is not computed in {precision}: take float32")
+    check_precision(precision, device)
+    dtype = _AUTOCAST.get(precision)
     with _tf32(precision):
-        if available:
-            with torch.autocast(kind, dtype, enabled=dtype is not None):
+        if torch.amp.is_autocast_available(device.type):
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
                 try:
                     yield
                 finally:  # torch forgets its copies of weights when the outermost autocast ends only

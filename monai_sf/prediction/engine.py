@@ -29,6 +29,7 @@ from monai_sf.files.naming import NOT_UTF8, is_utf8, reason, shown
 from monai_sf.inferers import EnsembleInferer, MCDropoutInferer
 from monai_sf.networks import Classifier, GivenClassifier, load_weights, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
+from monai_sf.networks.precision import check_precision
 from monai_sf.prediction.algorithm import Algorithm, algorithm_of
 from monai_sf.prediction.answers import Answer, answers_of
 from monai_sf.prediction.checks import record_faults
@@ -127,7 +128,8 @@ class ImagePredictor(SupervisedEvaluator):
         val_handlers: further handlers.
         ensemble: folders of evaluated runs that differ in the seed only. Their mean softmax decides, each
             image is read once, and ``checkpoint``, ``evaluation`` and the passes of ``inferer`` besides the
-            plain one are not used. The scores are those of ensembles (DE-MSR, ...).
+            plain one, whose precision is that of all, are not used. The scores are those of ensembles
+            (DE-MSR, ...).
         thresholds: computes those of an ensemble from its outputs on the calibration cases, see
             :func:`monai_sf.tables.thresholds`; for an ensemble with a score that decides.
         dicom_ids: whether patient, study and series of DICOM images are written to CSV and JSON.
@@ -135,7 +137,7 @@ class ImagePredictor(SupervisedEvaluator):
 
     Raises:
         ValueError: ``class_names`` do not match the network, there is no score ``csf`` here, or ``ensemble``
-            is no list of different folders.
+            is no list of different folders, or the device does not have the precision of ``inferer``.
     """
 
     def __init__(
@@ -171,7 +173,9 @@ class ImagePredictor(SupervisedEvaluator):
         self.files = PredictionFiles(output, dicom_ids=dicom_ids, structured_reports=structured_reports)
         self.dataset = cast(Dataset, val_data_loader.dataset)
         self.readable = _Readable(self.dataset, val_data_loader.batch_size or 1)
-        self.passes = Passes(EnsembleInferer() if ensemble else inferer)
+        check_precision(inferer.precision, device)
+        self.precision = inferer.precision
+        self.passes = Passes(EnsembleInferer(inferer.precision) if ensemble else inferer)
         self.csf, self.evaluation, self.thresholds = csf, evaluation, thresholds
         self.promise: Promise | None = None
         if csf is not None and csf not in CSFS:
@@ -263,7 +267,13 @@ class ImagePredictor(SupervisedEvaluator):
         self, network: nn.Module, checkpoint: str | os.PathLike[str], evaluation: str | os.PathLike[str]
     ) -> None:
         if self.csf is not None:
-            check_evaluation(evaluation, checkpoint, self.class_names, given=sha256_of_given(network))
+            check_evaluation(
+                evaluation,
+                checkpoint,
+                self.class_names,
+                given=sha256_of_given(network),
+                precision=self.precision,
+            )
         if isinstance(network, GivenClassifier):
             return
         state = load_checkpoint(checkpoint)

@@ -17,7 +17,7 @@ from monai_sf.files import sha256_of
 from monai_sf.networks import GivenClassifier
 from monai_sf.networks.checkpoints import check_checkpoint
 from monai_sf.results import Results, ResultsError, load_results
-from monai_sf.results.format import CALIBRATION, FITTED, RUN_FILE, read_run, with_advice
+from monai_sf.results.format import CALIBRATION, FITTED, PRECISION, RUN_FILE, read_run, with_advice
 from monai_sf.results.reader import load_fitted
 from monai_sf.scores import CSFS, fits_for
 from monai_sf.tables.promises import in_words, stored_thresholds
@@ -226,14 +226,16 @@ def check_evaluation(
     class_names: Sequence[str],
     *,
     given: str | None = None,
+    precision: str = "float32",
 ) -> None:
-    """Refuse thresholds that were chosen for another network or for other classes.
+    """Refuse thresholds that were chosen for another network, for other classes or in another precision.
 
     Args:
         evaluation: run.json of an evaluation.
         checkpoint: the network's file.
         class_names: names of the C classes.
         given: see :func:`sha256_of_given`.
+        precision: of the passes of this inference.
 
     Raises:
         FileNotFoundError: one of the files is missing.
@@ -248,6 +250,12 @@ def check_evaluation(
             f"than {what} ({found[:12]}...): evaluate this one, "
             "give the evaluation that belongs to it, or "
             "set csf to null for predictions without a decision"
+        )
+    if (chosen := run.get(PRECISION, "float32")) != precision:
+        raise ValueError(
+            f"the thresholds in {evaluation} were chosen from passes in {chosen}, the passes here are in "
+            f"{precision}: set evaluation_precision to {chosen}, or csf to null for predictions without a "
+            "decision"
         )
     known = [str(name) for name in run.get("class_names", class_names)]
     named = [  # a class without a case or without a name is called by its number

@@ -26,8 +26,10 @@ from monai_sf.data.errors import root_cause
 from monai_sf.datasets.preflight import image_fault
 from monai_sf.files.arrays import image_of
 from monai_sf.files.naming import RefusedImageError, reason
+from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks import load_weights, to_device
 from monai_sf.networks.checkpoints import check_checkpoint, load_checkpoint
+from monai_sf.networks.precision import check_precision
 from monai_sf.prediction.algorithm import algorithm_of
 from monai_sf.prediction.evaluations import (
     check_evaluation,
@@ -102,7 +104,8 @@ class Predictor:
 
     Raises:
         FileNotFoundError: the folder holds no network or, if a score decides, no evaluation.
-        ValueError: a file is damaged or was changed, the thresholds are those of another network or of other
+        ValueError: the device does not have the precision of the evaluation, a file is damaged or was
+            changed, the thresholds are those of another network or of other
             classes, or there is none for this score.
     """
 
@@ -121,7 +124,9 @@ class Predictor:
             warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
             network = parser.get_parsed_content("network_def")
             self._preprocessing: Compose = parser.get_parsed_content("preprocessing")
-        self._passes = Passes(parser.get_parsed_content("csf_inferer"))
+        inferer: MCDropoutInferer = parser.get_parsed_content("csf_inferer")
+        check_precision(inferer.precision, self.device)
+        self._passes = Passes(inferer)
         self.class_names: tuple[str, ...] = tuple(parser.get_parsed_content("class_names"))
         self.method: str = parser.get_parsed_content("method")
         self.csf = deciding_csf(self.method) if csf == AUTO else csf
@@ -147,7 +152,9 @@ class Predictor:
         promise = None
         if self.csf is not None:
             promise = stored_promise(evaluation, self.csf)
-            check_evaluation(evaluation, checkpoint, self.class_names, given=given)
+            check_evaluation(
+                evaluation, checkpoint, self.class_names, given=given, precision=inferer.precision
+            )
             if math.isinf(promise.threshold):
                 logger.warning("%s", promise.in_words)
         self._threshold = math.nan if promise is None else promise.threshold

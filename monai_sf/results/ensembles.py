@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monai_sf.results.format import SCORES, ResultsError
+from monai_sf.results.format import PRECISION, SCORES, ResultsError
 from monai_sf.results.given_numbers import log_softmax_of, mean_and_entropy
 from monai_sf.results.test_set import TestSet
 from monai_sf.vocabulary.config_keys import PLACES, TRACKING
@@ -24,7 +24,10 @@ from monai_sf.vocabulary.ids import case_keys, group_cases
 Rows = NDArray[np.int64]
 
 #: Keys of run.json that must be equal; ``trained_on`` identifies training and validation cases.
-_EQUAL = ("dataset", "study", "method", "class_names", "data_kind", "role", "split_counts", "trained_on")
+_EQUAL = (
+    *("dataset", "study", "method", "class_names", "data_kind", "role", "split_counts", "trained_on"),
+    PRECISION,
+)
 #: Keys of run.json that describe a single run or its folder.
 _OWN = frozenset(
     (

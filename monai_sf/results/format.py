@@ -39,6 +39,10 @@ FAILURE, FAILURE_ABOVE = "failure_above", 0.5
 #: constant that all logits of a case share.
 LOG_PROBABILITIES = "logits_are_log_probabilities"
 
+#: Key of run.json: the precision of the passes, "float32", "tf32", "bfloat16" or "float16"; what follows the
+#: logits is computed in float32 and float64.
+PRECISION = "precision"
+
 #: Keys that run.json always has.
 RUN_KEYS = ("dataset", "study", "method", "seed", "class_names", "data_kind")
 
@@ -46,7 +50,7 @@ RUN_KEYS = ("dataset", "study", "method", "seed", "class_names", "data_kind")
 #: other packages may have further ones, numbers of any shape.
 ARRAYS: Mapping[str, tuple[str, str]] = {
     "logits": ("C", "class logits of one pass without dropout"),
-    "features": ("F", "the backbone's features, the latent space"),
+    "features": ("F", "the backbone's features, the latent space; float32, or float16 of corrupted images"),
     "mcd_log_softmax": ("C", "log of the mean softmax over T dropout samples"),
     "mcd_entropy": ("", "mean over T dropout samples of the softmax entropy, in nats"),
     "mcd_softmax_variance": ("", "variance over T dropout samples of the softmax, averaged over the classes"),

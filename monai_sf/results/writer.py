@@ -211,11 +211,12 @@ class TestSetWriter:
             )
         for name, array in values.items():
             check_rank(self.name, name, array)
-            expected = self.arrays.get(name, array).shape[1:]
-            if array.shape[1:] != expected or len(array) != len(positions):
+            like = self.arrays.get(name, array)
+            expected = (len(positions), *like.shape[1:])
+            if (array.shape, array.dtype) != (expected, like.dtype):
                 raise ResultsError(
-                    f"test set {self.name}: {name} has shape {array.shape}, expected "
-                    f"{(len(positions), *expected)}"
+                    f"test set {self.name}: {name} has shape {array.shape} and dtype {array.dtype}, expected "
+                    f"{expected} and {like.dtype}"
                 )
         if not self.arrays and values:
             self._allocate(values)

@@ -220,6 +220,8 @@ def test_the_model_card_has_the_numbers_of_the_run(run_dir, bundle):
     )
     stored = results.run["thresholds"]["csfs"]["MCD-MSR"]["threshold"]  # of a logarithm
     assert f"| MCD-MSR | {'none: defer all' if stored is None else f'{np.exp(stored):.6g}'} |" in card
+    assert "| precision | evaluated, and to be used, in float32 |" in card
+    assert json.loads((bundle / "models/evaluation/run.json").read_text())["precision"] == "float32"
     assert "| cases | 17 for training, 11 for validation, 20 for calibration |" in card
     assert "20 calibration cases\nof 20 groups" in card
     assert "at most 70 % of the\ntrusted predictions are wrong, with a probability of 10 %" in card

@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.data import Dataset
 from monai_sf.transforms import CorruptionSweep, corrupt
 from monai_sf.transforms.randomness import case_seed
@@ -20,7 +20,8 @@ from helpers.toy_problem import tiny_network, toy_cases, toy_dataset, toy_record
 from monai_sf.data import TestBatches, case_records
 from monai_sf.engines.stages import Stage
 from monai_sf.files.locks import BusyError, locked
-from monai_sf.handlers import thumbnails
+from monai_sf.handlers import CollectOutputs, thumbnails
+from monai_sf.inferers import MCDropoutInferer
 from monai_sf.losses import ClassificationLoss
 from monai_sf.networks.distributed import working_on
 from monai_sf.results import ResultsError, TestSetWriter, load_results
@@ -460,6 +461,47 @@ def test_an_error_in_writing_ends_the_evaluation_and_loses_nothing(evaluated, tm
             np.testing.assert_array_equal(
                 load_results(tmp_path / "results").test_sets[name].arrays[key], array
             )
+
+
+def test_features_of_corrupted_cases_in_16_bits(evaluated, tmp_path):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    make_evaluator(tmp_path, corrupted_features="float16").run()
+    one, two = load_results(evaluated / "results"), load_results(tmp_path / "results")
+    said = [results.run["corrupted_features"] for results in (one, two)]
+    assert said == ["float32", "float16"]
+    for name, test_set in one.test_sets.items():
+        for key, array in test_set.arrays.items():
+            narrow = key == "features" and test_set.kind == "corruption"
+            expected = array.astype(np.float16) if narrow else array
+            found = two.test_sets[name].arrays[key]
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("too_large", [False, True])
+def test_features_that_16_bits_do_not_hold_name_the_case(tmp_path, too_large):
+    writer = TestSetWriter(tmp_path, np.arange(2), {"name": "blurred"})
+    collect = CollectOutputs({"blurred": writer}, {"a": 0, "b": 1}, (), narrow=("blurred",))
+    features = torch.tensor([[65504.0], [65520.0 if too_large else 65519.0]])  # 65520 is rounded to infinity
+    engine = Engine(lambda engine, batch: None)
+    engine.state.batch = {"test_set": "blurred", "case_id": ["a", "b"]}
+    engine.state.output = {"pred": {"logits": torch.zeros(2, 2), "features": features}}
+    collect(engine)
+    if too_large:
+        message = "test set blurred: features are beyond 65504, .*corrupted_features: float32.* the cases b$"
+        with pytest.raises(FloatingPointError, match=message):
+            collect.close()
+    else:
+        collect.close()
+        assert writer.done.all()
+
+
+def test_an_evaluation_says_in_which_precision_it_was(evaluated, tmp_path):
+    assert load_results(evaluated / "results").run["precision"] == "float32"
+    with pytest.raises(ValueError, match="device cpu is not computed in float16: take float32"):
+        make_evaluator(tmp_path, inferer=MCDropoutInferer(2, precision="float16"))
+    with pytest.raises(ValueError, match="corrupted_features must be float32 or float16, got 'half'"):
+        make_evaluator(tmp_path, corrupted_features="half")
 
 
 def test_batches_that_are_made_ahead_give_the_same_files(evaluated, tmp_path, monkeypatch):

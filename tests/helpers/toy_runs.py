@@ -44,7 +44,7 @@ CONFIG = {
     "preprocessing": loaded([SHARED / "pictures.yaml"])["preprocessing"],
     "train": {"preprocessing": "@preprocessing", "network": "@network_def"},
 }
-PASSES = {"mc_samples": 2, "test_time_augmentation": []}
+PASSES = {"mc_samples": 2, "test_time_augmentation": [], "evaluation_precision": "float32"}
 
 
 class Unknown(torch.nn.Module):

@@ -11,7 +11,7 @@ import torch
 from helpers.toy_prediction import evaluator, network, predictor
 from helpers.toy_problem import toy_cases, toy_records
 from monai_sf.engines.evaluator import evaluated
-from monai_sf.inferers import EnsembleInferer
+from monai_sf.inferers import EnsembleInferer, MCDropoutInferer
 from monai_sf.results import Results, ResultsError, load_results
 from monai_sf.results.format import seal
 from monai_sf.results.given_numbers import log_softmax_of, mean_and_entropy
@@ -160,6 +160,15 @@ def test_refusals_name_the_run(run_dirs, tmp_path):
     torch.save({"network": network(3).state_dict()}, unlike / "best.pt")
     evaluator(unlike, seed=3, network=network(7), delta=0.1).run()
     refused("one delta, got .*run0.* 0.7 and 0.9, .*c 0.7 and 0.1", first, unlike)
+    short = tmp_path / "d"
+    short.mkdir()
+    torch.save({"network": network(3).state_dict()}, short / "best.pt")
+    evaluator(short, seed=3, network=network(7), inferer=MCDropoutInferer(2, precision="bfloat16")).run()
+    refused(r"precision \('bfloat16', not 'float32'\)", first, short)
+    refused(
+        f"thresholds in {first}.*passes in float32, the passes here are in bfloat16",
+        inferer=MCDropoutInferer(2, precision="bfloat16"),
+    )
 
 
 def test_runs_that_are_no_ensemble_are_named_by_folder(run_dirs, tmp_path):

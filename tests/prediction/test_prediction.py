@@ -12,6 +12,7 @@ import pytest
 import torch
 from monai.transforms import Compose, Transform
 from PIL import Image
+from scipy.special import softmax
 from torch import nn
 
 from helpers.forks import fork, status_of
@@ -204,6 +205,27 @@ def test_thresholds_are_those_of_the_checkpoint_and_its_classes(run_dir, tmp_pat
         (tmp_path / "run.json").write_text(damaged)
         with pytest.raises(ValueError, match=r"run\.json is not (JSON|a results file)"):
             predictor(run_dir, evaluation=tmp_path / "run.json").load()
+
+
+def test_passes_are_in_the_precision_of_the_evaluation(run_dir, tmp_path):
+    short = MCDropoutInferer(2, precision="bfloat16")
+    message = r"thresholds in .*run\.json were chosen from passes in float32, the passes here are in bfloat16"
+    with pytest.raises(ValueError, match=message):
+        predictor(run_dir, inferer=short).load()
+    with pytest.raises(ValueError, match="device cpu is not computed in float16"):
+        predictor(run_dir, inferer=MCDropoutInferer(2, precision="float16"))
+    shutil.copy(run_dir / "best.pt", tmp_path / "best.pt")
+    evaluator(tmp_path, inferer=short).run()
+    predictor(tmp_path, inferer=short).run()
+    with pytest.raises(ValueError, match="chosen from passes in bfloat16, the passes here are in float32"):
+        predictor(tmp_path).load()
+    results = load_results(tmp_path / "results")
+    iid = results.test_sets["iid"].arrays["logits"]
+    table = pd.read_csv(tmp_path / "predictions.csv").set_index("case_id")
+    found = table.loc[results.cases_of("iid")["case_id"], "MSR"]
+    exact = load_results(run_dir / "results").test_sets["iid"].arrays["logits"]
+    np.testing.assert_allclose(found, softmax(iid, 1).max(1), rtol=1e-5)
+    assert not np.allclose(softmax(iid, 1), softmax(exact, 1), rtol=1e-5)
 
 
 def test_weights_may_be_a_plain_state_dict(run_dir, tmp_path):

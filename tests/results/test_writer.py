@@ -171,8 +171,10 @@ def test_writer_refuses(tmp_path):
     with pytest.raises(ResultsError, match="got '../x'"):
         out.write([0], {"../x": arrays["logits"]})
     out.write([0], arrays)
-    with pytest.raises(ResultsError, match=r"logits has shape \(1, 3\), expected \(1, 2\)"):
+    with pytest.raises(ResultsError, match=r"logits has shape \(1, 3\) and dtype float32, expected \(1, 2\)"):
         out.write([1], {**arrays, "logits": np.zeros((1, 3), np.float32)})
+    with pytest.raises(ResultsError, match=r"and dtype float16, expected \(1, 2\) and float32"):
+        out.write([1], {**arrays, "logits": np.zeros((1, 2), np.float16)})
     with pytest.raises(ResultsError, match="1 cases occur twice"):
         writer.open("target", "manifestation", [2, 2])
     with pytest.raises(ResultsError, match="results of other cases"):

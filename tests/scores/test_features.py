@@ -11,7 +11,7 @@ from mpmath import mp
 from scipy.special import logsumexp
 
 from helpers.feature_scores import NAMES, defined, further, make, scores
-from monai_sf.scores import Reference, csf, derived, fit_scores, fits_for, neighbours, pieces, reference
+from monai_sf.scores import CSFS, Reference, csf, derived, fit_scores, fits_for, neighbours, pieces, reference
 from monai_sf.scores.principal_space import PRINCIPAL_SPACE
 from monai_sf.scores.triangles import add_gram, both_triangles, times_lower
 from monai_sf.scores.whitening import RIDGE
@@ -201,6 +201,18 @@ def test_memory_maps_and_stored_fits_are_read_without_a_warning(tmp_path, recwar
     }
     assert_same(found, expected, 1e-12)
     assert not [w for w in recwarn if "writ" in str(w.message)]
+
+
+def test_features_in_16_bits_give_the_scores_of_the_same_numbers_in_32():
+    reference, cases = make()
+    names = [name for name, csf in CSFS.items() if csf.fit is not None and "features" in csf.stored]
+    assert set(NAMES) < set(names)
+    narrow = cases["features"].astype(np.float16)
+    found, _ = scores(reference, {**cases, "features": narrow}, names)
+    expected, _ = scores(reference, {**cases, "features": narrow.astype(np.float32)}, names)
+    assert len(found) > len(NAMES)
+    for name, confidence in expected.items():
+        np.testing.assert_array_equal(found[name], confidence)
 
 
 def test_given_arrays_are_not_changed():
