@@ -15,7 +15,8 @@ import torch
 
 from monai_sf.bundle.composing import Decisions, write_bundle
 from monai_sf.bundle.defaults import AuditDefaults, Defaults, audit_defaults, choose_defaults
-from monai_sf.bundle.given_model import Declared, Understood, understand
+from monai_sf.bundle.given_model import Declared, Understood
+from monai_sf.bundle.given_trial import understand
 from monai_sf.bundle.look import Look, copies, look_at, look_at_array
 from monai_sf.bundle.naming import DATASET_NAME, TAKEN, in_options
 from monai_sf.bundle.plain_values import as_yaml
