@@ -114,11 +114,15 @@ class BatchAugment:
         # At least a case for every thread, as some steps run one case per thread.
         size = max(torch.get_num_threads(), limit // math.prod(batch.shape[1:]))
         with torch.no_grad():
-            parts = [
-                self._augment(chunk, numbers[i * size : i * size + len(chunk)])
-                for i, chunk in enumerate(torch.split(batch, size))
-            ]
-            return parts[0] if len(parts) == 1 else torch.cat(parts)
+            if len(batch) <= size:
+                return self._augment(batch, numbers)
+            for first in range(0, len(batch), size):
+                part = self._augment(batch[first : first + size], numbers[first : first + size])
+                if not first:
+                    result = part.new_empty(len(batch), *part.shape[1:])
+                # At once, so that every part takes the memory of the one before.
+                result[first : first + size] = part
+        return result
 
     def _augment(self, images: torch.Tensor, numbers: Uniform) -> torch.Tensor:
         first = 0

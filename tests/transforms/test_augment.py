@@ -117,8 +117,11 @@ def test_draws_are_fixed_for_ever():
 
 
 def test_no_transforms():
-    batch = images(2, 1, 8, 8)
-    assert torch.equal(BatchAugment()(batch, [0, 1]), batch)
+    batch = images(2, 3, 8, 8).to(memory_format=torch.channels_last).requires_grad_()
+    result = BatchAugment()(batch, [0, 1])
+    assert torch.equal(result, batch)
+    assert result.is_contiguous()
+    assert not result.requires_grad
 
 
 def test_transforms_of_single_images_are_refused():

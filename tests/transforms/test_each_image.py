@@ -9,6 +9,7 @@ from monai.transforms import (
     OneOf,
     RandFlip,
     RandGaussianNoise,
+    Randomizable,
     RandSpatialCrop,
     RandZoom,
 )
@@ -50,6 +51,20 @@ def test_beside_others_and_changing_the_number_of_channels():
 def test_transforms_that_are_not_random(transform):
     with pytest.raises(TypeError, match="needs a random MONAI transform of single images"):
         EachImage(transform)
+
+
+class Darkened(Randomizable):
+    """Changes the image that it is given, as some transforms do."""
+
+    def __call__(self, image):
+        return image.mul_(self.R.rand())
+
+
+def test_the_images_of_the_batch_stay_as_they_are():
+    batch = images(3, 1, 4, 4)
+    before = batch.clone()
+    assert EachImage(Darkened())(batch, range(3)).max() < before.max()
+    assert torch.equal(batch, before)
 
 
 def test_results_of_different_shapes():

@@ -1,6 +1,6 @@
 import numpy as np
 import torch
-from monai_sf.transforms.randomness import case_seed, to_normal, uniform_bits
+from monai_sf.transforms.randomness import case_seed, further_seeds, to_normal, uniform_bits, uniform_numbers
 from scipy import stats
 
 
@@ -49,3 +49,17 @@ def test_normal_numbers_are_normal():
     assert abs(stats.skew(values)) < 0.02
     assert abs(stats.kurtosis(values)) < 0.05
     assert abs(np.corrcoef(values[:-1], values[1:])[0, 1]) < 0.01
+
+
+def test_numbers_are_uniform_and_those_of_numpy():
+    numbers = uniform_numbers([5, 2**64 - 1], 5000)
+    assert stats.kstest(numbers[0], "uniform").pvalue > 1e-3
+    expected = np.random.Generator(np.random.Philox(key=2**64 - 1)).random(5000)
+    assert np.array_equal(numbers[1], expected)
+    assert np.array_equal(uniform_numbers([5], 3)[0], numbers[0, :3])
+
+
+def test_further_seeds_do_not_collide():
+    numbers = uniform_numbers([1], 20000)[0]
+    assert len(set(further_seeds(numbers))) == 20000
+    assert further_seeds(np.array([0, 2.0**-53, 1 - 2.0**-53])) == [0, 1, 2**53 - 1]
