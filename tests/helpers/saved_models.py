@@ -4,6 +4,8 @@ import torch
 from monai.networks.nets import DenseNet
 from torch import nn
 
+#: The model of :func:`densenet` as users name it.
+FACTORY = "helpers.saved_models:densenet"
 #: Five different images (5, 1, 32, 32) in [0, 1].
 IMAGES = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(1))
 
@@ -46,3 +48,15 @@ def saved(model, how, folder, mode="eval", batch=torch.export.Dim.DYNAMIC):
     script = torch.jit.trace(model, IMAGES, check_trace=False) if traced else torch.jit.script(model)
     torch.jit.save(torch.jit.freeze(script) if how == "frozen" else script, file)
     return file
+
+
+def outputs(network, images=IMAGES):
+    """Return all outputs of a classifier for some images."""
+    with torch.no_grad():
+        return network.outputs(images)
+
+
+def features_of(model, x):
+    """Return what the last layer of a model with a :func:`densenet` as its ``net`` gets."""
+    with torch.no_grad():
+        return nn.functional.adaptive_avg_pool2d(model.net.features(x).relu(), 1).flatten(1)
