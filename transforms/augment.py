@@ -141,6 +141,7 @@ def _transform_drawn(transform: BatchTransform, images: torch.Tensor, numbers: U
     """Transform the cases whose first number is below the transform's probability."""
     (drawn,) = np.nonzero(numbers[:, 0] < transform.prob)
     cases = len(images)
+    # A batch without cases may still change its height and width.
     if cases and not len(drawn):
         return images
     sampled = transform.sample(numbers[drawn, 1:], tuple(images.shape[1:]))
