@@ -91,9 +91,31 @@ def corrupt_severities(
     Yields:
         The corrupted images at each of the severities.
     """
+    severity_scale(kind, modality)  # what costs nothing is checked first
+    return severities_of(images, check_images(images), kind, severities, modality=modality, seeds=seeds)
+
+
+def severities_of(
+    images: torch.Tensor,
+    pixels: torch.Tensor,
+    kind: str,
+    severities: Sequence[SupportsIndex],
+    *,
+    modality: str | None,
+    seeds: Seeds,
+) -> Iterator[torch.Tensor]:
+    """Do what `corrupt_severities` does, with images that are checked already.
+
+    Args:
+        images: as they were given.
+        pixels: what `check_images` returned for them.
+        kind: see `corrupt_severities`, as for what follows.
+        severities: of which to yield the images.
+        modality: of the images.
+        seeds: of the cases.
+    """
     scale = severity_scale(kind, modality)
     checked = [check_severity(severity) for severity in severities]
-    pixels = _check_images(images)
     seed_list = check_seeds(seeds, len(images) if images.ndim == 4 else 1)
 
     def results() -> Iterator[torch.Tensor]:
@@ -118,8 +140,11 @@ def corrupt_severities(
     return results()
 
 
-def _check_images(images: torch.Tensor) -> torch.Tensor:
-    """Return the images as a plain tensor without gradient history, or raise for invalid ones."""
+def check_images(images: torch.Tensor) -> torch.Tensor:
+    """Return the images as a plain tensor without gradient history, or raise for invalid ones.
+
+    The host has to know the smallest and the largest value, and so waits once for their device.
+    """
     if not isinstance(images, torch.Tensor):
         raise TypeError(
             f"images must be a torch.Tensor, got {type(images).__name__}; Corrupt takes NumPy arrays"
@@ -138,7 +163,7 @@ def _check_images(images: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"images must not be empty, got shape {tuple(images.shape)}")
     plain = images.as_tensor() if isinstance(images, MetaTensor) else images
     plain = plain.detach()
-    low, high = (value.item() for value in plain.aminmax())
+    low, high = torch.stack(plain.aminmax()).tolist()
     if low >= 0 and high <= 1:
         return plain
     # Scaling rounds: float32 can turn 1 into 1.0000001.

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from .borders import pad_mirrored
+from .host import on_device
 from .randomness import to_normal, uniform_bits
 from .severities import Level
 
@@ -37,14 +38,13 @@ def sample_elastic(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
     Images of the same aspect ratio but different size get the same field, stretched.
 
     Returns:
-        Tensor (B, 2, rows, columns) in the dtype of `images`: displacements along rows and columns.
+        Tensor (B, 2, rows, columns) in the dtype of `images`, on the host, which has to know how far pixels
+        move: displacements along rows and columns.
     """
     height, width = images.shape[-2:]
     spacing = min(height, width) / CONTROL_POINTS
     shape = (2, *(int(_knots(size, spacing)[-1]) + 4 for size in (height, width)))
-    bits = torch.from_numpy(uniform_bits(seeds, math.prod(shape))).to(images.device)
-    normal = to_normal(bits).to(images.dtype)
-    # A tensor on its device, since CUDA multiplies by the reciprocal of a number, which is another rounding.
+    normal = to_normal(torch.from_numpy(uniform_bits(seeds, math.prod(shape)))).to(images.dtype)
     return normal.div_(normal.new_tensor(_SPLINE_POWER)).view(len(seeds), *shape)
 
 
@@ -64,7 +64,8 @@ def apply_elastic(images: torch.Tensor, points: torch.Tensor, level: Level) -> t
     spacing = min(height, width) / CONTROL_POINTS
     moves = points * (fraction * min(height, width))
     # A spline never leaves the range of its control points.
-    reach = moves.abs().max().item()
+    reach = moves.abs().max().item()  # known here, without waiting for the device of the images
+    moves = on_device(moves.numpy(), images.device)
     before, behind = math.ceil(reach), math.floor(reach) + 1
     planes = [pad_mirrored(plane, before, behind, before, behind) for plane in images.unbind(1)]
     # Columns first: whole rows are then copied, which is much faster than picking single columns.
@@ -123,12 +124,12 @@ def _weights(size: int, spacing: float, like: torch.Tensor) -> torch.Tensor:
     t = position - np.floor(position)
     s = 1 - t
     blend = (s * s * s, 3 * t * t * t - 6 * t * t + 4, 3 * s * s * s - 6 * s * s + 4, t * t * t)
-    return torch.from_numpy(np.stack(blend) / 6).to(like)
+    return on_device(np.stack(blend) / 6, like.device, like.dtype)
 
 
 def _blend(points: torch.Tensor, axis: int, knots: _Knots, weights: torch.Tensor) -> torch.Tensor:
     """Evaluate the spline along one axis; the weights (4, ...) broadcast against the result."""
-    first = torch.from_numpy(knots).to(points.device)
+    first = on_device(knots, points.device)
     total = points.index_select(axis, first).mul_(weights[0])
     for k in range(1, 4):
         total += points.index_select(axis, first + k).mul_(weights[k])

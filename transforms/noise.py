@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import torch
 
+from .host import on_device
 from .randomness import to_normal, uniform_bits
 from .severities import Level
 
 
 def sample_noise(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
     """Draw the noise as random bits, (B, C, H, W) of uint16, one case per seed."""
-    bits = torch.from_numpy(uniform_bits(seeds, images[0].numel()))
-    return bits.to(images.device).view(images.shape)
+    return on_device(uniform_bits(seeds, images[0].numel()), images.device).view(images.shape)
 
 
 def apply_noise(images: torch.Tensor, bits: torch.Tensor, level: Level) -> torch.Tensor:

@@ -19,6 +19,8 @@ import numpy.typing as npt
 import torch
 from scipy.special import ndtri
 
+from .host import on_device
+
 SEED_LIMIT = 2**64
 """Seeds are integers from 0 up to this, excluded."""
 
@@ -122,7 +124,7 @@ def _normal_quantiles(device: torch.device) -> torch.Tensor:
     values /= np.sqrt(np.mean(values**2))
     # Fixed point, since another build of SciPy may differ in the last bit of a double.
     values = np.round(values * 2**20) / 2**20
-    return torch.from_numpy(np.concatenate((-values[::-1], values)).astype(np.float32)).to(device)
+    return on_device(np.concatenate((-values[::-1], values)).astype(np.float32), device)
 
 
 def to_normal(bits: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Any, SupportsIndex
 import torch
 
 from .array import _SEVERITIES, corruption_grid
-from .corrupt import corrupt_severities
+from .corrupt import check_images, severities_of
 from .dictionary import check_case_id, check_run_seed, read_case_id
 from .randomness import case_seed
 from .severities import CORRUPTIONS
@@ -78,9 +78,12 @@ class CorruptionSweep:
         """
         images = batch[self.image_key]
         ids = self._case_ids(batch)
+        pixels = check_images(images)  # once, as it waits for the device
         for kind in self.kinds:
             seeds = [case_seed(self.seed, kind, case_id) for case_id in ids]
-            results = corrupt_severities(images, kind, self.severities, modality=self.modality, seeds=seeds)
+            results = severities_of(
+                images, pixels, kind, self.severities, modality=self.modality, seeds=seeds
+            )
             for severity, result in zip(self.severities, results, strict=True):
                 yield kind, severity, {**batch, self.image_key: result}
 

@@ -13,7 +13,8 @@ from monai_sf.inferers.masks import DropoutSampler, Mask, dropout_stream, sample
 from monai_sf.inferers.memory import BatchLimit
 from monai_sf.networks import Classifier, computing_in
 from monai_sf.networks.precision import check_precision
-from monai_sf.scores import dropout_arrays, view_arrays
+from monai_sf.scores.functions import normalized
+from monai_sf.scores.samples import dropout_arrays_of, mean_and_entropy_of
 
 #: Views of images (N, channels, H, W) by name, exact copies of their pixels; rotations are counter-clockwise.
 VIEWS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -119,9 +120,10 @@ class MCDropoutInferer(Inferer):
                 views = torch.stack([found.logits, *self._viewed(inputs, network)]).float()
         outputs = {name: array.float() for name, array in found.arrays().items()}
         if samples is not None:
-            outputs |= dropout_arrays(samples)
+            outputs |= dropout_arrays_of(normalized(samples.double()))
         if views is not None:
-            outputs |= view_arrays(views)
+            mean, entropy = mean_and_entropy_of(normalized(views.double()))
+            outputs |= {"tta_log_softmax": mean, "tta_entropy": entropy}
         return outputs
 
     def _sampled(self, stem: Tensor, network: Classifier, names: Sequence[str]) -> Tensor:
@@ -162,7 +164,7 @@ class MCDropoutInferer(Inferer):
 def _on_device(numbers: Sequence[int], device: torch.device) -> Tensor:
     """Return int64 numbers on a device, without waiting for what it does."""
     tensor = torch.tensor(numbers, dtype=torch.int64)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def _content_name(image: Tensor) -> str:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from monai_sf.inferers.dropout import MCDropoutInferer
 from monai_sf.networks import Classifier, ClassifierOutput
-from monai_sf.scores import expected_entropy, mean_log_softmax
+from monai_sf.scores.functions import normalized
+from monai_sf.scores.samples import mean_and_entropy_of
 
 
 class OutputInferer(Inferer):
@@ -80,10 +81,8 @@ class EnsembleInferer(Inferer):
         logits = torch.stack(
             [self._single(inputs, one, plain=True)["logits"] for one in _classifiers(network)]
         )
-        return {
-            self.mean: mean_log_softmax(logits).float(),
-            "ensemble_entropy": expected_entropy(logits).float(),
-        }
+        mean, entropy = mean_and_entropy_of(normalized(logits.double()))
+        return {self.mean: mean, "ensemble_entropy": entropy.float()}
 
 
 def _classifiers(networks: nn.ModuleList) -> Iterator[Classifier]:

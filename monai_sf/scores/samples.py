@@ -99,7 +99,14 @@ def dropout_arrays(sample_logits: ArrayLike) -> dict[str, Tensor]:
         ``mcd_log_softmax`` (N, C) float32, and (N,) float64 ``mcd_entropy``, ``mcd_softmax_variance`` and
         ``mcd_waic``: see `mean_log_softmax`, `expected_entropy`, `softmax_variance` and `waic`.
     """
-    log_p = _log_softmax(sample_logits)
+    return dropout_arrays_of(_log_softmax(sample_logits))
+
+
+def dropout_arrays_of(log_p: Tensor) -> dict[str, Tensor]:
+    """Return what :func:`dropout_arrays` returns, from log-probabilities (T, N, C) float64, unchecked.
+
+    A check has to read values, and waits for their device.
+    """
     mean = _mean(log_p)
     return {
         "mcd_log_softmax": mean.float(),
@@ -119,11 +126,17 @@ def view_arrays(view_logits: ArrayLike) -> dict[str, Tensor]:
         ``tta_log_softmax`` (N, C) float32 and ``tta_entropy`` (N,) float64: see `mean_log_softmax` and
         `expected_entropy`.
     """
-    log_p = _log_softmax(view_logits)
-    return {
-        "tta_log_softmax": _mean(log_p).float(),
-        "tta_entropy": entropy_of_log_probabilities(log_p).mean(dim=0),
-    }
+    mean, entropy = mean_and_entropy_of(_log_softmax(view_logits))
+    return {"tta_log_softmax": mean, "tta_entropy": entropy}
+
+
+def mean_and_entropy_of(log_p: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the log of the mean softmax (N, C) float32 and the mean entropy (N,) float64 of several passes.
+
+    Args:
+        log_p: log-probabilities (V, N, C) float64, unchecked: a check waits for their device.
+    """
+    return _mean(log_p).float(), entropy_of_log_probabilities(log_p).mean(dim=0)
 
 
 def _log_softmax(sample_logits: ArrayLike) -> Tensor:
