@@ -1,6 +1,7 @@
 """From a case table to the input of a network: records, image readers, batches."""
 
 from monai_sf.data.batches import SharedBatches, shared_loader
+from monai_sf.data.case_dataset import CaseDataset
 from monai_sf.data.case_images import case_preprocessing
 from monai_sf.data.given_preprocessing import GivenPreprocessingd
 from monai_sf.data.images import ImageFileReader, LoadImageFiled, PrepareImage, PrepareImaged
@@ -9,6 +10,7 @@ from monai_sf.data.test_batches import TestBatches, TestPass
 from monai_sf.data.unit import as_unit
 
 __all__ = [
+    "CaseDataset",
     "GivenPreprocessingd",
     "ImageFileReader",
     "LoadImageFiled",

@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor, list_data_collate
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from monai_sf.data.case_dataset import CaseDataset
 from monai_sf.data.unit import deepened
 from monai_sf.networks import distributed
+
+#: Blocks of memory that Pillow keeps, of at most 16 MiB each.
+_BLOCKS = 4
 
 
 class SharedBatches(Sampler[list[int]]):
@@ -81,6 +86,15 @@ def collate_cases(cases: Sequence[Any]) -> Any:
     return list_data_collate(cases)
 
 
+def reuse_memory(worker: int) -> None:
+    """Let Pillow keep the memory of some pictures for the next ones, in a worker of a data loader.
+
+    Otherwise the system takes it back and hands it out anew, page by page, for every picture.
+    """
+    core: Any = Image.core  # type: ignore[attr-defined]
+    core.set_blocks_max(_BLOCKS)
+
+
 class _Collate:
     """Collate function of a shard; a class, as closures cannot be sent to spawned workers."""
 
@@ -109,6 +123,8 @@ def shared_loader(
         num_workers: processes that read; 0 for this one.
         pin_memory: whether batches are put where a GPU copies them from without waiting.
     """
+    if num_workers and isinstance(dataset, CaseDataset):
+        dataset.share()
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -116,5 +132,6 @@ def shared_loader(
         collate_fn=_Collate(dataset),
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
+        worker_init_fn=reuse_memory,
         generator=torch.Generator(),
     )

@@ -1,4 +1,4 @@
-"""The images of cases, from files to what a batch is made of, without detours."""
+"""The cases of a run with their images, from files to what a batch is made of, without detours."""
 
 from __future__ import annotations
 

@@ -37,6 +37,9 @@ def read_image(
     refuse_special(path)
     with open(path, "rb") as file:
         head = file.read(_HEAD)
+        if head.startswith(_PICTURES) and not is_dicom(head) and slice in (None, 0):
+            file.seek(0)
+            return read_picture(path, size, file)
     name = os.fsdecode(path).lower()
     if is_nifti(head):
         _say_so("NIfTI", name, NIFTI)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,9 @@ _CHANNELS = {
 _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO, _TIFF_SAMPLES, _SIGNED = 262, 0, 339, 2
 
 
-def read_picture(path: str | os.PathLike[str], size: Sequence[int] | None = None) -> ImageData:
+def read_picture(
+    path: str | os.PathLike[str], size: Sequence[int] | None = None, file: IO[bytes] | None = None
+) -> ImageData:
     """Read a picture with all its bits, upright; transparency is dropped, palettes become colour.
 
     Pillow reads the upper 8 of 16 bits per colour channel, so those are read with SimpleITK.
@@ -95,15 +97,16 @@ def read_picture(path: str | os.PathLike[str], size: Sequence[int] | None = None
     Args:
         path: A file of one of :data:`monai_sf.files.naming.FORMATS`.
         size: See :func:`upright`.
+        file: The same, opened already.
 
     Raises:
         RefusedImageError: As :func:`upright`; or the values have a type that cannot be read as they are.
         Exception: The file is damaged; of many kinds, see :func:`monai_sf.files.naming.named`.
     """
-    with open_image(path) as image:
+    with open_image(path) if file is None else Image.open(file, formats=FORMATS) as image:
         raw = str([one.args for one in getattr(image, "tile", ())])
         tags = getattr(image, "tag_v2", {})
-        signed = _SIGNED in np.atleast_1d(tags.get(_TIFF_SAMPLES, 1))
+        signed = bool(tags) and _SIGNED in np.atleast_1d(tags.get(_TIFF_SAMPLES, 1))
         mode = image.mode
         if ";32N" in raw or (signed and not mode.startswith(("I", "F"))):
             raise RefusedImageError(

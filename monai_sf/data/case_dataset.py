@@ -1,0 +1,118 @@
+"""The cases of a run, with images that are decoded once where there is memory, or a folder, for them."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import Dataset
+from monai.transforms import Compose, Randomizable
+from torch import Tensor
+
+from monai_sf.data.case_images import ReadCaseImage, case_preprocessing
+
+_IMAGE = "image"
+
+
+class CaseDataset(Dataset):
+    """Cases, see :func:`monai_sf.data.case_records`, with their images.
+
+    Args:
+        data: the cases.
+        preprocessing: of a case, without random transforms.
+        image_cache: folder of prepared images, see :func:`monai_sf.data.case_preprocessing`; None for none.
+        cache_rate: share of the images, in [0, 1], that are kept in memory once they were read, shared with
+            the workers that a data loader forks. They must not be changed. Images of another shape or type
+            than the first, or with MONAI's metadata, are not kept.
+
+    Raises:
+        ValueError: ``cache_rate`` is out of range, or a transform is random.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        preprocessing: Compose,
+        *,
+        image_cache: str | os.PathLike[str] | None = None,
+        cache_rate: float = 0.0,
+    ) -> None:
+        flat: Any = preprocessing.flatten()  # type: ignore[no-untyped-call]
+        if random := [type(one).__name__ for one in flat.transforms if isinstance(one, Randomizable)]:
+            raise ValueError(
+                f"the preprocessing of cases is random ({', '.join(random)}): put random transforms into "
+                "augmentation, where each case and epoch has a seed of its own"
+            )
+        if not 0 <= cache_rate <= 1:
+            raise ValueError(f"cache_rate must be in [0, 1], got {cache_rate}")
+        super().__init__(data, case_preprocessing(preprocessing, image_cache))
+        self._kept = math.ceil(cache_rate * len(data))
+        self._memory: _Memory | None = None
+        transforms = self.transform.transforms
+        self._only = transforms[0] if len(transforms) == 1 else None
+
+    def share(self) -> None:
+        """Take the memory of the images that are kept, before a data loader forks its workers."""
+        if self._kept and self._memory is None:
+            self._transform(0)
+
+    def _transform(self, index: int) -> Any:
+        record: Mapping[Hashable, Any] = self.data[index]
+        kept = index < self._kept
+        if kept and self._memory is not None and (image := self._memory.read(index)) is not None:
+            return {**record, _IMAGE: image}
+        # MONAI's loop over transforms costs as much as decoding a very small picture
+        case = self._only(record) if isinstance(self._only, ReadCaseImage) else self.transform(record)
+        if kept and _only_the_image_differs(case, record):
+            self._memory = self._memory or _Memory(self._kept, case[_IMAGE])
+            self._memory.write(index, case[_IMAGE])
+        return case
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for a process that is not forked, which keeps images of its own."""
+        return {**self.__dict__, "_memory": None}
+
+
+def _only_the_image_differs(case: Any, record: Mapping[Hashable, Any]) -> bool:
+    return (
+        isinstance(case, Mapping)
+        and case.keys() == record.keys()
+        and type(case[_IMAGE]) is Tensor
+        and all(case[name] is record[name] for name in record if name != _IMAGE)
+    )
+
+
+class _Memory:
+    """Images of one shape and type, in memory that forked processes share."""
+
+    def __init__(self, count: int, like: Tensor) -> None:
+        array = like.numpy()
+        size = count * (array.nbytes + 1)
+        try:
+            # unlike files of shared memory, this has no handle per image, and no limit of /dev/shm
+            self._block = mmap.mmap(-1, size)
+        except (OSError, OverflowError) as error:
+            raise MemoryError(
+                f"cache_rate asks for {size / 2**30:.1f} GiB of memory, which are not there: lower it"
+            ) from error
+        self._there = np.frombuffer(self._block, np.uint8, count)
+        values = np.frombuffer(self._block, np.uint8, count * array.nbytes, count)
+        self._images = values.reshape(count, -1)
+        self._shape, self._dtype = like.shape, like.dtype
+
+    def read(self, index: int) -> Tensor | None:
+        """Return an image, in the shared memory; None if it is not there."""
+        if not self._there[index]:
+            return None
+        return torch.from_numpy(self._images[index]).view(self._dtype).view(self._shape)
+
+    def write(self, index: int, image: Tensor) -> None:
+        """Keep an image, if it is like the others."""
+        if (image.shape, image.dtype) == (self._shape, self._dtype):
+            self._images[index] = image.numpy().reshape(-1).view(np.uint8)
+            self._there[index] = 1
