@@ -86,25 +86,27 @@ class _Rules:
     def __init__(self, reading: Reading, uncertain: str, views: str, several: str) -> None:
         self.reading, self.uncertain, self.views, self.several = reading, uncertain, views, several
 
-    def label(self, source: str, frame: pd.DataFrame, values: Labels) -> pd.DataFrame:
-        """Return the rows that the rules keep, with their label.
+    def label(
+        self, source: str, view: pd.Series, values: Labels
+    ) -> tuple[npt.NDArray[np.intp], pd.DataFrame]:
+        """Return the rows (n,) that the rules keep, and their columns of the case table that come from labels.
 
         Args:
             source: Name in the report.
-            frame: Rows with ``view``.
+            view: Of each row.
             values: (rows, 8) 1 positive, 0 negative or not mentioned, -1 uncertain.
         """
-        rows = pd.DataFrame({"row": np.arange(len(frame))})  # all columns are copied once, at the end
+        rows = pd.DataFrame({"row": np.arange(len(values))})
 
         def keep(kept: npt.NDArray[np.bool_], rule: str) -> None:
             nonlocal rows
             rows = self.reading.keep(rows, kept[rows["row"]], f"{source}: {rule}")
 
         if self.views != "all":
-            keep((frame["view"] == self.views).to_numpy(np.bool_), f"view is not {self.views}")
+            keep((view == self.views).to_numpy(np.bool_), f"view is not {self.views}")
         if self.uncertain == "drop":
             keep(~(values == -1).any(axis=1), "an uncertain label")
-        count = (values == 1).sum(axis=1)
+        count = (values == 1).sum(axis=1, dtype=np.int8)
         keep(count > 0, "none of the eight labels is positive")
         if self.several == "drop":
             keep(count == 1, "several of the eight labels are positive")
@@ -112,8 +114,8 @@ class _Rules:
         # "No Finding" is column 0, but last in priority.
         label = (np.roll(values[row] == 1, -1, axis=1).argmax(axis=1) + 1) % len(LABEL_NAMES)
         name = pd.Series(np.array(LABEL_NAMES, object)[label], dtype="str")
-        frame = frame.iloc[row].reset_index(drop=True)
-        return frame.assign(label=label, source=source, label_name=name)
+        own = {"view": view.iloc[row].array, "label": label, "source": source, "label_name": name}
+        return row, pd.DataFrame(own)
 
 
 def _check_values(table: TableFile, values: npt.NDArray[np.float64]) -> Labels:
@@ -137,7 +139,7 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
         reading.note(
             f"chexpert: no table {lacking} with the columns Path, Frontal/Lateral, … beside {tables[0]}"
         )
-    frames: list[tuple[TableFile, pd.DataFrame, Labels]] = []
+    found: list[tuple[TableFile, pd.Series, pd.Series, pd.Series, Labels]] = []
     for table in tables:
         raw = read_columns(reading.tree, table, columns[:2], numbers=LABEL_NAMES)
         # The first folder is CheXpert-v1.0 or CheXpert-v1.0-small; the four parts below it identify an image.
@@ -152,26 +154,23 @@ def _chexpert(reading: Reading, rules: _Rules) -> None:
                 f"{path[wrong].iloc[0]!r}"
             )
         image = text_column(last_parts(arrow_texts(path), 4))
-        check_unique(table, pd.concat([*(frame["image"] for _, frame, _ in frames), image]), "Path")
+        del path
+        check_unique(table, pd.concat([*(other for _, other, *_ in found), image]), "Path")
         number = image.str.lower().str.replace("(?s)^[^/]*/patient([^/]*)/.*$", r"\1", regex=True)
-        patient = reading.groups(table, "Path", number, image)
-        frame = pd.DataFrame(
-            {
-                "case_id": "chexpert-"
-                + image.str.replace(r"\.[^./]*$", "", regex=True).str.replace("/", "-"),
-                "image": image,
-                "group": "chexpert-patient" + patient.str.zfill(5),
-                "view": view,
-            }
-        )
-        frames.append((table, frame, values))
+        found.append((table, image, reading.groups(table, "Path", number, image), view, values))
     # The full-size download has no folder train: its patients lie in "CheXpert-v1.0 batch 2 (train 1)" to 4.
     # No patient is in both published tables; if one is, the folder must tell them apart.
-    patients = [set(frame["group"]) for _, frame, _ in frames]
+    patients = [set(group.unique()) for _, _, group, _, _ in found]
     parts = 4 if len(patients) == 2 and patients[0] & patients[1] else 3
-    while frames:
-        table, frame, values = frames.pop(0)
-        reading.add("chexpert", table, rules.label("chexpert", frame, values), parts=parts)
+    while found:
+        table, image, group, view, values = found.pop(0)
+        row, labelled = rules.label("chexpert", view, values)
+        image, group = (one.iloc[row].reset_index(drop=True) for one in (image, group))
+        named = image.str.replace(r"\.[^./]*$", "", regex=True).str.replace("/", "-")
+        frame = labelled.assign(
+            case_id="chexpert-" + named, image=image, group="chexpert-patient" + group.str.zfill(5)
+        )
+        reading.add("chexpert", table, frame, parts=parts)
     if tables:
         reading.tables["chexpert"] = ", ".join(map(str, tables))
 
@@ -193,17 +192,16 @@ def _nih14(reading: Reading, rules: _Rules) -> None:
         return
     raw = read_columns(reading.tree, table, columns)
     check_unique(table, raw["Image Index"], "Image Index")
-    frame = pd.DataFrame(
-        {
-            "case_id": "nih14-" + raw["Image Index"].str.replace(r"\.[^.]*$", "", regex=True),
-            "image": "images/" + raw["Image Index"],
-            "group": "nih14-" + _nih_patients(reading, table, raw),
-            "view": "frontal",
-        }
+    group = _nih_patients(reading, table, raw)
+    view = pd.Series("frontal", index=raw.index, dtype="str")
+    row, frame = rules.label("nih14", view, _nih_values(table, raw["Finding Labels"]))
+    image, group = (one.iloc[row].reset_index(drop=True) for one in (raw["Image Index"], group))
+    frame = frame.assign(
+        case_id="nih14-" + image.str.replace(r"\.[^.]*$", "", regex=True),
+        image="images/" + image,
+        group="nih14-" + group,
     )
-    reading.add(
-        "nih14", table, rules.label("nih14", frame, _nih_values(table, raw["Finding Labels"])), parts=1
-    )
+    reading.add("nih14", table, frame, parts=1)
 
 
 def _nih_patients(reading: Reading, table: TableFile, raw: pd.DataFrame) -> pd.Series:
@@ -269,24 +267,25 @@ def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
             f"{labels} and {images} name different subjects for {wrong.sum()} images "
             f"(first: study {study[wrong].iloc[0]})"
         )
-    frame = pd.DataFrame(
-        {
-            "case_id": "mimic_cxr-" + dicom,
-            "image": _mimic_paths(subject, study, dicom),
-            "group": "mimic_cxr-p" + reading.groups(images, "subject_id", subject, dicom),
-            "view": _mimic_views(reading, dicom, need_views),
-        }
-    )
     values = _check_values(labels, findings[list(LABEL_NAMES)].to_numpy(np.float64))[place]
-    del raw, findings, subject, study, dicom
-    reading.add("mimic_cxr", images, rules.label("mimic_cxr", frame, values), parts=1)
+    del findings
+    group = reading.groups(images, "subject_id", subject, dicom)
+    row, frame = rules.label("mimic_cxr", _mimic_views(reading, dicom, need_views), values)
+    raw, group = raw.iloc[row].reset_index(drop=True), group.iloc[row].reset_index(drop=True)
+    subject, study, dicom = raw["subject_id"], raw["study_id"], raw["dicom_id"]
+    frame = frame.assign(
+        case_id="mimic_cxr-" + dicom,
+        image=_mimic_paths(subject, study, dicom),
+        group="mimic_cxr-p" + group,
+    )
+    reading.add("mimic_cxr", images, frame, parts=1)
 
 
 def _mimic_paths(subject: pd.Series, study: pd.Series, dicom: pd.Series) -> pd.Series:
     patient, of_study, image = map(arrow_texts, (subject, study, dicom))
     folder = arrow_texts(subject.str[:2])
     paths = joined("files/p", folder, "/p", patient, "/s", of_study, "/", image, ".jpg")
-    return text_column(paths, subject.index)
+    return text_column(paths)
 
 
 def _with_whole_ids(table: TableFile, frame: pd.DataFrame) -> pd.DataFrame:

@@ -112,7 +112,7 @@ class Reading:
         mask = np.asarray(mask, dtype=np.bool_)
         if count := int((~mask).sum()):
             self.dropped[rule] = self.dropped.get(rule, 0) + count
-        return frame[mask]
+        return frame[mask] if count else frame
 
     def groups(self, table: TableFile, what: str, ids: pd.Series, images: pd.Series) -> pd.Series:
         """Return the groups of a table's cases, one spelling each; merged and missing ids are noted.

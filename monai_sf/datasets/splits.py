@@ -15,7 +15,7 @@ import pandas as pd
 
 from monai_sf.datasets.conditions import Mask
 from monai_sf.datasets.studies import Study, check_study, classes_of, find_study, in_target
-from monai_sf.datasets.texts import is_text
+from monai_sf.datasets.texts import distinct, is_text
 from monai_sf.vocabulary.ids import Groups, case_notes, group_cases, is_absent
 from monai_sf.vocabulary.shifts import NEW_CLASS, UNKNOWN
 
@@ -314,9 +314,11 @@ def _check_unique(case_id: pd.Series) -> None:
     doubtful = case_id[~case_id.str[:1].str.isalnum().to_numpy(np.bool_)] if is_text(case_id) else case_id
     if absent := sum(map(is_absent, doubtful.tolist())):
         raise ValueError(f"{absent} case_id are empty")
+    if is_text(case_id) and distinct(case_id):
+        return
     text = case_id.astype(str)  # as it will be written and read again: 1 and "1" are the same
-    if not text.is_unique:
-        twice = text[text.duplicated()].unique()
+    twice = text[text.duplicated()].unique()
+    if len(twice):
         raise ValueError(f"{len(twice)} case_id are not unique (first: {', '.join(map(str, twice[:5]))})")
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monai_sf.datasets.table_rows import TableError, read_cells, split_header
-from monai_sf.datasets.texts import TEXT, text_column
+from monai_sf.datasets.texts import TEXT, distinct, text_column
 from monai_sf.datasets.tree import TableFile, Tree
 
 __all__ = [
@@ -200,9 +200,10 @@ def check_unique(table: TableFile, values: pd.Series, column: str) -> None:
     """Raise TableError if an id is missing or occurs in two rows, in any letter case."""
     if values.isna().any():
         raise TableError(f"{table}: {int(values.isna().sum())} rows have no {column}")
-    lower = values.str.lower()
-    if not lower.is_unique:
-        twice = values[lower.duplicated()].unique()
+    if distinct(values, pc.utf8_lower):
+        return
+    twice = values[values.str.lower().duplicated()].unique()
+    if len(twice):
         raise TableError(
             f"{table}: {len(twice)} {column} occur in more than one row (first: {', '.join(twice[:5])})"
         )

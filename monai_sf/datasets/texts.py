@@ -11,12 +11,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monai_sf.vocabulary.ids import all_differ
+
 __all__ = [
     "AT_ONCE",
     "TEXT",
     "Texts",
     "arrow_texts",
     "changed",
+    "distinct",
     "is_text",
     "joined",
     "places_of",
@@ -65,6 +68,13 @@ def places_of(texts: pd.Series, among: pd.Series) -> npt.NDArray[np.intp]:
     """Return the place of each text (N,) in a column of distinct ones; -1 where it is not there."""
     place = pc.index_in(arrow_texts(texts), value_set=arrow_texts(among).combine_chunks())
     return np.asarray(place.combine_chunks().fill_null(-1), np.intp)
+
+
+def distinct(texts: pd.Series, change: Callable[[Texts], Texts] | None = None) -> bool:
+    """Return whether the texts of a column all differ, also after a change; False if in doubt."""
+    cells = arrow_texts(texts)
+    parts = (cells.slice(start, AT_ONCE) for start in range(0, len(cells), AT_ONCE))
+    return all_differ((part if change is None else change(part)).to_pylist() for part in parts)
 
 
 def changed(texts: Texts, change: Callable[[str], str | None]) -> Texts:

@@ -34,6 +34,7 @@ __all__ = [
     "MISSING_WORDS",
     "PLACEHOLDERS",
     "Groups",
+    "all_differ",
     "canonical_id",
     "canonical_ids",
     "case_keys",
@@ -67,12 +68,14 @@ _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.0*)?")
 #: Texts whose canonical spelling is their lower case, if it is no word for a missing id: those without blanks
 #: that are no number, and numbers without leading zeros.
 _PLAIN_WORD = "[!-~]*[A-Za-z][!-~]*"
+_PLAIN_NUMBER = "[0-9]{1,18}"
 _PLAIN = f"{_PLAIN_WORD}|[1-9][0-9]*"
 _NUMBER_ENDS = frozenset("0123456789.")
 _AROUND = string.punctuation + " "
 #: Characters that begin neither a number nor punctuation around a word.
 _PLAIN_STARTS = frozenset(string.ascii_lowercase)
 _SHOWN = 5
+_AT_ONCE = 2**14
 #: Beginning of the name of a case without an id. No tidied id begins so, since none has two blanks in a row.
 _NO_ID = "no id:  "
 
@@ -219,12 +222,20 @@ def _plain_groups(values: Any) -> Groups | None:
     if not _is_column_of_text(values):
         return None
     of_text, texts = values.factorize()
-    if not len(texts) or (of_text < 0).any() or not texts.str.fullmatch(_PLAIN_WORD).all():
+    if not len(texts) or (of_text < 0).any():
         return None
-    folded = texts.str.lower()
-    if not folded.is_unique or folded.str.strip(_AROUND).isin(list(MISSING_WORDS)).any():
+    if texts.str.fullmatch(_PLAIN_NUMBER).all():
+        texts = folded = texts.str.replace("^0+([0-9])", r"\1", regex=True)
+        order = np.argsort(folded.astype("int64"))
+    elif texts.str.fullmatch(_PLAIN_WORD).all():
+        folded = texts.str.lower()
+        if folded.str.strip(_AROUND).isin(list(MISSING_WORDS)).any():
+            return None
+        order = folded.argsort()
+    else:
         return None
-    order = folded.argsort()
+    if not folded.is_unique:
+        return None
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     of_case, names = place[of_text], texts[order].to_numpy(object)
@@ -344,9 +355,27 @@ def _is_column_of_text(values: Any) -> bool:
 
 def _differ_plainly(case_ids: Any) -> bool:
     """Return whether ids are a column of plain texts that differ in any letter case."""
-    if not _is_column_of_text(case_ids) or not hasattr(case_ids, "str"):
+    if not _is_column_of_text(case_ids) or not hasattr(case_ids, "iloc"):
         return False
-    return bool(case_ids.str.fullmatch(_PLAIN).all() and case_ids.str.lower().is_unique)
+    case_ids = case_ids.reset_index(drop=True)
+    parts = (case_ids[start : start + _AT_ONCE] for start in range(0, len(case_ids), _AT_ONCE))
+    lower = (part.str.lower().tolist() if part.str.fullmatch(_PLAIN).all() else None for part in parts)
+    return all_differ(lower)
+
+
+def all_differ(parts: Iterable[Sequence[str] | None]) -> bool:
+    """Return whether texts, which come in parts, all differ; False if in doubt, or where a part is None.
+
+    Their hashes are compared, of eight bytes each, for a set of millions of texts takes a gigabyte.
+    """
+    hashes = [np.zeros(0, np.int64)]
+    for part in parts:
+        if part is None:
+            return False
+        hashes.append(np.fromiter(map(hash, part), np.int64, len(part)))
+    found = np.concatenate(hashes)
+    found.sort()
+    return not (found[1:] == found[:-1]).any()
 
 
 def _listed_values(values: Iterable[Any]) -> list[Any]:
