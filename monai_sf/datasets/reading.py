@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from monai_sf.datasets.same_names import choose_files
 from monai_sf.datasets.tables import TableError, find_table
 from monai_sf.datasets.texts import TEXT, Texts, arrow_texts, changed, joined, text_column
-from monai_sf.datasets.tree import TableFile, Tree, last_parts, read_tree
+from monai_sf.datasets.tree import TableFile, Tree, read_tree
 from monai_sf.vocabulary.ids import group_cases
 from monai_sf.vocabulary.shifts import UNKNOWN
 
@@ -154,6 +154,7 @@ class Reading:
         """Add a table's cases whose column ``image`` holds the actual paths."""
         self.tables.update(dict.fromkeys(frame["source"].unique(), str(table)))
         self._parts.append(frame.assign(_there=there))
+        pa.default_memory_pool().release_unused()  # what reading the table took, before the next one
 
     def locate(
         self, source: str, table: TableFile, images: Texts, *, parts: int
@@ -163,7 +164,7 @@ class Reading:
         Raises:
             AmbiguousImagesError: If several files match an image, and their content differs.
         """
-        found = self.tree.find_images(last_parts(images, parts), parts)
+        found = self.tree.find_images(images, parts)
         there = pc.is_valid(found.paths).to_numpy()
         if there.all():
             return found.paths, there

@@ -112,8 +112,8 @@ class Tree:
         """Find the image files of each name, in any letter case and image format.
 
         Args:
-            names: (N,) the last parts of the paths, such as ``train/p1/study1/view1.jpg``.
-            parts: How many these are.
+            names: (N,) paths, such as ``train/p1/study1/view1.jpg``.
+            parts: How many of their last parts identify an image.
         """
         images = self._images
         if not len(images):
@@ -123,7 +123,8 @@ class Tree:
         count = np.bincount(code)
         first = np.empty(len(count), np.intp)
         first[code[::-1]] = np.arange(len(code))[::-1]
-        of_name = pc.index_in(pc.utf8_lower(_stems(names)), value_set=keys.dictionary)
+        wanted = pc.utf8_lower(_stems(last_parts(names, parts)))
+        of_name = pc.index_in(wanted, value_set=keys.dictionary)
         of_name = of_name.combine_chunks().fill_null(-1).to_numpy()
         single = (of_name >= 0) & (count[of_name] == 1)
         paths = images.take(pa.array(first[of_name], mask=~single))
@@ -158,6 +159,10 @@ class FoundImages:
 
 def last_parts(paths: Texts, parts: int) -> Texts:
     """Return the last parts of paths, or all that a path has."""
+    above = "".join(f"{part}/" for part in str(paths[0]).split("/")[:-parts]) if len(paths) else ""
+    slashes = pc.count_substring(paths, "/")
+    if pc.all(pc.and_(pc.starts_with(paths, above), pc.equal(slashes, above.count("/") + parts - 1))).as_py():
+        return pc.utf8_slice_codeunits(paths, len(above))  # ten times as fast, and published tables are so
     return pc.replace_substring_regex(paths, f"(?s)^.*/((?:[^/]*/){{{parts - 1}}}[^/]*)$", r"\1")
 
 
