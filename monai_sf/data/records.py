@@ -2,18 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from monai_sf.files.volumes import slice_index
 
+_OUTSIDE = re.compile(r"^/|(?:^|/)\.\.(?:/|\Z)")
 
-def case_records(
-    splits: pd.DataFrame, split: str | Sequence[str], dataset_dir: str | Path
-) -> list[dict[str, Any]]:
+
+class CaseRecords(Sequence[dict[str, Any]]):
+    """The cases of a table as dictionaries, each of which is built when it is asked for.
+
+    A dictionary with its texts takes a kilobyte, the columns of the table a tenth.
+
+    Args:
+        cases: Case table with the column ``split``.
+        root: What stands before the paths in ``image``.
+        slices: (N,) the slice of each case, None for none; None without any.
+    """
+
+    def __init__(self, cases: pd.DataFrame, root: str, slices: Sequence[int | None] | None) -> None:
+        self._root, self._slices = root, slices
+        self._image, self._case_id = cases["image"].array, cases["case_id"].array
+        self._label = cases["label"].to_numpy()
+        self._split, names = pd.factorize(cases["split"])
+        self._splits = np.array([*names], object)
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[k] for k in range(len(self))[place]]
+        place = range(len(self))[place]
+        image = self._image[place]
+        files = image if isinstance(image, list) else [image]
+        record = {
+            "image": f"{self._root}/{files[0]}" if len(files) == 1 else [f"{self._root}/{i}" for i in files],
+            "label": int(self._label[place]),
+            "case_id": str(self._case_id[place]),
+            "split": self._splits[self._split[place]],
+        }
+        if self._slices is not None and (index := self._slices[place]) is not None:
+            record["slice"] = index
+        return record
+
+    @property
+    def splits(self) -> NDArray[np.object_]:
+        """The split of each record (N,)."""
+        return self._splits[self._split]
+
+
+def splits_of(records: Sequence[Mapping[str, Any]]) -> NDArray[np.object_]:
+    """Return the split of each record (N,)."""
+    if isinstance(records, CaseRecords):
+        return records.splits
+    return np.array([record["split"] for record in records], object)
+
+
+def case_records(splits: pd.DataFrame, split: str | Sequence[str], dataset_dir: str | Path) -> CaseRecords:
     """Return the cases of some splits as dictionaries for MONAI's datasets and dictionary transforms.
 
     Args:
@@ -22,8 +75,8 @@ def case_records(
         dataset_dir: the folder that the column ``image`` is relative to.
 
     Returns:
-        One dictionary per case: ``image`` (path, or list of paths of a case with several channel files),
-        ``label`` (int), ``case_id`` (str), ``split`` (str), in the order of the table; and ``slice`` (int) if
+        A sequence with one dictionary per case: ``image`` (path, or list of paths of a case with several
+        channel files), ``label`` (int), ``case_id`` (str), ``split`` (str), in the order of the table; and ``slice`` (int) if
         the table names the slice of its volume.
 
     Raises:
@@ -34,27 +87,10 @@ def case_records(
     chosen = splits[splits["split"].isin(wanted)]
     if chosen.empty:
         raise ValueError(f"no case is in {wanted}; the splits are {splits['split'].value_counts().to_dict()}")
-    names = [image if isinstance(image, list) else [image] for image in chosen["image"]]
-    outside = [
-        case_id
-        for case_id, images in zip(chosen["case_id"], names, strict=True)
-        if any(PurePosixPath(i).is_absolute() or ".." in PurePosixPath(i).parts for i in images)
-    ]
-    if outside:
-        raise ValueError(f"{len(outside)} images lie outside of dataset_dir: cases {outside[:10]}")
-    root = str(dataset_dir)
-    slices = (
-        [slice_index(one) for one in chosen["slice"]] if "slice" in chosen.columns else [None] * len(chosen)
-    )
-    return [
-        {
-            "image": f"{root}/{images[0]}" if len(images) == 1 else [f"{root}/{i}" for i in images],
-            "label": int(label),
-            "case_id": str(case_id),
-            "split": part,
-            **({} if index is None else {"slice": index}),
-        }
-        for images, label, case_id, part, index in zip(
-            names, chosen["label"], chosen["case_id"], chosen["split"], slices, strict=True
-        )
-    ]
+    files = (image if isinstance(image, list) else [image] for image in chosen["image"])
+    outside = np.fromiter((any(map(_OUTSIDE.search, own)) for own in files), np.bool_, len(chosen))
+    if outside.any():
+        first = [*chosen["case_id"][outside][:10]]
+        raise ValueError(f"{int(outside.sum())} images lie outside of dataset_dir: cases {first}")
+    slices = [slice_index(one) for one in chosen["slice"]] if "slice" in chosen.columns else None
+    return CaseRecords(chosen, str(dataset_dir), slices)

@@ -89,7 +89,7 @@ class _Rules:
     def label(
         self, source: str, view: pd.Series, values: Labels
     ) -> tuple[npt.NDArray[np.intp], pd.DataFrame]:
-        """Return the rows (n,) that the rules keep, and their columns of the case table that come from labels.
+        """Return the rows (n,) that the rules keep, and their columns that come from labels and views.
 
         Args:
             source: Name in the report.

@@ -16,6 +16,7 @@ from monai.data import Dataset
 from monai.engines import PrepareBatchExtraInput, SupervisedEvaluator
 
 from monai_sf.data import TestBatches, as_unit
+from monai_sf.data.records import splits_of
 from monai_sf.engines import tracking
 from monai_sf.engines.fitting import fit_to_outputs, needs_training_cases
 from monai_sf.engines.test_sets import OpenSets, PlannedSet
@@ -257,7 +258,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         return True
 
     def _evaluate(self) -> None:
-        has_validation = any(record["split"] == "val" for record in self.dataset.data)
+        has_validation = "val" in splits_of(self.dataset.data)
         needed = needs_training_cases(self.method, has_validation)
         tested = [PlannedSet("iid", "iid", self.sweep), PlannedSet("target", self.target_kind)]
         sets = _AllSets(

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_sf.data import TestPass
+from monai_sf.data.records import splits_of
 from monai_sf.files import read_json, write_json
 from monai_sf.networks import distributed
 from monai_sf.results import ResultsError, ResultsWriter, TestSetWriter
@@ -102,7 +103,7 @@ class OpenSets:
         picture_limit: int,
     ) -> None:
         self.path, self.checkpoint = Path(path), checkpoint
-        splits = np.array([record["split"] for record in records])
+        splits = splits_of(records)
         positions = np.flatnonzero(np.isin(splits, [planned.split for planned in plan]))
         ids = [records[int(position)]["case_id"] for position in positions]
         self.row_of = {str(case_id): row for row, case_id in enumerate(ids)}

@@ -556,7 +556,7 @@ def test_images_of_the_weakest_corruptions_are_left_out_where_there_are_too_many
 def test_case_records():
     cases = toy_cases(4).assign(split=["train", "val", "train", "iid"])
     records = case_records(cases, "train", "/data")
-    assert records == [
+    assert list(records) == [
         {"image": "/data/0.npy", "label": 0, "case_id": "case00", "split": "train"},
         {"image": "/data/2.npy", "label": 0, "case_id": "case02", "split": "train"},
     ]
