@@ -75,9 +75,9 @@ def case_records(splits: pd.DataFrame, split: str | Sequence[str], dataset_dir: 
         dataset_dir: the folder that the column ``image`` is relative to.
 
     Returns:
-        A sequence with one dictionary per case: ``image`` (path, or list of paths of a case with several
-        channel files), ``label`` (int), ``case_id`` (str), ``split`` (str), in the order of the table; and ``slice`` (int) if
-        the table names the slice of its volume.
+        A sequence with one dictionary per case, in the order of the table: ``image`` (path, or list of paths
+        of a case with several channel files), ``label`` (int), ``case_id`` (str), ``split`` (str); and
+        ``slice`` (int) if the table names the slice of its volume.
 
     Raises:
         ValueError: no case is in these splits, an image lies outside ``dataset_dir``, or a slice is no whole

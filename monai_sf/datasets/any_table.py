@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from monai_sf.datasets.conditions import text_of
 from monai_sf.datasets.table_rows import (
@@ -24,7 +26,7 @@ from monai_sf.datasets.table_rows import (
     split_header,
 )
 from monai_sf.datasets.tables import table_content
-from monai_sf.datasets.texts import text_column
+from monai_sf.datasets.texts import AT_ONCE, TEXT, Texts, arrow_texts, is_text, stripped, text_column
 from monai_sf.datasets.tree import TableFile, Tree
 
 __all__ = ["AnyTable", "as_kept", "as_texts", "read_any"]
@@ -33,7 +35,7 @@ _TEXT = (".csv", ".tsv", ".tab", ".txt")
 _EXCEL = (".xlsx", ".xlsm")
 _PARQUET = (".parquet", ".pq")
 _EXCEL_ERRORS = frozenset(("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"))
-_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?")
+_PLAIN_NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?$"
 _LARGEST = 2**63
 _MOST_LISTED = 20
 
@@ -235,12 +237,20 @@ def _sheet_rows(sheet: Any) -> list[tuple[int, tuple[Any, ...]]]:
     return [(number, (*row, *[None] * (width - len(row)))) for number, row in found]
 
 
-def as_texts(column: pd.Series) -> list[str | None]:
-    """Return the cells as text without blanks around them, None where one is empty.
+def as_texts(column: pd.Series) -> Texts:
+    """Return the cells as text without blanks around them, null where one is empty.
 
     Whole numbers have no decimal point (a missing value turns 7 into 7.0), dates are written as ISO 8601.
     """
-    return [_as_text(cell) for cell in column.tolist()]
+    if is_text(column):
+        texts = stripped(arrow_texts(column))
+        return pc.if_else(pc.equal(texts, ""), pa.scalar(None, TEXT), texts)
+    cells = column.tolist()
+    parts = [
+        pa.array(list(map(_as_text, cells[start : start + AT_ONCE])), TEXT)
+        for start in range(0, len(cells), AT_ONCE)
+    ]
+    return pa.chunked_array(parts, TEXT)
 
 
 def _as_text(cell: Any) -> str | None:
@@ -263,21 +273,20 @@ def as_kept(column: pd.Series) -> pd.Series:
     """
     if pd.api.types.is_bool_dtype(column) and not column.isna().any():
         return column.astype(np.bool_)
-    cells = [None if _as_text(cell) is None else cell for cell in column.tolist()]
-    known = {type(cell) for cell in cells if cell is not None}
-    if known and known <= {int, float}:
-        whole = known == {int} and all(cell is not None and abs(cell) < _LARGEST for cell in cells)
-        return pd.Series(cells, index=column.index, dtype=np.int64 if whole else np.float64)
+    if not is_text(column):
+        cells = [None if _as_text(cell) is None else cell for cell in column.tolist()]
+        known = {type(cell) for cell in cells if cell is not None}
+        if known and known <= {int, float}:
+            whole = known == {int} and all(cell is not None and abs(cell) < _LARGEST for cell in cells)
+            return pd.Series(cells, index=column.index, dtype=np.int64 if whole else np.float64)
     texts = as_texts(column)
-    distinct = {text for text in texts if text is not None}
-    if distinct and all(map(_PLAIN_NUMBER.fullmatch, distinct)):
-        number: dict[str | None, float] = {text: float(text) for text in distinct}
-        if len(set(number.values())) == len(distinct):
-            whole = None not in texts and not any("." in text for text in distinct)
-            number[None] = np.nan
-            return pd.Series(
-                [number[text] for text in texts],
-                index=column.index,
-                dtype=np.int64 if whole else np.float64,
-            )
-    return pd.Series(texts, index=column.index, dtype="str")
+    numeric = pc.match_substring_regex(texts, _PLAIN_NUMBER)
+    if texts.null_count < len(texts) and pc.all(numeric).as_py():
+        code = texts.dictionary_encode().combine_chunks()
+        distinct = code.dictionary.to_pylist()
+        numbers = np.array([*map(float, distinct), np.nan])
+        if len(set(numbers[:-1].tolist())) == len(distinct):
+            whole = not texts.null_count and not any("." in text for text in distinct)
+            own = numbers[code.indices.fill_null(len(distinct)).to_numpy()]
+            return pd.Series(own.astype(np.int64) if whole else own, index=column.index)
+    return text_column(texts, column.index)

@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from monai_sf.datasets.same_names import choose_files
+from monai_sf.datasets.texts import TEXT, Texts, changed
 from monai_sf.datasets.tree import Tree
 from monai_sf.files.naming import SUFFIXES, is_utf8
 
@@ -27,11 +31,11 @@ class Located:
     """The files of images.
 
     Attributes:
-        paths: Path of each name's file, relative to the folder; None where there is none.
+        paths: Path of each name's file (N,), relative to the folder; null where there is none.
         notes: How files were found that are not at the named place.
     """
 
-    paths: list[str | None]
+    paths: Texts
     notes: list[str]
 
 
@@ -70,7 +74,7 @@ def relative_name(name: str, root: Path) -> str:
     return path
 
 
-def locate_images(tree: Tree, names: Sequence[str]) -> Located:
+def locate_images(tree: Tree, names: Texts) -> Located:
     """Find the file of each name.
 
     A name is a path below the folder, with "/". If nothing lies there, it is looked for in another letter
@@ -82,15 +86,15 @@ def locate_images(tree: Tree, names: Sequence[str]) -> Located:
         AmbiguousImagesError: If several files match a name, and their content differs.
     """
     files = set(tree.files)
+    there = changed(names, lambda name: name if name in files else None)
+    if not there.null_count or not files:
+        return Located(there, [])
+    absent = pc.is_null(there)
     found: dict[str, str] = {}
     several: dict[str, tuple[str, ...]] = {}
     elsewhere: list[str] = []
-    places: Mapping[str, Sequence[str]] | None = None
-    for name in dict.fromkeys(names):
-        if name in files:
-            found[name] = name
-            continue
-        places = _places(tree.files) if places is None else places
+    places = _places(tree.files)
+    for name in pc.unique(names.filter(absent)).to_pylist():
         matching = _matching(name, places)
         if len(matching) == 1:
             found[name] = matching[0]
@@ -105,7 +109,9 @@ def locate_images(tree: Tree, names: Sequence[str]) -> Located:
             f"table, or with an ending that it leaves out (first: {first})"
         )
     found |= chosen
-    return Located([found.get(name) for name in names], notes)
+    taken = changed(names.filter(absent), found.get).combine_chunks()
+    paths = pc.replace_with_mask(there.combine_chunks(), absent.combine_chunks(), taken)
+    return Located(pa.chunked_array([paths], TEXT), notes)
 
 
 def _folded(path: str) -> str:

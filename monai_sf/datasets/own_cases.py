@@ -5,21 +5,36 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from monai_sf.datasets.any_table import AnyTable, as_kept, as_texts, read_any
 from monai_sf.datasets.conditions import absent_columns, did_you_mean
 from monai_sf.datasets.faults import Faults
 from monai_sf.datasets.image_paths import locate_images, relative_name
 from monai_sf.datasets.own_labels import read_classes
+from monai_sf.datasets.path_lists import PathLists
 from monai_sf.datasets.reading import MISSING, MissingImagesError, Reading
 from monai_sf.datasets.splits import SPLITS
 from monai_sf.datasets.studies import STUDIES
 from monai_sf.datasets.table_rows import TableError
+from monai_sf.datasets.texts import (
+    TEXT,
+    Texts,
+    arrow_texts,
+    distinct,
+    is_text,
+    joined,
+    shared_list,
+    text_column,
+)
 from monai_sf.datasets.tree import TableFile
 from monai_sf.files.naming import is_utf8
 
@@ -41,6 +56,8 @@ _OF_IMAGES = ("image", "case_id", "slice")
 _OURS = (*ROLES, "label_name", "data_kind")
 _PART = re.compile(r"\{([^{}]+)\}")
 _CHANNEL = "channel"
+#: What a path may hold that :func:`relative_name` changes or refuses.
+_NOT_PLAIN = r"^/|//|/$|(^|/)\.\.?(/|$)|\\|\x00|^[A-Za-z]:|^$"
 _NO_GROUPS = (
     "no column of patients is known, so that every case counts as a patient of its own. If patients have "
     "several images, these land in training and test alike, and results look better than they are: name the "
@@ -214,7 +231,8 @@ class Builder:
         self._check_whole_rows()
         texts = {role: as_texts(self.frame[str(column)]) for role, column in self.columns.items()}
         names = self._image_names()
-        labels = read_classes(texts["label"], str(self.columns["label"]), classes, self.faults, unknown)
+        label = shared_list(texts["label"])
+        labels = read_classes(label, str(self.columns["label"]), classes, self.faults, unknown)
         slices = self._slices(texts.get("slice"))
         split = self._splits(texts.get("split"))
         case_id = self._case_ids(texts.get("case_id"), names, slices)
@@ -227,26 +245,25 @@ class Builder:
             self._check_leaks(group, split)
         self.faults.check()
 
-        source = pd.Series(texts.get("source", [None] * len(self.frame)), dtype=object)
-        if "source" in texts and source.isna().any():
-            self.reading.note(f"{int(source.isna().sum())} cases have no source: it is called unknown")
-        image: Any = [own[0] for own in paths] if len(self.patterns) == 1 else [list(own) for own in paths]
+        source = texts.get("source")
+        if source is not None and source.null_count:
+            self.reading.note(f"{source.null_count} cases have no source: it is called unknown")
         cases = pd.DataFrame(
             {
-                "case_id": pd.Series(case_id, dtype="str"),
-                "image": pd.Series(image, dtype="str" if len(self.patterns) == 1 else object),
+                "case_id": text_column(case_id),
+                "image": self._image_column(paths),
                 "label": labels.label,
                 "label_name": pd.Series(labels.label_name, dtype="str"),
                 "group": group,
-                "source": source.fillna("unknown" if "source" in texts else self.reading.dataset).astype(
-                    "str"
-                ),
+                "source": self.reading.dataset
+                if source is None
+                else text_column(pc.fill_null(source, "unknown")),
             }
         )
         if split is not None:
             cases["split"] = pd.Series(split, dtype="str")
         if slices is not None:
-            cases["slice"] = np.array(slices, np.int64)
+            cases["slice"] = slices
         cases = pd.concat([cases, self._kept()], axis=1)
         self._note_sources(cases, texts)
         self.reading.notes += labels.notes
@@ -275,9 +292,12 @@ class Builder:
         paths, _ = self._locate(names, "keep")
         self._check_same_images(paths, slices)
         self.faults.check()
-        image = [own[0] if len(own) == 1 else list(own) for own in paths]
-        found = pd.DataFrame({"case_id": case_id, "image": pd.Series(image, dtype=object)})
+        found = pd.DataFrame({"case_id": text_column(case_id), "image": self._image_column(paths)})
         return found if slices is None else found.assign(slice=slices)
+
+    @staticmethod
+    def _image_column(paths: Sequence[Texts]) -> pd.Series:
+        return text_column(paths[0]) if len(paths) == 1 else pd.Series(PathLists.of_channels(paths))
 
     def _patterns(
         self, image: str | Sequence[str], channels: Sequence[str | int]
@@ -312,6 +332,8 @@ class Builder:
     def _check_text(self) -> None:
         """Add a fault for text that no file can hold: lone surrogates, as bytes that are not UTF-8 leave."""
         for column in self.frame.columns:
+            if is_text(self.frame[column]):  # Arrow holds nothing else
+                continue
             cells = self.frame[column].tolist()
             if is_utf8("".join(cell for cell in cells if isinstance(cell, str))):
                 continue
@@ -321,13 +343,21 @@ class Builder:
     def _check_whole_rows(self) -> None:
         if len(self.frame.columns) < 2:
             return
+        named = [*(pattern for pattern, _ in self.patterns), self.columns.get("case_id")]
+        own = [self.frame[name] for name in named if name in self.frame]
+        if any(is_text(column) and distinct(column) for column in own):
+            return
         text = self.frame.astype(object).astype(str)
         self._add_same(
             "rows are the same in all columns", pd.util.hash_pandas_object(text, index=False).tolist()
         )
 
-    def _add_same(self, what: str, keys: Sequence[Any], advice: str = "Keep one of each") -> None:
+    def _add_same(self, what: str, keys: Sequence[Any] | Texts, advice: str = "Keep one of each") -> None:
         """Add a fault if several rows have one key that is not None."""
+        if isinstance(keys, pa.ChunkedArray):
+            if distinct(keys):
+                return
+            keys = keys.to_pylist()
         places: dict[Any, list[int]] = {}
         if len(set(keys)) == len(keys):
             return
@@ -339,8 +369,8 @@ class Builder:
         repeated = sorted(first)
         self.faults.rows(what, repeated, [first.get(k) for k in range(len(keys))], advice)
 
-    def _image_names(self) -> list[list[str]]:
-        """Return the relative paths of each case's files, as the table names them; "" for a faulty one."""
+    def _image_names(self) -> list[Texts]:
+        """Return each case's relative path, per channel, as the table names it; "" for a faulty one."""
         by_channel = []
         root = self.reading.tree.root
         for pattern, known in self.patterns:
@@ -350,9 +380,13 @@ class Builder:
             else:
                 texts = self._filled(pattern, known)
                 what = f"images {pattern!r}"
+            odd = pc.fill_null(pc.match_substring_regex(texts, _NOT_PLAIN), True)
+            if not pc.any(odd).as_py():
+                by_channel.append(texts)
+                continue
             wrong: dict[str, dict[int, str]] = defaultdict(dict)
             names = []
-            for place, text in enumerate(texts):
+            for place, text in enumerate(texts.to_pylist()):
                 name = ""
                 try:
                     if text is None:
@@ -364,84 +398,84 @@ class Builder:
             for why, cells in wrong.items():
                 shown = [cells.get(k) or None for k in range(len(texts))]
                 self.faults.rows(f"{what}: the path {why}", list(cells), shown)
-            by_channel.append(names)
-        return [list(names) for names in zip(*by_channel, strict=True)]
+            by_channel.append(arrow_texts(names))
+        return by_channel
 
-    def _filled(self, pattern: str, known: Mapping[str, str]) -> list[str | None]:
-        """Return the pattern with each row's cells for the columns' names; None where one is empty."""
-        pieces = _PART.split(pattern)
-        cells = {part: as_texts(self.frame[part]) for part in pieces[1::2] if part not in known}
-        filled: list[str | None] = []
-        for k in range(len(self.frame)):
-            own = [known.get(part) or cells[part][k] for part in pieces[1::2]]
-            if None in own:
-                filled.append(None)
-                continue
-            between = [text for pair in zip(pieces[0::2], [*own, ""], strict=True) for text in pair]
-            filled.append("".join(str(text) for text in between))
-        return filled
+    def _filled(self, pattern: str, known: Mapping[str, str]) -> Texts:
+        """Return the pattern with each row's cells for the columns' names; null where one is empty."""
+        pieces: list[Any] = _PART.split(pattern)
+        pieces[1::2] = [known.get(part) or as_texts(self.frame[part]) for part in pieces[1::2]]
+        if all(isinstance(piece, str) for piece in pieces):
+            return arrow_texts(["".join(pieces)] * len(self.frame))
+        return joined(*pieces)
 
-    def _slices(self, texts: Sequence[str | None] | None) -> list[int] | None:
+    def _slices(self, texts: Texts | None) -> npt.NDArray[np.int64] | None:
         if texts is None:
             return None
-        wrong = [k for k, text in enumerate(texts) if text is None or not re.fullmatch("[0-9]{1,9}", text)]
-        shown = ["empty" if text is None else repr(text) for text in texts]
-        self.faults.rows(f"column {self.columns['slice']!r}: no whole number from 0", wrong, shown)
-        bad = set(wrong)
-        return [0 if k in bad else int(str(text)) for k, text in enumerate(texts)]
+        right = pc.fill_null(pc.match_substring_regex(texts, "^[0-9]{1,9}$"), False)
+        if not pc.all(right).as_py():
+            shown = ["empty" if text is None else repr(text) for text in texts.to_pylist()]
+            wrong = np.flatnonzero(~right.to_numpy()).tolist()
+            self.faults.rows(f"column {self.columns['slice']!r}: no whole number from 0", wrong, shown)
+        return np.asarray(pc.if_else(right, texts, "0").cast(pa.int64()), np.int64)
 
-    def _splits(self, texts: Sequence[str | None] | None) -> list[str] | None:
+    def _splits(self, texts: Texts | None) -> list[str] | None:
         if texts is None:
             return None
-        split = [SPLIT_WORDS.get((text or "").casefold()) for text in texts]
+        cells = shared_list(texts)
+        split = [SPLIT_WORDS.get((text or "").casefold()) for text in cells]
         self.faults.rows(
             f"column {self.columns['split']!r}: none of {', '.join(SPLIT_WORDS)}",
             [k for k, own in enumerate(split) if own is None],
-            ["empty" if text is None else repr(text) for text in texts],
+            ["empty" if text is None else repr(text) for text in cells],
         )
-        words = {str(text): own for text, own in zip(texts, split, strict=True) if own and text != own}
+        words = {str(text): own for text, own in zip(cells, split, strict=True) if own and text != own}
         if words:
             said = ", ".join(f"{text!r} is {own}" for text, own in sorted(words.items()))
             self.reading.note(f"splits of {self.table.name}: {said}")
         return [own or "" for own in split]
 
     def _case_ids(
-        self, texts: Sequence[str | None] | None, names: Sequence[Sequence[str]], slices: Sequence[int] | None
-    ) -> list[str]:
+        self, texts: Texts | None, names: Sequence[Texts], slices: npt.NDArray[np.int64] | None
+    ) -> Texts:
         if texts is None:
-            plain = [own[0] for own in names]
-            return plain if slices is None else [f"{name}#{k}" for name, k in zip(plain, slices, strict=True)]
+            return names[0] if slices is None else _with_slices(names[0], slices)
         what = f"column {self.columns['case_id']!r}"
-        self.faults.rows(
-            f"{what}: no id", [k for k, text in enumerate(texts) if text is None], [None] * len(texts)
-        )
+        if texts.null_count:
+            empty = np.flatnonzero(texts.is_null().to_numpy()).tolist()
+            self.faults.rows(f"{what}: no id", empty, [None] * len(texts))
         self._add_same(f"{what}: the id of another row", texts, "Ids of cases must differ")
-        return [text or "" for text in texts]
+        return pc.fill_null(texts, "")
 
-    def _locate(self, names: Sequence[Sequence[str]], missing: str) -> tuple[list[list[str]], Any]:
-        """Return the paths of each case's files, and whether all are there."""
-        flat = [name for own in names for name in own]
+    def _locate(self, names: Sequence[Texts], missing: str) -> tuple[list[Texts], npt.NDArray[np.bool_]]:
+        """Return the paths of each case's files, per channel, and whether all are there."""
+        width, count = len(names), len(names[0])
+        order = np.arange(width * count).reshape(width, count)
+        flat = names[0]
+        if width > 1:  # case by case, as messages name them
+            flat = pa.chunked_array([part for own in names for part in own.chunks], TEXT)
+            flat = flat.take(pa.array(order.T.ravel()))
         located = locate_images(self.reading.tree, flat)
         for note in located.notes:
             self.reading.note(note)
-        width = len(self.patterns)
-        found = [located.paths[k : k + width] for k in range(0, len(flat), width)]
-        there = np.array([None not in own for own in found], np.bool_)
+        found = [located.paths]
+        if width > 1:
+            found = [located.paths.take(pa.array(np.arange(k, width * count, width))) for k in range(width)]
+        there = np.logical_and.reduce([pc.is_valid(own).to_numpy() for own in found])
         if missing == "raise" and not there.all():
             self._refuse_missing(names, found, there)
-        paths = [
-            [path or name for path, name in zip(own, wanted, strict=True)]
-            for own, wanted in zip(found, names, strict=True)
-        ]
-        return paths, there
+        return [pc.coalesce(own, wanted) for own, wanted in zip(found, names, strict=True)], there
 
     def _refuse_missing(
-        self, names: Sequence[Sequence[str]], found: Sequence[Sequence[str | None]], there: Any
+        self, names: Sequence[Texts], found: Sequence[Texts], there: npt.NDArray[np.bool_]
     ) -> None:
         root = self.reading.tree.root
         images, lines = [], []
-        for place in np.flatnonzero(~there).tolist():
-            absent = [name for name, path in zip(names[place], found[place], strict=True) if path is None]
+        lost = pa.array(np.flatnonzero(~there))
+        wanted = zip(*(own.take(lost).to_pylist() for own in names), strict=True)
+        paths = zip(*(own.take(lost).to_pylist() for own in found), strict=True)
+        for place, all_names, all_paths in zip(lost.to_pylist(), wanted, paths, strict=True):
+            absent = [name for name, path in zip(all_names, all_paths, strict=True) if path is None]
             images += absent
             lines += [f"{self.faults.row(place)}: {name}" for name in absent]
         what = f"{self.table.name}, images of {int((~there).sum())} of {len(there)} rows are not below {root}"
@@ -462,19 +496,26 @@ class Builder:
         error.images = images
         raise error
 
-    def _check_same_images(self, paths: Sequence[Sequence[str]], slices: Sequence[int] | None) -> None:
-        keys = [(*own, slices[k] if slices else 0) for k, own in enumerate(paths)]
-        self._add_same("the image of another row", keys, "A case is one image: keep one row of each")
-        several = [k for k, own in enumerate(paths) if len(set(own)) < len(own)]
-        self.faults.rows("one file for two channels", several, [own[0] for own in paths])
+    def _check_same_images(self, paths: Sequence[Texts], slices: npt.NDArray[np.int64] | None) -> None:
+        if not distinct(paths[0] if slices is None else _with_slices(paths[0], slices)):
+            listed = [own.to_pylist() for own in paths] + ([] if slices is None else [slices.tolist()])
+            keys = list(zip(*listed, strict=True))
+            self._add_same("the image of another row", keys, "A case is one image: keep one row of each")
+        if any(pc.any(pc.equal(one, two)).as_py() for one, two in combinations(paths, 2)):
+            rows = list(zip(*(own.to_pylist() for own in paths), strict=True))
+            several = [k for k, own in enumerate(rows) if len(set(own)) < len(own)]
+            self.faults.rows("one file for two channels", several, [own[0] for own in rows])
 
-    def _groups(self, texts: Sequence[str | None] | None, case_id: Sequence[str]) -> pd.Series:
-        ids = pd.Series(case_id, dtype="str")
-        if texts is None or not any(texts):
+    def _groups(self, texts: Texts | None, case_id: Texts) -> pd.Series:
+        ids = text_column(case_id)
+        if texts is None or texts.null_count == len(texts):
             self.reading.note(_NO_GROUPS)
             return "image " + ids
         table = TableFile(self.table.name)
-        return self.reading.groups(table, str(self.columns["group"]), pd.Series(texts, dtype=object), ids)
+        group = text_column(texts)
+        if texts.null_count:
+            group = pd.Series(shared_list(texts), dtype=object)
+        return self.reading.groups(table, str(self.columns["group"]), group, ids)
 
     def _check_leaks(self, group: pd.Series, split: Sequence[str]) -> None:
         both = pd.DataFrame({"group": group, "split": split})
@@ -523,3 +564,8 @@ class Builder:
                 f"{several} groups have cases of several sources, and count as one patient each; if their "
                 "ids mean other patients elsewhere, make them differ"
             )
+
+
+def _with_slices(paths: Texts, slices: npt.NDArray[np.int64]) -> Texts:
+    """Return ``path#slice`` of each case."""
+    return joined(paths, "#", pa.chunked_array([pa.array(slices).cast(TEXT)]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv_of_arrow
 
-from monai_sf.datasets.texts import AT_ONCE, TEXT, Texts
+from monai_sf.datasets.texts import AT_ONCE, TEXT, Texts, stripped
 
 __all__ = ["MISSING_CELLS", "TableError", "check_not_repeated", "iterate_rows", "read_cells", "split_header"]
 
@@ -27,8 +26,6 @@ MISSING_CELLS = frozenset(
 """Texts that denote an empty cell; pandas' list."""
 
 _MOST_LISTED = 50
-#: What ``str.strip`` removes.
-_BLANKS = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
 
 
 class TableError(ValueError):
@@ -149,7 +146,7 @@ class _OddRows:
 
 def _meant(texts: Texts, empty: Collection[str]) -> Texts:
     """Return texts without blanks around them, null for those that denote an empty cell."""
-    texts = pc.utf8_trim(texts, _BLANKS)
+    texts = stripped(texts)
     missing = pc.is_in(texts, value_set=pa.array(sorted(empty), TEXT))
     return pc.if_else(missing, pa.scalar(None, TEXT), texts) if pc.any(missing).as_py() else texts
 

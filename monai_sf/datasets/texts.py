@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -20,9 +21,12 @@ __all__ = [
     "arrow_texts",
     "changed",
     "distinct",
+    "in_parts",
     "is_text",
     "joined",
     "places_of",
+    "shared_list",
+    "stripped",
     "text_column",
 ]
 
@@ -32,6 +36,9 @@ Texts: TypeAlias = pa.ChunkedArray
 TEXT = pa.large_string()
 AT_ONCE = 2**14
 """Cells that are Python texts at the same time."""
+
+#: What ``str.strip`` removes.
+_BLANKS = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
 
 
 def text_column(texts: Any, index: pd.Index | None = None) -> pd.Series:
@@ -48,11 +55,25 @@ def is_text(column: pd.Series) -> bool:
 
 def arrow_texts(column: Any) -> Texts:
     """Return the texts of a column, or of a list, which must hold nothing else but missing values."""
+    if isinstance(column, pa.ChunkedArray):
+        return column
     texts = pa.array(column, type=TEXT, from_pandas=True)
     return texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])
 
 
-def _in_parts(texts: Texts) -> Iterator[list[str | None]]:
+def stripped(texts: Texts) -> Texts:
+    """Return texts as ``str.strip`` does."""
+    return pc.utf8_trim(texts, _BLANKS)
+
+
+def shared_list(texts: Texts) -> list[str | None]:
+    """Return the cells as Python's texts, one object for all equal ones; None where one is empty."""
+    code = texts.dictionary_encode().combine_chunks()
+    own = np.array([*code.dictionary.to_pylist(), None], object)
+    return list(own[code.indices.fill_null(len(own) - 1).to_numpy()])
+
+
+def in_parts(texts: Texts) -> Iterator[list[str | None]]:
     """Yield the cells as Python texts, some thousands at once."""
     for start in range(0, len(texts), AT_ONCE):
         yield texts.slice(start, AT_ONCE).to_pylist()
@@ -70,7 +91,7 @@ def places_of(texts: pd.Series, among: pd.Series) -> npt.NDArray[np.intp]:
     return np.asarray(place.combine_chunks().fill_null(-1), np.intp)
 
 
-def distinct(texts: pd.Series, change: Callable[[Texts], Texts] | None = None) -> bool:
+def distinct(texts: pd.Series | Texts, change: Callable[[Texts], Texts] | None = None) -> bool:
     """Return whether the texts of a column all differ, also after a change; False if in doubt."""
     cells = arrow_texts(texts)
     parts = (cells.slice(start, AT_ONCE) for start in range(0, len(cells), AT_ONCE))
@@ -81,6 +102,6 @@ def changed(texts: Texts, change: Callable[[str], str | None]) -> Texts:
     """Return the texts after a function of Python."""
     parts = [
         pa.array([None if text is None else change(text) for text in part], type=TEXT)
-        for part in _in_parts(texts)
+        for part in in_parts(texts)
     ]
     return pa.chunked_array(parts, type=TEXT)

@@ -490,4 +490,4 @@ def test_many_classes_that_are_named_cost_nothing(monkeypatch: pytest.MonkeyPatc
 
 def test_cells_that_are_arrays_are_text() -> None:
     column = pd.Series([np.zeros(2), None, np.ones(2)], dtype=object)
-    assert as_texts(column) == ["[0. 0.]", None, "[1. 1.]"]
+    assert as_texts(column).to_pylist() == ["[0. 0.]", None, "[1. 1.]"]
