@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import lzma
 import re
 import zipfile
@@ -39,6 +40,7 @@ LARGEST_TABLE = 2**29
 """Bytes; an archive of a few megabytes can unpack to a thousand times as many."""
 
 _LONGEST_LINE = 2**20
+_READ_AT_ONCE = 2**20
 _ENCRYPTED = 1
 
 
@@ -239,14 +241,16 @@ def table_content(tree: Tree, table: TableFile) -> bytes:
     Raises:
         TableError: If they exceed the size of any published table, as a small archive can.
     """
+    content = io.BytesIO()  # it grows with the table; one read of so many bytes takes half a gigabyte
     with _open(tree, table) as file:
-        content = file.read(LARGEST_TABLE + 1)
-    if len(content) > LARGEST_TABLE:
-        raise TableError(
-            f"{table} unpacks to more than {LARGEST_TABLE:,} bytes: it is not one of the published tables. "
-            "Move it out of the folder"
-        )
-    return content
+        while part := file.read(_READ_AT_ONCE):
+            content.write(part)
+            if content.tell() > LARGEST_TABLE:
+                raise TableError(
+                    f"{table} unpacks to more than {LARGEST_TABLE:,} bytes: it is not one of the published "
+                    "tables. Move it out of the folder"
+                )
+    return content.getvalue()
 
 
 def _utf8(table: TableFile, content: bytes) -> bytes:
