@@ -9,6 +9,7 @@ from dataclasses import dataclass
 #: Pixels that a training on a CPU sees in all its epochs: a minute on one core.
 _PIXELS_ON_CPU = 12_000 * 64**2
 _MOST_CACHED_BYTES = 2**30
+_BYTES = 2  # of a value of an image, at most
 _SMALLEST = 32
 
 
@@ -98,7 +99,8 @@ def choose_defaults(
     median = sorted(sides)[len(sides) // 2]
     size = _size(median, 256 if has_gpu else 64)
     batch_size = 16 if n_train < 1000 else 32 if n_train < 20_000 else 64
-    cached = n_cases * channels * size**2 * 4 <= _MOST_CACHED_BYTES
+    kept = n_cases * channels * size**2 * _BYTES
+    cached = kept <= _MOST_CACHED_BYTES
     where = "a GPU" if has_gpu else "no GPU here"
     if has_gpu:
         small = median < 64  # halved five times by DenseNet121, nothing would be left
@@ -115,8 +117,7 @@ def choose_defaults(
         + (", and images are small" if has_gpu and not weights else ""),
         f"images {size} x {size} px: {resized}" + ("" if has_gpu or median <= size else f", and {where}"),
         f"epochs {epochs}, of batches of {batch_size}: {n_train} cases to train on",
-        f"images {'' if cached else 'not '}kept in memory: {n_cases} cases, "
-        f"{n_cases * channels * size**2 * 4 / 2**20:.0f} MiB",
+        f"images {'' if cached else 'not '}kept in memory: {n_cases} cases, {kept / 2**20:.0f} MiB",
         f"benchmark with {len(seeds)} seed{'s' if len(seeds) > 1 else ''}: {where}"
         + ("" if has_gpu else "; --seeds '[0,1,2]' for an interval"),
     )

@@ -140,7 +140,7 @@ def test_numbers_suit_the_data_and_the_device(n_train, side, has_gpu, expected):
         found.batch_size,
         found.seeds,
     ) == expected
-    assert found.cache_rate == (found.image_size**2 * 4 * n_train <= 2**30)
+    assert found.cache_rate == (found.image_size**2 * 2 * n_train <= 2**30)
     assert len(found.reasons) == 5
 
 
