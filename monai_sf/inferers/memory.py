@@ -13,8 +13,8 @@ _Result = TypeVar("_Result")
 ENOUGH_ON_A_CPU = 256
 #: Share of the free memory of a GPU that a pass may take: another process may want some, and parts are lost.
 _SHARE = 0.7
-#: The most values that a tensor may have: cuDNN counts them in 32 bits.
-_VALUES = 2**31
+#: The most bytes that a pass may take, so that no tensor has 2^31 values, which cuDNN counts in 32 bits.
+_MOST = 2**32
 
 
 class BatchLimit:
@@ -24,7 +24,7 @@ class BatchLimit:
     pass that does not fit in spite of that halves it. On a CPU it is 256.
 
     Args:
-        fixed: this number instead of what memory allows.
+        fixed: this number instead of what memory allows, unless so many do not fit.
     """
 
     def __init__(self, fixed: int | None = None) -> None:
@@ -46,13 +46,13 @@ class BatchLimit:
         Raises:
             torch.OutOfMemoryError: a single group does not fit.
         """
-        limit = self.fixed or self._known.get(kind)
+        limit = self._known.get(kind, self.fixed)
         if limit is None and not has_limit(device):
             limit = ENOUGH_ON_A_CPU
         if limit is None:
             free = free_bytes(device)
             result, used = peak_bytes(device, lambda: call(1))
-            self._known[kind] = min(int(_SHARE * free), 2 * _VALUES) * rows // max(1, used)
+            self._known[kind] = min(int(_SHARE * free), _MOST) * rows // max(1, used)
             return 1, result
         count = min(left, max(1, limit // rows))
         while True:

@@ -60,6 +60,13 @@ def test_what_does_not_fit_in_spite_of_that_is_halved(gpu):
     assert passes(limit, gpu, 4, 4) == [16]
 
 
+def test_a_given_number_that_does_not_fit_is_halved_once(gpu):
+    limit = BatchLimit(80)
+    gpu["works up to"] = 20
+    assert passes(limit, gpu, 20, 4) == [80, 40, 20, 20, 20, 20]
+    assert passes(limit, gpu, 6, 4) == [20, 4]
+
+
 def test_one_group_that_does_not_fit_is_an_error(gpu):
     gpu["works up to"] = 3
     for limit in (BatchLimit(), BatchLimit(100)):
