@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from monai_sf.data.ahead import ahead
-from monai_sf.data.batches import collate_cases
+from monai_sf.data.batches import collate_cases, reuse_memory
 from monai_sf.data.unit import as_unit
 from monai_sf.transforms import CorruptionSweep
 from monai_sf.vocabulary.shifts import corruption_name
@@ -76,6 +76,7 @@ class TestBatches:
             batch_sampler=[positions for _, positions in self._parts],
             num_workers=num_workers,
             collate_fn=collate_cases,
+            worker_init_fn=reuse_memory,
             pin_memory=on_gpu,
         )
         self._ahead = on_gpu

@@ -107,7 +107,7 @@ def bundle(request, tmp_path_factory):
 def trained(bundle):
     study = find_studies(bundle.name)[-1].name
     for files in (["train.yaml"], ["train.yaml", "evaluate.yaml"]):
-        bundle.run(*files, "small.yaml", study=study)
+        bundle.run(*files, "small.yaml", study=study, image_cache=str(bundle.root / "images"))
     return bundle, bundle.root / "runs" / f"{study}-confidnet-0"
 
 
@@ -146,6 +146,16 @@ def test_results_are_those_of_the_published_layout(trained):
     assert {"confidence_logit", "mcd_log_softmax", "tta_log_softmax", "features"} <= set(arrays)
     for mean in ("mcd_log_softmax", "tta_log_softmax"):
         np.testing.assert_allclose(np.exp(arrays[mean]).sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.e2e
+def test_images_are_kept_on_disk_by_training_and_evaluation(trained):
+    bundle, run = trained
+    kept = list((bundle.root / "images").rglob("*.image"))
+    evaluated = [load_results(run / part) for part in ("results", "validation", "calibration")]
+    cases = {case_id for one in evaluated for case_id in one.cases["case_id"]}
+    assert len(kept) >= len(cases) > 0
+    assert "image_cache" not in json.loads((run / "train.config.json").read_text())
 
 
 @pytest.mark.e2e
