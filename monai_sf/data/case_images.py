@@ -36,7 +36,8 @@ def case_preprocessing(preprocessing: Compose, image_cache: str | os.PathLike[st
     """
     transforms = list(preprocessing.transforms)
     load, prepare = [*transforms, None, None][:2]
-    known = isinstance(load, LoadImageFiled) and isinstance(prepare, PrepareImaged)
+    # not a subclass, which may do something else
+    known = type(load) is LoadImageFiled and type(prepare) is PrepareImaged
     if not known or (tuple(load.keys), tuple(prepare.keys)) != ((_IMAGE,), (_IMAGE,)):
         if image_cache is not None:
             logger.warning(

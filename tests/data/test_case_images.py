@@ -80,6 +80,7 @@ def test_any_other_preprocessing_is_left_as_it_is():
         [],
         [load],
         [EnsureTyped("image"), load, prepare],
+        [type("Own", (LoadImageFiled,), {})("image"), prepare],
         [LoadImageFiled(["image", "mask"]), PrepareImaged(["image", "mask"], intensity=RANGE)],
     ):
         given = Compose(others)
