@@ -207,7 +207,7 @@ def _nih14(reading: Reading, rules: _Rules) -> None:
 def _nih_patients(reading: Reading, table: TableFile, raw: pd.DataFrame) -> pd.Series:
     """Return the patients, 13 of 00000013_005.png; differences from the table's ids are noted."""
     image, written = raw["Image Index"], raw["Patient ID"]
-    pattern = r"(?s)0*([0-9]+)_[0-9]+\..*"
+    pattern = r"(?s:0*([0-9]+)_[0-9]+\..*)"
     named = image.str.replace(f"^{pattern}$", r"\1", regex=True).where(image.str.fullmatch(pattern))
     said = pd.Series(canonical_ids(written), index=raw.index, dtype="str")
     if (other := named.notna() & said.notna() & (named != said)).any():
