@@ -141,7 +141,7 @@ class ClassifierTrainer(SupervisedTrainer):
             optimizer=self.stages.optimizer,
             loss_function=self.stages.current.loss,
             non_blocking=True,
-            prepare_batch=PrepareImages(network, device, self._augmented),
+            prepare_batch=PrepareImages(network, device, self._augmented if augmentation else None),
             inferer=InPrecision(passes, precision, device),
             amp=precision == "float16",  # whose small gradients have to be scaled; autocast is the inferer's
             decollate=False,

@@ -69,7 +69,7 @@ def add_up(engine: Engine, batches: SharedBatches, network: nn.Module) -> None:
             state.output[CommonKeys.LOSS] = state.output[CommonKeys.LOSS] * weight
 
     def total() -> None:
-        trained = [p for p in network.parameters() if p.requires_grad]
+        trained = (p for p in network.parameters() if p.requires_grad)
         state.output[CommonKeys.LOSS] = distributed.sum_gradients(trained, state.output[CommonKeys.LOSS])
 
     engine.add_event_handler(IterationEvents.LOSS_COMPLETED, weigh)

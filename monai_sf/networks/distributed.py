@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -204,7 +204,7 @@ def broadcast_state(module: nn.Module) -> None:
             dist.broadcast(tensor, 0)
 
 
-def sum_gradients(parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
+def sum_gradients(parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
     """Sum the gradients of all processes, in place, and their losses.
 
     All gradients are sent in one message: for networks of this size it takes milliseconds between GPUs of a
