@@ -26,6 +26,8 @@ COMPONENTS = 50
 PERPLEXITY = 30.0
 #: Minimum number of cases.
 MIN_CASES = 5
+#: Features up to two to this power, or down to its inverse, have squares that float32 holds.
+_SQUARABLE = 40
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,9 @@ def embed(features: NDArray[Any], seed: int, cache: Path | None = None) -> NDArr
 def _compute(
     values: NDArray[np.float32], components: int, seed: int, settings: dict[str, Any]
 ) -> NDArray[np.float64]:
+    exponent = int(np.frexp(np.abs(values).max())[1])
+    if abs(exponent) > _SQUARABLE:  # a map has no scale
+        values = np.ldexp(values, -exponent)
     spread = values.std(axis=0)
     if not spread.any():
         return np.zeros((len(values), 3))  # all cases have the same features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +16,9 @@ from threadpoolctl import threadpool_limits
 from monai_sf.files.cores import usable_cores
 from monai_sf.report.embedding import MIN_CASES, embed
 from monai_sf.report.runs import Note, Run
+from monai_sf.report.words import run_title
+
+logger = logging.getLogger(__name__)
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -76,7 +80,11 @@ def _embedding(run: Run, seed: int, cache: Path | None) -> tuple[NDArray[np.floa
     if usable.sum() < MIN_CASES:
         return None, [*notes, f"Fewer than {MIN_CASES} cases have usable features: no map is made."]
     embedding = np.full((len(features), 3), np.nan, np.float32)
-    embedding[usable] = embed(features[usable], seed, cache)
+    try:
+        embedding[usable] = embed(features[usable], seed, cache)
+    except ValueError as error:  # of scikit-learn
+        logger.warning("no map of %s: %s", run_title(run.results.run), error)
+        return None, [*notes, "No map can be computed of these features."]
     if not embedding[usable].any():
         notes.append("All shown cases have the same features: on the map they are one point.")
     return embedding, notes

@@ -77,6 +77,14 @@ def test_features_that_are_all_alike():
     np.testing.assert_array_equal(embed(np.ones((7, 4)), 0), 0)
 
 
+@pytest.mark.parametrize("exponent", [-120, 70, 120])
+def test_very_large_and_small_features_have_the_same_map(clusters, exponent):
+    features = clusters[0][::6].astype(np.float32)
+    scaled = np.ldexp(features, exponent)
+    assert np.isfinite(scaled).all()
+    np.testing.assert_allclose(embed(scaled, 0), embed(features, 0), rtol=0, atol=1e-3)
+
+
 def test_too_few_cases():
     with pytest.raises(ValueError, match=r"n >= 5, got shape \(4, 2\)"):
         embed(np.zeros((4, 2)), 0)
@@ -95,3 +103,24 @@ def test_several_maps_at_once_are_those_one_by_one(make_run, monkeypatch):
         assert np.isfinite(one.embedding).all()
         np.testing.assert_array_equal(one.embedding, of_many.embedding)
         assert one.notes == of_many.notes
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_run_whose_map_fails_is_shown_without_one(make_run, monkeypatch, caplog, cores):
+    runs = [evaluate(make_run(study, n=30), 40, 0) for study in ("iid", "texture")]
+    sample = runs[1].sample
+    bad = runs[1].sets[sample.test_set[0]].arrays["features"][sample.position[0]]
+
+    def failing(features, *rest):
+        if (features == bad).all(1).any():
+            raise ValueError("array must not contain infs or NaNs")
+        return embed(features, *rest)
+
+    monkeypatch.setattr(maps, "usable_cores", lambda: cores)
+    monkeypatch.setattr(maps, "embed", failing)
+    good, without = with_maps(runs, 0, [None] * 2)
+    assert np.isfinite(good.embedding).all()
+    assert without.embedding is None
+    assert without.notes[-1].text == "No map can be computed of these features."
+    assert "no map of" in caplog.text
+    assert "texture" in caplog.text
