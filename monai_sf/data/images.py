@@ -146,11 +146,9 @@ class PrepareImage(Transform):
         size: (height, width) in pixels to which every image is resized; None keeps its own.
         intensity: How values become [0, 1], see :func:`monai_sf.files.intensity.intensity_of`; None keeps
             them.
-        as_bytes: Whether to return these 8 or 16 bits, for :func:`monai_sf.data.as_unit` to make float32 in
-            [0, 1] of them later, with the same result to the bit: a quarter or half of the bytes.
 
     Raises:
-        ValueError: ``mode`` is neither, ``intensity`` is no rule, or ``as_bytes`` is set without one.
+        ValueError: ``mode`` is neither, or ``intensity`` is no rule.
     """
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012 (MONAI's attribute)
@@ -161,17 +159,14 @@ class PrepareImage(Transform):
         mode: str | None = None,
         size: Sequence[int] | None = None,
         intensity: Mapping[str, Any] | None = None,
-        as_bytes: bool = False,
     ) -> None:
         if mode not in ("RGB", "L", None):
             raise ValueError(f'mode must be "RGB" or "L", or None, got {mode!r}')
-        if as_bytes and intensity is None:
-            raise ValueError("as_bytes needs intensity, the rule by which values become [0, 1]")
-        self.mode, self.size, self.as_bytes = mode, size, as_bytes
+        self.mode, self.size = mode, size
         self.rule = None if intensity is None else intensity_of(intensity)
 
     def __call__(self, img: NdarrayOrTensor, meta: Mapping[str, Any] | None = None) -> Tensor:
-        """Return the image as a tensor (channels, height, width), float32, or as bytes uint8 or uint16.
+        """Return the image as a tensor (channels, height, width), float32.
 
         Args:
             img: (channels, height, width), of any type.
@@ -218,7 +213,7 @@ class PrepareImage(Transform):
     def finished(self, planes: NDArray[Any]) -> Tensor:
         """Return what :meth:`planes` gives as the tensor that this transform gives."""
         tensor = torch.from_numpy(planes)
-        return tensor if self.as_bytes or self.rule is None else as_unit(tensor)
+        return tensor if self.rule is None else as_unit(tensor)
 
 
 class PrepareImaged(MapTransform):
@@ -231,7 +226,6 @@ class PrepareImaged(MapTransform):
         mode: As of :class:`PrepareImage`.
         size: As of :class:`PrepareImage`.
         intensity: As of :class:`PrepareImage`.
-        as_bytes: As of :class:`PrepareImage`.
         meta_key_postfix: Of the metadata's key.
         allow_missing_keys: Whether records may lack a key.
     """
@@ -245,12 +239,11 @@ class PrepareImaged(MapTransform):
         mode: str | None = None,
         size: Sequence[int] | None = None,
         intensity: Mapping[str, Any] | None = None,
-        as_bytes: bool = False,
         meta_key_postfix: str = PostFix.meta(),
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.prepare = PrepareImage(mode=mode, size=size, intensity=intensity, as_bytes=as_bytes)
+        self.prepare = PrepareImage(mode=mode, size=size, intensity=intensity)
         self.meta_key_postfix = meta_key_postfix
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -40,7 +40,7 @@ from monai_sf.transforms import CORRUPTIONS, corrupt
 from PIL import Image
 
 from monai_sf.bundle.bases import SHARED
-from monai_sf.data import TestBatches, TestPass
+from monai_sf.data import TestBatches, TestPass, case_preprocessing
 from monai_sf.files.cores import usable_cores
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks import computing_in, training_precision
@@ -103,9 +103,10 @@ def load() -> None:
     """Print what reading photographs leaves of the rates of training and evaluation."""
     one, cores = [*published()][-1], usable_cores()  # on a GPU, dermoscopy
     shared = yaml.safe_load((SHARED / "pictures.yaml").read_text())
-    own = {"imports": ["$import monai_sf.data"], "as_bytes": True, "image_size": [one.side, one.side]}
+    own = {"imports": ["$import monai_sf.data"], "image_size": [one.side, one.side]}
     parser = ConfigParser({**shared, **one.config(), **own})
-    read, augment = parser.get_parsed_content("preprocessing"), one.augmentation()
+    read = case_preprocessing(parser.get_parsed_content("preprocessing"))
+    augment = one.augmentation()
     print(
         f"\nreading, {one.bundle}: images/s of the trainer with images in memory, and from files by "
         f"{cores} processes; of an evaluation's batches alone, by as many"

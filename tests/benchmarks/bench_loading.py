@@ -106,7 +106,7 @@ def loader(
 ) -> Any:
     """Return a run's loader of batches."""
     load = LoadImageFiled("image", size=kind.size if kind.rule is RANGE else None)
-    prepare = PrepareImaged("image", mode=kind.mode, size=kind.size, intensity=kind.rule, as_bytes=True)
+    prepare = PrepareImaged("image", mode=kind.mode, size=kind.size, intensity=kind.rule)
     records = [
         {"image": files[0] if len(files) == 1 else files, "label": 0, "case_id": str(i), "split": "train"}
         for i, files in enumerate(cases)

@@ -11,6 +11,7 @@ from monai_sf.data import (
     LoadImageFiled,
     PrepareImaged,
     SharedBatches,
+    as_unit,
     case_images,
     shared_loader,
 )
@@ -30,7 +31,7 @@ def cases(tmp_path):
 
 
 def steps(*more):
-    prepare = PrepareImaged("image", mode="L", intensity={"range": "type"}, as_bytes=True)
+    prepare = PrepareImaged("image", mode="L", intensity={"range": "type"})
     return Compose([LoadImageFiled("image"), prepare, *more])
 
 
@@ -49,10 +50,9 @@ def decoded(monkeypatch):
 
 
 def same(case, other):
-    return torch.equal(torch.as_tensor(case["image"]), torch.as_tensor(other["image"])) and {
-        **case,
-        "image": 0,
-    } == {**other, "image": 0}
+    """Return whether two cases are equal, images as float32."""
+    images = [as_unit(torch.as_tensor(one["image"])) for one in (case, other)]
+    return torch.equal(*images) and {**case, "image": 0} == {**other, "image": 0}
 
 
 @pytest.mark.parametrize(("rate", "count"), [(0.0, 14), (0.5, 11), (1.0, 8)])

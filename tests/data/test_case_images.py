@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, EnsureTyped, Flipd
+from monai.transforms import Compose, EnsureTyped, Flipd, ScaleIntensityRanged
 from PIL import Image
 
-from monai_sf.data import LoadImageFiled, PrepareImaged, case_preprocessing
+from monai_sf.data import LoadImageFiled, PrepareImaged, as_unit, case_preprocessing
 
 RANGE = {"range": "type"}
 
 
-def steps(*more, mode="L", size=None, as_bytes=True):
-    prepare = PrepareImaged("image", mode=mode, size=size, intensity=RANGE, as_bytes=as_bytes)
+def steps(*more, mode="L", size=None):
+    prepare = PrepareImaged("image", mode=mode, size=size, intensity=RANGE)
     return Compose([LoadImageFiled("image", size=size), prepare, *more])
 
 
@@ -24,9 +24,8 @@ def picture(path, value, size=(30, 40), **options):
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("size", [None, (16, 24)])
-@pytest.mark.parametrize("as_bytes", [True, False])
-def test_one_step_gives_the_bits_of_two(tmp_path, mode, size, as_bytes):
-    both = steps(mode=mode, size=size, as_bytes=as_bytes)
+def test_one_step_gives_the_bits_of_two(tmp_path, mode, size):
+    both = steps(mode=mode, size=size)
     one = case_preprocessing(both)
     assert len(one.transforms) == 1
     exif = Image.Exif()
@@ -36,18 +35,19 @@ def test_one_step_gives_the_bits_of_two(tmp_path, mode, size, as_bytes):
         expected, got = both(record), one(record)
         assert got.keys() == expected.keys()
         assert type(got["image"]) is torch.Tensor
-        assert got["image"].dtype == (torch.uint8 if as_bytes else torch.float32)
+        assert got["image"].dtype == torch.uint8
         assert got["image"].is_contiguous()
-        assert torch.equal(got["image"], expected["image"].as_tensor())
+        assert torch.equal(as_unit(got["image"]), expected["image"].as_tensor())
 
 
 def test_channel_files_and_what_follows(tmp_path):
     files = [picture(tmp_path / f"{i}.png", i) for i in range(3)]
-    both = steps(EnsureTyped("image"), Flipd("image", spatial_axis=1))
+    centred = ScaleIntensityRanged("image", a_min=0, a_max=1, b_min=-1, b_max=1)  # of float32 in [0, 1]
+    both = steps(EnsureTyped("image"), centred, Flipd("image", spatial_axis=1))
     one = case_preprocessing(both)
-    assert len(one.transforms) == 3
+    assert len(one.transforms) == 4
     got = one({"image": files})["image"]
-    assert got.shape == (3, 30, 40)
+    assert (got.shape, got.dtype) == ((3, 30, 40), torch.float32)
     assert torch.equal(torch.as_tensor(got), torch.as_tensor(both({"image": files})["image"]))
 
 

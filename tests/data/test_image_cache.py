@@ -10,12 +10,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from monai.transforms import Compose, Identityd
+from monai.transforms import Compose, EnsureTyped, Identityd
 from PIL import Image
 
 from helpers.forks import fork, status_of
 from helpers.image_files import itk, nifti
-from monai_sf.data import LoadImageFiled, PrepareImaged, case_images, case_preprocessing, image_cache
+from monai_sf.data import (
+    LoadImageFiled,
+    PrepareImaged,
+    as_unit,
+    case_images,
+    case_preprocessing,
+    image_cache,
+)
 from monai_sf.data.batches import collate_cases
 from monai_sf.data.image_cache import ImageCache
 
@@ -36,9 +43,9 @@ def decoded(monkeypatch):
     return files
 
 
-def steps(*, mode=None, size=None, intensity=RANGE, as_bytes=True):
-    prepare = PrepareImaged("image", mode=mode, size=size, intensity=intensity, as_bytes=as_bytes)
-    return Compose([LoadImageFiled("image", size=size), prepare])
+def steps(*, mode=None, size=None, intensity=RANGE, after=()):
+    prepare = PrepareImaged("image", mode=mode, size=size, intensity=intensity)
+    return Compose([LoadImageFiled("image", size=size), prepare, *after])
 
 
 def picture(path, seed=0, size=(30, 40)):
@@ -60,8 +67,8 @@ def test_the_second_epoch_decodes_nothing_and_has_the_same_bits(tmp_path, decode
     np.save(deep, np.arange(1200, dtype=np.uint16).reshape(30, 40) * 50)
     channels = [picture(tmp_path / f"{i}.png", i) for i in range(3)]
     cases = [picture(tmp_path / "a.png"), picture(tmp_path / "b.png", 1), str(deep), channels]
-    for as_bytes in (True, False):
-        chosen = steps(mode="L", size=(16, 20), as_bytes=as_bytes)
+    for after in ([], [EnsureTyped("image")]):
+        chosen = steps(mode="L", size=(16, 20), after=after)
         cached = case_preprocessing(chosen, tmp_path / "cache")
         for epoch in range(2):
             decoded.clear()
@@ -69,9 +76,9 @@ def test_the_second_epoch_decodes_nothing_and_has_the_same_bits(tmp_path, decode
                 got = cached({"image": case, "label": 1})
                 expected = chosen({"image": case, "label": 1})
                 assert got["label"] == 1
-                assert got["image"].dtype == expected["image"].dtype
-                assert torch.equal(got["image"], expected["image"].as_tensor())
-            first = epoch == 0 and as_bytes  # bytes and float32 share their entries
+                assert (got["image"].dtype == torch.float32) == bool(after)
+                assert torch.equal(as_unit(torch.as_tensor(got["image"])), expected["image"].as_tensor())
+            first = epoch == 0 and not after  # bytes and float32 share their entries
             assert len(decoded) == (6 if first else 0)
     assert len(entries(tmp_path / "cache")) == 4
     assert collate_cases([cached({"image": case}) for case in cases[:2]])["image"].shape == (2, 1, 16, 20)
@@ -79,7 +86,7 @@ def test_the_second_epoch_decodes_nothing_and_has_the_same_bits(tmp_path, decode
 
 def test_without_a_rule_values_are_kept_as_they_are(tmp_path, decoded):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(8, 9)).astype(np.float32))
-    plain = steps(intensity=None, as_bytes=False)
+    plain = steps(intensity=None)
     cached = case_preprocessing(plain, tmp_path / "cache")
     record = {"image": str(tmp_path / "a.npy")}
     expected = plain(record)["image"].as_tensor()
@@ -118,7 +125,7 @@ def test_whatever_an_image_depends_on_makes_another_entry(tmp_path, decoded, cha
         }[change]
     after = case_preprocessing(steps(**how), tmp_path / "cache")(record)["image"]
     assert len(decoded) == 2
-    assert torch.equal(after, steps(**how)(record)["image"].as_tensor())
+    assert torch.equal(as_unit(after), steps(**how)(record)["image"].as_tensor())
     assert (change == "path") == (before.shape == after.shape and torch.equal(before.int(), after.int()))
 
 
@@ -197,7 +204,7 @@ def test_a_full_disk_is_said_once_and_the_run_goes_on(tmp_path, decoded, caplog,
     plain = steps()
     for i in range(3):
         record = {"image": picture(tmp_path / f"{i}.png", i)}
-        assert torch.equal(cached(record)["image"], plain(record)["image"].as_tensor())
+        assert torch.equal(as_unit(cached(record)["image"]), plain(record)["image"].as_tensor())
     assert len(tried) == 1
     (said,) = warned(caplog)
     assert os.strerror(fault) in said

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from monai.data import MetaTensor, set_track_meta
-from monai.transforms import EnsureTyped, LoadImage, LoadImaged, ScaleIntensityRange
+from monai.transforms import LoadImage, LoadImaged, ScaleIntensityRange
 from PIL import Image, ImageOps
 
 from monai_sf.data.images import ImageFileReader, LoadImageFiled, PrepareImage, PrepareImaged
@@ -201,26 +201,6 @@ def test_every_16_bits_are_divided_as_numpy_does():
     assert (on_meta.device.type, on_meta.dtype, on_meta.shape) == ("meta", torch.float32, (2, 3, 4, 4))
     with pytest.raises(TypeError, match=r"must be uint8, uint16 or floating point, got torch\.int32"):
         as_unit(torch.zeros(3, dtype=torch.int32))
-
-
-def test_bytes_need_a_rule():
-    with pytest.raises(ValueError, match="as_bytes needs intensity"):
-        PrepareImage(as_bytes=True)
-
-
-def test_bytes_are_not_converted_by_monai(tmp_path):
-    """MONAI's own conversion makes int32 of uint16."""
-    np.save(tmp_path / "deep.npy", letter().astype(np.uint16) * 257)
-    np.save(tmp_path / "flat.npy", letter())
-    types = {"deep": torch.uint16, "flat": torch.uint8}
-    for track, (name, dtype) in itertools.product((True, False), types.items()):
-        set_track_meta(track)
-        file = str(tmp_path / f"{name}.npy")
-        prepare = PrepareImaged("image", intensity={"range": "type"}, as_bytes=True)
-        image = EnsureTyped("image")(prepare(LoadImageFiled("image")({"image": file})))["image"]
-        assert image.dtype == dtype
-        assert isinstance(image, MetaTensor) == track
-        np.testing.assert_array_equal(as_unit(image)[0], letter() / np.float32(255))
 
 
 def test_channels_of_several_types_keep_their_own_ranges(tmp_path):
