@@ -61,10 +61,15 @@ class Problems:
     def size(self, name: str, value: Any) -> tuple[int, int]:
         """Return rows and columns, from one positive integer or two."""
         pair = value if _is_pair(value) else (value, value)
-        if all(_is_number(one) and isinstance(one, int | np.integer) and one > 0 for one in pair):
+        if all(is_integer(one) and one > 0 for one in pair):
             return int(pair[0]), int(pair[1])
         self.add(name, "a positive integer or two of them (rows, columns)", value)
         return 1, 1
+
+
+def is_integer(value: Any) -> bool:
+    """Return whether an argument is an integer of Python or NumPy, and no truth value."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:

@@ -77,10 +77,15 @@ class BatchAugment:
             are.
 
     Raises:
-        TypeError: if an entry is no transform of batches.
+        TypeError: if it is no list, or an entry is no transform of batches.
     """
 
     def __init__(self, transforms: Sequence[BatchTransform] = ()) -> None:
+        if not isinstance(transforms, list | tuple):
+            raise TypeError(
+                "transforms must be a list of transforms of batches, "
+                f"got {type(transforms).__name__}: [] for none"
+            )
         wrong = [f"{i} is a {type(t).__name__}" for i, t in enumerate(transforms) if not _is_ours(t)]
         if wrong:
             raise TypeError(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from .arguments import Problems, Range
+from .arguments import Problems, Range, is_integer
 from .augment import BatchTransform
 from .host import on_device
 from .randomness import Uniform
@@ -38,12 +38,12 @@ class BatchRandFlip(BatchTransform):
         super().__init__(problems.probability("prob", prob))
         given = (0, 1) if spatial_axis is None else spatial_axis
         axes = tuple(given) if isinstance(given, Sequence) else (given,)
-        if not axes or not all(type(axis) is int and -2 <= axis <= 1 for axis in axes):
+        if not axes or not all(is_integer(axis) and -2 <= axis <= 1 for axis in axes):
             problems.add("spatial_axis", "0, 1, or both", spatial_axis)
         elif len({axis % 2 for axis in axes}) < len(axes):
             problems.add("spatial_axis", "axes that differ", spatial_axis)
         problems.complain()
-        self.axes = tuple(axis % 2 + 2 for axis in axes)
+        self.axes = tuple(int(axis) % 2 + 2 for axis in axes)
 
     def sample(self, numbers: Uniform, shape: tuple[int, ...]) -> None:
         """Sample nothing but whether to flip."""

@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms.transform import Randomizable
+from monai.transforms.compose import Compose
+from monai.transforms.transform import MapTransform, Randomizable
 
 from .augment import BatchTransform
 from .randomness import Uniform
+
+# A transform holds its generator, so that two threads would draw from it in turn. Of all, since a lock of
+# each could not be copied.
+_one_at_a_time = Lock()
 
 
 class EachImage(BatchTransform):
     """Apply a random MONAI transform of single images to every image of a batch, one after the other.
 
     That is slow, but any transform will do, such as ``RandGridDistortion`` or a ``Compose``; it draws from
-    NumPy generators of its own (`Randomizable`), which are set for each image. Whether the host waits for a
-    GPU, and whether the same pixels come out on another device, is up to the transform. Its own ``prob`` is
-    the probability of a change.
+    NumPy generators of its own (`Randomizable`), which are set for each image. Threads wait for each other.
+    Whether the host waits for a GPU, and whether the same pixels come out on another device, is up to the
+    transform. Its own ``prob`` is the probability of a change.
 
     Args:
         transform: takes (C, H, W) and returns a tensor, the same shape for every image of a batch.
 
     Raises:
-        TypeError: if `transform` is not random, or is a transform of dictionaries. When called, if it returns
-            no tensor.
-        ValueError: when called, if the results differ in shape.
+        TypeError: if `transform` is not random, or is one of dictionaries or batches, or holds one. When
+            called, if it returns no tensor.
+        ValueError: when called, if the results differ in shape, or the transform draws from a generator that
+            is not its own, that of Python, NumPy, or torch on the CPU, from which no other thread may draw
+            meanwhile either.
     """
 
     draws = 1
 
     def __init__(self, transform: Randomizable) -> None:
         super().__init__()
-        if not isinstance(transform, Randomizable) or not callable(transform):
+        steps = list(_steps(transform))
+        wrong = [
+            f"{type(step).__name__} is one of {of}"
+            for step in steps
+            for kind, of in ((MapTransform, "dictionaries"), (BatchTransform, "batches"))
+            if isinstance(step, kind)
+        ]
+        if not callable(transform) or not any(isinstance(step, Randomizable) for step in steps):
+            wrong = wrong or [f"{_named(transform)} is not random"]
+        if wrong:
             raise TypeError(
-                f"EachImage needs a random MONAI transform of single images, such as RandFlip or a Compose, "
-                f"got {type(transform).__name__}"
+                "EachImage needs a random MONAI transform of single images, such as RandFlip, or a Compose "
+                f"that holds one, but {', '.join(wrong)}"
             )
         self.transform: Any = transform
 
@@ -46,14 +66,15 @@ class EachImage(BatchTransform):
 
     def apply(self, images: torch.Tensor, seeds: list[int]) -> torch.Tensor:
         """Transform every image, with its seed."""
-        results = []
-        for image, seed in zip(images, seeds, strict=True):
-            self.transform.set_random_state(seed=seed)
-            # A copy, since some transforms change what they are given.
-            result = self.transform(image.clone())
-            if not isinstance(result, torch.Tensor):
-                raise TypeError(f"{self._name} must return a tensor, got {type(result).__name__}")
-            results.append(result.as_tensor() if isinstance(result, MetaTensor) else result)
+        with _one_at_a_time:
+            before = _global_generators()
+            results = [self._transformed(image, seed) for image, seed in zip(images, seeds, strict=True)]
+            drawn = [name for name, state in _global_generators().items() if state != before[name]]
+        if drawn:
+            raise ValueError(
+                f"{self._name} draws from the global generator of {', '.join(drawn)}, which is not set for "
+                "each image, so that its results could not be repeated: draw from self.R of a Randomizable"
+            )
         shapes = sorted({tuple(result.shape) for result in results})
         if len(shapes) > 1:
             raise ValueError(
@@ -62,6 +83,40 @@ class EachImage(BatchTransform):
             )
         return torch.stack(results).to(images) if results else images
 
+    def _transformed(self, image: torch.Tensor, seed: int) -> torch.Tensor:
+        self.transform.set_random_state(seed=seed)
+        # A copy, since some transforms change what they are given.
+        result = self.transform(image.clone())
+        if not isinstance(result, torch.Tensor):
+            raise TypeError(f"{self._name} must return a tensor, got {type(result).__name__}")
+        return result.as_tensor() if isinstance(result, MetaTensor) else result
+
     @property
     def _name(self) -> str:
         return f"EachImage({type(self.transform).__name__})"
+
+
+def _steps(transform: Any) -> Iterator[Any]:
+    """Yield what a transform does one after the other; OneOf and the like are random steps themselves."""
+    if isinstance(transform, Compose):
+        for step in transform.transforms:
+            yield from _steps(step)
+    if type(transform) is not Compose:
+        yield transform
+
+
+def _named(transform: Any) -> str:
+    """Return what error messages call a transform."""
+    if type(transform) is Compose:
+        return f"Compose of {', '.join(type(step).__name__ for step in _steps(transform)) or 'nothing'}"
+    return transform.__name__ if isinstance(transform, type) else type(transform).__name__
+
+
+def _global_generators() -> dict[str, Any]:
+    """Return the states of the generators that all share."""
+    _, keys, place, *normal = np.random.get_state()  # noqa: NPY002 (that of others)
+    return {
+        "Python": random.getstate(),
+        "NumPy": (np.asarray(keys).tobytes(), place, *normal),
+        "torch": torch.get_rng_state().numpy().tobytes(),
+    }

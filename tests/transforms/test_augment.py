@@ -130,6 +130,12 @@ def test_transforms_of_single_images_are_refused():
         BatchAugment([RandFlip(), BatchRandFlip(), RandFlipd("image")])
 
 
+@pytest.mark.parametrize("given", [None, BatchRandFlip(), "BatchRandFlip", {}])
+def test_transforms_that_are_no_list(given):
+    with pytest.raises(TypeError, match=rf"must be a list .*, got {type(given).__name__}: \[\] for none"):
+        BatchAugment(given)
+
+
 GOOD = torch.full((2, 1, 8, 8), 0.5)
 
 

@@ -18,7 +18,7 @@ N = 4000
 NUMBERS = np.random.default_rng(0).random((N, 4))
 
 
-@pytest.mark.parametrize("axis", [0, 1, -1, None, (0, 1), [1]])
+@pytest.mark.parametrize("axis", [0, 1, -1, None, (0, 1), [1], np.int64(1), [np.int32(-1), 0]])
 def test_flips_are_monai_s(axis):
     batch = images(5, 3, 6, 9)
     flipped = BatchRandFlip(prob=1, spatial_axis=axis)(batch, range(5))

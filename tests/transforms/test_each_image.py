@@ -1,5 +1,11 @@
 """Transforms of single images, applied to every image of a batch."""
 
+import copy
+import pickle
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pytest
 import torch
 from monai.transforms import (
@@ -8,12 +14,13 @@ from monai.transforms import (
     Lambda,
     OneOf,
     RandFlip,
+    RandFlipd,
     RandGaussianNoise,
     Randomizable,
     RandSpatialCrop,
     RandZoom,
 )
-from monai_sf.transforms import BatchAugment, EachImage
+from monai_sf.transforms import BatchAugment, BatchRandFlip, EachImage
 
 from helpers.augmentations import images
 
@@ -47,10 +54,69 @@ def test_beside_others_and_changing_the_number_of_channels():
     assert augment(images(3, 2, 8, 8), range(3)).shape == (3, 4, 8, 8)
 
 
-@pytest.mark.parametrize("transform", [Flip(1), lambda image: image, "RandFlip", RandFlip])
-def test_transforms_that_are_not_random(transform):
-    with pytest.raises(TypeError, match="needs a random MONAI transform of single images"):
+@pytest.mark.parametrize(
+    ("transform", "what"),
+    [
+        (Flip(1), "Flip is not random"),
+        (lambda image: image, "function is not random"),
+        ("RandFlip", "str is not random"),
+        (RandFlip, "RandFlip is not random"),
+        (Compose([]), "Compose of nothing is not random"),
+        (Compose([Flip(1), Compose([Flip(0)])]), "Compose of Flip, Flip is not random"),
+        (RandFlipd("image"), "RandFlipd is one of dictionaries"),
+        (
+            Compose([RandFlip(), OneOf([RandFlipd("image"), BatchRandFlip()])]),
+            "RandFlipd is one of dictionaries, BatchRandFlip is one of batches",
+        ),
+    ],
+)
+def test_transforms_that_are_not_random_or_of_something_else(transform, what):
+    with pytest.raises(TypeError, match=f"needs a random MONAI transform of single images, .* but {what}$"):
         EachImage(transform)
+
+
+def test_a_choice_among_transforms_is_random():
+    EachImage(OneOf([Flip(0), Flip(1)]))
+
+
+class Drawing(Randomizable):
+    """Draws from a generator that all share, for every image but the first."""
+
+    def __init__(self, draw):
+        self.draw, self.calls = draw, 0
+
+    def __call__(self, image):
+        self.calls += 1
+        return image if self.calls == 1 else image + self.draw()
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("torch", lambda: torch.rand(1)),
+        ("NumPy", np.random.rand),
+        ("NumPy", np.random.randn),
+        ("Python", random.random),
+    ],
+)
+def test_draws_from_a_global_generator_are_refused(name, draw):
+    each = EachImage(Drawing(draw))
+    each(images(1, 1, 4, 4), [0])
+    with pytest.raises(
+        ValueError, match=rf"EachImage\(Drawing\) draws from the global generator of {name}, "
+    ):
+        each(images(1, 1, 4, 4), [0])
+
+
+def test_threads_and_copies_give_the_same_bits():
+    each = EachImage(RandGaussianNoise(prob=1))
+    batch, seeds = images(8, 1, 16, 16), range(8)
+    expected = each(batch, seeds)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: each(batch, seeds), range(40)))
+    assert all(torch.equal(result, expected) for result in results)
+    for other in (copy.deepcopy(each), pickle.loads(pickle.dumps(each))):  # noqa: S301 (own)
+        assert torch.equal(other(batch, seeds), expected)
 
 
 class Darkened(Randomizable):
@@ -74,4 +140,4 @@ def test_results_of_different_shapes():
 
 def test_results_that_are_no_tensors():
     with pytest.raises(TypeError, match=r"EachImage\(Compose\) must return a tensor, got dict"):
-        EachImage(Compose([Lambda(lambda image: {"image": image})]))(images(1, 1, 4, 4), [0])
+        EachImage(Compose([RandFlip(), Lambda(lambda image: {"image": image})]))(images(1, 1, 4, 4), [0])
