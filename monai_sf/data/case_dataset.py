@@ -31,7 +31,8 @@ class CaseDataset(Dataset):
             than the first, or with MONAI's metadata, are not kept.
 
     Raises:
-        ValueError: ``cache_rate`` is out of range, or a transform is random.
+        ValueError: ``cache_rate`` is no number in [0, 1], or a transform is random.
+        TypeError: ``preprocessing`` is no ``Compose``.
     """
 
     def __init__(
@@ -42,14 +43,19 @@ class CaseDataset(Dataset):
         image_cache: str | os.PathLike[str] | None = None,
         cache_rate: float = 0.0,
     ) -> None:
+        if not isinstance(preprocessing, Compose):
+            raise TypeError(
+                f"preprocessing must be a Compose of transforms, got {type(preprocessing).__name__}: put it "
+                "into the list of a Compose"
+            )
         flat: Any = preprocessing.flatten()  # type: ignore[no-untyped-call]
         if random := [type(one).__name__ for one in flat.transforms if isinstance(one, Randomizable)]:
             raise ValueError(
                 f"the preprocessing of cases is random ({', '.join(random)}): put random transforms into "
                 "augmentation, where each case and epoch has a seed of its own"
             )
-        if not 0 <= cache_rate <= 1:
-            raise ValueError(f"cache_rate must be in [0, 1], got {cache_rate}")
+        if not _is_share(cache_rate):
+            raise ValueError(f"cache_rate must be a number in [0, 1], got {cache_rate!r}")
         super().__init__(data, case_preprocessing(preprocessing, image_cache))
         self._kept = math.ceil(cache_rate * len(data))
         self._memory: _Memory | None = None
@@ -62,6 +68,7 @@ class CaseDataset(Dataset):
             self._transform(0)
 
     def _transform(self, index: int) -> Any:
+        index = range(len(self.data))[index]  # -1 is the last case
         record: Mapping[Hashable, Any] = self.data[index]
         kept = index < self._kept
         if kept and self._memory is not None and (image := self._memory.read(index)) is not None:
@@ -76,6 +83,10 @@ class CaseDataset(Dataset):
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a process that is not forked, which keeps images of its own."""
         return {**self.__dict__, "_memory": None}
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def _only_the_image_differs(case: Any, record: Mapping[Hashable, Any]) -> bool:

@@ -68,6 +68,17 @@ def test_images_in_memory_are_decoded_once(cases, decoded, rate, count):
     assert len(decoded) == count
 
 
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+def test_negative_places_count_from_the_end(cases, rate):
+    dataset, plain = CaseDataset(cases, steps(), cache_rate=rate), steps()
+    for _ in range(2):
+        for i in (0, -1, 2, 1, -2, -7, np.int64(-6)):
+            assert same(dataset[i], plain(cases[i]))
+    for i in (7, -8):
+        with pytest.raises(IndexError):
+            dataset[i]
+
+
 def test_workers_share_what_each_has_read(cases, decoded, monkeypatch):
     cases = [case for i, case in enumerate(cases) if i != 3]
     dataset = CaseDataset(cases, steps(), cache_rate=1.0)
@@ -104,8 +115,13 @@ def test_what_changes_more_than_the_image_is_not_kept(cases, decoded):
 def test_what_is_wrong_is_said(cases):
     with pytest.raises(ValueError, match=r"is random \(RandFlipd\): put random transforms into augmentation"):
         CaseDataset(cases, Compose([steps(), Compose([RandFlipd("image")])]))
-    with pytest.raises(ValueError, match=r"cache_rate must be in \[0, 1\], got 2"):
+    with pytest.raises(ValueError, match=r"cache_rate must be a number in \[0, 1\], got 2"):
         CaseDataset(cases, steps(), cache_rate=2)
+    for rate in (None, "0.5", float("nan")):
+        with pytest.raises(ValueError, match=f"cache_rate must be a number in .*, got {rate!r}"):
+            CaseDataset(cases, steps(), cache_rate=rate)
+    with pytest.raises(TypeError, match="must be a Compose of transforms, got LoadImageFiled: put it into"):
+        CaseDataset(cases, LoadImageFiled("image"))
     with pytest.raises(MemoryError, match=r"cache_rate asks for .* GiB of memory"):
         _Memory(2**62, torch.zeros(1, 1, 1, dtype=torch.uint8))
     bad = [{**cases[0], "image": cases[0]["image"] + ".absent"}]
