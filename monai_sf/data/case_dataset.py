@@ -111,9 +111,9 @@ class _Memory:
             raise MemoryError(
                 f"cache_rate asks for {size / 2**30:.1f} GiB of memory, which are not there: lower it"
             ) from error
-        self._there = np.frombuffer(self._block, np.uint8, count)
-        values = np.frombuffer(self._block, np.uint8, count * array.nbytes, count)
+        values = np.frombuffer(self._block, np.uint8, count * array.nbytes)  # first, where they are aligned
         self._images = values.reshape(count, -1)
+        self._there = np.frombuffer(self._block, np.uint8, count, values.size)
         self._shape, self._dtype = like.shape, like.dtype
 
     def read(self, index: int) -> Tensor | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import PIL
 import torch
 from monai.transforms import Compose, Transform
 from monai.utils import ensure_tuple
@@ -21,6 +21,8 @@ from monai_sf.files.naming import named
 logger = logging.getLogger(__name__)
 
 _IMAGE, _SLICE = "image", "slice"
+#: What files are read by, whose versions differ in the last bit.
+_DECODERS = ("pillow", "pydicom", "python-gdcm", "nibabel", "SimpleITK")
 
 
 def case_preprocessing(preprocessing: Compose, image_cache: str | os.PathLike[str] | None = None) -> Compose:
@@ -101,7 +103,7 @@ class ReadCaseImage(Transform):
             *(None if size is None else [int(side) for side in size] for size in sizes),
             self.prepare.mode,
             None if rule is None else [rule.kind, rule.low, rule.high],
-            PIL.__version__,  # whose decoders differ in the last bit
+            {name: _version(name) for name in _DECODERS},
         ]
 
     def decoded(self, files: Sequence[str], slice: int | None) -> NDArray[Any]:
@@ -118,3 +120,10 @@ class ReadCaseImage(Transform):
             images = [read_image(file, slice=slice, size=self.size) for file in files]
             refuse_other_sizes(images)
             return self.prepare.planes(images)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # one that its own registry did not install
+        return None

@@ -17,9 +17,10 @@ _OUTSIDE = re.compile(r"^/|(?:^|/)\.\.(?:/|\Z)")
 
 
 class CaseRecords(Sequence[dict[str, Any]]):
-    """The cases of a table as dictionaries, each of which is built when it is asked for.
+    """The cases of a table as dictionaries, of which a new one is built each time that it is asked for.
 
-    A dictionary with its texts takes a kilobyte, the columns of the table a tenth.
+    A dictionary with its texts takes a kilobyte, the columns of the table a tenth. What is changed in one is
+    not kept: change a list of them.
 
     Args:
         cases: Case table with the column ``split``.
@@ -77,7 +78,8 @@ def case_records(splits: pd.DataFrame, split: str | Sequence[str], dataset_dir: 
     Returns:
         A sequence with one dictionary per case, in the order of the table: ``image`` (path, or list of paths
         of a case with several channel files), ``label`` (int), ``case_id`` (str), ``split`` (str); and
-        ``slice`` (int) if the table names the slice of its volume.
+        ``slice`` (int) if the table names the slice of its volume. It gives a new dictionary each time: to
+        change cases, make a list of it first.
 
     Raises:
         ValueError: no case is in these splits, an image lies outside ``dataset_dir``, or a slice is no whole

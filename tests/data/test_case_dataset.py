@@ -103,6 +103,18 @@ def test_many_images_take_no_handle_each():
     assert memory.read(0).dtype == torch.uint16
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
+def test_images_in_memory_are_aligned_whatever_their_number(dtype):
+    images = [torch.full((1, 5, 7), i).to(dtype) for i in range(7)]
+    memory = _Memory(7, images[0])
+    for i, image in enumerate(images):
+        memory.write(i, image)
+        assert [memory.read(k) is not None for k in range(7)] == [k <= i for k in range(7)]
+    for i, image in enumerate(images):
+        assert torch.equal(memory.read(i), image)
+        assert memory.read(i).data_ptr() % dtype.itemsize == 0
+
+
 def test_what_changes_more_than_the_image_is_not_kept(cases, decoded):
     dataset = CaseDataset(cases, steps(Lambdad("label", lambda label: label + 5)), cache_rate=1.0)
     assert [dataset[0]["label"] for _ in range(3)] == [5, 5, 5]

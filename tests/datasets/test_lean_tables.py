@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from monai_sf.data import case_records
 from monai_sf.datasets import build_cases, split_cases, table_cases
 from monai_sf.datasets.chest_xray import LABEL_NAMES
 from monai_sf.datasets.path_lists import PathLists
-from monai_sf.datasets.texts import arrow_texts
+from monai_sf.datasets.texts import arrow_texts, stripped
 from monai_sf.results.case_table import encode_table
 from monai_sf.vocabulary.ids import case_notes, group_cases
 
@@ -172,6 +173,12 @@ def test_groups_of_a_column_are_those_of_a_list(texts: list[str]) -> None:
         assert case_notes(pd.Series(column, dtype="str")) == case_notes(column)
 
 
+def test_texts_are_stripped_as_python_does() -> None:
+    characters = [chr(i) for i in range(sys.maxunicode + 1) if not 0xD800 <= i < 0xE000]
+    one_each = [f"{one}x{one}" for one in characters]
+    assert stripped(arrow_texts(one_each)).to_pylist() == [text.strip() for text in one_each]
+
+
 def test_records_are_dictionaries_like_any(tmp_path: Path) -> None:
     splits = split_cases(fc_microscopy(tmp_path, 600), "iid", 0)
     records = case_records(splits, ["iid", "val"], "/d")
@@ -181,5 +188,7 @@ def test_records_are_dictionaries_like_any(tmp_path: Path) -> None:
     assert records.splits.tolist() == chosen["split"].tolist() == [record["split"] for record in records]
     assert records[-1] == records[len(records) - 1] == records[-2:][1]
     assert pickle.loads(pickle.dumps(records))[3] == records[3]  # noqa: S301
+    records[0]["image"] = "another"
+    assert records[0]["image"] == [f"/d/{i}" for i in chosen["image"].iloc[0]]
     with pytest.raises(IndexError):
         records[len(records)]
