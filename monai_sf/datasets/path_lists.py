@@ -17,6 +17,11 @@ from monai_sf.datasets.texts import AT_ONCE, TEXT, Texts, arrow_texts, joined
 
 __all__ = ["PathLists", "PathListsDtype"]
 
+_OTHERS = (
+    "cells of paths are lists of texts, all of one length, and are not changed: make a column of objects of "
+    "them first, .astype(object)"
+)
+
 
 class PathListsDtype(ExtensionDtype):
     """The dtype of :class:`PathLists`."""
@@ -67,7 +72,7 @@ class PathLists(ExtensionArray):
         if not all(isinstance(one, list) and len(one) == len(lists[0]) for one in lists) or any(
             not isinstance(text, str) for one in lists for text in one
         ):
-            raise TypeError("cells of paths are lists of texts, all of one length")
+            raise TypeError(_OTHERS)
         return cls.of_channels([arrow_texts(list(texts)) for texts in zip(*lists, strict=True)])
 
     @property
@@ -88,6 +93,9 @@ class PathLists(ExtensionArray):
             place = range(len(self))[item]
             return [f"{texts[place]}{tail}" for texts, tail in zip(self._stems, self._tails, strict=True)]
         return self.take(np.arange(len(self))[pd.api.indexers.check_array_indexer(self, item)])
+
+    def __setitem__(self, item: Any, value: Any) -> None:
+        raise TypeError(_OTHERS)
 
     def __iter__(self) -> Iterator[list[str]]:
         for start in range(0, len(self), AT_ONCE):
@@ -132,13 +140,18 @@ class PathLists(ExtensionArray):
     def __eq__(self, other: Any) -> Any:
         if isinstance(other, (pd.Series, pd.DataFrame, pd.Index)):
             return NotImplemented
-        return np.array([one == two for one, two in zip(self, other, strict=True)], np.bool_)
+        if not pd.api.types.is_list_like(other):
+            return np.zeros(len(self), np.bool_)
+        if len(other) != len(self):
+            raise ValueError("Lengths must match to compare")  # as pandas says it
+        others = other.tolist() if isinstance(other, np.ndarray) else other
+        return np.array([one == two for one, two in zip(self, others, strict=True)], np.bool_)
 
     @classmethod
     def _concat_same_type(cls, to_concat: Sequence[PathLists]) -> PathLists:
         parts = [one for one in to_concat if len(one)] or to_concat[:1]
         if len({len(one._stems) for one in parts}) > 1:
-            raise TypeError("cells of paths are lists of texts, all of one length")
+            raise TypeError(_OTHERS)
         alike = len({(one._tails, one._shared) for one in parts}) == 1
         parts = parts if alike else [cls(one.channels(), [""] * len(one._stems)) for one in parts]
         done: dict[tuple[int, ...], Texts] = {}

@@ -134,6 +134,13 @@ def test_lists_of_paths_read_like_lists(lists: list[list[str]], data: st.DataObj
     )
     assert both.tolist() == lists + other
     frame, same = (pd.DataFrame({"id": range(len(lists)), "image": one}) for one in (column, usual))
+    for scalar in ("x", None, 3, float("nan")):
+        assert (column == scalar).tolist() == (usual == scalar).tolist() == [False] * len(lists)
+        assert (column != scalar).all()
+    assert (column == column).all()
+    assert (column.array == [*lists[:1], *([["another"]] * len(lists))[1:]]).tolist() == [
+        k == 0 for k in frame.index
+    ]
     assert frame.to_csv() == same.to_csv()
     assert frame.to_dict("records") == same.to_dict("records")
     assert frame.equals(frame.copy())
@@ -155,6 +162,25 @@ def test_lists_of_paths_hold_their_common_part_once() -> None:
     assert loose.tolist() == [[*six[:5], six[0]] for six in lean]
     with pytest.raises(TypeError, match="all of one length"):
         PathLists._from_sequence([["a"], ["a", "b"]])
+
+
+def test_what_lists_of_paths_cannot_do_is_said() -> None:
+    lists = [["a_w1", "a_w2"], ["b_w1", "b_w2"]]
+    column = pd.Series(PathLists.of_channels(arrow_texts([one[k] for one in lists]) for k in range(2)))
+    for change in (
+        lambda: column.shift(1),
+        lambda: column.where([True, False]),
+        lambda: column.mask([True, False], "x"),
+        lambda: column.array.__setitem__(0, ["c", "d"]),
+    ):
+        with pytest.raises(TypeError, match=r"are not changed: make a column of objects of them first"):
+            change()
+    usual = column.astype(object)
+    usual[1] = ["c", "d"]
+    assert usual.tolist() == [lists[0], ["c", "d"]]
+    assert usual.str[0].tolist() == ["a_w1", "c"]
+    with pytest.raises(ValueError, match="Lengths must match"):
+        _ = column == lists[:1]
 
 
 @given(
