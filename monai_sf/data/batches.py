@@ -114,7 +114,8 @@ def shared_loader(
 ) -> DataLoader[Any]:
     """Return a loader of this process's shard of the batches; a shard may be empty, but has all keys.
 
-    The batches are the same for any number of workers, which go on from epoch to epoch. No random numbers of
+    The batches are the same for any number of workers, which go on from epoch to epoch: :func:`end_workers`
+    ends them. No random numbers of
     the process are drawn: whether an epoch starts workers must not change its dropout.
 
     Args:
@@ -135,3 +136,19 @@ def shared_loader(
         worker_init_fn=reuse_memory,
         generator=torch.Generator(),
     )
+
+
+def end_workers(loader: DataLoader[Any]) -> None:
+    """End the processes of a loader now, and not when it is collected as garbage.
+
+    It may be used again, and starts others then.
+    """
+    if loader._iterator is not None:
+        end_reading(loader._iterator)
+        loader._iterator = None
+
+
+def end_reading(iterator: Iterator[Any]) -> None:
+    """End the processes of a loader's iterator, if it has any; it cannot be used any more."""
+    if (end := getattr(iterator, "_shutdown_workers", None)) is not None:
+        end()

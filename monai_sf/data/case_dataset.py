@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import Dataset
-from monai.transforms import Compose, Randomizable
+from monai.transforms import Compose, OneOf, Randomizable, RandomOrder, SomeOf
 from torch import Tensor
 
 from monai_sf.data.case_images import ReadCaseImage, case_preprocessing
@@ -48,12 +48,7 @@ class CaseDataset(Dataset):
                 f"preprocessing must be a Compose of transforms, got {type(preprocessing).__name__}: put it "
                 "into the list of a Compose"
             )
-        flat: Any = preprocessing.flatten()  # type: ignore[no-untyped-call]
-        if random := [type(one).__name__ for one in flat.transforms if isinstance(one, Randomizable)]:
-            raise ValueError(
-                f"the preprocessing of cases is random ({', '.join(random)}): put random transforms into "
-                "augmentation, where each case and epoch has a seed of its own"
-            )
+        refuse_random(preprocessing)
         if not _is_share(cache_rate):
             raise ValueError(f"cache_rate must be a number in [0, 1], got {cache_rate!r}")
         super().__init__(data, case_preprocessing(preprocessing, image_cache))
@@ -87,6 +82,22 @@ class CaseDataset(Dataset):
 
 def _is_share(value: Any) -> bool:
     return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def refuse_random(transform: Any) -> None:
+    """Raise ValueError if a dataset's transform, or a part of it, is random.
+
+    In a loader, its random numbers would depend on the number of workers, and on where a run was resumed.
+    """
+    parts = [transform]
+    if isinstance(transform, Compose) and not isinstance(transform, OneOf | SomeOf | RandomOrder):
+        parts = transform.flatten().transforms  # type: ignore[no-untyped-call]
+    if random := [type(one).__name__ for one in parts if isinstance(one, Randomizable)]:
+        raise ValueError(
+            f"the preprocessing of cases is random ({', '.join(random)}): put random transforms into "
+            "augmentation, where each case and epoch has a seed of its own; monai_sf.transforms.EachImage "
+            "takes those of MONAI for single images"
+        )
 
 
 def _only_the_image_differs(case: Any, record: Mapping[Hashable, Any]) -> bool:

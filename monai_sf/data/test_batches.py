@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from monai_sf.data.ahead import ahead
-from monai_sf.data.batches import collate_cases, reuse_memory
+from monai_sf.data.batches import collate_cases, end_reading, reuse_memory
 from monai_sf.data.unit import as_unit
 from monai_sf.transforms import CorruptionSweep
 from monai_sf.vocabulary.shifts import corruption_name
@@ -81,21 +81,24 @@ class TestBatches:
         )
         self._ahead = on_gpu
         self._running: Generator[Mapping[Any, Any]] | None = None
+        self._read: Iterator[Mapping[Any, Any]] = iter(())
 
     def __len__(self) -> int:
         return sum(1 + (len(test.sweep) if test.sweep else 0) for test, _ in self._parts)
 
     def __iter__(self) -> Iterator[Mapping[Any, Any]]:
         self.close()
-        made = self._made(iter(self._loader))  # here, as processes are not to be forked off a thread
+        self._read = iter(self._loader)  # here, as processes are not to be forked off a thread
+        made = self._made(self._read)
         self._running = ahead(made) if self._ahead else made
         return self._running
 
     def close(self) -> None:
-        """Stop reading; an iteration that is not complete ends."""
+        """Stop reading, and end the processes that read; an iteration that is not complete ends."""
         if self._running is not None:
             self._running.close()
             self._running = None
+        end_reading(self._read)
 
     def _made(self, read: Iterator[Mapping[Any, Any]]) -> Generator[Mapping[Any, Any]]:
         for (test, _), batch in zip(self._parts, read, strict=True):

@@ -92,7 +92,8 @@ class LossReader:
                 cases = [case for ids in distributed.gather(one.cases) for case in ids]
                 raise FloatingPointError(
                     f"loss is {loss} in epoch {one.epoch}, iteration {one.iteration}; the batch holds the "
-                    f"cases {', '.join(cases)}. Look at their images, or lower the learning rate"
+                    f"cases {', '.join(cases)}. Look at their images, or lower the learning rate: the "
+                    "gradient of the batch before may have overflowed"
                 )
             self._losses.append(loss)
             if self.write is not None:

@@ -20,7 +20,8 @@ from monai.inferers import Inferer
 from monai.utils import CommonKeys
 from torch import Tensor
 
-from monai_sf.data.batches import SharedBatches, shared_loader
+from monai_sf.data.batches import SharedBatches, end_workers, shared_loader
+from monai_sf.data.case_dataset import refuse_random
 from monai_sf.engines import tracking
 from monai_sf.engines.loss_reader import LossReader
 from monai_sf.engines.stages import Stage, StageRunner
@@ -74,7 +75,8 @@ class ClassifierTrainer(SupervisedTrainer):
 
     Raises:
         ValueError: a number is out of range, ``max_epochs`` is not the sum of the stages' epochs, a stage's
-            optimiser or schedule cannot be made, or the device does not have the precision.
+            optimiser or schedule cannot be made, the device does not have the precision, or the transform of
+            a dataset is random.
         TypeError: a transform does not act on batches.
     """
 
@@ -99,6 +101,8 @@ class ClassifierTrainer(SupervisedTrainer):
         inferer: Inferer | None = None,
         train_handlers: Sequence[Any] = (),
     ) -> None:
+        for cases in (dataset, validation_dataset):
+            refuse_random(getattr(cases, "transform", None))
         self.run_dir = Path(run_dir)
         batches = SharedBatches(len(dataset), batch_size, seed=seed)
         validation = SharedBatches(len(validation_dataset), batch_size, seed=None)
@@ -114,6 +118,10 @@ class ClassifierTrainer(SupervisedTrainer):
                 "leave it out and set theirs, in the bundles epochs, confidnet_epochs and finetuning_epochs"
             )
         pinned = device.type == "cuda"
+        self._loaders = [
+            shared_loader(cases, its, num_workers, pin_memory=pinned)
+            for cases, its in ((dataset, batches), (validation_dataset, validation))
+        ]
         self.precision, self.seed = precision, seed
         inferer = inferer or OutputInferer()
         passes = CompiledPasses(inferer, network) if compile else inferer
@@ -124,7 +132,7 @@ class ClassifierTrainer(SupervisedTrainer):
         loss = Loss(self._validation_loss, itemgetter(CommonKeys.PRED, CommonKeys.LABEL), device=device)
         validator = SupervisedEvaluator(
             device=device,
-            val_data_loader=shared_loader(validation_dataset, validation, num_workers, pin_memory=pinned),
+            val_data_loader=self._loaders[1],
             network=network,
             non_blocking=True,
             prepare_batch=PrepareImages(network, device),
@@ -136,7 +144,7 @@ class ClassifierTrainer(SupervisedTrainer):
         super().__init__(
             device=device,
             max_epochs=max_epochs,
-            train_data_loader=shared_loader(dataset, batches, num_workers, pin_memory=pinned),
+            train_data_loader=self._loaders[0],
             network=network,
             optimizer=self.stages.optimizer,
             loss_function=self.stages.current.loss,
@@ -209,6 +217,8 @@ class ClassifierTrainer(SupervisedTrainer):
             BusyError: another process works on this run.
             FileNotFoundError: the best network of a stage is missing.
             ValueError: a checkpoint was damaged or replaced, or belongs to another network or method.
+            FloatingPointError: a loss, or what an epoch has made of the network, is not finite; the state of
+                the last epoch in which all was finite is kept.
             OSError: a checkpoint cannot be written; earlier ones are kept.
         """
         if self.is_complete:
@@ -224,5 +234,7 @@ class ClassifierTrainer(SupervisedTrainer):
             finally:
                 self.progress.close()
                 self.scalars.close()
+                for loader in self._loaders:
+                    end_workers(loader)
             summary = {"best": self.checkpoint.best, "history": self.checkpoint.history}
             distributed.from_main(lambda: summarise_training(self.run_dir, summary))

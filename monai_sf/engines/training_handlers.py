@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents, SupervisedTrainer
 from monai.utils import CommonKeys
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.utils.tensorboard import SummaryWriter
 
 from monai_sf.data.batches import SharedBatches
@@ -240,8 +242,13 @@ class TrainingCheckpoint:
         )
 
     def save(self, engine: Engine) -> None:
-        """Write the network if it is the best so far, and then ``last.pt``."""
+        """Write the network if it is the best so far, and then ``last.pt``.
+
+        Raises:
+            FloatingPointError: weights, optimiser or validation loss are not finite; nothing is written.
+        """
         metrics, epoch = self.validator.state.metrics, engine.state.epoch
+        self._refuse_infinite(engine)
         self.history.append(
             {
                 "epoch": epoch,
@@ -265,6 +272,38 @@ class TrainingCheckpoint:
             },
         )
 
+    def _refuse_infinite(self, engine: Engine) -> None:
+        """Raise FloatingPointError on all ranks if what one of them would save is not finite.
+
+        Losses do not tell it: the gradient of a finite loss can overflow, and nothing follows an epoch's last
+        step.
+        """
+        states = {name: target.state_dict() for name, target in self._states(engine).items()}
+        tensors = dict(_floating({"network": self.stages.network.state_dict(), **states}))
+        fault, loss = "", float(self.validator.state.metrics["loss"])
+        if not math.isfinite(
+            float(get_total_norm([*tensors.values()], math.inf))
+        ):  # waits for the device once
+            bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+            fault = f"{len(bad)} of {len(tensors)} tensors of network and optimizer are ({bad[0]}, ...)"
+        elif not math.isfinite(loss):
+            fault = f"the loss of the validation cases is ({loss})"
+        if fault := next(filter(None, distributed.gather(fault)), ""):
+            raise FloatingPointError(
+                f"not finite at the end of epoch {engine.state.epoch}, stage {self.stages.current.name}: "
+                f"{fault}. Nothing of this epoch is kept. Lower the learning rate, or train in another "
+                "precision"
+            )
+
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         if distributed.is_main():
             save_checkpoint(path, content)
+
+
+def _floating(state: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the floating-point tensors in nested dictionaries, with their names."""
+    for name, value in state.items():
+        if isinstance(value, Mapping):
+            yield from _floating(value, f"{prefix}{name}.")
+        elif isinstance(value, Tensor) and value.is_floating_point() and value.numel():
+            yield f"{prefix}{name}", value

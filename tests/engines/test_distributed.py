@@ -154,6 +154,13 @@ def test_nan_in_the_share_of_one_process_is_the_error_of_both(folder):
     assert "case05" in texts.pop()
 
 
+def test_a_network_that_is_not_finite_in_one_process_stops_both(folder):
+    texts = {(folder / f"spoilt-{rank}.txt").read_text() for rank in (0, 1)}
+    assert len(texts) == 1
+    assert "end of epoch 1" in texts.pop()
+    assert not [*(folder / "spoilt").glob("*.pt")]
+
+
 @pytest.mark.parametrize("job", ["error", "kill"])
 def test_the_end_of_one_process_ends_the_other(folder, tmp_path, job):
     done = torchrun(main, tmp_path, job, tmp_path)

@@ -4,12 +4,14 @@ import errno
 import json
 import os
 import signal
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.data import Dataset
+from monai.engines import IterationEvents
 from monai_sf.transforms import CorruptionSweep, corrupt
 from monai_sf.transforms.randomness import case_seed
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -133,6 +135,44 @@ def test_a_nan_that_is_read_late_is_still_no_network(tmp_path):
     first = min(i for i, cases in batches.items() if "case05" in cases)
     assert f"iteration {first}; the batch holds the cases {', '.join(batches[first])}." in str(caught.value)
     assert len(batches) == 3
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def spoil_gradient(trainer, epoch, value=np.nan):
+    """Let the gradient of an epoch's last step overflow, whose loss is finite."""
+
+    def spoil(engine):
+        if engine.state.iteration == epoch * engine.state.epoch_length:
+            next(trainer.network.parameters()).grad.fill_(value)
+
+    trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, spoil)
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e30], ids=["weights", "optimizer"])
+def test_a_network_that_is_not_finite_is_not_saved_and_the_former_one_is_kept(tmp_path, value):
+    """A gradient of 1e30 leaves finite weights, and a second moment of Adam that stops them for ever."""
+    trainer = make_trainer(tmp_path, epochs=3)
+    spoil_gradient(trainer, 2, value)
+    bad = r"network\.backbone" if value != 1e30 else r"optimizer\.state"
+    with pytest.raises(
+        FloatingPointError, match=rf"end of epoch 2, stage classifier: .*{bad}.*learning rate"
+    ):
+        trainer.run()
+    for name in ("last.pt", "best.pt"):
+        assert torch.load(tmp_path / name, weights_only=True)["epoch"] == 1
+        assert all(tensor.isfinite().all() for tensor in weights(tmp_path / name).values())
+    make_trainer(tmp_path, epochs=3, network=tiny_network(seed=99)).run()
+    make_trainer(tmp_path / "whole", epochs=3).run()
+    assert same(weights(tmp_path / "last.pt"), weights(tmp_path / "whole" / "last.pt"))
+
+
+def test_nothing_is_saved_where_the_validation_loss_is_not_finite(tmp_path):
+    held_out = toy_dataset(toy_cases()[28:], "val")
+    held_out.data[5]["image"][:] = np.nan
+    with pytest.raises(
+        FloatingPointError, match=r"end of epoch 1, .* the loss of the validation cases is \(nan"
+    ):
+        make_trainer(tmp_path, epochs=1, validation_dataset=held_out).run()
     assert not list(tmp_path.glob("*.pt"))
 
 
@@ -412,6 +452,24 @@ def test_a_flipped_bit_of_the_checkpoint_is_not_evaluated(unbroken, tmp_path):
 def test_evaluation_before_training(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*best\.pt: train first"):
         make_evaluator(tmp_path).run()
+
+
+def test_no_worker_outlives_an_evaluation_that_cannot_read(evaluated, tmp_path):
+    before, alive = set(active_children()), []
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    evaluator = make_evaluator(
+        tmp_path, num_workers=2, records_changed=lambda records: records[8].update(image="no image")
+    )
+
+    @evaluator.on(Events.ITERATION_COMPLETED(once=1))
+    def look():
+        alive.extend(set(active_children()) - before)
+
+    with pytest.raises(AttributeError, match="in DataLoader worker process") as held:
+        evaluator.run()
+    assert len(alive) == 2
+    assert set(active_children()) <= before
+    assert held.tb  # which holds the reader
 
 
 def test_nan_image_names_the_case(evaluated, tmp_path):

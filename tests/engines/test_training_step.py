@@ -2,6 +2,7 @@
 
 import logging
 from functools import partial
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -9,15 +10,17 @@ import torch
 from ignite.engine import Events
 from monai.data import Dataset
 from monai.optimizers import Novograd
-from monai.transforms import RandFlip
+from monai.transforms import Compose, Identityd, OneOf, RandFlip, RandFlipd, ToTensord
 from monai_sf.transforms import BatchAugment, BatchRandFlip
 from monai_sf.transforms.randomness import case_seed
 from torch.optim import SGD, Adam
 
 from helpers.toy_engines import AUGMENTATION, CPU, HEADS, StopError, make_trainer, same, trainer_of, weights
-from helpers.toy_problem import tiny_network, toy_cases, toy_records
+from helpers.toy_problem import tiny_network, toy_cases, toy_dataset, toy_records
 from monai_sf.engines.schedules import schedule
+from monai_sf.engines.stages import Stage
 from monai_sf.engines.training_step import PrepareImages
+from monai_sf.losses import ClassificationLoss
 
 
 def stopped_and_resumed(make, folder, iteration=5):
@@ -81,28 +84,57 @@ def test_a_case_is_augmented_by_its_own_seed_and_only_in_training(tmp_path):
     assert all(torch.equal(image, held_out[case]) for _, case, image in validated)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_same_weights(tmp_path, workers):
-    for name, count in (("none", 0), ("some", workers)):
-        trainer_of("devries", tmp_path / name, num_workers=count).run()
-    assert same(*(weights(tmp_path / name / "last.pt") for name in ("none", "some")))
+def test_any_number_of_workers_gives_the_same_weights_and_none_outlives_the_training(tmp_path):
+    loss = [Stage("classifier", 2, ClassificationLoss(), {"lr": 0.01})]
+    for workers in range(3):
+        before = set(active_children())
+        trainer = make_trainer(tmp_path / f"{workers}", stages=loss, num_workers=workers)
+        trainer.run()
+        assert set(active_children()) <= before
+    assert same(*(weights(tmp_path / name / "last.pt") for name in "01"))
+    assert same(*(weights(tmp_path / name / "last.pt") for name in "02"))
+
+
+@pytest.mark.parametrize("kind", [StopError, KeyboardInterrupt])
+def test_no_worker_outlives_an_error(tmp_path, kind):
+    trainer, before, alive = make_trainer(tmp_path, epochs=1, num_workers=1), set(active_children()), []
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def stop():
+        alive.extend(set(active_children()) - before)
+        raise kind
+
+    with pytest.raises(kind) as held:  # whose traceback holds the loaders
+        trainer.run()
+    assert len(alive) == 2
+    assert set(active_children()) <= before
+    assert held
+
+
+def small(name):
+    return toy_dataset(toy_cases()[:9], name)
 
 
 @pytest.mark.parametrize("method", HEADS)
-def test_bfloat16_trains_and_resumes_to_the_same_bits(tmp_path, method):
-    make = partial(trainer_of, method, precision="bfloat16")
-    seen = set()
-    trainer = make(tmp_path / "whole")
+def test_bfloat16_trains_in_every_stage(tmp_path, method):
+    cases = {"dataset": small("train"), "validation_dataset": small("val")}
+    trainer, seen = trainer_of(method, tmp_path, precision="bfloat16", **cases), set()
     first = trainer.network.backbone.features[0]
     first.register_forward_hook(lambda _, inputs, output: seen.add(output.dtype))
     trainer.run()
     assert seen == {torch.bfloat16}
+    trained = weights(tmp_path / "last.pt").values()
+    assert {tensor.dtype for tensor in trained} == {torch.float32, torch.int64}
+
+
+def test_a_training_in_bfloat16_resumes_to_the_same_bits(tmp_path):
+    make = partial(trainer_of, "devries", precision="bfloat16")
+    make(tmp_path / "whole").run()
     stopped_and_resumed(make, tmp_path / "broken")
-    one, two = (weights(tmp_path / name / "last.pt") for name in ("whole", "broken"))
-    assert same(one, two)
-    assert {tensor.dtype for tensor in one.values()} == {torch.float32, torch.int64}
-    trainer_of(method, tmp_path / "float32").run()
-    assert not same(one, weights(tmp_path / "float32" / "last.pt"))
+    trainer_of("devries", tmp_path / "float32").run()
+    whole, broken, other = (weights(tmp_path / n / "last.pt") for n in ("whole", "broken", "float32"))
+    assert same(whole, broken)
+    assert not same(whole, other)
 
 
 def test_a_training_is_resumed_in_its_own_precision(tmp_path):
@@ -160,8 +192,10 @@ def _quick_compiler(monkeypatch):
 
 @pytest.mark.usefixtures("_quick_compiler")
 def test_a_compiled_training_is_the_same_training_in_every_stage(tmp_path):
-    stopped_and_resumed(partial(trainer_of, "confidnet", compile=True), tmp_path / "compiled", iteration=8)
-    trainer_of("confidnet", tmp_path / "plain").run()  # what is only traced has the same bits
+    make = partial(trainer_of, "confidnet", dataset=small("train"), validation_dataset=small("val"))
+    # stopped in the second stage
+    stopped_and_resumed(partial(make, compile=True), tmp_path / "compiled", iteration=4)
+    make(tmp_path / "plain").run()  # what is only traced has the same bits
     for file in ("best-classifier.pt", "best-confidnet.pt", "best.pt", "last.pt"):
         assert same(weights(tmp_path / "compiled" / file), weights(tmp_path / "plain" / file))
 
@@ -197,6 +231,22 @@ def test_an_optimiser_of_monai_resumes_to_the_same_bits(tmp_path):
     make(tmp_path / "whole").run()
     stopped_and_resumed(make, tmp_path / "broken")
     assert same(*(weights(tmp_path / name / "last.pt") for name in ("whole", "broken")))
+
+
+@pytest.mark.parametrize("which", ["dataset", "validation_dataset"])
+@pytest.mark.parametrize(
+    ("transform", "name"),
+    [
+        (Compose([ToTensord("image"), Compose([RandFlipd("image")])]), "RandFlipd"),
+        (RandFlipd("image"), "RandFlipd"),
+        (OneOf([ToTensord("image"), Identityd("image")]), "OneOf"),
+    ],
+    ids=["part", "whole", "choice"],
+)
+def test_random_transforms_of_a_dataset_are_refused(tmp_path, which, transform, name):
+    random = Dataset(toy_records(toy_cases(), "train"), transform)
+    with pytest.raises(ValueError, match=rf"is random \({name}\): .* augmentation.*EachImage"):
+        make_trainer(tmp_path, **{which: random})
 
 
 def test_augmentation_of_single_images_is_refused(tmp_path):
