@@ -40,7 +40,7 @@ def check_precision(precision: str, device: torch.device | None = None) -> None:
 
 
 def training_precision(device: torch.device) -> str:
-    """Return the fastest precision in which training is stable: of 16 bits on a GPU, float32 elsewhere."""
+    """Return a precision in which training is stable and mostly fast: of 16 bits on a GPU, else float32."""
     if device.type != "cuda":
         return "float32"
     with torch.cuda.device(device):

@@ -9,5 +9,5 @@ TRACKING = {"tracking_uri", "experiment_name", "run_name", "save_execute_config"
 #: Keys that may differ between two calls of the same run: paths and settings of the machine.
 PLACES = STEPS | {
     *("bundle_root", "dataset_dir", "table", "archive", "model", "output_dir", "run_dir", "checked_images"),
-    *("image_cache", "device", "num_workers", "cache_rate", "compile"),
+    *("image_cache", "device", "num_workers", "cache_rate"),
 }
