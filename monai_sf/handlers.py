@@ -12,15 +12,17 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
+from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
 from monai_sf.networks import distributed
 from monai_sf.results import TestSetWriter
+from monai_sf.results.format import LOGARITHMS, some
 
 _BEYOND_FLOAT16 = (
-    f"features are beyond {torch.finfo(torch.float16).max:.0f}, the largest number of float16 (store them "
-    "with corrupted_features: float32),"
+    f"beyond {torch.finfo(torch.float16).max:.0f}, the largest number of float16 (store them with "
+    "corrupted_features: float32),"
 )
 
 #: Outputs older than this, in seconds, survive a power cut.
@@ -73,8 +75,8 @@ class CollectOutputs:
         """Store one batch in the background, after the batch before has been stored.
 
         Raises:
-            FloatingPointError: logits of the batch before are NaN or infinite, or its features beyond the
-                range of float16; names the cases.
+            FloatingPointError: outputs of the batch before are NaN or infinite, or its features beyond the
+                range of float16; names the arrays and cases.
             OSError: the disk was full.
         """
         state: Any = engine.state
@@ -98,14 +100,8 @@ class CollectOutputs:
         for event in copied:
             event.synchronize()
         arrays = {name: tensor.numpy() for name, tensor in copies.items()}
-        checked = {"logits": "logits are not finite"}
-        if test_set in self.narrow and "features" in arrays:
-            checked["features"] = _BEYOND_FLOAT16
-        for name, fault in checked.items():
-            bad = ~np.isfinite(arrays[name]).all(axis=1)
-            if bad.any():
-                named = ", ".join(case for case, is_bad in zip(cases, bad, strict=True) if is_bad)
-                raise FloatingPointError(f"test set {test_set}: {fault} for the cases {named}")
+        if faults := _faults(arrays, cases):
+            raise FloatingPointError(f"test set {test_set}: {faults}")
         self.writers[test_set].write([self.row_of[case] for case in cases], arrays)
         if time.monotonic() - self.last_sync > _SYNC_S:
             self._sync()
@@ -138,6 +134,21 @@ class CollectOutputs:
             self.sync()
         finally:
             self._thread.shutdown()
+
+
+def _faults(arrays: Mapping[str, NDArray[Any]], cases: Sequence[str]) -> str:
+    """Return which arrays of a batch are impossible for which cases, as text; empty if none is."""
+    found: dict[str, list[str]] = {}  # fault and cases to the arrays, as what is wrong is mostly so in all
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            continue
+        bad = np.isnan(array) | (array == np.inf) if name in LOGARITHMS else ~np.isfinite(array)
+        if (of_case := bad.any(axis=tuple(range(1, bad.ndim)))).any():
+            narrowed = array.dtype == np.float16 and not np.isnan(array).any()
+            named = some([case for case, is_bad in zip(cases, of_case, strict=True) if is_bad])
+            fault = f"{_BEYOND_FLOAT16 if narrowed else 'not finite'} for the cases {named}"
+            found.setdefault(fault, []).append(name)
+    return "; ".join(f"{', '.join(names)} are {fault}" for fault, names in found.items())
 
 
 def _on_host(outputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[torch.cuda.Event]]:

@@ -15,9 +15,8 @@ from monai_sf import __version__
 from monai_sf.benchmark.configs import fingerprint, merge
 from monai_sf.benchmark.names import manifest_path
 from monai_sf.benchmark.tasks import Task
-from monai_sf.bundle.claims import differences
 from monai_sf.engines.evaluator import evaluated
-from monai_sf.files import read_json, write_json
+from monai_sf.files import differences, read_json, write_json
 from monai_sf.networks.checkpoints import check_checkpoint
 from monai_sf.results.format import RUN_FILE, SET_ASIDE, read_run
 from monai_sf.scores import CSFS

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pandas as pd
 from monai_sf.bundle.keys import texts
 from monai_sf.bundle.sessions import session_of
 from monai_sf.bundle.workflow import merged_config, running
-from monai_sf.files import read_json, write_json
+from monai_sf.files import differences, read_json, write_json
 from monai_sf.networks import distributed
 from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
 from monai_sf.results.format import NOT_REPORTED, read_run
@@ -76,15 +75,6 @@ def _claim(run_dir: Path, stage: str, config: Mapping[str, Any]) -> None:
 
 def _work(run_dir: Path, stage: str) -> list[Path]:
     return [path for name in _WORK[stage] if (path := run_dir / name).exists()]
-
-
-def differences(there: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str] | None = None) -> str:
-    """Return the values that differ between two configs as text, empty if none does; all keys by default."""
-    return "; ".join(
-        f"{key}: {_short(there.get(key, 'absent'))} there, {_short(now.get(key, 'absent'))} now"
-        for key in sorted(there.keys() | now.keys() if keys is None else keys)
-        if there.get(key) != now.get(key)
-    )
 
 
 def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
@@ -251,8 +241,3 @@ def _claim_cases(run_dir: Path, now: Mapping[str, Any], stage: str) -> None:
             "dataset_dir, split_seed, label_rules and missing as they were then, or train anew in another "
             "output_dir"
         )
-
-
-def _short(value: Any, length: int = 80) -> str:
-    text = json.dumps(value) if not isinstance(value, str) else value
-    return text if len(text) <= length else text[: length - 3] + "..."

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 from monai.bundle import ConfigParser
 
 from monai_sf.bundle.bases import SHARED, loaded
-from monai_sf.bundle.claims import differences, made_of, trained_config
+from monai_sf.bundle.claims import made_of, trained_config
 from monai_sf.bundle.inference_config import decided_keys, inference_config
 from monai_sf.bundle.manifest import check_exported
 from monai_sf.bundle.overrides import as_meant, as_written, literal, written
 from monai_sf.bundle.workflow import config_of, root, running_in
+from monai_sf.files import differences
 from monai_sf.networks.checkpoints import check_belongings, check_checkpoint
 from monai_sf.networks.given_files import is_factory
 from monai_sf.results.format import RUN_FILE, ResultsError, read_run

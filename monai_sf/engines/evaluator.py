@@ -19,7 +19,7 @@ from monai_sf.data import TestBatches, as_unit
 from monai_sf.data.records import splits_of
 from monai_sf.engines import tracking
 from monai_sf.engines.fitting import fit_to_outputs, needs_training_cases
-from monai_sf.engines.test_sets import OpenSets, PlannedSet
+from monai_sf.engines.test_sets import OpenSets, PlannedSet, check_made_with
 from monai_sf.files import sha256_of
 from monai_sf.handlers import CollectOutputs, progress_bar
 from monai_sf.inferers import MCDropoutInferer
@@ -28,6 +28,7 @@ from monai_sf.networks import (
     GivenClassifier,
     check_network,
     distributed,
+    dropout_layers,
     load_weights,
     to_device,
 )
@@ -97,6 +98,10 @@ _USES = {
 def _anew(run_dir: str | os.PathLike[str]) -> str:
     there = [str(path) for name in ("results", *NOT_REPORTED) if (path := Path(run_dir) / name).exists()]
     return f"remove {' and '.join(there)} to evaluate again"
+
+
+#: Key of run.json: how the features of corrupted cases are stored.
+_FEATURES = "corrupted_features"
 
 
 class _AllSets(NamedTuple):
@@ -187,6 +192,7 @@ class TestSetEvaluator(SupervisedEvaluator):
             raise ValueError(f"corrupted_features must be float32 or float16, got {corrupted_features!r}")
         self.corrupted_features = corrupted_features
         self.method, self.precision = str(run_description["method"]), inferer.precision
+        self.passes = inferer
         self.thumbnail_size, self.target_risk, self.delta = thumbnail_size, target_risk, delta
         self.thresholds, self.failure_metrics = thresholds, failure_metrics
         self.thumbnail_limit, self.val_handlers = thumbnail_limit, val_handlers
@@ -208,7 +214,8 @@ class TestSetEvaluator(SupervisedEvaluator):
             FileNotFoundError: the training has not been run.
             ValueError: the checkpoint is damaged or of another network, or a given network is not what it was
                 declared to be (see :func:`monai_sf.networks.check_network`); outputs are not finite; or
-                existing outputs are damaged or come from another checkpoint.
+                existing outputs are damaged, or were made with another checkpoint, precision, number of
+                dropout samples, or whatever else changes them.
             OSError: the results cannot be written; complete outputs are kept.
         """
         if distributed.from_main(self._is_complete):
@@ -240,7 +247,7 @@ class TestSetEvaluator(SupervisedEvaluator):
             )
 
     def _is_complete(self) -> bool:
-        """Return whether the results exist, are intact, and come from the checkpoint."""
+        """Return whether the results exist, are intact, come from the checkpoint, and are as asked for."""
         best = self.run_dir / "best.pt"
         if (run := evaluated(self.run_dir)) is None:
             return False
@@ -255,18 +262,44 @@ class TestSetEvaluator(SupervisedEvaluator):
                 f"{self.run_dir / 'results'} holds the results of another checkpoint than {best}, which was "
                 f"replaced after the evaluation: put the former one back, or {_anew(self.run_dir)}"
             )
+        self._check_made_with(run["sha256"]["checkpoint"])
         return True
 
-    def _evaluate(self) -> None:
+    def _plans(self) -> dict[str, list[PlannedSet]]:
+        """Return the test sets of each folder."""
         has_validation = "val" in splits_of(self.dataset.data)
         needed = needs_training_cases(self.method, has_validation)
-        tested = [PlannedSet("iid", "iid", self.sweep), PlannedSet("target", self.target_kind)]
-        sets = _AllSets(
-            training=self._open(TRAINING, [PlannedSet("train", "iid", plain=True)] if needed else []),
-            validation=self._open(VALIDATION, [PlannedSet("val", "iid", plain=True)]),
-            calibration=self._open(CALIBRATION, [PlannedSet("calibration", "iid")]),
-            results=self._open("results", tested),
+        return {
+            TRAINING: [PlannedSet("train", "iid", plain=True)] if needed else [],
+            VALIDATION: [PlannedSet("val", "iid", plain=True)],
+            CALIBRATION: [PlannedSet("calibration", "iid")],
+            "results": [PlannedSet("iid", "iid", self.sweep), PlannedSet("target", self.target_kind)],
+        }
+
+    def _check_made_with(self, checkpoint: str) -> None:
+        plans = self._plans().items()
+        check_made_with(
+            {self.run_dir / name: self._made_with(checkpoint, plan) for name, plan in plans if plan}
         )
+
+    def _made_with(self, checkpoint: str, plan: Sequence[PlannedSet]) -> dict[str, Any]:
+        """Return what decides the outputs of some test sets, besides cases and images."""
+        passes = self.passes
+        made: dict[str, Any] = {"checkpoint": checkpoint, PRECISION: self.precision}
+        if not all(planned.plain for planned in plan):
+            made |= {"dropout_samples": passes.samples, "views": sorted(passes.views)}
+            if passes.samples:
+                made["dropout"] = sorted({layer.p for layer in dropout_layers(self.classifier)})
+                made["dropout_seed"] = int(passes.seed)
+        if sweep := next((planned.sweep for planned in plan if planned.sweep), None):
+            made |= {"corruptions": sorted(sweep.kinds), "severities": sorted(sweep.severities)}
+            made |= {"modality": sweep.modality, "corruption_seed": sweep.seed}
+            made[_FEATURES] = self.corrupted_features
+        return made
+
+    def _evaluate(self) -> None:
+        distributed.from_main(lambda: self._check_made_with(self.checkpoint))
+        sets = _AllSets(**{name: self._open(name, plan) for name, plan in self._plans().items()})
         batches = TestBatches(
             self.dataset,
             [one for part in sets for one in part.passes],
@@ -297,7 +330,7 @@ class TestSetEvaluator(SupervisedEvaluator):
             self.cases,
             self.dataset.data,
             plan,
-            checkpoint=self.checkpoint,
+            made_with=self._made_with(self.checkpoint, plan),
             picture_limit=self.thumbnail_limit,
         )
 
@@ -311,7 +344,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         hashes = {"checkpoint": self.checkpoint}
         about = {**self.run_description, PRECISION: self.precision}
         if sets.results.corrupted:
-            about["corrupted_features"] = self.corrupted_features
+            about[_FEATURES] = self.corrupted_features
         if self.classifier.log_probabilities:
             about[LOG_PROBABILITIES] = True
         parts: dict[str, tuple[Results, str]] = {}

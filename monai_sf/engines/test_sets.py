@@ -15,15 +15,36 @@ from numpy.typing import NDArray
 
 from monai_sf.data import TestPass
 from monai_sf.data.records import splits_of
-from monai_sf.files import read_json, write_json
+from monai_sf.files import differences, read_json, write_json
 from monai_sf.networks import distributed
 from monai_sf.results import ResultsError, ResultsWriter, TestSetWriter
-from monai_sf.results.format import FITTED
+from monai_sf.results.format import FITTED, TABLE_FILE
 from monai_sf.transforms import CorruptionSweep
 from monai_sf.vocabulary.shifts import corruption_name
 
-#: The file of a results folder, complete or not, with the hash of the checkpoint of its outputs.
+#: The file of a results folder, complete or not, that says what its outputs were made with.
 STAMP = "evaluation.json"
+
+
+def check_made_with(folders: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Refuse to go on with outputs that were made with something else.
+
+    Args:
+        folders: complete or not, or not there, to what their outputs are to be made with.
+
+    Raises:
+        ResultsError: names all such folders, what differs, and both values.
+    """
+    changed = {
+        path: changes
+        for path, now in folders.items()
+        if (path / STAMP).exists()
+        and (changes := differences(read_json(path / STAMP, f"remove {path}"), now))
+    }
+    if changed:
+        each = "; ".join(f"{path} was made with something else ({what})" for path, what in changed.items())
+        all_of_them = " and ".join(map(str, changed))
+        raise ResultsError(f"{each}: give what it was made with, or remove {all_of_them} to evaluate again")
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,8 @@ class OpenSets:
         cases: the case table with all cases of the dataset.
         records: the dataset's records, with ``case_id`` and ``split``.
         plan: the test sets to evaluate; splits without cases are left out.
-        checkpoint: SHA-256 of the checkpoint of the outputs.
+        made_with: what the outputs depend on besides the images, as plain values: SHA-256 of the checkpoint,
+            precision, number of dropout samples, ...; what the folder says, which `check_made_with` checks.
         picture_limit: see :meth:`PlannedSet.pictured`.
 
     Attributes:
@@ -89,7 +111,7 @@ class OpenSets:
         corrupted: names of the test sets of corrupted images.
 
     Raises:
-        ResultsError: the folder holds results of other cases, or of another checkpoint.
+        ResultsError: the folder holds results of other cases, or does not say what they were made with.
     """
 
     def __init__(
@@ -99,10 +121,10 @@ class OpenSets:
         records: Sequence[Mapping[str, Any]],
         plan: Sequence[PlannedSet],
         *,
-        checkpoint: str,
+        made_with: Mapping[str, Any],
         picture_limit: int,
     ) -> None:
-        self.path, self.checkpoint = Path(path), checkpoint
+        self.path, self.made_with = Path(path), made_with
         splits = splits_of(records)
         positions = np.flatnonzero(np.isin(splits, [planned.split for planned in plan]))
         ids = [records[int(position)]["case_id"] for position in positions]
@@ -144,22 +166,15 @@ class OpenSets:
         return left
 
     def _claim(self) -> None:
-        """Record the checkpoint of the outputs before the first of them, or refuse another one."""
-        stamp = self.path / STAMP
-        anew = f"restore the former one, or remove {self.path} to evaluate this one"
-        if stamp.exists():
-            if (begun := read_json(stamp, f"remove {self.path}").get("checkpoint")) != self.checkpoint:
-                raise ResultsError(
-                    f"{self.path} was started with another checkpoint ({str(begun)[:12]}... there, "
-                    f"{self.checkpoint[:12]}... now): {anew}"
-                )
-        elif (self.path / "cases.csv").exists():
+        """Record what the outputs are made with, before the first of them."""
+        if (self.path / STAMP).exists():
+            return
+        if (self.path / TABLE_FILE).exists():
             raise ResultsError(
-                f"{self.path} holds outputs, but no {STAMP} with their checkpoint: remove the folder to "
-                "evaluate again"
+                f"{self.path} holds outputs, but no {STAMP} that says what they were made with: remove the "
+                "folder to evaluate again"
             )
-        else:
-            write_json(stamp, {"checkpoint": self.checkpoint})
+        write_json(self.path / STAMP, dict(self.made_with))
 
     def hand_in(self) -> None:
         """Flush this process's outputs to disk, and release the files that rank 0 will absorb."""

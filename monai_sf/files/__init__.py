@@ -3,6 +3,7 @@
 from monai_sf.files.writing import (
     atomic_folder,
     atomic_path,
+    differences,
     read_json,
     refuse_unwritable,
     remove_own,
@@ -15,6 +16,7 @@ from monai_sf.files.writing import (
 __all__ = [
     "atomic_folder",
     "atomic_path",
+    "differences",
     "read_json",
     "refuse_unwritable",
     "remove_own",

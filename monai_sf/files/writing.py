@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -239,6 +239,20 @@ def read_json(path: str | os.PathLike[str], advice: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged, it holds not an object but {str(content)[:40]!r}: {advice}")
     return content
+
+
+def differences(there: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str] | None = None) -> str:
+    """Return which values differ between two JSON objects, as text; empty if none. All keys by default."""
+    return "; ".join(
+        f"{key}: {_short(there.get(key, 'absent'))} there, {_short(now.get(key, 'absent'))} now"
+        for key in sorted(there.keys() | now.keys() if keys is None else keys)
+        if there.get(key) != now.get(key)
+    )
+
+
+def _short(value: Any, length: int = 80) -> str:
+    text = json.dumps(value) if not isinstance(value, str) else value
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

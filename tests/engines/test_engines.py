@@ -2,7 +2,9 @@
 
 import errno
 import json
+import math
 import os
+import shutil
 import signal
 from multiprocessing import active_children
 
@@ -26,7 +28,7 @@ from monai_sf.handlers import CollectOutputs, thumbnails
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.losses import ClassificationLoss
 from monai_sf.networks.distributed import working_on
-from monai_sf.results import ResultsError, TestSetWriter, load_results
+from monai_sf.results import ARRAYS, ResultsError, TestSetWriter, load_results
 
 DROPOUT_ARRAYS = ("mcd_log_softmax", "mcd_entropy", "mcd_softmax_variance", "mcd_waic")
 
@@ -410,7 +412,9 @@ def test_an_evaluation_is_of_one_checkpoint(evaluated, tmp_path):
     best.write_bytes((evaluated / "best.pt").read_bytes())
     interrupted(tmp_path)
     replace_best(best)
-    with pytest.raises(ResultsError, match=r"results was started with another checkpoint .* restore the"):
+    with pytest.raises(
+        ResultsError, match=r"results was made with .*checkpoint: \w+ there, .* give what it was made with"
+    ):
         make_evaluator(tmp_path).run()
     best.write_bytes((evaluated / "best.pt").read_bytes())
     make_evaluator(tmp_path).run()
@@ -421,11 +425,64 @@ def test_an_evaluation_is_of_one_checkpoint(evaluated, tmp_path):
     with pytest.raises(ResultsError, match=r"results of another checkpoint than .*best\.pt, which was repl"):
         make_evaluator(tmp_path).run()
     (tmp_path / "results" / "run.json").unlink()
-    with pytest.raises(ResultsError, match="started with another checkpoint"):
+    with pytest.raises(ResultsError, match="made with something else .checkpoint: "):
         make_evaluator(tmp_path).run()
     (tmp_path / "results" / "evaluation.json").unlink()
-    with pytest.raises(ResultsError, match=r"no evaluation\.json with their checkpoint"):
+    with pytest.raises(ResultsError, match=r"no evaluation\.json that says what"):
         make_evaluator(tmp_path).run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"inferer": MCDropoutInferer(2, precision="bfloat16")}, "precision: float32 there, bfloat16 now"),
+        ({"inferer": MCDropoutInferer(3)}, "dropout_samples: 2 there, 3 now"),
+        ({"inferer": MCDropoutInferer(2, seed=1)}, "dropout_seed: 0 there, 1 now"),
+        (
+            {"inferer": MCDropoutInferer(2, views=["horizontal_flip"])},
+            r'views: \[\] there, \["horizontal_flip"\] now',
+        ),
+        ({"network": tiny_network(seed=5, dropout=0.3)}, r"dropout: \[0\.2\] there, \[0\.3\] now"),
+        ({"corrupted_features": "float16"}, "corrupted_features: float32 there, float16 now"),
+        ({"sweep": CorruptionSweep(KINDS, (1, 3), seed=1)}, "corruption_seed: 0 there, 1 now"),
+        ({"sweep": CorruptionSweep(KINDS, (1, 3), modality="ct")}, "modality: null there, ct now"),
+        ({"sweep": CorruptionSweep(KINDS, (1, 2))}, r"severities: \[1, 3\] there, \[1, 2\] now"),
+        ({"sweep": CorruptionSweep(KINDS[:1], (1, 3))}, "corruptions: .* there, .* now"),
+        ({"sweep": None}, "severities: .* there, absent now"),
+    ],
+    ids=lambda value: value.split(":")[0] if isinstance(value, str) else "",
+)
+def test_an_evaluation_goes_on_as_it_was_started(evaluated, tmp_path, changes, said):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    interrupted(tmp_path)
+    for folder in (tmp_path, evaluated):
+        with pytest.raises(ResultsError, match=f"results was made with something else .*{said}.*remove"):
+            make_evaluator(folder, **changes).run()
+
+
+def test_what_changes_no_output_may_change(evaluated):
+    make_evaluator(evaluated, batch_size=3, inferer=MCDropoutInferer(2, max_batch=4), target_risk=0.2).run()
+
+
+def test_outputs_that_scores_are_fitted_to_do_not_depend_on_the_samples(evaluated, tmp_path):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+
+    def val(records):
+        records[0]["split"] = "val"
+
+    def stamps():
+        return {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("*/evaluation.json")}
+
+    make_evaluator(tmp_path, records_changed=val).run()
+    made = stamps()
+    assert made["validation"].keys() == {"checkpoint", "precision"}
+    shutil.rmtree(tmp_path / "results")
+    make_evaluator(tmp_path, samples=3, records_changed=val).run()
+    assert stamps() == {**made, "results": {**made["results"], "dropout_samples": 3}}
+    inferer = MCDropoutInferer(3, precision="bfloat16")
+    both = f"remove {tmp_path / 'validation'} and {tmp_path / 'results'} to evaluate again"
+    with pytest.raises(ResultsError, match=both):
+        make_evaluator(tmp_path, inferer=inferer, records_changed=val).run()
 
 
 def test_a_checkpoint_that_is_replaced_while_it_is_evaluated_is_noticed(evaluated, tmp_path):
@@ -478,7 +535,7 @@ def test_nan_image_names_the_case(evaluated, tmp_path):
     def spoil(records):
         records[8]["image"] = np.full_like(records[8]["image"], np.nan)
 
-    with pytest.raises(FloatingPointError, match="test set target: logits are not finite .* case36"):
+    with pytest.raises(FloatingPointError, match="test set target: logits, .* are not finite .* case36"):
         make_evaluator(tmp_path, records_changed=spoil, sweep=None).run()
 
 
@@ -488,7 +545,9 @@ def test_nan_image_names_the_case_though_its_corruption_fails_meanwhile(evaluate
     def spoil(records):
         records[2]["image"] = np.full_like(records[2]["image"], np.nan)
 
-    with pytest.raises(FloatingPointError, match="test set iid: logits are not finite for the cases case30"):
+    with pytest.raises(
+        FloatingPointError, match="test set iid: logits, .* are not finite for the cases case30"
+    ):
         make_evaluator(tmp_path, records_changed=spoil).run()
 
 
@@ -536,22 +595,48 @@ def test_features_of_corrupted_cases_in_16_bits(evaluated, tmp_path):
             np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("too_large", [False, True])
-def test_features_that_16_bits_do_not_hold_name_the_case(tmp_path, too_large):
-    writer = TestSetWriter(tmp_path, np.arange(2), {"name": "blurred"})
-    collect = CollectOutputs({"blurred": writer}, {"a": 0, "b": 1}, (), narrow=("blurred",))
-    features = torch.tensor([[65504.0], [65520.0 if too_large else 65519.0]])  # 65520 is rounded to infinity
+def collected(folder, narrow=(), **outputs):
+    """Collect the outputs of the cases a and b, and return the writer."""
+    writer = TestSetWriter(folder, np.arange(2), {"name": "blurred"})
+    collect = CollectOutputs({"blurred": writer}, {"a": 0, "b": 1}, (), narrow=narrow)
     engine = Engine(lambda engine, batch: None)
     engine.state.batch = {"test_set": "blurred", "case_id": ["a", "b"]}
-    engine.state.output = {"pred": {"logits": torch.zeros(2, 2), "features": features}}
+    engine.state.output = {"pred": {"logits": torch.zeros(2, 2), **outputs}}
     collect(engine)
+    collect.close()
+    return writer
+
+
+@pytest.mark.parametrize("too_large", [False, True])
+def test_features_that_16_bits_do_not_hold_name_the_case(tmp_path, too_large):
+    features = torch.tensor([[65504.0], [65520.0 if too_large else 65519.0]])  # 65520 is rounded to infinity
     if too_large:
         message = "test set blurred: features are beyond 65504, .*corrupted_features: float32.* the cases b$"
         with pytest.raises(FloatingPointError, match=message):
-            collect.close()
+            collected(tmp_path, narrow=("blurred",), features=features)
     else:
-        collect.close()
-        assert writer.done.all()
+        assert collected(tmp_path, narrow=("blurred",), features=features).done.all()
+
+
+@pytest.mark.parametrize("narrow", [(), ("blurred",)])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_no_output_that_is_not_finite_is_stored(tmp_path, bad, narrow):
+    lengths = {"": (2,), "C": (2, 2), "F": (2, 3)}
+    shapes = {name: lengths[shape] for name, (shape, _) in ARRAYS.items() if shape in lengths}
+    for name, shape in {**shapes, "a_head_s_own": (2, 1, 1)}.items():
+        spoiled = torch.zeros(shape, dtype=torch.float64 if shape == (2,) else torch.float32)
+        spoiled.view(-1)[-1] = bad
+        if bad == -math.inf and (
+            name.endswith("_log_softmax") or name == "mcd_waic"
+        ):  # of a probability of 0
+            assert collected(tmp_path / name, narrow, **{name: spoiled}).done.all()
+            continue
+        with pytest.raises(FloatingPointError, match=f"test set blurred: {name} are .* the cases b$"):
+            collected(tmp_path / name, narrow, **{name: spoiled})
+    both = {name: torch.full((2,), bad) for name in ("mcd_entropy", "tta_entropy")}
+    message = "mcd_entropy, tta_entropy are not finite for the cases a, b$"
+    with pytest.raises(FloatingPointError, match=message):
+        collected(tmp_path / "both", narrow, **both)
 
 
 def test_an_evaluation_says_in_which_precision_it_was(evaluated, tmp_path):
