@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from monai_sf.datasets.conditions import Mask
 from monai_sf.datasets.studies import Study, check_study, classes_of, find_study, in_target
-from monai_sf.datasets.texts import distinct, is_text
+from monai_sf.datasets.texts import arrow_texts, distinct, is_text, text_column
 from monai_sf.vocabulary.ids import Groups, case_notes, group_cases, is_absent
 from monai_sf.vocabulary.shifts import NEW_CLASS, UNKNOWN
 
 __all__ = ["SPLITS", "check_cases", "check_splits", "split_cases"]
 
 SPLITS = ("train", "val", "calibration", "iid", "target")
+_CODES = {name: code for code, name in enumerate(SPLITS)}
 #: Shares of the groups of the source domain, in the order in which they are dealt, where something is
 #: trained; and in an audit of a given model, where scores are fitted to train and val, and as much as
 #: possible is tested.
@@ -105,13 +107,12 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
     target = in_target(study, cases)
     if study.kind != NEW_CLASS:
         target = target & known
-    given = None if "split" not in cases else _names_of_splits(cases["split"])
+    given = None if "split" not in cases else _checked_codes(cases["split"])
     if given is not None:
-        _check_names(given)
         _check_sides(cases, groups)
     elsewhere = ~target & known
     straddling = elsewhere & np.isin(group, group[target])
-    unused = np.zeros(len(cases), np.bool_) if given is None else elsewhere & (given == "target")
+    unused = np.zeros(len(cases), np.bool_) if given is None else elsewhere & (given == _CODES["target"])
     left_out = straddling | unused | (~target & ~known)
     source = ~target & ~left_out
 
@@ -122,7 +123,7 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
             "the given model has its classes. Leave the study out; new to the model are labels that are none "
             "of its classes (unknown=[...])"
         )
-    split = np.full(len(cases), "target", dtype=object)
+    split = np.full(len(cases), _CODES["target"], np.int8)
     notes = [*groups.notes, *case_notes(cases["case_id"])]
     if given is None:
         place = _place_groups(group[source], groups.names, label[source], int(seed), shares)
@@ -130,7 +131,7 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
     else:
         split[source] = given[source]
         notes += _complete(split, group, groups.names, label, int(seed), shares, donor)
-    added = {"split": pd.Series(split, index=cases.index, dtype="str")}
+    added = {"split": text_column(arrow_texts(SPLITS).take(pa.array(split)), cases.index)}
     result = cases.assign(**added, **({"label": label} if without else {}))
     if left_out.any():
         result = result[~left_out]
@@ -157,7 +158,7 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
         result.attrs["left_out"] = "; ".join(filter(None, [said, result.attrs["left_out"]]))
     if unused.any():
         _log.info("study %s: %d cases of the split target left out", study.name, unused.sum())
-    _check_sides(result, groups.at(np.flatnonzero(~left_out)))
+    _check_sides(result, groups.at(np.flatnonzero(~left_out)) if left_out.any() else groups)
     why = f" ({target.sum()} of {len(cases)} cases are in the target domain)" if target.any() else ""
     ways = [] if given is None else ["change the column of your own split"]
     ways += ["choose a narrower target"] if target.any() else []
@@ -217,7 +218,7 @@ def _check_available(study: Study, cases: pd.DataFrame) -> None:
 
 
 def _complete(
-    split: npt.NDArray[np.object_],
+    split: npt.NDArray[np.int8],
     group: npt.NDArray[np.int64],
     names: npt.NDArray[np.object_],
     label: npt.NDArray[Any],
@@ -226,15 +227,15 @@ def _complete(
     donor: str,
 ) -> list[str]:
     """Take splits that no case has from the donor's cases, in place; return what is to be said about it."""
-    absent = [name for name in shares if name != donor and not (split == name).any()]
-    donated = split == donor
+    absent = [name for name in shares if name != donor and not (split == _CODES[name]).any()]
+    donated = split == _CODES[donor]
     if not absent or not donated.any():
         return []
     wanted = {name: share for name, share in shares.items() if name == donor or name in absent}
     wanted = {name: share / sum(wanted.values()) for name, share in wanted.items()}
     place = _place_groups(group[donated], names, label[donated], seed, wanted)
     split[donated] = place[group[donated]]
-    counts = ", ".join(f"{name} {int((split[donated] == name).sum())}" for name in wanted)
+    counts = ", ".join(f"{name} {int((split[donated] == _CODES[name]).sum())}" for name in wanted)
     return [
         f"no case has the split {' or '.join(absent)}: the {int(donated.sum())} cases of {donor} were split "
         f"by group ({counts})"
@@ -247,9 +248,9 @@ def _place_groups(
     label: npt.NDArray[Any],
     seed: int,
     shares: Mapping[str, float],
-) -> npt.NDArray[np.object_]:
+) -> npt.NDArray[np.int8]:
     """Return the split of each group that has a case, by splits' shares of the groups, in this order."""
-    place = np.full(len(names), None, object)
+    place = np.full(len(names), -1, np.int8)
     if not len(group):
         return place
     # Not a table of groups by labels: with 1,139 classes that takes half a gigabyte.
@@ -260,7 +261,7 @@ def _place_groups(
     found, majority = first["group"].to_numpy(), first["label"].to_numpy()
     high, low = _hashes(names[found], seed)
     *limits, _ = accumulate(shares.values())
-    split = np.array(list(shares), object)
+    split = np.array([_CODES[name] for name in shares], np.int8)
     for stratum in np.unique(majority):
         members = np.flatnonzero(majority == stratum)
         members = members[np.lexsort((low[members], high[members]))]
@@ -277,10 +278,17 @@ def _hashes(groups: npt.NDArray[np.object_], seed: int) -> npt.NDArray[np.uint64
     return np.frombuffer(digests, ">u8").reshape(-1, 2).T.astype(np.uint64)
 
 
-def _names_of_splits(column: pd.Series) -> npt.NDArray[np.object_]:
-    """Return the text of each cell (N,), one object for all equal ones."""
-    place, names = pd.factorize(column, use_na_sentinel=False)
-    return np.array([*map(str, names)], object)[place]
+def _checked_codes(column: pd.Series) -> npt.NDArray[np.int8]:
+    """Return the place of each cell (N,) among the splits.
+
+    Raises:
+        ValueError: A cell names none.
+    """
+    place, found = pd.factorize(column, use_na_sentinel=False)
+    names = [*map(str, found)]
+    if unknown := sorted({*names} - {*SPLITS}):
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {', '.join(unknown)}")
+    return np.array([_CODES[name] for name in names], np.int8)[place]
 
 
 def check_cases(cases: pd.DataFrame, needed: Sequence[str] = ()) -> None:
@@ -356,15 +364,10 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
         raise ValueError(
             f"case table lacks the columns {', '.join(absent)}; it has {', '.join(map(str, splits))}"
         )
-    _check_names(_names_of_splits(splits["split"]))
+    _checked_codes(splits["split"])
     _check_unique(splits["case_id"])
     _check_sides(splits, group_cases(splits["group"], splits["case_id"]))
     _check_sets(splits, expect_target=expect_target)
-
-
-def _check_names(split: npt.NDArray[np.object_]) -> None:
-    if unknown := sorted(set(split) - set(SPLITS)):
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {', '.join(unknown)}")
 
 
 def _check_sides(splits: pd.DataFrame, groups: Groups) -> None:
