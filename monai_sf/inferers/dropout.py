@@ -9,6 +9,7 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor
 
+from monai_sf.inferers.images import check_floating
 from monai_sf.inferers.masks import DropoutSampler, Mask, dropout_stream, sample_streams
 from monai_sf.inferers.memory import BatchLimit
 from monai_sf.networks import Classifier, computing_in
@@ -104,9 +105,11 @@ class MCDropoutInferer(Inferer):
             class.
 
         Raises:
+            TypeError: the images are bytes.
             ValueError: the network is in training mode, or has no dropout, so that all samples would be
                 equal; the images are not square, and a view needs it; or the device has no such precision.
         """
+        check_floating(inputs)
         if network.training:
             raise ValueError("network is in training mode: call network.eval() first")
         samples = views = None

@@ -10,6 +10,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from monai_sf.inferers.dropout import MCDropoutInferer
+from monai_sf.inferers.images import check_floating
 from monai_sf.networks import Classifier, ClassifierOutput
 from monai_sf.scores.functions import normalized
 from monai_sf.scores.samples import mean_and_entropy_of
@@ -21,8 +22,12 @@ class OutputInferer(Inferer):
     def __call__(  # type: ignore[override]
         self, inputs: Tensor, network: Classifier
     ) -> ClassifierOutput:
-        """Compute logits, features and learned confidence of float images (N, channels, H, W) in [0, 1]."""
-        return network.outputs(inputs)
+        """Compute logits, features and learned confidence of float images (N, channels, H, W) in [0, 1].
+
+        Raises:
+            TypeError: the images are bytes.
+        """
+        return network.outputs(check_floating(inputs))
 
 
 class LogitsInferer(Inferer):
@@ -38,7 +43,11 @@ class LogitsInferer(Inferer):
         Args:
             inputs: the images.
             network: gives the logits, or a tuple that begins with them.
+
+        Raises:
+            TypeError: the images are bytes.
         """
+        check_floating(inputs)
         # TorchScript that is called with a MetaTensor gives no tuple of tensors
         output = network(inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs)
         return output if isinstance(output, Tensor) else output[0]
@@ -76,6 +85,7 @@ class EnsembleInferer(Inferer):
             mean of the networks' entropies in nats, both float32.
 
         Raises:
+            TypeError: the images are bytes.
             ValueError: a network is in training mode.
         """
         logits = torch.stack(

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from monai.networks.nets import DenseNet, EfficientNetBN, resnet18
 
 from helpers.toy_problem import tiny_network
-from monai_sf.inferers import VIEWS, LogitsInferer, MCDropoutInferer, dropout_stream
+from monai_sf.inferers import (
+    VIEWS,
+    EnsembleInferer,
+    LogitsInferer,
+    MCDropoutInferer,
+    OutputInferer,
+    dropout_stream,
+)
 from monai_sf.inferers.masks import Mask, keep_masks
 from monai_sf.networks import ConfidenceClassifier
 from monai_sf.networks.backbones import BACKBONES, backbone
@@ -369,6 +376,22 @@ def test_refusals():
         MCDropoutInferer(1, precision="half")
     with pytest.raises(ValueError, match="the device cpu is not computed in float16: take float32"):
         MCDropoutInferer(0, precision="float16")(images, network.eval())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int64, torch.bool])
+def test_bytes_are_refused_by_every_inferer(dtype):
+    network = tiny_network().eval()
+    images = torch.ones(2, 1, 16, 16, dtype=dtype)
+    scripted = torch.jit.script(network)
+    for inferer, model in (
+        (MCDropoutInferer(2), network),
+        (OutputInferer(), network),
+        (LogitsInferer(), network),
+        (LogitsInferer(), scripted),
+        (EnsembleInferer(), torch.nn.ModuleList([network])),
+    ):
+        with pytest.raises(TypeError, match=f"got {dtype}: pass bytes through monai_sf.data.as_unit first"):
+            inferer(images, model)
 
 
 @pytest.fixture
