@@ -135,7 +135,8 @@ class DropoutSampler:
     def draw(self, streams: Tensor) -> None:
         """Set the streams (M,) int64 of the M images of the next pass."""
         self._streams = streams
-        self._made = keep_masks(streams, self._likely) if self._likely else {}
+        likely = self.small or self._likely
+        self._made = keep_masks(streams, likely) if likely else {}
 
     def _drop(self, layer: int, p: float, channels: bool, x: Tensor) -> Tensor:
         streams = self._streams
