@@ -35,7 +35,7 @@ from monai_sf.datasets import (
 from monai_sf.datasets.any_table import read_any
 from monai_sf.datasets.conditions import did_you_mean
 from monai_sf.datasets.preflight import check_labels
-from monai_sf.datasets.splits import SPLITS
+from monai_sf.datasets.split_checks import SPLITS
 from monai_sf.datasets.studies import check_study, remaining_classes
 from monai_sf.files import strangers
 from monai_sf.vocabulary.shifts import NEW_CLASS

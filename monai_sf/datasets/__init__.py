@@ -8,7 +8,8 @@ from monai_sf.datasets.medmnist import medmnist_cases, write_medmnist_images
 from monai_sf.datasets.own_cases import table_cases, table_images
 from monai_sf.datasets.reading import MissingImagesError, describe_cases
 from monai_sf.datasets.rendered_files import write_rendered_slices
-from monai_sf.datasets.splits import check_splits, split_cases
+from monai_sf.datasets.split_checks import check_splits
+from monai_sf.datasets.splits import split_cases
 from monai_sf.datasets.studies import (
     STUDIES,
     Study,

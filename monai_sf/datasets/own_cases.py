@@ -22,7 +22,7 @@ from monai_sf.datasets.image_paths import locate_images, relative_name
 from monai_sf.datasets.own_labels import read_classes
 from monai_sf.datasets.path_lists import PathLists
 from monai_sf.datasets.reading import MISSING, MissingImagesError, Reading
-from monai_sf.datasets.splits import SPLITS
+from monai_sf.datasets.split_checks import SPLITS
 from monai_sf.datasets.studies import STUDIES
 from monai_sf.datasets.table_rows import TableError
 from monai_sf.datasets.texts import (

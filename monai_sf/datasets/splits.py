@@ -1,10 +1,10 @@
-"""Train, validation and test sets without leaks: no group is in two of them, which is checked."""
+"""Train, validation and test sets without leaks: no group is in two of them."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import accumulate
 from types import MappingProxyType
 from typing import Any
@@ -15,15 +15,14 @@ import pandas as pd
 import pyarrow as pa
 
 from monai_sf.datasets.conditions import Mask
+from monai_sf.datasets.split_checks import CODES, SPLITS, check_cases, check_sets, check_sides, checked_codes
 from monai_sf.datasets.studies import Study, check_study, classes_of, find_study, in_target
-from monai_sf.datasets.texts import arrow_texts, distinct, is_text, text_column
-from monai_sf.vocabulary.ids import Groups, case_notes, group_cases, is_absent
+from monai_sf.datasets.texts import arrow_texts, text_column
+from monai_sf.vocabulary.ids import case_notes, group_cases
 from monai_sf.vocabulary.shifts import NEW_CLASS, UNKNOWN
 
-__all__ = ["SPLITS", "check_cases", "check_splits", "split_cases"]
+__all__ = ["split_cases"]
 
-SPLITS = ("train", "val", "calibration", "iid", "target")
-_CODES = {name: code for code, name in enumerate(SPLITS)}
 #: Shares of the groups of the source domain, in the order in which they are dealt, where something is
 #: trained; and in an audit of a given model, where scores are fitted to train and val, and as much as
 #: possible is tested.
@@ -31,9 +30,6 @@ _SHARES: Mapping[str, float] = MappingProxyType({"train": 0.6, "calibration": 0.
 _AUDIT_SHARES: Mapping[str, float] = MappingProxyType(
     {"train": 0.2, "calibration": 0.2, "val": 0.1, "iid": 0.5}
 )
-_COLUMNS = ("case_id", "image", "label", "label_name", "group", "source")
-
-_MOST_LISTED = 50
 #: Share of the source cases that are left out from which on the ids of groups are doubted.
 _OFTEN = 0.2
 _SAME_PATIENT = (
@@ -81,14 +77,15 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
         audit: Whether a given model is only tested.
 
     Returns:
-        A copy, rows and index in the same order, with the column ``split``, one of :data:`SPLITS`.
-        ``attrs`` holds ``study`` (name), ``seed``, ``dropped``, the number of cases left out, and
+        A copy, rows and index in the same order, with the column ``split``: train, val, calibration, iid or
+        target. ``attrs`` holds ``study`` (name), ``seed``, ``dropped``, the number of cases left out, and
         ``left_out``, what is to be said of those of no class and those whose groups also have target cases,
         or nothing, and ``without``, see above; the notes in ``attrs["reading"]`` state which spellings were
         merged, how many cases have no group, and what calibration lacks.
 
     Raises:
-        ValueError: If the table or the result is invalid (see :func:`check_cases`, :func:`check_splits`), a
+        ValueError: If the table or the result is invalid (see
+            :func:`monai_sf.datasets.split_checks.check_cases` and :func:`monai_sf.datasets.check_splits`), a
             placeholder such as "anonymous" is the group of most cases, the study is unknown, the cases lack
             what it needs (with the reason), or an audit is to be without a class, which the given model has.
     """
@@ -107,12 +104,12 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
     target = in_target(study, cases)
     if study.kind != NEW_CLASS:
         target = target & known
-    given = None if "split" not in cases else _checked_codes(cases["split"])
+    given = None if "split" not in cases else checked_codes(cases["split"])
     if given is not None:
-        _check_sides(cases, groups)
+        check_sides(cases, groups)
     elsewhere = ~target & known
     straddling = elsewhere & np.isin(group, group[target])
-    unused = np.zeros(len(cases), np.bool_) if given is None else elsewhere & (given == _CODES["target"])
+    unused = np.zeros(len(cases), np.bool_) if given is None else elsewhere & (given == CODES["target"])
     left_out = straddling | unused | (~target & ~known)
     source = ~target & ~left_out
 
@@ -123,7 +120,7 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
             "the given model has its classes. Leave the study out; new to the model are labels that are none "
             "of its classes (unknown=[...])"
         )
-    split = np.full(len(cases), _CODES["target"], np.int8)
+    split = np.full(len(cases), CODES["target"], np.int8)
     notes = [*groups.notes, *case_notes(cases["case_id"])]
     if given is None:
         place = _place_groups(group[source], groups.names, label[source], int(seed), shares)
@@ -158,12 +155,12 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
         result.attrs["left_out"] = "; ".join(filter(None, [said, result.attrs["left_out"]]))
     if unused.any():
         _log.info("study %s: %d cases of the split target left out", study.name, unused.sum())
-    _check_sides(result, groups.at(np.flatnonzero(~left_out)) if left_out.any() else groups)
+    check_sides(result, groups.at(np.flatnonzero(~left_out)) if left_out.any() else groups)
     why = f" ({target.sum()} of {len(cases)} cases are in the target domain)" if target.any() else ""
     ways = [] if given is None else ["change the column of your own split"]
     ways += ["choose a narrower target"] if target.any() else []
     why += f"; {left}" if left else ""
-    _check_sets(result, expect_target=study.kind != "iid", why=why, ways=ways)
+    check_sets(result, expect_target=study.kind != "iid", why=why, ways=ways)
     return result
 
 
@@ -227,15 +224,15 @@ def _complete(
     donor: str,
 ) -> list[str]:
     """Take splits that no case has from the donor's cases, in place; return what is to be said about it."""
-    absent = [name for name in shares if name != donor and not (split == _CODES[name]).any()]
-    donated = split == _CODES[donor]
+    absent = [name for name in shares if name != donor and not (split == CODES[name]).any()]
+    donated = split == CODES[donor]
     if not absent or not donated.any():
         return []
     wanted = {name: share for name, share in shares.items() if name == donor or name in absent}
     wanted = {name: share / sum(wanted.values()) for name, share in wanted.items()}
     place = _place_groups(group[donated], names, label[donated], seed, wanted)
     split[donated] = place[group[donated]]
-    counts = ", ".join(f"{name} {int((split[donated] == _CODES[name]).sum())}" for name in wanted)
+    counts = ", ".join(f"{name} {int((split[donated] == CODES[name]).sum())}" for name in wanted)
     return [
         f"no case has the split {' or '.join(absent)}: the {int(donated.sum())} cases of {donor} were split "
         f"by group ({counts})"
@@ -261,7 +258,7 @@ def _place_groups(
     found, majority = first["group"].to_numpy(), first["label"].to_numpy()
     high, low = _hashes(names[found], seed)
     *limits, _ = accumulate(shares.values())
-    split = np.array([_CODES[name] for name in shares], np.int8)
+    split = np.array([CODES[name] for name in shares], np.int8)
     for stratum in np.unique(majority):
         members = np.flatnonzero(majority == stratum)
         members = members[np.lexsort((low[members], high[members]))]
@@ -276,131 +273,3 @@ def _hashes(groups: npt.NDArray[np.object_], seed: int) -> npt.NDArray[np.uint64
     texts = (f"{seed}:{group}".encode("utf-8", "surrogatepass") for group in groups)
     digests = b"".join(hashlib.blake2b(text, digest_size=16).digest() for text in texts)
     return np.frombuffer(digests, ">u8").reshape(-1, 2).T.astype(np.uint64)
-
-
-def _checked_codes(column: pd.Series) -> npt.NDArray[np.int8]:
-    """Return the place of each cell (N,) among the splits.
-
-    Raises:
-        ValueError: A cell names none.
-    """
-    place, found = pd.factorize(column, use_na_sentinel=False)
-    names = [*map(str, found)]
-    if unknown := sorted({*names} - {*SPLITS}):
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {', '.join(unknown)}")
-    return np.array([_CODES[name] for name in names], np.int8)[place]
-
-
-def check_cases(cases: pd.DataFrame, needed: Sequence[str] = ()) -> None:
-    """Check that a case table can be split.
-
-    Args:
-        cases: Case table.
-        needed: Further columns that are required, without missing values.
-
-    Raises:
-        ValueError: Names the fault: missing columns (all of them), no rows, missing values, duplicate
-            ``case_id``, a label that is neither an integer from 0 nor -1, or labels and label names that do
-            not match. The label -1, of none of the classes, may have several names.
-    """
-    absent = [name for name in (*_COLUMNS, *needed) if name not in cases.columns]
-    if absent:
-        raise ValueError(
-            f"case table lacks the columns {', '.join(absent)}; it has {', '.join(map(str, cases))}"
-        )
-    if cases.empty:
-        raise ValueError("case table is empty")
-    holes = cases[["case_id", "label", "label_name", *needed]].isna().sum()
-    if holes.any():
-        listed = ", ".join(f"{name} ({count})" for name, count in holes[holes > 0].items())
-        raise ValueError(f"case table has missing values (number of rows): {listed}")
-    _check_unique(cases["case_id"])
-    _check_labels(cases["label"], cases["label_name"])
-
-
-def _check_unique(case_id: pd.Series) -> None:
-    doubtful = case_id[~case_id.str[:1].str.isalnum().to_numpy(np.bool_)] if is_text(case_id) else case_id
-    if absent := sum(map(is_absent, doubtful.tolist())):
-        raise ValueError(f"{absent} case_id are empty")
-    if is_text(case_id) and distinct(case_id):
-        return
-    text = case_id.astype(str)  # as it will be written and read again: 1 and "1" are the same
-    twice = text[text.duplicated()].unique()
-    if len(twice):
-        raise ValueError(f"{len(twice)} case_id are not unique (first: {', '.join(map(str, twice[:5]))})")
-
-
-def _check_labels(label: pd.Series, label_name: pd.Series) -> None:
-    number = pd.to_numeric(label, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = ~((number >= UNKNOWN) & (number == np.floor(number)))
-    if wrong.any():
-        raise ValueError(
-            f"label must be an integer from 0 to C - 1, or -1 for none of the classes; {wrong.sum()} are not "
-            f"(first: {label.to_numpy()[wrong][:5].tolist()})"
-        )
-    pairs = pd.DataFrame({"label": number.astype(np.int64), "label_name": label_name.array}).drop_duplicates()
-    for column, other in (("label", "label_name"), ("label_name", "label")):
-        twice = pairs[pairs[column].duplicated() & ((column != "label") | (pairs["label"] != UNKNOWN))]
-        if len(twice):
-            value = twice[column].iloc[0]
-            others = pairs[other][pairs[column] == value].tolist()
-            raise ValueError(f"{column} {value} has more than one {other}: {others}")
-
-
-def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> None:
-    """Check a case table with the column ``split`` for leaks and unusable sets.
-
-    Args:
-        splits: Case table with ``case_id``, ``label``, ``group`` and ``split``.
-        expect_target: Whether there must be a target set. Default: it is checked if there is one.
-
-    Raises:
-        ValueError: If a group (in any spelling) is in two splits, a ``case_id`` is not unique, a split has an
-            unknown name, train, val, iid (and target), but not calibration, are empty or hold fewer than two
-            classes (a target set of label -1 alone is that of new classes), or others than target hold -1.
-    """
-    absent = [name for name in ("case_id", "label", "group", "split") if name not in splits.columns]
-    if absent:
-        raise ValueError(
-            f"case table lacks the columns {', '.join(absent)}; it has {', '.join(map(str, splits))}"
-        )
-    _checked_codes(splits["split"])
-    _check_unique(splits["case_id"])
-    _check_sides(splits, group_cases(splits["group"], splits["case_id"]))
-    _check_sets(splits, expect_target=expect_target)
-
-
-def _check_sides(splits: pd.DataFrame, groups: Groups) -> None:
-    side, sides = pd.factorize(splits["split"])
-    pairs = np.unique(groups.of_case * len(sides) + side)  # a groupby takes many times as long
-    leaking = np.flatnonzero(np.bincount(pairs // len(sides)) > 1)
-    if len(leaking):
-        first = [(groups.names[k], splits["split"][groups.of_case == k]) for k in leaking[:_MOST_LISTED]]
-        listed = [f"{name}: {', '.join(sorted(set(split)))}" for name, split in first]
-        more = f"\n  and {len(leaking) - _MOST_LISTED} more" if len(leaking) > _MOST_LISTED else ""
-        raise ValueError(
-            f"{len(leaking)} groups are in more than one split:\n  " + "\n  ".join(listed) + more
-        )
-
-
-def _check_sets(
-    splits: pd.DataFrame, *, expect_target: bool | None, why: str = "", ways: Sequence[str] = ()
-) -> None:
-    splits = splits[[c for c in ("case_id", "label", "label_name", "split") if c in splits]]
-    present = set(splits["split"].unique())
-    expect_target = expect_target or "target" in present
-    wanted = ("train", "val", "iid", *(("target",) if expect_target else ()))
-    name_of_class = "label_name" if "label_name" in splits else "label"
-    faults = []
-    stray = splits["case_id"][(splits["label"] == UNKNOWN) & (splits["split"] != "target")]
-    if len(stray):
-        faults.append(f"{len(stray)} cases of no class are not in target: {', '.join(map(str, stray[:10]))}")
-    for name in wanted:
-        own = splits[splits["split"] == name]
-        new = name == "target" and len(own) and (own["label"] == UNKNOWN).all()
-        if own["label"].nunique() < 2 and not new:
-            found = f"only class {own[name_of_class].iloc[0]!r}" if len(own) else "no case at all"
-            faults.append(f"split {name!r} needs cases of at least two classes, it has {found}")
-    if faults:
-        ways = ("add cases, of several groups (patients) of every class", *ways)
-        raise ValueError(f"{'; '.join(faults)}{why}. What helps: {', or '.join(ways)}")

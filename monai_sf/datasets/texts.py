@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monai_sf.vocabulary.ids import all_differ
+from monai_sf.vocabulary.distinct import all_differ
 
 __all__ = [
     "AT_ONCE",

@@ -30,11 +30,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_sf.vocabulary.distinct import all_differ
+
 __all__ = [
     "MISSING_WORDS",
     "PLACEHOLDERS",
     "Groups",
-    "all_differ",
     "canonical_id",
     "canonical_ids",
     "case_keys",
@@ -361,21 +362,6 @@ def _differ_plainly(case_ids: Any) -> bool:
     parts = (case_ids[start : start + _AT_ONCE] for start in range(0, len(case_ids), _AT_ONCE))
     lower = (part.str.lower().tolist() if part.str.fullmatch(_PLAIN).all() else None for part in parts)
     return all_differ(lower)
-
-
-def all_differ(parts: Iterable[Sequence[str] | None]) -> bool:
-    """Return whether texts, which come in parts, all differ; False if in doubt, or where a part is None.
-
-    Their hashes are compared, of eight bytes each, for a set of millions of texts takes a gigabyte.
-    """
-    hashes = [np.zeros(0, np.int64)]
-    for part in parts:
-        if part is None:
-            return False
-        hashes.append(np.fromiter(map(hash, part), np.int64, len(part)))
-    found = np.concatenate(hashes)
-    found.sort()
-    return not (found[1:] == found[:-1]).any()
 
 
 def _listed_values(values: Iterable[Any]) -> list[Any]:

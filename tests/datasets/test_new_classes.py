@@ -22,7 +22,7 @@ from monai_sf.datasets import (
     split_cases,
 )
 from monai_sf.datasets.preflight import check_labels
-from monai_sf.datasets.splits import check_cases
+from monai_sf.datasets.split_checks import check_cases
 from monai_sf.datasets.studies import classes_of, find_studies, remaining_classes
 
 NAMES = ("nevus", "melanoma", "keratosis")
