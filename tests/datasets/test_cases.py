@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from helpers.case_tables import check_types
 from monai_sf.datasets import build_cases
 from monai_sf.datasets import lung_nodule_ct as lung
 from monai_sf.datasets.lidc_database import RATINGS
@@ -62,6 +63,7 @@ def test_columns(built: pd.DataFrame, nodules: pd.DataFrame) -> None:
         "slice_index",
     ]
     assert built.columns.tolist()[:9] == columns
+    check_types(built)
     assert {*RATINGS, "n_readers", "annotation_ids", "z", "slice_offset"} <= set(built.columns)
     assert not built.isna().any().any()
     nodule = nodules.iloc[3]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.case_tables import check_types
 from monai_sf.datasets import TableError, describe_cases, folder_cases
 
 
@@ -33,6 +34,7 @@ def test_folders_of_splits_above_those_of_classes(tmp_path: Path) -> None:
         f"{s}/{c}/{k}.png" for s in ("Train", "val", "Calibration", "test") for c in "ab" for k in range(2)
     ]
     cases = folder_cases(folders(tmp_path, names))
+    check_types(cases)
     assert cases.groupby("split").size().to_dict() == {"train": 4, "val": 4, "calibration": 4, "iid": 4}
     assert cases.attrs["classes"] == ["a", "b"]
     folders(tmp_path, ["other/a/1.png"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.case_tables import check_types
 from monai_sf.bundle import prepare
 from monai_sf.datasets import TableError, medmnist_cases, split_cases, write_medmnist_images
 
@@ -35,6 +36,7 @@ def test_cases_and_images(colour: bool, tmp_path: Path) -> None:
     npz, folder = write(tmp_path / "small mnist.npz", colour), tmp_path / "data"
     folder.mkdir()
     cases = medmnist_cases(npz, folder, classes=["normal", "pneumonia"])
+    check_types(cases)
     assert cases["split"].value_counts().to_dict() == {"train": 12, "val": 4, "iid": 6}
     assert cases["label_name"].tolist() == ["normal", "pneumonia"] * 11
     assert cases["case_id"].is_unique

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.case_tables import check_types
 from monai_sf.datasets import STUDIES, build_cases, in_target, phantom, split_cases, write_nodule_slices
 from monai_sf.datasets.lidc_database import read_tables
 from monai_sf.datasets.phantom import ensure_phantom, write_phantom
@@ -25,9 +26,11 @@ def test_every_source_is_read_and_every_study_can_be_run(phantoms: dict[str, Pat
     assert cases.attrs["reading"]["absent"] == {}
     assert cases.attrs["unavailable"] == {}
     assert set(cases["data_kind"]) == {"phantom"}
+    check_types(cases)
     for study in STUDIES[dataset]:
         for seed in (0, 1):
             splits = split_cases(cases, study, seed)
+            check_types(splits)
             assert splits.groupby("group")["split"].nunique().max() == 1
             assert set(in_target(study, splits[splits["split"] != "target"])) == {False}
 
