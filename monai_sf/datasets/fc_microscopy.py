@@ -14,6 +14,7 @@ import pandas as pd
 
 from monai_sf.datasets.path_lists import PathLists
 from monai_sf.datasets.reading import Reading
+from monai_sf.datasets.same_names import AmbiguousImagesError
 from monai_sf.datasets.tables import TableError, check_unique, read_columns, whole_numbers
 from monai_sf.datasets.texts import Texts, arrow_texts, joined
 
@@ -50,6 +51,7 @@ def fc_microscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> p
 
     Raises:
         TableError: If the table lacks columns, names a site twice, or a ``sirna_id`` is not an integer.
+        AmbiguousImagesError: If files of one name differ in content; lists those of all channels.
         FileNotFoundError, MissingImagesError: See :func:`monai_sf.datasets.build_cases`.
     """
     reading = Reading.of("fc_microscopy", dataset_dir)
@@ -75,14 +77,21 @@ def fc_microscopy_cases(dataset_dir: str | Path, *, missing: str = "raise") -> p
         arrow_texts(raw[name]) for name in ("experiment", "plate", "well", "site")
     )
     complete = np.ones(len(raw), np.bool_)
+    ambiguous: list[tuple[str, ...]] = []
 
     def channels() -> Iterator[Texts]:
         for channel in range(1, CHANNELS + 1):
             mark = f"_w{channel}.png"
             names = joined("images/", experiment, "/Plate", plate, "/", well, "_s", site, mark)
-            paths, there = reading.locate("rxrx1", table, names, parts=3)
+            try:
+                paths, there = reading.locate("rxrx1", table, names, parts=3)
+            except AmbiguousImagesError as error:
+                ambiguous.extend(error.images)
+                continue
             np.logical_and(complete, there, out=complete)
             yield paths
+        if ambiguous:
+            raise AmbiguousImagesError.of(ambiguous)
 
     frame["image"] = pd.Series(PathLists.of_channels(channels()), index=frame.index)
     reading.add_located(table, frame, complete)

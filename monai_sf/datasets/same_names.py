@@ -25,6 +25,23 @@ class AmbiguousImagesError(ValueError):
         super().__init__(message)
         self.images = images
 
+    @classmethod
+    def of(cls, images: Sequence[tuple[str, ...]]) -> AmbiguousImagesError:
+        """Name the folders of the files of each image, with an example of each."""
+        by_folders: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+        for files in images:
+            by_folders.setdefault(tuple(os.path.dirname(file) for file in files), []).append(files)
+        lines = [f"{len(own)} like {' and '.join(own[0])}" for own in by_folders.values()]
+        left = len(lines) - _MOST_LISTED
+        more = f"\n  and {left} more pairs of folders" if left > 0 else ""
+        return cls(
+            f"{len(images)} images of a table match several files, whose content differs:\n  "
+            + "\n  ".join(lines[:_MOST_LISTED])
+            + more
+            + "\nMove the wrong ones out of the folder",
+            list(images),
+        )
+
 
 def choose_files(
     root: Path, candidates: Mapping[str, Sequence[str]], folder: str
@@ -97,7 +114,7 @@ def _check_alike(root: Path, groups: Sequence[tuple[str, ...]]) -> str:
     compared = same[::step]
     different |= {k for k in compared if not _same_content(root, groups[k])}
     if different:
-        raise _error([groups[k] for k in sorted(different)])
+        raise AmbiguousImagesError.of([groups[k] for k in sorted(different)])
     first = " and ".join(groups[0])
     share = "" if step == 1 else f" (by size; by full content for {len(compared)})"
     return f"{len(groups)} images are in several folders with the same content{share} (first: {first})"
@@ -108,19 +125,4 @@ def _same_content(root: Path, files: Sequence[str]) -> bool:
     return all(
         os.path.samefile(first, root / other) or filecmp.cmp(first, root / other, shallow=False)
         for other in files[1:]
-    )
-
-
-def _error(groups: list[tuple[str, ...]]) -> AmbiguousImagesError:
-    by_folders: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
-    for files in groups:
-        by_folders.setdefault(tuple(os.path.dirname(file) for file in files), []).append(files)
-    lines = [f"{len(own)} like {' and '.join(own[0])}" for own in by_folders.values()]
-    more = f"\n  and {len(lines) - _MOST_LISTED} more pairs of folders" if len(lines) > _MOST_LISTED else ""
-    return AmbiguousImagesError(
-        f"{len(groups)} images of a table match several files, whose content differs:\n  "
-        + "\n  ".join(lines[:_MOST_LISTED])
-        + more
-        + "\nMove the wrong ones out of the folder",
-        groups,
     )

@@ -10,6 +10,7 @@ import pytest
 from helpers.published_tables import RXRX1, rxrx1_row, touch, write
 from monai_sf.datasets import MissingImagesError, TableError, build_cases, split_cases
 from monai_sf.datasets.fc_microscopy import TARGET_EXPERIMENTS
+from monai_sf.datasets.same_names import AmbiguousImagesError
 
 EXPERIMENTS = [
     f"{cell}-{i:02d}"
@@ -37,6 +38,22 @@ def test_six_channels_in_order_and_the_well_as_group(tmp_path: Path) -> None:
         build_cases("fc_microscopy", tmp_path)
     assert caught.value.images == ["rxrx1/" + channels("HUVEC-01", "B03", 1)[4]]
     assert len(build_cases("fc_microscopy", tmp_path, missing="drop")) == 2
+
+
+def test_differing_files_of_all_channels_are_listed_at_once(tmp_path: Path) -> None:
+    rows = [("HUVEC-01", "B02", 1, 7), ("HUVEC-01", "B02", 2, 7), ("RPE-01", "B03", 1, 0)]
+    write(tmp_path, "rxrx1/metadata.csv", RXRX1, *(rxrx1_row(*row) for row in rows))
+    touch(tmp_path / "rxrx1", [c for e, w, s, _ in rows for c in channels(e, w, s)])
+    wrong = [channels("RPE-01", "B03", 1)[0], channels("HUVEC-01", "B02", 2)[5]]
+    for folder in ("a", "b"):
+        for image in wrong:
+            (tmp_path / "rxrx1" / image).unlink(missing_ok=True)
+            (tmp_path / folder / image).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / image).write_text(folder)
+    with pytest.raises(AmbiguousImagesError, match="2 images of a table match several files") as caught:
+        build_cases("fc_microscopy", tmp_path)
+    assert caught.value.images == [(f"a/{image}", f"b/{image}") for image in wrong]
+    assert all(image in str(caught.value) for image in wrong)
 
 
 def test_numbers_that_came_as_floats(tmp_path: Path) -> None:
