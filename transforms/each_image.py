@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from threading import Lock
 from typing import Any
 
@@ -15,6 +14,7 @@ from monai.transforms.transform import MapTransform, Randomizable
 
 from .augment import BatchTransform
 from .randomness import Uniform
+from .steps import steps_of
 
 # A transform holds its generator, so that two threads would draw from it in turn. Of all, since a lock of
 # each could not be copied.
@@ -44,7 +44,7 @@ class EachImage(BatchTransform):
 
     def __init__(self, transform: Randomizable) -> None:
         super().__init__()
-        steps = list(_steps(transform))
+        steps = list(steps_of(transform))
         wrong = [
             f"{type(step).__name__} is one of {of}"
             for step in steps
@@ -96,19 +96,10 @@ class EachImage(BatchTransform):
         return f"EachImage({type(self.transform).__name__})"
 
 
-def _steps(transform: Any) -> Iterator[Any]:
-    """Yield what a transform does one after the other; OneOf and the like are random steps themselves."""
-    if isinstance(transform, Compose):
-        for step in transform.transforms:
-            yield from _steps(step)
-    if type(transform) is not Compose:
-        yield transform
-
-
 def _named(transform: Any) -> str:
     """Return what error messages call a transform."""
     if type(transform) is Compose:
-        return f"Compose of {', '.join(type(step).__name__ for step in _steps(transform)) or 'nothing'}"
+        return f"Compose of {', '.join(type(step).__name__ for step in steps_of(transform)) or 'nothing'}"
     return transform.__name__ if isinstance(transform, type) else type(transform).__name__
 
 

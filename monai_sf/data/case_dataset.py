@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import Dataset
-from monai.transforms import Compose, OneOf, Randomizable, RandomOrder, SomeOf
+from monai.transforms import Compose, Randomizable
 from torch import Tensor
 
 from monai_sf.data.case_images import ReadCaseImage, case_preprocessing
+from monai_sf.transforms.steps import steps_of
 
 _IMAGE = "image"
 
@@ -89,10 +90,8 @@ def refuse_random(transform: Any) -> None:
 
     In a loader, its random numbers would depend on the number of workers, and on where a run was resumed.
     """
-    parts = [transform]
-    if isinstance(transform, Compose) and not isinstance(transform, OneOf | SomeOf | RandomOrder):
-        parts = transform.flatten().transforms  # type: ignore[no-untyped-call]
-    if random := [type(one).__name__ for one in parts if isinstance(one, Randomizable)]:
+    random = [type(one).__name__ for one in steps_of(transform) if isinstance(one, Randomizable)]
+    if random:
         raise ValueError(
             f"the preprocessing of cases is random ({', '.join(random)}): put random transforms into "
             "augmentation, where each case and epoch has a seed of its own; monai_sf.transforms.EachImage "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Hashable, Mapping, Sequence
@@ -41,8 +42,8 @@ def case_preprocessing(preprocessing: Compose, image_cache: str | os.PathLike[st
     """
     transforms = list(preprocessing.transforms)
     load, prepare = [*transforms, None, None][:2]
-    # not a subclass, which may do something else
-    known = type(load) is LoadImageFiled and type(prepare) is PrepareImaged
+    types = type(preprocessing), type(load), type(prepare)  # not a subclass, which may do something else
+    known = types == (Compose, LoadImageFiled, PrepareImaged)
     if not known or (tuple(load.keys), tuple(prepare.keys)) != ((_IMAGE,), (_IMAGE,)):
         if image_cache is not None:
             logger.warning(
@@ -50,8 +51,13 @@ def case_preprocessing(preprocessing: Compose, image_cache: str | os.PathLike[st
             )
         return preprocessing
     after = transforms[2:]
+    if after:
+        names = ", ".join(type(one).__name__ for one in after)
+        logger.info("images are float32 in [0, 1] instead of bytes, as %s after PrepareImaged expect", names)
     read = ReadCaseImage(load.reader.size, prepare.prepare, image_cache, as_bytes=not after)
-    return Compose([read, *after])
+    sooner = copy.copy(preprocessing)  # with its options, such as lazy
+    sooner.transforms = (read, *after)
+    return sooner
 
 
 class ReadCaseImage(Transform):

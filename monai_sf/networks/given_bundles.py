@@ -5,6 +5,7 @@ A bundle's configs are Python: its ``imports`` and expressions are run, as MONAI
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -98,7 +99,9 @@ def bundle_preprocessing(folder: str | os.PathLike[str]) -> Compose:
                 continue
             transform.allow_missing_keys = True
         kept.append(transform)
-    return Compose(kept)
+    composed = copy.copy(found) if type(found) is Compose else Compose()  # with its options, such as lazy
+    composed.transforms = tuple(kept)
+    return composed
 
 
 def _parsed(root: Path, key: str) -> Any:

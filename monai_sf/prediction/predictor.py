@@ -249,7 +249,7 @@ class Predictor:
             raise RefusedImageError("is a list of files and arrays, or of nothing: give one or the other")
         if arrays:
             record = self._record_of(arrays)
-            ready = Compose(self._preprocessing.transforms[1:])(record)["image"]
+            ready = self._preprocessing(record, start=1)["image"]
         else:
             files = [os.fspath(part) for part in parts]  # type: ignore[arg-type]
             several = len(files) > 1

@@ -3,7 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, EnsureTyped, Lambdad, RandFlipd
+from monai.transforms import (
+    CenterSpatialCropd,
+    Compose,
+    EnsureTyped,
+    Lambdad,
+    NormalizeIntensityd,
+    OneOf,
+    RandFlipd,
+    RandZoomd,
+    Resized,
+    Rotated,
+    Zoomd,
+)
 from PIL import Image
 
 from monai_sf.data import (
@@ -124,7 +136,35 @@ def test_what_changes_more_than_the_image_is_not_kept(cases, decoded):
     assert len(decoded) == 4
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        [Resized("image", [5, 4])],
+        [NormalizeIntensityd("image", subtrahend=0.5, divisor=0.25)],
+        [Lambdad("image", lambda image: 1 - image)],
+        [CenterSpatialCropd("image", [5, 4])],
+        [Zoomd("image", 1.3), Rotated("image", 0.2), Zoomd("image", 0.9)],
+    ],
+)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_transforms_of_one_s_own_get_what_they_get_in_inference(cases, caplog, own, lazy):
+    """There the preprocessing of the config is run as it is."""
+    preprocessing = Compose(steps(*own).transforms, lazy=lazy)
+    with caplog.at_level("INFO"):
+        dataset = CaseDataset(cases, preprocessing)
+    assert f"float32 in [0, 1] instead of bytes, as {type(own[0]).__name__}" in caplog.text
+    for case, record in zip(dataset, cases, strict=True):
+        expected = preprocessing(record)["image"].as_tensor()
+        assert expected.dtype == torch.float32
+        assert torch.equal(as_unit(torch.as_tensor(case["image"])), expected)
+
+
 def test_what_is_wrong_is_said(cases):
+    with pytest.raises(ValueError, match=r"is random \(OneOf\): put random"):
+        CaseDataset(cases, OneOf([steps()]))
+    other = Compose([RandFlipd("image"), OneOf([RandZoomd("image")])], map_items=False)
+    with pytest.raises(ValueError, match=r"is random \(RandFlipd, RandZoomd, OneOf\)"):
+        CaseDataset(cases, Compose([steps(), other]))
     with pytest.raises(ValueError, match=r"is random \(RandFlipd\): put random transforms into augmentation"):
         CaseDataset(cases, Compose([steps(), Compose([RandFlipd("image")])]))
     with pytest.raises(ValueError, match=r"cache_rate must be a number in \[0, 1\], got 2"):

@@ -42,6 +42,7 @@ def bundle(tmp_path, state):
         "network": "$@network_def.to(@device)",
         "preprocessing": {
             "_target_": "Compose",
+            "lazy": True,
             "transforms": [
                 {"_target_": "LoadImaged", "keys": ["image", "label"], "image_only": True},
                 {"_target_": "EnsureChannelFirstd", "keys": "image"},
@@ -73,6 +74,7 @@ def test_a_monai_bundle_has_its_network_weights_and_preprocessing(bundle, state,
         "EnsureChannelFirstd",
         "Lambdad",
     ]
+    assert transforms.lazy is True
     np.save(tmp_path / "x.npy", np.full((4, 5), 0.5, np.float32))
     image = transforms({"image": tmp_path / "x.npy"})["image"]
     torch.testing.assert_close(torch.as_tensor(image).as_subclass(torch.Tensor), torch.full((1, 4, 5), 0.25))
