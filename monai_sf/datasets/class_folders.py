@@ -9,7 +9,8 @@ import pandas as pd
 
 from monai_sf.datasets.any_table import AnyTable
 from monai_sf.datasets.image_paths import is_image_name
-from monai_sf.datasets.own_cases import SPLIT_WORDS, Builder, check_arguments
+from monai_sf.datasets.own_cases import check_arguments
+from monai_sf.datasets.own_rows import SPLIT_WORDS, Builder
 from monai_sf.datasets.reading import Reading
 from monai_sf.datasets.table_rows import TableError
 
