@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monai_sf.files.naming import refuse_special, shown
+from monai_sf.files.naming import shown
 from monai_sf.files.volumes import ITK, data_files
 from monai_sf.files.writing import atomic_path
 
@@ -36,9 +37,9 @@ class ImageCache:
 
     That is the image's files (path, size in bytes, time of modification), the slice of a volume, and the
     recipe. An entry that is truncated, altered or of something else is not used. Several processes may share
-    a folder. Files are written whole or not at all; none is ever deleted, and only entries are replaced. What
-    goes wrong (a full disk, a folder that cannot be written to, damaged entries) is logged once, and the
-    images are decoded.
+    a folder. Files are written whole or not at all; none is ever deleted, and only entries are replaced: a
+    link, a folder or another file in the place of an entry is left alone. What goes wrong (a full disk, a
+    folder that cannot be written to, damaged entries) is logged once, and the images are decoded.
 
     Args:
         folder: of the entries; is made if it is missing.
@@ -72,7 +73,8 @@ class ImageCache:
         """Return an image (channels, H, W); None if there is no entry, or none that can be used."""
         place = self._place(key)
         try:
-            refuse_special(place)
+            if not stat.S_ISREG(os.lstat(place).st_mode):
+                raise ValueError("it is a link, folder, pipe or device")
             with open(place, "rb") as file:
                 head = file.read(_HEAD.size)
                 image = _image_in(file, head, key)
@@ -82,16 +84,18 @@ class ImageCache:
             if not self._seen[1]:
                 self._seen[1] = 1
                 logger.warning(
-                    "%s cannot be used (%s) and is made anew, as is any other such entry of image_cache",
+                    "%s cannot be used (%s) and is %s, as is any other such entry of image_cache",
                     shown(place),
                     error,
+                    "made anew" if _is_free(place) else "left alone",
                 )
             return None
         return image
 
     def write(self, key: bytes, image: NDArray[Any]) -> None:
         """Write the entry of an image (channels, H, W) of uint8, uint16 or float32."""
-        if self._seen[0]:
+        place = self._place(key)
+        if self._seen[0] or not _is_free(place):
             return
         kind = _TYPES.index(image.dtype)
         values = np.ascontiguousarray(image, _TYPES[kind])
@@ -99,7 +103,7 @@ class ImageCache:
         head = _HEAD.pack(_MAGIC, key, kind, *values.shape, zlib.crc32(values.data, zlib.crc32(head)))
         try:
             # without waiting for the disk: what a power cut leaves is recognised
-            with atomic_path(self._place(key), durable=False) as partial, open(partial, "wb") as file:
+            with atomic_path(place, durable=False) as partial, open(partial, "wb") as file:
                 file.write(head)
                 file.write(values.data)
         except OSError as error:
@@ -113,6 +117,19 @@ class ImageCache:
         if not self._seen[0]:
             self._seen[0] = 1
             logger.warning("image_cache %s is not written to, and the run goes on: %s", self.folder, error)
+
+
+def _is_free(place: Path) -> bool:
+    """Return whether nothing is there but an entry, whole or truncated: what else is there is not ours."""
+    try:
+        if not stat.S_ISREG(os.lstat(place).st_mode):
+            return False
+        with open(place, "rb") as file:
+            return _MAGIC.startswith(file.read(len(_MAGIC)))
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _image_in(file: Any, head: bytes, key: bytes) -> NDArray[Any]:

@@ -157,12 +157,11 @@ def damaged(how, good, other):
         "longer": good + b"0",
         "flipped": bytes(flipped),
         "another entry": other,
-        "not ours": b"x" * len(good),
     }[how]
 
 
 @pytest.mark.parametrize(
-    "how", ["truncated", "of its head only", "empty", "longer", "flipped", "another entry", "not ours"]
+    "how", ["truncated", "of its head only", "empty", "longer", "flipped", "another entry"]
 )
 def test_a_damaged_entry_is_said_once_and_made_anew(tmp_path, decoded, caplog, how):
     cached = case_preprocessing(steps(), tmp_path / "cache")
@@ -227,18 +226,48 @@ def test_a_folder_that_cannot_be_made_is_said_when_the_run_starts(tmp_path, capl
     assert len(warned(caplog)) == 1
 
 
-def test_files_of_others_are_left_alone_and_strange_entries_do_not_block(tmp_path, decoded, caplog):
-    folder = tmp_path / "cache"
+def occupy(how, entry, others):
+    """Put something of others in the place of an entry."""
+    if how == "pipe":
+        os.mkfifo(entry)
+    elif how == "folder":
+        entry.mkdir()
+    elif how == "file":
+        entry.write_text("mine")
+    elif how == "folder that is a file":
+        entry.parent.rmdir()
+        entry.parent.write_text("mine")
+    else:
+        entry.symlink_to(others / ("absent" if how == "dangling link" else "mine.txt"))
+
+
+@pytest.mark.parametrize(
+    "how", ["pipe", "folder", "file", "link", "link to an entry", "dangling link", "folder that is a file"]
+)
+def test_what_others_put_in_the_place_of_an_entry_is_left_alone(tmp_path, decoded, caplog, how):
+    folder, others = tmp_path / "cache", tmp_path / "others"
+    others.mkdir()
     cached = case_preprocessing(steps(), folder)
-    record = {"image": picture(tmp_path / "a.png")}
+    record, *further = ({"image": picture(tmp_path / f"{i}.png", i)} for i in range(4))
     expected = cached(record)["image"]
     (entry,) = entries(folder)
+    mine = entry.read_bytes() if how == "link to an entry" else b"mine"
+    (others / "mine.txt").write_bytes(mine)
     (folder / "notes.txt").write_text("mine")
     entry.unlink()
-    os.mkfifo(entry)
-    assert torch.equal(cached(record)["image"], expected)
-    assert entry.is_fifo()
+    occupy(how, entry, others)
+    before = os.lstat(entry.parent if how == "folder that is a file" else entry)
+    for _ in range(2):
+        assert torch.equal(cached(record)["image"], expected)
+    assert os.lstat(entry.parent if how == "folder that is a file" else entry) == before
+    assert [path.read_bytes() for path in others.iterdir()] == [mine]
     assert (folder / "notes.txt").read_text() == "mine"
+    assert len(warned(caplog)) == (how != "folder that is a file")
+    assert all("and is left alone" in one for one in warned(caplog))
+    decoded.clear()
+    for one in further * 2:
+        cached(one)
+    assert len(decoded) < 6  # the others are still written; one may have the same folder
 
 
 def test_a_faulty_image_is_said_as_without_a_cache(tmp_path):
