@@ -75,8 +75,8 @@ class ClassifierTrainer(SupervisedTrainer):
 
     Raises:
         ValueError: a number is out of range, ``max_epochs`` is not the sum of the stages' epochs, a stage's
-            optimiser or schedule cannot be made, the device does not have the precision, or the transform of
-            a dataset is random.
+            optimiser or schedule cannot be made, the device does not have the precision, a dataset is empty,
+            or its transform is random.
         TypeError: a transform does not act on batches.
     """
 
@@ -101,7 +101,10 @@ class ClassifierTrainer(SupervisedTrainer):
         inferer: Inferer | None = None,
         train_handlers: Sequence[Any] = (),
     ) -> None:
-        for cases in (dataset, validation_dataset):
+        datasets = {"dataset": dataset, "validation_dataset": validation_dataset}
+        if empty := [name for name, cases in datasets.items() if not len(cases)]:
+            raise ValueError(f"{' and '.join(empty)} must have cases, got none")
+        for cases in datasets.values():
             refuse_random(getattr(cases, "transform", None))
         self.run_dir = Path(run_dir)
         batches = SharedBatches(len(dataset), batch_size, seed=seed)

@@ -249,6 +249,13 @@ def test_random_transforms_of_a_dataset_are_refused(tmp_path, which, transform, 
         make_trainer(tmp_path, **{which: random})
 
 
+def test_empty_datasets_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"^validation_dataset must have cases, got none$"):
+        make_trainer(tmp_path, validation_dataset=Dataset([]))
+    with pytest.raises(ValueError, match=r"^dataset and validation_dataset must have cases, got none$"):
+        make_trainer(tmp_path, dataset=Dataset([]), validation_dataset=Dataset([]))
+
+
 def test_augmentation_of_single_images_is_refused(tmp_path):
     with pytest.raises(TypeError, match="must act on batches"):
         make_trainer(tmp_path, augmentation=[BatchRandFlip(), RandFlip()])

@@ -42,7 +42,7 @@ def make_trainer(run_dir, epochs=3, network=None, dataset=None, stages=None, **c
         "optimizer": torch.optim.Adam,
         "lr_scheduler": torch.optim.lr_scheduler.CosineAnnealingLR,
         "network": network or tiny_network(),
-        "dataset": dataset or toy_dataset(cases[:28], "train"),
+        "dataset": toy_dataset(cases[:28], "train") if dataset is None else dataset,
         "validation_dataset": toy_dataset(cases[28:], "val"),
         "batch_size": 9,
         "run_dir": run_dir,
