@@ -32,7 +32,7 @@ def test_all_passes_of_every_method(method, plain):
     assert ("mcd_waic" in outputs) != plain
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", sorted({*BACKBONES} - {"densenet161"}))  # more of densenet121's layers
 def test_all_passes_of_every_backbone(name):
     with META:  # costs neither memory nor time
         network = ConfidenceClassifier(backbone(name, in_channels=1, num_classes=3, dropout=0.2), 3).eval()
