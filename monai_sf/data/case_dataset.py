@@ -63,6 +63,11 @@ class CaseDataset(Dataset):
         if self._kept and self._memory is None:
             self._transform(0)
 
+    def __getitem__(self, index: int | slice | Sequence[int]) -> Any:
+        """Return a case, or several as a list or subset."""
+        # MONAI asks first whether it is a sequence, which costs as much as opening a file
+        return self._transform(index) if type(index) is int else super().__getitem__(index)
+
     def _transform(self, index: int) -> Any:
         index = range(len(self.data))[index]  # -1 is the last case
         record: Mapping[Hashable, Any] = self.data[index]

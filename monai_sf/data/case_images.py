@@ -87,7 +87,8 @@ class ReadCaseImage(Transform):
         Raises:
             OSError: a file cannot be read or used; names it.
         """
-        files = [os.fspath(path) for path in ensure_tuple(data[_IMAGE])]
+        image = data[_IMAGE]
+        files = [image] if isinstance(image, str) else [os.fspath(path) for path in ensure_tuple(image)]
         planes = self._planes(files, data.get(_SLICE))
         return {**data, _IMAGE: torch.from_numpy(planes) if self.as_bytes else self.prepare.finished(planes)}
 

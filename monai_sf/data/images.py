@@ -74,7 +74,7 @@ class ImageFileReader(ImageReader):
 
 def refuse_other_sizes(images: Sequence[ImageData]) -> None:
     """Raise RefusedImageError if the files of one image have several sizes."""
-    if len({one.shape for one in images}) > 1:
+    if len(images) > 1 and len({one.shape for one in images}) > 1:
         raise RefusedImageError(
             "are the channels of one image, and must be of one size, got "
             f"{', '.join(' x '.join(map(str, one.shape)) for one in images)} pixels"

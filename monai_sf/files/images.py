@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
+from typing import IO
 
 from monai_sf.files.arrays import read_array
 from monai_sf.files.dicom import is_dicom, read_dicom
@@ -13,7 +15,9 @@ from monai_sf.files.pictures import read_picture
 from monai_sf.files.volumes import ITK, NIFTI, is_nifti, read_itk, read_nifti
 
 _HEAD = 1024
-_PICTURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II", b"MM", b"RIFF")
+_SMALL = 2**16
+_TIFF = (b"II", b"MM")
+_PICTURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", *_TIFF, b"RIFF")
 
 
 def read_image(
@@ -34,12 +38,31 @@ def read_image(
             without a slice, a slice that is not there, too many pixels, NaN, no regular file.
         Exception: It is damaged or absent; of many kinds, see :func:`monai_sf.files.naming.named`.
     """
-    refuse_special(path)
-    with open(path, "rb") as file:
-        head = file.read(_HEAD)
-        if head.startswith(_PICTURES) and not is_dicom(head) and slice in (None, 0):
-            file.seek(0)
-            return read_picture(path, size, file)
+    with _opened(path, refuse_special(path)) as file:
+        return _read_opened(path, file, slice, size)
+
+
+def _opened(path: str | os.PathLike[str], size: int) -> IO[bytes]:
+    """Open a file of some bytes; of a small one in memory, which is read with fewer calls of the system."""
+    if size > _SMALL:
+        return open(path, "rb")
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        content = os.read(descriptor, size)
+    finally:
+        os.close(descriptor)
+    if len(content) < size or content.startswith(_TIFF):  # libtiff wants a file
+        return open(path, "rb")
+    return io.BytesIO(content)
+
+
+def _read_opened(
+    path: str | os.PathLike[str], file: IO[bytes], slice: int | None, size: Sequence[int] | None
+) -> ImageData:
+    head = file.read(_HEAD)
+    if head.startswith(_PICTURES) and not is_dicom(head) and slice in (None, 0):
+        file.seek(0)
+        return read_picture(path, size, file)
     name = os.fsdecode(path).lower()
     if is_nifti(head):
         _say_so("NIfTI", name, NIFTI)
@@ -54,7 +77,7 @@ def read_image(
     if is_dicom(head):
         return read_dicom(path)
     if head.startswith(b"\x93NUMPY"):
-        return read_array(path)
+        return read_array(path, file, head)
     if name.endswith((*NIFTI, *ITK, ".npy", ".dcm")) and not head.startswith(_PICTURES):
         raise RefusedImageError(
             f"cannot be read: it is damaged, or not {name.rpartition('.')[2]} as its name says"

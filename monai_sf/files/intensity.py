@@ -160,9 +160,11 @@ def as_input(
 
 def _planes(picture: Image.Image) -> NDArray[np.uint8]:
     """Return a picture "L" or "RGB" as (channels, H, W), each plane packed by itself, which saves a copy."""
-    names = "RGB" if picture.mode == "RGB" else "L"
-    planes = np.empty((len(names), picture.height, picture.width), np.uint8)
-    for plane, name in zip(planes, names, strict=True):
+    if picture.mode != "RGB":
+        grey = bytearray(picture.tobytes("raw", "L"))  # which can be written to
+        return np.frombuffer(grey, np.uint8).reshape(1, picture.height, picture.width)
+    planes = np.empty((3, picture.height, picture.width), np.uint8)
+    for plane, name in zip(planes, "RGB", strict=True):
         plane[:] = np.frombuffer(picture.tobytes("raw", name), np.uint8).reshape(plane.shape)
     return planes
 

@@ -71,15 +71,17 @@ def named(*paths: str | os.PathLike[str]) -> Iterator[None]:
         raise OSError(f"{', '.join(map(shown, paths))} {reason(error)}") from error
 
 
-def refuse_special(path: str | os.PathLike[str]) -> None:
-    """Refuse what is not a regular file: opening a pipe would block.
+def refuse_special(path: str | os.PathLike[str]) -> int:
+    """Return the size of a file in bytes, and refuse what is no regular file: opening a pipe would block.
 
     Raises:
         RefusedImageError: It is a folder, pipe or device.
         OSError: It is not there.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
         raise RefusedImageError("is not a file, but a folder, pipe or device")
+    return found.st_size
 
 
 def refuse_huge(height: int, width: int) -> None:

@@ -60,6 +60,8 @@ def upright(image: Image.Image, size: Sequence[int] | None = None) -> Image.Imag
     if image.format == "TIFF":  # Pillow 13 maps a grey one into memory in its upright size before it turns it
         image.filename = ""  # type: ignore[attr-defined]
     image.load()
+    if not image.info and image.format != "TIFF":  # nothing that could tell an orientation
+        return image
     try:
         if exif := image.info.get("exif"):
             Image.Exif().load(exif)  # Pillow ignores a JPEG's damaged EXIF data

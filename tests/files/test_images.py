@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from helpers.image_files import HEIGHT, WIDTH, dicom, itk, nifti, png16, ramp
+from monai_sf.files import images
 from monai_sf.files.images import read_image
 from monai_sf.files.naming import named
 
@@ -45,6 +46,46 @@ def test_truncated_files_are_errors(tmp_path, name, share):
     data = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(data[: int(share * len(data))])
     assert refusal(tmp_path / name)
+
+
+OTHERS = {
+    "a.jpg": lambda path: Image.fromarray(ramp(255, np.uint8)).save(
+        path, exif=b"Exif\0\0MM\0*\0\0\0\10\0\0\0\0\0\0"
+    ),
+    "a.gif": lambda path: Image.fromarray(ramp(255, np.uint8)).save(path),
+    "a.bmp": lambda path: Image.fromarray(ramp(255, np.uint8)).save(path),
+    "a.webp": lambda path: Image.fromarray(np.stack([ramp(255, np.uint8)] * 3, -1)).save(path),
+}
+
+
+@pytest.mark.parametrize("name", [*WRITERS, *OTHERS])
+def test_small_files_are_read_in_memory_as_large_ones_are_from_the_disk(tmp_path, monkeypatch, name):
+    (WRITERS | OTHERS)[name](tmp_path / name)
+    data, found = (tmp_path / name).read_bytes(), []
+    for share in (1.0, 0.9, 0.5, 0.03):
+        (tmp_path / name).write_bytes(data[: int(share * len(data))])
+        for small in (0, 2**16):
+            monkeypatch.setattr(images, "_SMALL", small)
+            if share == 1.0:
+                image = read_image(tmp_path / name)
+                found.append((image.values.tobytes(), image.shape, image.mode, image.kind, image.span))
+            else:
+                found.append(refusal(tmp_path / name))
+    assert found[::2] == found[1::2]
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+@pytest.mark.parametrize("values", [HU, HU.astype(">i2"), HU.T, ramp(9, np.float64), np.stack([HU] * 3, -1)])
+def test_arrays_are_those_of_numpy(tmp_path, version, values):
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.lib.format.write_array(file, values, version)
+    for more in (b"", b"and more"):
+        with open(tmp_path / "a.npy", "ab") as file:
+            file.write(more)
+        image = read_image(tmp_path / "a.npy")
+        np.testing.assert_array_equal(image.values, values)
+        assert image.values.flags.writeable
+        assert image.values.flags.c_contiguous
 
 
 @pytest.mark.parametrize("compressed", [False, True])
