@@ -100,7 +100,7 @@ def _named(transform: Any) -> str:
     """Return what error messages call a transform."""
     if type(transform) is Compose:
         return f"Compose of {', '.join(type(step).__name__ for step in steps_of(transform)) or 'nothing'}"
-    return transform.__name__ if isinstance(transform, type) else type(transform).__name__
+    return f"the class {transform.__name__}" if isinstance(transform, type) else type(transform).__name__
 
 
 def _global_generators() -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_beside_others_and_changing_the_number_of_channels():
         (Flip(1), "Flip is not random"),
         (lambda image: image, "function is not random"),
         ("RandFlip", "str is not random"),
-        (RandFlip, "RandFlip is not random"),
+        (RandFlip, "the class RandFlip is not random"),
         (Compose([]), "Compose of nothing is not random"),
         (Compose([Flip(1), Compose([Flip(0)])]), "Compose of Flip, Flip is not random"),
         (RandFlipd("image"), "RandFlipd is one of dictionaries"),
