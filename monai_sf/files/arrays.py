@@ -33,14 +33,14 @@ def read_array(path: str | os.PathLike[str], file: IO[bytes], head: bytes) -> Im
             could run code.
     """
     end = len(_VERSION_1) + 2 + int.from_bytes(head[len(_VERSION_1) :][:2], "little")
-    if head.startswith(_VERSION_1) and end <= len(head):
+    if isinstance(file, io.BytesIO) and head.startswith(_VERSION_1) and end <= len(head):
         shape, fortran_order, dtype = _header(head[:end])
         size = math.prod(shape) * dtype.itemsize
         if not dtype.hasobject and 0 < size <= file.seek(0, io.SEEK_END) - end:
             _refuse_other_shapes(shape)
             file.seek(end)
             return image_of(np.ndarray(shape, dtype, file.read(size), order="F" if fortran_order else "C"))
-    # mapped first, which says what is wrong with it
+    # a large one is mapped, as its values are copied; and this says what is wrong with any
     return image_of(np.load(os.fspath(path), allow_pickle=False, mmap_mode="r"))
 
 

@@ -131,7 +131,7 @@ def test_same_seed_same_results(trained, folders):
 def test_another_config_in_the_same_folder_is_refused(trained, folders):
     with pytest.raises(RuntimeError) as caught:
         run(folders, ["train.yaml", "small.yaml", str(folders / "tiny.yaml")], epochs=3, compile=True)
-    said = "started with another config (compile: False there, True now; epochs: 5 there, 3 now)"
+    said = "started with another config (compile: false there, true now; epochs: 5 there, 3 now)"
     assert said in str(caught.value.__cause__)
 
 
