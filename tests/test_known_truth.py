@@ -84,6 +84,7 @@ def test_confidence_is_lower_where_the_labels_are_random(tmp_path, csf):
         dataset=make_dataset(800, seed=1),
         validation_dataset=make_dataset(200, seed=2),
         batch_size=40,
+        augmentation=(),  # cases are no images
     ).run()
     network = make_network(head).eval()
     network.load_state_dict(weights(tmp_path / "best.pt"))

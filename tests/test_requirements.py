@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = (Path(monai_sf.__file__).parent, Path(monai_sf.transforms.__file__).parent)
 
 #: Declared, but imported by others only; setup.cfg says by whom.
-FOR_OTHERS = {"jsonschema", "pyarrow", "pylidc", "python-gdcm", "tensorboard"}
+FOR_OTHERS = {"jsonschema", "pylidc", "python-gdcm", "tensorboard"}
 
 
 @functools.cache

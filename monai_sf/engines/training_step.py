@@ -47,7 +47,8 @@ class PrepareImages(PrepareBatch):
         images = as_unit(images.as_subclass(Tensor))  # nothing below needs MONAI's metadata
         if self.augment is not None:
             images = self.augment(images, batchdata["case_id"])
-        return images.contiguous(memory_format=self.layout), labels  # type: ignore[return-value]
+        layout = self.layout if images.ndim == 4 else torch.contiguous_format  # cases need not be images
+        return images.contiguous(memory_format=layout), labels  # type: ignore[return-value]
 
 
 class InPrecision(Inferer):
