@@ -262,7 +262,8 @@ def _mimic_cxr(reading: Reading, rules: _Rules, *, need_views: bool) -> None:
     )
     subject, study, dicom = raw["subject_id"], raw["study_id"], raw["dicom_id"]
     place = raw["_place"].to_numpy()
-    if (wrong := findings["subject_id"].array.take(place) != subject.array).any():
+    wrong = np.asarray(findings["subject_id"].array.take(place) != subject.array, np.bool_)
+    if wrong.any():
         raise TableError(
             f"{labels} and {images} name different subjects for {wrong.sum()} images "
             f"(first: study {study[wrong].iloc[0]})"

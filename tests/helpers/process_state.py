@@ -92,7 +92,7 @@ def _python():
         "environment": {name: text for name, text in os.environ.items() if name not in BY_TORCH},
         "directory": os.getcwd(),
         "signals": {number: signal.getsignal(number) for number in signal.Signals},
-        "threading": {thread for thread in threading.enumerate() if thread.name != "tqdm_monitor"},
+        "threading": {thread for thread in threading.enumerate() if type(thread).__name__ != "TMonitor"},
         "processes": multiprocessing.active_children(),
         "start method": multiprocessing.get_start_method(allow_none=True),
         "files": {str(file) for file in _open_files()},
