@@ -9,7 +9,6 @@ from hypothesis import settings
 from monai.data import set_track_meta
 from monai.utils import set_determinism
 
-
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
 
