@@ -24,7 +24,6 @@ from monai_sf.data import (
     PrepareImaged,
     SharedBatches,
     as_unit,
-    case_images,
     shared_loader,
 )
 from monai_sf.data.case_dataset import _Memory
@@ -45,20 +44,6 @@ def cases(tmp_path):
 def steps(*more):
     prepare = PrepareImaged("image", mode="L", intensity={"range": "type"})
     return Compose([LoadImageFiled("image"), prepare, *more])
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    """The files that this process decodes."""
-    files = []
-    read = case_images.read_image
-
-    def counted(file, **how):
-        files.append(file)
-        return read(file, **how)
-
-    monkeypatch.setattr(case_images, "read_image", counted)
-    return files
 
 
 def same(case, other):

@@ -30,20 +30,6 @@ from monai_sf.data.image_cache import ImageCache
 RANGE = {"range": "type"}
 
 
-@pytest.fixture
-def decoded(monkeypatch):
-    """The files that were decoded."""
-    files = []
-    read = case_images.read_image
-
-    def counted(file, **how):
-        files.append(file)
-        return read(file, **how)
-
-    monkeypatch.setattr(case_images, "read_image", counted)
-    return files
-
-
 def steps(*, mode=None, size=None, intensity=RANGE, after=()):
     prepare = PrepareImaged("image", mode=mode, size=size, intensity=intensity)
     return Compose([LoadImageFiled("image", size=size), prepare, *after])

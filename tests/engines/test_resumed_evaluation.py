@@ -14,10 +14,8 @@ from monai_sf.inferers import MCDropoutInferer
 from monai_sf.results import ResultsError, TestSetWriter, load_results
 
 
-@pytest.mark.parametrize("after", [1, 4, 7])
-def test_an_interrupted_evaluation_goes_on(evaluated, tmp_path, after):
-    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
-    broken = make_evaluator(tmp_path)
+def interrupted(folder, after=3, **changes):
+    broken = make_evaluator(folder, **changes)
 
     def interrupt(engine):
         if engine.state.iteration == after:
@@ -26,6 +24,12 @@ def test_an_interrupted_evaluation_goes_on(evaluated, tmp_path, after):
     broken.add_event_handler(Events.ITERATION_COMPLETED, interrupt)
     with pytest.raises(KeyboardInterrupt):
         broken.run()
+
+
+@pytest.mark.parametrize("after", [1, 4, 7])
+def test_an_interrupted_evaluation_goes_on(evaluated, tmp_path, after):
+    (tmp_path / "best.pt").write_bytes((evaluated / "best.pt").read_bytes())
+    interrupted(tmp_path, after)
     with pytest.raises(FileNotFoundError, match="has not finished"):
         load_results(tmp_path / "results")
     resumed = make_evaluator(tmp_path)
@@ -42,18 +46,6 @@ def test_a_complete_evaluation_is_not_run_again(evaluated):
     evaluator = make_evaluator(evaluated)
     evaluator.add_event_handler(Events.STARTED, lambda: pytest.fail("evaluated again"))
     evaluator.run()
-
-
-def interrupted(folder, after=3, **changes):
-    broken = make_evaluator(folder, **changes)
-
-    def interrupt(engine):
-        if engine.state.iteration == after:
-            raise KeyboardInterrupt
-
-    broken.add_event_handler(Events.ITERATION_COMPLETED, interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        broken.run()
 
 
 def replace_best(path):
