@@ -31,7 +31,6 @@ from monai_sf.tables.judge import available_csfs
 BUNDLES = Path(__file__).parents[2] / "bundles"
 NAMES = ("dermoscopy", "chest_xray", "fc_microscopy", "lung_nodule_ct", "pneumonia")
 IMAGES_MADE = ("lung_nodule_ct", "pneumonia")  # by the run itself
-METHODS = ("deepgamblers", "devries")
 
 #: seconds instead of minutes, and enough to learn what the phantoms' classes look like
 TINY = (
