@@ -15,15 +15,17 @@ Range = tuple[float, float]
 class Problems:
     """What is wrong with the arguments of a transform.
 
-    >>> problems = Problems("BatchRandRotate")
-    >>> problems.probability("prob", 2), problems.symmetric("range_x", 0.5)
-    (0.0, (-0.5, 0.5))
-    >>> problems.complain()
-    Traceback (most recent call last):
-    ValueError: BatchRandRotate: prob must be a number in [0, 1], got 2
-
     Args:
         owner: name of the transform.
+
+    Examples:
+        >>> from monai_sf.transforms.arguments import Problems
+        >>> problems = Problems("BatchRandRotate")
+        >>> problems.probability("prob", 2), problems.symmetric("range_x", 0.5)
+        (0.0, (-0.5, 0.5))
+        >>> problems.complain()
+        Traceback (most recent call last):
+        ValueError: BatchRandRotate: prob must be a number in [0, 1], got 2
     """
 
     def __init__(self, owner: str) -> None:

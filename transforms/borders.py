@@ -9,9 +9,6 @@ import torch.nn.functional as F
 def pad_mirrored(plane: torch.Tensor, top: int, bottom: int, left: int, right: int) -> torch.Tensor:
     """Pad images with their mirror images.
 
-    >>> pad_mirrored(torch.tensor([[[1.0, 2.0, 3.0]]]), 0, 1, 2, 1).tolist()
-    [[[3.0, 2.0, 1.0, 2.0, 3.0, 2.0], [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]]]
-
     Args:
         plane: (B, H, W).
         top: rows to add above, fewer than H; if H is 1, the only row is repeated. The same holds below.
@@ -21,6 +18,12 @@ def pad_mirrored(plane: torch.Tensor, top: int, bottom: int, left: int, right: i
 
     Returns:
         Tensor (B, top + H + bottom, left + W + right).
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.transforms.borders import pad_mirrored
+        >>> pad_mirrored(torch.tensor([[[1.0, 2.0, 3.0]]]), 0, 1, 2, 1).tolist()
+        [[[3.0, 2.0, 1.0, 2.0, 3.0, 2.0], [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]]]
     """
     if min(plane.shape[1:]) > 1:
         return F.pad(plane, (left, right, top, bottom), mode="reflect")
