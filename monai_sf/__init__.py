@@ -1,7 +1,7 @@
 """monai_sf: measure, show and help to prevent silent failures of medical image classifiers.
 
 The package follows Bungert et al., "Understanding Silent Failures in Medical Image Classification",
-MICCAI 2023. See the README for an introduction and docs/architecture.md for the architecture.
+MICCAI 2023. See the README for an introduction and docs/concepts/architecture.md for the architecture.
 """
 
 import sys

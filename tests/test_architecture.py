@@ -1,4 +1,4 @@
-"""The one-way road of docs/architecture.md: what each package of the library may import."""
+"""The one-way road of docs/concepts/architecture.md: what each package of the library may import."""
 
 import ast
 import importlib
@@ -261,7 +261,7 @@ def test_names_that_configs_and_docs_spell_exist():
         *(PACKAGE / "bundle" / "configs").iterdir(),
         *root.glob("bundles/*/configs/*"),
         *root.glob("bundles/*/docs/*.md"),
-        *root.glob("docs/*.md"),
+        *root.glob("docs/**/*.md"),
         *root.glob("*.md"),
     ]
     spelt = {

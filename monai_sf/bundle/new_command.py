@@ -116,7 +116,7 @@ def add_new(commands: Any) -> argparse.ArgumentParser:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("audit of a model that you have (docs/audit.md)")
+    group = parser.add_argument_group("audit of a model that you have (docs/guides/audit.md)")
     group.add_argument(
         "--model", metavar="MODEL", help="a TorchScript or torch.export file, package.module:function, or "
         "the folder of a MONAI bundle. Code of a function and of a bundle's configs is run",

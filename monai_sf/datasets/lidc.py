@@ -16,6 +16,7 @@ from monai_sf.datasets.lidc_database import RATINGS, Contours, Floats, Integers,
 
 __all__ = ["SLICES_PER_NODULE", "index_nodules", "nodule_index"]
 
+#: The slice with the largest annotated area, and two on each side of it.
 SLICES_PER_NODULE = 5
 
 

@@ -1,7 +1,8 @@
 """Subgroups of the cases: who is affected by silent failures more than others.
 
 A mark needs evidence that more patients like these would show the same, so cases of one patient count as what
-they are, and looking at many groups is paid for (Holm). docs/metrics.md explains the tests and their limits.
+they are, and looking at many groups is paid for (Holm). docs/guides/metrics.md explains the tests and their
+limits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A threshold with a guarantee for future cases; docs/guarantee.md derives it and says what it is not."""
+"""A threshold with a guarantee for future cases.
+
+docs/concepts/guarantee.md derives it and says what it is not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a promised risk is still kept after deployment; docs/guarantee.md derives the test."""
+"""Whether a promised risk is still kept after deployment; docs/concepts/guarantee.md derives the test."""
 
 from __future__ import annotations
 

@@ -102,7 +102,8 @@ def _image_batch(
 class ImagePredictor(SupervisedEvaluator):
     """Classify unlabelled images, and write a CSV, a JSON document and, on request, DICOM Structured Reports.
 
-    The CSV has one row per image and one column per confidence score; docs/inference.md describes all files.
+    The CSV has one row per image and one column per confidence score; docs/guides/inference.md describes all
+    files.
     The column ``defer`` is true for predictions that should not be trusted: those with a confidence below the
     threshold that was chosen on the calibration cases, for target risk and delta of the evaluation, and those
     for which the deciding score is undefined. Where no threshold can be promised all are, which is logged. An

@@ -17,7 +17,9 @@ from monai_sf.results.case_table import not_utf8
 from monai_sf.vocabulary.reference import REFERENCE_ARRAYS
 from monai_sf.vocabulary.registry import NAME_RULE, is_name
 
+#: What ``run.json`` says that it is, and the only version that is read.
 FORMAT = "monai_sf.results"
+#: Raised whenever results of before could no longer be read.
 FORMAT_VERSION = 2
 
 #: Files of a results folder; the arrays of a test set are in :func:`slug` of its name.

@@ -82,7 +82,8 @@ def parts_from_arrays(
         arrays: further arrays that registered scores of other packages need, by name, (N, ...) numbers.
         training: ``features`` (n, F), ``logits`` or ``probabilities`` (n, C) as for the test cases, and
             ``labels`` (n,) of the training cases, on clean images without augmentation or dropout: whatever
-            of it there is. The scores that are fitted to training cases (``docs/methods.md``) appear with it.
+            of it there is. The scores that are fitted to training cases (``docs/reference/scores.md``) appear
+            with it.
             Features are not copied, as above.
         validation: the same of the validation cases.
         last_layer: weight (C, F) and bias (C,) of the linear layer from the features to the logits. A

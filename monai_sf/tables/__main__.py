@@ -1,6 +1,6 @@
 """Table 1 of any collection of runs: ``python -m monai_sf.tables RUNS... -o OUTDIR``.
 
-See docs/table.md and :func:`monai_sf.tables.write_tables`.
+See docs/guides/table.md and :func:`monai_sf.tables.write_tables`.
 """
 
 from __future__ import annotations

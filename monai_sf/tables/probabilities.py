@@ -1,6 +1,6 @@
 """Do the probabilities of a classifier mean what they say? Reliability, ECE, Brier score and NLL.
 
-That is another question than whether a confidence finds the wrong answers, see docs/metrics.md. The
+That is another question than whether a confidence finds the wrong answers, see docs/guides/metrics.md. The
 probabilities are the softmax of the network's logits, or the mean softmax of an ensemble.
 """
 

@@ -18,13 +18,13 @@ __all__ = ["METHODS", "PAPER_METHODS", "Method", "register_method"]
 class Method:
     """A training method, and the scores that apply to its networks.
 
-    The scores that name the method (:attr:`monai_sf.scores.CSF.method`) always apply to its networks.
+    The scores that name the method (``method`` of :class:`monai_sf.scores.CSF`) always apply to its networks.
 
     Attributes:
         name: also that of its config file and part of its runs' folders.
         scores: names of the scores that apply besides its own; None for those of any network.
         heads: names of the per-case arrays of its heads, besides logits and features
-            (:attr:`monai_sf.networks.ConfidenceHead.output`).
+            (``output`` of :class:`monai_sf.networks.ConfidenceHead`).
         decides: name of the score by which an inference defers, unless the config names one.
         dropout_samples: whether to draw MC-dropout samples for the scores that read them.
         overlay: path of the config that overrides a bundle's ``train.yaml``, for bundles without their own

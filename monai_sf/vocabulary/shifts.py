@@ -88,7 +88,9 @@ SHIFTS = (
 
 #: Kinds of a test set; ``corruption`` sets are the iid cases, corrupted.
 KINDS = tuple(shift.kind for shift in SHIFTS)
+#: The shift of each kind.
 SHIFT_OF = {shift.kind: shift for shift in SHIFTS}
+#: Kinds with a target domain, which a study can have.
 TARGET_KINDS = tuple(shift.kind for shift in SHIFTS if shift.has_target)
 
 _PREFIX = "corruption-"

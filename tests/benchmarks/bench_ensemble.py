@@ -80,7 +80,7 @@ def cost(n: int, classes: int, count: int) -> None:
 
 
 def main() -> None:
-    """Print the cost of the size that docs/performance.md states, or of another one."""
+    """Print the cost of the size that docs/reference/performance.md states, or of another one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--classes", type=int, default=8)

@@ -1,7 +1,7 @@
 """False and true marks of `metrics.by_group` in simulated cases, and the time of `tables.by_group`.
 
 Run ``python tests/benchmarks/bench_groups.py [--runs 1000] [--seed 0]`` for the marks, with ``--time``
-for the time; docs/metrics.md and docs/performance.md have the figures.
+for the time; docs/guides/metrics.md and docs/reference/performance.md have the figures.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def test_an_evaluation_without_thresholds_or_with_those_of_another_version_is_na
 
 
 def test_another_promise_needs_no_image(run_dir, tmp_path):
-    """As docs/bundles.md says: run.json is removed, and the evaluation is called with another target."""
+    """As docs/reference/bundles.md says: run.json is removed, and the target is another one."""
     run = tmp_path / "run"
     shutil.copytree(run_dir, run)
     (run / "results" / "run.json").unlink()

@@ -174,7 +174,7 @@ def test_all_wrong_seeds_are_named():
 
 
 def test_the_example_in_the_docs():
-    text = (Path(__file__).parents[2] / "docs/augmentation.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs/guides/augmentation.md").read_text(encoding="utf-8")
     names = {}
     exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
     assert names["augmented"].shape == names["images"].shape
