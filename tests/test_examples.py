@@ -8,15 +8,16 @@ from pathlib import Path
 
 import monai_sf.transforms
 import pytest
-from api import MODULES, public_names
+from public_names import MODULES, public_names
 
 import monai_sf
+from monai_sf.scores import CSFS, METHODS
 
 FINDER = doctest.DocTestFinder(exclude_empty=True)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 #: Modules of which some public names have no example that runs yet.
-AWAITED = set(MODULES)
+AWAITED = set(MODULES) - {"transforms"}
 
 
 def examples_of(thing, name):
@@ -73,6 +74,13 @@ def other_examples():
 OTHERS = other_examples()
 
 
+@pytest.fixture(autouse=True)
+def _a_place_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for registry in (CSFS, METHODS):  # for examples that register something
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+
 def run(found):
     skipped = [example.source for example in found.examples if example.options.get(doctest.SKIP)]
     assert not skipped, "an example that is not run may be wrong"
@@ -83,8 +91,7 @@ def run(found):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("path", PUBLIC)
-def test_a_public_name_has_examples_that_run(path, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_public_name_has_examples_that_run(path):
     found = examples_for(path)
     if PUBLIC[path].__name__.removeprefix("monai_sf.") in AWAITED:
         return
@@ -95,6 +102,5 @@ def test_a_public_name_has_examples_that_run(path, tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", OTHERS)
-def test_the_examples_of_other_names_run(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_examples_of_other_names_run(name):
     run(OTHERS[name])

@@ -28,11 +28,6 @@ class Corrupt(Transform, RandomizableTrait):
     It is marked as random for MONAI's caches, although it is not: their keys do not depend on the transforms,
     so the pixels of the first severity would be returned for every other. Transforms before it are cached.
 
-    >>> import numpy as np
-    >>> image = np.full((1, 8, 8), 0.5, np.float32)
-    >>> float(Corrupt("brightness_down", 5)(image, seed=0).max())
-    0.25
-
     Args:
         kind: one of `CORRUPTIONS`.
         severity: 0 (unchanged) to 5.
@@ -41,6 +36,20 @@ class Corrupt(Transform, RandomizableTrait):
     Raises:
         TypeError: if the severity is not an integer.
         ValueError: if kind, severity or modality is unknown.
+
+    Examples:
+        Last in a ``Compose``, after the pixels have been scaled to [0, 1]:
+
+        >>> import torch
+        >>> from monai.transforms import Compose, ScaleIntensity
+        >>> from monai_sf.transforms import Corrupt
+        >>> image = torch.arange(64.0).view(1, 8, 8)
+        >>> for severity in (0, 1, 5):
+        ...     transform = Compose([ScaleIntensity(), Corrupt("brightness_down", severity)])
+        ...     print(severity, round(float(transform(image).max()), 2))
+        0 1.0
+        1 0.9
+        5 0.5
     """
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012  (as MONAI's own transforms)
@@ -96,6 +105,16 @@ class RandCorrupt(RandomizableTransform):
     Raises:
         TypeError: if a severity is not an integer.
         ValueError: if kinds or severities are empty, or one of them or the modality is unknown.
+
+    Examples:
+        An image is brightened with probability 1/2, by 10 or 50 %:
+
+        >>> import torch
+        >>> from monai_sf.transforms import RandCorrupt
+        >>> image = torch.full((1, 8, 8), 0.5)
+        >>> augment = RandCorrupt(["brightness_up"], severities=[1, 5], prob=0.5).set_random_state(0)
+        >>> [round(float(augment(image).max()), 2) for _ in range(8)]
+        [0.5, 0.5, 0.5, 0.5, 0.75, 0.55, 0.5, 0.55]
     """
 
     backend = Corrupt.backend

@@ -33,6 +33,23 @@ class BatchTransform(ABC):
 
     Args:
         prob: probability that a case is transformed, in [0, 1].
+
+    Examples:
+        A transform of one's own, which inverts each image with probability 1/2:
+
+        >>> import torch
+        >>> from monai_sf.transforms import BatchTransform
+        >>> class BatchRandInvert(BatchTransform):
+        ...     draws = 0  # nothing to draw but whether to invert
+        ...
+        ...     def sample(self, numbers, shape):
+        ...         return None
+        ...
+        ...     def apply(self, images, sampled):
+        ...         return 1 - images
+        >>> invert = BatchRandInvert(prob=0.5)
+        >>> invert(torch.zeros(6, 1, 8, 8), seeds=range(6)).amax((1, 2, 3)).tolist()
+        [1.0, 1.0, 1.0, 0.0, 1.0, 0.0]
     """
 
     draws: int
@@ -66,18 +83,25 @@ class BatchAugment:
     of threads, whatever else is in the batch. Global random generators are not touched. No value of a tensor
     is asked for, so that a GPU's queue never runs empty.
 
-    >>> from monai_sf.transforms import BatchRandFlip
-    >>> images = torch.arange(6.0).div(6).view(2, 1, 1, 3)
-    >>> augment = BatchAugment([BatchRandFlip(prob=0.5, spatial_axis=1)])
-    >>> augment(images, seeds=[2, 3]).mul(6).tolist()
-    [[[[2.0, 1.0, 0.0]]], [[[3.0, 4.0, 5.0]]]]
-
     Args:
         transforms: `BatchRandFlip`, `BatchRandRotate` and others, or `EachImage`; none leaves images as they
             are.
 
     Raises:
         TypeError: if it is no list, or an entry is no transform of batches.
+
+    Examples:
+        The first of two images is flipped, and would be in any other batch, too:
+
+        >>> import torch
+        >>> from monai_sf.transforms import BatchAugment, BatchRandFlip
+        >>> augment = BatchAugment([BatchRandFlip(prob=0.5, spatial_axis=1)])
+        >>> images = torch.tensor([[0.0, 0.2, 0.4], [0.6, 0.8, 1.0]]).view(2, 1, 1, 3)
+        >>> augment(images, seeds=[2, 3]).squeeze()
+        tensor([[0.4000, 0.2000, 0.0000],
+                [0.6000, 0.8000, 1.0000]])
+        >>> torch.equal(augment(images, seeds=[2, 3])[:1], augment(images[:1], seeds=[2]))
+        True
     """
 
     def __init__(self, transforms: Sequence[BatchTransform] = ()) -> None:

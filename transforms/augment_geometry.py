@@ -29,6 +29,18 @@ class BatchRandFlip(BatchTransform):
 
     Raises:
         ValueError: if an argument is out of range; all of them are named.
+
+    Examples:
+        Of four copies of an image, those whose seeds say so are mirrored:
+
+        >>> import torch
+        >>> from monai_sf.transforms import BatchRandFlip
+        >>> images = torch.tensor([0.0, 0.5, 1.0]).repeat(4, 1, 1, 1)
+        >>> BatchRandFlip(prob=0.5, spatial_axis=1)(images, seeds=range(4)).squeeze()
+        tensor([[1.0000, 0.5000, 0.0000],
+                [1.0000, 0.5000, 0.0000],
+                [1.0000, 0.5000, 0.0000],
+                [0.0000, 0.5000, 1.0000]])
     """
 
     draws = 0
@@ -64,6 +76,18 @@ class BatchRandRotate(BatchTransform):
 
     Raises:
         ValueError: if an argument is out of range; all of them are named.
+
+    Examples:
+        A turn by exactly 90 degrees; usually the angle is random, such as ``range_x=0.3``:
+
+        >>> import math
+        >>> import torch
+        >>> from monai_sf.transforms import BatchRandRotate
+        >>> quarter = BatchRandRotate(range_x=(math.pi / 2, math.pi / 2), prob=1.0)
+        >>> image = torch.tensor([[1.0, 0.0], [0.0, 0.5]]).view(1, 1, 2, 2)
+        >>> quarter(image, seeds=[0]).abs().round(decimals=3).squeeze()
+        tensor([[0.0000, 1.0000],
+                [0.5000, 0.0000]])
     """
 
     draws = 1
@@ -117,6 +141,21 @@ class BatchRandResizedCrop(BatchTransform):
     Raises:
         ValueError: if an argument is out of range; all of them are named. When called, if an image is smaller
             than `roi_size`.
+
+    Examples:
+        Two crops of an image whose columns rise from 0 to 1; both are resized to 32 × 32 pixels:
+
+        >>> import torch
+        >>> from monai_sf.transforms import BatchRandResizedCrop
+        >>> crop = BatchRandResizedCrop(roi_size=16, spatial_size=32)
+        >>> images = torch.linspace(0, 1, 64).repeat(2, 1, 64, 1)
+        >>> crops = crop(images, seeds=[0, 1])
+        >>> crops.shape
+        torch.Size([2, 1, 32, 32])
+        >>> for one in crops:
+        ...     print(f"from {one.min():.2f} to {one.max():.2f}")
+        from 0.35 to 0.67
+        from 0.55 to 0.94
     """
 
     draws = 4

@@ -27,6 +27,15 @@ class BatchRandScaleIntensity(BatchTransform):
 
     Raises:
         ValueError: if an argument is out of range; all of them are named.
+
+    Examples:
+        Each image has a factor of its own:
+
+        >>> import torch
+        >>> from monai_sf.transforms import BatchRandScaleIntensity
+        >>> scale = BatchRandScaleIntensity(factors=0.2, prob=1.0)
+        >>> scale(torch.full((3, 1, 8, 8), 0.5), seeds=[0, 1, 2]).amax((1, 2, 3)).round(decimals=2)
+        tensor([0.4500, 0.5700, 0.4600])
     """
 
     draws = 1
@@ -60,6 +69,16 @@ class BatchRandAdjustContrast(BatchTransform):
 
     Raises:
         ValueError: if an argument is out of range; all of them are named.
+
+    Examples:
+        Darkest and brightest pixel stay; those between are darkened by an exponent above 1:
+
+        >>> import torch
+        >>> from monai_sf.transforms import BatchRandAdjustContrast
+        >>> square = BatchRandAdjustContrast(gamma=(2.0, 2.0), prob=1.0)
+        >>> image = torch.tensor([0.0, 0.2, 0.5, 1.0]).view(1, 1, 1, 4)
+        >>> square(image, seeds=[0]).round(decimals=2).flatten()
+        tensor([0.0000, 0.0400, 0.2500, 1.0000])
     """
 
     draws = 1
@@ -101,6 +120,17 @@ class BatchRandGaussianSmooth(BatchTransform):
 
     Raises:
         ValueError: if an argument is out of range; all of them are named.
+
+    Examples:
+        A bright pixel spreads to its neighbours, in every image by another width:
+
+        >>> import torch
+        >>> from monai_sf.transforms import BatchRandGaussianSmooth
+        >>> smooth = BatchRandGaussianSmooth(sigma_x=(0.5, 2.0), sigma_y=(0.5, 2.0), prob=1.0)
+        >>> images = torch.zeros(3, 1, 9, 9)
+        >>> images[:, :, 4, 4] = 1
+        >>> smooth(images, seeds=[0, 1, 2])[:, 0, 4, 4].round(decimals=2)
+        tensor([0.2400, 0.1100, 0.0900])
     """
 
     draws = 2
@@ -152,6 +182,21 @@ class BatchRandErase(BatchTransform):
 
     Raises:
         ValueError: if an argument is out of range; all of them are named.
+
+    Examples:
+        A rectangle of 2 × 3 pixels is filled with noise; the rest stays:
+
+        >>> import torch
+        >>> from monai_sf.transforms import BatchRandErase
+        >>> erase = BatchRandErase(spatial_size=(2, 3), prob=1.0)
+        >>> image = torch.linspace(0, 1, 36).view(1, 1, 6, 6)
+        >>> (erase(image, seeds=[0]) != image).int().squeeze()
+        tensor([[0, 0, 0, 0, 0, 0],
+                [0, 0, 0, 0, 0, 0],
+                [0, 0, 1, 1, 1, 0],
+                [0, 0, 1, 1, 1, 0],
+                [0, 0, 0, 0, 0, 0],
+                [0, 0, 0, 0, 0, 0]], dtype=torch.int32)
     """
 
     draws = 5

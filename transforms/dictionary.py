@@ -37,6 +37,18 @@ class Corruptd(MapTransform, RandomizableTrait):
     Raises:
         TypeError: if severity or seed is not an integer.
         ValueError: if kind, severity or modality is unknown.
+
+    Examples:
+        The noise of a case is the same in every run, and another for every other case:
+
+        >>> import torch
+        >>> from monai.transforms import Compose, ScaleIntensityd
+        >>> from monai_sf.transforms import Corruptd
+        >>> transform = Compose([ScaleIntensityd("image"), Corruptd("image", "gaussian_noise", severity=2)])
+        >>> case = {"image": torch.arange(64.0).view(1, 8, 8), "label": 0, "case_id": "ISIC_1"}
+        >>> first, again, other = transform(case), transform(case), transform({**case, "case_id": "ISIC_2"})
+        >>> torch.equal(first["image"], again["image"]), torch.equal(first["image"], other["image"])
+        (True, False)
     """
 
     backend = Corrupt.backend
@@ -91,6 +103,21 @@ class RandCorruptd(RandomizableTransform, MapTransform):
     Raises:
         TypeError: if a severity is not an integer.
         ValueError: if kinds or severities are empty, or one of them or the modality is unknown.
+
+    Examples:
+        An image and its reference image are corrupted alike, or not at all:
+
+        >>> import torch
+        >>> from monai_sf.transforms import RandCorruptd
+        >>> keys = ("image", "reference")
+        >>> augment = RandCorruptd(keys, kinds=["brightness_down"], prob=0.5).set_random_state(7)
+        >>> case = {key: torch.ones(1, 8, 8) for key in keys}
+        >>> for _ in range(4):
+        ...     print([round(float(image.max()), 2) for image in augment(case).values()])
+        [0.8, 0.8]
+        [0.5, 0.5]
+        [1.0, 1.0]
+        [1.0, 1.0]
     """
 
     backend = Corrupt.backend

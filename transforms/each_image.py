@@ -38,6 +38,18 @@ class EachImage(BatchTransform):
         ValueError: when called, if the results differ in shape, or the transform draws from a generator that
             is not its own, that of Python, NumPy, or torch on the CPU, from which no other thread may draw
             meanwhile either.
+
+    Examples:
+        A transform of MONAI in a chain of batch transforms; what an image becomes depends on its seed alone:
+
+        >>> import torch
+        >>> from monai.transforms import RandGaussianNoise
+        >>> from monai_sf.transforms import BatchAugment, BatchRandFlip, EachImage
+        >>> augment = BatchAugment([BatchRandFlip(prob=0.5), EachImage(RandGaussianNoise(prob=1.0, std=0.1))])
+        >>> images = torch.full((3, 1, 8, 8), 0.5)
+        >>> one, other = augment(images, seeds=[7, 8, 9]), augment(images, seeds=[9, 8, 7])
+        >>> torch.equal(one[0], other[2]), torch.equal(one[0], one[1])
+        (True, False)
     """
 
     draws = 1

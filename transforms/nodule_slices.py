@@ -32,6 +32,21 @@ class ExtractNoduleSlices(Transform):
 
     Raises:
         ValueError: If an argument is out of range.
+
+    Examples:
+        A volume whose every slice holds its number, with a nodule that is largest in slice 6 of 0 to 8:
+
+        >>> import torch
+        >>> from monai_sf.transforms import ExtractNoduleSlices
+        >>> volume = torch.arange(9.0).expand(1, 32, 32, 9)
+        >>> mask = torch.zeros(1, 32, 32, 9)
+        >>> mask[0, 10:14, 10:14, 3:8] = 1
+        >>> mask[0, 8:16, 8:16, 6] = 1
+        >>> slices = ExtractNoduleSlices(slices=5, size=16)(volume, mask)
+        >>> slices.shape
+        torch.Size([5, 1, 16, 16])
+        >>> slices[:, 0, 8, 8].tolist()
+        [4.0, 5.0, 6.0, 7.0, 8.0]
     """
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012  # as MONAI declares it
@@ -163,6 +178,21 @@ class ExtractNoduleSlicesd(MapTransform):
         size: See there.
         padding: See there.
         allow_missing_keys: Skip missing volumes instead of raising.
+
+    Examples:
+        Scan and mask are cropped alike, beyond the scan's border with the values of air and of no nodule:
+
+        >>> import torch
+        >>> from monai.transforms import Compose
+        >>> from monai_sf.transforms import ExtractNoduleSlicesd
+        >>> crop = Compose([ExtractNoduleSlicesd(["ct", "mask"], slices=3, size=16)])
+        >>> mask = torch.zeros(1, 32, 32, 9)
+        >>> mask[0, :4, :4, 4] = 1
+        >>> case = crop({"ct": torch.full((1, 32, 32, 9), 40.0), "mask": mask})
+        >>> case["ct"].shape, case["mask"].shape
+        (torch.Size([3, 1, 16, 16]), torch.Size([3, 1, 16, 16]))
+        >>> case["ct"].unique().tolist(), int(case["mask"].sum())
+        ([-1024.0, 40.0], 16)
     """
 
     backend = ExtractNoduleSlices.backend

@@ -22,11 +22,6 @@ class CorruptionSweep:
 
     The pixels are those of `Corruptd` with the same `seed`, case by case.
 
-    >>> sweep = CorruptionSweep(kinds=("brightness_up", "elastic"), severities=(1, 5))
-    >>> batch = {"image": torch.full((2, 1, 8, 8), 0.5), "case_id": ["a", "b"]}
-    >>> [(kind, severity) for kind, severity, _ in sweep(batch)]
-    [('brightness_up', 1), ('brightness_up', 5), ('elastic', 1), ('elastic', 5)]
-
     Args:
         kinds: of `CORRUPTIONS`, in the order of the results.
         severities: 0 (unchanged) to 5, in the order of the results.
@@ -38,6 +33,18 @@ class CorruptionSweep:
     Raises:
         TypeError: if a severity or the seed is not an integer.
         ValueError: if kinds or severities are empty, or one of them or the modality is unknown.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.transforms import CorruptionSweep
+        >>> sweep = CorruptionSweep(kinds=["brightness_up", "brightness_down"], severities=[1, 5])
+        >>> batch = {"image": torch.full((2, 1, 8, 8), 0.5), "case_id": ["a", "b"]}
+        >>> for kind, severity, corrupted in sweep(batch):
+        ...     print(kind, severity, round(float(corrupted["image"].max()), 2))
+        brightness_up 1 0.55
+        brightness_up 5 0.75
+        brightness_down 1 0.45
+        brightness_down 5 0.25
     """
 
     def __init__(
@@ -104,6 +111,25 @@ class SweepLoader:
     Args:
         loader: yields batches of dictionaries, for example a `monai.data.DataLoader`.
         sweep: the corruptions.
+
+    Examples:
+        A loader of two batches becomes one of six, of which every batch says how it was corrupted:
+
+        >>> import torch
+        >>> from monai_sf.transforms import CorruptionSweep, SweepLoader
+        >>> images = torch.full((2, 1, 8, 8), 0.5)
+        >>> batches = [{"image": images, "case_id": ids} for ids in (["a", "b"], ["c", "d"])]
+        >>> loader = SweepLoader(batches, CorruptionSweep(["gaussian_noise"], severities=[1, 3, 5]))
+        >>> len(loader)
+        6
+        >>> for batch in loader:
+        ...     print(batch["case_id"], batch["corruption"], batch["severity"])
+        ['a', 'b'] ['gaussian_noise', 'gaussian_noise'] [1, 1]
+        ['a', 'b'] ['gaussian_noise', 'gaussian_noise'] [3, 3]
+        ['a', 'b'] ['gaussian_noise', 'gaussian_noise'] [5, 5]
+        ['c', 'd'] ['gaussian_noise', 'gaussian_noise'] [1, 1]
+        ['c', 'd'] ['gaussian_noise', 'gaussian_noise'] [3, 3]
+        ['c', 'd'] ['gaussian_noise', 'gaussian_noise'] [5, 5]
     """
 
     def __init__(self, loader: Iterable[Mapping[Hashable, Any]], sweep: CorruptionSweep) -> None:
