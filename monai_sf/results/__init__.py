@@ -1,4 +1,15 @@
-"""Results of a run: their format on disk, writing, reading, and import from arrays or FD-Shifts."""
+"""Results of a run: their format on disk, writing, reading, and import from arrays or FD-Shifts.
+
+Examples:
+    >>> from monai_sf.results import ARRAYS, FORMAT, FORMAT_VERSION, KINDS
+    >>> f"run.json of format {FORMAT}, version {FORMAT_VERSION}"
+    'run.json of format monai_sf.results, version 2'
+    >>> KINDS  # of test sets
+    ('iid', 'corruption', 'acquisition', 'manifestation', 'new_class')
+    >>> shape, meaning = ARRAYS["mcd_log_softmax"]  # what a test set may hold for every case
+    >>> shape, meaning
+    ('C', 'log of the mean softmax over T dropout samples')
+"""
 
 from monai_sf.results.fd_shifts import read_fd_shifts
 from monai_sf.results.format import ARRAYS, FORMAT, FORMAT_VERSION, ResultsError

@@ -52,6 +52,17 @@ def read_fd_shifts(path: str | os.PathLike[str]) -> Results:
     Raises:
         FileNotFoundError: there are no outputs.
         ResultsError: a file is damaged or of another shape, or the config does not identify the test sets.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from monai_sf.results import read_fd_shifts
+        >>> Path("exp/test_results").mkdir(parents=True)
+        >>> outputs = [[4.0, 0.0, 0, 0], [1.0, 0.0, 1, 0], [0.0, 2.0, 1, 0]]  # 2 logits, label, test set
+        >>> np.savez("exp/test_results/raw_logits.npz", np.array(outputs))
+        >>> results = read_fd_shifts("exp")
+        >>> list(results.test_sets), results.labels_of("iid").tolist()
+        (['iid'], [0, 1, 1])
     """
     folder = Path(path)
     here = any((folder / f"{stem}.npz").is_file() for stem in ("raw_logits", "raw_output"))

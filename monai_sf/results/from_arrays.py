@@ -56,58 +56,9 @@ def parts_from_arrays(
     seed: int = 0,
     data_kind: str = "real",
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, TestSet], dict[str, Any], dict[str, Any]]:
-    """Build the results of a classifier on N images of one or several test sets.
+    """Return the arguments of :class:`monai_sf.results.Results` for its method ``from_arrays``.
 
-    Numbers may be NumPy arrays, torch tensors, lists, or pandas columns. Cases are matched by position, not
-    by the index of a Series or table; the same index in another order is refused.
-
-    Args:
-        logits: (N, C) class logits, or the single logit (N, 1) or (N,) of a binary classifier, that of class
-            1; None when ``probabilities`` are given.
-        labels: (N,) integers in 0..C-1; see ``kinds`` for cases of other classes.
-        probabilities: (N, C) in place of logits, rows that sum to 1 within their precision, such as two
-            digits or bfloat16.
-        features: (N, F), the latent space; without them the report has no map. They may be a memory map;
-            float32 is not copied, so do not change it afterwards. The same holds for images.
-        images: (N, H, W) or (N, H, W, 3) uint8; or N paths of image files, or N uint8 arrays of different
-            sizes, which are shrunk to 64 pixels.
-        mcd_samples: (N, T, C) of T passes with dropout, C as in the logits: logits, or probabilities if those
-            are given.
-        tta_samples: (N, V, C) of V passes over augmented views, in the same way; one of them is that of the
-            image itself.
-        learned_confidence: (N,) in [0, 1], of ConfidNet or DeVries, or one minus the reservation of Deep
-            Gamblers; state which with ``method``.
-        scores: further scores of any kind: name to confidences (N,), finite, higher = more sure. They are
-            rows of tables and reports beside the registered ones, whose names they must not have.
-        arrays: further arrays that registered scores of other packages need, by name, (N, ...) numbers.
-        training: ``features`` (n, F), ``logits`` or ``probabilities`` (n, C) as for the test cases, and
-            ``labels`` (n,) of the training cases, on clean images without augmentation or dropout: whatever
-            of it there is. The scores that are fitted to training cases (``docs/reference/scores.md``) appear
-            with it.
-            Features are not copied, as above.
-        validation: the same of the validation cases.
-        last_layer: weight (C, F) and bias (C,) of the linear layer from the features to the logits. A
-            layer that does not give the logits is refused.
-        case_ids: N ids. One id may occur once in every domain: a case and its corrupted versions.
-        domains: N names of test sets: "iid" for the domain of training, "corruption-<kind>-<1 to 5>" for a
-            corrupted one, any other text for a target domain. By default all are "iid".
-        kinds: name of a target domain to "acquisition" (the default), "manifestation" or "new_class": cases
-            of none of the classes, with labels outside 0..C-1 (such as -1), on which every answer is wrong.
-        columns: further columns of the case table, N entries each, such as ``group`` (the patient). Patients
-            are compared by the rule of :mod:`monai_sf.vocabulary.ids`, regardless of spelling, and a case
-            without one (None, NaN, "unknown", ...) is its own group. Merged and missing ids are logged.
-        class_names: C different names, by default "class 0" and so on.
-        dataset: name of the data, for the reader.
-        study: name of the study, by default that of the target domain, or "iid" without one.
-        method: how the network was trained: "classifier", "confidnet", "deepgamblers", "devries", another
-            one that is registered (:func:`monai_sf.scores.register_method`), or any other name, for which
-            every score applies that the arrays allow. By default "confidnet" with a learned confidence and
-            else "classifier".
-        seed: of the training, to distinguish runs.
-        data_kind: "real", "rendered" or "phantom".
-
-    Returns:
-        The arguments of :class:`~.results.Results`.
+    That method says what every argument is.
 
     Raises:
         ResultsError: an argument is missing, has another length than ``labels``, or holds impossible values.

@@ -37,31 +37,9 @@ def parts_from_scores(
     data_kind: str = "real",
     failure_above: float = FAILURE_ABOVE,
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, TestSet]]:
-    """Build the results of a model that does not classify on N images of one or several test sets.
+    """Return the arguments of :class:`monai_sf.results.Results` for its method ``from_scores``.
 
-    Risk is the mean error. Metrics that need a right or wrong answer (AUROC_f, accuracy, e-AURC) are
-    undefined unless every error is 0 or 1, and so are all scores that are computed from class logits.
-
-    Args:
-        confidences: (N,) finite numbers, higher = more sure; or several, by the name of the score.
-        errors: (N,) in [0, 1], 0 for a perfect answer, such as 1 - Dice of a segmentation. A score whose
-            model answers differently needs results of its own, with another ``method``.
-        features: see :func:`~.from_arrays.parts_from_arrays`, as for what follows.
-        images: of the cases.
-        case_ids: N ids.
-        domains: N names of test sets.
-        kinds: name of a target domain to its kind.
-        columns: further columns of the case table.
-        dataset: name of the data.
-        study: name of the study.
-        method: name of the model or of its training, letters, digits and ``_.+-``.
-        seed: of the training.
-        data_kind: "real", "rendered" or "phantom".
-        failure_above: in [0, 1); a case with a larger error is a failure where reports show and count
-            failures. It changes no metric.
-
-    Returns:
-        Arguments of :class:`~.results.Results`.
+    That method says what every argument is.
 
     Raises:
         ResultsError: an argument has another length than ``errors``, or holds impossible values.

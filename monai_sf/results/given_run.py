@@ -60,7 +60,7 @@ def parts_of(
         labels: (n,) integers; None without classes.
         class_names: names of the classes, none without classes.
         scores: name to confidences (n,) of the run's own scores.
-        case_ids: see :func:`~.from_arrays.parts_from_arrays`, as for what follows.
+        case_ids: see :meth:`monai_sf.results.Results.from_arrays`, as for what follows.
         domains: names of test sets.
         kinds: name of a target domain to its kind.
         columns: further columns of the case table.

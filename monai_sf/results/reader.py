@@ -44,6 +44,13 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         FileNotFoundError: there are no finished results there.
         ResultsError: the folder is damaged (files missing, truncated, changed), of another format version,
             or holds impossible values (see :class:`Results`).
+
+    Examples:
+        >>> from monai_sf.results import Results, load_results
+        >>> Results.from_arrays([[2.0, 0.0], [1.0, 0.0]], [0, 1], dataset="skin", seed=3).save("run")
+        >>> results = load_results("run")
+        >>> results.run["dataset"], results.run["seed"], list(results.test_sets)
+        ('skin', 3, ['iid'])
     """
     path = Path(path)
     run = check_results(path)
@@ -64,6 +71,20 @@ def check_results(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there are no finished results there.
         ResultsError: the folder is damaged (files missing, truncated, changed) or of another format version.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from monai_sf.results import Results, check_results
+        >>> Results.from_arrays([[2.0, 0.0], [1.0, 0.0]], [0, 1], dataset="skin").save("run")
+        >>> run = check_results("run")
+        >>> run["dataset"], run["counts"]
+        ('skin', {'iid': 2})
+        >>> Path("run/iid/logits.npy").write_bytes(b"damaged")
+        7
+        >>> check_results("run")
+        Traceback (most recent call last):
+        ...
+        monai_sf.results.format.ResultsError: run: damaged after the evaluation: iid/logits.npy...
     """
     path = Path(path)
     if not (path / RUN_FILE).is_file():

@@ -84,8 +84,18 @@ class Results:
             test set of the kind ``new_class`` every ``label`` is -1, and ``label_name`` the true class.
         test_sets: name to test set, in the order of evaluation.
         fitted: what scores were fitted to, ``<fit>.<array>`` to an array of numbers.
-        reference: arrays to fit scores to (:data:`monai_sf.vocabulary.reference.REFERENCE_ARRAYS`), for runs
+        reference: arrays to fit scores to (``monai_sf.vocabulary.reference.REFERENCE_ARRAYS``), for runs
             whose scores were not fitted when they were evaluated.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.results import Results
+        >>> logits = np.array([[3.0, 0.0], [0.2, 0.0], [0.0, 2.0], [1.5, 0.0]])
+        >>> results = Results.from_arrays(logits, np.array([0, 0, 1, 1]), case_ids=list("abcd"))
+        >>> test_set = results.test_sets["iid"]
+        >>> wrong = test_set.arrays["logits"].argmax(1) != results.labels_of("iid")
+        >>> results.cases_of("iid")["case_id"][wrong].tolist()
+        ['d']
     """
 
     run: Mapping[str, Any]
@@ -195,22 +205,76 @@ class Results:
 
     @classmethod
     def from_arrays(
-        cls, logits: ArrayLike | None = None, labels: ArrayLike | None = None, **arrays: Any
+        cls, logits: ArrayLike | None = None, labels: ArrayLike | None = None, **arguments: Any
     ) -> Results:
-        """Build the results of any model from its outputs; the arguments are those of
-        :func:`monai_sf.results.from_arrays.parts_from_arrays`: ``logits`` or ``probabilities``, ``labels``,
-        and optionally ``features``, ``images``, ``mcd_samples``, ``tta_samples``, ``scores``, ``case_ids``,
-        ``domains`` and others.
+        """Build the results of a classifier from its outputs on N images of one or several test sets.
+
+        Numbers may be NumPy arrays, torch tensors, lists, or pandas columns. Cases are matched by position,
+        not by the index of a Series or table; the same index in another order is refused.
+
+        Args:
+            logits: (N, C) class logits, or the single logit (N, 1) or (N,) of a binary classifier, that of
+                class 1; None when ``probabilities`` are given.
+            labels: (N,) integers in 0..C-1; see ``kinds`` for cases of other classes.
+            **arguments: those that follow, by name; all are optional.
+            probabilities: (N, C) in place of logits, rows that sum to 1 within their precision, such as two
+                digits or bfloat16.
+            features: (N, F), the latent space; without them the report has no map. They may be a memory map;
+                float32 is not copied, so do not change it afterwards. The same holds for images.
+            images: (N, H, W) or (N, H, W, 3) uint8; or N paths of image files, or N uint8 arrays of different
+                sizes, which are shrunk to 64 pixels.
+            mcd_samples: (N, T, C) of T passes with dropout, C as in the logits: logits, or probabilities if
+                those are given.
+            tta_samples: (N, V, C) of V passes over augmented views, in the same way; one of them is that of
+                the image itself.
+            learned_confidence: (N,) in [0, 1], of ConfidNet or DeVries, or one minus the reservation of Deep
+                Gamblers; state which with ``method``.
+            scores: further scores of any kind: name to confidences (N,), finite, higher = more sure. They are
+                rows of tables and reports beside the registered ones, whose names they must not have.
+            arrays: further arrays that registered scores of other packages need, by name, (N, ...) numbers.
+            training: ``features`` (n, F), ``logits`` or ``probabilities`` (n, C) as for the test cases, and
+                ``labels`` (n,) of the training cases, on clean images without augmentation or dropout:
+                whatever of it there is. The scores that are fitted to training cases
+                (``docs/reference/scores.md``) appear with it. Features are not copied, as above.
+            validation: the same of the validation cases.
+            last_layer: weight (C, F) and bias (C,) of the linear layer from the features to the logits. A
+                layer that does not give the logits is refused.
+            case_ids: N ids. One id may occur once in every domain: a case and its corrupted versions.
+            domains: N names of test sets: "iid" for the domain of training, "corruption-<kind>-<1 to 5>" for
+                a corrupted one, any other text for a target domain. By default all are "iid".
+            kinds: name of a target domain to "acquisition" (the default), "manifestation" or "new_class":
+                cases of none of the classes, with labels outside 0..C-1 (such as -1), on which every answer
+                is wrong.
+            columns: further columns of the case table, N entries each, such as ``group`` (the patient).
+                Patients are compared by the rule of :mod:`monai_sf.vocabulary.ids`, regardless of spelling,
+                and a case without one (None, NaN, "unknown", ...) is its own group. Merged and missing ids
+                are logged.
+            class_names: C different names, by default "class 0" and so on.
+            dataset: name of the data, for the reader.
+            study: name of the study, by default that of the target domain, or "iid" without one.
+            method: how the network was trained: "classifier", "confidnet", "deepgamblers", "devries", another
+                one that is registered (:func:`monai_sf.scores.register_method`), or any other name, for which
+                every score applies that the arrays allow. By default "confidnet" with a learned confidence
+                and else "classifier".
+            seed: of the training, to distinguish runs.
+            data_kind: "real", "rendered" or "phantom".
 
         Raises:
-            ResultsError: an argument is missing, has a wrong length or holds impossible values.
+            ResultsError: an argument is missing, has another length than ``labels``, or holds impossible
+                values.
 
-        Example:
+        Examples:
             >>> import numpy as np
-            >>> Results.from_arrays(np.array([[2.0, 0.0], [0.5, 1.0]]), np.array([0, 0])).labels_of("iid")
-            array([0, 0])
-        """  # noqa: D205
-        return cls(*parts_from_arrays(logits, labels, **arrays))
+            >>> from monai_sf.results import Results
+            >>> logits = np.array([[3.0, 0.0], [0.2, 0.0], [0.0, 2.0], [1.5, 0.0]])
+            >>> labels = np.array([0, 0, 1, 1])
+            >>> where = ["iid", "iid", "hospital B", "hospital B"]
+            >>> names = ["benign", "malignant"]
+            >>> results = Results.from_arrays(logits, labels, domains=where, class_names=names)
+            >>> results.cases_of("hospital B")["label_name"].tolist()
+            ['malignant', 'malignant']
+        """
+        return cls(*parts_from_arrays(logits, labels, **arguments))
 
     @classmethod
     def ensemble(cls, runs: Sequence[Results]) -> Results:
@@ -231,6 +295,17 @@ class Results:
 
         Raises:
             ResultsError: the runs are no ensemble; names every run that differs from the first, and in what.
+
+        Examples:
+            >>> from monai_sf.results import Results
+            >>> labels = [0, 1]
+            >>> first = Results.from_arrays([[2.0, 0.0], [1.0, 0.0]], labels, seed=1)
+            >>> second = Results.from_arrays([[2.0, 0.0], [0.0, 3.0]], labels, seed=2)
+            >>> ensemble = Results.ensemble([first, second])
+            >>> ensemble.test_sets["iid"].arrays["ensemble_log_softmax"].argmax(1).tolist()
+            [0, 1]
+            >>> ensemble.run["members"]
+            [1, 2]
         """
         return cls(*parts_of_ensemble([Member(run.run, run.cases, run.test_sets) for run in runs]))
 
@@ -238,19 +313,43 @@ class Results:
     def from_scores(
         cls, confidences: ArrayLike | Mapping[str, ArrayLike], errors: ArrayLike, **arguments: Any
     ) -> Results:
-        """Build the results of a model that does not classify, such as one that segments; the arguments are
-        those of :func:`monai_sf.results.from_scores.parts_from_scores`: ``confidences`` (N,), or several by
-        name, ``errors`` (N,) in [0, 1], and optionally ``images``, ``features``, ``case_ids``, ``domains``
-        and others.
+        """Build the results of a model that does not classify, such as one that segments, on N images.
+
+        Risk is the mean error. Metrics that need a right or wrong answer (AUROC_f, accuracy, e-AURC) are
+        undefined unless every error is 0 or 1, and so are all scores that are computed from class logits.
+
+        Args:
+            confidences: (N,) finite numbers, higher = more sure; or several, by the name of the score.
+            errors: (N,) in [0, 1], 0 for a perfect answer, such as 1 - Dice of a segmentation. A score whose
+                model answers differently needs results of its own, with another ``method``.
+            **arguments: those that follow, by name; all are optional.
+            features: see :meth:`from_arrays`, as for what follows.
+            images: of the cases.
+            case_ids: N ids.
+            domains: N names of test sets.
+            kinds: name of a target domain to its kind.
+            columns: further columns of the case table.
+            dataset: name of the data.
+            study: name of the study.
+            method: name of the model or of its training, letters, digits and ``_.+-``.
+            seed: of the training.
+            data_kind: "real", "rendered" or "phantom".
+            failure_above: in [0, 1); a case with a larger error is a failure where reports show and count
+                failures. It changes no metric.
 
         Raises:
-            ResultsError: an argument has a wrong length or holds impossible values.
+            ResultsError: an argument has another length than ``errors``, or holds impossible values.
 
-        Example:
+        Examples:
+            >>> import numpy as np
+            >>> from monai_sf.results import Results
             >>> dice = np.array([0.9, 0.2])
-            >>> Results.from_scores(np.array([0.7, 0.4]), 1 - dice).is_classification
-            False
-        """  # noqa: D205
+            >>> results = Results.from_scores(np.array([0.7, 0.4]), 1 - dice)
+            >>> results.is_classification, list(results.scores)
+            (False, ['confidence'])
+            >>> results.test_sets["iid"].arrays["errors"].round(2).tolist()
+            [0.1, 0.8]
+        """
         return cls(*parts_from_scores(confidences, errors, **arguments))
 
     @property
@@ -285,7 +384,7 @@ class Results:
         return labels
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the run's folder atomically; see the module's docstring for its content.
+        """Write the run's folder atomically, which :func:`monai_sf.results.load_results` opens.
 
         Args:
             path: the folder. Existing results are replaced.

@@ -26,6 +26,15 @@ class TestSet:
             ensemble's ``ensemble_log_softmax``, or ``errors`` without classes.
         corruption: kind of corruption, None for clean images.
         severity: 1 to 5 for a corruption, 0 for clean images.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.results import TestSet
+        >>> logits = np.array([[2.0, 0.0], [0.0, 1.0]], np.float32)
+        >>> how = {"corruption": "gaussian_noise", "severity": 2}
+        >>> noisy = TestSet("noise", "corruption", np.array([4, 7]), {"logits": logits}, **how)
+        >>> len(noisy), noisy.rows.tolist()  # the cases 4 and 7 of the case table
+        (2, [4, 7])
     """
 
     __test__ = False  # not a pytest class
