@@ -19,6 +19,8 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 #: Modules of which some public names have no example that runs yet.
 AWAITED = set(MODULES) - {"transforms"}
 
+AWAITED -= {"results", "datasets", "datasets.phantom", "datasets.lidc"}
+
 
 def examples_of(thing, name):
     """Return the doctests in the docstrings of a thing and of its own methods."""

@@ -1,4 +1,10 @@
-"""Case tables, studies and leak-safe splits, from datasets as they are published or from any table."""
+"""Case tables, studies and leak-safe splits, from datasets as they are published or from any table.
+
+Examples:
+    >>> from monai_sf.datasets import STUDIES
+    >>> [study.name for study in STUDIES["dermoscopy"]]
+    ['iid', 'mskcc', 'barcelona', 'keratosis']
+"""
 
 from monai_sf.datasets.cases import build_cases
 from monai_sf.datasets.class_folders import folder_cases

@@ -46,10 +46,11 @@ def build_cases(
         dataset_dir: Folder of the dataset's files; the column ``image`` is relative to it.
         missing: What to do about images that the published tables name and the folder lacks: ``raise``,
             ``drop`` those rows, or ``keep`` them.
-        **rules: Label rules, the keyword arguments of the dataset's own function:
-            :func:`~monai_sf.datasets.chest_xray.chest_xray_cases` (``uncertain``, ``views``, ``several``) and
-            :func:`~monai_sf.datasets.lung_nodule_ct.lung_nodule_ct_cases` (``rendered``, ``malignant_above``,
-            ``min_readers``).
+        **rules: Of chest_xray: ``uncertain``, images of which one of the eight labels is uncertain, are
+            "negative" (by default) or left out ("drop"); ``views`` ("all", "frontal", "lateral");
+            ``several``, images with more than one positive label, are left out ("drop", by default) or have
+            the "first". Of lung_nodule_ct: ``rendered`` (False), ``malignant_above``, the mean rating above
+            which a nodule is malignant (2.0), and ``min_readers`` who annotated it (1).
 
     Returns:
         A new table with ``case_id`` (unique, stable), ``image``, ``label`` (0..C-1), ``label_name``,
@@ -63,6 +64,16 @@ def build_cases(
             table is not as published.
         FileNotFoundError: If the folder, all tables, or (with ``missing="raise"``) images are missing; the
             message has the first ten images and the name of a file that lists all.
+
+    Examples:
+        >>> from monai_sf.datasets import build_cases
+        >>> from monai_sf.datasets.phantom import write_phantom
+        >>> folder = write_phantom("chest_xray", "xrays", size=32)  # or where your download lies
+        >>> cases = build_cases("chest_xray", folder)
+        >>> cases["source"].value_counts().to_dict()
+        {'chexpert': 128, 'nih14': 128, 'mimic_cxr': 128}
+        >>> cases.loc[0, ["label_name", "group"]].tolist()
+        ['No Finding', 'chexpert-patient00001']
     """
     if dataset not in _BUILDERS:
         raise ValueError(f"unknown dataset {dataset!r}; known: {', '.join(_BUILDERS)}")

@@ -42,6 +42,16 @@ def folder_cases(
         TableError: If there is no image, or the folders are not of this layout; names them.
         ValueError: If an argument is wrong.
         FileNotFoundError: If the folder does not exist.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from monai_sf.datasets import folder_cases
+        >>> for name in ("benign/1.png", "benign/2.png", "malignant/1.png"):
+        ...     Path(name).parent.mkdir(exist_ok=True)
+        ...     Image.new("L", (8, 8)).save(name)
+        >>> folder_cases(".")[["case_id", "label", "label_name"]].values.tolist()
+        [['benign/1.png', 0, 'benign'], ['benign/2.png', 0, 'benign'], ['malignant/1.png', 1, 'malignant']]
     """
     check_arguments({"image": "", "label": ""}, "raise", dataset)
     reading = Reading.of(dataset, dataset_dir)

@@ -41,6 +41,18 @@ def write_nodule_slices(cases: pd.DataFrame, dataset_dir: str | Path) -> int:
 
     Returns:
         Number of files written.
+
+    Examples:
+        >>> import SimpleITK
+        >>> import pandas as pd
+        >>> from monai_sf.datasets import write_nodule_slices
+        >>> SimpleITK.WriteImage(SimpleITK.Image(96, 96, 5, SimpleITK.sitkInt16), "1.2.3.mhd")
+        >>> case = {"image": "patches/a.npy", "source": "ct", "series_instance_uid": "1.2.3"}
+        >>> case |= {"z": 2.0, "centroid_row": 48.0, "centroid_column": 40.0}
+        >>> case |= {"group": "patient 1", "scan_id": 1, "nodule": 0, "slice_index": 2}
+        >>> cases = pd.DataFrame([case])
+        >>> write_nodule_slices(cases, "."), write_nodule_slices(cases, ".")  # what is there stays
+        (1, 0)
     """
     return write_ct_slices(cases, dataset_dir) + write_rendered_slices(cases, dataset_dir)
 
@@ -62,9 +74,23 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
         Number of files written.
 
     Raises:
-        ValueError: If columns are missing, or an image path leaves ``dataset_dir``.
-        DicomError: Names all slices that are missing or unreadable; the others are written.
+        ValueError: If columns are missing, an image path leaves ``dataset_dir``, or slices are missing or
+            unreadable: names them; the others are written.
         OSError: If the folder cannot be written.
+
+    Examples:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> import SimpleITK
+        >>> from monai_sf.datasets import write_ct_slices
+        >>> scan = SimpleITK.GetImageFromArray(np.full((5, 96, 96), -800, np.int16))
+        >>> SimpleITK.WriteImage(scan, "1.2.3.mhd")  # five slices, 1 mm apart, at z = 0, 1, ...
+        >>> case = {"image": "patches/a.npy", "source": "ct", "series_instance_uid": "1.2.3"}
+        >>> case |= {"z": 2.0, "centroid_row": 48.0, "centroid_column": 40.0}
+        >>> write_ct_slices(pd.DataFrame([case]), ".")
+        1
+        >>> np.load("patches/a.npy").shape
+        (64, 64)
     """
     from monai_sf.datasets.lidc_dicom import DicomError, NoDecoderError, find_series
     from monai_sf.datasets.lidc_volumes import find_volumes

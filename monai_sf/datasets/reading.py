@@ -36,6 +36,16 @@ class MissingImagesError(FileNotFoundError):
 
     Attributes:
         images: All of them, as paths relative to the folder.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from monai_sf.datasets import MissingImagesError, table_cases
+        >>> table = {"file": ["a.png", "b.png"], "finding": ["benign", "malignant"]}
+        >>> try:
+        ...     table_cases(pd.DataFrame(table), ".", columns={"image": "file", "label": "finding"})
+        ... except MissingImagesError as error:
+        ...     print(error.images)
+        ['a.png', 'b.png']
     """
 
     def __init__(self, message: str, images: list[str]) -> None:
@@ -266,6 +276,20 @@ def describe_cases(cases: pd.DataFrame) -> str:
     Args:
         cases: Case table of :func:`monai_sf.datasets.build_cases`. If its ``attrs`` were lost (in a CSV file,
             say), only the counts are reported.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from monai_sf.datasets import describe_cases, table_cases
+        >>> table = pd.DataFrame({"file": ["a.png", "b.png", "c.png"], "finding": ["no", "yes", "no"]})
+        >>> table["patient"] = [1, 2, 2]
+        >>> roles = {"image": "file", "label": "finding", "group": "patient"}
+        >>> print(describe_cases(table_cases(table, ".", columns=roles, missing="keep")))
+        3 cases in 2 groups, 2 classes
+          own: 3 (from the table)
+            no: 2
+            yes: 1
+          note: classes, in this order: 0 'no' (2 cases), 1 'yes' (1 cases)
+          note: 3 images that the tables name are not on disk; their rows are kept
     """
     reading: dict[str, Any] = cases.attrs.get("reading", {})
     by_class = cases.groupby(["source", "label_name"]).size().reset_index(name="cases")

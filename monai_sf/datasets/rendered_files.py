@@ -61,6 +61,16 @@ def write_rendered_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, worke
         FileNotFoundError: If the folder does not exist: a misspelt one is not created.
         FileExistsError: If it holds files that were not rendered, which are not overwritten.
         OSError: If the folder cannot be written (PermissionError) or the disk is full; names the folder.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.datasets import build_cases, write_rendered_slices
+        >>> cases = build_cases("lung_nodule_ct", ".", rendered=True).head(2)
+        >>> write_rendered_slices(cases, ".")
+        2
+        >>> image = np.load(cases["image"][0])
+        >>> image.shape, image.dtype
+        ((64, 64), dtype('int16'))
     """
     absent = [name for name in _COLUMNS if name not in cases.columns]
     if absent:

@@ -102,6 +102,18 @@ def check_splits(splits: pd.DataFrame, *, expect_target: bool | None = None) -> 
         ValueError: If a group (in any spelling) is in two splits, a ``case_id`` is not unique, a split has an
             unknown name, train, val, iid (and target), but not calibration, are empty or hold fewer than two
             classes (a target set of label -1 alone is that of new classes), or others than target hold -1.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from monai_sf.datasets import check_splits
+        >>> splits = pd.DataFrame({"split": ["train", "train", "val", "val", "iid", "iid"]})
+        >>> splits["case_id"], splits["label"] = list("abcdef"), [0, 1] * 3
+        >>> splits["group"] = ["Ann", "Bob", "Cem", "Dan", "Eva", "ANN"]
+        >>> check_splits(splits)
+        Traceback (most recent call last):
+        ...
+        ValueError: 1 groups are in more than one split:
+          ANN: iid, train
     """
     absent = [name for name in ("case_id", "label", "group", "split") if name not in splits.columns]
     if absent:

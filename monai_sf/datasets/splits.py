@@ -84,10 +84,23 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
         merged, how many cases have no group, and what calibration lacks.
 
     Raises:
-        ValueError: If the table or the result is invalid (see
-            :func:`monai_sf.datasets.split_checks.check_cases` and :func:`monai_sf.datasets.check_splits`), a
-            placeholder such as "anonymous" is the group of most cases, the study is unknown, the cases lack
-            what it needs (with the reason), or an audit is to be without a class, which the given model has.
+        ValueError: If the table is no case table or the result is invalid (see
+            :func:`monai_sf.datasets.check_splits`), a placeholder such as "anonymous" is the group of most
+            cases, the study is unknown, the cases lack what it needs (with the reason), or an audit is to be
+            without a class, which the given model has.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from monai_sf.datasets import Study, split_cases, table_cases
+        >>> rows = range(200)
+        >>> table = pd.DataFrame({"file": [f"{k}.png" for k in rows], "finding": [k % 2 for k in rows]})
+        >>> table["patient"] = [k // 4 for k in rows]
+        >>> table["hospital"] = ["B" if k >= 160 else "A" for k in rows]
+        >>> roles = {"image": "file", "label": "finding", "group": "patient"}
+        >>> cases = table_cases(table, ".", columns=roles, missing="keep")
+        >>> study = Study("hospital_b", "acquisition", {"hospital": "B"})
+        >>> split_cases(cases, study, seed=0).groupby("split").size().to_dict()
+        {'calibration': 16, 'iid': 32, 'target': 40, 'train': 96, 'val': 16}
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be a non-negative integer, got {seed!r}")

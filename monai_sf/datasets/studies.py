@@ -52,16 +52,27 @@ class Study:
 
     Attributes:
         name: Also that of folders. Unique among all datasets, except for ``iid``, which all have.
-        kind: One of :data:`STUDY_KINDS`: ``acquisition`` is another camera, hospital or batch,
+        kind: ``iid`` has no target domain, ``acquisition`` is another camera, hospital or batch,
             ``manifestation`` another sub-type of the disease, ``new_class`` a disease that is none of the
             classes: cases of a label that was declared unknown, or of whole classes, which the study then
             trains without.
         target: The rule of the target domain, columns of the case table to what their cells hold: a text or
-            number, a list of them, or ``{is: ..., above: ..., below: ..., missing: ...}`` (see
-            :func:`monai_sf.datasets.conditions.read_condition`). Of several columns all must hold.
+            number, a list of them, or ``{is: ..., above: ..., below: ..., missing: ...}``, with
+            either ``is`` or exclusive limits; ``missing`` says whether an empty cell fulfils the condition,
+            and without it no cell may be empty. Of several columns all must hold.
         description: What the target domain is, in words.
         partial: Whether values that no case has are no fault, since a download may be partial.
         conditions: ``target`` as read.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from monai_sf.datasets import Study, in_target
+        >>> study = Study("elderly", "acquisition", {"hospital": ["B", "C"], "age": {"above": 65}})
+        >>> study.rule
+        'hospital is one of B, C and age above 65'
+        >>> cases = pd.DataFrame({"hospital": ["A", "B", "C"], "age": [80, 70, 30]})
+        >>> in_target(study, cases).tolist()
+        [False, True, False]
     """
 
     name: str
@@ -130,6 +141,13 @@ def in_target(study: Study, cases: pd.DataFrame) -> Mask:
     Args:
         study: The study.
         cases: Case table with the columns of its rule.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from monai_sf.datasets import find_study, in_target
+        >>> cases = pd.DataFrame({"source": ["chexpert", "nih14", "mimic_cxr"]})
+        >>> in_target(find_study("nih14"), cases).tolist()
+        [False, True, False]
     """
     target = np.full(len(cases), bool(study.conditions))
     for column, condition in study.conditions.items():
@@ -163,7 +181,13 @@ def remaining_classes(study: Study, classes: Sequence[str]) -> list[str]:
 
 
 def study_description(study: Study) -> str:
-    """Return a study's description with the rule of its target domain, for tables and reports."""
+    """Return a study's description with the rule of its target domain, for tables and reports.
+
+    Examples:
+        >>> from monai_sf.datasets import find_study, study_description
+        >>> study_description(find_study("spiculation"))
+        'target: spiculated nodules, by the mean rating of the readers (spiculation above 2)'
+    """
     if study.kind == "iid":
         return "no target domain: tested on other cases of the same population"
     return f"target: {study.description} ({study.rule})" if study.description else f"target: {study.rule}"
@@ -243,6 +267,7 @@ def _published(name: str, kind: str, target: Mapping[str, Any], description: str
 
 IID = Study("iid", "iid")
 
+#: The published datasets: name to studies, ``iid`` first.
 STUDIES: Mapping[str, tuple[Study, ...]] = MappingProxyType(
     {
         "lung_nodule_ct": (
@@ -311,6 +336,12 @@ def find_studies(dataset: str, own: Mapping[str, Any] | None = None) -> tuple[St
     Raises:
         ValueError: Names everything that is wrong with ``own``: a name that is taken or cannot be that of a
             folder, an unknown kind or key, a rule that cannot be read.
+
+    Examples:
+        >>> from monai_sf.datasets import find_studies
+        >>> own = {"hospital_b": {"kind": "acquisition", "target": {"hospital": "B"}}}
+        >>> [study.name for study in find_studies("my_xrays", own)]
+        ['iid', 'hospital_b']
     """
     known = STUDIES.get(dataset, (IID,))
     if own is None:
@@ -362,6 +393,15 @@ def find_study(name: str, dataset: str | None = None, own: Mapping[str, Any] | N
 
     Raises:
         ValueError: If there is none (the message lists the known ones), or ``own`` is wrong.
+
+    Examples:
+        >>> from monai_sf.datasets import find_study
+        >>> find_study("keratosis").kind
+        'manifestation'
+        >>> find_study("keratoses", "dermoscopy")
+        Traceback (most recent call last):
+        ...
+        ValueError: unknown study 'keratoses' of dermoscopy (do you mean 'keratosis'?); known: iid, mskcc, ...
     """
     of = "" if dataset is None else f" of {dataset}"
     datasets = STUDIES if dataset is None else (dataset,)

@@ -29,7 +29,20 @@ _MOST_LISTED = 50
 
 
 class TableError(ValueError):
-    """A published table is faulty; the message names the file and the fault."""
+    """A published table is faulty; the message names the file and the fault.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from monai_sf.datasets import TableError, table_cases
+        >>> table = pd.DataFrame({"file": ["a.png", "a.png"], "finding": ["benign", ""]})
+        >>> try:
+        ...     table_cases(table, ".", columns={"image": "file", "label": "finding"})
+        ... except TableError as error:
+        ...     print(error)
+        the table has 2 faults:
+          column 'finding': no label, 1 rows: row 2
+          column 'finding' has one class only, 'benign': there is nothing to tell apart
+    """
 
 
 def split_header(line: str) -> list[str]:
