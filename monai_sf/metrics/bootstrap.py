@@ -59,6 +59,15 @@ class Interval(NamedTuple):
     Attributes:
         low: Lower end.
         high: Upper end.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.metrics import aurc, bootstrap_ci
+        >>> low, high = bootstrap_ci(aurc, np.linspace(0, 1, 50), np.arange(50) < 5)
+        >>> 0 <= low < high <= 1
+        True
+        >>> bootstrap_ci(aurc, np.array([0.9, 0.2]), np.array([0, 1]), groups=["patient 1", "patient 1"])
+        Interval(low=nan, high=nan)
     """
 
     low: float
@@ -106,6 +115,21 @@ def bootstrap_ci(
         ValueError: If metric is not one of those, an argument is out of range, a placeholder such as
             "anonymous" is the group of most cases, the metric is undefined in every resample, and as in
             `risk_coverage_curve`, also for the order of groups.
+
+    Examples:
+        Each of 100 patients has four images, which are all right or all wrong: the interval is too narrow
+        where images are taken for independent. Options of the metric are given by ``functools.partial``.
+
+        >>> from functools import partial
+        >>> import numpy as np
+        >>> from monai_sf.metrics import bootstrap_ci, risk_at_coverage
+        >>> patient = np.repeat(np.arange(100), 4)
+        >>> confidence, error = np.linspace(0, 1, 400), patient % 10 == 0
+        >>> metric = partial(risk_at_coverage, coverage=0.8)
+        >>> low, high = bootstrap_ci(metric, confidence, error)
+        >>> grouped = bootstrap_ci(metric, confidence, error, groups=patient)
+        >>> grouped.high - grouped.low > 1.5 * (high - low)
+        True
     """
     of_levels = metric_of_levels(metric)
     check_draws(n_resamples, level)

@@ -48,6 +48,19 @@ class RiskCoverageCurve:
         selective_risks: (K + 1,) mean error of the kept cases; at coverage 0 that of the first level.
         generalized_risks: (K + 1,) sum of the errors of the kept cases over the number of all cases.
         thresholds: (K + 1,) lowest confidence that is kept, decreasing; infinity at coverage 0.
+
+    Examples:
+        Both cases of confidence 0.7 are kept together, so the curve has four points:
+
+        >>> import numpy as np
+        >>> from monai_sf.metrics import risk_coverage_curve
+        >>> curve = risk_coverage_curve(np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1]))
+        >>> curve.thresholds.tolist()
+        [inf, 0.9, 0.7, 0.2]
+        >>> curve.coverages.tolist()
+        [0.0, 0.25, 0.75, 1.0]
+        >>> curve.selective_risks.round(3).tolist()
+        [0.0, 0.0, 0.333, 0.5]
     """
 
     coverages: Array
@@ -73,10 +86,17 @@ def risk_coverage_curve(confidence: ArrayLike, error: ArrayLike) -> RiskCoverage
     Raises:
         ValueError: For other shapes, unequal lengths, no cases, NaN, infinity or values out of range.
 
-    Example:
-        >>> curve = risk_coverage_curve(np.array([0.9, 0.8, 0.8, 0.1]), np.array([0, 0, 1, 1]))
-        >>> curve.coverages.tolist(), curve.generalized_risks.tolist()
-        ([0.0, 0.25, 0.75, 1.0], [0.0, 0.0, 0.25, 0.5])
+    Examples:
+        The same cases as arrays and as tensors; the two of one confidence are one point:
+
+        >>> import numpy as np
+        >>> import torch
+        >>> from monai_sf.metrics import risk_coverage_curve
+        >>> confidence, error = np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1])
+        >>> risk_coverage_curve(confidence, error).generalized_risks
+        array([0.  , 0.  , 0.25, 0.5 ])
+        >>> risk_coverage_curve(torch.tensor(confidence), torch.tensor(error)).coverages
+        tensor([0.0000, 0.2500, 0.7500, 1.0000], dtype=torch.float64)
     """
     values, errors = check_cases(confidence, error)
     ranking = rank_cases(values)

@@ -25,6 +25,15 @@ def failure_auroc(confidence: ArrayLike, error: ArrayLike) -> float:
     Raises:
         ValueError: If all cases are correct or all are wrong, if an error is neither 0 nor 1, and as in
             `risk_coverage_curve`.
+
+    Examples:
+        Of the four pairs of a wrong and a correct case, the wrong one has the lower confidence in three;
+        one is a tie:
+
+        >>> import numpy as np
+        >>> from monai_sf.metrics import failure_auroc
+        >>> failure_auroc(np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1]))
+        0.875
     """
     return float(failure_auroc_of(_failures_and_successes(confidence, error)))
 
@@ -45,6 +54,16 @@ def failure_fpr(confidence: ArrayLike, error: ArrayLike, *, tpr: float = 0.95) -
 
     Raises:
         ValueError: If tpr is out of range, and as in `failure_auroc`.
+
+    Examples:
+        To find both wrong cases one has to flag those of confidence 0.7, too, of which one is correct; for
+        one of two wrong cases that is not necessary:
+
+        >>> import numpy as np
+        >>> from monai_sf.metrics import failure_fpr
+        >>> confidence, error = np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1])
+        >>> failure_fpr(confidence, error), failure_fpr(confidence, error, tpr=0.5)
+        (0.5, 0.0)
     """
     return float(failure_fpr_of(_failures_and_successes(confidence, error), tpr=tpr))
 
@@ -63,6 +82,15 @@ def failure_average_precision(confidence: ArrayLike, error: ArrayLike) -> float:
 
     Raises:
         ValueError: If no case is wrong, if an error is neither 0 nor 1, and as in `risk_coverage_curve`.
+
+    Examples:
+        Flagging the least sure case finds one of two errors with a precision of 1, and flagging three finds
+        both with 2/3: 1/2 · 1 + 1/2 · 2/3.
+
+        >>> import numpy as np
+        >>> from monai_sf.metrics import failure_average_precision
+        >>> round(failure_average_precision(np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1])), 4)
+        0.8333
     """
     levels = _binary_levels(confidence, error)
     if not levels.wrong[-1]:

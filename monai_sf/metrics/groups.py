@@ -93,6 +93,20 @@ def by_group(
     Raises:
         ValueError: If the threshold is NaN, groups has another length or more than 2,000 different values,
             and as in `risk_coverage_curve` and `bootstrap_ci`.
+
+    Examples:
+        Two clinics with 100 cases of as many patients each. All answers are trusted, and in one clinic more
+        are wrong:
+
+        >>> import numpy as np
+        >>> from monai_sf.metrics import by_group
+        >>> clinic = np.repeat(["north", "south"], 100)
+        >>> error = np.arange(200) % 100 < np.where(clinic == "south", 20, 4)
+        >>> table = by_group(np.linspace(0.5, 1, 200), error, clinic, threshold=0.5)
+        >>> for row in table.itertuples():
+        ...     print(row.group, row.cases, row.silent_failures, f"{row.p_holm:.4f}", bool(row.worse))
+        north 100 4 0.9999 False
+        south 100 20 0.0008 True
     """
     return marked(statistics_of(confidence, error, groups, threshold=threshold, clusters=clusters, seed=seed))
 

@@ -33,6 +33,16 @@ class SelectiveThreshold(NamedTuple):
         risk_bound: Upper bound on the true error rate of accepted cases, with probability 1 - delta; at most
             the target risk.
         n_independent: Number of those cases, accepted or not: of groups, or of cases without groups.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.metrics import selective_threshold
+        >>> confidence, error = np.linspace(0, 1, 1000), np.arange(1000) < 100
+        >>> found = selective_threshold(confidence, error, target_risk=0.05, delta=0.05)
+        >>> found.empirical_risk < found.risk_bound <= 0.05
+        True
+        >>> found.n_independent
+        1000
     """
 
     threshold: float
@@ -82,6 +92,19 @@ def selective_threshold(
     Raises:
         ValueError: If target_risk or delta is out of range, an error is neither 0 nor 1, groups have another
             length or a placeholder for most cases, and as in `risk_coverage_curve`.
+
+    Examples:
+        Of 1000 calibration cases 100 are wrong, all at a low confidence. At most 5 % of the accepted cases
+        are wrong, with a probability of 95 %; to promise 1 in 1000 the cases are too few.
+
+        >>> import numpy as np
+        >>> from monai_sf.metrics import selective_threshold
+        >>> confidence, error = np.linspace(0, 1, 1000), np.arange(1000) < 100
+        >>> found = selective_threshold(confidence, error, target_risk=0.05, delta=0.05)
+        >>> print(f"accept from {found.threshold:.2f} on, {found.coverage:.0%} of all cases")
+        accept from 0.07 on, 93% of all cases
+        >>> print(selective_threshold(confidence, error, target_risk=0.001, delta=0.05))
+        None
     """
     check_promise(target_risk, delta)
     levels = _independent_levels(confidence, error, groups, seed)
@@ -133,6 +156,20 @@ def cases_for_guarantee(
 
     Raises:
         ValueError: As in `selective_threshold`.
+
+    Examples:
+        A risk of 1 in 1000 takes more than these 1000 calibration cases; if no case were right, no number
+        would do:
+
+        >>> import numpy as np
+        >>> from monai_sf.metrics import cases_for_guarantee
+        >>> confidence, error = np.linspace(0, 1, 1000), np.arange(1000) < 100
+        >>> cases_for_guarantee(confidence, error, target_risk=0.05, delta=0.05)
+        198
+        >>> cases_for_guarantee(confidence, error, target_risk=0.001, delta=0.05)
+        11263
+        >>> print(cases_for_guarantee(confidence, error | True, target_risk=0.05, delta=0.05))
+        None
     """
     check_promise(target_risk, delta)
     levels = _independent_levels(confidence, error, groups, seed)

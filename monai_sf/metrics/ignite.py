@@ -155,25 +155,77 @@ class RiskCoverageMetric(Metric):
 
 
 class AURC(RiskCoverageMetric):
-    """Area under the risk-coverage curve; see `monai_sf.metrics.aurc`. Lower = better."""
+    """Area under the risk-coverage curve; see `monai_sf.metrics.aurc`. Lower = better.
+
+    Examples:
+        Attached to an engine whose output is (confidence, error) of a batch:
+
+        >>> import torch
+        >>> from ignite.engine import Engine
+        >>> from monai_sf.metrics import AURC
+        >>> evaluator = Engine(lambda engine, batch: batch)
+        >>> AURC().attach(evaluator, "aurc")
+        >>> one = torch.tensor([0.9, 0.7]), torch.tensor([0, 1])
+        >>> other = torch.tensor([0.7, 0.2]), torch.tensor([0, 1])
+        >>> evaluator.run([one, other]).metrics["aurc"]
+        0.1875
+    """
 
     _of_levels = staticmethod(aurc_of)
 
 
 class EAURC(RiskCoverageMetric):
-    """Excess area under the risk-coverage curve; see `monai_sf.metrics.eaurc`. Lower = better."""
+    """Excess area under the risk-coverage curve; see `monai_sf.metrics.eaurc`. Lower = better.
+
+    Examples:
+        A metric can also be fed without an engine:
+
+        >>> import torch
+        >>> from monai_sf.metrics import EAURC
+        >>> metric = EAURC()
+        >>> metric.update((torch.tensor([0.9, 0.7]), torch.tensor([0, 1])))
+        >>> metric.update((torch.tensor([0.7, 0.2]), torch.tensor([0, 1])))
+        >>> round(metric.compute(), 4)
+        0.0341
+    """
 
     _of_levels = staticmethod(eaurc_of)
 
 
 class AUGRC(RiskCoverageMetric):
-    """Area under the generalized risk-coverage curve; see `monai_sf.metrics.augrc`. Lower = better."""
+    """Area under the generalized risk-coverage curve; see `monai_sf.metrics.augrc`. Lower = better.
+
+    Examples:
+        From logits and labels, as most engines return them; the third case is predicted wrongly, with
+        little confidence:
+
+        >>> import torch
+        >>> from ignite.engine import Engine
+        >>> from monai_sf.metrics import AUGRC, ConfidenceAndError
+        >>> evaluator = Engine(lambda engine, batch: batch)
+        >>> AUGRC(output_transform=ConfidenceAndError("MSR")).attach(evaluator, "augrc")
+        >>> logits = torch.tensor([[4.0, -1.0], [-2.0, 3.0], [0.5, 0.0], [1.0, -2.0]])
+        >>> evaluator.run([(logits, torch.tensor([0, 1, 1, 0]))]).metrics["augrc"]
+        0.03125
+    """
 
     _of_levels = staticmethod(augrc_of)
 
 
 class EAUGRC(RiskCoverageMetric):
-    """Excess area under the generalized curve; see `monai_sf.metrics.eaugrc`. Lower = better."""
+    """Excess area under the generalized curve; see `monai_sf.metrics.eaugrc`. Lower = better.
+
+    Examples:
+        A case that a distributed sampler repeats to fill the last batch counts once, if the cases have ids:
+
+        >>> import torch
+        >>> from monai_sf.metrics import EAUGRC
+        >>> metric = EAUGRC()
+        >>> metric.update((torch.tensor([0.9, 0.7]), torch.tensor([0, 1]), ["a", "b"]))
+        >>> metric.update((torch.tensor([0.7, 0.2, 0.9]), torch.tensor([0, 1, 0]), ["c", "d", "a"]))
+        >>> metric.compute()
+        0.03125
+    """
 
     _of_levels = staticmethod(eaugrc_of)
 
@@ -183,6 +235,17 @@ class FailureAUROC(RiskCoverageMetric):
 
     Higher = better. Where all cases are correct or all are wrong it is undefined, and `compute` warns and
     returns NaN, so that an epoch without errors does not end the training.
+
+    Examples:
+        Of the four pairs of a wrong and a correct case three are in the right order, and one is a tie:
+
+        >>> import torch
+        >>> from monai_sf.metrics import FailureAUROC
+        >>> metric = FailureAUROC()
+        >>> metric.update((torch.tensor([0.9, 0.7]), torch.tensor([0, 1])))
+        >>> metric.update((torch.tensor([0.7, 0.2]), torch.tensor([0, 1])))
+        >>> metric.compute()
+        0.875
     """
 
     _of_levels = staticmethod(failure_auroc_of)
@@ -215,6 +278,16 @@ class ConfidenceAndError:
     Raises:
         ValueError: If csf is unknown. When called: for labels that are not a class of the logits, and for
             classes, decisions or probabilities in place of logits, as far as that can be detected.
+
+    Examples:
+        From an engine's dictionary; "MSR" is the logarithm of the largest softmax probability:
+
+        >>> import torch
+        >>> from monai_sf.metrics import ConfidenceAndError
+        >>> output = {"pred": torch.tensor([[2.0, 0.0], [0.0, 0.5]]), "label": torch.tensor([0, 0])}
+        >>> confidence, error = ConfidenceAndError("MSR")(output)
+        >>> confidence.exp().round(decimals=2), error
+        (tensor([0.8800, 0.6200], dtype=torch.float64), tensor([False,  True]))
     """
 
     def __init__(self, csf: str = "MSR", *, logits: str = "pred", label: str = "label") -> None:

@@ -56,11 +56,19 @@ class RiskMonitor:
         ValueError: If target_risk or delta is out of range, the target is so near 1 that no error is a
             surprise, or the threshold is NaN or plus infinity.
 
-    Example:
+    Examples:
+        Cases of a low confidence are deferred, and the label of the third is not known. An alarm comes when
+        the accepted answers are wrong too often:
+
+        >>> import numpy as np
+        >>> from monai_sf.metrics import RiskMonitor
         >>> monitor = RiskMonitor(target_risk=0.05, delta=0.05, threshold=0.9)
         >>> monitor.update(np.array([0.99, 0.5, 0.95]), np.array([0, 1, np.nan]))
         >>> monitor.cases, monitor.accepted, monitor.labelled, monitor.alarm
         (3, 2, 1, False)
+        >>> monitor.update(np.full(40, 0.95), np.arange(40) % 4 == 0)
+        >>> monitor.alarm, monitor.alarm_after
+        (True, 22)
     """
 
     def __init__(self, target_risk: float, delta: float, *, threshold: float = -math.inf) -> None:

@@ -18,6 +18,13 @@ class OperatingPoint(NamedTuple):
         threshold: Lowest confidence that is accepted; infinity when nothing is.
         coverage: Share of the cases that are accepted, in [0, 1].
         risk: Mean error of the accepted cases, in [0, 1]; NaN when nothing is accepted.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.metrics import risk_at_coverage
+        >>> point = risk_at_coverage(np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 0, 0, 1]), coverage=0.5)
+        >>> point.threshold, point.coverage, point.risk
+        (0.7, 0.75, 0.0)
     """
 
     threshold: float
@@ -41,6 +48,16 @@ def risk_at_coverage(confidence: ArrayLike, error: ArrayLike, *, coverage: float
 
     Raises:
         ValueError: If coverage is out of range, and as in `risk_coverage_curve`.
+
+    Examples:
+        At least half of the cases means three of four, since two have the same confidence:
+
+        >>> import numpy as np
+        >>> from monai_sf.metrics import risk_at_coverage
+        >>> confidence, error = np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1])
+        >>> point = risk_at_coverage(confidence, error, coverage=0.5)
+        >>> print(f"risk {point.risk:.2f} at coverage {point.coverage}, accepting from {point.threshold} on")
+        risk 0.33 at coverage 0.75, accepting from 0.7 on
     """
     return _operating_point(confidence, error, partial(_level_at_coverage, coverage=coverage))
 
@@ -60,6 +77,18 @@ def coverage_at_risk(confidence: ArrayLike, error: ArrayLike, *, risk: float) ->
 
     Raises:
         ValueError: If risk is out of range, and as in `risk_coverage_curve`.
+
+    Examples:
+        With up to 40 % of wrong answers three of four cases may be accepted, without any wrong answer the
+        surest only:
+
+        >>> import numpy as np
+        >>> from monai_sf.metrics import coverage_at_risk
+        >>> confidence, error = np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1])
+        >>> coverage_at_risk(confidence, error, risk=0.4).coverage
+        0.75
+        >>> coverage_at_risk(confidence, error, risk=0.0)
+        OperatingPoint(threshold=0.9, coverage=0.25, risk=0.0)
     """
     return _operating_point(confidence, error, partial(_last_level_at_risk, risk=risk))
 

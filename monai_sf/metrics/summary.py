@@ -28,6 +28,15 @@ class RiskCoverageMetrics:
         failure_auroc: See `failure_auroc`.
         failure_fpr: See `failure_fpr`, at a true-positive rate of 0.95.
         failure_average_precision: See `failure_average_precision`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.metrics import risk_coverage_metrics
+        >>> metrics = risk_coverage_metrics(np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1]))
+        >>> metrics.error_rate, metrics.augrc, metrics.failure_auroc
+        (0.5, 0.15625, 0.875)
+        >>> risk_coverage_metrics(np.array([0.9, 0.7]), np.array([0, 0])).failure_auroc
+        nan
     """
 
     error_rate: float
@@ -52,6 +61,22 @@ def risk_coverage_metrics(confidence: ArrayLike, error: ArrayLike) -> RiskCovera
 
     Raises:
         ValueError: See `risk_coverage_curve`.
+
+    Examples:
+        >>> from dataclasses import asdict
+        >>> import numpy as np
+        >>> from monai_sf.metrics import risk_coverage_metrics
+        >>> metrics = risk_coverage_metrics(np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1]))
+        >>> for name, value in asdict(metrics).items():
+        ...     print(f"{name:25} {value:.3f}")
+        error_rate                0.500
+        aurc                      0.188
+        eaurc                     0.034
+        augrc                     0.156
+        eaugrc                    0.031
+        failure_auroc             0.875
+        failure_fpr               0.500
+        failure_average_precision 0.833
     """
     values, errors = check_cases(confidence, error)
     levels = levels_of_ranking(rank_cases(values), errors)
