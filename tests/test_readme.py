@@ -17,6 +17,15 @@ pages = [
 ]
 
 
+def test_the_readme_is_short_and_begins_with_the_picture():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 80
+    heading, sentence, picture = text.split("\n\n")[:3]
+    assert heading == "# monai_sf"
+    assert sentence.count(". ") == 0
+    assert picture.startswith("![")
+
+
 def test_ci_runs_the_test_command_of_the_readme():
     commands = re.findall(r"```bash\n(.*?)\n```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     tests = [command for command in commands if "pytest" in command]
