@@ -45,6 +45,7 @@ napoleon_numpy_docstring = False
 napoleon_attr_annotations = False  # which would read object_ as a link
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
+default_role = "py:obj"  # a name in single backticks leads to it, if it is public
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4

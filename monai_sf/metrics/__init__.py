@@ -1,4 +1,4 @@
-"""Risk-coverage and failure-detection metrics; docs/guides/metrics.md explains their use and choices."""
+"""Risk-coverage and failure-detection metrics; the guide :doc:`/guides/metrics` explains use and choices."""
 
 from typing import TYPE_CHECKING
 
