@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ignite.engine import Engine
 from monai.data import MetaTensor
 
-from helpers.toy_results import make_results
 from monai_sf import metrics
 from monai_sf.metrics import (
     augrc,
@@ -208,40 +203,6 @@ def test_a_gpu_gives_the_value_of_the_cpu(metric):
 
 def test_everything_public_has_a_docstring():
     assert all(getattr(metrics, name).__doc__ for name in metrics.__all__)
-
-
-def python_examples(page):
-    text = (Path(__file__).resolve().parents[2] / "docs" / page).read_text(encoding="utf-8")
-    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-
-
-def test_the_python_examples_of_the_page_on_guarantees_run():
-    names = {}
-    for block in python_examples("guarantee.md"):
-        exec(block, names)
-    assert names["again"].cases == 4
-    assert names["again"].accepted == 3
-    assert names["again"].labelled == 2
-
-
-def test_the_python_examples_of_the_documentation_run():
-    blocks = python_examples("metrics.md")
-    assert len(blocks) >= 5
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(400, 3, generator=generator)
-    names = {
-        "logits": logits,
-        "labels": torch.where(torch.rand(400, generator=generator) < 0.8, logits.argmax(1), 0),
-        "patient_ids": np.arange(400) // 2,
-        "evaluator": Engine(lambda _, batch: batch),
-        "results": make_results(),
-        "table": pd.DataFrame(
-            {"hospital": np.where(np.arange(400) < 250, "A", "B"), "patient": np.arange(400) // 2}
-        ),
-    }
-    for block in blocks:
-        exec(block, names)
-    assert names["low"] < aurc(names["confidence"], names["error"]) < names["high"]
 
 
 N_IN_ORDER = 60

@@ -26,7 +26,7 @@ from monai_sf.prediction import Predictor
 from monai_sf.results.format import seal
 
 ROOT = Path(__file__).parents[2]
-BUNDLE, DOCS = ROOT / "bundles" / "dermoscopy", ROOT / "docs"
+BUNDLE, DOCS = ROOT / "bundles" / "dermoscopy", ROOT / "docs" / "guides"
 
 
 @pytest.fixture(scope="module")

@@ -120,9 +120,9 @@ def test_training_cases_that_do_not_allow_it_are_named_and_the_other_scores_are_
 
 
 def test_the_example_of_the_docs_does_what_it_says(monkeypatch):
-    page = (Path(__file__).parents[2] / "docs/reference/scores.md").read_text(encoding="utf-8")
-    example = re.search(r"### A score that is fitted.*?```python\n(.*?)```", page, re.DOTALL)[1]
-    names = {"Fit": Fit, "CSF": CSF, "as_float64": as_float64}
+    page = (Path(__file__).parents[2] / "docs/guides/add_a_score.md").read_text(encoding="utf-8")
+    example = re.search(r"## A score that is fitted.*?```python\n(.*?)```", page, re.DOTALL)[1]
+    names = {"CSF": CSF, "as_float64": as_float64}
     exec(example, names)
     monkeypatch.delitem(CSFS._entries, "Near")
     register_csf(names["NEAR"])

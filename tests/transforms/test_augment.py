@@ -1,8 +1,5 @@
 """What holds for every transform of batches: a case depends on its image and seed alone, on any device."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -171,11 +168,3 @@ def test_all_wrong_seeds_are_named():
         ALL(GOOD, [-1, 2**64])
     with pytest.raises(TypeError, match="seeds must be integers, got 0.5, True"):
         ALL(GOOD, [0.5, True])
-
-
-def test_the_example_in_the_docs():
-    text = (Path(__file__).parents[2] / "docs/guides/augmentation.md").read_text(encoding="utf-8")
-    names = {}
-    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
-    assert names["augmented"].shape == names["images"].shape
-    assert not torch.equal(names["augmented"], names["images"])

@@ -8,7 +8,7 @@ from monai_sf.transforms.severities import (
     severity_scale,
 )
 
-DOCS = Path(__file__).parents[2] / "docs" / "corruptions.md"
+DOCS = Path(__file__).parents[2] / "docs" / "guides" / "corruptions.md"
 
 
 def test_the_five_kinds_are_those_of_the_paper():
