@@ -16,6 +16,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(DOCS))
 
+from config_keys import write_config_keys  # noqa: E402
 from public_names import MODULES, public_names  # noqa: E402
 from reference_pages import write_pages  # noqa: E402
 
@@ -146,6 +147,7 @@ def _object(name: str) -> object:
 
 
 write_pages(DOCS / "reference" / "api")
+write_config_keys(DOCS / "reference" / "config_keys.md")
 _write_bundles(DOCS / "reference" / "bundles")
 
 
