@@ -30,7 +30,19 @@ _SYNC_S = 30.0
 
 
 def progress_bar(**arguments: Any) -> Any:
-    """Return a progress bar for rank 0; none if TQDM_DISABLE is set, even after tqdm was imported."""
+    """Return a progress bar for rank 0; none if TQDM_DISABLE is set, even after tqdm was imported.
+
+    Args:
+        **arguments: of tqdm, such as ``total`` and ``desc``.
+
+    Returns:
+        A bar of tqdm.
+
+    Examples:
+        >>> from monai_sf.handlers import progress_bar
+        >>> [name.upper() for name in progress_bar(iterable=["a", "b"], desc="test images")]
+        ['A', 'B']
+    """
     hidden = not distributed.is_main() or bool(os.environ.get("TQDM_DISABLE"))
     return tqdm(unit="batch", mininterval=1.0, disable=hidden, **arguments)
 
@@ -49,6 +61,22 @@ class CollectOutputs:
         pictured: names of the test sets whose images are stored.
         narrow: names of the test sets whose features are stored as float16.
         thumbnail_size: the longer side of the stored images, in pixels; 0 stores none.
+
+    Examples:
+        >>> import pandas as pd
+        >>> import torch
+        >>> from ignite.engine import Engine
+        >>> from monai_sf.handlers import CollectOutputs
+        >>> from monai_sf.results import ResultsWriter
+        >>> cases = pd.DataFrame({"case_id": ["a", "b"]})
+        >>> writer = ResultsWriter("run", cases).open("iid", "iid", rows=[0, 1])
+        >>> evaluator = Engine(lambda engine, batch: {"pred": {"logits": torch.zeros(2, 3)}})
+        >>> collect = CollectOutputs({"iid": writer}, {"a": 0, "b": 1}, pictured=[])
+        >>> collect.attach(evaluator)
+        >>> _ = evaluator.run([{"test_set": "iid", "case_id": ["a", "b"]}])
+        >>> collect.close()
+        >>> writer.done.tolist(), writer.arrays["logits"].shape
+        ([True, True], (2, 3))
     """
 
     def __init__(
@@ -167,6 +195,13 @@ def thumbnails(images: torch.Tensor, size: int) -> torch.Tensor:
 
     Returns:
         (N, h, w) or (N, h, w, 3) uint8, on the device of the images.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.handlers import thumbnails
+        >>> pictures = thumbnails(torch.rand(2, 3, 100, 200), size=64)
+        >>> tuple(pictures.shape), pictures.dtype
+        ((2, 32, 64, 3), torch.uint8)
     """
     pictures = images.detach().float()[:, : 3 if images.shape[1] >= 3 else 1]
     scale = size / max(pictures.shape[2:])

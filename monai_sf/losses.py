@@ -22,6 +22,17 @@ class ClassificationLoss(nn.Module):
     Args:
         loss: called with logits (N, C) float and labels (N,) int64, as losses of torch are; gives the
             mean of the batch.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.losses import ClassificationLoss
+        >>> from monai_sf.networks import ClassifierOutput
+        >>> output = ClassifierOutput(torch.tensor([[2.0, 0.0], [0.0, 0.0]]))
+        >>> round(ClassificationLoss()(output, torch.tensor([0, 1])).item(), 3)
+        0.41
+        >>> smoothed = ClassificationLoss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))
+        >>> round(smoothed(output, torch.tensor([0, 1])).item(), 3)
+        0.46
     """
 
     def __init__(self, loss: Callable[[Tensor, Tensor], Tensor] | None = None) -> None:
@@ -43,6 +54,14 @@ class TrueClassProbabilityLoss(nn.Module):
 
     Corbière et al., "Addressing Failure Prediction by Learning Model Confidence", NeurIPS 2019:
     the mean of (sigmoid(confidence_logit) - p_y)^2. The classifier is the teacher: no gradient reaches it.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.losses import TrueClassProbabilityLoss
+        >>> from monai_sf.networks import ClassifierOutput
+        >>> output = ClassifierOutput(torch.zeros(2, 2), confidence_logit=torch.tensor([0.0, 9.0]))
+        >>> round(TrueClassProbabilityLoss()(output, torch.tensor([0, 1])).item(), 3)  # (0^2 + 0.5^2) / 2
+        0.125
     """
 
     def forward(self, output: ClassifierOutput, labels: Tensor) -> Tensor:
@@ -72,6 +91,17 @@ class DeepGamblersLoss(nn.Module):
 
     Raises:
         ValueError: ``reward`` is not a positive number.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.losses import DeepGamblersLoss
+        >>> from monai_sf.networks import ClassifierOutput
+        >>> output = ClassifierOutput(torch.zeros(2, 2), reservation_logit=torch.tensor([-9.0, 9.0]))
+        >>> labels = torch.tensor([0, 1])
+        >>> round(DeepGamblersLoss(reward=1.5)(output, labels).item(), 2)
+        0.55
+        >>> round(DeepGamblersLoss(reward=10)(output, labels).item(), 2)  # abstaining is worth less
+        1.5
     """
 
     def __init__(self, reward: float) -> None:
@@ -110,6 +140,17 @@ class DeVriesLoss(nn.Module):
 
     Raises:
         ValueError: a number is not positive.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.losses import DeVriesLoss
+        >>> from monai_sf.networks import ClassifierOutput
+        >>> output = ClassifierOutput(torch.zeros(2, 2), confidence_logit=torch.tensor([-3.0, -3.0]))
+        >>> labels, loss = torch.tensor([0, 1]), DeVriesLoss()
+        >>> round(loss(output, labels).item(), 2)  # one of the two gets a hint
+        0.66
+        >>> round(loss.lambda_.item(), 3)  # hints were bought for more than the budget: they become dearer
+        0.101
     """
 
     lambda_: Tensor

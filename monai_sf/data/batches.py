@@ -36,6 +36,15 @@ class SharedBatches(Sampler[list[int]]):
     Raises:
         ValueError: ``batch_size`` is not positive; or with a seed, as for training, a batch, or the whole
             dataset, has fewer cases than there are processes.
+
+    Examples:
+        >>> from monai_sf.data import SharedBatches
+        >>> batches = SharedBatches(count=5, batch_size=2, seed=0)
+        >>> list(batches) == list(batches)  # the order is that of the epoch
+        True
+        >>> batches.epoch = 1
+        >>> list(SharedBatches(count=5, batch_size=2, seed=None))
+        [[0, 1], [2, 3], [4]]
     """
 
     def __init__(self, count: int, batch_size: int, *, seed: int | None) -> None:
@@ -114,8 +123,7 @@ def shared_loader(
 ) -> DataLoader[Any]:
     """Return a loader of this process's shard of the batches; a shard may be empty, but has all keys.
 
-    The batches are the same for any number of workers, which go on from epoch to epoch: :func:`end_workers`
-    ends them. No random numbers of
+    The batches are the same for any number of workers, which go on from epoch to epoch. No random numbers of
     the process are drawn: whether an epoch starts workers must not change its dropout.
 
     Args:
@@ -123,6 +131,15 @@ def shared_loader(
         batches: the batches to load.
         num_workers: processes that read; 0 for this one.
         pin_memory: whether batches are put where a GPU copies them from without waiting.
+
+    Examples:
+        >>> import torch
+        >>> from monai.data import Dataset
+        >>> from monai_sf.data import SharedBatches, shared_loader
+        >>> cases = Dataset([{"image": torch.zeros(1, 8, 8), "case_id": str(k)} for k in range(5)])
+        >>> loader = shared_loader(cases, SharedBatches(5, 2, seed=None), num_workers=0)
+        >>> [batch["case_id"] for batch in loader]
+        [['0', '1'], ['2', '3'], ['4']]
     """
     if num_workers and isinstance(dataset, CaseDataset):
         dataset.share()

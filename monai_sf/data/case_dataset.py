@@ -34,6 +34,18 @@ class CaseDataset(Dataset):
     Raises:
         ValueError: ``cache_rate`` is no number in [0, 1], or a transform is random.
         TypeError: ``preprocessing`` is no ``Compose``.
+
+    Examples:
+        >>> from monai.transforms import Compose
+        >>> from PIL import Image
+        >>> from monai_sf.data import CaseDataset, LoadImageFiled, PrepareImaged
+        >>> Image.new("L", (40, 30), color=255).save("a.png")
+        >>> load = LoadImageFiled("image")
+        >>> prepare = PrepareImaged("image", mode="RGB", size=[16, 16], intensity={"range": "type"})
+        >>> cases = CaseDataset([{"image": "a.png", "label": 1}], Compose([load, prepare]), cache_rate=1.0)
+        >>> image = cases[0]["image"]
+        >>> image.shape, image.dtype  # bytes, of which as_unit makes [0, 1] where the network is
+        (torch.Size([3, 16, 16]), torch.uint8)
     """
 
     def __init__(

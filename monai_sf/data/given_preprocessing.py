@@ -51,6 +51,16 @@ class GivenPreprocessingd(Transform):
 
     Raises:
         ValueError: the range is empty or not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai.transforms import Compose, Lambdad, ScaleIntensityRanged
+        >>> from monai_sf.data import GivenPreprocessingd
+        >>> of_bundle = [Lambdad("image", np.load), ScaleIntensityRanged("image", -1000, 400, -1, 1)]
+        >>> np.save("ct.npy", np.full((1, 8, 8), -300, np.float32))
+        >>> prepare = GivenPreprocessingd(Compose(of_bundle), value_range=[-1, 1])
+        >>> prepare({"image": "ct.npy", "label": 1})["image"].unique()
+        tensor([0.5000])
     """
 
     def __init__(

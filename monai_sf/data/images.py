@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -38,14 +39,19 @@ class ImageFileReader(ImageReader):
     those of the file, with what they mean in the metadata, where :class:`PrepareImage` finds it. What is
     ambiguous is refused.
 
-    >>> from monai.transforms import Compose, LoadImage
-    >>> prepare = PrepareImage(intensity={"percentiles": [1, 99]})
-    >>> load = Compose([LoadImage(reader=ImageFileReader()), prepare])
-
     Args:
         size: (height, width) in pixels that are needed: a much larger JPEG may be decoded at a half, a
             quarter or an eighth. None decodes in full.
         slice: Of volumes (NIfTI, NRRD, MetaImage): index along the last axis that the file stores.
+
+    Examples:
+        >>> from PIL import Image
+        >>> from monai_sf.data import ImageFileReader
+        >>> Image.new("RGB", (40, 30)).save("a.png")
+        >>> reader = ImageFileReader()  # in a pipeline: LoadImage(reader=ImageFileReader())
+        >>> array, meta = reader.get_data(reader.read("a.png"))
+        >>> array.shape, array.dtype
+        ((3, 30, 40), dtype('uint8'))
     """
 
     def __init__(self, *, size: Sequence[int] | None = None, slice: int | None = None) -> None:
@@ -64,7 +70,7 @@ class ImageFileReader(ImageReader):
         """Return the array (channels, height, width) and its metadata.
 
         Raises:
-            RefusedImageError: Several files have other sizes.
+            ValueError: Several files have other sizes.
         """
         refuse_other_sizes(img)
         array, entries = stacked(img)
@@ -93,6 +99,18 @@ class LoadImageFiled(LoadImaged):
         size: See :class:`ImageFileReader`.
         meta_key_postfix: Of the metadata's key.
         allow_missing_keys: Whether records may lack a key.
+
+    Examples:
+        >>> from PIL import Image
+        >>> from monai_sf.data import LoadImageFiled
+        >>> Image.new("RGB", (40, 30)).save("a.png")
+        >>> case = LoadImageFiled("image")({"image": "a.png"})
+        >>> case["image"].shape, case["image"].dtype
+        ((3, 30, 40), dtype('uint8'))
+        >>> LoadImageFiled("image")({"image": "b.png"})
+        Traceback (most recent call last):
+        ...
+        OSError: b.png is not there
     """
 
     def __init__(
@@ -104,13 +122,15 @@ class LoadImageFiled(LoadImaged):
         allow_missing_keys: bool = False,
     ) -> None:
         self.reader = ImageFileReader(size=size)
-        super().__init__(
-            keys,
-            self.reader,  # type: ignore[arg-type]
-            meta_key_postfix=meta_key_postfix,
-            allow_missing_keys=allow_missing_keys,
-            image_only=False,
-        )
+        with warnings.catch_warnings():  # about one of MONAI's readers, none of which is used
+            warnings.filterwarnings("ignore", message="NvImgCodec", category=UserWarning)
+            super().__init__(
+                keys,
+                self.reader,  # type: ignore[arg-type]
+                meta_key_postfix=meta_key_postfix,
+                allow_missing_keys=allow_missing_keys,
+                image_only=False,
+            )
 
     def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
         """Load the files.
@@ -141,14 +161,25 @@ class PrepareImage(Transform):
     metadata say what its values are.
 
     Args:
-        mode: "RGB" or "L" (grey), see :func:`monai_sf.files.intensity.as_input`; None keeps the file's own.
-            Of several files, which must be grey or become it, each is a channel.
+        mode: "RGB" or "L": grey becomes colour by three equal channels, colour grey by its luminance (ITU-R
+            601-2); None keeps the file's own. Of several files, which must be grey or become it, each is a
+            channel.
         size: (height, width) in pixels to which every image is resized; None keeps its own.
-        intensity: How values become [0, 1], see :func:`monai_sf.files.intensity.intensity_of`; None keeps
-            them.
+        intensity: How values become [0, 1]: ``{"range": "type"}`` (all that the type can hold),
+            ``{"window": [low, high]}``, ``{"window": "dicom"}`` (that of the file) or
+            ``{"percentiles": [low, high]}`` (of the image, in 0..100); None keeps them.
 
     Raises:
         ValueError: ``mode`` is neither, or ``intensity`` is no rule.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.data import PrepareImage
+        >>> ct = np.array([[[-1000, 40, 3000]]], np.int16)
+        >>> soft_tissue = PrepareImage(mode="RGB", intensity={"window": [-160, 240]})
+        >>> image = soft_tissue(ct)
+        >>> tuple(image.shape), image[0].numpy().round(2).tolist()
+        ((3, 1, 3), [[0.0, 0.5, 1.0]])
     """
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012 (MONAI's attribute)
@@ -199,7 +230,7 @@ class PrepareImage(Transform):
         """Return the image of one file, or of one file per channel, (channels, height, width), as bytes.
 
         Raises:
-            RefusedImageError: The rule cannot be applied, or several files are not grey.
+            ValueError: The rule cannot be applied, or several files are not grey.
         """
         prepared = [as_input(image, self.rule, mode=self.mode, size=self.size) for image in images]
         if len(prepared) == 1:
@@ -228,6 +259,16 @@ class PrepareImaged(MapTransform):
         intensity: As of :class:`PrepareImage`.
         meta_key_postfix: Of the metadata's key.
         allow_missing_keys: Whether records may lack a key.
+
+    Examples:
+        >>> from monai.transforms import Compose
+        >>> from PIL import Image
+        >>> from monai_sf.data import LoadImageFiled, PrepareImaged
+        >>> Image.new("RGB", (40, 30), color="white").save("a.png")
+        >>> prepare = PrepareImaged("image", mode="L", size=[16, 16], intensity={"range": "type"})
+        >>> case = Compose([LoadImageFiled("image"), prepare])({"image": "a.png"})
+        >>> tuple(case["image"].shape), float(case["image"].max())
+        ((1, 16, 16), 1.0)
     """
 
     backend = PrepareImage.backend

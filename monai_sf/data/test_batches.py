@@ -28,6 +28,13 @@ class TestPass:
         indices: (n,) positions of the cases in the dataset.
         sweep: corruptions to evaluate beside the clean images, or None.
         plain: whether its batches ask for the pass without dropout only.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.data import TestPass
+        >>> calibration = TestPass("calibration", np.array([3, 7, 9]), sweep=None, plain=True)
+        >>> calibration.indices.size
+        3
     """
 
     __test__ = False  # not a pytest class
@@ -51,6 +58,21 @@ class TestBatches:
         batch_size: cases per batch.
         num_workers: processes that decode; 0 for this one.
         device: device on which the images are corrupted.
+
+    Examples:
+        >>> import numpy as np
+        >>> import torch
+        >>> from monai.data import Dataset
+        >>> from monai_sf.data import TestBatches, TestPass
+        >>> from monai_sf.transforms import CorruptionSweep
+        >>> cases = [{"image": torch.rand(1, 8, 8), "label": 0, "case_id": str(k)} for k in range(3)]
+        >>> noise = CorruptionSweep(kinds=["gaussian_noise"], severities=[1, 5])
+        >>> passes = [TestPass("iid", np.array([0, 1]), noise), TestPass("hospital_b", np.array([2]), None)]
+        >>> device = torch.device("cpu")
+        >>> batches = TestBatches(Dataset(cases), passes, batch_size=2, num_workers=0, device=device)
+        >>> [(batch["test_set"], batch["case_id"]) for batch in batches]
+        [('iid', ['0', '1']), ('corruption-gaussian_noise-1', ['0', '1']),
+         ('corruption-gaussian_noise-5', ['0', '1']), ('hospital_b', ['2'])]
     """
 
     __test__ = False  # not a pytest class

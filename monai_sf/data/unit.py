@@ -22,6 +22,16 @@ def as_unit(images: Tensor) -> Tensor:
 
     Raises:
         TypeError: They are of another type, whose range is unknown.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.data import as_unit
+        >>> as_unit(torch.tensor([0, 51, 255], dtype=torch.uint8))
+        tensor([0.0000, 0.2000, 1.0000])
+        >>> as_unit(torch.tensor([1]))
+        Traceback (most recent call last):
+        ...
+        TypeError: images must be uint8, uint16 or floating point, got torch.int64
     """
     if images.is_floating_point():
         return images

@@ -25,7 +25,19 @@ _SMALL = 2**13
 
 
 def dropout_stream(case_id: str, seed: int = 0) -> int:
-    """Return the 63-bit number of a case's own dropout stream, the same on every machine."""
+    """Return the 63-bit number of a case's own dropout stream, the same on every machine.
+
+    :class:`monai_sf.inferers.MCDropoutInferer` draws the masks of the case from it.
+
+    Args:
+        case_id: of the case.
+        seed: of the samples.
+
+    Examples:
+        >>> from monai_sf.inferers import dropout_stream
+        >>> dropout_stream("ISIC_0000001"), dropout_stream("ISIC_0000001", seed=1)
+        (2768037248085853783, 1242610257167553256)
+    """
     return int.from_bytes(hashlib.blake2b(f"{seed}/{case_id}".encode(), digest_size=8).digest(), "big") >> 1
 
 

@@ -17,7 +17,18 @@ from monai_sf.scores.samples import mean_and_entropy_of
 
 
 class OutputInferer(Inferer):
-    """One pass that returns all outputs of the network, as training needs them."""
+    """One pass that returns all outputs of the network, as training needs them.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from monai_sf.inferers import OutputInferer
+        >>> from monai_sf.networks import ConfidenceClassifier, DeVriesHead
+        >>> backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+        >>> network = ConfidenceClassifier(backbone, num_classes=2, confidence=DeVriesHead)
+        >>> sorted(OutputInferer()(torch.rand(3, 1, 8, 8), network).arrays())
+        ['confidence_logit', 'features', 'logits']
+    """
 
     def __call__(  # type: ignore[override]
         self, inputs: Tensor, network: Classifier
@@ -35,6 +46,14 @@ class LogitsInferer(Inferer):
 
     An exported network gives its features too; of a tuple, MONAI Deploy would take the first entry for the
     output of a single image, though it is that of a batch.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from monai_sf.inferers import LogitsInferer
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+        >>> tuple(LogitsInferer()(torch.rand(3, 1, 8, 8), network).shape)
+        (3, 2)
     """
 
     def __call__(self, inputs: Tensor, network: Callable[[Tensor], Tensor | tuple[Tensor, ...]]) -> Tensor:
@@ -61,6 +80,18 @@ class EnsembleInferer(Inferer):
 
     Args:
         precision: one of :data:`monai_sf.networks.PRECISIONS`, that of the passes.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from monai_sf.inferers import EnsembleInferer
+        >>> from monai_sf.networks import ConfidenceClassifier
+        >>> def member():
+        ...     return ConfidenceClassifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), num_classes=2)
+        >>> networks = nn.ModuleList([member(), member(), member()]).eval()
+        >>> found = EnsembleInferer()(torch.rand(4, 1, 8, 8), networks)
+        >>> {name: tuple(array.shape) for name, array in found.items()}
+        {'ensemble_log_softmax': (4, 2), 'ensemble_entropy': (4,)}
     """
 
     mean = "ensemble_log_softmax"

@@ -1,4 +1,12 @@
-"""Classifiers with features, logits and learned confidence, their checkpoints, and multi-process training."""
+"""Classifiers with features, logits and learned confidence, their checkpoints, and multi-process training.
+
+Examples:
+    >>> from monai_sf.networks import BACKBONES, PRECISIONS
+    >>> BACKBONES
+    ('densenet121', 'densenet161', 'efficientnet-b4', 'densenet-small')
+    >>> PRECISIONS
+    ('float32', 'tf32', 'bfloat16', 'float16')
+"""
 
 from monai_sf.networks.backbones import BACKBONES, backbone, start_from
 from monai_sf.networks.classifier import (

@@ -25,7 +25,8 @@ _CLASSES = 1000
 
 _SMALL = {"init_features": 16, "growth_rate": 8, "block_config": (2, 4, 4)}
 
-#: ``densenet-small`` is for laptops, tests and phantoms: 16 filters, 10 dense layers, no published weights.
+#: Names of backbones. ``densenet-small`` is for laptops, tests and phantoms: 16 filters, 10 dense layers, no
+#: published weights.
 BACKBONES = ("densenet121", "densenet161", _EFFICIENTNET, "densenet-small")
 
 
@@ -49,6 +50,14 @@ def backbone(
 
     Raises:
         ValueError: the backbone is unknown, or ``dropout`` is out of range.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.networks import ConfidenceClassifier, backbone
+        >>> small = backbone("densenet-small", in_channels=1, num_classes=3, dropout=0.1)
+        >>> network = ConfidenceClassifier(small, num_classes=3).eval()
+        >>> tuple(network(torch.rand(2, 1, 32, 32)).shape), network.num_features
+        ((2, 3), 56)
     """
     if name not in BACKBONES:
         raise ValueError(f"backbone must be one of {BACKBONES}, got {name!r}")
@@ -79,6 +88,16 @@ def start_from(
         ValueError: no weights are published for the network, or the file does not hold them.
         FileNotFoundError: there is no such file.
         ConnectionError: the weights cannot be downloaded.
+
+    Examples:
+        >>> from monai_sf.networks import ConfidenceClassifier, backbone, start_from
+        >>> small = backbone("densenet-small", in_channels=1, num_classes=2, dropout=0.1)
+        >>> network = ConfidenceClassifier(small, num_classes=2)
+        >>> start_from(network, None, "run")  # random weights stay
+        >>> start_from(network, "imagenet", "run")
+        Traceback (most recent call last):
+        ...
+        ValueError: no published weights are known for densenet-small: set weights to null, or use one of ...
     """
     if weights is None or (Path(run_dir) / "last.pt").exists():
         return

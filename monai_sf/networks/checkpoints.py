@@ -31,6 +31,13 @@ def save_checkpoint(path: str | os.PathLike[str], content: Mapping[str, Any]) ->
 
     Raises:
         OSError: the file cannot be written, as on a full disk; names it. An older file is left unchanged.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.networks.checkpoints import load_checkpoint, save_checkpoint
+        >>> save_checkpoint("best.pt", {"weight": torch.ones(2), "epoch": 3})
+        >>> load_checkpoint("best.pt")
+        {'weight': tensor([1., 1.]), 'epoch': 3}
     """
     path = Path(path)
     with atomic_path(path) as partial:
@@ -45,7 +52,16 @@ def save_checkpoint(path: str | os.PathLike[str], content: Mapping[str, Any]) ->
 
 @contextmanager
 def full_disk_is_an_os_error() -> Iterator[None]:
-    """Raise the system's error, which torch replaces by one about a position in the file."""
+    """Raise the system's error, which torch replaces by one about a position in the file.
+
+    Examples:
+        >>> from monai_sf.networks.checkpoints import full_disk_is_an_os_error
+        >>> with full_disk_is_an_os_error():  # as torch does on a full disk
+        ...     raise RuntimeError("unexpected pos 64 vs 0") from OSError(28, "No space left on device")
+        Traceback (most recent call last):
+        ...
+        OSError: [Errno 28] No space left on device
+    """
     try:
         yield
     except RuntimeError as error:
@@ -70,6 +86,15 @@ def summarise_training(run_dir: str | os.PathLike[str], summary: Mapping[str, An
         FileNotFoundError: there is no ``best.pt``.
         ValueError: ``best.pt`` is not the file that the training wrote.
         OSError: the file cannot be written.
+
+    Examples:
+        >>> from monai_sf.networks.checkpoints import save_checkpoint, summarise_training, trained
+        >>> trained(".") is None
+        True
+        >>> save_checkpoint("best.pt", {"epoch": 3})
+        >>> summarise_training(".", {"epochs": 20})
+        >>> sorted(trained("."))
+        ['belongings', 'epochs', 'sha256']
     """
     folder = Path(run_dir)
     best = check_checkpoint(folder / "best.pt")
@@ -82,6 +107,15 @@ def trained(run_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
 
     Raises:
         ValueError: the file is damaged.
+
+    Examples:
+        >>> from monai_sf.networks.checkpoints import save_checkpoint, summarise_training, trained
+        >>> save_checkpoint("best.pt", {"epoch": 3})
+        >>> trained(".") is None  # interrupted, so far
+        True
+        >>> summarise_training(".", {"epochs": 20})
+        >>> trained(".")["epochs"]
+        20
     """
     path = Path(run_dir) / TRAINING
     if not path.exists():
@@ -94,6 +128,19 @@ def check_belongings(run_dir: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: files that state what the run was trained on differ from those of the training; names all.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from monai_sf.networks.checkpoints import check_belongings, save_checkpoint, summarise_training
+        >>> save_checkpoint("best.pt", {"epoch": 3})
+        >>> _ = Path("cases.json").write_text("[]")
+        >>> summarise_training(".", {"epochs": 20})
+        >>> check_belongings(".")
+        >>> _ = Path("cases.json").write_text("[1]")
+        >>> check_belongings(".")
+        Traceback (most recent call last):
+        ...
+        ValueError: cases.json: changed since the training ended, or from another run, so that they ...
     """
     folder = Path(run_dir)
     there: Mapping[str, str] = (trained(folder) or {}).get("belongings", {})
@@ -115,6 +162,14 @@ def check_checkpoint(path: str | os.PathLike[str]) -> str:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not the file that the training wrote; tells the remedy.
+
+    Examples:
+        >>> from monai_sf.networks.checkpoints import check_checkpoint, save_checkpoint
+        >>> save_checkpoint("best.pt", {"epoch": 3})
+        >>> first = check_checkpoint("best.pt")
+        >>> save_checkpoint("best.pt", {"epoch": 4})
+        >>> len(first), check_checkpoint("best.pt") == first
+        (64, False)
     """
     path = Path(path)
     record, known = path.parent / RECORD, _record_of(path.parent).get(path.name, [])
@@ -140,6 +195,17 @@ def refuse_foreign(path: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: there is such a file.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from monai_sf.networks.checkpoints import refuse_foreign, save_checkpoint
+        >>> save_checkpoint("best.pt", {"epoch": 3})
+        >>> refuse_foreign("best.pt")  # a training has written it: it may be replaced
+        >>> Path("precious.pt").touch()
+        >>> refuse_foreign("precious.pt")
+        Traceback (most recent call last):
+        ...
+        ValueError: precious.pt exists, without a checkpoint to resume its training from, and would be ...
     """
     path = Path(path)
     if path.exists() and path.name not in _record_of(path.parent):
@@ -156,6 +222,16 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: the file is not the one that the training wrote (see :func:`check_checkpoint`), is
             truncated, or holds more than tensors and plain values.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from monai_sf.networks.checkpoints import load_checkpoint, save_checkpoint
+        >>> save_checkpoint("best.pt", {"epoch": 3})
+        >>> _ = Path("best.pt").write_bytes(b"something else")
+        >>> load_checkpoint("best.pt")
+        Traceback (most recent call last):
+        ...
+        ValueError: best.pt is not the file that the training wrote: its SHA-256 is ...
     """
     check_checkpoint(path)
     try:

@@ -29,6 +29,13 @@ class ClassifierOutput(NamedTuple):
         confidence_logit: (N,) learned confidence before its sigmoid, where the network has one.
         reservation_logit: (N,) logit of the reservation class, where the network has one.
         others: what a head gives that names another array, by that name, (N, ...).
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.networks import ClassifierOutput
+        >>> output = ClassifierOutput(torch.zeros(3, 2), confidence_logit=torch.zeros(3))
+        >>> output.features is None, sorted(output.arrays())
+        (True, ['confidence_logit', 'logits'])
     """
 
     logits: Tensor
@@ -53,6 +60,28 @@ class Classifier(nn.Module, ABC):
         features_missing: why there are no features; empty if there are some, or if that is not known before
             the first pass.
         keeps_layout: whether weights and images must stay as they are in memory.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from monai_sf.inferers import MCDropoutInferer
+        >>> from monai_sf.networks import Classifier, ClassifierOutput
+        >>> class Mine(Classifier):  # a network of one's own, which evaluation then takes as it is
+        ...     num_classes = 2
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.encoder, self.head = nn.Flatten(), nn.Linear(64, 2)
+        ...     def stem(self, images):
+        ...         return self.encoder(images)
+        ...     def plain(self, x):
+        ...         return ClassifierOutput(self.head(x), features=x)
+        ...     def outputs(self, images, x=None):
+        ...         return self.plain(self.stem(images) if x is None else x)
+        ...     def last_layer(self):
+        ...         return self.head.weight, self.head.bias
+        >>> found = MCDropoutInferer(samples=0)(torch.rand(3, 1, 8, 8), Mine().eval())
+        >>> {name: tuple(array.shape) for name, array in found.items()}
+        {'logits': (3, 2), 'features': (3, 64)}
     """
 
     if TYPE_CHECKING:  # torch.jit.script cannot read annotations that are text
@@ -99,6 +128,16 @@ class ConfidenceClassifier(Classifier):
     Raises:
         ValueError: the backbone has no linear layer or not ``num_classes`` outputs, ``num_classes`` is below
             2, or ``std`` is not positive.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from monai_sf.networks import ConfidenceClassifier, ConfidNetHead
+        >>> layers = [nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 2)]
+        >>> network = ConfidenceClassifier(nn.Sequential(*layers), 2, confidence=ConfidNetHead)
+        >>> output = network.eval().outputs(torch.rand(3, 1, 8, 8))
+        >>> tuple(output.logits.shape), tuple(output.features.shape), tuple(output.confidence_logit.shape)
+        ((3, 2), (3, 16), (3,))
     """
 
     def __init__(
@@ -284,6 +323,12 @@ def dropout_layers(network: nn.Module) -> list[_DropoutNd]:
     """Return the network's active dropout layers (p > 0), in the order of definition.
 
     Alpha dropout is not among them: it keeps mean and variance by other values than zeros.
+
+    Examples:
+        >>> from torch import nn
+        >>> from monai_sf.networks import dropout_layers
+        >>> dropout_layers(nn.Sequential(nn.Dropout(0.2), nn.Linear(4, 2), nn.Dropout(0.0)))
+        [Dropout(p=0.2, inplace=False)]
     """
     other = (nn.AlphaDropout, nn.FeatureAlphaDropout)
     return [
@@ -292,7 +337,16 @@ def dropout_layers(network: nn.Module) -> list[_DropoutNd]:
 
 
 def has_dropout(network: nn.Module) -> bool:
-    """Return whether the network has an active dropout layer."""
+    """Return whether the network has an active dropout layer, see :func:`dropout_layers`.
+
+    Without one there are no MC-dropout scores.
+
+    Examples:
+        >>> from monai_sf.networks import backbone, has_dropout
+        >>> images = {"in_channels": 1, "num_classes": 2}
+        >>> [has_dropout(backbone("densenet-small", dropout=p, **images)) for p in (0.0, 0.1)]
+        [False, True]
+    """
     return bool(dropout_layers(network))
 
 
@@ -304,7 +358,23 @@ def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
 
 
 def to_device(network: Network, device: torch.device) -> Network:
-    """Move a network, in channels-last layout where that is faster."""
+    """Move a network, in channels-last layout where that is faster.
+
+    Args:
+        network: moved in place.
+        device: where to.
+
+    Returns:
+        The network.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from monai_sf.networks import to_device
+        >>> network = to_device(nn.Conv2d(3, 8, 3), torch.device("cpu"))
+        >>> next(network.parameters()).device
+        device(type='cpu')
+    """
     network.to(device)
     if not gains_from_channels_last(network, device):
         return network
@@ -341,6 +411,15 @@ def load_weights(
     Raises:
         ValueError: names or shapes differ, as with a checkpoint of another network, or kinds of numbers, as
             with quantised weights.
+
+    Examples:
+        >>> from torch import nn
+        >>> from monai_sf.networks import load_weights
+        >>> load_weights(nn.Linear(4, 2), nn.Linear(4, 3).state_dict(), "best.pt")
+        Traceback (most recent call last):
+        ...
+        ValueError: best.pt is a checkpoint of another network: 0 entries missing [], 0 unknown [], 2 of
+        another shape ['weight: (3, 4) in the file, (2, 4) in the network', ...
     """
     own = network.state_dict()
     shapes = [

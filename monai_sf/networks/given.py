@@ -45,6 +45,16 @@ class GivenClassifier(Classifier):
 
     Raises:
         ValueError: arguments do not fit together; names them all.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from monai_sf.networks import GivenClassifier
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Sigmoid())
+        >>> network = GivenClassifier(model, num_classes=2, outputs="sigmoid", mean=0.5, std=0.25)
+        >>> output = network.outputs(torch.rand(3, 1, 8, 8))
+        >>> output.logits.exp().sum(1).allclose(torch.ones(3))  # logarithms of both classes' probabilities
+        True
     """
 
     keeps_layout = True

@@ -83,6 +83,17 @@ def bundle_preprocessing(folder: str | os.PathLike[str]) -> Compose:
     Raises:
         FileNotFoundError: the bundle has no config.
         ValueError: the config has no preprocessing, or it is no list of transforms.
+
+    Examples:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from monai_sf.networks import bundle_preprocessing
+        >>> steps = [{"_target_": "ScaleIntensityd", "keys": "image"}]
+        >>> steps += [{"_target_": "AsDiscreted", "keys": "label"}]  # left out
+        >>> Path("bundle/configs").mkdir(parents=True)
+        >>> _ = Path("bundle/configs/inference.json").write_text(json.dumps({"preprocessing": steps}))
+        >>> [type(step).__name__ for step in bundle_preprocessing("bundle").transforms]
+        ['ScaleIntensityd']
     """
     found = _parsed(Path(folder), "preprocessing")
     transforms = found.transforms if isinstance(found, Compose) else found

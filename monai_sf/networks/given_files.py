@@ -78,6 +78,17 @@ def given_network(
         FileNotFoundError: there is no such file.
         ValueError: the model is none of these, cannot be loaded, its weights are those of another network, or
             a file would run code when it is read.
+
+    Examples:
+        >>> import torch
+        >>> from monai.networks.nets import Classifier
+        >>> from monai_sf.networks import given_network
+        >>> shape = {"in_shape": [1, 8, 8], "classes": 2, "channels": [4], "strides": [2]}
+        >>> torch.save(Classifier(**shape).state_dict(), "model.pt")  # a training of somebody else
+        >>> made = {"weights": "model.pt", "arguments": shape}
+        >>> network = given_network("monai.networks.nets:Classifier", num_classes=2, **made)
+        >>> tuple(network(torch.rand(3, 1, 8, 8)).shape)
+        (3, 2)
     """
     before = _hashes(model, weights)
     loaded = _load(model, weights, arguments)
@@ -128,6 +139,17 @@ def model_files(model: str | os.PathLike[str], weights: str | os.PathLike[str] |
     Raises:
         FileNotFoundError: one is missing.
         ValueError: the model is of no known kind.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from monai_sf.networks import model_files
+        >>> for name in ("configs/inference.json", "models/model.pt", "scripts/net.py"):
+        ...     Path("bundle", name).parent.mkdir(parents=True, exist_ok=True)
+        ...     Path("bundle", name).touch()
+        >>> [file.name for file in model_files("bundle")]  # what its hash is made of
+        ['inference.json', 'model.pt', 'net.py']
+        >>> model_files("my_package.models:resnet")  # a factory without weights
+        []
     """
     if is_factory(model):
         files = [] if weights is None else [Path(weights)]

@@ -16,8 +16,27 @@ from torch import Tensor, nn
 class ConfidenceHead(nn.Module):
     """A network ``self.layers`` from features (N, F) to one value per case (N,).
 
+    A subclass is the head of a training method of one's own.
+
     Args:
         layers: from (N, F) to (N, 1).
+
+    Attributes:
+        output: the name of the values among the outputs of a network and in results.
+        own_encoder: whether the features are those of a copy of the backbone, which may be fine-tuned.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from monai_sf.networks import ConfidenceClassifier, ConfidenceHead
+        >>> class Difficulty(ConfidenceHead):
+        ...     output = "difficulty"  # read from results by a score of one's own
+        ...     def __init__(self, num_features):
+        ...         super().__init__(nn.Linear(num_features, 1))
+        >>> plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+        >>> network = ConfidenceClassifier(plain, num_classes=2, confidence=Difficulty)
+        >>> tuple(network.outputs(torch.rand(3, 1, 8, 8)).arrays()["difficulty"].shape)
+        (3,)
     """
 
     output: ClassVar[str]
@@ -40,6 +59,13 @@ class ConfidNetHead(ConfidenceHead):
     Args:
         num_features: number F of features.
         width: of the four hidden layers (the paper: 400).
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.networks import ConfidNetHead
+        >>> head = ConfidNetHead(num_features=16)
+        >>> tuple(head(torch.rand(5, 16)).shape), head.output, head.own_encoder
+        ((5,), 'confidence_logit', True)
     """
 
     output = "confidence_logit"
@@ -62,6 +88,13 @@ class ReservationHead(ConfidenceHead):
 
     Args:
         num_features: number F of features.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.networks import ReservationHead
+        >>> head = ReservationHead(num_features=16)
+        >>> tuple(head(torch.rand(5, 16)).shape), head.output
+        ((5,), 'reservation_logit')
     """
 
     output = "reservation_logit"
@@ -77,6 +110,13 @@ class DeVriesHead(ConfidenceHead):
 
     Args:
         num_features: number F of features.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.networks import DeVriesHead
+        >>> head = DeVriesHead(num_features=16)
+        >>> tuple(head(torch.rand(5, 16)).shape), head.output
+        ((5,), 'confidence_logit')
     """
 
     output = "confidence_logit"

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch.backends import cuda, cudnn
 
-#: float32: all of it; tf32: convolutions and products round their inputs to 10 bits on a GPU, and are as in
-#: float32 elsewhere; bfloat16 and float16: those and other layers of which torch says that it does no harm
-#: (autocast).
+#: Precisions of a computation. float32: all of it; tf32: convolutions and products round their inputs to 10
+#: bits on a GPU, and are as in float32 elsewhere; bfloat16 and float16: those and other layers of which torch
+#: says that it does no harm (autocast).
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -40,7 +40,14 @@ def check_precision(precision: str, device: torch.device | None = None) -> None:
 
 
 def training_precision(device: torch.device) -> str:
-    """Return a precision in which training is stable and mostly fast: of 16 bits on a GPU, else float32."""
+    """Return a precision in which training is stable and mostly fast: of 16 bits on a GPU, else float32.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.networks import training_precision
+        >>> training_precision(torch.device("cpu"))
+        'float32'
+    """
     if device.type != "cuda":
         return "float32"
     with torch.cuda.device(device):
@@ -65,7 +72,17 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
         device: where the network is.
 
     Raises:
-        ValueError: see :func:`check_precision`.
+        ValueError: the precision is unknown, or the device cannot compute in it.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.networks import computing_in
+        >>> layer, x = torch.nn.Linear(4, 2), torch.rand(3, 4)
+        >>> with computing_in("bfloat16", x.device):
+        ...     layer(x).dtype
+        torch.bfloat16
+        >>> layer(x).dtype
+        torch.float32
     """
     check_precision(precision, device)
     dtype = _AUTOCAST.get(precision)
