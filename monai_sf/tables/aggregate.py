@@ -63,6 +63,20 @@ class Table:
         seeds: of all runs, those found and those expected.
         groups: row to the heading of its group of scores, see :data:`monai_sf.scores.GROUPS`.
         joint: rows of ensembles, which have one value for all their seeds.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import Table, collect, table_of
+        >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [1, 0], [0.5, 0], [0, 3], [2, 0]]
+        >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="skin")
+        >>> run.save("runs/seed_0")
+        >>> table: Table = table_of(collect(["runs"], csfs=["MSR", "PE"], n_resamples=0))
+        >>> table.columns
+        [('skin', 'iid')]
+        >>> table.mean[("skin", "iid")].round(1).to_dict()  # AURC in per cent
+        {'MSR': 4.2, 'PE': 4.2}
+        >>> table.best()[("skin", "iid")].to_dict()
+        {'MSR': True, 'PE': True}
     """
 
     measure: Measure
@@ -202,10 +216,23 @@ def table_of(
     """Return the table of a collection for the metric that it was collected for.
 
     Args:
-        collection: see :func:`~.cells.collect`.
+        collection: see :func:`monai_sf.tables.collect`.
         per_shift: one column per kind of corruption (mean over severities) and per study, since averages
             hide opposite effects; otherwise one per dataset and kind of shift.
         expected: runs that should exist, and the kind of their study; notes name those that are missing.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import RunKey, collect, table_of
+        >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [1, 0], [0.5, 0], [0, 3], [2, 0]]
+        >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="skin")
+        >>> run.save("runs/seed_0")
+        >>> expected = {RunKey("skin", "hospital_b", "classifier", 0): "acquisition"}
+        >>> table = table_of(collect(["runs"], csfs=["MSR"], n_resamples=0), expected=expected)
+        >>> table.mean.round(1).values.tolist()
+        [[4.2]]
+        >>> table.notes
+        ('missing run: skin/hospital_b/classifier/seed 0',)
     """
     cells = select(collection.cells, collection.measure.name)
     missing = {key: kind for key, kind in sorted((expected or {}).items()) if key not in collection.runs}
@@ -270,11 +297,11 @@ def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFra
     """Return Table 1 of runs in memory: one row per CSF, one column per kind of shift.
 
     The numbers are those of :func:`table_of`, of every score, those of ensembles of several seeds included; a
-    score that several methods have is that of :func:`~.judge.preferred_method`.
+    score that several methods have is that of :func:`monai_sf.tables.preferred_methods`.
 
     Args:
         runs: results of one dataset, any studies, methods and seeds.
-        metric: one of :func:`~.measures.measures`.
+        metric: ``aurc``, ``eaurc``, ``augrc``, ``auroc_f``, ``accuracy`` or ``coverage_at_risk``.
 
     Returns:
         DataFrame with index ``CSF`` by :func:`monai_sf.scores.in_groups`, columns ``iid``, ``cor``, ``acq``,
@@ -283,6 +310,17 @@ def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFra
     Raises:
         ResultsError: no runs, runs of more than one dataset, or the same run twice.
         ValueError: unknown metric.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import benchmark_table
+        >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [1, 0], [0.5, 0], [0, 3], [2, 0]]
+        >>> where = ["iid"] * 4 + ["hospital B"] * 4
+        >>> mine = {"mine": [1, 2, 8, 6, 7, 5, 3, 4]}
+        >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], domains=where, scores=mine)
+        >>> table = benchmark_table([run])
+        >>> table.loc["MSR"].round(3).to_dict(), table.loc["mine"].round(3).to_dict()
+        ({'iid': 0.031, 'acq': 0.031}, {'iid': 0.24, 'acq': 0.24})
     """
     rows = [
         row
@@ -298,7 +336,15 @@ def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFra
 
 
 def failure_metrics(results: Results) -> dict[str, float]:
-    """Return the AURC of one run for its log, as ``AURC/<group of test sets>/<score>``, in [0, 1]."""
+    """Return the AURC of one run for its log, as ``AURC/<group of test sets>/<score>``, in [0, 1].
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import failure_metrics
+        >>> run = Results.from_arrays([[4.0, 0], [3, 0], [0, 1], [0.5, 0]], [0, 0, 0, 1])
+        >>> round(failure_metrics(run)["AURC/iid/MSR"], 3)
+        0.146
+    """
     return {
         f"AURC/{group}/{csf}": value
         for group, column in benchmark_table([results]).items()

@@ -41,7 +41,19 @@ COVERAGES: Float = np.linspace(0, 1, 101)
 
 
 class RunKey(NamedTuple):
-    """The identity of a run."""
+    """The identity of a run.
+
+    Attributes:
+        dataset: its name.
+        study: the name of the train/test question.
+        method: how the network was trained.
+        seed: of the training.
+
+    Examples:
+        >>> from monai_sf.tables import RunKey
+        >>> str(RunKey("dermoscopy", "mskcc", "confidnet", seed=1))
+        'dermoscopy/mskcc/confidnet/seed 1'
+    """
 
     dataset: str
     study: str
@@ -157,7 +169,7 @@ def judge_run(
     Args:
         results: the run's results.
         cases: of the run.
-        csfs: names of scores of the run, see :func:`~.judge.available_csfs`.
+        csfs: names of scores of the run, see :func:`monai_sf.tables.available_csfs`.
         test_sets: some of the run's test sets.
         undefined: gets the reasons by the names of the scores that are left out of a test set.
 
@@ -223,10 +235,10 @@ class Collection:
             (why), ``cases``, ``errors`` (numbers of cases and failures of the test set), ``fingerprint``
             (equal if the metric is computed on the same cases and labels), ``group_fingerprint`` (equal if
             they belong to the same groups, too), ``data_kind``. Metrics of new classes are computed on their
-            cases together with the ordinary ones, see :class:`Judged`.
+            cases together with the ordinary ones, since no score can rank failures alone.
         measure: the metric that is resampled and shown in tables.
         runs: each run and its folder; None for one in memory.
-        curves: selective risk at :data:`COVERAGES` (101,).
+        curves: selective risk at the coverages 0, 0.01, ..., 1 (101,).
         resampled: value of ``measure`` in every resample of groups (R,); missing without resamples, or where
             a test set has a single group.
         unfinished: folders of unfinished evaluations.
@@ -235,7 +247,21 @@ class Collection:
         n_resamples: number of resamples.
         notes: remarks on the groups, without any id, and on scores that are left out.
         roots: the folders that were searched for runs.
-        subgroups: rows of :func:`~.groups_file.groups_of_runs`, once they have been added.
+        subgroups: rows of the file ``groups.csv`` of :func:`monai_sf.tables.write_tables`, once they are
+            added.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import Collection, collect
+        >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [1, 0], [0.5, 0], [0, 3], [2, 0]]
+        >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="skin")
+        >>> run.save("runs/seed_0")
+        >>> found: Collection = collect(["runs"], csfs=["MSR"], n_resamples=0)
+        >>> [str(key) for key in found.runs]
+        ['skin/iid/classifier/seed 0']
+        >>> found.cells.set_index("metric")["value"].round(3).to_dict()
+        {'aurc': 0.042, 'eaurc': 0.008, 'augrc': 0.039, 'auroc_f': 0.958, 'accuracy': 0.75,
+         'coverage_at_risk': 0.625}
     """
 
     cells: pd.DataFrame
@@ -265,11 +291,12 @@ def collect(
 
     Args:
         paths: folders of runs, or folders that hold them at any depth.
-        metric: the metric to resample for the significance; one of :func:`~.measures.measures`. The cells
+        metric: the metric to resample for the significance; ``aurc``, ``eaurc``, ``augrc``,
+            ``auroc_f``, ``accuracy`` or ``coverage_at_risk``. The cells
             hold all of them.
         risk: for the metric ``coverage_at_risk``.
-        csfs: names of the scores to judge, or ``["all"]``; None for those of
-            :func:`~.found_runs.chosen_csfs`.
+        csfs: names of the scores to judge, or ``["all"]``; None for
+            :func:`monai_sf.scores.usual_csfs` and the runs' own.
         n_resamples: number of resamples of the groups; 0 for no significance tests.
         seed: of the resampling.
 
@@ -279,6 +306,16 @@ def collect(
         ResultsError: all folders are damaged (a single damaged one is left out and noted with the reason), or
             two folders hold the same run.
         ValueError: unknown metric or score, or a risk out of range.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import collect
+        >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [1, 0], [0.5, 0], [0, 3], [2, 0]]
+        >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="skin")
+        >>> run.save("runs/seed_0")
+        >>> found = collect(["runs"], csfs=["MSR", "PE"], n_resamples=100)
+        >>> found.cells.query("metric == 'aurc'")[["csf", "test_set", "cases", "errors"]].values.tolist()
+        [['MSR', 'iid', 8, 2], ['PE', 'iid', 8, 2]]
     """
     shown = measure(metric, risk)
     if n_resamples < 0:

@@ -45,7 +45,7 @@ def significance(collection: Collection, *, reference: str | None = None) -> pd.
     sets share (an image and its corruptions, a patient in two test sets) are resampled together.
 
     Args:
-        collection: with resampled values, see :func:`~.cells.collect`.
+        collection: with resampled values, see :func:`monai_sf.tables.collect`.
         reference: name of a row to compare all others with; None for all pairs.
 
     Returns:
@@ -58,6 +58,19 @@ def significance(collection: Collection, *, reference: str | None = None) -> pd.
 
     Raises:
         ValueError: the reference is not a row of the table, or the collection was not resampled.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import collect, significance
+        >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [1, 0], [0.5, 0], [0, 3], [2, 0]]
+        >>> scores = {"mine": [1, 2, 8, 6, 7, 5, 3, 4]}
+        >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="skin", scores=scores)
+        >>> run.save("runs/seed_0")
+        >>> found = significance(collect(["runs"], csfs=["MSR", "mine"], n_resamples=200), reference="MSR")
+        >>> found.loc[0, ["first", "second", "better"]].tolist()  # eight cases show no difference
+        ['mine', 'MSR', '']
+        >>> bool(found["low"][0] < found["difference"][0] < found["high"][0])
+        True
     """
     cells = select(collection.cells, collection.measure.name)
     rows = row_order(cells)

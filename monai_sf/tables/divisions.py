@@ -54,8 +54,19 @@ class Subgroups(NamedTuple):
 
     Attributes:
         columns: name to the group of each case, (n,) categorical in the order of the groups, with missing
-            values. The names of the categories are those in :func:`~.subgroups.by_group`.
+            values. The names of the categories are those in :func:`monai_sf.tables.by_group`.
         left_out: name of a column that is none, to why.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import Subgroups, subgroups_of
+        >>> columns = {"sex": ["f", "m", "F", "m"], "patient_id": ["p1", "p2", "p3", "p4"]}
+        >>> run = Results.from_arrays([[4.0, 0], [3, 0], [0, 1], [0.5, 0]], [0, 0, 0, 1], columns=columns)
+        >>> found: Subgroups = subgroups_of(run, "iid")
+        >>> found.columns["sex"].tolist()
+        ['F', 'm', 'F', 'm']
+        >>> found.left_out
+        {'patient_id': 'ids'}
     """
 
     columns: Mapping[str, pd.Series[Any]]
@@ -77,6 +88,14 @@ def subgroups_of(results: Results, test_set: str) -> Subgroups:
 
     Raises:
         ResultsError: there is no such test set.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import subgroups_of
+        >>> columns = {"age": [31, 35, 52, 58, 64, 67, 70, 75, 77, 79, 81, 83]}
+        >>> run = Results.from_arrays([[2.0, 0]] * 12, [0, 1] * 6, columns=columns)
+        >>> subgroups_of(run, "iid").columns["age"].value_counts(sort=False).to_dict()
+        {'30 to 39': 2, '50 to 59': 2, '60 to 69': 2, '70 to 79': 4, '80 to 89': 2}
     """
     if test_set not in results.test_sets:
         raise ResultsError(f"test_set must be one of {sorted(results.test_sets)}, got {test_set!r}")

@@ -48,6 +48,17 @@ class Detection(NamedTuple):
             in [0, 1].
         failed: (n,) bool, whether the case counts as a failure: a wrong prediction, or an error above
             ``Results.failure_above``.
+
+    Examples:
+        >>> from monai_sf.metrics import aurc
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import Detection, failure_detection
+        >>> results = Results.from_arrays([[4.0, 0], [3, 0], [0, 1], [0.5, 0]], [0, 0, 0, 1])
+        >>> found: Detection = failure_detection(results, "iid", "MSR")
+        >>> found.confidence.round(2).tolist(), found.failed.tolist()  # MSR is a log probability
+        ([-0.02, -0.05, -0.31, -0.47], [False, False, True, True])
+        >>> round(float(aurc(found.confidence, found.error)), 3)
+        0.146
     """
 
     confidence: NDArray[np.float64]
@@ -115,6 +126,14 @@ def available_csfs(results: Results) -> tuple[str, ...]:
 
     Raises:
         ResultsError: a score of the run's own has the name of a registered one.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import available_csfs
+        >>> results = Results.from_arrays([[4.0, 0], [0, 1]], [0, 1], scores={"mine": [0.3, 0.9]})
+        >>> available = available_csfs(results)
+        >>> "MSR" in available, "MCD-MSR" in available, "mine" in available
+        (True, False, True)
     """
     own = [csf_of(results, name).name for name in results.scores]
     sets = [set(test_set.arrays) for test_set in results.test_sets.values()]
@@ -157,6 +176,18 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
     Raises:
         ResultsError: the test set or CSF does not exist, the test set lacks an array that the CSF needs, or
             the CSF is undefined for some case.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import failure_detection
+        >>> results = Results.from_arrays([[4.0, 0], [3, 0], [0, 1], [0.5, 0]], [0, 0, 0, 1])
+        >>> confidence, prediction, error, failed = failure_detection(results, "iid", "PE")
+        >>> prediction.tolist(), error.tolist()
+        ([0, 0, 1, 0], [0.0, 0.0, 1.0, 1.0])
+        >>> failure_detection(results, "iid", "MCD-MSR")
+        Traceback (most recent call last):
+        ...
+        monai_sf.results.format.ResultsError: MCD-MSR needs the arrays ['mcd_log_softmax'], which test set ...
     """
     if test_set not in results.test_sets:
         raise ResultsError(f"test_set must be one of {sorted(results.test_sets)}, got {test_set!r}")
@@ -170,7 +201,7 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
             "that all logits of a case share"
         )
     needed = score.stored if not results.is_classification else (*score.stored, score.prediction)
-    missing = [name for name in needed if name not in arrays]
+    missing = [name for name in dict.fromkeys(needed) if name not in arrays]
     if missing:
         raise ResultsError(f"{csf} needs the arrays {missing}, which test set {test_set} does not have")
     if (fit := score.fit) is not None:
@@ -214,7 +245,22 @@ def preferred_method(methods: Collection[str]) -> str:
 
 
 def preferred_methods(runs: Sequence[Results]) -> dict[str, str]:
-    """Return the method that each score of the runs is read from, by the score's name."""
+    """Return the method that each score of the runs is read from, by the score's name.
+
+    A score such as MSR can be computed from the runs of several methods; a table shows it once.
+
+    Args:
+        runs: results of one dataset.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import preferred_methods
+        >>> outputs = {"logits": [[4.0, 0], [0, 1]], "labels": [0, 1], "learned_confidence": [0.9, 0.4]}
+        >>> runs = [Results.from_arrays(**outputs, method=name) for name in ("devries", "confidnet")]
+        >>> preferred = preferred_methods(runs)
+        >>> preferred["MSR"], preferred["DeVries"]
+        ('confidnet', 'devries')
+    """
     methods: dict[str, set[str]] = defaultdict(set)
     for results in runs:
         for csf in available_csfs(results):

@@ -40,9 +40,20 @@ class Reliability(NamedTuple):
             probabilities and the one-hot label, summed over the classes (Brier, 1950). Other definitions
             for two classes are half of it.
         nll: mean negative log-likelihood of the labels in nats; infinite if some label has probability 0.
-        confidence: (BINS,) mean probability of the predicted class in each bin of it, NaN without a case.
-        accuracy: (BINS,) share of correct answers in each bin, NaN without a case.
-        counts: (BINS,) number of cases in each bin.
+        confidence: (15,) mean probability of the predicted class in each of 15 bins of it, NaN without a
+            case.
+        accuracy: (15,) share of correct answers in each bin, NaN without a case.
+        counts: (15,) number of cases in each bin.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import Reliability, reliability
+        >>> results = Results.from_arrays([[4.0, 0], [3, 0], [0, 3], [2, 0]], [0, 0, 0, 1])
+        >>> before: Reliability = reliability(results, "iid").before
+        >>> before.counts[-2:].tolist()  # answers of a probability above 13/15 and above 14/15
+        [1, 3]
+        >>> before.confidence[-1:].round(2).tolist(), before.accuracy[-1:].round(2).tolist()
+        ([0.96], [0.67])
     """
 
     cases: int
@@ -61,6 +72,15 @@ class Probabilities(NamedTuple):
         before: of the probabilities as the network gives them.
         after: of its logits divided by the temperature; None where none is fitted, and for ensembles.
         temperature: fitted to validation cases; None where ``after`` is.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import Probabilities, reliability
+        >>> logits, labels = [[4.0, 0], [3, 0], [0, 3], [2, 0]], [0, 0, 0, 1]
+        >>> results = Results.from_arrays(logits, labels, validation={"logits": logits, "labels": labels})
+        >>> found: Probabilities = reliability(results, "iid")
+        >>> found.temperature > 1, found.after.nll < found.before.nll  # the network was overconfident
+        (True, True)
     """
 
     before: Reliability
@@ -83,6 +103,14 @@ def reliability(results: Results, test_set: str) -> Probabilities | None:
 
     Raises:
         ResultsError: there is no such test set; a fitted temperature is no positive number.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import reliability
+        >>> results = Results.from_arrays([[4.0, 0], [3, 0], [0, 3], [2, 0]], [0, 0, 0, 1])
+        >>> found = reliability(results, "iid").before
+        >>> round(found.ece, 2), round(found.brier, 2), round(found.nll, 2)
+        (0.44, 0.84, 1.31)
     """
     if test_set not in results.test_sets:
         raise ResultsError(f"test_set must be one of {sorted(results.test_sets)}, got {test_set!r}")

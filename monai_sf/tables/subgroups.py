@@ -34,20 +34,32 @@ def by_group(
         test_set: name of one of its test sets.
         csf: name of a CSF.
         threshold: lowest confidence that is trusted; by default the promised one (see
-            :func:`~.promises.thresholds`), and without a promise the one that keeps 80 % of the iid cases.
+            :func:`monai_sf.tables.thresholds`), and without a promise the one that keeps 80 % of the iid
+            cases.
         seed: of the intervals of AUGRC.
 
     Returns:
         The rows of :func:`monai_sf.metrics.by_group` after a first column ``column``, of all divisions that
-        :func:`~.divisions.subgroups_of` returns; Holm's correction is for all rows. ``attrs`` has
+        :func:`monai_sf.tables.subgroups_of` returns; Holm's correction is for all rows. ``attrs`` has
         ``threshold``, ``promised`` (whether that is promised) and ``left_out`` (column to why).
 
     Raises:
-        ResultsError: see :func:`~.judge.failure_detection`; the cases are of classes that the classifier does
-            not have, so that every answer is an error; there is no default threshold, since no iid cases are
-            there or the run's thresholds are of another version; a placeholder such as "anonymous" is the
-            group of most cases.
+        ResultsError: see :func:`monai_sf.tables.failure_detection`; the cases are of classes that the
+            classifier does not have, so that every answer is an error; there is no default threshold, since
+            no iid cases are there or the run's thresholds are of another version; a placeholder such as
+            "anonymous" is the group of most cases.
         ValueError: the threshold is NaN.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import by_group
+        >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [3, 0], [2.5, 0], [0, 3], [2, 0]]
+        >>> columns = {"sex": ["f", "f", "f", "f", "m", "m", "m", "m"]}
+        >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 1, 1, 1, 0], columns=columns)
+        >>> found = by_group(run, "iid", "MSR")
+        >>> found[["column", "group", "cases", "errors", "silent_failures"]].values.tolist()
+        [['class', 'class 0', 4, 1, 0], ['class', 'class 1', 4, 2, 2], ['sex', 'f', 4, 1, 0],
+         ['sex', 'm', 4, 2, 2]]
     """
     return marked_together([unmarked_by_group(results, test_set, csf, threshold, seed)])[0]
 

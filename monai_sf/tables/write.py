@@ -67,8 +67,8 @@ def write_tables(
 
     Returns:
         The written files: ``text``, ``csv``, ``tex``, ``html``, ``per_shift``, ``cells`` (the long table),
-        ``groups`` (who is affected, see :func:`~.subgroups.by_group`), ``significance`` (unless left out),
-        and each figure as ``<name>.svg`` and ``<name>.pdf``.
+        ``groups`` (who is affected, see :func:`monai_sf.tables.by_group`), ``significance`` (unless left
+        out), and each figure as ``<name>.svg`` and ``<name>.pdf``.
 
     Raises:
         FileNotFoundError: no finished results.
@@ -77,6 +77,18 @@ def write_tables(
             two hold the same run.
         ValueError: an unknown metric, score or reference, or an argument out of range.
         OSError: a file cannot be written.
+
+    Examples:
+        >>> from monai_sf.results import Results
+        >>> from monai_sf.tables import write_tables
+        >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [1, 0], [0.5, 0], [0, 3], [2, 0]]
+        >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="skin")
+        >>> run.save("runs/seed_0")
+        >>> written = write_tables(["runs"], "tables", metric="augrc", csfs=["MSR", "PE"], n_resamples=0)
+        >>> sorted(path.name for path in written.values())
+        ['cells.csv', 'groups.csv', 'per_shift.csv', 'ranks.pdf', 'ranks.svg', 'ranks_per_shift.pdf',
+         'ranks_per_shift.svg', 'risk_coverage_skin.pdf', 'risk_coverage_skin.svg', 'table.csv',
+         'table.html', 'table.tex', 'table.txt']
     """
     # imported here, since it takes half a second
     from monai_sf.tables import figures
