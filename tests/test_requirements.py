@@ -71,7 +71,7 @@ def test_what_the_tests_import_is_declared():
     assert imported(ROOT / "tests") <= allowed | {"packaging"}  # pytest's own
 
 
-@pytest.mark.parametrize("part", ["", "mlflow", "ray", "onnx", "dicom", "test", "lint"])
+@pytest.mark.parametrize("part", ["", "mlflow", "ray", "onnx", "dicom", "test", "docs", "package", "lint"])
 def test_the_pinned_versions_are_allowed(part):
     pins = pinned("constraints.txt")
     assert not [str(r) for name, r in declared(part).items() if pins[name] not in r.specifier]
