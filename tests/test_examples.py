@@ -17,7 +17,8 @@ FINDER = doctest.DocTestFinder(exclude_empty=True)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 #: Modules of which some public names have no example that runs yet.
-AWAITED = set(MODULES) - {"transforms", "metrics"}
+AWAITED = set(MODULES) - {"transforms", "metrics", "scores"}
+AWAITED -= {"vocabulary.ids", "vocabulary.shifts", "vocabulary.titles"}
 
 AWAITED -= {"results", "datasets", "datasets.phantom", "datasets.lidc", "data", "networks"}
 AWAITED -= {"networks.checkpoints", "losses", "inferers", "handlers", "tables"}

@@ -1,4 +1,28 @@
-"""Confidence scoring functions (CSFs), as functions and as a registry with the arrays that each needs."""
+"""Confidence scoring functions (CSFs), as functions and as a registry with the arrays that each needs.
+
+:doc:`/reference/scores` describes every score with its source.
+
+Examples:
+    A score of three cases from its arrays; the higher, the surer. Their probabilities are the
+    exponentials of MSR:
+
+    >>> import torch
+    >>> from monai_sf.scores import ALL, CSFS, GROUPS, METHODS, PAPER_CSFS, PAPER_METHODS
+    >>> logits = torch.tensor([[4.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 0.0, 0.0]])
+    >>> CSFS["MSR"]({"logits": logits}).exp().round(decimals=2).tolist()
+    [0.96, 0.51, 0.33]
+    >>> CSFS["MSR"].needs, CSFS["MDS"].needs, CSFS["MDS"].fit.needs
+    (('logits',), ('mahalanobis_distance',), ('training_features', 'training_labels'))
+
+    The paper's scores, the methods and the kinds of scores; "all" stands for every score:
+
+    >>> PAPER_CSFS
+    ('MSR', 'PE', 'MCD-MSR', 'MCD-PE', 'MCD-EE', 'ConfidNet', 'DG-MCD-MSR', 'DG-RES', 'DeVries')
+    >>> list(METHODS), PAPER_METHODS
+    (['confidnet', 'classifier', 'deepgamblers', 'devries'], ('confidnet', 'deepgamblers', 'devries'))
+    >>> list(GROUPS), ALL
+    (['paper', 'outputs', 'samples', 'fitted', 'runs', 'given'], 'all')
+"""
 
 from monai_sf.scores.csf import CSF, CSFS, Fit
 from monai_sf.scores.fitting import FittedScores, derivable, derived, fit_scores, fits_for

@@ -40,6 +40,23 @@ class Fit:
         derive: from the per-case arrays of a block of cases and what was fitted to the arrays of ``gives``,
             one entry per case, float64, on the device of the cases. The result of a case depends on no other
             case.
+
+    Examples:
+        The mean training feature, from which a score may take the distance:
+
+        >>> import numpy as np
+        >>> import torch
+        >>> from monai_sf.scores import CSF, Fit, Reference, as_float64
+        >>> def mean(reference):
+        ...     return {"mean": reference.float64("training_features").mean(dim=0)}
+        >>> def distance(arrays, fitted):
+        ...     away = as_float64(arrays["features"], "features") - torch.as_tensor(fitted["mean"])
+        ...     return {"mean_distance": away.norm(dim=1)}
+        >>> fit = Fit("mean", ("training_features",), ("features",), ("mean_distance",), mean, distance)
+        >>> fitted = fit.fit(Reference({"training_features": np.array([[0.0, 0], [2, 2]])}))
+        >>> arrays = fit({"features": np.array([[1.0, 2], [4, 5]])}, fitted)
+        >>> CSF("Mean", ("mean_distance",), lambda a: -a["mean_distance"], fit=fit)(arrays).tolist()
+        [-1.0, -5.0]
     """
 
     name: str
@@ -89,6 +106,18 @@ class CSF:
             that needs the cases' own outputs only.
         reads_level: Whether a constant that is added to all logits of a case changes the score, so that the
             logarithms of probabilities, which have lost it, do not do.
+
+    Examples:
+        A score of one's own, the second largest logit, negated; `register_csf` makes it known to tables and
+        reports:
+
+        >>> import torch
+        >>> from monai_sf.scores import CSF, CSFS
+        >>> second = CSF("Second", ("logits",), lambda arrays: -arrays["logits"].topk(2).values[:, 1])
+        >>> second({"logits": torch.tensor([[3.0, 0.5, -1.0], [3.0, 2.0, 1.0]])}).tolist()
+        [-0.5, -2.0]
+        >>> CSFS["MCD-MSR"].prediction, CSFS["MCD-MSR"].shown(0.0), CSFS["PE"].shown(-0.5)
+        ('mcd_log_softmax', 1.0, -0.5)
     """
 
     name: str

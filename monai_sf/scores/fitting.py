@@ -26,6 +26,16 @@ class FittedScores:
     Attributes:
         arrays: ``<fit>.<array>`` to the array.
         failed: name of a fit that the reference does not allow to the reason.
+
+    Examples:
+        Features that do not vary within their class have no covariance, and a fit says so:
+
+        >>> import numpy as np
+        >>> from monai_sf.scores import fit_scores
+        >>> reference = {"training_features": np.ones((4, 2)), "training_labels": np.array([0, 0, 1, 1])}
+        >>> fitted = fit_scores(reference, None)
+        >>> len(fitted.arrays), fitted.failed["gaussian"]
+        (2, 'the features of the training cases do not vary within the classes')
     """
 
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -40,6 +50,18 @@ def fits_for(method: str | None) -> dict[str, Fit]:
 
     Raises:
         ValueError: two scores have different fits of one name.
+
+    Examples:
+        What the networks of a method are fitted to, and what it takes:
+
+        >>> from monai_sf.scores import fits_for
+        >>> fits = fits_for("confidnet")
+        >>> fits["temperature"].needs
+        ('validation_logits', 'validation_labels')
+        >>> fits["gaussian"].needs, fits["gaussian"].gives
+        (('training_features', 'training_labels'), ('mahalanobis_distance', 'relative_mahalanobis_distance'))
+        >>> fits_for("devries")
+        {}
     """
     found: dict[str, Fit] = {}
     for csf in CSFS.values():
@@ -59,6 +81,19 @@ def fit_scores(reference: Mapping[str, ArrayLike], method: str | None) -> Fitted
 
     Raises:
         ValueError: shapes in the reference do not fit together.
+
+    Examples:
+        The Mahalanobis distance (MDS) of a case beside the training cases of one class, and of one far from
+        both:
+
+        >>> import numpy as np
+        >>> from monai_sf.scores import CSFS, derived, fit_scores
+        >>> features = np.array([[0.0, 0], [1, 0], [0, 1], [8, 8], [9, 8], [8, 9]])
+        >>> reference = {"training_features": features, "training_labels": np.array([0, 0, 0, 1, 1, 1])}
+        >>> fitted = fit_scores(reference, method=None)
+        >>> cases = {"features": np.array([[0.5, 0.5], [4.0, 4.0]])}
+        >>> CSFS["MDS"](derived(CSFS["MDS"].fit, cases, fitted.arrays)).round(decimals=1).tolist()
+        [-0.5, -242.0]
     """
     given = Reference(reference)
     arrays: dict[str, NDArray[Any]] = {}
@@ -91,6 +126,17 @@ def derivable(available: Iterable[str], fitted: Iterable[str]) -> frozenset[str]
     Args:
         available: names of the stored per-case arrays.
         fitted: names of the fitted arrays, ``<fit>.<array>``.
+
+    Examples:
+        What can be derived from features if temperature and covariance were fitted; the former takes
+        logits, too:
+
+        >>> from monai_sf.scores import derivable
+        >>> fitted = ["temperature.temperature", "gaussian.mean"]
+        >>> sorted(derivable(["features"], fitted))
+        ['mahalanobis_distance', 'relative_mahalanobis_distance']
+        >>> sorted(derivable(["features", "logits"], fitted))
+        ['mahalanobis_distance', 'relative_mahalanobis_distance', 'scaled_entropy', 'scaled_log_response']
     """
     there, known = set(available), {name.partition(".")[0] for name in fitted}
     fits = {csf.fit.name: csf.fit for csf in CSFS.values() if csf.fit is not None}
@@ -110,6 +156,21 @@ def derived(fit: Fit, arrays: Arrays, fitted: Mapping[str, NDArray[Any]]) -> dic
         arrays: stored per-case arrays, at least those that it reads, of N cases each; those of the fit that
             it uses are derived, too, unless they are among them.
         fitted: the fitted arrays of all scores.
+
+    Examples:
+        One of four validation cases is predicted wrongly, so a softmax response of 0.98 promises too much;
+        with the temperature of these cases it is 3/4:
+
+        >>> import numpy as np
+        >>> from monai_sf.scores import CSFS, derived, fit_scores
+        >>> logits = np.array([[4.0, 0], [4, 0], [0, 4], [4, 0]])
+        >>> reference = {"validation_logits": logits, "validation_labels": np.array([0, 0, 1, 1])}
+        >>> fitted = fit_scores(reference, method=None)
+        >>> arrays = derived(CSFS["T-MSR"].fit, {"logits": logits[:1]}, fitted.arrays)
+        >>> CSFS["MSR"]({"logits": logits[:1]}).exp().round(decimals=2).tolist()
+        [0.98]
+        >>> CSFS["T-MSR"](arrays).exp().round(decimals=2).tolist()
+        [0.75]
     """
     if fit.uses is not None and not arrays.keys() >= set(fit.uses.gives):
         arrays = {**arrays, **derived(fit.uses, arrays, fitted)}

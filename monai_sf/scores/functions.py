@@ -26,6 +26,24 @@ def log_softmax(logits: ArrayLike) -> Tensor:
 
     Returns:
         (..., C) float64, natural logarithms, <= 0; a single logit z is treated as [-z/2, z/2], C = 2.
+
+    Raises:
+        ValueError: they are classes, decisions or probabilities instead of logits, as far as that can be
+            detected, or not real numbers (..., C).
+
+    Warns:
+        UserWarning: all of them lie in [0, 1], as after a sigmoid.
+
+    Examples:
+        PyTorch's log-probabilities of sure cases round to 0, also in float64, so that they tie:
+
+        >>> import torch
+        >>> from monai_sf.scores import log_softmax
+        >>> logits = torch.tensor([[40.0, 0.0], [50.0, 0.0]], dtype=torch.float64)
+        >>> torch.log_softmax(logits, dim=-1)[:, 0]
+        tensor([0., 0.], dtype=torch.float64)
+        >>> log_softmax(logits)[:, 0]
+        tensor([-4.2484e-18, -1.9287e-22], dtype=torch.float64)
     """
     return normalized(logits_of(logits, "logits"))
 
@@ -49,6 +67,18 @@ def maximum_softmax_response(logits: ArrayLike) -> Tensor:
 
     Returns:
         (...) float64 in [1/C, 1].
+
+    Raises:
+        ValueError: as `log_softmax`.
+
+    Examples:
+        The first case is surer; the second cannot tell two classes apart:
+
+        >>> import torch
+        >>> from monai_sf.scores import maximum_softmax_response
+        >>> logits = torch.tensor([[3.0, 0.0, 0.0], [3.0, 3.0, 0.0]])
+        >>> maximum_softmax_response(logits).round(decimals=2).tolist()
+        [0.91, 0.49]
     """
     return log_softmax(logits).amax(dim=-1).exp()
 
@@ -64,6 +94,18 @@ def predictive_entropy(logits: ArrayLike) -> Tensor:
 
     Returns:
         (...) float64 in [0, log C], nats; higher = less sure.
+
+    Raises:
+        ValueError: as `log_softmax`.
+
+    Examples:
+        The first case is surer; the second knows nothing, and its entropy is log 3:
+
+        >>> import torch
+        >>> from monai_sf.scores import predictive_entropy
+        >>> logits = torch.tensor([[3.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+        >>> predictive_entropy(logits).round(decimals=2).tolist()
+        [0.37, 1.1]
     """
     return entropy_of_log_probabilities(log_softmax(logits))
 
@@ -79,6 +121,19 @@ def deep_gamblers_confidence(logits: ArrayLike, reservation_logit: ArrayLike) ->
 
     Returns:
         (...) float64, <= 0; its exponential is the probability that the network does not abstain.
+
+    Raises:
+        ValueError: as `log_softmax`, there are less than two classes, or the shapes do not fit together.
+
+    Examples:
+        Both cases are as sure of their class, but the network would rather not bet on the second:
+
+        >>> import torch
+        >>> from monai_sf.scores import deep_gamblers_confidence
+        >>> logits = torch.tensor([[3.0, 0.0], [3.0, 0.0]])
+        >>> reservation = torch.tensor([-2.0, 4.0])
+        >>> deep_gamblers_confidence(logits, reservation).exp().round(decimals=2).tolist()
+        [0.99, 0.28]
     """
     classes = logits_of(logits, "logits", binary=False)
     reservation = as_float64(reservation_logit, "reservation_logit")
@@ -101,6 +156,17 @@ def learned_confidence(confidence_logit: ArrayLike) -> Tensor:
 
     Returns:
         (...) float64, <= 0.
+
+    Raises:
+        ValueError: as `as_float64`.
+
+    Examples:
+        A head that gave 3 and -1 states confidences of 95 and 27 %:
+
+        >>> import torch
+        >>> from monai_sf.scores import learned_confidence
+        >>> learned_confidence(torch.tensor([3.0, -1.0])).exp().round(decimals=2).tolist()
+        [0.95, 0.27]
     """
     return logsigmoid(as_float64(confidence_logit, "confidence_logit"))
 
@@ -115,6 +181,21 @@ def max_logit(logits: ArrayLike) -> Tensor:
 
     Returns:
         (...) float64, unbounded.
+
+    Raises:
+        ValueError: as `log_softmax`.
+
+    Examples:
+        Both cases have the same probabilities; the first has the larger logits, which a softmax does not
+        show:
+
+        >>> import torch
+        >>> from monai_sf.scores import max_logit, maximum_softmax_response
+        >>> logits = torch.tensor([[9.0, 6.0], [3.0, 0.0]])
+        >>> max_logit(logits).tolist()
+        [9.0, 3.0]
+        >>> maximum_softmax_response(logits).round(decimals=2).tolist()
+        [0.95, 0.95]
     """
     return logits_of(logits, "logits").amax(dim=-1)
 
@@ -129,6 +210,17 @@ def energy(logits: ArrayLike) -> Tensor:
 
     Returns:
         (...) float64, unbounded.
+
+    Raises:
+        ValueError: as `log_softmax`.
+
+    Examples:
+        It follows the largest logit, and is larger where several classes are likely:
+
+        >>> import torch
+        >>> from monai_sf.scores import energy
+        >>> energy(torch.tensor([[9.0, 6.0], [3.0, 0.0], [3.0, 3.0]])).round(decimals=2).tolist()
+        [9.05, 3.05, 3.69]
     """
     return logits_of(logits, "logits").logsumexp(dim=-1)
 
@@ -143,6 +235,17 @@ def logit_margin(logits: ArrayLike) -> Tensor:
 
     Returns:
         (...) float64, >= 0.
+
+    Raises:
+        ValueError: as `log_softmax`.
+
+    Examples:
+        Between the two likeliest classes of each case:
+
+        >>> import torch
+        >>> from monai_sf.scores import logit_margin
+        >>> logit_margin(torch.tensor([[3.0, 1.0, 0.0], [3.0, 3.0, 0.0]])).tolist()
+        [2.0, 0.0]
     """
     first, second = logits_of(logits, "logits").topk(2, dim=-1).values.unbind(dim=-1)
     return first - second
@@ -163,7 +266,16 @@ def max_logit_p_norm(logits: ArrayLike, *, p: float = 5.0) -> Tensor:
         (...) float64 in [0, 1]; 0 where all logits are equal.
 
     Raises:
-        ValueError: If p is not positive.
+        ValueError: p is not positive, or as `log_softmax`.
+
+    Examples:
+        It tells a clear winner from two rivals, and does not depend on the size of the logits:
+
+        >>> import torch
+        >>> from monai_sf.scores import max_logit_p_norm
+        >>> logits = torch.tensor([[3.0, 0.0, 0.0], [30.0, 0.0, 0.0], [3.0, 3.0, 0.0]])
+        >>> max_logit_p_norm(logits).round(decimals=2).tolist()
+        [0.99, 0.99, 0.49]
     """
     if not p > 0:
         raise ValueError(f"p must be > 0, got {p}")
@@ -177,7 +289,26 @@ def max_logit_p_norm(logits: ArrayLike, *, p: float = 5.0) -> Tensor:
 
 
 def as_float64(values: ArrayLike, name: str) -> Tensor:
-    """Return the values as a float64 tensor on their device."""
+    """Return the values as a float64 tensor on their device.
+
+    Args:
+        values: of any shape and real dtype, read-only memory maps included.
+        name: of the array, for messages.
+
+    Raises:
+        ValueError: they are complex numbers, text or objects, or rows of different lengths.
+
+    Examples:
+        For scores of one's own, which may get arrays of any real type:
+
+        >>> import numpy as np
+        >>> from monai_sf.scores import as_float64
+        >>> as_float64(np.array([1, 2], np.int8), "grades")
+        tensor([1., 2.], dtype=torch.float64)
+        >>> as_float64(np.array(["sure", "unsure"]), "grades")
+        Traceback (most recent call last):
+        ValueError: grades must be real, got <U6
+    """
     if isinstance(values, Tensor):
         if values.is_complex():
             raise ValueError(f"{name} must be real, got {values.dtype}")

@@ -21,7 +21,13 @@ _SAMPLED = ("mcd_", "tta_")
 
 
 def group_of(name: str) -> str:
-    """Return the kind of a score, a key of `GROUPS`; one that is not registered is given."""
+    """Return the kind of a score, a key of `GROUPS`; one that is not registered is given.
+
+    Examples:
+        >>> from monai_sf.scores import group_of
+        >>> [group_of(name) for name in ("MSR", "Energy", "MCD-MI", "MDS", "DE-MSR", "Dr. Who")]
+        ['paper', 'outputs', 'samples', 'fitted', 'runs', 'given']
+    """
     if name in _PAPER:
         return "paper"
     if name not in CSFS:
@@ -35,7 +41,13 @@ def group_of(name: str) -> str:
 
 
 def in_groups(names: Iterable[str]) -> list[str]:
-    """Return scores in the order of rows: by `GROUPS`, then as in `CSFS`; given ones stay in their order."""
+    """Return scores in the order of rows: by `GROUPS`, then as in `CSFS`; given ones stay in their order.
+
+    Examples:
+        >>> from monai_sf.scores import in_groups
+        >>> in_groups(["Reader", "MDS", "Energy", "PE", "MSR"])
+        ['MSR', 'PE', 'Energy', 'MDS', 'Reader']
+    """
     groups, known = list(GROUPS), list(CSFS)
 
     def place(name: str) -> tuple[int, int]:

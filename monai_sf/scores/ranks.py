@@ -17,8 +17,20 @@ def rank_average(first: ArrayLike, second: ArrayLike) -> Tensor:
 
     Returns:
         (N,) float64; NaN where one of them is.
+
+    Raises:
+        ValueError: they are not one real number per case, or differ in the number of cases.
+
+    Examples:
+        The last two cases are even: each score prefers one of them.
+
+        >>> import torch
+        >>> from monai_sf.scores import rank_average
+        >>> rank_average(torch.tensor([0.9, 0.6, 0.5]), torch.tensor([-1.0, -7.0, -3.0])).tolist()
+        [3.0, 1.5, 1.5]
     """
-    return (_ranks(first, "first") + _ranks(second, "second")) / 2
+    ranks = _both_ranks(first, second)
+    return (ranks[0] + ranks[1]) / 2
 
 
 def rank_product(first: ArrayLike, second: ArrayLike) -> Tensor:
@@ -32,8 +44,31 @@ def rank_product(first: ArrayLike, second: ArrayLike) -> Tensor:
 
     Returns:
         (N,) float64; NaN where one of them is.
+
+    Raises:
+        ValueError: they are not one real number per case, or differ in the number of cases.
+
+    Examples:
+        The lowest rank under one of the scores weighs more than in the mean of ranks, which all three cases
+        share:
+
+        >>> import torch
+        >>> from monai_sf.scores import rank_average, rank_product
+        >>> first, second = torch.tensor([0.9, 0.6, 0.5]), torch.tensor([-7.0, -3.0, -1.0])
+        >>> rank_average(first, second).tolist(), rank_product(first, second).tolist()
+        ([2.0, 2.0, 2.0], [3.0, 4.0, 3.0])
     """
-    return _ranks(first, "first") * _ranks(second, "second")
+    ranks = _both_ranks(first, second)
+    return ranks[0] * ranks[1]
+
+
+def _both_ranks(first: ArrayLike, second: ArrayLike) -> tuple[Tensor, Tensor]:
+    ranks = _ranks(first, "first"), _ranks(second, "second")
+    if len(ranks[0]) != len(ranks[1]):
+        raise ValueError(
+            f"first and second must be of the same cases, got {len(ranks[0])} and {len(ranks[1])} of them"
+        )
+    return ranks
 
 
 def _ranks(confidence: ArrayLike, name: str) -> Tensor:

@@ -33,6 +33,18 @@ class Reference(Mapping[str, ArrayLike]):
 
     Raises:
         ValueError: an unknown name, or arrays whose shapes do not fit together; names them all.
+
+    Examples:
+        Arrays that do not fit together are refused before anything is fitted:
+
+        >>> import numpy as np
+        >>> from monai_sf.scores import Reference
+        >>> reference = Reference({"training_features": np.zeros((5, 3)), "training_labels": np.zeros(5)})
+        >>> list(reference)
+        ['training_features', 'training_labels']
+        >>> Reference({"training_features": np.zeros((5, 3)), "training_labels": np.zeros(4)})
+        Traceback (most recent call last):
+        ValueError: sizes of the axis n differ: training_features 5, training_labels 4
     """
 
     def __init__(self, arrays: Mapping[str, ArrayLike]) -> None:

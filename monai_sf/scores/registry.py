@@ -43,9 +43,27 @@ def register_csf(csf: CSF) -> CSF:
     This affects the running process. An entry point of the group ``monai_sf.scores`` that names the object
     registers it in every process, including those of the benchmark's tasks.
 
+    Args:
+        csf: the score, under a name that no other has.
+
+    Returns:
+        The same score.
+
     Raises:
         TypeError: It is not a `CSF`.
         ValueError: Another score has its name, or the name is not valid for a column.
+
+    Examples:
+        A score of one's own is then computed wherever there are its arrays:
+
+        >>> from monai_sf.scores import CSF, csfs_for, register_csf
+        >>> second = CSF("Second", ("logits",), lambda arrays: -arrays["logits"].topk(2).values[:, 1])
+        >>> csf = register_csf(second)
+        >>> "Second" in csfs_for("confidnet", ["logits"])
+        True
+        >>> register_csf(CSF("MSR", ("logits",), lambda arrays: arrays["logits"][:, 0]))
+        Traceback (most recent call last):
+        ValueError: another CSF is registered as 'MSR'
     """
     return CSFS.register(csf)
 
@@ -60,6 +78,15 @@ def is_chosen(name: str, chosen: Collection[str] | None) -> bool:
     Args:
         name: Of the score, which may be given with results instead of registered.
         chosen: Names, or `ALL`; None for `usual_csfs` and those that are not registered.
+
+    Examples:
+        >>> from monai_sf.scores import ALL, is_chosen
+        >>> [is_chosen(name, None) for name in ("MSR", "MDS", "Reader")]
+        [True, False, True]
+        >>> [is_chosen(name, ["MDS"]) for name in ("MSR", "MDS", "Reader")]
+        [False, True, False]
+        >>> [is_chosen(name, ALL) for name in ("MSR", "MDS", "Reader")]
+        [True, True, True]
     """
     if chosen is None:
         return name not in CSFS or name in usual_csfs()
@@ -70,13 +97,31 @@ def usual_csfs() -> tuple[str, ...]:
     """Return the scores that tables show by default: the paper's, ensembles', and those of other packages.
 
     Ensembles need no training of their own, and have no rows where a run has no other seed.
+
+    Examples:
+        >>> from monai_sf.scores import usual_csfs
+        >>> usual_csfs()[:3]
+        ('MSR', 'PE', 'MCD-MSR')
+        >>> [name in usual_csfs() for name in ("DE-MSR", "MDS")]
+        [True, False]
     """
     extras = {csf.name for csf in _FURTHER if csf not in OF_ENSEMBLES}
     return tuple(name for name in CSFS if name not in extras)
 
 
 def applies_to(csf: CSF, method: str | None) -> bool:
-    """Return whether a score applies to the networks of a method, given its arrays; see `csfs_for`."""
+    """Return whether a score applies to the networks of a method, given its arrays; see `csfs_for`.
+
+    Examples:
+        A DeVries network states its own confidence, and has no other score; other scores apply to any
+        method:
+
+        >>> from monai_sf.scores import CSFS, applies_to
+        >>> applies_to(CSFS["DeVries"], "devries"), applies_to(CSFS["MSR"], "devries")
+        (True, False)
+        >>> applies_to(CSFS["MSR"], "confidnet"), applies_to(CSFS["MSR"], "a_method_of_mine")
+        (True, True)
+    """
     known = METHODS.get(method or "")
     if known is None or csf.method == known.name:
         return True
@@ -93,6 +138,15 @@ def csfs_for(method: str | None, available: Iterable[str]) -> tuple[str, ...]:
         method: One of `monai_sf.vocabulary.methods.METHODS`. For any other, such as that of a custom bundle,
             and for None, all scores that can be computed apply.
         available: Names of the available arrays, stored or derived (`monai_sf.scores.fitting.derivable`).
+
+    Examples:
+        Of the same arrays, a DeVries network has its own score only:
+
+        >>> from monai_sf.scores import csfs_for
+        >>> csfs_for("devries", ["logits", "confidence_logit"])
+        ('DeVries',)
+        >>> csfs_for("confidnet", ["logits", "confidence_logit"])[:4]
+        ('MSR', 'PE', 'ConfidNet', 'MaxLogit')
     """
     there = set(available)
     return tuple(
@@ -105,6 +159,11 @@ def needs_dropout_samples(method: str | None) -> bool:
 
     Args:
         method: As for `csfs_for`.
+
+    Examples:
+        >>> from monai_sf.scores import needs_dropout_samples
+        >>> needs_dropout_samples("confidnet"), needs_dropout_samples("devries")
+        (True, False)
     """
     known = METHODS.get(method or "")
     if known is not None and not known.dropout_samples:
@@ -117,6 +176,11 @@ def needs_views(method: str | None) -> bool:
 
     Args:
         method: As for `csfs_for`.
+
+    Examples:
+        >>> from monai_sf.scores import needs_views
+        >>> needs_views("confidnet"), needs_views("deepgamblers")
+        (True, False)
     """
     return _reads(method, "tta_")
 
@@ -132,6 +196,11 @@ def deciding_csf(method: str | None) -> str:
 
     Args:
         method: As for `csfs_for`.
+
+    Examples:
+        >>> from monai_sf.scores import deciding_csf
+        >>> [deciding_csf(method) for method in ("confidnet", "deepgamblers", "devries", None)]
+        ['MSR', 'DG-RES', 'DeVries', 'MSR']
     """
     known = METHODS.get(method or "")
     return "MSR" if known is None else known.decides

@@ -21,6 +21,18 @@ def mean_log_softmax(sample_logits: ArrayLike) -> Tensor:
     Returns:
         (..., C) float64, <= 0. Of dropout samples, its largest entry is the log of MCD-MSR, and its argmax
         the MC-dropout prediction.
+
+    Raises:
+        ValueError: there is no pass, or as `log_softmax`.
+
+    Examples:
+        Two passes over one case that contradict each other: their mean is undecided.
+
+        >>> import torch
+        >>> from monai_sf.scores import mean_log_softmax
+        >>> sample_logits = torch.tensor([[[4.0, 0.0]], [[0.0, 4.0]]])
+        >>> mean_log_softmax(sample_logits).exp().round(decimals=2).tolist()
+        [[0.5, 0.5]]
     """
     return _mean(_log_softmax(sample_logits))
 
@@ -33,6 +45,20 @@ def expected_entropy(sample_logits: ArrayLike) -> Tensor:
 
     Returns:
         (...) float64 in [0, log C], nats; higher = less sure.
+
+    Raises:
+        ValueError: as `mean_log_softmax`.
+
+    Examples:
+        Two passes over two cases. On the first, the passes agree that the answer is open; on the second
+        each is sure, and they contradict each other. The mean entropy sees the first kind of uncertainty
+        only.
+
+        >>> import torch
+        >>> from monai_sf.scores import expected_entropy
+        >>> sample_logits = torch.tensor([[[0.0, 0.0], [4.0, 0.0]], [[0.0, 0.0], [0.0, 4.0]]])
+        >>> expected_entropy(sample_logits).round(decimals=2).tolist()
+        [0.69, 0.09]
     """
     return entropy_of_log_probabilities(_log_softmax(sample_logits)).mean(dim=0)
 
@@ -47,6 +73,20 @@ def mutual_information(sample_logits: ArrayLike) -> Tensor:
 
     Returns:
         (...) float64 in [0, log C], nats; higher = less sure.
+
+    Raises:
+        ValueError: as `mean_log_softmax`.
+
+    Examples:
+        Two passes over two cases. On the first, the passes agree that the answer is open; on the second
+        each is sure, and they contradict each other. The mutual information sees the second kind of
+        uncertainty only.
+
+        >>> import torch
+        >>> from monai_sf.scores import mutual_information
+        >>> sample_logits = torch.tensor([[[0.0, 0.0], [4.0, 0.0]], [[0.0, 0.0], [0.0, 4.0]]])
+        >>> mutual_information(sample_logits).round(decimals=2).tolist()
+        [0.0, 0.6]
     """
     log_p = _log_softmax(sample_logits)
     information = entropy_of_log_probabilities(_mean(log_p)) - entropy_of_log_probabilities(log_p).mean(dim=0)
@@ -66,6 +106,18 @@ def softmax_variance(sample_logits: ArrayLike) -> Tensor:
 
     Returns:
         (...) float64 in [0, 1/4], exact down to 1e-300, where a float32 is 0; higher = less sure.
+
+    Raises:
+        ValueError: as `mean_log_softmax`.
+
+    Examples:
+        Two passes that agree on the first case, and contradict each other on the second:
+
+        >>> import torch
+        >>> from monai_sf.scores import softmax_variance
+        >>> sample_logits = torch.tensor([[[4.0, 0.0], [4.0, 0.0]], [[4.0, 0.0], [0.0, 4.0]]])
+        >>> softmax_variance(sample_logits).round(decimals=3).tolist()
+        [0.0, 0.232]
     """
     return _variance(_log_softmax(sample_logits))
 
@@ -84,6 +136,18 @@ def waic(sample_logits: ArrayLike) -> Tensor:
 
     Returns:
         (...) float64, <= 0, minus infinity if a sample rules the predicted class out; higher = more sure.
+
+    Raises:
+        ValueError: as `mean_log_softmax`.
+
+    Examples:
+        Two passes that agree on the first case, and contradict each other on the second:
+
+        >>> import torch
+        >>> from monai_sf.scores import waic
+        >>> sample_logits = torch.tensor([[[4.0, 0.0], [4.0, 0.0]], [[4.0, 0.0], [0.0, 4.0]]])
+        >>> waic(sample_logits).round(decimals=2).tolist()
+        [-0.02, -6.02]
     """
     log_p = _log_softmax(sample_logits)
     return _waic(log_p, _mean(log_p))
@@ -98,6 +162,21 @@ def dropout_arrays(sample_logits: ArrayLike) -> dict[str, Tensor]:
     Returns:
         ``mcd_log_softmax`` (N, C) float32, and (N,) float64 ``mcd_entropy``, ``mcd_softmax_variance`` and
         ``mcd_waic``: see `mean_log_softmax`, `expected_entropy`, `softmax_variance` and `waic`.
+
+    Raises:
+        ValueError: as `mean_log_softmax`.
+
+    Examples:
+        Fifty passes over three cases become the arrays of the scores that begin with MCD:
+
+        >>> import torch
+        >>> from monai_sf.scores import CSFS, dropout_arrays
+        >>> samples = torch.randn(50, 3, 4, generator=torch.Generator().manual_seed(0))
+        >>> arrays = dropout_arrays(samples)
+        >>> {name: tuple(array.shape) for name, array in arrays.items()}
+        {'mcd_log_softmax': (3, 4), 'mcd_entropy': (3,), 'mcd_softmax_variance': (3,), 'mcd_waic': (3,)}
+        >>> CSFS["MCD-MI"](arrays).shape
+        torch.Size([3])
     """
     return dropout_arrays_of(_log_softmax(sample_logits))
 
@@ -125,6 +204,20 @@ def view_arrays(view_logits: ArrayLike) -> dict[str, Tensor]:
     Returns:
         ``tta_log_softmax`` (N, C) float32 and ``tta_entropy`` (N,) float64: see `mean_log_softmax` and
         `expected_entropy`.
+
+    Raises:
+        ValueError: as `mean_log_softmax`.
+
+    Examples:
+        An image and its mirror image, about which a network is of two minds:
+
+        >>> import torch
+        >>> from monai_sf.scores import CSFS, view_arrays
+        >>> arrays = view_arrays(torch.tensor([[[4.0, 0.0]], [[1.0, 2.0]]]))
+        >>> list(arrays)
+        ['tta_log_softmax', 'tta_entropy']
+        >>> CSFS["TTA-MSR"](arrays).exp().round(decimals=2).tolist()
+        [0.63]
     """
     mean, entropy = mean_and_entropy_of(_log_softmax(view_logits))
     return {"tta_log_softmax": mean, "tta_entropy": entropy}

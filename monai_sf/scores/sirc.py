@@ -31,9 +31,28 @@ def sirc(log_shortfall: ArrayLike, second: ArrayLike, *, a: float, b: float) -> 
 
     Returns:
         (N,) float64, <= 0.
+
+    Raises:
+        ValueError: the shapes differ, or as `as_float64`.
+
+    Examples:
+        Both cases have a softmax response of 0.99, but the second score of the last is unusually low:
+
+        >>> import math
+        >>> import torch
+        >>> from monai_sf.scores import sirc
+        >>> log_shortfall = torch.full((2,), math.log(1 - 0.99))
+        >>> sirc(log_shortfall, torch.tensor([5.0, 0.0]), a=2.0, b=1.0).round(decimals=3).tolist()
+        [-0.01, -0.084]
     """
     other = as_float64(second, "second")
-    log_s = as_float64(log_shortfall, "log_shortfall").to(other.device) + softplus(b * (a - other))
+    shortfall = as_float64(log_shortfall, "log_shortfall")
+    if shortfall.shape != other.shape:
+        raise ValueError(
+            f"log_shortfall and second must be of the same cases, got shapes {tuple(shortfall.shape)} and "
+            f"{tuple(other.shape)}"
+        )
+    log_s = shortfall.to(other.device) + softplus(b * (a - other))
     return -torch.where(
         log_s > _LARGEST, math.exp(_LARGEST) * (1 + log_s - _LARGEST), log_s.clamp(max=_LARGEST).exp()
     )
@@ -43,9 +62,27 @@ def sirc_parameters(second: ArrayLike) -> tuple[float, float]:
     """Return a = mean - 3 std and b = 1 / std of S2 on cases of the source domain, as the paper does.
 
     Args:
-        second: (n,), S2 of these cases, finite, n >= 1. If it is the same for all, S2 tells nothing: b is 0.
+        second: (n,), S2 of these cases, finite, n >= 1.
+
+    Returns:
+        (a, b). If S2 is the same for all cases, it tells nothing: a is that value and b is 0.
+
+    Raises:
+        ValueError: there is no case, or S2 is NaN or infinite for some.
+
+    Examples:
+        >>> import torch
+        >>> from monai_sf.scores import sirc_parameters
+        >>> usual = torch.tensor([4.0, 5.0, 6.0])
+        >>> a, b = sirc_parameters(usual)
+        >>> round(a, 2), round(b, 2)
+        (2.55, 1.22)
     """
     values = as_float64(second, "second")
+    if not values.numel():
+        raise ValueError("second must hold finite numbers, got 0 numbers")
+    if bad := int((~values.isfinite()).sum()):
+        raise ValueError(f"second must hold finite numbers, got {bad} of {values.numel()} NaN or infinite")
     mean, deviation = float(values.mean()), float(values.std(correction=0))
     if not deviation > 1e-12 * abs(mean):
         return mean, 0.0

@@ -15,6 +15,15 @@ The rule. Two ids are equal if their canonical spellings are. The canonical spel
 
 Missing are None, NaN, NaT, pandas' NA, ids of nothing but blanks and punctuation (``-``, ``?``, ``--``),
 and the words of :data:`MISSING_WORDS`, also in brackets or after ``#``.
+
+Examples:
+    Two patients in two spellings each, a third one, and two missing ids:
+
+    >>> from monai_sf.vocabulary.ids import MISSING_WORDS, PLACEHOLDERS, canonical_id
+    >>> {spelling: canonical_id(spelling) for spelling in ("P1", " p1", "007", "7.0", "P07", "N/A", "?")}
+    {'P1': 'p1', ' p1': 'p1', '007': '7', '7.0': '7', 'P07': 'p07', 'N/A': None, '?': None}
+    >>> "unknown" in MISSING_WORDS, "anonymous" in PLACEHOLDERS
+    (True, True)
 """
 
 from __future__ import annotations
@@ -82,7 +91,13 @@ _NO_ID = "no id:  "
 
 
 def canonical_id(value: object) -> str | None:
-    """Return the canonical spelling of an id, equal for all spellings of one id; None if it is missing."""
+    """Return the canonical spelling of an id, equal for all spellings of one id; None if it is missing.
+
+    Examples:
+        >>> from monai_sf.vocabulary.ids import canonical_id
+        >>> [canonical_id(value) for value in (7, 7.0, "007", "7.0", "P7", "P07", "unknown", None)]
+        ['7', '7', '7', '7', 'p7', 'p07', None, None]
+    """
     return _canonical(_tidy(_text(value)))
 
 
@@ -90,6 +105,11 @@ def is_absent(value: object) -> bool:
     """Return whether there is no id at all: None, NaN, NaT, NA, or nothing visible.
 
     Words such as "unknown" are text, which may be the name of a case.
+
+    Examples:
+        >>> from monai_sf.vocabulary.ids import is_absent
+        >>> [is_absent(value) for value in (None, float("nan"), " ", "unknown", 0)]
+        [True, True, True, False, False]
     """
     if isinstance(value, str) and value[:1].isalnum():
         return False
@@ -97,7 +117,13 @@ def is_absent(value: object) -> bool:
 
 
 def canonical_ids(values: Iterable[Any]) -> Objects:
-    """Return the canonical spelling of each id, (N,); None for a missing one."""
+    """Return the canonical spelling of each id, (N,); None for a missing one.
+
+    Examples:
+        >>> from monai_sf.vocabulary.ids import canonical_ids
+        >>> canonical_ids(["P1", "p1 ", "007", None]).tolist()
+        ['p1', 'p1', '7', None]
+    """
     unique, of_value = _distinct(values)
     return _objects(_canonical_all([_text(value) for value in unique]))[of_value]
 
@@ -115,6 +141,18 @@ class Groups:
         united: number of groups with more than one spelling.
         notes: remarks for the owner of the table, with examples: united spellings, missing ids, a group that
             has most of the cases.
+
+    Examples:
+        >>> from monai_sf.vocabulary.ids import group_cases
+        >>> groups = group_cases(["P1", "p1 ", "007", "7", "P2", None])
+        >>> groups.of_case.tolist(), len(groups)
+        ([1, 1, 0, 0, 2, 3], 4)
+        >>> groups.names.tolist()
+        ['7', 'P1', 'P2', 'no id:  5']
+        >>> for line in groups.summary:
+        ...     print(line)
+        2 groups (patients) are spelled in more than one way and count as one each
+        1 of 6 cases have no group (patient): each is one of its own
     """
 
     of_case: NDArray[np.int64]
@@ -142,7 +180,16 @@ class Groups:
         return tuple(parts)
 
     def at(self, rows: NDArray[Any]) -> Groups:
-        """Return the groups of some of the cases, in that order."""
+        """Return the groups of some of the cases, in that order.
+
+        Examples:
+            The groups of two of the cases are numbered anew:
+
+            >>> from monai_sf.vocabulary.ids import group_cases
+            >>> part = group_cases(["a", "b", "c", "c"]).at([3, 1])
+            >>> part.of_case.tolist(), part.ids.tolist()
+            ([1, 0], ['b', 'c'])
+        """
         present, of_case = np.unique(self.of_case[rows], return_inverse=True)
         return Groups(of_case, self.ids[present], self.names[present], self.missing[rows])
 
@@ -152,6 +199,12 @@ class Groups:
         Raises:
             ValueError: If most cases have the same id, and it is one of :data:`PLACEHOLDERS` or filled up
                 with one character.
+
+        Examples:
+            >>> from monai_sf.vocabulary.ids import group_cases
+            >>> group_cases(["anonymous"] * 19 + ["P1"]).check()
+            Traceback (most recent call last):
+            ValueError: 19 of 20 cases have the group 'anonymous', which looks like a placeholder, ...
         """
         if (suspect := _suspect(self.of_case)) is None:
             return
@@ -176,6 +229,18 @@ def group_cases(values: Iterable[Any] | None, case_ids: Iterable[Any] | None = N
 
     Returns:
         The groups, ordered by number and then by text, whatever the order of the cases.
+
+    Examples:
+        Of six cases, four are of two patients in two spellings each, and two have no patient's id:
+
+        >>> from monai_sf.vocabulary.ids import group_cases
+        >>> groups = group_cases(["P1", "p1 ", "007", "7", "unknown", None])
+        >>> groups.of_case.tolist()
+        [1, 1, 0, 0, 2, 3]
+        >>> for note in groups.notes:
+        ...     print(note)
+        2 groups are spelled in more than one way and count as one each ('007' = '7'; 'P1' = 'p1 ')
+        2 of 6 cases have no group id (written as 'None', 'unknown'): each is a group of its own
     """
     if values is None:
         keys = case_keys([] if case_ids is None else case_ids)
@@ -260,6 +325,13 @@ def case_keys(case_ids: Iterable[Any]) -> Objects:
     """Return keys (N,) that identify the cases of a table in another table: their canonical ids.
 
     Names of files may differ only in spelling: these are different cases, and their exact text is the key.
+
+    Examples:
+        The first two ids differ in spelling only, so they stay as they are:
+
+        >>> from monai_sf.vocabulary.ids import case_keys
+        >>> case_keys(["A.png", "a.png", "B.png", "007"]).tolist()
+        ['A.png', 'a.png', 'b.png', '7']
     """
     text, of_case = _distinct(map(str, _listed_values(case_ids)))  # as text, for 1 and 1.0 are equal numbers
     found = _canonical_all(text)
@@ -269,7 +341,15 @@ def case_keys(case_ids: Iterable[Any]) -> Objects:
 
 
 def case_notes(case_ids: Iterable[Any]) -> list[str]:
-    """Return a note on case ids that differ only in spelling, which remain different cases; or none."""
+    """Return a note on case ids that differ only in spelling, which remain different cases; or none.
+
+    Examples:
+        >>> from monai_sf.vocabulary.ids import case_notes
+        >>> case_notes(["A.png", "a.png", "b.png"])
+        ["2 case ids differ from another one in spelling only ('A.png' = 'a.png'): they are different cases"]
+        >>> case_notes(["a.png", "b.png"])
+        []
+    """
     if _differ_plainly(case_ids):
         return []
     text = list(dict.fromkeys(map(str, _listed_values(case_ids))))

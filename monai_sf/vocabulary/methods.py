@@ -29,6 +29,14 @@ class Method:
         dropout_samples: whether to draw MC-dropout samples for the scores that read them.
         overlay: path of the config that overrides a bundle's ``train.yaml``, for bundles without their own
             file ``<name>.yaml``; None if only bundles with such a file have the method.
+
+    Examples:
+        What Deep Gamblers networks give besides logits, and by which score they defer:
+
+        >>> from monai_sf.scores import METHODS
+        >>> method = METHODS["deepgamblers"]
+        >>> method.heads, method.decides
+        (('reservation_logit',), 'DG-RES')
     """
 
     name: str
@@ -65,8 +73,26 @@ def register_method(method: Method) -> Method:
     This affects the running process. An entry point of the group ``monai_sf.methods`` that names the object
     registers it in every process, including those of the benchmark's tasks.
 
+    Args:
+        method: the method, under a name that no other has.
+
+    Returns:
+        The same method.
+
     Raises:
         TypeError: it is not a :class:`Method`.
         ValueError: another method has its name, or the name is not valid for a file.
+
+    Examples:
+        A method that learns a confidence as ConfidNet does, by another training:
+
+        >>> from monai_sf.scores import Method, csfs_for, register_method
+        >>> scores, heads = ("MSR", "ConfidNet"), ("confidence_logit",)
+        >>> method = register_method(Method("mine", scores=scores, heads=heads, decides="ConfidNet"))
+        >>> csfs_for("mine", ["logits", "confidence_logit"])
+        ('MSR', 'ConfidNet')
+        >>> register_method(Method("devries"))
+        Traceback (most recent call last):
+        ValueError: another Method is registered as 'devries'
     """
     return METHODS.register(method)

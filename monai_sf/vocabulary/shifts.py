@@ -1,4 +1,18 @@
-"""Kinds of shift between training and test, and the names of the test sets of corrupted images."""
+"""Kinds of shift between training and test, and the names of the test sets of corrupted images.
+
+Examples:
+    >>> from monai_sf.vocabulary.shifts import KINDS, NEW_CLASS, SHIFT_OF, SHIFTS, TARGET_KINDS, UNKNOWN
+    >>> KINDS
+    ('iid', 'corruption', 'acquisition', 'manifestation', 'new_class')
+    >>> TARGET_KINDS
+    ('acquisition', 'manifestation', 'new_class')
+    >>> SHIFT_OF["acquisition"].title, SHIFT_OF["acquisition"].column
+    ('Another place or device', 'acq')
+    >>> [shift.column for shift in SHIFTS]
+    ['iid', 'cor', 'acq', 'man', 'new']
+    >>> NEW_CLASS, UNKNOWN
+    ('new_class', -1)
+"""
 
 from __future__ import annotations
 
@@ -34,6 +48,16 @@ class Shift:
         meaning: description of these cases, for the same reader.
         average: description of a table's column of this kind, for the same reader.
         has_target: whether a study has a target domain of this kind: cases that are only tested on.
+
+    Examples:
+        >>> from monai_sf.vocabulary.shifts import SHIFTS
+        >>> for shift in SHIFTS:
+        ...     print(f"{shift.column}: {shift.meaning}")
+        iid: new cases of the same kind as in training
+        cor: the ordinary cases with brightness, noise or blur added
+        acq: images from a source that was kept out of training
+        man: variants that were kept out of training
+        new: cases of none of the classes, so that every answer is wrong
     """
 
     kind: str
@@ -98,16 +122,34 @@ _CORRUPTED = re.compile(_PREFIX + r"(.+)-([1-5])")
 
 
 def corruption_name(kind: str, severity: int) -> str:
-    """Return the name of the test set of one corruption, ``corruption-<kind>-<severity>``."""
+    """Return the name of the test set of one corruption, ``corruption-<kind>-<severity>``.
+
+    Examples:
+        >>> from monai_sf.vocabulary.shifts import corruption_name
+        >>> corruption_name("gaussian_noise", 3)
+        'corruption-gaussian_noise-3'
+    """
     return f"{_PREFIX}{kind}-{severity}"
 
 
 def corruption_of(test_set: str) -> tuple[str, int] | None:
-    """Return kind and severity (1 to 5) of a name from :func:`corruption_name`, None for any other."""
+    """Return kind and severity (1 to 5) of a name from :func:`corruption_name`, None for any other.
+
+    Examples:
+        >>> from monai_sf.vocabulary.shifts import corruption_of
+        >>> [corruption_of(name) for name in ("corruption-elastic-1", "corruption-elastic-9", "iid")]
+        [('elastic', 1), None, None]
+    """
     found = _CORRUPTED.fullmatch(test_set)
     return (found[1], int(found[2])) if found else None
 
 
 def is_corruption_name(test_set: str) -> bool:
-    """Return whether a name begins like those of corrupted test sets, well formed or not."""
+    """Return whether a name begins like those of corrupted test sets, well formed or not.
+
+    Examples:
+        >>> from monai_sf.vocabulary.shifts import is_corruption_name
+        >>> [is_corruption_name(name) for name in ("corruption-elastic-1", "corruption-elastic-9", "iid")]
+        [True, True, False]
+    """
     return test_set.startswith(_PREFIX)

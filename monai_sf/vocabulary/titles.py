@@ -6,5 +6,11 @@ _SPELLING = {"ct": "CT", "fc": "FC", "mri": "MRI", "xray": "X-ray", "mskcc": "MS
 
 
 def title(name: str) -> str:
-    """Return the name of a dataset, study, corruption or class as words: ``chest_xray`` is "chest X-ray"."""
+    """Return the name of a dataset, study, corruption or class as words: ``chest_xray`` is "chest X-ray".
+
+    Examples:
+        >>> from monai_sf.vocabulary.titles import title
+        >>> [title(name) for name in ("chest_xray", "lung_nodule_ct", "gaussian_noise")]
+        ['chest X-ray', 'lung nodule CT', 'gaussian noise']
+    """
     return " ".join(_SPELLING.get(word, word) for word in name.replace("_", " ").split())

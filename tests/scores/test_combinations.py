@@ -207,6 +207,23 @@ def test_sirc_far_above_a_is_the_shortfall_and_a_constant_score_changes_no_rank(
     assert sirc_parameters(values) == (pytest.approx(3 - 3 * values.std()), pytest.approx(1 / values.std()))
 
 
+def test_two_scores_of_other_cases_are_not_combined():
+    three, one = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0])
+    for combine in (rank_average, rank_product):
+        with pytest.raises(ValueError, match="of the same cases, got 3 and 1"):
+            combine(three, one)
+    with pytest.raises(ValueError, match=r"of the same cases, got shapes \(3,\) and \(1,\)"):
+        sirc(three, one, a=0.0, b=1.0)
+
+
+@pytest.mark.parametrize(
+    ("second", "found"), [([], "0 numbers"), ([1.0, torch.nan, torch.inf], "2 of 3 NaN or infinite")]
+)
+def test_sirc_is_not_fitted_to_nothing_or_to_nan(second, found):
+    with pytest.raises(ValueError, match=f"second must hold finite numbers, got {found}"):
+        sirc_parameters(torch.tensor(second))
+
+
 @pytest.mark.parametrize("combine", [rank_average, rank_product])
 def test_ranks_within_the_given_cases(combine):
     rng = np.random.default_rng(0)
