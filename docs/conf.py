@@ -41,6 +41,7 @@ nitpick_ignore_regex = [(".*", r"(?!monai_sf\b).*")]  # other projects' names ar
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
 autosummary_generate = False
 napoleon_numpy_docstring = False
 napoleon_attr_annotations = False  # which would read object_ as a link

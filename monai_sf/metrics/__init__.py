@@ -15,7 +15,15 @@ from monai_sf.metrics.summary import RiskCoverageMetrics, risk_coverage_metrics
 from monai_sf.vocabulary.late import late
 
 if TYPE_CHECKING:
-    from monai_sf.metrics.ignite import AUGRC, AURC, EAUGRC, EAURC, ConfidenceAndError, FailureAUROC
+    from monai_sf.metrics.ignite import (
+        AUGRC,
+        AURC,
+        EAUGRC,
+        EAURC,
+        ConfidenceAndError,
+        FailureAUROC,
+        RiskCoverageMetric,
+    )
 else:
     __getattr__ = late(__name__, "ignite")
 
@@ -30,6 +38,7 @@ __all__ = [
     "Interval",
     "OperatingPoint",
     "RiskCoverageCurve",
+    "RiskCoverageMetric",
     "RiskCoverageMetrics",
     "RiskMonitor",
     "SelectiveThreshold",

@@ -26,7 +26,7 @@ from monai_sf.metrics.failure import failure_auroc_of
 from monai_sf.scores import CSFS
 from monai_sf.vocabulary.outputs import ENOUGH, check_labels, class_logits, kind_of, refuse_what_is_no_logit
 
-__all__ = ["AUGRC", "AURC", "EAUGRC", "EAURC", "ConfidenceAndError", "FailureAUROC"]
+__all__ = ["AUGRC", "AURC", "EAUGRC", "EAURC", "ConfidenceAndError", "FailureAUROC", "RiskCoverageMetric"]
 
 
 def _as_it_is(output: Any) -> Any:
@@ -34,7 +34,7 @@ def _as_it_is(output: Any) -> Any:
 
 
 class RiskCoverageMetric(Metric):
-    """Base of the metrics below: collects confidence and error of every case and computes once at the end.
+    """Collect confidence and error of every case, then compute one value; the base of `AURC` and others.
 
     Works in float64 throughout. `compute` returns the same value on every process, equal to that of a single
     process: shards may differ in size or be empty, and cases with the same id count once.
@@ -49,6 +49,19 @@ class RiskCoverageMetric(Metric):
 
     Raises:
         ignite.exceptions.NotComputableError: From `compute`, when no process has seen a case.
+
+    Examples:
+        A case that a sampler repeats counts once, if `case_id` says where the engine's batch has the ids:
+
+        >>> from ignite.engine import Engine
+        >>> from monai_sf.metrics import AUGRC
+        >>> evaluator = Engine(lambda engine, batch: (batch["confidence"], batch["error"]))
+        >>> AUGRC(case_id="name").attach(evaluator, "augrc")
+        >>> AUGRC().attach(evaluator, "augrc, counted twice")
+        >>> one = {"name": ["a", "b"], "confidence": [0.9, 0.7], "error": [0, 1]}
+        >>> other = {"name": ["c", "a"], "confidence": [0.2, 0.9], "error": [1, 0]}
+        >>> {name: round(value, 3) for name, value in evaluator.run([one, other]).metrics.items()}
+        {'augrc': 0.222, 'augrc, counted twice': 0.125}
     """
 
     required_output_keys = ("confidence", "error")
@@ -155,7 +168,9 @@ class RiskCoverageMetric(Metric):
 
 
 class AURC(RiskCoverageMetric):
-    """Area under the risk-coverage curve; see `monai_sf.metrics.aurc`. Lower = better.
+    """Area under the risk-coverage curve; see `aurc`. Lower = better.
+
+    Its arguments are those of `RiskCoverageMetric`.
 
     Examples:
         Attached to an engine whose output is (confidence, error) of a batch:
@@ -175,7 +190,9 @@ class AURC(RiskCoverageMetric):
 
 
 class EAURC(RiskCoverageMetric):
-    """Excess area under the risk-coverage curve; see `monai_sf.metrics.eaurc`. Lower = better.
+    """Excess area under the risk-coverage curve; see `eaurc`. Lower = better.
+
+    Its arguments are those of `RiskCoverageMetric`.
 
     Examples:
         A metric can also be fed without an engine:
@@ -193,7 +210,9 @@ class EAURC(RiskCoverageMetric):
 
 
 class AUGRC(RiskCoverageMetric):
-    """Area under the generalized risk-coverage curve; see `monai_sf.metrics.augrc`. Lower = better.
+    """Area under the generalized risk-coverage curve; see `augrc`. Lower = better.
+
+    Its arguments are those of `RiskCoverageMetric`.
 
     Examples:
         From logits and labels, as most engines return them; the third case is predicted wrongly, with
@@ -203,9 +222,11 @@ class AUGRC(RiskCoverageMetric):
         >>> from ignite.engine import Engine
         >>> from monai_sf.metrics import AUGRC, ConfidenceAndError
         >>> evaluator = Engine(lambda engine, batch: batch)
-        >>> AUGRC(output_transform=ConfidenceAndError("MSR")).attach(evaluator, "augrc")
-        >>> logits = torch.tensor([[4.0, -1.0], [-2.0, 3.0], [0.5, 0.0], [1.0, -2.0]])
-        >>> evaluator.run([(logits, torch.tensor([0, 1, 1, 0]))]).metrics["augrc"]
+        >>> metric = AUGRC(output_transform=ConfidenceAndError("MSR"))
+        >>> metric.attach(evaluator, "augrc")
+        >>> logits = torch.tensor([[4, -1], [-2, 3], [0.5, 0], [1, -2]])
+        >>> labels = torch.tensor([0, 1, 1, 0])
+        >>> evaluator.run([(logits, labels)]).metrics["augrc"]
         0.03125
     """
 
@@ -213,7 +234,9 @@ class AUGRC(RiskCoverageMetric):
 
 
 class EAUGRC(RiskCoverageMetric):
-    """Excess area under the generalized curve; see `monai_sf.metrics.eaugrc`. Lower = better.
+    """Excess area under the generalized curve; see `eaugrc`. Lower = better.
+
+    Its arguments are those of `RiskCoverageMetric`.
 
     Examples:
         A case that a distributed sampler repeats to fill the last batch counts once, if the cases have ids:
@@ -231,10 +254,10 @@ class EAUGRC(RiskCoverageMetric):
 
 
 class FailureAUROC(RiskCoverageMetric):
-    """AUROC of finding the wrong predictions by low confidence; see `monai_sf.metrics.failure_auroc`.
+    """AUROC of finding the wrong predictions by low confidence; see `failure_auroc`. Higher = better.
 
-    Higher = better. Where all cases are correct or all are wrong it is undefined, and `compute` warns and
-    returns NaN, so that an epoch without errors does not end the training.
+    Its arguments are those of `RiskCoverageMetric`. Where all cases are correct or all are wrong it is
+    undefined, and `compute` warns and returns NaN, so that an epoch without errors does not end the training.
 
     Examples:
         Of the four pairs of a wrong and a correct case three are in the right order, and one is a tie:
