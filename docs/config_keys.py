@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import yaml
@@ -46,6 +45,15 @@ are the comments in the files, `monai_sf/bundle/configs/*.yaml`.
 - *Used by* are the configs whose steps read the key, directly or through other keys: `prepare.yaml`,
   `train.yaml` with its overlays, `evaluate.yaml`, `inference.json`, `report.yaml`, `benchmark.yaml`,
   `demo.yaml`, and, as *audit*, the `evaluate.yaml` of a given model.
+
+```{raw} html
+<style>
+  table.config-keys { min-width: 56rem }
+  table.config-keys td { min-width: 8rem }
+  table.config-keys td:nth-child(2) { min-width: 17rem }
+  table.config-keys td:not(:first-child) code { overflow-wrap: anywhere }
+</style>
+```
 """
 
 
@@ -183,8 +191,8 @@ def _shared_files() -> Iterable[str]:
         rows = [
             [
                 f"`{key.name}`",
-                _default(key),
                 _plain(key.description),
+                _default(key),
                 ", ".join(users.get((name, key.name), [])),
             ]
             for key in keys_of(file)
@@ -279,9 +287,7 @@ def _written(value: Any) -> str:
 
 
 def _code(text: str) -> str:
-    """Return a text as code, in lines that leave the other columns of a table some room."""
-    lines = wrap(text, 48, break_long_words=False, break_on_hyphens=False)
-    return "<br>".join(f"`{line}`" for line in lines)
+    return f"`{text}`" if text else ""
 
 
 def _plain(text: str) -> str:
@@ -292,7 +298,5 @@ def _plain(text: str) -> str:
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [names, ["---"] * len(names), *rows]
-    return (
-        "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-        + "\n"
-    )
+    text = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return f"```{{table}}\n:class: config-keys\n\n{text}\n```\n"

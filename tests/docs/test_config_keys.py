@@ -91,4 +91,7 @@ def test_the_page_has_every_key(tmp_path):
         section = text.partition(f"\n## {file.name}\n")[2].partition("\n## ")[0]
         for key in keys_of(file):
             assert (f"| `{key.name}` |" in section) != (key.name in TECHNICAL), (file, key)
+    row = "| `near_duplicates` | also print pairs on both sides of a split"
+    assert re.search(rf"^{re.escape(row)}.* \| `null` \| prepare \|$", text, re.MULTILINE)
+    assert "| key | what it is | default | used by |" in text
     assert "| `learning_rate` | `0.0005` | `0.00003` | `0.00015` | `0.00015` | `0.003` |" in text
