@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+import torch
 from docutils.nodes import Element
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
@@ -57,6 +58,9 @@ nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+if torch.version.cuda is None:  # the tutorials' kernels, and what they start, import torchvision all the same
+    paths = (str(DOCS / "without_cuda"), os.environ.get("PYTHONPATH"))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 html_theme = "pydata_sphinx_theme"
 html_title = "monai_sf"
