@@ -15,6 +15,10 @@ from monai_sf.scores import CSFS, METHODS
 
 FINDER = doctest.DocTestFinder(exclude_empty=True)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+#: As a reader sees them: Python shows no deprecations of what libraries call, such as SimpleITK's import.
+NO_WARNINGS = pytest.mark.filterwarnings(
+    "error", "ignore::DeprecationWarning", "error::DeprecationWarning:__main__"
+)
 
 #: Modules of which some public names have no example that runs yet.
 AWAITED = set(MODULES) - {"transforms", "metrics", "scores"}
@@ -93,7 +97,7 @@ def run(found):
     assert not failed, "".join(report)
 
 
-@pytest.mark.filterwarnings("error")
+@NO_WARNINGS
 @pytest.mark.parametrize("path", PUBLIC)
 def test_a_public_name_has_examples_that_run(path):
     found = examples_for(path)
@@ -104,7 +108,7 @@ def test_a_public_name_has_examples_that_run(path):
         run(one)
 
 
-@pytest.mark.filterwarnings("error")
+@NO_WARNINGS
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_examples_of_other_names_run(name):
     run(OTHERS[name])
