@@ -149,7 +149,8 @@ class CollectOutputs:
         """Store what came, and flush everything to disk.
 
         Raises:
-            FloatingPointError, OSError: the last batch could not be stored; all others are.
+            FloatingPointError: see :meth:`__call__`; all other batches are stored.
+            OSError: see :meth:`__call__`; all other batches are stored.
         """
         try:
             self._wait()

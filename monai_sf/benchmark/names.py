@@ -38,4 +38,16 @@ def one_line(error: BaseException) -> str:
 
 
 class BenchmarkError(RuntimeError):
-    """Tasks of a benchmark failed. All other tasks have ended, and their outputs are kept."""
+    """Tasks of a benchmark failed. All other tasks have ended, and their outputs are kept.
+
+    The message names the failed tasks with their errors and logs. Once the cause is mended, the same call
+    runs what is missing.
+
+    Examples:
+        >>> from monai_sf.benchmark import BenchmarkError
+        >>> try:  # what run_benchmark raises at its end
+        ...     raise BenchmarkError("1 of 5 tasks failed. Fix the cause and ...")
+        ... except BenchmarkError as error:
+        ...     print(str(error).partition(".")[0])
+        1 of 5 tasks failed
+    """

@@ -69,8 +69,8 @@ def run_benchmark(
         overlays: config files that override all others: names of files that every bundle has in its folder
             ``configs``, or paths.
         overrides: config keys and values that override all files.
-        search: whether to choose learning rate and weight decay first, by validation accuracy
-            (:data:`monai_sf.benchmark.grid.GRID`), or config keys to the values to try; not in an audit.
+        search: whether to choose learning rate and weight decay first, by validation accuracy, or
+            config keys to the values to try; not in an audit.
         engine: ``local`` for the processes of this machine, ``ray`` for a cluster.
         workers: number of parallel tasks; None for one per GPU, or what cores and memory allow without one.
         address: of an existing Ray cluster; None starts one on this machine.
@@ -89,8 +89,22 @@ def run_benchmark(
         FileNotFoundError: a bundle, an overlay or a folder of ``dataset_dirs`` does not exist.
         ModuleNotFoundError: ray is not installed; says how to install it.
         ConnectionError: the cluster cannot be reached.
-        BusyError: another benchmark runs in ``output_dir``.
+        RuntimeError: another benchmark runs in ``output_dir``.
         OSError: ``output_dir`` cannot be written to.
+
+    Examples:
+        >>> from monai_sf.benchmark import run_benchmark
+        >>> from monai_sf.bundle.published import copy_bundle
+        >>> bundle = copy_bundle("dermoscopy", "skin")  # as python -m monai_sf.bundle new does
+        >>> asked = {"studies": ["iid"], "methods": ["confidnet"], "seeds": [0]}
+        >>> plan = run_benchmark([bundle], "benchmark", **asked, dry_run=True)
+        new       dermoscopy/prepare
+        new       dermoscopy/iid-confidnet-0/train
+        new       dermoscopy/iid-confidnet-0/evaluate
+        new       dermoscopy/table
+        new       dermoscopy/report
+        >>> plan["dermoscopy/iid-confidnet-0/train"]
+        'new'
     """
     root = Path(output_dir).expanduser().resolve()
     dirs = {name: os.path.expanduser(folder) for name, folder in (dataset_dirs or {}).items()}

@@ -43,8 +43,24 @@ def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
     Raises:
         ValueError: the folder was started with another config, or its files are damaged or of different
             trainings; names the differences.
-        BusyError: another process works on the run.
+        RuntimeError: another process works on the run, or no bundle config is being run.
         OSError: the folder cannot be written to.
+
+    Examples:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from monai.bundle import ConfigWorkflow
+        >>> config = {"imports": ["$import monai_sf", "$import monai_sf.bundle"], "lr": 0.1}
+        >>> config |= {"train": {"lr": "@lr"}, "run": "$monai_sf.bundle.claim_run_dir('run', 'train')"}
+        >>> _ = Path("train.json").write_text(json.dumps(config))
+        >>> _ = ConfigWorkflow("train.json", workflow_type="train", logging_file=False).run()
+        >>> Path("run/last.pt").touch()  # the training has begun
+        >>> try:
+        ...     ConfigWorkflow("train.json", workflow_type="train", logging_file=False, lr=0.2).run()
+        ... except RuntimeError as error:  # MONAI's, about the expression
+        ...     print(error.__cause__)
+        run was started with another config (lr: 0.1 there, 0.2 now). Choose another output_dir, or remove
+        the folder to start again
     """
     if (workflow := running()) is not None and (stack := session_of(workflow).stack) is not None:
         stack.enter_context(distributed.working_on(run_dir))
@@ -88,6 +104,25 @@ def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: names the differences, or a damaged file.
+
+    Examples:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from monai.bundle import ConfigWorkflow
+        >>> config = {"imports": ["$import monai_sf", "$import monai_sf.bundle"], "size": [32, 32]}
+        >>> config["preprocessing"] = {"_target_": "Resized", "keys": "image", "spatial_size": "@size"}
+        >>> config["network_def"] = {"_target_": "torch.nn.Flatten"}
+        >>> config["train"] = ["@network_def", "@preprocessing"]
+        >>> Path("run").mkdir()
+        >>> _ = Path("run/train.config.json").write_text(json.dumps(config))
+        >>> config |= {"size": [64, 64], "run": "$monai_sf.bundle.check_trained_alike('run')"}
+        >>> _ = Path("evaluate.json").write_text(json.dumps(config))
+        >>> try:
+        ...     ConfigWorkflow("evaluate.json", workflow_type="train", logging_file=False).run()
+        ... except RuntimeError as error:  # MONAI's, about the expression
+        ...     print(error.__cause__)
+        run was trained with another network or other images (size: [32, 32] there, [64, 64] now). Give the
+        overlays and values of its training
     """
     check_belongings(run_dir)
     if (best := Path(run_dir) / "best.pt").exists():  # checked before all images are
@@ -115,6 +150,20 @@ def check_ensemble(run_dirs: Sequence[str | os.PathLike[str]]) -> None:
 
     Raises:
         ValueError: names every run that differs, and in what, or a damaged file.
+
+    Examples:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from monai_sf.bundle import check_ensemble
+        >>> for seed, size in enumerate([32, 32, 64]):
+        ...     Path(f"run-{seed}").mkdir()
+        ...     config = {"seed": seed, "size": size, "train": {"size": "@size"}}
+        ...     _ = Path(f"run-{seed}/train.config.json").write_text(json.dumps(config))
+        >>> check_ensemble(["run-0", "run-1"])
+        >>> check_ensemble(["run-0", "run-1", "run-2"])
+        Traceback (most recent call last):
+        ...
+        ValueError: these runs are no ensemble: run-2 differs from run-0 in size
     """
     runs = [(folder, trained) for folder in map(Path, run_dirs) if (trained := trained_config(folder))]
     faults = []
@@ -144,6 +193,24 @@ def check_evaluated_alike(evaluation: str | os.PathLike[str], csf: str | None) -
     Raises:
         ValueError: ``test_time_augmentation`` has other views in the evaluation's config, or ``mc_samples``
             is another number: mutual information and variance rise with the number of samples.
+
+    Examples:
+        >>> import json
+        >>> from dataclasses import replace
+        >>> from pathlib import Path
+        >>> from monai.bundle import ConfigWorkflow
+        >>> from monai_sf.results import Results
+        >>> results = Results.from_arrays([[2.0, 0], [0, 1]], [0, 1])
+        >>> replace(results, run={**results.run, "config": {"mc_samples": 50}}).save("results")
+        >>> config = {"imports": ["$import monai_sf", "$import monai_sf.bundle"], "mc_samples": 10}
+        >>> config["run"] = "$monai_sf.bundle.check_evaluated_alike('results/run.json', 'MCD-MSR')"
+        >>> _ = Path("inference.json").write_text(json.dumps(config))
+        >>> try:
+        ...     ConfigWorkflow("inference.json", workflow_type="train", logging_file=False).run()
+        ... except RuntimeError as error:  # MONAI's, about the expression
+        ...     print(error.__cause__)
+        the threshold of MCD-MSR in results/run.json was chosen with mc_samples 50, which is 10 here:
+        give the same
     """
     if csf is None:
         return
@@ -224,6 +291,22 @@ def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: st
 
     Raises:
         ValueError: the training or validation cases are not those of ``cases.json``, or that is damaged.
+
+    Examples:
+        >>> import json
+        >>> from pathlib import Path
+        >>> import pandas as pd
+        >>> from monai_sf.bundle import claim_cases
+        >>> splits = pd.DataFrame({"case_id": list("abcd"), "label": [0, 1, 0, 1]})
+        >>> splits["group"], splits["split"] = splits["case_id"], ["train", "train", "val", "iid"]
+        >>> Path("run").mkdir()
+        >>> claim_cases("run", splits, "train")
+        >>> other = splits.assign(split=["train", "iid", "val", "train"])
+        >>> claim_cases("run", other, "evaluate")
+        Traceback (most recent call last):
+        ...
+        ValueError: run was trained on other cases (2 of them, 1 for validation; now 2 and 1), so that some
+        could be tested that it has seen. ...
     """
     now = trained_on(splits)
     distributed.from_main(lambda: _claim_cases(Path(run_dir), now, stage))

@@ -20,17 +20,32 @@ from monai_sf.datasets.studies import remaining_classes
 
 
 def start() -> None:
-    """Prepare the running config, as the first step of every config.
+    """Prepare the running config, as the first step of every config (its key ``initialize``).
 
-    Merge its base configs and restore its values (see :func:`complete_config`), let the classes be those of
-    its study (see :func:`follow_study`), and make the run reproducible by its key ``seed``. Settings of the
-    process are changed only while the workflow runs (see
-    :mod:`monai_sf.bundle.sessions`).
+    Merge its base configs (its key ``_base_``), restore the values that MONAI's command line alters, let the
+    classes be those of its study, and make the run reproducible by its key ``seed``. Settings of the process
+    are changed only while the workflow runs.
 
     Raises:
         RuntimeError: no bundle config is being run.
         ModuleNotFoundError: tracking was requested, and MLflow is not installed.
-        ValueError: see :func:`complete_config` and :func:`follow_study`.
+        ValueError: a base config does not exist or cannot be merged, a key is misspelt, the study is unknown,
+            or the seed is no integer.
+
+    Examples:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from monai.bundle import ConfigWorkflow
+        >>> _ = Path("base.json").write_text(json.dumps({"seed": 0, "epochs": 20}))
+        >>> config = {"_base_": ["base.json"], "initialize": {"_target_": "monai_sf.bundle.start"}}
+        >>> config |= {"bundle_root": ".", "epochs": 5}
+        >>> config["run"] = "$print(@epochs, 'epochs', round(torch.rand(1).item(), 3))"
+        >>> _ = Path("train.json").write_text(json.dumps(config))
+        >>> for attempt in range(2):
+        ...     workflow = ConfigWorkflow("train.json", workflow_type="train", logging_file=False)
+        ...     _ = workflow.initialize(), workflow.run()
+        5 epochs 0.496
+        5 epochs 0.496
     """
     workflow = running_in("start()")
     if is_command_line():

@@ -22,6 +22,13 @@ def medmnist_file(archive: str | os.PathLike[str], dataset_dir: str | os.PathLik
     Raises:
         FileNotFoundError: it is not there and cannot be fetched; tells where it is published.
         OSError: a folder cannot be created.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.bundle import medmnist_file
+        >>> np.savez("pneumoniamnist.npz", train_images=np.zeros((1, 28, 28), np.uint8))
+        >>> medmnist_file("pneumoniamnist.npz", "data").name
+        'pneumoniamnist.npz'
     """
     path = Path(archive)
     if not path.is_file():

@@ -128,6 +128,25 @@ def follow_run(
     Raises:
         ValueError: an overlay or override contradicts the run, or the run or exported bundle was changed;
             names all differences.
+        RuntimeError: no bundle config is being run.
+
+    Examples:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from monai.bundle import ConfigWorkflow
+        >>> from monai_sf.bundle.published import copy_bundle
+        >>> from monai_sf.networks.checkpoints import save_checkpoint
+        >>> bundle = copy_bundle("pneumonia", "xrays")
+        >>> Path("run").mkdir()
+        >>> _ = Path("run/train.config.json").write_text(json.dumps({"image_size": [64, 64]}))
+        >>> save_checkpoint("run/best.pt", {})
+        >>> file = str(bundle / "configs" / "inference.json")
+        >>> "$monai_sf.bundle.follow_run(@ensemble, @checkpoint, @evaluation)" in Path(file).read_text()
+        True
+        >>> workflow = ConfigWorkflow(file, workflow_type="infer", logging_file=False, run_dir="run")
+        >>> _ = workflow.initialize()
+        >>> workflow.parser["image_size"]
+        [64, 64]
     """
     workflow = running_in("follow_run()")
     check_exported(root())

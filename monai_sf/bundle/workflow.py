@@ -29,7 +29,23 @@ def running() -> ConfigWorkflow | None:
 
 
 def root() -> str:
-    """Return the bundle's folder, the parent of ``configs`` with the running config; elsewhere ``"."``."""
+    """Return the bundle's folder, the parent of ``configs`` with the running config; elsewhere ``"."``.
+
+    As a config writes it: ``bundle_root: $monai_sf.bundle.root()``.
+
+    Examples:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from monai.bundle import ConfigWorkflow
+        >>> config = {"imports": ["$import monai_sf", "$import monai_sf.bundle"]}
+        >>> config["bundle_root"] = "$monai_sf.bundle.root()"
+        >>> Path("xrays/configs").mkdir(parents=True)
+        >>> _ = Path("xrays/configs/train.json").write_text(json.dumps(config))
+        >>> workflow = ConfigWorkflow("xrays/configs/train.json", workflow_type="train", logging_file=False)
+        >>> _ = workflow.initialize()
+        >>> Path(workflow.bundle_root).name
+        'xrays'
+    """
     workflow = running()
     return str(workflow.config_root_path.resolve().parent) if workflow is not None else "."
 
@@ -46,6 +62,16 @@ def merged_config() -> dict[str, Any]:
 
     Raises:
         RuntimeError: no bundle config is being run.
+
+    Examples:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from monai.bundle import ConfigWorkflow
+        >>> config = {"imports": ["$import monai_sf", "$import monai_sf.bundle"], "seed": 0}
+        >>> config["run"] = "$print('seed', monai_sf.bundle.merged_config()['seed'])"
+        >>> _ = Path("train.json").write_text(json.dumps(config))
+        >>> _ = ConfigWorkflow("train.json", workflow_type="train", logging_file=False, seed=3).run()
+        seed 3
     """
     return config_of(running_in("merged_config()").parser)
 
@@ -65,8 +91,21 @@ def is_tracked(config: Mapping[str, Any]) -> bool:
 def tracked(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the overrides for a benchmark's tasks, with the tracking of the benchmark itself.
 
+    Args:
+        overrides: config keys to values, see :func:`monai_sf.benchmark.run_benchmark`.
+
     Raises:
         RuntimeError: no bundle config is being run.
+
+    Examples:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from monai.bundle import ConfigWorkflow
+        >>> config = {"imports": ["$import monai_sf", "$import monai_sf.bundle"]}
+        >>> config["run"] = "$print(monai_sf.bundle.tracked({'epochs': 3}))"  # with --tracking more keys
+        >>> _ = Path("benchmark.json").write_text(json.dumps(config))
+        >>> _ = ConfigWorkflow("benchmark.json", workflow_type="train", logging_file=False).run()
+        {'epochs': 3}
     """
     parser = running_in("tracked()").parser
     if not is_tracked(parser.get()):

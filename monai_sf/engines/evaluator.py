@@ -156,6 +156,33 @@ class TestSetEvaluator(SupervisedEvaluator):
     Raises:
         ValueError: ``target_risk`` or ``delta`` is out of range, ``corrupted_features`` is neither, or the
             device does not have the inferer's precision.
+
+    Examples:
+        >>> import pandas as pd
+        >>> import torch
+        >>> from monai.data import Dataset
+        >>> from torch import nn
+        >>> from monai_sf.engines import TestSetEvaluator
+        >>> from monai_sf.inferers import MCDropoutInferer
+        >>> from monai_sf.networks import GivenClassifier
+        >>> from monai_sf.results import load_results
+        >>> from monai_sf.tables import failure_metrics, thresholds
+        >>> splits = pd.DataFrame({"case_id": list("abcdefgh"), "label": [0, 1] * 4, "split": "iid"})
+        >>> cases = splits.assign(image="", label_name="", group=splits["case_id"], source="phantom")
+        >>> images = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> records = [{"image": x, **case} for x, case in zip(images, splits.to_dict("records"))]
+        >>> about = {"dataset": "toy", "study": "iid", "method": "classifier", "seed": 0}
+        >>> about |= {"class_names": ["dark", "bright"], "data_kind": "phantom"}
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))  # a given one; else best.pt is loaded
+        >>> TestSetEvaluator(
+        ...     device=torch.device("cpu"), network=GivenClassifier(model, 2),
+        ...     dataset=Dataset(records), cases=cases, run_dir="run", target_kind="iid", sweep=None,
+        ...     inferer=MCDropoutInferer(samples=0), thresholds=thresholds,
+        ...     failure_metrics=failure_metrics, target_risk=0.05, delta=0.1, run_description=about,
+        ...     batch_size=4,
+        ... ).run()
+        >>> {name: len(test_set) for name, test_set in load_results("run/results").test_sets.items()}
+        {'iid': 8}
     """
 
     __test__ = False  # not a pytest class
@@ -210,7 +237,7 @@ class TestSetEvaluator(SupervisedEvaluator):
         """Evaluate, or resume an evaluation that was killed.
 
         Raises:
-            BusyError: another process works on this run.
+            RuntimeError: another process works on this run.
             FileNotFoundError: the training has not been run.
             ValueError: the checkpoint is damaged or of another network, or a given network is not what it was
                 declared to be (see :func:`monai_sf.networks.check_network`); outputs are not finite; or

@@ -38,6 +38,16 @@ class Stage:
         trains: parts of the network that learn; the others are frozen, including their batch statistics.
         select: criterion of the best epoch: the highest validation ``accuracy``, or the lowest validation
             ``loss`` if the classifier does not learn.
+
+    Examples:
+        >>> from monai_sf.engines import Stage
+        >>> from monai_sf.losses import ClassificationLoss, TrueClassProbabilityLoss
+        >>> first = Stage("classifier", epochs=20, loss=ClassificationLoss(), optimizer={"lr": 3e-5})
+        >>> second = Stage(  # a frozen classifier, whose confidence is learned
+        ...     "confidnet", epochs=5, loss=TrueClassProbabilityLoss(), trains=["confidence"], select="loss"
+        ... )
+        >>> sum(stage.epochs for stage in (first, second))
+        25
     """
 
     name: str
@@ -90,6 +100,20 @@ class StageRunner:
         ValueError: no stages, a name occurs twice, the first one continues, or one continues a stage that
             trains other parts; the network has no such part; or a stage's optimiser or schedule cannot be
             made or used.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from monai_sf.engines import Stage, StageRunner
+        >>> from monai_sf.losses import ClassificationLoss
+        >>> from monai_sf.networks import ConfidenceClassifier
+        >>> network = ConfidenceClassifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), num_classes=2)
+        >>> head = Stage("head", 2, ClassificationLoss(), {"lr": 0.1}, trains=["head"])
+        >>> both = Stage("both", 3, ClassificationLoss(), {"lr": 0.01})
+        >>> schedule = torch.optim.lr_scheduler.CosineAnnealingLR
+        >>> runner = StageRunner([head, both], network, "run", torch.optim.Adam, schedule)
+        >>> runner.current.name, runner.max_epochs, runner.index_of(epoch=3)
+        ('head', 5, 1)
     """
 
     optimizer: torch.optim.Optimizer

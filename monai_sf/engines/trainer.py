@@ -53,7 +53,7 @@ class ClassifierTrainer(SupervisedTrainer):
         max_epochs: number of epochs of all stages together (MONAI requires it in configs).
         stages: the stages of the method.
         optimizer: called with the parameters to train at the start of a stage, such as ``torch.optim.Adam``
-            with its learning rate; see :class:`monai_sf.engines.stages.StageRunner`.
+            with its learning rate; see :class:`monai_sf.engines.StageRunner`.
         lr_scheduler: called with that optimiser, such as ``torch.optim.lr_scheduler.CosineAnnealingLR``.
         network: the classifier; its weights at the end are those of the last epoch, the best are in
             ``run_dir/best.pt``.
@@ -66,7 +66,7 @@ class ClassifierTrainer(SupervisedTrainer):
         num_workers: processes that read; 0 for this one.
         augmentation: random transforms of the training's batches where the network is, see
             :class:`monai_sf.transforms.BatchAugment`; a case's seed is a hash of (seed, epoch, case id).
-        precision: of the passes, one of :data:`monai_sf.networks.precision.PRECISIONS`; weights, losses and
+        precision: of the passes, one of :data:`monai_sf.networks.PRECISIONS`; weights, losses and
             the optimiser's step are in float32.
         compile: whether the passes of the training are compiled by ``torch.compile``; those of the validation
             are not.
@@ -78,6 +78,29 @@ class ClassifierTrainer(SupervisedTrainer):
             optimiser or schedule cannot be made, the device does not have the precision, a dataset is empty,
             or its transform is random.
         TypeError: a transform does not act on batches.
+
+    Examples:
+        >>> import torch
+        >>> from monai.data import Dataset
+        >>> from torch import nn
+        >>> from monai_sf.engines import ClassifierTrainer, Stage
+        >>> from monai_sf.losses import ClassificationLoss
+        >>> from monai_sf.networks import ConfidenceClassifier
+        >>> from monai_sf.networks.checkpoints import trained
+        >>> def cases(count):  # those of class 1 are brighter
+        ...     images = [torch.full((1, 8, 8), 0.3 * (1 + k % 2)) for k in range(count)]
+        ...     return [{"image": x, "label": k % 2, "case_id": str(k)} for k, x in enumerate(images)]
+        >>> network = ConfidenceClassifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), num_classes=2)
+        >>> trainer = ClassifierTrainer(
+        ...     device=torch.device("cpu"), max_epochs=2,
+        ...     stages=[Stage("classifier", 2, ClassificationLoss())], optimizer=torch.optim.Adam,
+        ...     lr_scheduler=torch.optim.lr_scheduler.CosineAnnealingLR, network=network,
+        ...     dataset=Dataset(cases(8)), validation_dataset=Dataset(cases(4)), batch_size=4,
+        ...     run_dir="run", seed=0,
+        ... )
+        >>> trainer.run()
+        >>> trainer.is_complete, len(trained("run")["history"])
+        (True, 2)
     """
 
     def __init__(
@@ -217,7 +240,7 @@ class ClassifierTrainer(SupervisedTrainer):
         """Train, or resume a training that was killed.
 
         Raises:
-            BusyError: another process works on this run.
+            RuntimeError: another process works on this run.
             FileNotFoundError: the best network of a stage is missing.
             ValueError: a checkpoint was damaged or replaced, or belongs to another network or method.
             FloatingPointError: a loss, or what an epoch has made of the network, is not finite; the state of

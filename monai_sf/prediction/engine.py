@@ -103,11 +103,10 @@ class ImagePredictor(SupervisedEvaluator):
     """Classify unlabelled images, and write a CSV, a JSON document and, on request, DICOM Structured Reports.
 
     The CSV has one row per image and one column per confidence score; docs/guides/inference.md describes all
-    files.
-    The column ``defer`` is true for predictions that should not be trusted: those with a confidence below the
-    threshold that was chosen on the calibration cases, for target risk and delta of the evaluation, and those
-    for which the deciding score is undefined. Where no threshold can be promised all are, which is logged. An
-    undefined confidence is an empty cell.
+    files. The column ``defer`` is true for predictions that should not be trusted: those with a confidence
+    below the threshold that was chosen on the calibration cases, for target risk and delta of the evaluation,
+    and those for which the deciding score is undefined. Where no threshold can be promised all are, which is
+    logged. An undefined confidence is an empty cell.
 
     Scores that are fitted use what the evaluation fitted them to. Without an evaluation of this network they
     are left out, which is logged.
@@ -139,6 +138,34 @@ class ImagePredictor(SupervisedEvaluator):
     Raises:
         ValueError: ``class_names`` do not match the network, there is no score ``csf`` here, or ``ensemble``
             is no list of different folders, or the device does not have the precision of ``inferer``.
+
+    Examples:
+        >>> import pandas as pd
+        >>> import torch
+        >>> from monai.data import DataLoader, Dataset
+        >>> from monai.transforms import Compose
+        >>> from PIL import Image
+        >>> from torch import nn
+        >>> from monai_sf.data import LoadImageFiled, PrepareImaged
+        >>> from monai_sf.inferers import MCDropoutInferer
+        >>> from monai_sf.networks import ConfidenceClassifier
+        >>> from monai_sf.prediction import ImagePredictor, image_records
+        >>> for name in ("a.png", "b.png"):
+        ...     Image.new("L", (8, 8)).save(name)
+        >>> load, prepare = LoadImageFiled("image"), PrepareImaged("image", intensity={"range": "type"})
+        >>> images = Dataset(image_records("."), Compose([load, prepare]))
+        >>> network = ConfidenceClassifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), num_classes=2)
+        >>> torch.save(network.state_dict(), "model.pt")
+        >>> ImagePredictor(
+        ...     device=torch.device("cpu"), network=network, checkpoint="model.pt",
+        ...     val_data_loader=DataLoader(images, batch_size=2), inferer=MCDropoutInferer(samples=0),
+        ...     method="classifier", csf=None, evaluation="run.json", class_names=["normal", "pneumonia"],
+        ...     output="answers.csv",
+        ... ).run()
+        2 predictions: answers.csv
+        >>> list(pd.read_csv("answers.csv").columns)
+        ['case_id', 'prediction', 'class', 'MSR', 'PE', 'MaxLogit', 'Energy', 'Margin', 'MaxLogit-pNorm',
+         'DOCTOR', 'GEN']
     """
 
     def __init__(
@@ -245,7 +272,7 @@ class ImagePredictor(SupervisedEvaluator):
             ValueError: the checkpoint is damaged, replaced or of another network, there is no threshold for
                 ``csf``, the thresholds are those of another checkpoint or of other classes, the runs are no
                 ensemble, or what scores were fitted to was changed or, for the deciding score, is missing.
-            BusyError: another process writes this CSV.
+            RuntimeError: another process writes this CSV.
             OSError: a file cannot be written.
             ModuleNotFoundError: Structured Reports are to be written, and highdicom is not installed.
         """
@@ -304,10 +331,10 @@ class ImagePredictor(SupervisedEvaluator):
         the training (where the evaluation says those), or copies of one SOP instance.
 
         Args:
-            **wanted: see :func:`monai_sf.datasets.preflight.image_faults`.
+            **wanted: of ``monai_sf.datasets.preflight.image_faults``.
 
         Raises:
-            PreflightError: kinds are mixed whose values are not comparable, and nothing says which is right.
+            ValueError: kinds are mixed whose values are not comparable, and nothing says which is right.
         """
         records = self.dataset.data
         faults = record_faults(records, trained=self._algorithm().image_kinds, **wanted)
@@ -328,7 +355,9 @@ class ImagePredictor(SupervisedEvaluator):
         """Classify all images with the weights of the checkpoint, and write the CSV.
 
         Raises:
-            FileNotFoundError, BusyError, OSError: see :meth:`load`.
+            FileNotFoundError: see :meth:`load`.
+            RuntimeError: see :meth:`load`.
+            OSError: see :meth:`load`.
             ValueError: see :meth:`load`; or some images are unusable, the network fails on them, or their
                 outputs are NaN or infinite; names them all. The CSV holds the other images.
             Exception: the network's own, if it fails on all images.

@@ -67,6 +67,18 @@ def image_records(
     Raises:
         TableError: the table is faulty; names all faults.
         FileNotFoundError: the folder does not exist, or no file in it matches.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from monai_sf.prediction import image_records
+        >>> Path("ward/7").mkdir(parents=True)
+        >>> for name in ("ward/7/b.png", "ward/a.jpg"):
+        ...     Image.new("L", (8, 8)).save(name)
+        >>> [record["case_id"] for record in image_records("ward")]
+        ['7/b.png', 'a.jpg']
+        >>> image_records("ward", "*.jpg").not_classified
+        {'7/b.png': 'is PNG, and no pattern names the ending .png: add *.png to pattern, or move it away'}
     """
     if table is not None:
         named = table_images(Path(table), Path(folder), columns=columns or {}, **(table_options or {}))

@@ -64,6 +64,15 @@ class Prediction:
         deferred: whether the image should go to a reader, as each without an answer; None if no score
             decides.
         fault: why there is no answer; empty if there is one.
+
+    Examples:
+        >>> from monai_sf.prediction import Prediction
+        >>> sure = Prediction(1, "pneumonia", (0.1, 0.9), {"MSR": 0.9}, threshold=0.8, deferred=False)
+        >>> unread = Prediction(fault="is not there")
+        >>> [answer.name if answer.deferred is False else "to a reader" for answer in (sure, unread)]
+        ['pneumonia', 'to a reader']
+        >>> sure.entry()["confidences"]
+        {'MSR': 0.9}
     """
 
     label: int | None = None
@@ -88,9 +97,6 @@ class Predictor:
     by side and take turns at the network. Nothing else in the process changes: no settings, no output, no
     files. Loading is for one thread.
 
-    >>> predictor = Predictor("unpacked_bundle")  # doctest: +SKIP
-    >>> [answer.name for answer in predictor(["one.png", "two.png"])]  # doctest: +SKIP
-
     Args:
         folder: that of an exported bundle, unpacked; of a bundle with its weights in ``models``; or of an
             evaluated run.
@@ -105,8 +111,24 @@ class Predictor:
     Raises:
         FileNotFoundError: the folder holds no network or, if a score decides, no evaluation.
         ValueError: the device does not have the precision of the evaluation, a file is damaged or was
-            changed, the thresholds are those of another network or of other
-            classes, or there is none for this score.
+            changed, the thresholds are those of another network or of other classes, or there is none for
+            this score.
+
+    Examples:
+        >>> import numpy as np
+        >>> import torch
+        >>> from monai.bundle import ConfigParser
+        >>> from monai_sf.bundle.published import copy_bundle
+        >>> from monai_sf.prediction import Predictor
+        >>> bundle = copy_bundle("pneumonia", "xrays")  # or an export, which has weights and thresholds
+        >>> config = ConfigParser(ConfigParser.load_config_file(bundle / "configs" / "inference.json"))
+        >>> network = config.get_parsed_content("network_def")
+        >>> (bundle / "models").mkdir()
+        >>> torch.save(network.state_dict(), bundle / "models" / "model.pt")
+        >>> predictor = Predictor(bundle, device="cpu", csf=None)  # there are no thresholds
+        >>> image = np.zeros((40, 50), np.uint8)
+        >>> [(answer.name in predictor.class_names, answer.fault) for answer in predictor([image, "b.png"])]
+        [(True, ''), (False, 'is not there')]
     """
 
     def __init__(

@@ -97,6 +97,18 @@ def build_report(
         ValueError: an argument is out of range, or a score or column does not exist or is never shown.
         FileExistsError: the output exists and is not a report.
         OSError: the file cannot be written.
+
+    Examples:
+        >>> import numpy as np
+        >>> from monai_sf.report import build_report
+        >>> from monai_sf.results import Results
+        >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [1, 0], [0.5, 0], [0, 3], [2, 0]]
+        >>> labels, where = [0, 0, 1, 0, 0, 1, 1, 0], ["iid"] * 4 + ["hospital B"] * 4
+        >>> pictures = np.random.default_rng(0).integers(0, 256, (8, 32, 32), np.uint8)
+        >>> results = Results.from_arrays(logits, labels, images=pictures, domains=where)
+        >>> page = build_report(results, "report.html", title="Two hospitals")
+        >>> page.name, "<title>Two hospitals" in page.read_text()
+        ('report.html', True)
     """
     if not 1 <= coverage <= 100:
         raise ValueError(f"coverage must be 1 to 100 (per cent), got {coverage}")
