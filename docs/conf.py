@@ -151,6 +151,19 @@ def _object(name: str) -> object:
     return None
 
 
+def _parsable(
+    app: Sphinx,
+    what: str,
+    name: str,
+    thing: object,
+    options: object,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Replace defaults that are no Python, for which Sphinx would show a signature without links."""
+    return signature and signature.replace("<factory>", "..."), returns
+
+
 write_pages(DOCS / "reference" / "api")
 write_config_keys(DOCS / "reference" / "config_keys.md")
 _write_bundles(DOCS / "reference" / "bundles")
@@ -160,3 +173,4 @@ def setup(app: Sphinx) -> None:
     """Connect what this file does to the pages."""
     app.connect("source-read", _rewrite_links)
     app.connect("missing-reference", _public_place)
+    app.connect("autodoc-process-signature", _parsable)

@@ -19,8 +19,8 @@ Examples:
 
     >>> image = torch.full((1, 8, 8), 0.5)
     >>> for modality in MODALITIES:
-    ...     brightest = corrupt(image, "brightness_up", 5, modality=modality, seeds=0).amax()
-    ...     print(f"{modality:12} {brightest:.2f}")
+    ...     bright = corrupt(image, "brightness_up", 5, modality=modality, seeds=0)
+    ...     print(f"{modality:12} {bright.amax():.2f}")
     dermoscopy   0.75
     xray         0.75
     fluorescence 0.85

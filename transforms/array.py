@@ -45,8 +45,9 @@ class Corrupt(Transform, RandomizableTrait):
         >>> from monai_sf.transforms import Corrupt
         >>> image = torch.arange(64.0).view(1, 8, 8)
         >>> for severity in (0, 1, 5):
-        ...     transform = Compose([ScaleIntensity(), Corrupt("brightness_down", severity)])
-        ...     print(severity, round(float(transform(image).max()), 2))
+        ...     darken = Corrupt("brightness_down", severity)
+        ...     corrupted = Compose([ScaleIntensity(), darken])(image)
+        ...     print(severity, round(float(corrupted.max()), 2))
         0 1.0
         1 0.9
         5 0.5
@@ -112,7 +113,8 @@ class RandCorrupt(RandomizableTransform):
         >>> import torch
         >>> from monai_sf.transforms import RandCorrupt
         >>> image = torch.full((1, 8, 8), 0.5)
-        >>> augment = RandCorrupt(["brightness_up"], severities=[1, 5], prob=0.5).set_random_state(0)
+        >>> augment = RandCorrupt(["brightness_up"], severities=[1, 5], prob=0.5)
+        >>> augment = augment.set_random_state(0)
         >>> [round(float(augment(image).max()), 2) for _ in range(8)]
         [0.5, 0.5, 0.5, 0.5, 0.75, 0.55, 0.5, 0.55]
     """

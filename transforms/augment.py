@@ -97,10 +97,11 @@ class BatchAugment:
         >>> from monai_sf.transforms import BatchAugment, BatchRandFlip
         >>> augment = BatchAugment([BatchRandFlip(prob=0.5, spatial_axis=1)])
         >>> images = torch.tensor([[0.0, 0.2, 0.4], [0.6, 0.8, 1.0]]).view(2, 1, 1, 3)
-        >>> augment(images, seeds=[2, 3]).squeeze()
+        >>> changed = augment(images, seeds=[2, 3])
+        >>> changed.squeeze()
         tensor([[0.4000, 0.2000, 0.0000],
                 [0.6000, 0.8000, 1.0000]])
-        >>> torch.equal(augment(images, seeds=[2, 3])[:1], augment(images[:1], seeds=[2]))
+        >>> torch.equal(changed[:1], augment(images[:1], seeds=[2]))
         True
     """
 

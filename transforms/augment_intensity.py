@@ -34,7 +34,8 @@ class BatchRandScaleIntensity(BatchTransform):
         >>> import torch
         >>> from monai_sf.transforms import BatchRandScaleIntensity
         >>> scale = BatchRandScaleIntensity(factors=0.2, prob=1.0)
-        >>> scale(torch.full((3, 1, 8, 8), 0.5), seeds=[0, 1, 2]).amax((1, 2, 3)).round(decimals=2)
+        >>> images = scale(torch.full((3, 1, 8, 8), 0.5), seeds=[0, 1, 2])
+        >>> images.amax((1, 2, 3)).round(decimals=2)
         tensor([0.4500, 0.5700, 0.4600])
     """
 
@@ -126,7 +127,8 @@ class BatchRandGaussianSmooth(BatchTransform):
 
         >>> import torch
         >>> from monai_sf.transforms import BatchRandGaussianSmooth
-        >>> smooth = BatchRandGaussianSmooth(sigma_x=(0.5, 2.0), sigma_y=(0.5, 2.0), prob=1.0)
+        >>> widths = (0.5, 2.0)
+        >>> smooth = BatchRandGaussianSmooth(sigma_x=widths, sigma_y=widths, prob=1.0)
         >>> images = torch.zeros(3, 1, 9, 9)
         >>> images[:, :, 4, 4] = 1
         >>> smooth(images, seeds=[0, 1, 2])[:, 0, 4, 4].round(decimals=2)

@@ -73,9 +73,12 @@ def corrupt(
         >>> import torch
         >>> from monai_sf.transforms import corrupt
         >>> batch = torch.full((2, 3, 8, 8), 0.5)
-        >>> brighter = [corrupt(batch, "brightness_up", severity, seeds=[1, 2]) for severity in range(6)]
-        >>> [round(float(images.amax()), 2) for images in brighter]
-        [0.5, 0.55, 0.6, 0.65, 0.7, 0.75]
+        >>> for severity in (0, 1, 5):
+        ...     brighter = corrupt(batch, "brightness_up", severity, seeds=[1, 2])
+        ...     print(severity, round(float(brighter.amax()), 2))
+        0 0.5
+        1 0.55
+        5 0.75
         >>> noisy = corrupt(batch, "gaussian_noise", 3, seeds=[1, 2])
         >>> torch.equal(noisy[1], corrupt(batch[1], "gaussian_noise", 3, seeds=2))
         True

@@ -44,10 +44,12 @@ class Corruptd(MapTransform, RandomizableTrait):
         >>> import torch
         >>> from monai.transforms import Compose, ScaleIntensityd
         >>> from monai_sf.transforms import Corruptd
-        >>> transform = Compose([ScaleIntensityd("image"), Corruptd("image", "gaussian_noise", severity=2)])
-        >>> case = {"image": torch.arange(64.0).view(1, 8, 8), "label": 0, "case_id": "ISIC_1"}
-        >>> first, again, other = transform(case), transform(case), transform({**case, "case_id": "ISIC_2"})
-        >>> torch.equal(first["image"], again["image"]), torch.equal(first["image"], other["image"])
+        >>> add_noise = Corruptd("image", "gaussian_noise", severity=2)
+        >>> transform = Compose([ScaleIntensityd("image"), add_noise])
+        >>> case = {"image": torch.arange(64.0).view(1, 8, 8), "case_id": "ISIC_1"}
+        >>> first, again = transform(case)["image"], transform(case)["image"]
+        >>> other = transform({**case, "case_id": "ISIC_2"})["image"]
+        >>> torch.equal(first, again), torch.equal(first, other)
         (True, False)
     """
 
@@ -110,10 +112,12 @@ class RandCorruptd(RandomizableTransform, MapTransform):
         >>> import torch
         >>> from monai_sf.transforms import RandCorruptd
         >>> keys = ("image", "reference")
-        >>> augment = RandCorruptd(keys, kinds=["brightness_down"], prob=0.5).set_random_state(7)
+        >>> augment = RandCorruptd(keys, kinds=["brightness_down"], prob=0.5)
+        >>> augment = augment.set_random_state(7)
         >>> case = {key: torch.ones(1, 8, 8) for key in keys}
         >>> for _ in range(4):
-        ...     print([round(float(image.max()), 2) for image in augment(case).values()])
+        ...     images = augment(case).values()
+        ...     print([round(float(image.max()), 2) for image in images])
         [0.8, 0.8]
         [0.5, 0.5]
         [1.0, 1.0]

@@ -40,14 +40,16 @@ class EachImage(BatchTransform):
             meanwhile either.
 
     Examples:
-        A transform of MONAI in a chain of batch transforms; what an image becomes depends on its seed alone:
+        A transform of MONAI in a chain of batch transforms; what an image becomes depends on its seed
+        alone:
 
         >>> import torch
         >>> from monai.transforms import RandGaussianNoise
         >>> from monai_sf.transforms import BatchAugment, BatchRandFlip, EachImage
-        >>> augment = BatchAugment([BatchRandFlip(prob=0.5), EachImage(RandGaussianNoise(prob=1.0, std=0.1))])
+        >>> add_noise = EachImage(RandGaussianNoise(prob=1.0, std=0.1))
+        >>> augment = BatchAugment([BatchRandFlip(prob=0.5), add_noise])
         >>> images = torch.full((3, 1, 8, 8), 0.5)
-        >>> one, other = augment(images, seeds=[7, 8, 9]), augment(images, seeds=[9, 8, 7])
+        >>> one, other = augment(images, [7, 8, 9]), augment(images, [9, 8, 7])
         >>> torch.equal(one[0], other[2]), torch.equal(one[0], one[1])
         (True, False)
     """

@@ -37,7 +37,8 @@ class CorruptionSweep:
     Examples:
         >>> import torch
         >>> from monai_sf.transforms import CorruptionSweep
-        >>> sweep = CorruptionSweep(kinds=["brightness_up", "brightness_down"], severities=[1, 5])
+        >>> kinds = ["brightness_up", "brightness_down"]
+        >>> sweep = CorruptionSweep(kinds, severities=[1, 5])
         >>> batch = {"image": torch.full((2, 1, 8, 8), 0.5), "case_id": ["a", "b"]}
         >>> for kind, severity, corrupted in sweep(batch):
         ...     print(kind, severity, round(float(corrupted["image"].max()), 2))
@@ -118,8 +119,10 @@ class SweepLoader:
         >>> import torch
         >>> from monai_sf.transforms import CorruptionSweep, SweepLoader
         >>> images = torch.full((2, 1, 8, 8), 0.5)
-        >>> batches = [{"image": images, "case_id": ids} for ids in (["a", "b"], ["c", "d"])]
-        >>> loader = SweepLoader(batches, CorruptionSweep(["gaussian_noise"], severities=[1, 3, 5]))
+        >>> ids = (["a", "b"], ["c", "d"])
+        >>> batches = [{"image": images, "case_id": of_batch} for of_batch in ids]
+        >>> sweep = CorruptionSweep(["gaussian_noise"], severities=[1, 3, 5])
+        >>> loader = SweepLoader(batches, sweep)
         >>> len(loader)
         6
         >>> for batch in loader:

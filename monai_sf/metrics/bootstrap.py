@@ -66,7 +66,8 @@ class Interval(NamedTuple):
         >>> low, high = bootstrap_ci(aurc, np.linspace(0, 1, 50), np.arange(50) < 5)
         >>> 0 <= low < high <= 1
         True
-        >>> bootstrap_ci(aurc, np.array([0.9, 0.2]), np.array([0, 1]), groups=["patient 1", "patient 1"])
+        >>> both, wrong = np.array([0.9, 0.2]), np.array([0, 1])
+        >>> bootstrap_ci(aurc, both, wrong, groups=["patient 1", "patient 1"])
         Interval(low=nan, high=nan)
     """
 

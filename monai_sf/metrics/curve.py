@@ -54,7 +54,8 @@ class RiskCoverageCurve:
 
         >>> import numpy as np
         >>> from monai_sf.metrics import risk_coverage_curve
-        >>> curve = risk_coverage_curve(np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1]))
+        >>> confidence, error = np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1])
+        >>> curve = risk_coverage_curve(confidence, error)
         >>> curve.thresholds.tolist()
         [inf, 0.9, 0.7, 0.2]
         >>> curve.coverages.tolist()

@@ -89,7 +89,8 @@ def failure_average_precision(confidence: ArrayLike, error: ArrayLike) -> float:
 
         >>> import numpy as np
         >>> from monai_sf.metrics import failure_average_precision
-        >>> round(failure_average_precision(np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1])), 4)
+        >>> confidence, error = np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1])
+        >>> round(failure_average_precision(confidence, error), 4)
         0.8333
     """
     levels = _binary_levels(confidence, error)

@@ -101,8 +101,8 @@ def selective_threshold(
         >>> from monai_sf.metrics import selective_threshold
         >>> confidence, error = np.linspace(0, 1, 1000), np.arange(1000) < 100
         >>> found = selective_threshold(confidence, error, target_risk=0.05, delta=0.05)
-        >>> print(f"accept from {found.threshold:.2f} on, {found.coverage:.0%} of all cases")
-        accept from 0.07 on, 93% of all cases
+        >>> print(f"accept from {found.threshold:.2f} on: {found.coverage:.0%} of cases")
+        accept from 0.07 on: 93% of cases
         >>> print(selective_threshold(confidence, error, target_risk=0.001, delta=0.05))
         None
     """
@@ -168,7 +168,8 @@ def cases_for_guarantee(
         198
         >>> cases_for_guarantee(confidence, error, target_risk=0.001, delta=0.05)
         11263
-        >>> print(cases_for_guarantee(confidence, error | True, target_risk=0.05, delta=0.05))
+        >>> wrong = np.ones(1000)
+        >>> print(cases_for_guarantee(confidence, wrong, target_risk=0.05, delta=0.05))
         None
     """
     check_promise(target_risk, delta)

@@ -55,13 +55,17 @@ class RiskCoverageMetric(Metric):
 
         >>> from ignite.engine import Engine
         >>> from monai_sf.metrics import AUGRC
-        >>> evaluator = Engine(lambda engine, batch: (batch["confidence"], batch["error"]))
+        >>> def step(engine, batch):
+        ...     return batch["confidence"], batch["error"]
+        >>> evaluator = Engine(step)
         >>> AUGRC(case_id="name").attach(evaluator, "augrc")
         >>> AUGRC().attach(evaluator, "augrc, counted twice")
         >>> one = {"name": ["a", "b"], "confidence": [0.9, 0.7], "error": [0, 1]}
         >>> other = {"name": ["c", "a"], "confidence": [0.2, 0.9], "error": [1, 0]}
-        >>> {name: round(value, 3) for name, value in evaluator.run([one, other]).metrics.items()}
-        {'augrc': 0.222, 'augrc, counted twice': 0.125}
+        >>> for name, value in evaluator.run([one, other]).metrics.items():
+        ...     print(f"{name}: {value:.3f}")
+        augrc: 0.222
+        augrc, counted twice: 0.125
     """
 
     required_output_keys = ("confidence", "error")
@@ -245,7 +249,8 @@ class EAUGRC(RiskCoverageMetric):
         >>> from monai_sf.metrics import EAUGRC
         >>> metric = EAUGRC()
         >>> metric.update((torch.tensor([0.9, 0.7]), torch.tensor([0, 1]), ["a", "b"]))
-        >>> metric.update((torch.tensor([0.7, 0.2, 0.9]), torch.tensor([0, 1, 0]), ["c", "d", "a"]))
+        >>> confidence, error = torch.tensor([0.7, 0.2, 0.9]), torch.tensor([0, 1, 0])
+        >>> metric.update((confidence, error, ["c", "d", "a"]))
         >>> metric.compute()
         0.03125
     """
@@ -307,7 +312,8 @@ class ConfidenceAndError:
 
         >>> import torch
         >>> from monai_sf.metrics import ConfidenceAndError
-        >>> output = {"pred": torch.tensor([[2.0, 0.0], [0.0, 0.5]]), "label": torch.tensor([0, 0])}
+        >>> logits, labels = torch.tensor([[2.0, 0.0], [0.0, 0.5]]), torch.tensor([0, 0])
+        >>> output = {"pred": logits, "label": labels}
         >>> confidence, error = ConfidenceAndError("MSR")(output)
         >>> confidence.exp().round(decimals=2), error
         (tensor([0.8800, 0.6200], dtype=torch.float64), tensor([False,  True]))

@@ -22,7 +22,8 @@ class OperatingPoint(NamedTuple):
     Examples:
         >>> import numpy as np
         >>> from monai_sf.metrics import risk_at_coverage
-        >>> point = risk_at_coverage(np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 0, 0, 1]), coverage=0.5)
+        >>> confidence, error = np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 0, 0, 1])
+        >>> point = risk_at_coverage(confidence, error, coverage=0.5)
         >>> point.threshold, point.coverage, point.risk
         (0.7, 0.75, 0.0)
     """
@@ -56,8 +57,8 @@ def risk_at_coverage(confidence: ArrayLike, error: ArrayLike, *, coverage: float
         >>> from monai_sf.metrics import risk_at_coverage
         >>> confidence, error = np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1])
         >>> point = risk_at_coverage(confidence, error, coverage=0.5)
-        >>> print(f"risk {point.risk:.2f} at coverage {point.coverage}, accepting from {point.threshold} on")
-        risk 0.33 at coverage 0.75, accepting from 0.7 on
+        >>> point.threshold, point.coverage, round(point.risk, 3)
+        (0.7, 0.75, 0.333)
     """
     return _operating_point(confidence, error, partial(_level_at_coverage, coverage=coverage))
 

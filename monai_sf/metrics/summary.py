@@ -32,7 +32,8 @@ class RiskCoverageMetrics:
     Examples:
         >>> import numpy as np
         >>> from monai_sf.metrics import risk_coverage_metrics
-        >>> metrics = risk_coverage_metrics(np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1]))
+        >>> confidence, error = np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1])
+        >>> metrics = risk_coverage_metrics(confidence, error)
         >>> metrics.error_rate, metrics.augrc, metrics.failure_auroc
         (0.5, 0.15625, 0.875)
         >>> risk_coverage_metrics(np.array([0.9, 0.7]), np.array([0, 0])).failure_auroc
@@ -66,7 +67,8 @@ def risk_coverage_metrics(confidence: ArrayLike, error: ArrayLike) -> RiskCovera
         >>> from dataclasses import asdict
         >>> import numpy as np
         >>> from monai_sf.metrics import risk_coverage_metrics
-        >>> metrics = risk_coverage_metrics(np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1]))
+        >>> confidence, error = np.array([0.9, 0.7, 0.7, 0.2]), np.array([0, 1, 0, 1])
+        >>> metrics = risk_coverage_metrics(confidence, error)
         >>> for name, value in asdict(metrics).items():
         ...     print(f"{name:25} {value:.3f}")
         error_rate                0.500

@@ -7,19 +7,25 @@ Examples:
     exponentials of MSR:
 
     >>> import torch
-    >>> from monai_sf.scores import ALL, CSFS, GROUPS, METHODS, PAPER_CSFS, PAPER_METHODS
+    >>> from monai_sf.scores import CSFS
     >>> logits = torch.tensor([[4.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 0.0, 0.0]])
     >>> CSFS["MSR"]({"logits": logits}).exp().round(decimals=2).tolist()
     [0.96, 0.51, 0.33]
-    >>> CSFS["MSR"].needs, CSFS["MDS"].needs, CSFS["MDS"].fit.needs
-    (('logits',), ('mahalanobis_distance',), ('training_features', 'training_labels'))
+    >>> CSFS["MSR"].needs, CSFS["MDS"].needs
+    (('logits',), ('mahalanobis_distance',))
+    >>> CSFS["MDS"].fit.needs
+    ('training_features', 'training_labels')
 
     The paper's scores, the methods and the kinds of scores; "all" stands for every score:
 
+    >>> from monai_sf.scores import ALL, GROUPS, METHODS, PAPER_CSFS, PAPER_METHODS
     >>> PAPER_CSFS
-    ('MSR', 'PE', 'MCD-MSR', 'MCD-PE', 'MCD-EE', 'ConfidNet', 'DG-MCD-MSR', 'DG-RES', 'DeVries')
-    >>> list(METHODS), PAPER_METHODS
-    (['confidnet', 'classifier', 'deepgamblers', 'devries'], ('confidnet', 'deepgamblers', 'devries'))
+    ('MSR', 'PE', 'MCD-MSR', 'MCD-PE', 'MCD-EE',
+     'ConfidNet', 'DG-MCD-MSR', 'DG-RES', 'DeVries')
+    >>> list(METHODS)
+    ['confidnet', 'classifier', 'deepgamblers', 'devries']
+    >>> PAPER_METHODS
+    ('confidnet', 'deepgamblers', 'devries')
     >>> list(GROUPS), ALL
     (['paper', 'outputs', 'samples', 'fitted', 'runs', 'given'], 'all')
 """

@@ -50,12 +50,15 @@ class Fit:
         >>> def mean(reference):
         ...     return {"mean": reference.float64("training_features").mean(dim=0)}
         >>> def distance(arrays, fitted):
-        ...     away = as_float64(arrays["features"], "features") - torch.as_tensor(fitted["mean"])
-        ...     return {"mean_distance": away.norm(dim=1)}
-        >>> fit = Fit("mean", ("training_features",), ("features",), ("mean_distance",), mean, distance)
-        >>> fitted = fit.fit(Reference({"training_features": np.array([[0.0, 0], [2, 2]])}))
-        >>> arrays = fit({"features": np.array([[1.0, 2], [4, 5]])}, fitted)
-        >>> CSF("Mean", ("mean_distance",), lambda a: -a["mean_distance"], fit=fit)(arrays).tolist()
+        ...     features = as_float64(arrays["features"], "features")
+        ...     away = features - torch.as_tensor(fitted["mean"])
+        ...     return {"away": away.norm(dim=1)}
+        >>> needs, reads, gives = ("training_features",), ("features",), ("away",)
+        >>> fit = Fit("mean", needs, reads, gives, mean, distance)
+        >>> near = CSF("Near", gives, lambda arrays: -arrays["away"], fit=fit)
+        >>> reference = Reference({"training_features": np.array([[0.0, 0], [2, 2]])})
+        >>> fitted = fit.fit(reference)
+        >>> near(fit({"features": np.array([[1.0, 2], [4, 5]])}, fitted)).tolist()
         [-1.0, -5.0]
     """
 
@@ -112,12 +115,19 @@ class CSF:
         reports:
 
         >>> import torch
-        >>> from monai_sf.scores import CSF, CSFS
-        >>> second = CSF("Second", ("logits",), lambda arrays: -arrays["logits"].topk(2).values[:, 1])
-        >>> second({"logits": torch.tensor([[3.0, 0.5, -1.0], [3.0, 2.0, 1.0]])}).tolist()
+        >>> from monai_sf.scores import CSF
+        >>> def second_largest(arrays):
+        ...     return -arrays["logits"].topk(2).values[:, 1]
+        >>> second = CSF("Second", ("logits",), second_largest)
+        >>> logits = torch.tensor([[3.0, 0.5, -1.0], [3.0, 2.0, 1.0]])
+        >>> second({"logits": logits}).tolist()
         [-0.5, -2.0]
-        >>> CSFS["MCD-MSR"].prediction, CSFS["MCD-MSR"].shown(0.0), CSFS["PE"].shown(-0.5)
-        ('mcd_log_softmax', 1.0, -0.5)
+
+        A logarithm is shown as the probability that it is of:
+
+        >>> from monai_sf.scores import CSFS
+        >>> round(CSFS["MSR"].shown(-0.5), 2), CSFS["PE"].shown(-0.5)
+        (0.61, -0.5)
     """
 
     name: str

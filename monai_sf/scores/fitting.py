@@ -32,10 +32,11 @@ class FittedScores:
 
         >>> import numpy as np
         >>> from monai_sf.scores import fit_scores
-        >>> reference = {"training_features": np.ones((4, 2)), "training_labels": np.array([0, 0, 1, 1])}
-        >>> fitted = fit_scores(reference, None)
-        >>> len(fitted.arrays), fitted.failed["gaussian"]
-        (2, 'the features of the training cases do not vary within the classes')
+        >>> features, labels = np.ones((4, 2)), np.array([0, 0, 1, 1])
+        >>> reference = {"training_features": features, "training_labels": labels}
+        >>> fitted = fit_scores(reference, method=None)
+        >>> fitted.failed["gaussian"]
+        'the features of the training cases do not vary within the classes'
     """
 
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -89,10 +90,12 @@ def fit_scores(reference: Mapping[str, ArrayLike], method: str | None) -> Fitted
         >>> import numpy as np
         >>> from monai_sf.scores import CSFS, derived, fit_scores
         >>> features = np.array([[0.0, 0], [1, 0], [0, 1], [8, 8], [9, 8], [8, 9]])
-        >>> reference = {"training_features": features, "training_labels": np.array([0, 0, 0, 1, 1, 1])}
+        >>> labels = np.array([0, 0, 0, 1, 1, 1])
+        >>> reference = {"training_features": features, "training_labels": labels}
         >>> fitted = fit_scores(reference, method=None)
         >>> cases = {"features": np.array([[0.5, 0.5], [4.0, 4.0]])}
-        >>> CSFS["MDS"](derived(CSFS["MDS"].fit, cases, fitted.arrays)).round(decimals=1).tolist()
+        >>> arrays = derived(CSFS["MDS"].fit, cases, fitted.arrays)
+        >>> CSFS["MDS"](arrays).round(decimals=1).tolist()
         [-0.5, -242.0]
     """
     given = Reference(reference)
@@ -164,10 +167,12 @@ def derived(fit: Fit, arrays: Arrays, fitted: Mapping[str, NDArray[Any]]) -> dic
         >>> import numpy as np
         >>> from monai_sf.scores import CSFS, derived, fit_scores
         >>> logits = np.array([[4.0, 0], [4, 0], [0, 4], [4, 0]])
-        >>> reference = {"validation_logits": logits, "validation_labels": np.array([0, 0, 1, 1])}
+        >>> labels = np.array([0, 0, 1, 1])
+        >>> reference = {"validation_logits": logits, "validation_labels": labels}
         >>> fitted = fit_scores(reference, method=None)
-        >>> arrays = derived(CSFS["T-MSR"].fit, {"logits": logits[:1]}, fitted.arrays)
-        >>> CSFS["MSR"]({"logits": logits[:1]}).exp().round(decimals=2).tolist()
+        >>> case = {"logits": logits[:1]}
+        >>> arrays = derived(CSFS["T-MSR"].fit, case, fitted.arrays)
+        >>> CSFS["MSR"](case).exp().round(decimals=2).tolist()
         [0.98]
         >>> CSFS["T-MSR"](arrays).exp().round(decimals=2).tolist()
         [0.75]

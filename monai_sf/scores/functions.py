@@ -132,7 +132,8 @@ def deep_gamblers_confidence(logits: ArrayLike, reservation_logit: ArrayLike) ->
         >>> from monai_sf.scores import deep_gamblers_confidence
         >>> logits = torch.tensor([[3.0, 0.0], [3.0, 0.0]])
         >>> reservation = torch.tensor([-2.0, 4.0])
-        >>> deep_gamblers_confidence(logits, reservation).exp().round(decimals=2).tolist()
+        >>> confidence = deep_gamblers_confidence(logits, reservation)
+        >>> confidence.exp().round(decimals=2).tolist()
         [0.99, 0.28]
     """
     classes = logits_of(logits, "logits", binary=False)
@@ -165,7 +166,8 @@ def learned_confidence(confidence_logit: ArrayLike) -> Tensor:
 
         >>> import torch
         >>> from monai_sf.scores import learned_confidence
-        >>> learned_confidence(torch.tensor([3.0, -1.0])).exp().round(decimals=2).tolist()
+        >>> confidence = learned_confidence(torch.tensor([3.0, -1.0]))
+        >>> confidence.exp().round(decimals=2).tolist()
         [0.95, 0.27]
     """
     return logsigmoid(as_float64(confidence_logit, "confidence_logit"))
@@ -219,7 +221,8 @@ def energy(logits: ArrayLike) -> Tensor:
 
         >>> import torch
         >>> from monai_sf.scores import energy
-        >>> energy(torch.tensor([[9.0, 6.0], [3.0, 0.0], [3.0, 3.0]])).round(decimals=2).tolist()
+        >>> logits = torch.tensor([[9.0, 6.0], [3.0, 0.0], [3.0, 3.0]])
+        >>> energy(logits).round(decimals=2).tolist()
         [9.05, 3.05, 3.69]
     """
     return logits_of(logits, "logits").logsumexp(dim=-1)

@@ -25,8 +25,14 @@ def group_of(name: str) -> str:
 
     Examples:
         >>> from monai_sf.scores import group_of
-        >>> [group_of(name) for name in ("MSR", "Energy", "MCD-MI", "MDS", "DE-MSR", "Dr. Who")]
-        ['paper', 'outputs', 'samples', 'fitted', 'runs', 'given']
+        >>> for name in ("MSR", "Energy", "MCD-MI", "MDS", "DE-MSR", "Dr. Who"):
+        ...     print(f"{name:8} {group_of(name)}")
+        MSR      paper
+        Energy   outputs
+        MCD-MI   samples
+        MDS      fitted
+        DE-MSR   runs
+        Dr. Who  given
     """
     if name in _PAPER:
         return "paper"

@@ -26,7 +26,9 @@ def rank_average(first: ArrayLike, second: ArrayLike) -> Tensor:
 
         >>> import torch
         >>> from monai_sf.scores import rank_average
-        >>> rank_average(torch.tensor([0.9, 0.6, 0.5]), torch.tensor([-1.0, -7.0, -3.0])).tolist()
+        >>> first = torch.tensor([0.9, 0.6, 0.5])
+        >>> second = torch.tensor([-1.0, -7.0, -3.0])
+        >>> rank_average(first, second).tolist()
         [3.0, 1.5, 1.5]
     """
     ranks = _both_ranks(first, second)
@@ -54,9 +56,12 @@ def rank_product(first: ArrayLike, second: ArrayLike) -> Tensor:
 
         >>> import torch
         >>> from monai_sf.scores import rank_average, rank_product
-        >>> first, second = torch.tensor([0.9, 0.6, 0.5]), torch.tensor([-7.0, -3.0, -1.0])
-        >>> rank_average(first, second).tolist(), rank_product(first, second).tolist()
-        ([2.0, 2.0, 2.0], [3.0, 4.0, 3.0])
+        >>> first = torch.tensor([0.9, 0.6, 0.5])
+        >>> second = torch.tensor([-7.0, -3.0, -1.0])
+        >>> rank_average(first, second).tolist()
+        [2.0, 2.0, 2.0]
+        >>> rank_product(first, second).tolist()
+        [3.0, 4.0, 3.0]
     """
     ranks = _both_ranks(first, second)
     return ranks[0] * ranks[1]

@@ -39,10 +39,10 @@ class Reference(Mapping[str, ArrayLike]):
 
         >>> import numpy as np
         >>> from monai_sf.scores import Reference
-        >>> reference = Reference({"training_features": np.zeros((5, 3)), "training_labels": np.zeros(5)})
-        >>> list(reference)
+        >>> features, labels = np.zeros((5, 3)), np.zeros(5)
+        >>> list(Reference({"training_features": features, "training_labels": labels}))
         ['training_features', 'training_labels']
-        >>> Reference({"training_features": np.zeros((5, 3)), "training_labels": np.zeros(4)})
+        >>> Reference({"training_features": features, "training_labels": labels[1:]})
         Traceback (most recent call last):
         ValueError: sizes of the axis n differ: training_features 5, training_labels 4
     """

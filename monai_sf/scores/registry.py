@@ -57,11 +57,12 @@ def register_csf(csf: CSF) -> CSF:
         A score of one's own is then computed wherever there are its arrays:
 
         >>> from monai_sf.scores import CSF, csfs_for, register_csf
-        >>> second = CSF("Second", ("logits",), lambda arrays: -arrays["logits"].topk(2).values[:, 1])
-        >>> csf = register_csf(second)
+        >>> def second_largest(arrays):
+        ...     return -arrays["logits"].topk(2).values[:, 1]
+        >>> csf = register_csf(CSF("Second", ("logits",), second_largest))
         >>> "Second" in csfs_for("confidnet", ["logits"])
         True
-        >>> register_csf(CSF("MSR", ("logits",), lambda arrays: arrays["logits"][:, 0]))
+        >>> register_csf(CSF("MSR", ("logits",), second_largest))
         Traceback (most recent call last):
         ValueError: another CSF is registered as 'MSR'
     """
@@ -119,7 +120,7 @@ def applies_to(csf: CSF, method: str | None) -> bool:
         >>> from monai_sf.scores import CSFS, applies_to
         >>> applies_to(CSFS["DeVries"], "devries"), applies_to(CSFS["MSR"], "devries")
         (True, False)
-        >>> applies_to(CSFS["MSR"], "confidnet"), applies_to(CSFS["MSR"], "a_method_of_mine")
+        >>> applies_to(CSFS["MSR"], "confidnet"), applies_to(CSFS["MSR"], "mine")
         (True, True)
     """
     known = METHODS.get(method or "")
@@ -199,7 +200,8 @@ def deciding_csf(method: str | None) -> str:
 
     Examples:
         >>> from monai_sf.scores import deciding_csf
-        >>> [deciding_csf(method) for method in ("confidnet", "deepgamblers", "devries", None)]
+        >>> methods = ("confidnet", "deepgamblers", "devries", None)
+        >>> [deciding_csf(method) for method in methods]
         ['MSR', 'DG-RES', 'DeVries', 'MSR']
     """
     known = METHODS.get(method or "")

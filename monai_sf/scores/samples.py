@@ -56,7 +56,8 @@ def expected_entropy(sample_logits: ArrayLike) -> Tensor:
 
         >>> import torch
         >>> from monai_sf.scores import expected_entropy
-        >>> sample_logits = torch.tensor([[[0.0, 0.0], [4.0, 0.0]], [[0.0, 0.0], [0.0, 4.0]]])
+        >>> first, second = [[0.0, 0.0], [4.0, 0.0]], [[0.0, 0.0], [0.0, 4.0]]
+        >>> sample_logits = torch.tensor([first, second])
         >>> expected_entropy(sample_logits).round(decimals=2).tolist()
         [0.69, 0.09]
     """
@@ -84,7 +85,8 @@ def mutual_information(sample_logits: ArrayLike) -> Tensor:
 
         >>> import torch
         >>> from monai_sf.scores import mutual_information
-        >>> sample_logits = torch.tensor([[[0.0, 0.0], [4.0, 0.0]], [[0.0, 0.0], [0.0, 4.0]]])
+        >>> first, second = [[0.0, 0.0], [4.0, 0.0]], [[0.0, 0.0], [0.0, 4.0]]
+        >>> sample_logits = torch.tensor([first, second])
         >>> mutual_information(sample_logits).round(decimals=2).tolist()
         [0.0, 0.6]
     """
@@ -115,7 +117,8 @@ def softmax_variance(sample_logits: ArrayLike) -> Tensor:
 
         >>> import torch
         >>> from monai_sf.scores import softmax_variance
-        >>> sample_logits = torch.tensor([[[4.0, 0.0], [4.0, 0.0]], [[4.0, 0.0], [0.0, 4.0]]])
+        >>> first, second = [[4.0, 0.0], [4.0, 0.0]], [[4.0, 0.0], [0.0, 4.0]]
+        >>> sample_logits = torch.tensor([first, second])
         >>> softmax_variance(sample_logits).round(decimals=3).tolist()
         [0.0, 0.232]
     """
@@ -145,7 +148,8 @@ def waic(sample_logits: ArrayLike) -> Tensor:
 
         >>> import torch
         >>> from monai_sf.scores import waic
-        >>> sample_logits = torch.tensor([[[4.0, 0.0], [4.0, 0.0]], [[4.0, 0.0], [0.0, 4.0]]])
+        >>> first, second = [[4.0, 0.0], [4.0, 0.0]], [[4.0, 0.0], [0.0, 4.0]]
+        >>> sample_logits = torch.tensor([first, second])
         >>> waic(sample_logits).round(decimals=2).tolist()
         [-0.02, -6.02]
     """

@@ -42,7 +42,8 @@ def sirc(log_shortfall: ArrayLike, second: ArrayLike, *, a: float, b: float) -> 
         >>> import torch
         >>> from monai_sf.scores import sirc
         >>> log_shortfall = torch.full((2,), math.log(1 - 0.99))
-        >>> sirc(log_shortfall, torch.tensor([5.0, 0.0]), a=2.0, b=1.0).round(decimals=3).tolist()
+        >>> second = torch.tensor([5.0, 0.0])
+        >>> sirc(log_shortfall, second, a=2.0, b=1.0).round(decimals=3).tolist()
         [-0.01, -0.084]
     """
     other = as_float64(second, "second")

@@ -1,7 +1,7 @@
 """The rule for ids: which spellings denote the same patient, and which denote a missing id.
 
-Tables write one patient as ``P1``, ``p1`` or ``P1␠``, as ``007``, ``7`` or ``7.0``, with accents in one
-character or two. A comparison letter by letter puts one patient into training and test. And ``NaN`` or
+Tables write one patient as ``P1``, ``p1`` or ``P1`` and a blank, as ``007``, ``7`` or ``7.0``, with accents
+in one character or two. A comparison letter by letter puts one patient into training and test. And ``NaN`` or
 ``unknown`` is not a patient, although its cases look like those of one.
 
 The rule. Two ids are equal if their canonical spellings are. The canonical spelling of an id is:
@@ -19,9 +19,20 @@ and the words of :data:`MISSING_WORDS`, also in brackets or after ``#``.
 Examples:
     Two patients in two spellings each, a third one, and two missing ids:
 
-    >>> from monai_sf.vocabulary.ids import MISSING_WORDS, PLACEHOLDERS, canonical_id
-    >>> {spelling: canonical_id(spelling) for spelling in ("P1", " p1", "007", "7.0", "P07", "N/A", "?")}
-    {'P1': 'p1', ' p1': 'p1', '007': '7', '7.0': '7', 'P07': 'p07', 'N/A': None, '?': None}
+    >>> from monai_sf.vocabulary.ids import canonical_id
+    >>> for spelling in ("P1", "p1 ", "007", "7.0", "P07", "N/A", "?"):
+    ...     print(f"{spelling!r:6} {canonical_id(spelling)!r}")
+    'P1'   'p1'
+    'p1 '  'p1'
+    '007'  '7'
+    '7.0'  '7'
+    'P07'  'p07'
+    'N/A'  None
+    '?'    None
+
+    Words for a missing id, and those that hide an id:
+
+    >>> from monai_sf.vocabulary.ids import MISSING_WORDS, PLACEHOLDERS
     >>> "unknown" in MISSING_WORDS, "anonymous" in PLACEHOLDERS
     (True, True)
 """
@@ -95,8 +106,8 @@ def canonical_id(value: object) -> str | None:
 
     Examples:
         >>> from monai_sf.vocabulary.ids import canonical_id
-        >>> [canonical_id(value) for value in (7, 7.0, "007", "7.0", "P7", "P07", "unknown", None)]
-        ['7', '7', '7', '7', 'p7', 'p07', None, None]
+        >>> [canonical_id(value) for value in (7, 7.0, "007", "P7", "P07", "?", None)]
+        ['7', '7', '7', 'p7', 'p07', None, None]
     """
     return _canonical(_tidy(_text(value)))
 

@@ -88,7 +88,8 @@ def register_method(method: Method) -> Method:
 
         >>> from monai_sf.scores import Method, csfs_for, register_method
         >>> scores, heads = ("MSR", "ConfidNet"), ("confidence_logit",)
-        >>> method = register_method(Method("mine", scores=scores, heads=heads, decides="ConfidNet"))
+        >>> mine = Method("mine", scores=scores, heads=heads, decides="ConfidNet")
+        >>> method = register_method(mine)
         >>> csfs_for("mine", ["logits", "confidence_logit"])
         ('MSR', 'ConfidNet')
         >>> register_method(Method("devries"))

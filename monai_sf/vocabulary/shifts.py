@@ -1,7 +1,7 @@
 """Kinds of shift between training and test, and the names of the test sets of corrupted images.
 
 Examples:
-    >>> from monai_sf.vocabulary.shifts import KINDS, NEW_CLASS, SHIFT_OF, SHIFTS, TARGET_KINDS, UNKNOWN
+    >>> from monai_sf.vocabulary.shifts import KINDS, SHIFT_OF, SHIFTS, TARGET_KINDS
     >>> KINDS
     ('iid', 'corruption', 'acquisition', 'manifestation', 'new_class')
     >>> TARGET_KINDS
@@ -10,7 +10,8 @@ Examples:
     ('Another place or device', 'acq')
     >>> [shift.column for shift in SHIFTS]
     ['iid', 'cor', 'acq', 'man', 'new']
-    >>> NEW_CLASS, UNKNOWN
+    >>> from monai_sf.vocabulary.shifts import NEW_CLASS, UNKNOWN
+    >>> NEW_CLASS, UNKNOWN  # the latter is the label of its cases
     ('new_class', -1)
 """
 
@@ -68,7 +69,7 @@ class Shift:
     has_target: bool = False
 
 
-#: In the order of the paper's table, which has no new classes.
+#: Every kind of test set, in the order of the paper's table, which has no new classes.
 SHIFTS = (
     Shift(
         "iid",
@@ -137,7 +138,8 @@ def corruption_of(test_set: str) -> tuple[str, int] | None:
 
     Examples:
         >>> from monai_sf.vocabulary.shifts import corruption_of
-        >>> [corruption_of(name) for name in ("corruption-elastic-1", "corruption-elastic-9", "iid")]
+        >>> names = ("corruption-elastic-1", "corruption-elastic-9", "iid")
+        >>> [corruption_of(name) for name in names]
         [('elastic', 1), None, None]
     """
     found = _CORRUPTED.fullmatch(test_set)
@@ -149,7 +151,8 @@ def is_corruption_name(test_set: str) -> bool:
 
     Examples:
         >>> from monai_sf.vocabulary.shifts import is_corruption_name
-        >>> [is_corruption_name(name) for name in ("corruption-elastic-1", "corruption-elastic-9", "iid")]
+        >>> names = ("corruption-elastic-1", "corruption-elastic-9", "iid")
+        >>> [is_corruption_name(name) for name in names]
         [True, True, False]
     """
     return test_set.startswith(_PREFIX)
