@@ -6,12 +6,14 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from docutils.nodes import Element
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.util import inspect as sphinx_inspect
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -42,7 +44,6 @@ nitpick_ignore_regex = [(".*", r"(?!monai_sf\b).*")]  # other projects' names ar
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 autosummary_generate = False
 napoleon_numpy_docstring = False
 napoleon_attr_annotations = False  # which would read object_ as a link
@@ -151,17 +152,19 @@ def _object(name: str) -> object:
     return None
 
 
-def _parsable(
-    app: Sphinx,
-    what: str,
-    name: str,
-    thing: object,
-    options: object,
-    signature: str | None,
-    returns: str | None,
+def _readable(
+    app: Sphinx, what: str, name: str, thing: Any, options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Replace defaults that are no Python, for which Sphinx would show a signature without links."""
-    return signature and signature.replace("<factory>", "..."), returns
+    """Show the arguments of MONAI's dictionary transforms, which hide them, and defaults that are no Python.
+
+    Sphinx could not read a signature with the latter, and would show it without links.
+    """
+    if what == "class" and signature == "(*args, **kwargs)":
+        own = sphinx_inspect.signature(thing.__init__, bound_method=True)
+        signature = sphinx_inspect.stringify_signature(
+            own, show_return_annotation=False, unqualified_typehints=True
+        )
+    return signature and re.sub("= <[^>]+>", "= ...", signature), returns
 
 
 write_pages(DOCS / "reference" / "api")
@@ -173,4 +176,4 @@ def setup(app: Sphinx) -> None:
     """Connect what this file does to the pages."""
     app.connect("source-read", _rewrite_links)
     app.connect("missing-reference", _public_place)
-    app.connect("autodoc-process-signature", _parsable)
+    app.connect("autodoc-process-signature", _readable)
