@@ -70,7 +70,9 @@ class CollectOutputs:
         >>> from monai_sf.results import ResultsWriter
         >>> cases = pd.DataFrame({"case_id": ["a", "b"]})
         >>> writer = ResultsWriter("run", cases).open("iid", "iid", rows=[0, 1])
-        >>> evaluator = Engine(lambda engine, batch: {"pred": {"logits": torch.zeros(2, 3)}})
+        >>> evaluator = Engine(
+        ...     lambda engine, batch: {"pred": {"logits": torch.zeros(2, 3)}}
+        ... )
         >>> collect = CollectOutputs({"iid": writer}, {"a": 0, "b": 1}, pictured=[])
         >>> collect.attach(evaluator)
         >>> _ = evaluator.run([{"test_set": "iid", "case_id": ["a", "b"]}])

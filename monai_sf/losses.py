@@ -59,8 +59,11 @@ class TrueClassProbabilityLoss(nn.Module):
         >>> import torch
         >>> from monai_sf.losses import TrueClassProbabilityLoss
         >>> from monai_sf.networks import ClassifierOutput
-        >>> output = ClassifierOutput(torch.zeros(2, 2), confidence_logit=torch.tensor([0.0, 9.0]))
-        >>> round(TrueClassProbabilityLoss()(output, torch.tensor([0, 1])).item(), 3)  # (0^2 + 0.5^2) / 2
+        >>> output = ClassifierOutput(
+        ...     torch.zeros(2, 2), confidence_logit=torch.tensor([0.0, 9.0])
+        ... )
+        >>> # (0^2 + 0.5^2) / 2
+        >>> round(TrueClassProbabilityLoss()(output, torch.tensor([0, 1])).item(), 3)
         0.125
     """
 
@@ -96,11 +99,14 @@ class DeepGamblersLoss(nn.Module):
         >>> import torch
         >>> from monai_sf.losses import DeepGamblersLoss
         >>> from monai_sf.networks import ClassifierOutput
-        >>> output = ClassifierOutput(torch.zeros(2, 2), reservation_logit=torch.tensor([-9.0, 9.0]))
+        >>> output = ClassifierOutput(
+        ...     torch.zeros(2, 2), reservation_logit=torch.tensor([-9.0, 9.0])
+        ... )
         >>> labels = torch.tensor([0, 1])
         >>> round(DeepGamblersLoss(reward=1.5)(output, labels).item(), 2)
         0.55
-        >>> round(DeepGamblersLoss(reward=10)(output, labels).item(), 2)  # abstaining is worth less
+        >>> # abstaining is worth less
+        >>> round(DeepGamblersLoss(reward=10)(output, labels).item(), 2)
         1.5
     """
 
@@ -145,11 +151,14 @@ class DeVriesLoss(nn.Module):
         >>> import torch
         >>> from monai_sf.losses import DeVriesLoss
         >>> from monai_sf.networks import ClassifierOutput
-        >>> output = ClassifierOutput(torch.zeros(2, 2), confidence_logit=torch.tensor([-3.0, -3.0]))
+        >>> output = ClassifierOutput(
+        ...     torch.zeros(2, 2), confidence_logit=torch.tensor([-3.0, -3.0])
+        ... )
         >>> labels, loss = torch.tensor([0, 1]), DeVriesLoss()
         >>> round(loss(output, labels).item(), 2)  # one of the two gets a hint
         0.66
-        >>> round(loss.lambda_.item(), 3)  # hints were bought for more than the budget: they become dearer
+        >>> # hints were bought for more than the budget: they become dearer
+        >>> round(loss.lambda_.item(), 3)
         0.101
     """
 

@@ -95,7 +95,8 @@ def run_benchmark(
     Examples:
         >>> from monai_sf.benchmark import run_benchmark
         >>> from monai_sf.bundle.published import copy_bundle
-        >>> bundle = copy_bundle("dermoscopy", "skin")  # as python -m monai_sf.bundle new does
+        >>> # as python -m monai_sf.bundle new does
+        >>> bundle = copy_bundle("dermoscopy", "skin")
         >>> asked = {"studies": ["iid"], "methods": ["confidnet"], "seeds": [0]}
         >>> plan = run_benchmark([bundle], "benchmark", **asked, dry_run=True)
         new       dermoscopy/prepare

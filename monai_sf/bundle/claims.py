@@ -51,16 +51,23 @@ def claim_run_dir(run_dir: str | os.PathLike[str], stage: str) -> None:
         >>> from pathlib import Path
         >>> from monai.bundle import ConfigWorkflow
         >>> config = {"imports": ["$import monai_sf", "$import monai_sf.bundle"], "lr": 0.1}
-        >>> config |= {"train": {"lr": "@lr"}, "run": "$monai_sf.bundle.claim_run_dir('run', 'train')"}
+        >>> config |= {
+        ...     "train": {"lr": "@lr"},
+        ...     "run": "$monai_sf.bundle.claim_run_dir('run', 'train')",
+        ... }
         >>> _ = Path("train.json").write_text(json.dumps(config))
-        >>> _ = ConfigWorkflow("train.json", workflow_type="train", logging_file=False).run()
+        >>> _ = ConfigWorkflow(
+        ...     "train.json", workflow_type="train", logging_file=False
+        ... ).run()
         >>> Path("run/last.pt").touch()  # the training has begun
         >>> try:
-        ...     ConfigWorkflow("train.json", workflow_type="train", logging_file=False, lr=0.2).run()
+        ...     ConfigWorkflow(
+        ...         "train.json", workflow_type="train", logging_file=False, lr=0.2
+        ...     ).run()
         ... except RuntimeError as error:  # MONAI's, about the expression
         ...     print(error.__cause__)
-        run was started with another config (lr: 0.1 there, 0.2 now). Choose another output_dir, or remove
-        the folder to start again
+        run was started with another config (lr: 0.1 there, 0.2 now). Choose another
+        output_dir, or remove the folder to start again
     """
     if (workflow := running()) is not None and (stack := session_of(workflow).stack) is not None:
         stack.enter_context(distributed.working_on(run_dir))
@@ -109,20 +116,32 @@ def check_trained_alike(run_dir: str | os.PathLike[str]) -> None:
         >>> import json
         >>> from pathlib import Path
         >>> from monai.bundle import ConfigWorkflow
-        >>> config = {"imports": ["$import monai_sf", "$import monai_sf.bundle"], "size": [32, 32]}
-        >>> config["preprocessing"] = {"_target_": "Resized", "keys": "image", "spatial_size": "@size"}
+        >>> config = {
+        ...     "imports": ["$import monai_sf", "$import monai_sf.bundle"],
+        ...     "size": [32, 32],
+        ... }
+        >>> config["preprocessing"] = {
+        ...     "_target_": "Resized",
+        ...     "keys": "image",
+        ...     "spatial_size": "@size",
+        ... }
         >>> config["network_def"] = {"_target_": "torch.nn.Flatten"}
         >>> config["train"] = ["@network_def", "@preprocessing"]
         >>> Path("run").mkdir()
         >>> _ = Path("run/train.config.json").write_text(json.dumps(config))
-        >>> config |= {"size": [64, 64], "run": "$monai_sf.bundle.check_trained_alike('run')"}
+        >>> config |= {
+        ...     "size": [64, 64],
+        ...     "run": "$monai_sf.bundle.check_trained_alike('run')",
+        ... }
         >>> _ = Path("evaluate.json").write_text(json.dumps(config))
         >>> try:
-        ...     ConfigWorkflow("evaluate.json", workflow_type="train", logging_file=False).run()
+        ...     ConfigWorkflow(
+        ...         "evaluate.json", workflow_type="train", logging_file=False
+        ...     ).run()
         ... except RuntimeError as error:  # MONAI's, about the expression
         ...     print(error.__cause__)
-        run was trained with another network or other images (size: [32, 32] there, [64, 64] now). Give the
-        overlays and values of its training
+        run was trained with another network or other images (size: [32, 32] there,
+        [64, 64] now). Give the overlays and values of its training
     """
     check_belongings(run_dir)
     if (best := Path(run_dir) / "best.pt").exists():  # checked before all images are
@@ -201,16 +220,24 @@ def check_evaluated_alike(evaluation: str | os.PathLike[str], csf: str | None) -
         >>> from monai.bundle import ConfigWorkflow
         >>> from monai_sf.results import Results
         >>> results = Results.from_arrays([[2.0, 0], [0, 1]], [0, 1])
-        >>> replace(results, run={**results.run, "config": {"mc_samples": 50}}).save("results")
-        >>> config = {"imports": ["$import monai_sf", "$import monai_sf.bundle"], "mc_samples": 10}
-        >>> config["run"] = "$monai_sf.bundle.check_evaluated_alike('results/run.json', 'MCD-MSR')"
+        >>> run = {**results.run, "config": {"mc_samples": 50}}
+        >>> replace(results, run=run).save("results")
+        >>> config = {
+        ...     "imports": ["$import monai_sf", "$import monai_sf.bundle"],
+        ...     "mc_samples": 10,
+        ... }
+        >>> config["run"] = (
+        ...     "$monai_sf.bundle.check_evaluated_alike('results/run.json', 'MCD-MSR')"
+        ... )
         >>> _ = Path("inference.json").write_text(json.dumps(config))
         >>> try:
-        ...     ConfigWorkflow("inference.json", workflow_type="train", logging_file=False).run()
+        ...     ConfigWorkflow(
+        ...         "inference.json", workflow_type="train", logging_file=False
+        ...     ).run()
         ... except RuntimeError as error:  # MONAI's, about the expression
         ...     print(error.__cause__)
-        the threshold of MCD-MSR in results/run.json was chosen with mc_samples 50, which is 10 here:
-        give the same
+        the threshold of MCD-MSR in results/run.json was chosen with mc_samples 50,
+        which is 10 here: give the same
     """
     if csf is None:
         return
@@ -298,15 +325,16 @@ def claim_cases(run_dir: str | os.PathLike[str], splits: pd.DataFrame, stage: st
         >>> import pandas as pd
         >>> from monai_sf.bundle import claim_cases
         >>> splits = pd.DataFrame({"case_id": list("abcd"), "label": [0, 1, 0, 1]})
-        >>> splits["group"], splits["split"] = splits["case_id"], ["train", "train", "val", "iid"]
+        >>> splits["group"] = splits["case_id"]
+        >>> splits["split"] = ["train", "train", "val", "iid"]
         >>> Path("run").mkdir()
         >>> claim_cases("run", splits, "train")
         >>> other = splits.assign(split=["train", "iid", "val", "train"])
         >>> claim_cases("run", other, "evaluate")
         Traceback (most recent call last):
         ...
-        ValueError: run was trained on other cases (2 of them, 1 for validation; now 2 and 1), so that some
-        could be tested that it has seen. ...
+        ValueError: run was trained on other cases (2 of them, 1 for validation; now 2
+        and 1), so that some could be tested that it has seen. ...
     """
     now = trained_on(splits)
     distributed.from_main(lambda: _claim_cases(Path(run_dir), now, stage))

@@ -59,17 +59,28 @@ def describe_run(
         >>> import pandas as pd
         >>> from monai.bundle import ConfigWorkflow
         >>> cases = pd.DataFrame({"case_id": list("abcd"), "label": [0, 1, 0, 1]})
-        >>> cases["group"], cases["label_name"] = cases["case_id"], ["benign", "malignant"] * 2
-        >>> cases = cases.assign(source="ward", data_kind="real", split=["train", "train", "val", "iid"])
+        >>> cases["group"], cases["label_name"] = (
+        ...     cases["case_id"],
+        ...     ["benign", "malignant"] * 2,
+        ... )
+        >>> cases = cases.assign(
+        ...     source="ward", data_kind="real", split=["train", "train", "val", "iid"]
+        ... )
         >>> cases.to_csv("splits.csv")
-        >>> config = {"imports": ["$import pandas", "$import monai_sf", "$import monai_sf.bundle"]}
-        >>> config |= {"cases": "$pandas.read_csv('splits.csv')", "about": (
-        ...     "$monai_sf.bundle.describe_run(@cases, @cases, run_dir='run', dataset='skin', study='iid', "
-        ...     "method='classifier', seed=0, num_classes=2)"
-        ... )}
+        >>> config = {
+        ...     "imports": ["$import pandas", "$import monai_sf", "$import monai_sf.bundle"]
+        ... }
+        >>> config["cases"] = "$pandas.read_csv('splits.csv')"
+        >>> config["about"] = (
+        ...     "$monai_sf.bundle.describe_run(@cases, @cases, run_dir='run', "
+        ...     "dataset='skin', study='iid', method='classifier', seed=0, "
+        ...     "num_classes=2)"
+        ... )
         >>> config["run"] = "$print(@about['class_names'], @about['split_counts']['train'])"
         >>> _ = Path("evaluate.json").write_text(json.dumps(config))
-        >>> _ = ConfigWorkflow("evaluate.json", workflow_type="train", logging_file=False).run()
+        >>> _ = ConfigWorkflow(
+        ...     "evaluate.json", workflow_type="train", logging_file=False
+        ... ).run()
         ['benign', 'malignant'] {'benign': 1, 'malignant': 1}
     """
     # of the study, which may train without some classes of the table

@@ -111,13 +111,16 @@ def class_order(model_classes: Sequence[str], classes: Sequence[str]) -> list[in
 
     Examples:
         >>> from monai_sf.bundle import class_order
-        >>> class_order(["melanoma", "naevus", "keratosis"], ["keratosis", "melanoma", "naevus"])
+        >>> class_order(
+        ...     ["melanoma", "naevus", "keratosis"], ["keratosis", "melanoma", "naevus"]
+        ... )
         [2, 0, 1]
         >>> class_order(["melanoma", "naevus"], ["melanoma", "nevus"])
         Traceback (most recent call last):
         ...
-        ValueError: model_classes must name the classes of the table, in the order of the model's outputs;
-        only in the table: 'nevus'; only among the model's outputs: 'naevus'
+        ValueError: model_classes must name the classes of the table, in the order of
+        the model's outputs; only in the table: 'nevus'; only among the model's outputs:
+        'naevus'
     """
     faults = [
         f"{what}: {', '.join(map(repr, names))}"

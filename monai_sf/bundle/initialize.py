@@ -37,12 +37,17 @@ def start() -> None:
         >>> from pathlib import Path
         >>> from monai.bundle import ConfigWorkflow
         >>> _ = Path("base.json").write_text(json.dumps({"seed": 0, "epochs": 20}))
-        >>> config = {"_base_": ["base.json"], "initialize": {"_target_": "monai_sf.bundle.start"}}
+        >>> config = {
+        ...     "_base_": ["base.json"],
+        ...     "initialize": {"_target_": "monai_sf.bundle.start"},
+        ... }
         >>> config |= {"bundle_root": ".", "epochs": 5}
         >>> config["run"] = "$print(@epochs, 'epochs', round(torch.rand(1).item(), 3))"
         >>> _ = Path("train.json").write_text(json.dumps(config))
         >>> for attempt in range(2):
-        ...     workflow = ConfigWorkflow("train.json", workflow_type="train", logging_file=False)
+        ...     workflow = ConfigWorkflow(
+        ...         "train.json", workflow_type="train", logging_file=False
+        ...     )
         ...     _ = workflow.initialize(), workflow.run()
         5 epochs 0.496
         5 epochs 0.496

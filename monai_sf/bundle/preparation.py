@@ -51,15 +51,23 @@ def prepare(
         >>> from PIL import Image
         >>> from monai_sf.bundle import prepare
         >>> from monai_sf.datasets import table_cases
-        >>> for k, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (80, 8, 8), np.uint8)):
+        >>> for k, pixels in enumerate(
+        ...     np.random.default_rng(0).integers(0, 256, (80, 8, 8), np.uint8)
+        ... ):
         ...     Image.fromarray(pixels).save(f"{k}.png")
-        >>> table = pd.DataFrame({"file": [f"{k}.png" for k in range(80)], "finding": ["no", "yes"] * 40})
-        >>> table["patient"], table["hospital"] = [k // 2 for k in range(80)], ["A"] * 60 + ["B"] * 20
+        >>> table = pd.DataFrame(
+        ...     {"file": [f"{k}.png" for k in range(80)], "finding": ["no", "yes"] * 40}
+        ... )
+        >>> table["patient"], table["hospital"] = (
+        ...     [k // 2 for k in range(80)],
+        ...     ["A"] * 60 + ["B"] * 20,
+        ... )
         >>> roles = {"image": "file", "label": "finding", "group": "patient"}
         >>> cases = table_cases(table, ".", columns=roles)
         >>> own = {"hospital_b": {"kind": "acquisition", "target": {"hospital": "B"}}}
         >>> prepare(cases, ".", dataset="own", split_seed=0, studies=own)
-        study iid (no target domain: tested on other cases of the same population): train 48, iid 16, ...
+        study iid (no target domain: tested on other cases of the same population):
+        train 48, iid 16, ...
         study hospital_b (target: hospital is B): train 36, target 20, iid 12, ...
     """
     known = find_studies(dataset, studies)

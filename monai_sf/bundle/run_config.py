@@ -138,12 +138,18 @@ def follow_run(
         >>> from monai_sf.networks.checkpoints import save_checkpoint
         >>> bundle = copy_bundle("pneumonia", "xrays")
         >>> Path("run").mkdir()
-        >>> _ = Path("run/train.config.json").write_text(json.dumps({"image_size": [64, 64]}))
+        >>> _ = Path("run/train.config.json").write_text(
+        ...     json.dumps({"image_size": [64, 64]})
+        ... )
         >>> save_checkpoint("run/best.pt", {})
         >>> file = str(bundle / "configs" / "inference.json")
-        >>> "$monai_sf.bundle.follow_run(@ensemble, @checkpoint, @evaluation)" in Path(file).read_text()
+        >>> "$monai_sf.bundle.follow_run(@ensemble, @checkpoint, @evaluation)" in Path(
+        ...     file
+        ... ).read_text()
         True
-        >>> workflow = ConfigWorkflow(file, workflow_type="infer", logging_file=False, run_dir="run")
+        >>> workflow = ConfigWorkflow(
+        ...     file, workflow_type="infer", logging_file=False, run_dir="run"
+        ... )
         >>> _ = workflow.initialize()
         >>> workflow.parser["image_size"]
         [64, 64]

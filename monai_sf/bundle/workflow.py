@@ -41,7 +41,9 @@ def root() -> str:
         >>> config["bundle_root"] = "$monai_sf.bundle.root()"
         >>> Path("xrays/configs").mkdir(parents=True)
         >>> _ = Path("xrays/configs/train.json").write_text(json.dumps(config))
-        >>> workflow = ConfigWorkflow("xrays/configs/train.json", workflow_type="train", logging_file=False)
+        >>> workflow = ConfigWorkflow(
+        ...     "xrays/configs/train.json", workflow_type="train", logging_file=False
+        ... )
         >>> _ = workflow.initialize()
         >>> Path(workflow.bundle_root).name
         'xrays'
@@ -70,7 +72,9 @@ def merged_config() -> dict[str, Any]:
         >>> config = {"imports": ["$import monai_sf", "$import monai_sf.bundle"], "seed": 0}
         >>> config["run"] = "$print('seed', monai_sf.bundle.merged_config()['seed'])"
         >>> _ = Path("train.json").write_text(json.dumps(config))
-        >>> _ = ConfigWorkflow("train.json", workflow_type="train", logging_file=False, seed=3).run()
+        >>> _ = ConfigWorkflow(
+        ...     "train.json", workflow_type="train", logging_file=False, seed=3
+        ... ).run()
         seed 3
     """
     return config_of(running_in("merged_config()").parser)
@@ -102,9 +106,12 @@ def tracked(overrides: Mapping[str, Any]) -> dict[str, Any]:
         >>> from pathlib import Path
         >>> from monai.bundle import ConfigWorkflow
         >>> config = {"imports": ["$import monai_sf", "$import monai_sf.bundle"]}
-        >>> config["run"] = "$print(monai_sf.bundle.tracked({'epochs': 3}))"  # with --tracking more keys
+        >>> # with --tracking more keys
+        >>> config["run"] = "$print(monai_sf.bundle.tracked({'epochs': 3}))"
         >>> _ = Path("benchmark.json").write_text(json.dumps(config))
-        >>> _ = ConfigWorkflow("benchmark.json", workflow_type="train", logging_file=False).run()
+        >>> _ = ConfigWorkflow(
+        ...     "benchmark.json", workflow_type="train", logging_file=False
+        ... ).run()
         {'epochs': 3}
     """
     parser = running_in("tracked()").parser

@@ -136,7 +136,9 @@ def shared_loader(
         >>> import torch
         >>> from monai.data import Dataset
         >>> from monai_sf.data import SharedBatches, shared_loader
-        >>> cases = Dataset([{"image": torch.zeros(1, 8, 8), "case_id": str(k)} for k in range(5)])
+        >>> cases = Dataset(
+        ...     [{"image": torch.zeros(1, 8, 8), "case_id": str(k)} for k in range(5)]
+        ... )
         >>> loader = shared_loader(cases, SharedBatches(5, 2, seed=None), num_workers=0)
         >>> [batch["case_id"] for batch in loader]
         [['0', '1'], ['2', '3'], ['4']]

@@ -41,10 +41,15 @@ class CaseDataset(Dataset):
         >>> from monai_sf.data import CaseDataset, LoadImageFiled, PrepareImaged
         >>> Image.new("L", (40, 30), color=255).save("a.png")
         >>> load = LoadImageFiled("image")
-        >>> prepare = PrepareImaged("image", mode="RGB", size=[16, 16], intensity={"range": "type"})
-        >>> cases = CaseDataset([{"image": "a.png", "label": 1}], Compose([load, prepare]), cache_rate=1.0)
+        >>> prepare = PrepareImaged(
+        ...     "image", mode="RGB", size=[16, 16], intensity={"range": "type"}
+        ... )
+        >>> cases = CaseDataset(
+        ...     [{"image": "a.png", "label": 1}], Compose([load, prepare]), cache_rate=1.0
+        ... )
         >>> image = cases[0]["image"]
-        >>> image.shape, image.dtype  # bytes, of which as_unit makes [0, 1] where the network is
+        >>> # bytes, of which as_unit makes [0, 1] where the network is
+        >>> image.shape, image.dtype
         (torch.Size([3, 16, 16]), torch.uint8)
     """
 

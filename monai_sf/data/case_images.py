@@ -42,12 +42,25 @@ def case_preprocessing(preprocessing: Compose, image_cache: str | os.PathLike[st
     Examples:
         >>> from monai.transforms import Compose
         >>> from PIL import Image
-        >>> from monai_sf.data import LoadImageFiled, PrepareImaged, as_unit, case_preprocessing
+        >>> from monai_sf.data import (
+        ...     LoadImageFiled,
+        ...     PrepareImaged,
+        ...     as_unit,
+        ...     case_preprocessing,
+        ... )
         >>> Image.new("L", (8, 8), color=51).save("a.png")
-        >>> slow = Compose([LoadImageFiled("image"), PrepareImaged("image", intensity={"range": "type"})])
+        >>> slow = Compose(
+        ...     [
+        ...         LoadImageFiled("image"),
+        ...         PrepareImaged("image", intensity={"range": "type"}),
+        ...     ]
+        ... )
         >>> fast = case_preprocessing(slow, image_cache="cache")
         >>> case = {"image": "a.png", "case_id": "a"}
-        >>> fast(case)["image"].dtype, bool((as_unit(fast(case)["image"]) == slow(case)["image"]).all())
+        >>> (
+        ...     fast(case)["image"].dtype,
+        ...     bool((as_unit(fast(case)["image"]) == slow(case)["image"]).all()),
+        ... )
         (torch.uint8, True)
     """
     transforms = list(preprocessing.transforms)

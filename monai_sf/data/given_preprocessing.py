@@ -56,7 +56,10 @@ class GivenPreprocessingd(Transform):
         >>> import numpy as np
         >>> from monai.transforms import Compose, Lambdad, ScaleIntensityRanged
         >>> from monai_sf.data import GivenPreprocessingd
-        >>> of_bundle = [Lambdad("image", np.load), ScaleIntensityRanged("image", -1000, 400, -1, 1)]
+        >>> of_bundle = [
+        ...     Lambdad("image", np.load),
+        ...     ScaleIntensityRanged("image", -1000, 400, -1, 1),
+        ... ]
         >>> np.save("ct.npy", np.full((1, 8, 8), -300, np.float32))
         >>> prepare = GivenPreprocessingd(Compose(of_bundle), value_range=[-1, 1])
         >>> prepare({"image": "ct.npy", "label": 1})["image"].unique()

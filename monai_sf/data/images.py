@@ -48,7 +48,8 @@ class ImageFileReader(ImageReader):
         >>> from PIL import Image
         >>> from monai_sf.data import ImageFileReader
         >>> Image.new("RGB", (40, 30)).save("a.png")
-        >>> reader = ImageFileReader()  # in a pipeline: LoadImage(reader=ImageFileReader())
+        >>> # in a pipeline: LoadImage(reader=ImageFileReader())
+        >>> reader = ImageFileReader()
         >>> array, meta = reader.get_data(reader.read("a.png"))
         >>> array.shape, array.dtype
         ((3, 30, 40), dtype('uint8'))
@@ -265,7 +266,9 @@ class PrepareImaged(MapTransform):
         >>> from PIL import Image
         >>> from monai_sf.data import LoadImageFiled, PrepareImaged
         >>> Image.new("RGB", (40, 30), color="white").save("a.png")
-        >>> prepare = PrepareImaged("image", mode="L", size=[16, 16], intensity={"range": "type"})
+        >>> prepare = PrepareImaged(
+        ...     "image", mode="L", size=[16, 16], intensity={"range": "type"}
+        ... )
         >>> case = Compose([LoadImageFiled("image"), prepare])({"image": "a.png"})
         >>> tuple(case["image"].shape), float(case["image"].max())
         ((1, 16, 16), 1.0)

@@ -88,7 +88,9 @@ def case_records(splits: pd.DataFrame, split: str | Sequence[str], dataset_dir: 
     Examples:
         >>> import pandas as pd
         >>> from monai_sf.data import case_records
-        >>> splits = pd.DataFrame({"case_id": ["a", "b"], "image": ["x/a.png", "x/b.png"], "label": [0, 1]})
+        >>> splits = pd.DataFrame(
+        ...     {"case_id": ["a", "b"], "image": ["x/a.png", "x/b.png"], "label": [0, 1]}
+        ... )
         >>> splits["split"] = ["train", "iid"]
         >>> list(case_records(splits, ["train", "val"], "data"))
         [{'image': 'data/x/a.png', 'label': 0, 'case_id': 'a', 'split': 'train'}]

@@ -32,7 +32,9 @@ class TestPass:
     Examples:
         >>> import numpy as np
         >>> from monai_sf.data import TestPass
-        >>> calibration = TestPass("calibration", np.array([3, 7, 9]), sweep=None, plain=True)
+        >>> calibration = TestPass(
+        ...     "calibration", np.array([3, 7, 9]), sweep=None, plain=True
+        ... )
         >>> calibration.indices.size
         3
     """
@@ -65,11 +67,19 @@ class TestBatches:
         >>> from monai.data import Dataset
         >>> from monai_sf.data import TestBatches, TestPass
         >>> from monai_sf.transforms import CorruptionSweep
-        >>> cases = [{"image": torch.rand(1, 8, 8), "label": 0, "case_id": str(k)} for k in range(3)]
+        >>> cases = [
+        ...     {"image": torch.rand(1, 8, 8), "label": 0, "case_id": str(k)}
+        ...     for k in range(3)
+        ... ]
         >>> noise = CorruptionSweep(kinds=["gaussian_noise"], severities=[1, 5])
-        >>> passes = [TestPass("iid", np.array([0, 1]), noise), TestPass("hospital_b", np.array([2]), None)]
+        >>> passes = [
+        ...     TestPass("iid", np.array([0, 1]), noise),
+        ...     TestPass("hospital_b", np.array([2]), None),
+        ... ]
         >>> device = torch.device("cpu")
-        >>> batches = TestBatches(Dataset(cases), passes, batch_size=2, num_workers=0, device=device)
+        >>> batches = TestBatches(
+        ...     Dataset(cases), passes, batch_size=2, num_workers=0, device=device
+        ... )
         >>> [(batch["test_set"], batch["case_id"]) for batch in batches]
         [('iid', ['0', '1']), ('corruption-gaussian_noise-1', ['0', '1']),
          ('corruption-gaussian_noise-5', ['0', '1']), ('hospital_b', ['2'])]

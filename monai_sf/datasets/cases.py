@@ -68,7 +68,8 @@ def build_cases(
     Examples:
         >>> from monai_sf.datasets import build_cases
         >>> from monai_sf.datasets.phantom import write_phantom
-        >>> folder = write_phantom("chest_xray", "xrays", size=32)  # or where your download lies
+        >>> # or where your download lies
+        >>> folder = write_phantom("chest_xray", "xrays", size=32)
         >>> cases = build_cases("chest_xray", folder)
         >>> cases["source"].value_counts().to_dict()
         {'chexpert': 128, 'nih14': 128, 'mimic_cxr': 128}

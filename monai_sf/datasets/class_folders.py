@@ -51,7 +51,8 @@ def folder_cases(
         ...     Path(name).parent.mkdir(exist_ok=True)
         ...     Image.new("L", (8, 8)).save(name)
         >>> folder_cases(".")[["case_id", "label", "label_name"]].values.tolist()
-        [['benign/1.png', 0, 'benign'], ['benign/2.png', 0, 'benign'], ['malignant/1.png', 1, 'malignant']]
+        [['benign/1.png', 0, 'benign'], ['benign/2.png', 0, 'benign'],
+         ['malignant/1.png', 1, 'malignant']]
     """
     check_arguments({"image": "", "label": ""}, "raise", dataset)
     reading = Reading.of(dataset, dataset_dir)

@@ -46,12 +46,19 @@ def write_nodule_slices(cases: pd.DataFrame, dataset_dir: str | Path) -> int:
         >>> import SimpleITK
         >>> import pandas as pd
         >>> from monai_sf.datasets import write_nodule_slices
-        >>> SimpleITK.WriteImage(SimpleITK.Image(96, 96, 5, SimpleITK.sitkInt16), "1.2.3.mhd")
-        >>> case = {"image": "patches/a.npy", "source": "ct", "series_instance_uid": "1.2.3"}
+        >>> SimpleITK.WriteImage(
+        ...     SimpleITK.Image(96, 96, 5, SimpleITK.sitkInt16), "1.2.3.mhd"
+        ... )
+        >>> case = {
+        ...     "image": "patches/a.npy",
+        ...     "source": "ct",
+        ...     "series_instance_uid": "1.2.3",
+        ... }
         >>> case |= {"z": 2.0, "centroid_row": 48.0, "centroid_column": 40.0}
         >>> case |= {"group": "patient 1", "scan_id": 1, "nodule": 0, "slice_index": 2}
         >>> cases = pd.DataFrame([case])
-        >>> write_nodule_slices(cases, "."), write_nodule_slices(cases, ".")  # what is there stays
+        >>> # what is there stays
+        >>> write_nodule_slices(cases, "."), write_nodule_slices(cases, ".")
         (1, 0)
     """
     return write_ct_slices(cases, dataset_dir) + write_rendered_slices(cases, dataset_dir)
@@ -84,8 +91,13 @@ def write_ct_slices(cases: pd.DataFrame, dataset_dir: str | Path, *, workers: in
         >>> import SimpleITK
         >>> from monai_sf.datasets import write_ct_slices
         >>> scan = SimpleITK.GetImageFromArray(np.full((5, 96, 96), -800, np.int16))
-        >>> SimpleITK.WriteImage(scan, "1.2.3.mhd")  # five slices, 1 mm apart, at z = 0, 1, ...
-        >>> case = {"image": "patches/a.npy", "source": "ct", "series_instance_uid": "1.2.3"}
+        >>> # five slices, 1 mm apart, at z = 0, 1, ...
+        >>> SimpleITK.WriteImage(scan, "1.2.3.mhd")
+        >>> case = {
+        ...     "image": "patches/a.npy",
+        ...     "source": "ct",
+        ...     "series_instance_uid": "1.2.3",
+        ... }
         >>> case |= {"z": 2.0, "centroid_row": 48.0, "centroid_column": 40.0}
         >>> write_ct_slices(pd.DataFrame([case]), ".")
         1

@@ -74,7 +74,8 @@ def check_leaks(
         ...     Image.fromarray(noise).save(name)
         >>> cases = pd.DataFrame({"case_id": ["a", "b"], "image": ["a.png", "b.png"]})
         >>> cases["group"] = ["Smith", "Jones"]
-        >>> check_leaks(cases, ".")[["kind", "case_a", "case_b", "side_a", "side_b"]].values.tolist()
+        >>> leaks = check_leaks(cases, ".")
+        >>> leaks[["kind", "case_a", "case_b", "side_a", "side_b"]].values.tolist()
         [['identical', 'a', 'b', 'Smith', 'Jones']]
     """
     absent = [name for name in ("case_id", "image", "group") if name not in cases.columns]

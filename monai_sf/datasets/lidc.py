@@ -5,7 +5,8 @@ Source: Armato et al., "The Lung Image Database Consortium (LIDC) and Image Data
 
 Examples:
     >>> from monai_sf.datasets.lidc import SLICES_PER_NODULE
-    >>> SLICES_PER_NODULE  # two below the slice with the largest annotated area, and two above
+    >>> # two below the slice with the largest annotated area, and two above
+    >>> SLICES_PER_NODULE
     5
 """
 
@@ -56,7 +57,11 @@ def nodule_index(database: Path | None = None) -> pd.DataFrame:
     Examples:
         >>> from monai_sf.datasets.lidc import nodule_index
         >>> nodules = nodule_index()
-        >>> len(nodules), nodules["patient_id"].nunique(), int((nodules["malignancy"] > 2).sum())
+        >>> (
+        ...     len(nodules),
+        ...     nodules["patient_id"].nunique(),
+        ...     int((nodules["malignancy"] > 2).sum()),
+        ... )
         (2651, 875, 1867)
         >>> nodules.loc[0, ["patient_id", "annotation_ids", "slice_indices"]].tolist()
         ['LIDC-IDRI-0078', (2, 6, 10, 13), (24, 25, 26, 27, 28)]

@@ -75,7 +75,9 @@ def table_cases(
         >>> table = pd.DataFrame({"id": ["007", "008"], "finding": ["cancer", "benign"]})
         >>> table["patient"] = ["Ann", "Bob"]
         >>> roles = {"image": "scans/{id}.png", "label": "finding", "group": "patient"}
-        >>> cases = table_cases(table, ".", columns=roles, classes=["benign", "cancer"], missing="keep")
+        >>> cases = table_cases(
+        ...     table, ".", columns=roles, classes=["benign", "cancer"], missing="keep"
+        ... )
         >>> cases[["image", "label", "group"]].values.tolist()
         [['scans/007.png', 1, 'Ann'], ['scans/008.png', 0, 'Bob']]
     """
@@ -116,7 +118,9 @@ def table_images(
     Examples:
         >>> import pandas as pd
         >>> from monai_sf.datasets import table_images
-        >>> worklist = pd.DataFrame({"accession": ["007", "008"], "file": ["a.dcm", "b.dcm"]})
+        >>> worklist = pd.DataFrame(
+        ...     {"accession": ["007", "008"], "file": ["a.dcm", "b.dcm"]}
+        ... )
         >>> worklist.to_csv("worklist.csv", index=False)
         >>> roles = {"image": "file", "case_id": "accession"}
         >>> table_images("worklist.csv", ".", columns=roles).values.tolist()

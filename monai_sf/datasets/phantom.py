@@ -50,7 +50,9 @@ def write_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: i
         >>> from PIL import Image
         >>> from monai_sf.datasets import build_cases
         >>> from monai_sf.datasets.phantom import write_phantom
-        >>> cases = build_cases("chest_xray", write_phantom("chest_xray", "phantom", size=32))
+        >>> cases = build_cases(
+        ...     "chest_xray", write_phantom("chest_xray", "phantom", size=32)
+        ... )
         >>> len(cases), cases["data_kind"].unique().tolist()
         (384, ['phantom'])
         >>> with Image.open("phantom/" + cases["image"][0]) as image:
@@ -90,7 +92,8 @@ def ensure_phantom(dataset: str, folder: str | Path, *, cases: int = 128, size: 
         >>> folder = ensure_phantom("chest_xray", "phantom", size=32)
         >>> sorted(path.name for path in folder.iterdir())
         ['PHANTOM', 'chexpert', 'mimic_cxr', 'nih14']
-        >>> ensure_phantom("chest_xray", "phantom") == folder  # it is there, and stays as it is
+        >>> # it is there, and stays as it is
+        >>> ensure_phantom("chest_xray", "phantom") == folder
         True
     """
     folder = Path(folder)

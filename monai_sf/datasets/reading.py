@@ -42,7 +42,9 @@ class MissingImagesError(FileNotFoundError):
         >>> from monai_sf.datasets import MissingImagesError, table_cases
         >>> table = {"file": ["a.png", "b.png"], "finding": ["benign", "malignant"]}
         >>> try:
-        ...     table_cases(pd.DataFrame(table), ".", columns={"image": "file", "label": "finding"})
+        ...     table_cases(
+        ...         pd.DataFrame(table), ".", columns={"image": "file", "label": "finding"}
+        ...     )
         ... except MissingImagesError as error:
         ...     print(error.images)
         ['a.png', 'b.png']
@@ -280,7 +282,9 @@ def describe_cases(cases: pd.DataFrame) -> str:
     Examples:
         >>> import pandas as pd
         >>> from monai_sf.datasets import describe_cases, table_cases
-        >>> table = pd.DataFrame({"file": ["a.png", "b.png", "c.png"], "finding": ["no", "yes", "no"]})
+        >>> table = pd.DataFrame(
+        ...     {"file": ["a.png", "b.png", "c.png"], "finding": ["no", "yes", "no"]}
+        ... )
         >>> table["patient"] = [1, 2, 2]
         >>> roles = {"image": "file", "label": "finding", "group": "patient"}
         >>> print(describe_cases(table_cases(table, ".", columns=roles, missing="keep")))

@@ -93,7 +93,9 @@ def split_cases(cases: pd.DataFrame, study: Study | str, seed: int, *, audit: bo
         >>> import pandas as pd
         >>> from monai_sf.datasets import Study, split_cases, table_cases
         >>> rows = range(200)
-        >>> table = pd.DataFrame({"file": [f"{k}.png" for k in rows], "finding": [k % 2 for k in rows]})
+        >>> table = pd.DataFrame(
+        ...     {"file": [f"{k}.png" for k in rows], "finding": [k % 2 for k in rows]}
+        ... )
         >>> table["patient"] = [k // 4 for k in rows]
         >>> table["hospital"] = ["B" if k >= 160 else "A" for k in rows]
         >>> roles = {"image": "file", "label": "finding", "group": "patient"}

@@ -67,7 +67,9 @@ class Study:
     Examples:
         >>> import pandas as pd
         >>> from monai_sf.datasets import Study, in_target
-        >>> study = Study("elderly", "acquisition", {"hospital": ["B", "C"], "age": {"above": 65}})
+        >>> study = Study(
+        ...     "elderly", "acquisition", {"hospital": ["B", "C"], "age": {"above": 65}}
+        ... )
         >>> study.rule
         'hospital is one of B, C and age above 65'
         >>> cases = pd.DataFrame({"hospital": ["A", "B", "C"], "age": [80, 70, 30]})
@@ -186,7 +188,8 @@ def study_description(study: Study) -> str:
     Examples:
         >>> from monai_sf.datasets import find_study, study_description
         >>> study_description(find_study("spiculation"))
-        'target: spiculated nodules, by the mean rating of the readers (spiculation above 2)'
+        'target: spiculated nodules, by the mean rating of the readers (spiculation
+        above 2)'
     """
     if study.kind == "iid":
         return "no target domain: tested on other cases of the same population"
@@ -401,7 +404,8 @@ def find_study(name: str, dataset: str | None = None, own: Mapping[str, Any] | N
         >>> find_study("keratoses", "dermoscopy")
         Traceback (most recent call last):
         ...
-        ValueError: unknown study 'keratoses' of dermoscopy (do you mean 'keratosis'?); known: iid, mskcc, ...
+        ValueError: unknown study 'keratoses' of dermoscopy (do you mean 'keratosis'?);
+        known: iid, mskcc, ...
     """
     of = "" if dataset is None else f" of {dataset}"
     datasets = STUDIES if dataset is None else (dataset,)

@@ -167,21 +167,40 @@ class TestSetEvaluator(SupervisedEvaluator):
         >>> from monai_sf.networks import GivenClassifier
         >>> from monai_sf.results import load_results
         >>> from monai_sf.tables import failure_metrics, thresholds
-        >>> splits = pd.DataFrame({"case_id": list("abcdefgh"), "label": [0, 1] * 4, "split": "iid"})
-        >>> cases = splits.assign(image="", label_name="", group=splits["case_id"], source="phantom")
+        >>> splits = pd.DataFrame(
+        ...     {"case_id": list("abcdefgh"), "label": [0, 1] * 4, "split": "iid"}
+        ... )
+        >>> cases = splits.assign(
+        ...     image="", label_name="", group=splits["case_id"], source="phantom"
+        ... )
         >>> images = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-        >>> records = [{"image": x, **case} for x, case in zip(images, splits.to_dict("records"))]
+        >>> records = [
+        ...     {"image": x, **case} for x, case in zip(images, splits.to_dict("records"))
+        ... ]
         >>> about = {"dataset": "toy", "study": "iid", "method": "classifier", "seed": 0}
         >>> about |= {"class_names": ["dark", "bright"], "data_kind": "phantom"}
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))  # a given one; else best.pt is loaded
+        >>> # a given one; else best.pt is loaded
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
         >>> TestSetEvaluator(
-        ...     device=torch.device("cpu"), network=GivenClassifier(model, 2),
-        ...     dataset=Dataset(records), cases=cases, run_dir="run", target_kind="iid", sweep=None,
-        ...     inferer=MCDropoutInferer(samples=0), thresholds=thresholds,
-        ...     failure_metrics=failure_metrics, target_risk=0.05, delta=0.1, run_description=about,
+        ...     device=torch.device("cpu"),
+        ...     network=GivenClassifier(model, 2),
+        ...     dataset=Dataset(records),
+        ...     cases=cases,
+        ...     run_dir="run",
+        ...     target_kind="iid",
+        ...     sweep=None,
+        ...     inferer=MCDropoutInferer(samples=0),
+        ...     thresholds=thresholds,
+        ...     failure_metrics=failure_metrics,
+        ...     target_risk=0.05,
+        ...     delta=0.1,
+        ...     run_description=about,
         ...     batch_size=4,
         ... ).run()
-        >>> {name: len(test_set) for name, test_set in load_results("run/results").test_sets.items()}
+        >>> {
+        ...     name: len(test_set)
+        ...     for name, test_set in load_results("run/results").test_sets.items()
+        ... }
         {'iid': 8}
     """
 

@@ -42,9 +42,15 @@ class Stage:
     Examples:
         >>> from monai_sf.engines import Stage
         >>> from monai_sf.losses import ClassificationLoss, TrueClassProbabilityLoss
-        >>> first = Stage("classifier", epochs=20, loss=ClassificationLoss(), optimizer={"lr": 3e-5})
+        >>> first = Stage(
+        ...     "classifier", epochs=20, loss=ClassificationLoss(), optimizer={"lr": 3e-5}
+        ... )
         >>> second = Stage(  # a frozen classifier, whose confidence is learned
-        ...     "confidnet", epochs=5, loss=TrueClassProbabilityLoss(), trains=["confidence"], select="loss"
+        ...     "confidnet",
+        ...     epochs=5,
+        ...     loss=TrueClassProbabilityLoss(),
+        ...     trains=["confidence"],
+        ...     select="loss",
         ... )
         >>> sum(stage.epochs for stage in (first, second))
         25
@@ -107,7 +113,9 @@ class StageRunner:
         >>> from monai_sf.engines import Stage, StageRunner
         >>> from monai_sf.losses import ClassificationLoss
         >>> from monai_sf.networks import ConfidenceClassifier
-        >>> network = ConfidenceClassifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), num_classes=2)
+        >>> network = ConfidenceClassifier(
+        ...     nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), num_classes=2
+        ... )
         >>> head = Stage("head", 2, ClassificationLoss(), {"lr": 0.1}, trains=["head"])
         >>> both = Stage("both", 3, ClassificationLoss(), {"lr": 0.01})
         >>> schedule = torch.optim.lr_scheduler.CosineAnnealingLR

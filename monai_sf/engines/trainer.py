@@ -89,14 +89,25 @@ class ClassifierTrainer(SupervisedTrainer):
         >>> from monai_sf.networks.checkpoints import trained
         >>> def cases(count):  # those of class 1 are brighter
         ...     images = [torch.full((1, 8, 8), 0.3 * (1 + k % 2)) for k in range(count)]
-        ...     return [{"image": x, "label": k % 2, "case_id": str(k)} for k, x in enumerate(images)]
-        >>> network = ConfidenceClassifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), num_classes=2)
+        ...     return [
+        ...         {"image": x, "label": k % 2, "case_id": str(k)}
+        ...         for k, x in enumerate(images)
+        ...     ]
+        >>> network = ConfidenceClassifier(
+        ...     nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), num_classes=2
+        ... )
         >>> trainer = ClassifierTrainer(
-        ...     device=torch.device("cpu"), max_epochs=2,
-        ...     stages=[Stage("classifier", 2, ClassificationLoss())], optimizer=torch.optim.Adam,
-        ...     lr_scheduler=torch.optim.lr_scheduler.CosineAnnealingLR, network=network,
-        ...     dataset=Dataset(cases(8)), validation_dataset=Dataset(cases(4)), batch_size=4,
-        ...     run_dir="run", seed=0,
+        ...     device=torch.device("cpu"),
+        ...     max_epochs=2,
+        ...     stages=[Stage("classifier", 2, ClassificationLoss())],
+        ...     optimizer=torch.optim.Adam,
+        ...     lr_scheduler=torch.optim.lr_scheduler.CosineAnnealingLR,
+        ...     network=network,
+        ...     dataset=Dataset(cases(8)),
+        ...     validation_dataset=Dataset(cases(4)),
+        ...     batch_size=4,
+        ...     run_dir="run",
+        ...     seed=0,
         ... )
         >>> trainer.run()
         >>> trainer.is_complete, len(trained("run")["history"])

@@ -61,16 +61,25 @@ class MCDropoutInferer(Inferer):
         >>> from torch import nn
         >>> from monai_sf.inferers import MCDropoutInferer
         >>> from monai_sf.networks import ConfidenceClassifier
-        >>> layers = [nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2)]
+        >>> layers = [
+        ...     nn.Flatten(),
+        ...     nn.Linear(64, 16),
+        ...     nn.ReLU(),
+        ...     nn.Dropout(0.5),
+        ...     nn.Linear(16, 2),
+        ... ]
         >>> network = ConfidenceClassifier(nn.Sequential(*layers), num_classes=2).eval()
         >>> images = torch.rand(3, 1, 8, 8)
         >>> inferer = MCDropoutInferer(samples=10, views=["horizontal_flip"])
         >>> found = inferer(images, network, case_ids=["a", "b", "c"])
         >>> sorted(found)
-        ['features', 'logits', 'mcd_entropy', 'mcd_log_softmax', 'mcd_softmax_variance', 'mcd_waic',
-         'tta_entropy', 'tta_log_softmax']
-        >>> alone = inferer(images[1:2], network, case_ids=["b"])  # a case has its own random numbers
-        >>> torch.allclose(alone["mcd_log_softmax"], found["mcd_log_softmax"][1:2], atol=1e-5)
+        ['features', 'logits', 'mcd_entropy', 'mcd_log_softmax', 'mcd_softmax_variance',
+         'mcd_waic', 'tta_entropy', 'tta_log_softmax']
+        >>> # a case has its own random numbers
+        >>> alone = inferer(images[1:2], network, case_ids=["b"])
+        >>> torch.allclose(
+        ...     alone["mcd_log_softmax"], found["mcd_log_softmax"][1:2], atol=1e-5
+        ... )
         True
     """
 

@@ -87,7 +87,9 @@ class EnsembleInferer(Inferer):
         >>> from monai_sf.inferers import EnsembleInferer
         >>> from monai_sf.networks import ConfidenceClassifier
         >>> def member():
-        ...     return ConfidenceClassifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), num_classes=2)
+        ...     return ConfidenceClassifier(
+        ...         nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), num_classes=2
+        ...     )
         >>> networks = nn.ModuleList([member(), member(), member()]).eval()
         >>> found = EnsembleInferer()(torch.rand(4, 1, 8, 8), networks)
         >>> {name: tuple(array.shape) for name, array in found.items()}

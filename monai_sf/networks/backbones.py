@@ -97,7 +97,8 @@ def start_from(
         >>> start_from(network, "imagenet", "run")
         Traceback (most recent call last):
         ...
-        ValueError: no published weights are known for densenet-small: set weights to null, or use one of ...
+        ValueError: no published weights are known for densenet-small: set weights to
+        null, or use one of ...
     """
     if weights is None or (Path(run_dir) / "last.pt").exists():
         return

@@ -57,7 +57,9 @@ def full_disk_is_an_os_error() -> Iterator[None]:
     Examples:
         >>> from monai_sf.networks.checkpoints import full_disk_is_an_os_error
         >>> with full_disk_is_an_os_error():  # as torch does on a full disk
-        ...     raise RuntimeError("unexpected pos 64 vs 0") from OSError(28, "No space left on device")
+        ...     raise RuntimeError("unexpected pos 64 vs 0") from OSError(
+        ...         28, "No space left on device"
+        ...     )
         Traceback (most recent call last):
         ...
         OSError: [Errno 28] No space left on device
@@ -88,7 +90,11 @@ def summarise_training(run_dir: str | os.PathLike[str], summary: Mapping[str, An
         OSError: the file cannot be written.
 
     Examples:
-        >>> from monai_sf.networks.checkpoints import save_checkpoint, summarise_training, trained
+        >>> from monai_sf.networks.checkpoints import (
+        ...     save_checkpoint,
+        ...     summarise_training,
+        ...     trained,
+        ... )
         >>> trained(".") is None
         True
         >>> save_checkpoint("best.pt", {"epoch": 3})
@@ -109,7 +115,11 @@ def trained(run_dir: str | os.PathLike[str]) -> dict[str, Any] | None:
         ValueError: the file is damaged.
 
     Examples:
-        >>> from monai_sf.networks.checkpoints import save_checkpoint, summarise_training, trained
+        >>> from monai_sf.networks.checkpoints import (
+        ...     save_checkpoint,
+        ...     summarise_training,
+        ...     trained,
+        ... )
         >>> save_checkpoint("best.pt", {"epoch": 3})
         >>> trained(".") is None  # interrupted, so far
         True
@@ -131,7 +141,11 @@ def check_belongings(run_dir: str | os.PathLike[str]) -> None:
 
     Examples:
         >>> from pathlib import Path
-        >>> from monai_sf.networks.checkpoints import check_belongings, save_checkpoint, summarise_training
+        >>> from monai_sf.networks.checkpoints import (
+        ...     check_belongings,
+        ...     save_checkpoint,
+        ...     summarise_training,
+        ... )
         >>> save_checkpoint("best.pt", {"epoch": 3})
         >>> _ = Path("cases.json").write_text("[]")
         >>> summarise_training(".", {"epochs": 20})
@@ -140,7 +154,8 @@ def check_belongings(run_dir: str | os.PathLike[str]) -> None:
         >>> check_belongings(".")
         Traceback (most recent call last):
         ...
-        ValueError: cases.json: changed since the training ended, or from another run, so that they ...
+        ValueError: cases.json: changed since the training ended, or from another run,
+        so that they ...
     """
     folder = Path(run_dir)
     there: Mapping[str, str] = (trained(folder) or {}).get("belongings", {})
@@ -205,7 +220,8 @@ def refuse_foreign(path: str | os.PathLike[str]) -> None:
         >>> refuse_foreign("precious.pt")
         Traceback (most recent call last):
         ...
-        ValueError: precious.pt exists, without a checkpoint to resume its training from, and would be ...
+        ValueError: precious.pt exists, without a checkpoint to resume its training
+        from, and would be ...
     """
     path = Path(path)
     if path.exists() and path.name not in _record_of(path.parent):

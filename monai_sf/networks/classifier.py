@@ -66,17 +66,23 @@ class Classifier(nn.Module, ABC):
         >>> from torch import nn
         >>> from monai_sf.inferers import MCDropoutInferer
         >>> from monai_sf.networks import Classifier, ClassifierOutput
-        >>> class Mine(Classifier):  # a network of one's own, which evaluation then takes as it is
+        >>> # a network of one's own, which evaluation then takes as it is
+        >>> class Mine(Classifier):
         ...     num_classes = 2
+        ...
         ...     def __init__(self):
         ...         super().__init__()
         ...         self.encoder, self.head = nn.Flatten(), nn.Linear(64, 2)
+        ...
         ...     def stem(self, images):
         ...         return self.encoder(images)
+        ...
         ...     def plain(self, x):
         ...         return ClassifierOutput(self.head(x), features=x)
+        ...
         ...     def outputs(self, images, x=None):
         ...         return self.plain(self.stem(images) if x is None else x)
+        ...
         ...     def last_layer(self):
         ...         return self.head.weight, self.head.bias
         >>> found = MCDropoutInferer(samples=0)(torch.rand(3, 1, 8, 8), Mine().eval())
@@ -133,10 +139,22 @@ class ConfidenceClassifier(Classifier):
         >>> import torch
         >>> from torch import nn
         >>> from monai_sf.networks import ConfidenceClassifier, ConfidNetHead
-        >>> layers = [nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 2)]
-        >>> network = ConfidenceClassifier(nn.Sequential(*layers), 2, confidence=ConfidNetHead)
+        >>> layers = [
+        ...     nn.Flatten(),
+        ...     nn.Linear(64, 16),
+        ...     nn.ReLU(),
+        ...     nn.Dropout(0.1),
+        ...     nn.Linear(16, 2),
+        ... ]
+        >>> network = ConfidenceClassifier(
+        ...     nn.Sequential(*layers), 2, confidence=ConfidNetHead
+        ... )
         >>> output = network.eval().outputs(torch.rand(3, 1, 8, 8))
-        >>> tuple(output.logits.shape), tuple(output.features.shape), tuple(output.confidence_logit.shape)
+        >>> (
+        ...     tuple(output.logits.shape),
+        ...     tuple(output.features.shape),
+        ...     tuple(output.confidence_logit.shape),
+        ... )
         ((3, 2), (3, 16), (3,))
     """
 
@@ -344,7 +362,10 @@ def has_dropout(network: nn.Module) -> bool:
     Examples:
         >>> from monai_sf.networks import backbone, has_dropout
         >>> images = {"in_channels": 1, "num_classes": 2}
-        >>> [has_dropout(backbone("densenet-small", dropout=p, **images)) for p in (0.0, 0.1)]
+        >>> [
+        ...     has_dropout(backbone("densenet-small", dropout=p, **images))
+        ...     for p in (0.0, 0.1)
+        ... ]
         [False, True]
     """
     return bool(dropout_layers(network))
@@ -418,8 +439,9 @@ def load_weights(
         >>> load_weights(nn.Linear(4, 2), nn.Linear(4, 3).state_dict(), "best.pt")
         Traceback (most recent call last):
         ...
-        ValueError: best.pt is a checkpoint of another network: 0 entries missing [], 0 unknown [], 2 of
-        another shape ['weight: (3, 4) in the file, (2, 4) in the network', ...
+        ValueError: best.pt is a checkpoint of another network: 0 entries missing [], 0
+        unknown [], 2 of another shape ['weight: (3, 4) in the file, (2, 4) in the
+        network', ...
     """
     own = network.state_dict()
     shapes = [

@@ -51,9 +51,12 @@ class GivenClassifier(Classifier):
         >>> from torch import nn
         >>> from monai_sf.networks import GivenClassifier
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Sigmoid())
-        >>> network = GivenClassifier(model, num_classes=2, outputs="sigmoid", mean=0.5, std=0.25)
+        >>> network = GivenClassifier(
+        ...     model, num_classes=2, outputs="sigmoid", mean=0.5, std=0.25
+        ... )
         >>> output = network.outputs(torch.rand(3, 1, 8, 8))
-        >>> output.logits.exp().sum(1).allclose(torch.ones(3))  # logarithms of both classes' probabilities
+        >>> # logarithms of both classes' probabilities
+        >>> output.logits.exp().sum(1).allclose(torch.ones(3))
         True
     """
 

@@ -91,7 +91,9 @@ def bundle_preprocessing(folder: str | os.PathLike[str]) -> Compose:
         >>> steps = [{"_target_": "ScaleIntensityd", "keys": "image"}]
         >>> steps += [{"_target_": "AsDiscreted", "keys": "label"}]  # left out
         >>> Path("bundle/configs").mkdir(parents=True)
-        >>> _ = Path("bundle/configs/inference.json").write_text(json.dumps({"preprocessing": steps}))
+        >>> _ = Path("bundle/configs/inference.json").write_text(
+        ...     json.dumps({"preprocessing": steps})
+        ... )
         >>> [type(step).__name__ for step in bundle_preprocessing("bundle").transforms]
         ['ScaleIntensityd']
     """

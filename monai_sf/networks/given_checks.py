@@ -48,11 +48,13 @@ def check_network(network: GivenClassifier, images: Tensor) -> None:
         >>> from monai_sf.networks import GivenClassifier, check_network
         >>> ends_in_softmax = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Softmax(1))
         >>> network = GivenClassifier(ends_in_softmax, num_classes=3, outputs="logits")
-        >>> check_network(network, torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+        >>> check_network(
+        ...     network, torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        ... )
         Traceback (most recent call last):
         ...
-        ValueError: the given model cannot be evaluated: its outputs are not negative and add up to 1 (or
-        100): they are probabilities or one-hot classes. ...
+        ValueError: the given model cannot be evaluated: its outputs are not negative
+        and add up to 1 (or 100): they are probabilities or one-hot classes. ...
     """
     if len(images) < MIN_IMAGES:
         raise ValueError(f"a network is checked with at least {MIN_IMAGES} images, got {len(images)}")

@@ -84,7 +84,8 @@ def given_network(
         >>> from monai.networks.nets import Classifier
         >>> from monai_sf.networks import given_network
         >>> shape = {"in_shape": [1, 8, 8], "classes": 2, "channels": [4], "strides": [2]}
-        >>> torch.save(Classifier(**shape).state_dict(), "model.pt")  # a training of somebody else
+        >>> # a training of somebody else
+        >>> torch.save(Classifier(**shape).state_dict(), "model.pt")
         >>> made = {"weights": "model.pt", "arguments": shape}
         >>> network = given_network("monai.networks.nets:Classifier", num_classes=2, **made)
         >>> tuple(network(torch.rand(3, 1, 8, 8)).shape)

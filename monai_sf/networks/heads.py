@@ -31,6 +31,7 @@ class ConfidenceHead(nn.Module):
         >>> from monai_sf.networks import ConfidenceClassifier, ConfidenceHead
         >>> class Difficulty(ConfidenceHead):
         ...     output = "difficulty"  # read from results by a score of one's own
+        ...
         ...     def __init__(self, num_features):
         ...         super().__init__(nn.Linear(num_features, 1))
         >>> plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))

@@ -152,20 +152,31 @@ class ImagePredictor(SupervisedEvaluator):
         >>> from monai_sf.prediction import ImagePredictor, image_records
         >>> for name in ("a.png", "b.png"):
         ...     Image.new("L", (8, 8)).save(name)
-        >>> load, prepare = LoadImageFiled("image"), PrepareImaged("image", intensity={"range": "type"})
+        >>> load, prepare = (
+        ...     LoadImageFiled("image"),
+        ...     PrepareImaged("image", intensity={"range": "type"}),
+        ... )
         >>> images = Dataset(image_records("."), Compose([load, prepare]))
-        >>> network = ConfidenceClassifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), num_classes=2)
+        >>> network = ConfidenceClassifier(
+        ...     nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), num_classes=2
+        ... )
         >>> torch.save(network.state_dict(), "model.pt")
         >>> ImagePredictor(
-        ...     device=torch.device("cpu"), network=network, checkpoint="model.pt",
-        ...     val_data_loader=DataLoader(images, batch_size=2), inferer=MCDropoutInferer(samples=0),
-        ...     method="classifier", csf=None, evaluation="run.json", class_names=["normal", "pneumonia"],
+        ...     device=torch.device("cpu"),
+        ...     network=network,
+        ...     checkpoint="model.pt",
+        ...     val_data_loader=DataLoader(images, batch_size=2),
+        ...     inferer=MCDropoutInferer(samples=0),
+        ...     method="classifier",
+        ...     csf=None,
+        ...     evaluation="run.json",
+        ...     class_names=["normal", "pneumonia"],
         ...     output="answers.csv",
         ... ).run()
         2 predictions: answers.csv
         >>> list(pd.read_csv("answers.csv").columns)
-        ['case_id', 'prediction', 'class', 'MSR', 'PE', 'MaxLogit', 'Energy', 'Margin', 'MaxLogit-pNorm',
-         'DOCTOR', 'GEN']
+        ['case_id', 'prediction', 'class', 'MSR', 'PE', 'MaxLogit', 'Energy', 'Margin',
+         'MaxLogit-pNorm', 'DOCTOR', 'GEN']
     """
 
     def __init__(

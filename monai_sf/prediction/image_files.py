@@ -78,7 +78,8 @@ def image_records(
         >>> [record["case_id"] for record in image_records("ward")]
         ['7/b.png', 'a.jpg']
         >>> image_records("ward", "*.jpg").not_classified
-        {'7/b.png': 'is PNG, and no pattern names the ending .png: add *.png to pattern, or move it away'}
+        {'7/b.png': 'is PNG, and no pattern names the ending .png: add *.png to pattern,
+         or move it away'}
     """
     if table is not None:
         named = table_images(Path(table), Path(folder), columns=columns or {}, **(table_options or {}))

@@ -67,9 +67,14 @@ class Prediction:
 
     Examples:
         >>> from monai_sf.prediction import Prediction
-        >>> sure = Prediction(1, "pneumonia", (0.1, 0.9), {"MSR": 0.9}, threshold=0.8, deferred=False)
+        >>> sure = Prediction(
+        ...     1, "pneumonia", (0.1, 0.9), {"MSR": 0.9}, threshold=0.8, deferred=False
+        ... )
         >>> unread = Prediction(fault="is not there")
-        >>> [answer.name if answer.deferred is False else "to a reader" for answer in (sure, unread)]
+        >>> [
+        ...     answer.name if answer.deferred is False else "to a reader"
+        ...     for answer in (sure, unread)
+        ... ]
         ['pneumonia', 'to a reader']
         >>> sure.entry()["confidences"]
         {'MSR': 0.9}
@@ -120,14 +125,21 @@ class Predictor:
         >>> from monai.bundle import ConfigParser
         >>> from monai_sf.bundle.published import copy_bundle
         >>> from monai_sf.prediction import Predictor
-        >>> bundle = copy_bundle("pneumonia", "xrays")  # or an export, which has weights and thresholds
-        >>> config = ConfigParser(ConfigParser.load_config_file(bundle / "configs" / "inference.json"))
+        >>> # or an export, which has weights and thresholds
+        >>> bundle = copy_bundle("pneumonia", "xrays")
+        >>> config = ConfigParser(
+        ...     ConfigParser.load_config_file(bundle / "configs" / "inference.json")
+        ... )
         >>> network = config.get_parsed_content("network_def")
         >>> (bundle / "models").mkdir()
         >>> torch.save(network.state_dict(), bundle / "models" / "model.pt")
-        >>> predictor = Predictor(bundle, device="cpu", csf=None)  # there are no thresholds
+        >>> # there are no thresholds
+        >>> predictor = Predictor(bundle, device="cpu", csf=None)
         >>> image = np.zeros((40, 50), np.uint8)
-        >>> [(answer.name in predictor.class_names, answer.fault) for answer in predictor([image, "b.png"])]
+        >>> [
+        ...     (answer.name in predictor.class_names, answer.fault)
+        ...     for answer in predictor([image, "b.png"])
+        ... ]
         [(True, ''), (False, 'is not there')]
     """
 

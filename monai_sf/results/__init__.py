@@ -6,7 +6,8 @@ Examples:
     'run.json of format monai_sf.results, version 2'
     >>> KINDS  # of test sets
     ('iid', 'corruption', 'acquisition', 'manifestation', 'new_class')
-    >>> shape, meaning = ARRAYS["mcd_log_softmax"]  # what a test set may hold for every case
+    >>> # what a test set may hold for every case
+    >>> shape, meaning = ARRAYS["mcd_log_softmax"]
     >>> shape, meaning
     ('C', 'log of the mean softmax over T dropout samples')
 """

@@ -58,7 +58,8 @@ def read_fd_shifts(path: str | os.PathLike[str]) -> Results:
         >>> import numpy as np
         >>> from monai_sf.results import read_fd_shifts
         >>> Path("exp/test_results").mkdir(parents=True)
-        >>> outputs = [[4.0, 0.0, 0, 0], [1.0, 0.0, 1, 0], [0.0, 2.0, 1, 0]]  # 2 logits, label, test set
+        >>> # 2 logits, label, test set
+        >>> outputs = [[4.0, 0.0, 0, 0], [1.0, 0.0, 1, 0], [0.0, 2.0, 1, 0]]
         >>> np.savez("exp/test_results/raw_logits.npz", np.array(outputs))
         >>> results = read_fd_shifts("exp")
         >>> list(results.test_sets), results.labels_of("iid").tolist()

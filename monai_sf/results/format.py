@@ -90,7 +90,8 @@ class ResultsError(ValueError):
     Examples:
         >>> from monai_sf.results import Results, ResultsError
         >>> try:
-        ...     Results.from_arrays([[2.0, 0.0], [0.5, float("nan")]], [0, 1], case_ids=["a", "b"])
+        ...     logits = [[2.0, 0], [0.5, float("nan")]]
+        ...     Results.from_arrays(logits, [0, 1], case_ids=["a", "b"])
         ... except ResultsError as error:
         ...     print(error)
         test set iid: logits is NaN or infinite for 1 cases: b

@@ -47,10 +47,11 @@ def load_results(path: str | os.PathLike[str]) -> Results:
 
     Examples:
         >>> from monai_sf.results import Results, load_results
-        >>> Results.from_arrays([[2.0, 0.0], [1.0, 0.0]], [0, 1], dataset="skin", seed=3).save("run")
+        >>> results = Results.from_arrays([[2.0, 0], [1, 0]], [0, 1], seed=3)
+        >>> results.save("run")
         >>> results = load_results("run")
-        >>> results.run["dataset"], results.run["seed"], list(results.test_sets)
-        ('skin', 3, ['iid'])
+        >>> results.run["seed"], list(results.test_sets)
+        (3, ['iid'])
     """
     path = Path(path)
     run = check_results(path)
@@ -75,7 +76,8 @@ def check_results(path: str | os.PathLike[str]) -> dict[str, Any]:
     Examples:
         >>> from pathlib import Path
         >>> from monai_sf.results import Results, check_results
-        >>> Results.from_arrays([[2.0, 0.0], [1.0, 0.0]], [0, 1], dataset="skin").save("run")
+        >>> results = Results.from_arrays([[2.0, 0], [1, 0]], [0, 1], dataset="skin")
+        >>> results.save("run")
         >>> run = check_results("run")
         >>> run["dataset"], run["counts"]
         ('skin', {'iid': 2})
@@ -84,7 +86,8 @@ def check_results(path: str | os.PathLike[str]) -> dict[str, Any]:
         >>> check_results("run")
         Traceback (most recent call last):
         ...
-        monai_sf.results.format.ResultsError: run: damaged after the evaluation: iid/logits.npy...
+        monai_sf.results.format.ResultsError: run: damaged after the evaluation:
+        iid/logits.npy...
     """
     path = Path(path)
     if not (path / RUN_FILE).is_file():

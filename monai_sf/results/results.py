@@ -91,7 +91,8 @@ class Results:
         >>> import numpy as np
         >>> from monai_sf.results import Results
         >>> logits = np.array([[3.0, 0.0], [0.2, 0.0], [0.0, 2.0], [1.5, 0.0]])
-        >>> results = Results.from_arrays(logits, np.array([0, 0, 1, 1]), case_ids=list("abcd"))
+        >>> labels = np.array([0, 0, 1, 1])
+        >>> results = Results.from_arrays(logits, labels, case_ids=list("abcd"))
         >>> test_set = results.test_sets["iid"]
         >>> wrong = test_set.arrays["logits"].argmax(1) != results.labels_of("iid")
         >>> results.cases_of("iid")["case_id"][wrong].tolist()

@@ -32,7 +32,9 @@ class TestSet:
         >>> from monai_sf.results import TestSet
         >>> logits = np.array([[2.0, 0.0], [0.0, 1.0]], np.float32)
         >>> how = {"corruption": "gaussian_noise", "severity": 2}
-        >>> noisy = TestSet("noise", "corruption", np.array([4, 7]), {"logits": logits}, **how)
+        >>> noisy = TestSet(
+        ...     "noise", "corruption", np.array([4, 7]), {"logits": logits}, **how
+        ... )
         >>> len(noisy), noisy.rows.tolist()  # the cases 4 and 7 of the case table
         (2, [4, 7])
     """

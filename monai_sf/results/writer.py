@@ -111,7 +111,9 @@ class TestSetWriter:
         >>> import pandas as pd
         >>> from monai_sf.results import ResultsWriter, TestSetWriter
         >>> cases = pd.DataFrame({"case_id": ["a", "b", "c"], "label": [0, 1, 1]})
-        >>> test_set: TestSetWriter = ResultsWriter("run", cases).open("iid", "iid", [0, 1, 2])
+        >>> test_set: TestSetWriter = ResultsWriter("run", cases).open(
+        ...     "iid", "iid", [0, 1, 2]
+        ... )
         >>> test_set.write([2, 0], {"logits": np.zeros((2, 2), np.float32)})
         >>> test_set.sync()  # from now on these two survive a kill
         >>> ResultsWriter("run", cases).open("iid", "iid", [0, 1, 2]).done.tolist()
@@ -352,10 +354,14 @@ class ResultsWriter:
         >>> cases = pd.DataFrame({"case_id": ["a", "b"], "label": [0, 1]})
         >>> writer = ResultsWriter("run", cases)
         >>> test_set = writer.open("iid", "iid", rows=[0, 1])
-        >>> test_set.write([1, 0], {"logits": np.array([[0.0, 3.0], [2.0, 0.0]], np.float32)})
+        >>> test_set.write(
+        ...     [1, 0], {"logits": np.array([[0.0, 3.0], [2.0, 0.0]], np.float32)}
+        ... )
         >>> test_set.close()
         >>> about = {"dataset": "skin", "study": "iid", "method": "classifier", "seed": 0}
-        >>> writer.finish({**about, "class_names": ["benign", "malignant"], "data_kind": "real"})
+        >>> writer.finish(
+        ...     {**about, "class_names": ["benign", "malignant"], "data_kind": "real"}
+        ... )
         >>> load_results("run").test_sets["iid"].arrays["logits"].tolist()
         [[2.0, 0.0], [0.0, 3.0]]
     """

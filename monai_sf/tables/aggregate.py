@@ -228,7 +228,9 @@ def table_of(
         >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="skin")
         >>> run.save("runs/seed_0")
         >>> expected = {RunKey("skin", "hospital_b", "classifier", 0): "acquisition"}
-        >>> table = table_of(collect(["runs"], csfs=["MSR"], n_resamples=0), expected=expected)
+        >>> table = table_of(
+        ...     collect(["runs"], csfs=["MSR"], n_resamples=0), expected=expected
+        ... )
         >>> table.mean.round(1).values.tolist()
         [[4.2]]
         >>> table.notes
@@ -317,7 +319,9 @@ def benchmark_table(runs: Sequence[Results], metric: str = "aurc") -> pd.DataFra
         >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [1, 0], [0.5, 0], [0, 3], [2, 0]]
         >>> where = ["iid"] * 4 + ["hospital B"] * 4
         >>> mine = {"mine": [1, 2, 8, 6, 7, 5, 3, 4]}
-        >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], domains=where, scores=mine)
+        >>> run = Results.from_arrays(
+        ...     logits, [0, 0, 1, 0, 0, 1, 1, 0], domains=where, scores=mine
+        ... )
         >>> table = benchmark_table([run])
         >>> table.loc["MSR"].round(3).to_dict(), table.loc["mine"].round(3).to_dict()
         ({'iid': 0.031, 'acq': 0.031}, {'iid': 0.24, 'acq': 0.24})

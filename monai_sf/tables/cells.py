@@ -260,8 +260,8 @@ class Collection:
         >>> [str(key) for key in found.runs]
         ['skin/iid/classifier/seed 0']
         >>> found.cells.set_index("metric")["value"].round(3).to_dict()
-        {'aurc': 0.042, 'eaurc': 0.008, 'augrc': 0.039, 'auroc_f': 0.958, 'accuracy': 0.75,
-         'coverage_at_risk': 0.625}
+        {'aurc': 0.042, 'eaurc': 0.008, 'augrc': 0.039, 'auroc_f': 0.958,
+         'accuracy': 0.75, 'coverage_at_risk': 0.625}
     """
 
     cells: pd.DataFrame
@@ -314,7 +314,8 @@ def collect(
         >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="skin")
         >>> run.save("runs/seed_0")
         >>> found = collect(["runs"], csfs=["MSR", "PE"], n_resamples=100)
-        >>> found.cells.query("metric == 'aurc'")[["csf", "test_set", "cases", "errors"]].values.tolist()
+        >>> aurc = found.cells.query("metric == 'aurc'")
+        >>> aurc[["csf", "test_set", "cases", "errors"]].values.tolist()
         [['MSR', 'iid', 8, 2], ['PE', 'iid', 8, 2]]
     """
     shown = measure(metric, risk)

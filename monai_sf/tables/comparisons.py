@@ -64,10 +64,15 @@ def significance(collection: Collection, *, reference: str | None = None) -> pd.
         >>> from monai_sf.tables import collect, significance
         >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [1, 0], [0.5, 0], [0, 3], [2, 0]]
         >>> scores = {"mine": [1, 2, 8, 6, 7, 5, 3, 4]}
-        >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="skin", scores=scores)
+        >>> run = Results.from_arrays(
+        ...     logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="skin", scores=scores
+        ... )
         >>> run.save("runs/seed_0")
-        >>> found = significance(collect(["runs"], csfs=["MSR", "mine"], n_resamples=200), reference="MSR")
-        >>> found.loc[0, ["first", "second", "better"]].tolist()  # eight cases show no difference
+        >>> found = significance(
+        ...     collect(["runs"], csfs=["MSR", "mine"], n_resamples=200), reference="MSR"
+        ... )
+        >>> # eight cases show no difference
+        >>> found.loc[0, ["first", "second", "better"]].tolist()
         ['mine', 'MSR', '']
         >>> bool(found["low"][0] < found["difference"][0] < found["high"][0])
         True

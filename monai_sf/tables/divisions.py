@@ -61,7 +61,9 @@ class Subgroups(NamedTuple):
         >>> from monai_sf.results import Results
         >>> from monai_sf.tables import Subgroups, subgroups_of
         >>> columns = {"sex": ["f", "m", "F", "m"], "patient_id": ["p1", "p2", "p3", "p4"]}
-        >>> run = Results.from_arrays([[4.0, 0], [3, 0], [0, 1], [0.5, 0]], [0, 0, 0, 1], columns=columns)
+        >>> run = Results.from_arrays(
+        ...     [[4.0, 0], [3, 0], [0, 1], [0.5, 0]], [0, 0, 0, 1], columns=columns
+        ... )
         >>> found: Subgroups = subgroups_of(run, "iid")
         >>> found.columns["sex"].tolist()
         ['F', 'm', 'F', 'm']

@@ -53,9 +53,11 @@ class Detection(NamedTuple):
         >>> from monai_sf.metrics import aurc
         >>> from monai_sf.results import Results
         >>> from monai_sf.tables import Detection, failure_detection
-        >>> results = Results.from_arrays([[4.0, 0], [3, 0], [0, 1], [0.5, 0]], [0, 0, 0, 1])
+        >>> logits = [[4.0, 0], [3, 0], [0, 1], [0.5, 0]]
+        >>> results = Results.from_arrays(logits, [0, 0, 0, 1])
         >>> found: Detection = failure_detection(results, "iid", "MSR")
-        >>> found.confidence.round(2).tolist(), found.failed.tolist()  # MSR is a log probability
+        >>> # MSR is a log probability
+        >>> found.confidence.round(2).tolist(), found.failed.tolist()
         ([-0.02, -0.05, -0.31, -0.47], [False, False, True, True])
         >>> round(float(aurc(found.confidence, found.error)), 3)
         0.146
@@ -130,7 +132,9 @@ def available_csfs(results: Results) -> tuple[str, ...]:
     Examples:
         >>> from monai_sf.results import Results
         >>> from monai_sf.tables import available_csfs
-        >>> results = Results.from_arrays([[4.0, 0], [0, 1]], [0, 1], scores={"mine": [0.3, 0.9]})
+        >>> results = Results.from_arrays(
+        ...     [[4.0, 0], [0, 1]], [0, 1], scores={"mine": [0.3, 0.9]}
+        ... )
         >>> available = available_csfs(results)
         >>> "MSR" in available, "MCD-MSR" in available, "mine" in available
         (True, False, True)
@@ -180,14 +184,16 @@ def failure_detection(results: Results, test_set: str, csf: str) -> Detection:
     Examples:
         >>> from monai_sf.results import Results
         >>> from monai_sf.tables import failure_detection
-        >>> results = Results.from_arrays([[4.0, 0], [3, 0], [0, 1], [0.5, 0]], [0, 0, 0, 1])
+        >>> logits = [[4.0, 0], [3, 0], [0, 1], [0.5, 0]]
+        >>> results = Results.from_arrays(logits, [0, 0, 0, 1])
         >>> confidence, prediction, error, failed = failure_detection(results, "iid", "PE")
         >>> prediction.tolist(), error.tolist()
         ([0, 0, 1, 0], [0.0, 0.0, 1.0, 1.0])
         >>> failure_detection(results, "iid", "MCD-MSR")
         Traceback (most recent call last):
         ...
-        monai_sf.results.format.ResultsError: MCD-MSR needs the arrays ['mcd_log_softmax'], which test set ...
+        monai_sf.results.format.ResultsError: MCD-MSR needs the arrays
+        ['mcd_log_softmax'], which test set ...
     """
     if test_set not in results.test_sets:
         raise ResultsError(f"test_set must be one of {sorted(results.test_sets)}, got {test_set!r}")
@@ -255,8 +261,15 @@ def preferred_methods(runs: Sequence[Results]) -> dict[str, str]:
     Examples:
         >>> from monai_sf.results import Results
         >>> from monai_sf.tables import preferred_methods
-        >>> outputs = {"logits": [[4.0, 0], [0, 1]], "labels": [0, 1], "learned_confidence": [0.9, 0.4]}
-        >>> runs = [Results.from_arrays(**outputs, method=name) for name in ("devries", "confidnet")]
+        >>> outputs = {
+        ...     "logits": [[4.0, 0], [0, 1]],
+        ...     "labels": [0, 1],
+        ...     "learned_confidence": [0.9, 0.4],
+        ... }
+        >>> runs = [
+        ...     Results.from_arrays(**outputs, method=name)
+        ...     for name in ("devries", "confidnet")
+        ... ]
         >>> preferred = preferred_methods(runs)
         >>> preferred["MSR"], preferred["DeVries"]
         ('confidnet', 'devries')

@@ -66,7 +66,9 @@ def compare_with_paper(table: Table) -> pd.DataFrame:
         >>> from monai_sf.results import Results
         >>> from monai_sf.tables import collect, compare_with_paper, table_of
         >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [1, 0], [0.5, 0], [0, 3], [2, 0]]
-        >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="dermoscopy")
+        >>> run = Results.from_arrays(
+        ...     logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="dermoscopy"
+        ... )
         >>> run.save("runs/seed_0")
         >>> table = table_of(collect(["runs"], csfs=["MSR"], n_resamples=0))
         >>> compare_with_paper(table)["dermoscopy", "iid"].round(2).loc["MSR"].to_dict()

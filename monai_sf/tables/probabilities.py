@@ -50,7 +50,8 @@ class Reliability(NamedTuple):
         >>> from monai_sf.tables import Reliability, reliability
         >>> results = Results.from_arrays([[4.0, 0], [3, 0], [0, 3], [2, 0]], [0, 0, 0, 1])
         >>> before: Reliability = reliability(results, "iid").before
-        >>> before.counts[-2:].tolist()  # answers of a probability above 13/15 and above 14/15
+        >>> # answers of a probability above 13/15 and above 14/15
+        >>> before.counts[-2:].tolist()
         [1, 3]
         >>> before.confidence[-1:].round(2).tolist(), before.accuracy[-1:].round(2).tolist()
         ([0.96], [0.67])
@@ -77,9 +78,12 @@ class Probabilities(NamedTuple):
         >>> from monai_sf.results import Results
         >>> from monai_sf.tables import Probabilities, reliability
         >>> logits, labels = [[4.0, 0], [3, 0], [0, 3], [2, 0]], [0, 0, 0, 1]
-        >>> results = Results.from_arrays(logits, labels, validation={"logits": logits, "labels": labels})
+        >>> results = Results.from_arrays(
+        ...     logits, labels, validation={"logits": logits, "labels": labels}
+        ... )
         >>> found: Probabilities = reliability(results, "iid")
-        >>> found.temperature > 1, found.after.nll < found.before.nll  # the network was overconfident
+        >>> # the network was overconfident
+        >>> found.temperature > 1, found.after.nll < found.before.nll
         (True, True)
     """
 

@@ -51,12 +51,18 @@ def thresholds(results: Results, test_set: str, target_risk: float, delta: float
         >>> from monai_sf.results import Results
         >>> from monai_sf.tables import thresholds
         >>> logits = np.zeros((400, 2))
-        >>> logits[:, 0] = np.linspace(0, 8, 400)  # predicts class 0, more and more surely
-        >>> labels = np.where(np.arange(400) < 40, 1, 0)  # and is wrong in the 40 least sure cases
+        >>> # predicts class 0, more and more surely
+        >>> logits[:, 0] = np.linspace(0, 8, 400)
+        >>> # and is wrong in the 40 least sure cases
+        >>> labels = np.where(np.arange(400) < 40, 1, 0)
         >>> calibration = Results.from_arrays(logits, labels)
         >>> found = thresholds(calibration, "iid", target_risk=0.05, delta=0.1)
         >>> promised = found["csfs"]["MSR"]
-        >>> round(promised["threshold"], 2), promised["coverage"], round(promised["bound"], 3)
+        >>> (
+        ...     round(promised["threshold"], 2),
+        ...     promised["coverage"],
+        ...     round(promised["bound"], 3),
+        ... )
         (-0.42, 0.92, 0.049)
     """
     check_promise(target_risk, delta)

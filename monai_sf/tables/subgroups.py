@@ -58,8 +58,8 @@ def by_group(
         >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 1, 1, 1, 0], columns=columns)
         >>> found = by_group(run, "iid", "MSR")
         >>> found[["column", "group", "cases", "errors", "silent_failures"]].values.tolist()
-        [['class', 'class 0', 4, 1, 0], ['class', 'class 1', 4, 2, 2], ['sex', 'f', 4, 1, 0],
-         ['sex', 'm', 4, 2, 2]]
+        [['class', 'class 0', 4, 1, 0], ['class', 'class 1', 4, 2, 2],
+         ['sex', 'f', 4, 1, 0], ['sex', 'm', 4, 2, 2]]
     """
     return marked_together([unmarked_by_group(results, test_set, csf, threshold, seed)])[0]
 

@@ -84,10 +84,13 @@ def write_tables(
         >>> logits = [[4.0, 0], [3, 0], [0, 2], [0, 1], [1, 0], [0.5, 0], [0, 3], [2, 0]]
         >>> run = Results.from_arrays(logits, [0, 0, 1, 0, 0, 1, 1, 0], dataset="skin")
         >>> run.save("runs/seed_0")
-        >>> written = write_tables(["runs"], "tables", metric="augrc", csfs=["MSR", "PE"], n_resamples=0)
+        >>> written = write_tables(
+        ...     ["runs"], "tables", metric="augrc", csfs=["MSR", "PE"], n_resamples=0
+        ... )
         >>> sorted(path.name for path in written.values())
-        ['cells.csv', 'groups.csv', 'per_shift.csv', 'ranks.pdf', 'ranks.svg', 'ranks_per_shift.pdf',
-         'ranks_per_shift.svg', 'risk_coverage_skin.pdf', 'risk_coverage_skin.svg', 'table.csv',
+        ['cells.csv', 'groups.csv', 'per_shift.csv', 'ranks.pdf', 'ranks.svg',
+         'ranks_per_shift.pdf', 'ranks_per_shift.svg', 'risk_coverage_skin.pdf',
+         'risk_coverage_skin.svg', 'table.csv',
          'table.html', 'table.tex', 'table.txt']
     """
     # imported here, since it takes half a second
