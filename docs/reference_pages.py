@@ -52,7 +52,7 @@ def _entry(module: str, name: str, thing: object) -> str:
     if _is_data(thing):
         return f".. py:data:: {name}\n\n{indent(_comment(name, thing), '   ')}\n"
     if inspect.isclass(thing):
-        return f".. autoclass:: {name}\n   :members:\n"
+        return f".. autoclass:: {name}\n   :members:\n   :special-members: __call__\n"
     return f".. autofunction:: {name}\n"
 
 

@@ -168,16 +168,21 @@ def _check_same_place(volume: NdarrayOrTensor, mask: NdarrayOrTensor) -> None:
 
 
 class ExtractNoduleSlicesd(MapTransform):
-    """:class:`ExtractNoduleSlices` for some entries of a case, all cropped at the same place.
+    """Extract the slices where a nodule is largest from some entries of a case, all at the same place.
+
+    See `ExtractNoduleSlices` for which slices these are.
 
     Args:
         keys: The volumes to crop; may include the mask itself, which is padded with 0.
         mask_key: The entry with the nodule's mask.
-        axis: See :class:`ExtractNoduleSlices`.
-        slices: See there.
-        size: See there.
-        padding: See there.
+        axis: The spatial axis (0, 1, 2, or negative from the last) perpendicular to the slices.
+        slices: Number of slices, odd.
+        size: Height and width of the crop in voxels, or None for whole slices.
+        padding: Value of a crop outside the volume, in the volume's unit.
         allow_missing_keys: Skip missing volumes instead of raising.
+
+    Raises:
+        ValueError: If an argument is out of range.
 
     Examples:
         Scan and mask are cropped alike, beyond the scan's border with the values of air and of no nodule:
@@ -215,6 +220,9 @@ class ExtractNoduleSlicesd(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Crop the volumes of one case; return a shallow copy with new arrays under the keys.
+
+        Args:
+            data: The case; each volume (C, X, Y, Z), the mask (1, X, Y, Z).
 
         Raises:
             KeyError: If the mask or, unless allowed, a volume is missing.

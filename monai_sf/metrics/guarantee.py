@@ -142,12 +142,13 @@ def cases_for_guarantee(
     nothing of what happens at lower coverages than those observed.
 
     Args:
-        confidence: As in `selective_threshold`, and so are the others.
-        error: See there.
-        target_risk: See there.
-        delta: See there.
-        groups: See there; the answer then is a number of groups.
-        seed: See there.
+        confidence: (N,) finite real numbers, higher = more sure.
+        error: (N,) of 0 and 1, 1 where the prediction is wrong.
+        target_risk: Highest error rate to tolerate among accepted cases, in (0, 1).
+        delta: Probability with which the guarantee may fail, in (0, 1).
+        groups: (N,) ids of what is independent, such as patients, as in `bootstrap_ci`; by default each case.
+            The answer then is a number of groups.
+        seed: Of the draw of one case per group.
 
     Returns:
         The smallest number with which a threshold would be found: at most that of the given cases where one

@@ -23,6 +23,9 @@ _SAMPLED = ("mcd_", "tta_")
 def group_of(name: str) -> str:
     """Return the kind of a score, a key of `GROUPS`; one that is not registered is given.
 
+    Args:
+        name: of the score.
+
     Examples:
         >>> from monai_sf.scores import group_of
         >>> for name in ("MSR", "Energy", "MCD-MI", "MDS", "DE-MSR", "Dr. Who"):
@@ -48,6 +51,9 @@ def group_of(name: str) -> str:
 
 def in_groups(names: Iterable[str]) -> list[str]:
     """Return scores in the order of rows: by `GROUPS`, then as in `CSFS`; given ones stay in their order.
+
+    Args:
+        names: of scores; repeated ones count once.
 
     Examples:
         >>> from monai_sf.scores import in_groups

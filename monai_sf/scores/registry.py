@@ -113,6 +113,10 @@ def usual_csfs() -> tuple[str, ...]:
 def applies_to(csf: CSF, method: str | None) -> bool:
     """Return whether a score applies to the networks of a method, given its arrays; see `csfs_for`.
 
+    Args:
+        csf: the score.
+        method: as for `csfs_for`.
+
     Examples:
         A DeVries network states its own confidence, and has no other score; other scores apply to any
         method:
