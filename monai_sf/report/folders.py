@@ -89,7 +89,7 @@ def load_runs(
 
     Args:
         given: results, or folders: a run's results, the folder that a bundle trained and evaluated into, or
-            one that holds such at any depth.
+            one that holds such at any depth. Of a folder of several runs those of the study iid come first.
         left_out: gets the unreadable and unfinished ones.
     """
     runs: list[tuple[Results, Path | None]] = []
@@ -102,9 +102,11 @@ def load_runs(
         claimed = [file for depth in ("", "*/") for file in place.glob(f"{depth}*.config.json")]
         folders = {*found.finished, *found.unfinished}
         folders.update((file.parent / "results").resolve() for file in claimed)
+        loaded: list[tuple[Results, Path | None]] = []
         for folder in sorted(folders) or [Path(entry)]:
             try:
-                runs.append((load_results(folder), folder))
+                loaded.append((load_results(folder), folder))
             except (ResultsError, OSError) as error:
                 left_out.add(folder, error)
+        runs += sorted(loaded, key=lambda run: run[0].run["study"] != "iid")  # the page opens with the first
     return runs

@@ -290,6 +290,13 @@ def test_the_shell_command_reads_folders_and_keeps_the_embedding(make_run, tmp_p
     assert data["runs"][0]["points"]["count"] == 15
 
 
+def test_of_a_folder_of_runs_the_study_of_ordinary_cases_opens_the_page(make_run, tmp_path):
+    for study in ("barcelona", "iid", "mskcc"):
+        make_run(study, n=12, corruptions=()).save(tmp_path / "runs" / study)
+    data, _ = read(build_report(tmp_path / "runs", tmp_path / "r.html", csfs=["MSR"]))
+    assert [run["study"] for run in data["runs"]] == ["iid", "barcelona", "mskcc"]
+
+
 def test_the_shell_command_says_what_is_wrong(tmp_path, capsys):
     assert main([str(tmp_path / "none"), "-o", str(tmp_path / "r.html")]) == 1
     assert "no results" in capsys.readouterr().err
