@@ -1,6 +1,6 @@
 """The gallery of corruptions, drawn with matplotlib.
 
-Run it as ``python docs/gallery.py docs/images/corruptions.png``.
+Run it as ``python docs/gallery.py docs/images``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,6 @@ from monai_sf.transforms.randomness import case_seed
 from monai_sf.transforms.severities import CORRUPTIONS, MAX_SEVERITY, MODALITIES
 
 _GAP = 3
-_TITLES = {
-    "dermoscopy": "dermoscopy (drawn)",
-    "xray": "xray (drawn)",
-    "fluorescence": "fluorescence (drawn; six channels in false colours)",
-    "ct": "ct (drawn; lung nodule)",
-}
 
 
 def tiles(modality: str, size: int = 160) -> npt.NDArray[np.float32]:
@@ -51,24 +45,30 @@ def _framed(tile: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.pad(tile, ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=1)
 
 
+def draw(modality: str, size: int = 160) -> Figure:
+    """Draw the tiles of a modality with the names of kinds and severities."""
+    step = size + 2 * _GAP
+    figure = Figure(figsize=(7.5, 5.75), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(tiles(modality, size))
+    axes.set_xticks([step * (column + 0.5) for column in range(MAX_SEVERITY + 1)])
+    axes.set_xticklabels(["clean", *map(str, range(1, MAX_SEVERITY + 1))])
+    axes.set_yticks([step * (row + 0.5) for row in range(len(CORRUPTIONS))])
+    axes.set_yticklabels([kind.replace("_", "\n") for kind in CORRUPTIONS])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the gallery as a picture."""
+    """Write one picture per modality, ``corruptions_<modality>.webp``."""
     parser = argparse.ArgumentParser(description="Draw every corruption on an image of each modality.")
-    parser.add_argument("output", type=Path, help="the picture to write")
+    parser.add_argument("folder", type=Path, help="where to write the pictures")
     parser.add_argument("--size", type=int, default=160, help="pixels of one tile")
     options = parser.parse_args(arguments)
-    step = options.size + 2 * _GAP
-    figure = Figure(figsize=(15, 12.6), layout="constrained")
-    for axes, modality in zip(figure.subplots(2, 2).flat, MODALITIES, strict=True):
-        axes.imshow(tiles(modality, options.size))
-        axes.set_title(_TITLES[modality])
-        axes.set_xticks([step * (column + 0.5) for column in range(MAX_SEVERITY + 1)])
-        axes.set_xticklabels(["clean", *map(str, range(1, MAX_SEVERITY + 1))])
-        axes.set_yticks([step * (row + 0.5) for row in range(len(CORRUPTIONS))])
-        axes.set_yticklabels([kind.replace("_", "\n") for kind in CORRUPTIONS])
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-    figure.savefig(options.output, dpi=100)
+    for modality in MODALITIES:
+        file = options.folder / f"corruptions_{modality}.webp"
+        draw(modality, options.size).savefig(file, dpi=160, pil_kwargs={"quality": 80, "method": 6})
 
 
 if __name__ == "__main__":

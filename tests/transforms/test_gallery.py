@@ -43,6 +43,7 @@ def test_tiles_begin_with_the_clean_image_in_every_row(modality):
         assert not np.array_equal(picture[row, :, 5], clean)
 
 
-def test_the_command_writes_a_picture(tmp_path):
-    main([str(tmp_path / "gallery.png"), "--size", "24"])
-    assert (tmp_path / "gallery.png").stat().st_size > 10_000
+def test_the_command_writes_a_picture_of_each_modality(tmp_path):
+    main([str(tmp_path), "--size", "24"])
+    assert {file.name for file in tmp_path.iterdir()} == {f"corruptions_{name}.webp" for name in MODALITIES}
+    assert all(file.stat().st_size > 5_000 for file in tmp_path.iterdir())
