@@ -20,6 +20,7 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(DOCS))
 
 from config_keys import write_config_keys  # noqa: E402
+from gallery_reports import build  # noqa: E402
 from public_names import MODULES, public_names  # noqa: E402
 from reference_pages import write_pages  # noqa: E402
 
@@ -27,7 +28,7 @@ REPOSITORY = "https://github.com/monai-sf/monai-sf"
 
 project = "monai_sf"
 author = "the authors of monai_sf"
-copyright = "the authors of monai_sf. Apache 2.0"
+copyright = "the authors of monai_sf. Apache 2.0. For research; not a medical device"
 version = release = importlib.metadata.version("monai-sf")
 
 extensions = [
@@ -53,6 +54,9 @@ default_role = "py:obj"  # a name in single backticks leads to it, if it is publ
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
+myst_html_meta = {
+    "description": "Measure, show and help to prevent silent failures of medical image classifiers",
+}
 
 nb_execution_mode = "force"
 nb_execution_in_temp = True
@@ -67,8 +71,18 @@ html_theme = "pydata_sphinx_theme"
 html_title = "monai_sf"
 html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "https://monai-sf.readthedocs.io/en/latest/")
 html_show_sourcelink = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_favicon = "static/favicon.svg"
+html_context = {"default_mode": "auto"}
+html_sidebars = {"gallery/index": []}
 html_theme_options = {
-    "logo": {"text": "monai_sf"},
+    "logo": {
+        "text": "monai_sf",
+        "image_light": "static/favicon.svg",
+        "image_dark": "static/favicon.svg",
+        "alt_text": "",
+    },
     "icon_links": [{"name": "Source code", "url": REPOSITORY, "icon": "fa-brands fa-github"}],
     "navigation_with_keys": False,
     "show_prev_next": True,
@@ -167,6 +181,11 @@ def _readable(
     return signature and re.sub("= <[^>]+>", "= ...", signature), returns
 
 
+def _gallery(app: Sphinx, exception: Exception | None) -> None:
+    if exception is None and app.builder.name == "html":
+        build(Path(app.outdir))
+
+
 write_pages(DOCS / "reference" / "api")
 write_config_keys(DOCS / "reference" / "config_keys.md")
 _write_bundles(DOCS / "reference" / "bundles")
@@ -177,3 +196,4 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", _rewrite_links)
     app.connect("missing-reference", _public_place)
     app.connect("autodoc-process-signature", _readable)
+    app.connect("build-finished", _gallery)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 
 import pytest
 import torch
@@ -11,6 +12,17 @@ from monai.utils import set_determinism
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
+
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -27,6 +39,21 @@ def _leave_the_process_as_it_was():
     set_determinism(None)
     torch.use_deterministic_algorithms(deterministic)
     set_track_meta(True)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A running Chromium; skipped only where there is none and nobody promised one."""
+    sync_api = None if "CI" in os.environ else pytest.importorskip("playwright.sync_api")
+    if sync_api is None:
+        import playwright.sync_api as sync_api
+    found = shutil.which("chromium")
+    if not found and "CI" not in os.environ:
+        pytest.skip("chromium is not installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 #: Why a test may be skipped even where everything that is documented should be installed.

@@ -1,7 +1,5 @@
-"""Made-up runs for the report's tests, and a browser that has no network."""
+"""Made-up runs for the report's tests, and pages that have no network."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,36 +7,12 @@ import pytest
 from helpers import made_up_runs
 from monai_sf.report import build_report
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOSTILE = "<img src=x onerror=document.documentElement.dataset.hacked=1>"
 
 
 @pytest.fixture(scope="session")
 def make_run():
     return made_up_runs.make_run
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """A running Chromium; skipped only where there is none and nobody promised one."""
-    sync_api = None if "CI" in os.environ else pytest.importorskip("playwright.sync_api")
-    if sync_api is None:
-        import playwright.sync_api as sync_api
-    found = shutil.which("chromium")
-    if not found and "CI" not in os.environ:
-        pytest.skip("chromium is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
