@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata
 from PIL import Image
 
+from helpers.forks import fork, status_of
 from helpers.metadata_of import disagreements
 from helpers.own_images import CONFIGS, HOSPITALS, new, parsed
 from helpers.process_state import untouched
@@ -263,21 +262,12 @@ def test_a_failure_while_writing_leaves_nothing(study, monkeypatch):
     assert sorted(path.name for path in study.iterdir()) == ["cases.csv", "images"]
 
 
-KILLED = """
-import os, sys
-from monai_sf.bundle import composing
-from monai_sf.bundle.__main__ import main
-composing._check_read_back = lambda *arguments: os._exit(9)
-main(sys.argv[1:])
-"""
-
-
 def test_a_kill_while_writing_leaves_no_bundle_and_the_next_call_works(study):
-    arguments = ["new", "study", "--table", "cases.csv", "--dataset_dir", "images", "--image", "path"]
-    command = [sys.executable, "-c", KILLED, *arguments, "--label", "finding"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 9, done.stderr
+    def killed():
+        composing._check_read_back = lambda *arguments: os._exit(9)
+        new(study)
+
+    assert status_of(fork(killed)) == 9
     assert not (study / "study").exists()
     assert new(study) == 0
 

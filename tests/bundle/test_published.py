@@ -1,14 +1,13 @@
 """The published bundles, written out from a checkout and from an installation alone."""
 
 import configparser
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from helpers.forks import as_new, forked
 from helpers.own_images import CONFIGS
 from monai_sf.bundle.__main__ import main
 from monai_sf.bundle.published import published_bundles
@@ -53,25 +52,26 @@ def lines_of(text):
     return [line for line in text.strip().splitlines() if not line.startswith("#")]
 
 
-def test_an_installation_without_the_checkout_has_all_bundles_and_templates(study):
+def test_an_installation_without_the_checkout_has_all_bundles_and_templates(study, tmp_path):
     site = study / "site"
     install(site)
     assert not (site / "bundles").exists()
-    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-
-    script = """
-import json, sys
-import monai_sf, monai_sf.bundle.published, monai_sf.transforms
-from monai_sf.bundle.__main__ import main
-assert monai_sf.__file__.startswith(sys.argv[1]), monai_sf.__file__
-assert main(["new", "chest", "--dataset", "chest_xray"]) == 0
-assert main(["new", "mine", *sys.argv[2:]]) == 0
-"""
     arguments = ["--table", "cases.csv", "--dataset_dir", "images", "--image", "path", "--label", "finding"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(site), *arguments],
-        capture_output=True, text=True, check=False, env=environment, cwd=study,
-    )  # fmt: skip
+
+    def installed():
+        as_new(study)
+        sys.meta_path[:] = [one for one in sys.meta_path if "monai_sf" not in getattr(one, "__module__", "")]
+        sys.path.insert(0, str(site))
+        import monai_sf.transforms
+
+        from monai_sf.bundle.__main__ import main
+
+        for module in (monai_sf, monai_sf.transforms, sys.modules[main.__module__]):
+            assert module.__file__.startswith(str(site)), module
+        assert main(["new", "chest", "--dataset", "chest_xray"]) == 0
+        assert main(["new", "mine", *arguments]) == 0
+
+    done = forked(installed, tmp_path)
     assert done.returncode == 0, done.stderr
     for name, folder in published_bundles().items():
         for place in ("configs", "docs"):

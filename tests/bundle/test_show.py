@@ -1,6 +1,5 @@
 """What is printed is what is run."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import yaml
 from monai.bundle import ConfigWorkflow
 
+from helpers.forks import as_new, forked
 from monai_sf.bundle import workflow
 from monai_sf.bundle.__main__ import main
 from monai_sf.files import write_json
@@ -104,13 +104,14 @@ def test_a_config_that_is_no_yaml(tmp_path, capsys):
     assert "cannot be merged" in capsys.readouterr().err
 
 
-def test_the_command_loads_neither_tables_nor_report():
-    code = (
-        "import sys; from monai_sf.bundle.__main__ import main; main(sys.argv[1:]); "
-        "sys.exit(any(name.startswith(('monai_sf.tables', 'monai_sf.report')) for name in sys.modules))"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", code, "show", FILES[0]], capture_output=True, text=True, check=False
-    )
+def test_the_command_loads_neither_tables_nor_report(tmp_path):
+    def show():
+        as_new()
+        from monai_sf.bundle.__main__ import main
+
+        main(["show", FILES[0]])
+        sys.exit(any(name.startswith(("monai_sf.tables", "monai_sf.report")) for name in sys.modules))
+
+    ended = forked(show, tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert yaml.safe_load(ended.stdout)["dataset_name"] == "chest_xray"

@@ -1,9 +1,7 @@
 """The cause of an error is the last line that a user sees."""
 
-import subprocess
-import sys
-
-from monai_sf.data.errors import root_cause
+from helpers.forks import forked
+from monai_sf.data.errors import root_cause, say_the_cause_last
 
 
 def wrap(cause, text="Failed to evaluate ConfigExpression: '$x'"):
@@ -22,19 +20,14 @@ def test_root_cause_unwraps_monai_and_nothing_else():
     assert root_cause(RuntimeError("Failed to evaluate alone")).args == ("Failed to evaluate alone",)
 
 
-RAISE = """
-from monai_sf.data.errors import say_the_cause_last
-say_the_cause_last()
-say_the_cause_last()
-try:
-    raise ValueError("the real reason")
-except ValueError as error:
-    raise RuntimeError("Failed to evaluate ConfigExpression: x") from error
-"""
+def fail():
+    say_the_cause_last()
+    say_the_cause_last()
+    raise wrap(ValueError("the real reason"))
 
 
-def test_the_cause_is_printed_last_and_once():
-    done = subprocess.run([sys.executable, "-c", RAISE], capture_output=True, text=True, check=False)
+def test_the_cause_is_printed_last_and_once(tmp_path):
+    done = forked(fail, tmp_path)
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert lines[-1] == "ValueError: the real reason"

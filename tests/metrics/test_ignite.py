@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
+import ignite.distributed as idist
 import numpy as np
 import pytest
 import torch
@@ -18,7 +15,10 @@ from ignite.exceptions import NotComputableError
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
+from torch.utils.data import DataLoader as TorchLoader
+from torch.utils.data import DistributedSampler, TensorDataset
 
+from helpers.forks import torchrun
 from monai_sf import metrics
 from monai_sf.metrics import AUGRC, AURC, EAUGRC, EAURC, ConfidenceAndError, FailureAUROC
 from monai_sf.scores import CSFS
@@ -336,69 +336,44 @@ def test_outputs_of_different_shapes_are_named():
         ConfidenceAndError()(rows)
 
 
-# The first rank of 101 cases over two gets one case more, and the sampler repeats the first to even that out.
-DISTRIBUTED = """
-import json, pathlib, sys
-import ignite.distributed as idist
-import torch
-from ignite.engine import Engine
-from ignite.exceptions import NotComputableError
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
-from monai_sf import metrics
+def in_one_of_two_processes(folder):
+    with idist.Parallel(backend="gloo") as parallel:
+        parallel.run(write_values, folder)
 
-def main(_, path):
-    rank = idist.get_rank()
-    confidence, error = torch.load(path)
-    names = {"aurc": metrics.AURC, "eaurc": metrics.EAURC, "augrc": metrics.AUGRC, "eaugrc": metrics.EAUGRC,
-             "failure_auroc": metrics.FailureAUROC}
-    out = {}
-    data = TensorDataset(confidence, error, torch.arange(len(error)))
+
+def write_values(_, folder):
+    rank, out = idist.get_rank(), {}
+    data = TensorDataset(CONFIDENCE, ERROR, torch.arange(len(ERROR)))
+    # the first rank of 101 cases gets one more, and the sampler repeats the first case to even that out
     sampler = DistributedSampler(data, shuffle=False)
     out["sampled"] = len(sampler)
     engine = Engine(lambda _, batch: batch)
-    for name, metric in names.items():
+    for metric, name in CLASSES.items():
         metric().attach(engine, name)
-    out["padded"] = engine.run(DataLoader(data, batch_size=7, sampler=sampler)).metrics
+    out["padded"] = engine.run(TorchLoader(data, batch_size=7, sampler=sampler)).metrics
     mine = slice(0, 80) if rank == 0 else slice(80, None)
-    uneven = metrics.AURC()
-    uneven.update((confidence[mine], error[mine]))
+    uneven = AURC()
+    uneven.update((CONFIDENCE[mine], ERROR[mine]))
     state = uneven.state_dict()
     out["uneven"] = uneven.compute()
-    resumed = metrics.AURC()
+    resumed = AURC()
     resumed.load_state_dict(state)
     out["resumed"] = resumed.compute()
-    alone = metrics.AURC()
+    alone = AURC()
     if rank == 1:
-        alone.update((confidence, error, torch.arange(len(error))))
+        alone.update((CONFIDENCE, ERROR, torch.arange(len(ERROR))))
     out["one empty"] = alone.compute()
     alone.reset()
     try:
         alone.compute()
     except NotComputableError:
         out["empty"] = True
-    pathlib.Path(path).with_name(f"rank{rank}.json").write_text(json.dumps(out))
-
-with idist.Parallel(backend="gloo") as parallel:
-    parallel.run(main, sys.argv[1])
-"""
+    (folder / f"rank{rank}.json").write_text(json.dumps(out))
 
 
 def test_two_processes_give_the_value_of_one(tmp_path):
-    torch.save((CONFIDENCE, ERROR), tmp_path / "cases.pt")
-    (tmp_path / "script.py").write_text(DISTRIBUTED)
-    root = Path(__file__).resolve().parents[2]
-    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    result = subprocess.run(
-        [*command, str(tmp_path / "script.py"), str(tmp_path / "cases.pt")],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-        cwd=tmp_path,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    done = torchrun(in_one_of_two_processes, tmp_path, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
     outputs = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     for out in outputs:
         assert out["sampled"] == 51
