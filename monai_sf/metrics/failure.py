@@ -121,7 +121,7 @@ def failure_fpr_of(levels: Levels, *, tpr: float = 0.95) -> Array:
     share = (wrong[..., -1:] - wrong) / wrong[..., -1:].clip(min=1)
     n_levels = (share >= tpr).sum(-1)
     accepted = pick(correct, (n_levels - 1).clip(min=0)) * (n_levels > 0)
-    return _ratio((n_correct - accepted) * (n_wrong > 0), n_correct * (n_wrong > 0))
+    return _ratio(n_correct - accepted, n_correct * (n_wrong > 0))
 
 
 def failure_average_precision_of(levels: Levels) -> Array:

@@ -75,8 +75,9 @@ def test_equals_resampling_and_sorting_again(metric, value_of, groups):
 
 def test_residuals_and_blocks_of_resamples(monkeypatch):
     whole = bootstrap_ci(aurc, CONFIDENCE, ERROR * 0.5, n_resamples=50)
-    monkeypatch.setattr("monai_sf.metrics.bootstrap.BLOCK_CELLS", 300)
-    assert bootstrap_ci(aurc, CONFIDENCE, ERROR * 0.5, n_resamples=50) == whole
+    for cells in (300, 400, 1):  # of 120 cases: 25 blocks of 2 resamples; 16 of 3 and one of 2; 50 of 1
+        monkeypatch.setattr("monai_sf.metrics.bootstrap.BLOCK_CELLS", cells)
+        assert bootstrap_ci(aurc, CONFIDENCE, ERROR * 0.5, n_resamples=50) == whole
     # AURC is linear in the residuals.
     full = bootstrap_ci(aurc, CONFIDENCE, ERROR, n_resamples=50)
     assert whole == pytest.approx((full.low / 2, full.high / 2), abs=1e-12)
@@ -95,6 +96,14 @@ def test_seed_decides_and_tensors_give_the_interval_of_arrays():
     )
     assert interval.low == pytest.approx(tensors.low, abs=0.05)
     assert bootstrap_ci(aurc, torch.from_numpy(CONFIDENCE), ERROR, n_resamples=50, seed=1) == interval
+
+
+def test_the_defaults_are_a_thousand_resamples_at_95_percent():
+    given = {"n_resamples": 1000, "level": 0.95, "seed": 0}
+    expected = bootstrap_ci(aurc, CONFIDENCE, ERROR, **given)
+    assert bootstrap_ci(aurc, CONFIDENCE, ERROR) == expected
+    for other in ({"n_resamples": 1001}, {"level": 0.951}, {"seed": 1}):
+        assert bootstrap_ci(aurc, CONFIDENCE, ERROR, **given | other) != expected
 
 
 def test_groups_widen_the_interval_when_their_cases_agree():
@@ -132,6 +141,10 @@ def test_resamples_without_a_failure_are_left_out():
 def test_one_group_has_no_interval(groups):
     assert np.isnan(bootstrap_ci(aurc, CONFIDENCE, ERROR, groups=groups)).all()
     assert np.isnan(bootstrap_ci(aurc, [0.5] * np.ones(1), np.ones(1))).all()
+
+
+def test_two_groups_have_one():
+    assert bootstrap_ci(aurc, np.array([0.9, 0.1]), np.array([0, 1]), n_resamples=50) == (0, 1)
 
 
 def test_a_missing_group_is_one_of_its_own(caplog):

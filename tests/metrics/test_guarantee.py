@@ -341,6 +341,44 @@ def test_a_number_beyond_all_bounds_is_none():
     assert cases_for_guarantee(one_level, error, target_risk=barely, delta=0.05) is None
 
 
+def test_the_number_is_that_of_any_level_that_the_search_may_test():
+    # Of four levels only the first is below the target; the search tests the second, then the first.
+    found = cases_for_guarantee(-np.arange(4.0), np.array([0, 1, 1, 1]), target_risk=0.3, delta=0.05)
+    accepted = cases_for_guarantee(np.zeros(1), np.zeros(1), target_risk=0.3, delta=0.05)
+    assert 3 * accepted < found < 5 * accepted
+
+
+def right(n_cases):
+    return np.zeros(n_cases), np.zeros(n_cases)
+
+
+@pytest.mark.parametrize("needed", [1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 100, 127])
+def test_the_number_whose_bound_is_the_target_is_found(needed):
+    target = selective_threshold(*right(needed), target_risk=0.99, delta=0.05).risk_bound
+    assert cases_for_guarantee(*right(1), target_risk=target, delta=0.05) == needed
+
+
+def test_a_bound_at_the_target_is_enough_and_a_further_test_has_its_price():
+    # Up to 127 cases share delta among seven tests, those from 128 on among eight.
+    target = selective_threshold(*right(127), target_risk=0.5, delta=0.05).risk_bound
+    promise = {"target_risk": target, "delta": 0.05}
+    assert selective_threshold(*right(127), **promise).risk_bound == target
+    assert [cases_for_guarantee(*right(given), **promise) for given in (1, 126, 127)] == [127] * 3
+    more = cases_for_guarantee(*right(128), **promise)
+    assert more > 128
+    assert selective_threshold(*right(more), **promise) is not None
+    assert selective_threshold(*right(more - 1), **promise) is None
+
+
+@pytest.mark.parametrize("function", [selective_threshold, cases_for_guarantee])
+def test_the_draw_has_a_seed_of_its_own(function):
+    error = np.arange(200) % 2 * (np.arange(200) % 8 > 3)
+    arguments = {"groups": np.arange(200) // 2, "target_risk": 0.4, "delta": 0.1}
+    answers = [function(-np.arange(200.0), error, seed=seed, **arguments) for seed in range(3)]
+    assert len(set(answers)) == 3
+    assert function(-np.arange(200.0), error, **arguments) == answers[0]
+
+
 @pytest.mark.parametrize("function", [selective_threshold, cases_for_guarantee])
 class TestRefusals:
     @pytest.mark.parametrize("value", [0, 1, -0.1, np.nan, None, "0.05", [0.1]])

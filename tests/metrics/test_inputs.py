@@ -83,6 +83,11 @@ def test_bad_input_is_refused_by_name_and_count(function, confidence, error, mes
         function(confidence, error)
 
 
+def test_rows_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match="confidence must be one array, with rows of equal length"):
+        aurc([[0.1], [0.2, 0.3]], np.zeros(2))
+
+
 @pytest.mark.parametrize(("confidence", "error", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
 def test_bad_tensors_are_refused_with_the_same_words(confidence, error, message):
     if confidence.dtype.kind == "U":
@@ -224,8 +229,9 @@ def test_groups_in_another_order_than_the_cases_are_refused(function):
     group = pd.Series(np.arange(N_IN_ORDER) // 3)
     function(confidence, error, group)
     function(confidence, error, group.set_axis(group.index + 1000))  # of no common index: by position
-    for one in (confidence, confidence.to_numpy()):
-        with pytest.raises(ValueError, match=r"(confidence|error).* and .* have the same index in another"):
+    for name, one in {"confidence": confidence, "error": confidence.to_numpy()}.items():
+        words = rf"^{name}( of \w+)? and (groups|clusters) have the same index in another order"
+        with pytest.raises(ValueError, match=words):
             function(one, error, group[::-1])
 
 
