@@ -35,15 +35,18 @@ def pages() -> list[Path]:
     found = [
         *ROOT.glob("*.md"),
         *ROOT.glob(".github/**/*.md"),
-        *(page for page in ROOT.glob("docs/**/*.md") if not _is_written(page.relative_to(ROOT).as_posix())),
+        *(page for page in ROOT.glob("docs/**/*.md") if not is_written(page)),
         *ROOT.glob("bundles/*/docs/*.md"),
         *ROOT.glob("monai_sf/bundle/templates/**/*.md"),
     ]
     return sorted(found)
 
 
-def _is_written(page: str) -> bool:
-    return page.startswith(("docs/reference/api/", "docs/reference/bundles/", "docs/_build/"))
+def is_written(page: Path) -> bool:
+    """Return whether a page is one that the site's build writes; git ignores those."""
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    places = tuple(place for place in ignored if place.startswith("docs/"))
+    return page.relative_to(ROOT).as_posix().startswith(places)
 
 
 def fences(page: Path) -> list[Fence]:
