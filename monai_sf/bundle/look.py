@@ -248,7 +248,8 @@ def look_at(cases: pd.DataFrame, dataset_dir: str | Path, rows: Sequence[int] = 
     places = [int(place) for place in chosen for _ in images[place]]
     with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         read = pool.map(lambda file: _read(root / file[0], file[1]), files)
-        bar = tqdm(zip(files, read, strict=True), total=len(files), desc="looking at images", unit="image")
+        pairs = zip(files, read, strict=True)  # disable=None: no bar in a log or in a notebook's cell
+        bar = tqdm(pairs, total=len(files), desc="looking at images", unit="image", disable=None)
         every = [(name if index is None else f"{name}, slice {index}", one) for (name, index), one in bar]
     found = dict(every)
     place = {name: own for (name, _), own in zip(every, places, strict=True)}
