@@ -61,8 +61,10 @@ myst_html_meta = {
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 600
 nb_merge_streams = True
+# The cells' commands begin with python, which is this one whatever the shell would find.
+os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
 if torch.version.cuda is None:  # the tutorials' kernels, and what they start, import torchvision all the same
     paths = (str(DOCS / "without_cuda"), os.environ.get("PYTHONPATH"))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
