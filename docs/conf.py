@@ -45,6 +45,7 @@ nitpick_ignore_regex = [(".*", r"(?!monai_sf\b).*")]  # other projects' names ar
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+autodoc_type_aliases = {"ArrayLike": "ArrayLike"}  # which is shown, and not what it stands for
 autosummary_generate = False
 napoleon_numpy_docstring = False
 napoleon_attr_annotations = False  # which would read object_ as a link
@@ -180,7 +181,14 @@ def _readable(
         signature = sphinx_inspect.stringify_signature(
             own, show_return_annotation=False, unqualified_typehints=True
         )
-    return signature and re.sub("= <[^>]+>", "= ...", signature), returns
+    return signature and _short(re.sub("= <[^>]+>", "= ...", signature)), returns and _short(returns)
+
+
+def _short(types: str) -> str:
+    """Write types of arrays as they are written in the code."""
+    types = re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", types)
+    array = r"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], ~?(?:numpy\.)?dtype\[([^]]+)\]\]"
+    return re.sub(array, r"NDArray[\1]", types)
 
 
 def _gallery(app: Sphinx, exception: Exception | None) -> None:
