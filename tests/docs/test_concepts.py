@@ -10,7 +10,7 @@ import pytest
 from helpers.fences import ROOT, fences
 
 
-@pytest.mark.parametrize("page", ["silent_failures", "areas"])
+@pytest.mark.parametrize("page", ["silent_failures", "areas", "which_score"])
 def test_a_page_prints_what_it_shows(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
