@@ -45,8 +45,7 @@ def describe_run(
         num_classes: of the network; a class without a case is named by ``attrs["classes"]``, else by its
             number.
         studies: further studies, see :func:`monai_sf.datasets.find_studies`.
-        image_kinds: those of the images, see :func:`monai_sf.datasets.preflight.check_images`; inference
-            refuses others.
+        image_kinds: those of the images, such as "picture uint8"; inference refuses others.
         audit: whether the network was given, and not trained on these cases.
 
     Raises:

@@ -46,8 +46,8 @@ class MCDropoutInferer(Inferer):
         views: names of :data:`VIEWS`, besides the image itself; each costs a whole pass. Without any there
             are no outputs of test-time augmentation.
         max_batch: maximum number of images per pass; T samples of a batch are tiled up to this many. By
-            default what the memory of a GPU allows, and 256 on a CPU
-            (:class:`~monai_sf.inferers.memory.BatchLimit`). Outputs do not depend on it, up to rounding.
+            default what the memory of a GPU allows, and 256 on a CPU. Outputs do not depend on it, up to
+            rounding.
         precision: one of :data:`monai_sf.networks.PRECISIONS`, that of the passes; all that follows the
             logits is computed in float32 and float64.
         seed: the same seed gives the same samples.

@@ -80,8 +80,8 @@ def start_from(
         network: its backbone was made by :func:`backbone`; modified in place.
         weights: None for random weights; "imagenet" downloads those of ImageNet, with MONAI's loader where it
             has one; else a file, in torchvision's layout of a DenseNet or in that of EfficientNet-PyTorch.
-            All but the last layer is loaded, and the first convolution is adapted to the number of channels
-            (see :func:`inflate`).
+            All but the last layer is loaded, and the first convolution is adapted to the number of channels:
+            one gets the sum over RGB, a multiple of three RGB repeated, scaled by 3 / channels.
         run_dir: folder of the run; if it contains ``last.pt``, nothing is loaded.
 
     Raises:

@@ -126,7 +126,7 @@ class ConfidenceClassifier(Classifier):
         backbone: a MONAI classifier whose last linear layer gives the logits (DenseNet, EfficientNet, ResNet,
             SENet, ...). It is modified in place.
         num_classes: number of classes C, at least 2; must be the backbone's number of outputs.
-        confidence: makes the method's head from the number of features (see :mod:`monai_sf.networks.heads`);
+        confidence: makes the method's head from the number of features (see :class:`ConfidenceHead`);
             None for a plain classifier.
         mean: subtracted from the image, which is in [0, 1].
         std: divisor of the image, after the mean was subtracted.

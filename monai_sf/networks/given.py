@@ -25,8 +25,8 @@ class GivenClassifier(Classifier):
 
     Args:
         model: a module, a TorchScript module or an exported program, from images (N, channels, H, W) to its
-            outputs: a tensor, or a tuple or dictionary that holds one, see
-            :func:`~monai_sf.networks.given_outputs.selected`.
+            outputs: a tensor, or a tuple, of which the first of the declared shape is it, or a
+            dictionary, of which the entry named after ``outputs``, or the only one of this shape.
         num_classes: number of classes C, at least 2.
         outputs: what the model gives: "logits" (N, C), "softmax" (N, C), or of a binary classifier "logit" or
             "sigmoid" (N,) or (N, 1), that of the second class. Probabilities become their logarithms; a
