@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from docutils.nodes import Element
+from nbclient import NotebookClient
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -64,6 +65,8 @@ nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
+# A shell's output comes in pieces, and myst_nb would begin a line with each: it gets them joined.
+NotebookClient.coalesce_streams = True
 # The cells' commands begin with python, which is this one whatever the shell would find.
 os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
 if torch.version.cuda is None:  # the tutorials' kernels, and what they start, import torchvision all the same
