@@ -76,14 +76,18 @@ def _benchmark(arguments):
 
 def _fork(path, arguments, fds):
     """In place of starting Python anew: the code that it would run, in a fork."""
+    *_, code, option = (
+        arguments if arguments[-1].startswith("--") else [*arguments, ""]
+    )  # of the method spawn
     child = os.fork()
     if child == 0:
+        sys.argv = ["-c", option]
         kept = {0, 1, 2, *fds}
         for fd in {*map(int, os.listdir("/proc/self/fd"))} - kept:
             with contextlib.suppress(OSError):  # of the listing itself
                 os.close(fd)
         try:
-            exec(arguments[-1], {})
+            exec(code, {})
         finally:
             os._exit(0)
     return child

@@ -217,7 +217,7 @@ def test_one_bad_image_does_not_lose_the_answers_of_the_others(predictor, images
 def test_the_service_of_the_docs_runs(run_dir, predictor, images):
     page = (DOCS / "service.md").read_text()
     code = next(one for one in re.findall(r"```python\n(.*?)```", page, re.S) if "Service" in one)
-    code, start = code.replace("unpacked_bundle", str(run_dir)).rsplit("ThreadingHTTPServer((", 1)
+    code, start = code.replace("lesions", str(run_dir)).rsplit("ThreadingHTTPServer((", 1)
     assert start == '"127.0.0.1", 8000), Service).serve_forever()\n'
     names: dict = {}
     exec(code, names)
