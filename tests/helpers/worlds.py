@@ -47,14 +47,9 @@ cases: $@all_cases[@few].reset_index(drop=True)
 
 #: Pages whose blocks have not been seen to run yet.
 AWAITED = {
-    "docs/guides/benchmark.md",
     "docs/guides/multi_gpu.md",
-    "docs/reference/scores.md",
-    "bundles/chest_xray/docs/README.md",
     "bundles/dermoscopy/docs/README.md",
-    "bundles/fc_microscopy/docs/README.md",
     "bundles/lung_nodule_ct/docs/README.md",
-    "monai_sf/bundle/templates/README.md",
 }
 
 _left: dict[str, Path] = {}
