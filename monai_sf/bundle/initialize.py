@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from monai.bundle import ConfigParser
+from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from monai_sf.bundle.bases import with_bases
 from monai_sf.bundle.keys import check_keys
@@ -17,6 +19,8 @@ from monai_sf.bundle.workflow import config_of, is_tracked, running_in
 from monai_sf.data.errors import say_the_cause_last
 from monai_sf.datasets import find_study
 from monai_sf.datasets.studies import remaining_classes
+
+_PLACE = DEFAULT_MLFLOW_SETTINGS["configs"]["output_dir"]
 
 
 def start() -> None:
@@ -98,6 +102,14 @@ def follow_study(parser: ConfigParser) -> None:
         parser.parse(reset=True)
 
 
+def _without_trackings_place(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without the output_dir that MONAI's tracking gives it for want of one.
+
+    It does not see that of the base config. The same text in a file is another object, and is kept.
+    """
+    return {key: value for key, value in config.items() if not (key == "output_dir" and value is _PLACE)}
+
+
 def complete_config(parser: ConfigParser, folder: Path, given: Mapping[str, str]) -> None:
     """Complete a config that MONAI has read.
 
@@ -116,6 +128,9 @@ def complete_config(parser: ConfigParser, folder: Path, given: Mapping[str, str]
     for key, text in given.items():
         if text.strip() == "None":  # MONAI ignores such an override
             parser[key] = None
-    parser.set(as_meant(with_bases(parser.get(), folder), given))
+    config = with_bases(_without_trackings_place(parser.get()), folder)
+    if is_tracked(config):
+        config.setdefault("output_dir", _PLACE)
+    parser.set(as_meant(config, given))
     parser.parse(reset=True)
     check_keys(config_of(parser), folder)

@@ -82,7 +82,8 @@ def merged_config() -> dict[str, Any]:
 
 def config_of(parser: ConfigParser) -> dict[str, Any]:
     """Return the config that a parser holds, as :func:`merged_config` does."""
-    config = {key: value for key, value in parser.get().items() if key != ConfigParser.meta_key}
+    technical = (ConfigParser.meta_key, "save_execute_config")  # the latter is there for --tracking
+    config = {key: value for key, value in parser.get().items() if key not in technical}
     config = dict(as_written(config))
     return dict(_without_tracking(config)) if is_tracked(config) else config
 

@@ -13,6 +13,7 @@ from monai.bundle import ConfigWorkflow
 import monai_sf
 from monai_sf import bundle
 from monai_sf.benchmark.configs import fingerprint
+from monai_sf.bundle.published import copy_bundle
 from monai_sf.files import write_json
 from monai_sf.networks.checkpoints import save_checkpoint, summarise_training
 from monai_sf.results import Results
@@ -381,6 +382,25 @@ def test_tracking_is_accepted_and_makes_no_other_run(workflow, tmp_path, monkeyp
     with pytest.raises(RuntimeError) as caught:
         workflow(tracking="mlflow", experimentname="mine")
     assert "nothing reads the config key 'experimentname'" in str(failure(caught.value))
+
+
+@pytest.mark.parametrize("files", ["train.yaml", "train.yaml evaluate.yaml", "benchmark.yaml", "demo.yaml"])
+def test_tracking_leaves_a_run_where_it_is(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: 1)
+    there = copy_bundle("lung_nodule_ct", tmp_path / "lung")
+    configs = [str(there / "configs" / name) for name in files.split()]
+
+    def places(**tracking):
+        made = ConfigWorkflow(configs, workflow_type="train", logging_file=False, **tracking)
+        made.initialize()
+        found = [made.parser.get_parsed_content("output_dir")]
+        return found + [made.parser.get_parsed_content(key) for key in ("tracking_uri",) if tracking]
+
+    (usual,) = places()
+    assert places(tracking="mlflow") == [usual, f"sqlite:///{usual}/mlruns.db"]
+    own = str(tmp_path / "own")
+    assert places(tracking="mlflow", output_dir=own) == [own, f"sqlite:///{own}/mlruns.db"]
+    assert {path.name for path in there.iterdir()} <= {"configs", "docs", "data"}  # no config of MONAI's
 
 
 def test_tracking_of_a_benchmark_is_that_of_its_runs(tmp_path, monkeypatch):
