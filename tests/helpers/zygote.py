@@ -83,9 +83,12 @@ def _fork(path, arguments, fds):
     if child == 0:
         sys.argv = ["-c", option]
         kept = {0, 1, 2, *fds}
-        for fd in {*map(int, os.listdir("/proc/self/fd"))} - kept:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for fd in {*map(int, os.listdir("/proc/self/fd"))} - kept - {nothing}:
+            # not closed: an object of before that owns this number would close what gets it next
             with contextlib.suppress(OSError):  # of the listing itself
-                os.close(fd)
+                os.fstat(fd)
+                os.dup2(nothing, fd, inheritable=False)
         try:
             exec(code, {})
         finally:
