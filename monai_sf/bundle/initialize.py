@@ -20,7 +20,8 @@ from monai_sf.data.errors import say_the_cause_last
 from monai_sf.datasets import find_study
 from monai_sf.datasets.studies import remaining_classes
 
-_PLACE = DEFAULT_MLFLOW_SETTINGS["configs"]["output_dir"]
+_SETTINGS: dict[str, Any] = DEFAULT_MLFLOW_SETTINGS
+_PLACE = _SETTINGS["configs"]["output_dir"]
 
 
 def start() -> None:
