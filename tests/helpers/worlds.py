@@ -46,19 +46,12 @@ cases: $@all_cases[@few].reset_index(drop=True)
 """
 
 #: Pages whose blocks have not been seen to run yet.
-AWAITED = {
-    "docs/guides/multi_gpu.md",
-    "bundles/dermoscopy/docs/README.md",
-    "bundles/lung_nodule_ct/docs/README.md",
-}
-
 _left: dict[str, Path] = {}
 
 
 def pages_with_blocks(about_bundles: bool) -> list[str]:
     """Return the names of the pages that have blocks: those about bundles and their runs, or all others."""
     names = [page.relative_to(ROOT).as_posix() for page in pages() if fences(page)]
-    names = [name for name in names if name not in AWAITED]
     return [name for name in names if _is_about_bundles(name) == about_bundles]
 
 
