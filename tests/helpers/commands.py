@@ -193,7 +193,7 @@ def shrunk(module, arguments, own):
         _refuse_unknown_keys(arguments, Path(files[0]).parent)
         name = Path(files[-1]).stem
         kind = {"demo": "benchmark", "benchmark": "benchmark", "report": "report", "inference": "inference"}
-        if more := _small(own, kind.get(name, "run"), Path(files[0]).resolve().parents[1].name):
+        if more := _small(own, kind.get(name, "run"), _bundle_of(Path(files[0]).parent)):
             last = [files.pop()] if name == "multi_gpu" else []  # it must be
             small = Path(files[0]).with_name("small.yaml")
             files += [str(small)] if Path(files[0]).stem == "train" and small.is_file() else []
@@ -221,6 +221,13 @@ def _refuse_unknown_keys(arguments, configs):
     given = [word[2:].partition("#")[0] for word in arguments if word.startswith("--")]
     if unknown := set(given) - known - {"config_file", "tracking"}:
         sys.exit(f"no config has the key {', '.join(sorted(unknown))}")
+
+
+def _bundle_of(configs):
+    """Return the name of the dataset, whatever the folder of its bundle is called."""
+    train = configs / "train.yaml"
+    named = re.search(r"^dataset_name: (\w+)", train.read_text(), re.MULTILINE) if train.is_file() else None
+    return named[1] if named else configs.resolve().parent.name
 
 
 def _small(own, kind, bundle):
