@@ -28,6 +28,7 @@ from monai_sf.scores.functions import (
     logits_of,
     max_logit,
     max_logit_p_norm,
+    normalized,
     predictive_entropy,
 )
 from monai_sf.scores.reference import Reference
@@ -75,7 +76,7 @@ def _fit_typical(reference: Reference) -> Fitted:
 
     def blocks() -> Iterator[tuple[Tensor, Tensor]]:
         for (logits,) in reference.blocks(name):
-            log_p = log_softmax(logits)
+            log_p = normalized(logits_of(logits, name))
             yield log_p, log_p.argmax(dim=-1)
 
     typical = typical_log_probabilities(blocks(), max(2, reference[name].shape[1]))
@@ -108,7 +109,7 @@ def _fit_relative(reference: Reference) -> Fitted:
     def blocks() -> Iterator[tuple[Tensor, Tensor]]:
         first = 0
         for (logits,) in reference.blocks(name):
-            log_p = log_softmax(logits)
+            log_p = normalized(logits_of(logits, name))
             yield log_p.exp(), log_p.argmax(dim=-1) != labels[first : first + len(log_p)]
             first += len(log_p)
 

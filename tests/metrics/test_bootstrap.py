@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
@@ -153,11 +154,23 @@ def test_a_missing_group_is_one_of_its_own(caplog):
     alone = [None, np.nan, "unknown", "", "-", "N/A"] * 20
     found = bootstrap_ci(aurc, CONFIDENCE, ERROR, groups=alone, n_resamples=200)
     assert found == full
-    assert "120 of 120 cases have no group id" in caplog.text
+    assert "groups: 120 of 120 cases have no group id" in caplog.text
     some = np.where(patient < 30, patient, np.nan)
     assert bootstrap_ci(aurc, CONFIDENCE, ERROR, groups=some, n_resamples=200) == pytest.approx(
         full, abs=0.03
     )
+
+
+def test_large_numbers_of_patients_are_not_rounded_beside_a_missing_one():
+    small = [*PATIENT[:-1].tolist(), None]
+    expected = bootstrap_ci(aurc, CONFIDENCE, ERROR, groups=small, n_resamples=50)
+    large = [math.nan if patient is None else 2**60 + patient for patient in small]
+    assert bootstrap_ci(aurc, CONFIDENCE, ERROR, groups=large, n_resamples=50) == expected
+
+
+def test_a_single_resample_is_its_interval():
+    low, high = bootstrap_ci(aurc, CONFIDENCE, ERROR, n_resamples=1)
+    assert low == high > 0
 
 
 def test_spellings_of_a_patient_are_drawn_together(caplog):
@@ -179,6 +192,7 @@ def test_undefined_everywhere_is_refused():
         ({"level": 1.0}, r"level must lie in \(0, 1\), got 1.0"),
         ({"level": 0.0}, r"level must lie in \(0, 1\), got 0.0"),
         ({"groups": ["anonymous"] * 90 + list(range(30))}, "90 of 120 cases have the group 'anonymous'"),
+        ({"groups": ["anonymous"] * 119 + ["P1"]}, "119 of 120 cases have the group 'anonymous'"),
         ({"groups": np.arange(3)}, r"groups must have shape \(120,\) like confidence, got \(3,\)"),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import binomtest, fisher_exact
+from scipy.stats import binomtest, fisher_exact, hypergeom, t
 
 from monai_sf.metrics import Interval, augrc, bootstrap_ci, by_group, groups
 
@@ -93,6 +93,101 @@ def test_the_test_of_clusters_is_not_bolder_than_permuting_patients():
         if 0.01 < exact < 0.3:
             assert exact - 0.03 < found < 3 * exact + 0.05
             assert alone < found
+
+
+def drawn(seed, patients, images, rate, alike, n_own):
+    """Error (N,), whether trusted (N,), cluster (N,) and whether in the group (N,); some share a patient."""
+    rng = np.random.default_rng(seed)
+    cluster = np.arange(patients).repeat(images)
+    of_patient = (rng.random(patients) < rate)[cluster]
+    error = np.where(rng.random(len(cluster)) < alike, of_patient, rng.random(len(cluster)) < rate)
+    trusted = rng.random(len(cluster)) < 0.8
+    is_own = cluster < n_own
+    is_own[: 3 * images : images] = False
+    return error * rng.choice([0.5, 1.0], len(cluster)), trusted, cluster, is_own
+
+
+def parts_of(error, trusted, cluster, is_own):
+    n_clusters = cluster.max() + 1
+    return [groups._Part.of(trusted[w], error[w], cluster[w], n_clusters) for w in (is_own, ~is_own)]
+
+
+def slow_design_effects(silent, cluster, is_own):
+    """The estimates of `_design_effect`, from pairs of cases."""
+    size = np.where(is_own, is_own.sum(), (~is_own).sum())
+    weight = np.where(is_own, 1, -1) / size
+    same = cluster[:, None] == cluster[None]
+    rate = silent.mean()
+    score = silent - rate
+    seen = ((weight * score)[:, None] * (weight * score)[None] * same).sum() / ((weight * score) ** 2).sum()
+    more = max(part.sum() / len(set(cluster[part])) for part in (is_own, ~is_own))
+    covariance = (score[:, None] * score[None] * same).sum() - (score**2).sum()
+    covariance = (covariance + (1 - rate) ** 2 * more * (more - 1)) / (
+        same.sum() - len(same) + more * (more - 1)
+    )
+    variance = ((score**2).sum() + (1 - rate) ** 2 * more) / (len(score) + more)
+    alike = min(1, max(0, covariance / variance))
+    return 1, seen, 1 + alike * ((weight[:, None] * weight[None] * same).sum() / (weight**2).sum() - 1)
+
+
+ONE_WRONG_IMAGE_OF_FIVE = (
+    np.tile([1.0, 0, 0, 0, 0], 40),
+    np.ones(200),
+    np.arange(200) // 5,
+    np.arange(200) % 2 == 0,
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "largest"),
+    [
+        (drawn(6, 30, 4, 0.3, 0.9, 6), 1),
+        (drawn(0, 30, 4, 0.3, 0.9, 10), 2),
+        (drawn(2, 40, 3, 0.1, 0.2, 4), 2),
+        (ONE_WRONG_IMAGE_OF_FIVE, 0),
+    ],
+)
+def test_the_design_effect_is_the_largest_of_its_estimates(given, largest):
+    error, trusted, cluster, is_own = given
+    estimates = slow_design_effects(error * trusted, cluster, is_own)
+    assert np.argmax(estimates) == largest, estimates
+    assert groups._design_effect(*parts_of(*given)) == pytest.approx(max(estimates), rel=1e-12)
+
+
+def test_counts_over_the_design_effect_are_rounded_against_a_mark(monkeypatch):
+    error = np.zeros(50)
+    error[:8], error[20:23] = 0.9, 0.9  # 7.2 in the group, 2.7 in the rest
+    parts = parts_of(error, np.ones(50), np.arange(50), np.arange(50) < 20)
+    monkeypatch.setattr(groups, "_design_effect", lambda *_: 1.5)
+    # 4.8 of 13.3 and 1.8 of 20
+    assert groups._p_of_more(*parts) == pytest.approx(hypergeom.sf(3, 34, 6, 14), rel=1e-12)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_test_of_a_wider_gap_by_its_formula(turned):
+    error, _, cluster, is_own = drawn(1, 40, 4, 0.3, 0.4, 15)
+    trusted = np.random.default_rng(0).random(160) < np.where(error > 0, np.where(is_own, 0.8, 0.3), 0.8)
+    if turned:
+        is_own = ~is_own
+    sign = np.where(is_own, 1, -1)
+    n, n_trusted = (np.where(is_own, w[is_own].sum(), w[~is_own].sum()) for w in (np.ones(160), trusted))
+    rate = np.where(is_own, error[is_own].mean(), error[~is_own].mean())
+    own_of_trusted, rest_of_trusted = is_own & trusted, ~is_own & trusted
+    risk = np.where(is_own, error[own_of_trusted].mean(), error[rest_of_trusted].mean())
+    before = np.bincount(cluster, sign * (error - rate) / n)
+    after = np.bincount(cluster, sign * trusted * (error - risk) / n_trusted)
+    gaps = rate[is_own][0] - rate[~is_own][0], risk[is_own][0] - risk[~is_own][0]
+    clusters = [len(set(cluster[where])) for where in (own_of_trusted, rest_of_trusted)]
+    p_values = [
+        t.sf(
+            (gaps[1] + s * gaps[0])
+            / math.sqrt(((after + s * before) ** 2).sum() + (1 / np.square(clusters)).sum()),
+            min(clusters) - 1,
+        )
+        for s in (-1, 1)
+    ]
+    found = groups._p_of_wider(*parts_of(error, trusted, cluster, is_own))
+    assert found == pytest.approx(max(p_values), rel=1e-9)
 
 
 def any_mark(make, runs, column="worse", **options):

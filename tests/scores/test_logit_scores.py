@@ -146,6 +146,19 @@ def test_a_temperature_outside_the_bounds_is_the_nearer_bound():
     assert fit_temperature(np.array([[1.0, -np.inf, 0.5], [0, 1, 0.5]]), [1, 1]) == BOUNDS[1]
 
 
+@pytest.mark.parametrize("given", [[0.0], [-1.0], [np.inf], [np.nan], [1.0, 2.0], []])
+def test_a_stored_array_that_is_no_temperature_gives_no_score(given):
+    logits, _ = cases(5, 3)
+    found = derived(CSFS["T-MSR"].fit, {"logits": logits}, {"temperature.temperature": np.array(given)})
+    assert CSFS["T-MSR"](found).isnan().all()
+    assert CSFS["T-PE"](found).isnan().all()
+
+
+def test_bad_logits_are_named_when_a_fitted_score_reads_them():
+    with pytest.raises(ValueError, match=r"^logits must have a last axis .* got shape \(3, 0\)"):
+        derived(CSFS["T-MSR"].fit, {"logits": np.zeros((3, 0))}, {"temperature.temperature": np.ones(1)})
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(2, 6),
@@ -282,6 +295,16 @@ def test_undefined_logits_of_the_reference_are_counted():
     assert set(failed) >= {"temperature", "kl_matching", "rel_u"}
     assert failed["temperature"] == failed["kl_matching"] == failed["rel_u"]
     assert failed["rel_u"].startswith("3 of 30 cases of validation_logits are NaN or infinite")
+
+
+def test_probabilities_of_the_reference_are_refused_by_the_name_of_their_array():
+    held_out, labels = cases(30, 3)
+    for part in ("validation", "training"):
+        failed = reasons({f"{part}_logits": softmax(held_out), f"{part}_labels": labels})
+        fits = {"temperature", "kl_matching", "rel_u"} if part == "validation" else {"kl_matching", "rel_u"}
+        assert fits <= set(failed)
+        for name in fits:
+            assert failed[name].startswith(f"{part}_logits are not negative and add up to 1"), failed[name]
 
 
 @pytest.mark.parametrize("bad", [3, -1, 0.5, np.nan])
