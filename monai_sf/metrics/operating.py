@@ -117,7 +117,7 @@ def _last_level_at_risk(levels: Levels, risk: float) -> Array:
     if not 0 <= risk <= 1:
         raise ValueError(f"risk must lie in [0, 1], got {risk}")
     kept, wrong = levels
-    qualifies = (kept > 0) & (wrong / kept.clip(min=1) <= risk)
+    qualifies = wrong / kept.clip(min=1) <= risk
     # For each level: whether it or a lower one qualifies; their number is the index plus one.
     return namespace(kept).flip(qualifies, (-1,)).cumsum(-1).clip(max=1).sum(-1) - 1
 

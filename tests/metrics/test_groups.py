@@ -145,6 +145,8 @@ ONE_WRONG_IMAGE_OF_FIVE = (
         (drawn(0, 30, 4, 0.3, 0.9, 10), 2),
         (drawn(2, 40, 3, 0.1, 0.2, 4), 2),
         (ONE_WRONG_IMAGE_OF_FIVE, 0),
+        ((*drawn(0, 30, 4, 0.3, 0.9, 10)[:3], np.arange(120) % 2 == 0), 0),
+        ((np.arange(120) == 30, np.ones(120), np.arange(120) // 4, np.arange(120) < 60), 2),
     ],
 )
 def test_the_design_effect_is_the_largest_of_its_estimates(given, largest):
@@ -152,6 +154,33 @@ def test_the_design_effect_is_the_largest_of_its_estimates(given, largest):
     estimates = slow_design_effects(error * trusted, cluster, is_own)
     assert np.argmax(estimates) == largest, estimates
     assert groups._design_effect(*parts_of(*given)) == pytest.approx(max(estimates), rel=1e-12)
+
+
+@pytest.mark.parametrize("error", [np.zeros(40), np.ones(40)])
+def test_there_is_no_design_effect_where_none_or_all_are_wrong(error):
+    assert groups._design_effect(*parts_of(error, np.ones(40), np.arange(40) // 4, np.arange(40) < 20)) == 1
+
+
+def test_a_wider_gap_takes_as_many_trusted_cases_as_a_group():
+    error = np.zeros(80)
+    error[[1, 2, 38, 39, 78]] = 1
+    for n, enough in ((20, True), (19, False)):
+        trusted = np.arange(80) % 40 < n
+        parts = parts_of(error, trusted, np.arange(80), np.arange(80) < 40)
+        assert math.isnan(groups._p_of_wider(*parts)) != enough
+    for n, enough in ((10, True), (9, False)):
+        trusted = np.arange(80) % 40 < 20
+        of_own = np.minimum(np.arange(80), n - 1)
+        parts = parts_of(
+            error, trusted, np.where(np.arange(80) < 40, of_own, np.arange(80)), np.arange(80) < 40
+        )
+        assert math.isnan(groups._p_of_wider(*parts)) != enough
+
+
+def test_no_gap_widens_where_everybody_is_trusted():
+    error = (np.arange(80) % 7 == 0) * 1.0
+    parts = parts_of(error, np.ones(80), np.arange(80), np.arange(80) < 40)
+    assert math.isnan(groups._p_of_wider(*parts))
 
 
 def test_counts_over_the_design_effect_are_rounded_against_a_mark(monkeypatch):
@@ -476,6 +505,12 @@ def test_a_column_of_ids_is_refused():
     n = 5000
     with pytest.raises(ValueError, match="groups holds 5000 different values, more than 2000: put numbers"):
         by_group(np.ones(n), np.zeros(n), np.arange(n), threshold=0)
+
+
+def test_so_many_groups_are_just_taken():
+    names, of_case = groups._named(np.arange(2000), 2000)
+    assert names == [str(i) for i in range(2000)]
+    assert of_case.tolist() == list(range(2000))
 
 
 def test_an_exact_test_by_listing_all_assignments(monkeypatch):

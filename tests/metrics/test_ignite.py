@@ -67,6 +67,13 @@ def test_an_engine_may_put_out_a_dict():
     assert engine.run(batches).metrics["value"] == expected(AURC)
 
 
+def test_an_engine_may_put_out_lists_of_single_values():
+    engine = Engine(lambda _, batch: tuple(list(values.unbind()) for values in batch))
+    AURC().attach(engine, "value")
+    batches = list(zip(CONFIDENCE.split(8), ERROR.split(8), strict=True))
+    assert engine.run(batches).metrics["value"] == expected(AURC)
+
+
 def test_lists_of_single_values_and_other_dtypes():
     metric = AURC()
     metric.update((list(CONFIDENCE.half().unbind()), [e.reshape(1) for e in ERROR.bool()]))
@@ -90,6 +97,14 @@ def test_a_case_that_comes_twice_counts_once(names):
     metric = AURC()
     metric.update((CONFIDENCE, ERROR, ids))
     metric.update((CONFIDENCE[:30], ERROR[:30], ids[:30]))
+    assert metric.compute() == expected(AURC)
+
+
+def test_a_batch_without_a_case_changes_nothing():
+    metric = AURC()
+    metric.update((CONFIDENCE, ERROR, torch.arange(101)))
+    for ids in ([], torch.arange(0)):
+        metric.update((CONFIDENCE[:0], ERROR[:0], ids))
     assert metric.compute() == expected(AURC)
 
 
@@ -126,6 +141,8 @@ def test_ids_for_some_cases_only_are_refused():
         ((CONFIDENCE[:2], ERROR[:2], [1.5, 1.7]), "case ids must be integers or strings, got 1.5"),
         ((CONFIDENCE[:1], ERROR[:1], [2**63]), r"below 2\*\*63 as integers, got 9223372036854775808: give"),
         ((ERROR + 2**53, ERROR), "confidence must hold integers below 2"),
+        ((CONFIDENCE, ERROR, torch.zeros(101, 1).long()), r"^case ids must be real of shape \(n,\)"),
+        ((CONFIDENCE, ERROR + 2**53), "^error must hold integers below 2"),
         (([[0.5], ["a"]], ERROR[:2]), "confidence must be numbers, one per case"),
     ],
 )

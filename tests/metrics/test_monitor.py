@@ -271,6 +271,14 @@ def test_it_goes_on_where_it_was(before, later, threshold):
     assert second.alarm == whole.alarm
 
 
+def test_an_alarm_of_the_first_case_is_a_state():
+    monitor = after([1], 0.001, 0.5)
+    assert monitor.alarm_after == 1
+    other = RiskMonitor(0.001, 0.5)
+    other.load_state_dict(monitor.state_dict())
+    assert other.alarm_after == 1
+
+
 STATE = after([1, 0, 0], threshold=0.5).state_dict()
 
 
@@ -281,9 +289,10 @@ STATE = after([1, 0, 0], threshold=0.5).state_dict()
         ({**STATE, "delta": 0.1}, "of another monitor: it has {'delta': 0.1}"),
         ({**STATE, "threshold": None}, "of another monitor: it has {'threshold': None}"),
         ({**STATE, "threshold": math.nan}, "of another monitor: it has {'threshold': nan}"),
-        ({**STATE, "more": 1}, "a state must have the entries target_risk, .* alarm_after, got"),
+        ({**STATE, "more": 1}, r"entries target_risk, .* alarm_after, got \['accepted', 'alarm_after', "),
         ({}, "a state must have the entries"),
-        ([1], "a state must have the entries"),
+        ([1], r"a state must have the entries .*, got \[1\]"),
+        ({**STATE, "errors": 2.0**53}, "errors of a state must be a number, got 9007199254740992"),
         ({**STATE, "cases": 3.0}, "cases of a state must be a whole number"),
         ({**STATE, "labelled": True}, "labelled of a state must be a whole number"),
         ({**STATE, "accepted": 10**400}, "accepted of a state must be a whole number"),
@@ -300,7 +309,10 @@ STATE = after([1, 0, 0], threshold=0.5).state_dict()
         ({**STATE, "log_wealth": [-1e15, *STATE["log_wealth"][1:]]}, "1 of 41 bets cannot have that wealth"),
         ({**STATE, "target_risk": np.array([0.05, 0.1])}, "the state is of another monitor"),
         ({**STATE, "delta": pd.NA}, "the state is of another monitor"),
-        ({**STATE, "log_wealth": [math.inf, *STATE["log_wealth"][1:]]}, "must be a number, got inf"),
+        (
+            {**STATE, "log_wealth": [math.inf, *STATE["log_wealth"][1:]]},
+            "^log_wealth of a state must be a number",
+        ),
     ],
 )
 def test_a_state_of_another_monitor_or_an_impossible_one_is_refused(state, message):

@@ -216,6 +216,28 @@ def test_two_scores_of_other_cases_are_not_combined():
         sirc(three, one, a=0.0, b=1.0)
 
 
+def test_what_sirc_cannot_read_is_named():
+    for name in ("second", "log_shortfall"):
+        given = {"second": torch.zeros(3), "log_shortfall": torch.zeros(3), name: torch.zeros(3).cfloat()}
+        with pytest.raises(ValueError, match=f"^{name} must be real, got torch.complex64"):
+            sirc(given["log_shortfall"], given["second"], a=0.0, b=1.0)
+    with pytest.raises(ValueError, match=r"^second must be real, got torch.complex64"):
+        sirc_parameters(torch.zeros(3).cfloat())
+
+
+def test_sirc_goes_on_linearly_in_the_logarithm():
+    far = torch.tensor([-600.0, -700, -1600], dtype=torch.float64)
+    found = sirc(torch.zeros(3), far, a=0.0, b=1.0)
+    torch.testing.assert_close(found / found[0], torch.tensor([1.0, 101, 1001]).double(), rtol=1e-12, atol=0)
+
+
+def test_how_alike_a_second_score_may_be_is_relative_to_its_mean():
+    assert sirc_parameters(np.zeros(3)) == (0, 0)
+    assert sirc_parameters(np.array([1e6, 1e6 + 1e-7])) == (pytest.approx(1e6), 0)
+    values = np.array([1e-9, 2e-9, 6e-9])
+    assert sirc_parameters(values)[1] == pytest.approx(1 / values.std())
+
+
 @pytest.mark.parametrize(
     ("second", "found"), [([], "0 numbers"), ([1.0, torch.nan, torch.inf], "2 of 3 NaN or infinite")]
 )

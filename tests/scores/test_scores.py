@@ -46,6 +46,14 @@ FURTHER = [
 ]
 FITTED = [name for name in CSFS if CSFS[name].fit is not None]
 EXTRAS = [name for name in FURTHER if name not in FITTED]
+OF_LOGITS = (
+    maximum_softmax_response,
+    predictive_entropy,
+    max_logit,
+    energy,
+    logit_margin,
+    max_logit_p_norm,
+)
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(40, 5, generator=GENERATOR) * 4
 SAMPLES = LOGITS + torch.randn(12, 40, 5, generator=GENERATOR)
@@ -130,6 +138,43 @@ def test_the_functions_give_the_usual_quantities_with_any_leading_axes():
     assert mean_log_softmax(SAMPLES.reshape(12, 4, 10, 5)).shape == (4, 10, 5)
     assert maximum_softmax_response(LOGITS[0]).shape == ()
     assert mutual_information(SAMPLES[:, 0]).shape == ()
+
+
+@pytest.mark.parametrize("function", [*OF_LOGITS, expected_entropy, mutual_information])
+def test_leading_axes_are_cases(function):
+    given = LOGITS if function in OF_LOGITS else SAMPLES
+    shape = given.shape[:-2]
+    found = function(given.reshape(*shape, 4, 5, 2, 5))
+    torch.testing.assert_close(found, function(given).reshape(4, 5, 2))
+    torch.testing.assert_close(function(given[..., 7, :]), function(given)[7])
+
+
+def test_deep_gamblers_of_leading_axes_and_of_two_classes():
+    reservation = ARRAYS["reservation_logit"]
+    whole = deep_gamblers_confidence(LOGITS, reservation)
+    found = deep_gamblers_confidence(LOGITS.reshape(4, 5, 2, 5), reservation.reshape(4, 5, 2))
+    torch.testing.assert_close(found, whole.reshape(4, 5, 2))
+    torch.testing.assert_close(
+        deep_gamblers_confidence(LOGITS[:, None], reservation[:, None]), whole[:, None]
+    )
+    two = torch.cat([LOGITS[:, :2], reservation[:, None]], dim=1).double().softmax(-1)
+    torch.testing.assert_close(
+        deep_gamblers_confidence(LOGITS[:, :2], reservation), (1 - two[:, 2]).log(), rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("function", [log_softmax, *OF_LOGITS])
+def test_bad_logits_are_named(function):
+    with pytest.raises(ValueError, match=r"^logits must have a last axis .* got shape \(3, 0\)"):
+        function(torch.zeros(3, 0))
+    with pytest.raises(ValueError, match="^logits are True and False"):
+        function(LOGITS > 0)
+
+
+def test_bad_log_probabilities_are_named():
+    for array, message in ((torch.zeros(3, 0), "must have a last axis"), (LOGITS, "")):
+        with pytest.raises(ValueError, match=f"^mcd_log_softmax {message}"):
+            CSFS["MCD-MSR"]({"mcd_log_softmax": array})
 
 
 def test_order_names_and_descriptions_of_the_table():
@@ -258,6 +303,12 @@ def test_read_only_memory_maps_are_read_without_a_warning(tmp_path, recwarn):
     assert not [w for w in recwarn if "writ" in str(w.message)]
 
 
+@pytest.mark.parametrize("p", [0.5, 1, 2, 30])
+def test_the_p_norm_of_any_positive_order(p):
+    expected = CENTRED.amax(-1) / (CENTRED.abs() ** p).sum(-1) ** (1 / p)
+    torch.testing.assert_close(max_logit_p_norm(LOGITS, p=p), expected, rtol=1e-10, atol=1e-12)
+
+
 def test_two_classes_make_the_p_norm_constant():
     assert len(max_logit_p_norm(LOGITS[:, :2], p=2).unique()) == 1
 
@@ -277,7 +328,12 @@ def test_two_classes_make_the_p_norm_constant():
             lambda: mean_log_softmax(torch.zeros(3)),
             r"sample_logits must be \(T, ..., C\) .* got shape \(3,\)",
         ),
+        (lambda: mutual_information(torch.zeros(4, 3, 0)), "^sample_logits must have a last axis"),
         (lambda: expected_entropy(torch.zeros(0, 2, 3)), r"sample_logits must be .* got shape \(0, 2, 3\)"),
+        (
+            lambda: deep_gamblers_confidence(LOGITS, torch.zeros(40).cfloat()),
+            "^reservation_logit must be real, got torch.complex64",
+        ),
         (lambda: energy(np.zeros(3, dtype=complex)), "logits must be real, got complex128"),
         (
             lambda: learned_confidence(torch.zeros(3).cfloat()),
