@@ -138,6 +138,15 @@ ONE_WRONG_IMAGE_OF_FIVE = (
 )
 
 
+# In both parts, beside a patient of 15 images in one of them: its images are as alike as can be.
+ONE_LARGE_WRONG_PATIENT = (
+    (np.arange(104) < 14) * 1.0,
+    np.ones(104),
+    np.repeat(np.arange(77), [14, 15, *[1] * 75]),
+    (np.arange(104) % 2 == 0) | ((np.arange(104) >= 14) & (np.arange(104) < 29)),
+)
+
+
 @pytest.mark.parametrize(
     ("given", "largest"),
     [
@@ -145,6 +154,7 @@ ONE_WRONG_IMAGE_OF_FIVE = (
         (drawn(0, 30, 4, 0.3, 0.9, 10), 2),
         (drawn(2, 40, 3, 0.1, 0.2, 4), 2),
         (ONE_WRONG_IMAGE_OF_FIVE, 0),
+        (ONE_LARGE_WRONG_PATIENT, 2),
         ((*drawn(0, 30, 4, 0.3, 0.9, 10)[:3], np.arange(120) % 2 == 0), 0),
         ((np.arange(120) == 30, np.ones(120), np.arange(120) // 4, np.arange(120) < 60), 2),
     ],

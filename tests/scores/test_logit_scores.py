@@ -16,6 +16,7 @@ from scipy.stats import entropy, rankdata
 
 from monai_sf.scores import CSFS, Reference, derived, dropout_arrays, fit_scores
 from monai_sf.scores.divergences import generalized_entropy, log_odds
+from monai_sf.scores.of_logits import temperature_of
 from monai_sf.scores.temperature import BOUNDS, fit_temperature
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -152,6 +153,7 @@ def test_a_stored_array_that_is_no_temperature_gives_no_score(given):
     found = derived(CSFS["T-MSR"].fit, {"logits": logits}, {"temperature.temperature": np.array(given)})
     assert CSFS["T-MSR"](found).isnan().all()
     assert CSFS["T-PE"](found).isnan().all()
+    assert np.isnan(temperature_of(np.array(given)))
 
 
 def test_bad_logits_are_named_when_a_fitted_score_reads_them():
