@@ -49,6 +49,7 @@ def draw(modality: str, size: int = 160) -> Figure:
     """Draw the tiles of a modality with the names of kinds and severities."""
     step = size + 2 * _GAP
     figure = Figure(figsize=(7.5, 5.75), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1)  # else the first letter of a label is cut
     axes = figure.subplots()
     axes.imshow(tiles(modality, size))
     axes.set_xticks([step * (column + 0.5) for column in range(MAX_SEVERITY + 1)])

@@ -58,10 +58,8 @@ def describe_run(
         >>> import pandas as pd
         >>> from monai.bundle import ConfigWorkflow
         >>> cases = pd.DataFrame({"case_id": list("abcd"), "label": [0, 1, 0, 1]})
-        >>> cases["group"], cases["label_name"] = (
-        ...     cases["case_id"],
-        ...     ["benign", "malignant"] * 2,
-        ... )
+        >>> cases["group"] = cases["case_id"]
+        >>> cases["label_name"] = ["benign", "malignant"] * 2
         >>> cases = cases.assign(
         ...     source="ward", data_kind="real", split=["train", "train", "val", "iid"]
         ... )

@@ -286,42 +286,15 @@ def _loader(folder):
     }
 
 
-#: The losses and heads of the package that the page on scores of one's own writes the rest of.
-OTHERLAB = """
-from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
-
-from monai_sf.networks import ConfidenceHead
-
-
-class EvidenceHead(ConfidenceHead):
-    output = "evidence"
-
-    def __init__(self, num_features):
-        super().__init__(nn.Linear(num_features, 1))
-
-
-class EvidenceLoss(nn.Module):
-    def forward(self, output, labels):
-        right = (output.logits.argmax(1) == labels).float()
-        evidence = output.others["evidence"]
-        return cross_entropy(output.logits, labels) + binary_cross_entropy_with_logits(evidence, right)
-
-
-"""
-
-
 def _package(folder):
     """Install the package that the page describes, from its own blocks, and a bundle with data."""
     blocks = fences(ROOT / "docs/guides/add_a_score.md")
-    first = {
-        language: next(one.text for one in blocks if one.language == language)
-        for language in ("yaml", "python")
-    }
+    module = "\n\n".join([one.text for one in blocks if one.language == "python"][:2])
+    overlay = next(one.text for one in blocks if one.language == "yaml")
     package = folder / "site" / "otherlab"
     package.mkdir(parents=True)
-    (package / "__init__.py").write_text(OTHERLAB + first["python"])
-    (package / "evidential.yaml").write_text(first["yaml"])
+    (package / "__init__.py").write_text(module)
+    (package / "evidential.yaml").write_text(overlay)
     (entries,) = (tomllib.loads(one.text) for one in blocks if one.language == "toml")
     about = folder / "site" / "otherlab-2.1.dist-info"
     about.mkdir()
