@@ -1,9 +1,9 @@
 """What training, evaluation, corruptions and reading cost on a GPU, beside plain torch in the same run.
 
 Run from the checkout: ``python tests/benchmarks/bench_gpu.py [part ...]``, with parts of ``train``,
-``evaluate``, ``corrupt``, ``load``; all of them by default, in a few minutes. The four published networks
-have random weights, their published image sides and batches; images are random, or photographs in size.
-``--anyway`` also runs without a GPU, with small networks: only to see that it runs.
+``evaluate``, ``whole``, ``corrupt``, ``load``; all of them by default, in some ten minutes. The four
+published networks have random weights, their published image sides and batches; images are random, or
+photographs in size. ``--anyway`` also runs without a GPU, with small networks: only to see that it runs.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from typing import Any
 
 import bench_training
 import numpy as np
+import pandas as pd
 import torch
 import yaml
 from bench_training import (
     DEVICE,
     TIMED,
     WARM,
+    Published,
     Ready,
     images_per_second,
     milliseconds,
@@ -34,16 +36,19 @@ from bench_training import (
     trained,
     wait,
 )
+from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.data import Dataset
-from monai_sf.transforms import CORRUPTIONS, corrupt
+from monai_sf.transforms import CORRUPTIONS, CorruptionSweep, corrupt
 from PIL import Image
 
 from monai_sf.bundle.bases import SHARED
 from monai_sf.data import TestBatches, TestPass, case_preprocessing
+from monai_sf.engines import TestSetEvaluator
 from monai_sf.files.cores import usable_cores
 from monai_sf.inferers import MCDropoutInferer
 from monai_sf.networks import computing_in, training_precision
+from monai_sf.networks.checkpoints import save_checkpoint
 
 SAMPLES, TWO_VIEWS = 50, ("horizontal_flip", "vertical_flip")
 
@@ -76,6 +81,85 @@ def evaluate() -> None:
             f"{ours / passes[0]:6.1f} {images_per_second(one, passes)} {most:7.1f}",
             flush=True,
         )
+
+
+#: Of the evaluations that are measured whole: corruptions, one of the slow ones among them.
+KINDS = ("brightness_down", "gaussian_noise", "elastic")
+
+
+def whole() -> None:
+    """Print images per second of evaluations from bytes in main memory to files, beside their passes."""
+    print(
+        f"\nevaluation with {len(KINDS)} corruptions, images/s: passes on one tensor, and from bytes in "
+        "memory to files on disk, with its share"
+    )
+    for one in published():
+        data = evaluated_cases(one, WARM + 1)
+        for inferer in (
+            MCDropoutInferer(0, precision="bfloat16"),
+            MCDropoutInferer(SAMPLES, views=TWO_VIEWS),
+        ):
+            network, images = one.make().eval(), one.images(one.side)
+            passes = partial(inferer, images, network, [str(i) for i in range(one.batch)])
+            alone = milliseconds(passes, 1, 2 if inferer.samples else TIMED)
+            ours = evaluated(one, data, inferer)
+            print(
+                f"{one.bundle:15} {one.batch:4}×{one.channels}×{one.side}² {inferer.samples:3} samples, "
+                f"{inferer.precision:9} {images_per_second(one, (alone, ours))} {alone / ours:5.2f}",
+                flush=True,
+            )
+
+
+def evaluated_cases(one: Published, batches: int) -> Dataset:
+    """Return cases of one test set: bytes in main memory."""
+    pictures = (one.images(one.side).cpu() * 255).byte()
+    return Dataset(
+        [
+            {"image": image, "label": i % 2, "case_id": f"{batch} {i}", "split": "iid"}
+            for batch in range(batches)
+            for i, image in enumerate(pictures)
+        ]
+    )
+
+
+def evaluated(one: Published, data: Dataset, inferer: MCDropoutInferer) -> float:
+    """Return milliseconds per batch of an evaluation, of all but its first ones."""
+    table = pd.DataFrame([{k: v for k, v in record.items() if k != "image"} for record in data.data])
+    table = table.assign(image="", label_name="", group=table["case_id"], source="here")
+    marks: list[float] = []
+
+    def mark() -> None:
+        wait()
+        marks.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        network = one.make()
+        save_checkpoint(Path(folder) / "best.pt", {"network": network.state_dict()})
+        evaluator = TestSetEvaluator(
+            device=DEVICE,
+            network=network,
+            dataset=data,
+            cases=table,
+            run_dir=folder,
+            target_kind="iid",
+            sweep=CorruptionSweep(KINDS, [3]),
+            inferer=inferer,
+            thresholds=lambda *_: {},
+            failure_metrics=lambda _: {},
+            target_risk=0.05,
+            delta=0.1,
+            run_description={
+                **{"dataset": "here", "study": "iid", "method": "classifier", "seed": 0},
+                **{"class_names": [str(i) for i in range(one.classes)], "data_kind": "phantom"},
+            },
+            batch_size=one.batch,
+        )
+        first, last = WARM * (1 + len(KINDS)), (WARM + 1) * (1 + len(KINDS))
+        evaluator.add_event_handler(
+            Events.ITERATION_COMPLETED(event_filter=lambda _, i: i in (first, last)), mark
+        )
+        evaluator.run()
+    return 1e3 * (marks[1] - marks[0]) / (last - first)
 
 
 def corruptions(side: int = 512) -> None:
@@ -149,7 +233,7 @@ def photographs(folder: Path, ending: str, shape: tuple[int, int], count: int) -
     ]
 
 
-PARTS = {"train": train, "evaluate": evaluate, "corrupt": corruptions, "load": load}
+PARTS = {"train": train, "evaluate": evaluate, "whole": whole, "corrupt": corruptions, "load": load}
 
 
 def main() -> None:

@@ -72,3 +72,30 @@ def test_no_step_of_a_published_network_waits_for_a_device(tmp_path, name):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_no_step_on_a_cpu_asks_for_a_value(tmp_path, method, precision):
     run_watched(trainer_of(method, tmp_path, precision=precision))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("method", HEADS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_no_step_on_a_gpu_waits(tmp_path, method, precision):
+    trainer = trainer_of(method, tmp_path, precision=precision, device=torch.device("cuda"))
+    trainer.losses.behind = 99
+    steps = []
+
+    def begin(engine):
+        if steps:  # the first one loads kernels
+            torch.cuda.set_sync_debug_mode("error")
+
+    def end(engine):
+        torch.cuda.set_sync_debug_mode("default")
+        steps.append(engine.state.iteration)
+        if len(steps) == 3:
+            raise StopError
+
+    trainer.add_event_handler(Events.ITERATION_STARTED, begin)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, end)
+    try:
+        with pytest.raises(StopError):
+            trainer.run()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
