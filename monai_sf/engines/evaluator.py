@@ -247,6 +247,7 @@ class TestSetEvaluator(SupervisedEvaluator):
             val_data_loader=[],
             epoch_length=1,
             network=to_device(network, device),
+            non_blocking=True,
             inferer=inferer,
             prepare_batch=PrepareBatchExtraInput({"case_ids": "case_id", "plain": "plain"}),
             decollate=False,

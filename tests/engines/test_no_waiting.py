@@ -9,7 +9,7 @@ from ignite.engine import Events
 from monai.data import Dataset
 
 from helpers.no_waiting import META, NobodyWaits
-from helpers.toy_engines import HEADS, StopError, make_trainer, stages_of, trainer_of
+from helpers.toy_engines import HEADS, StopError, make_evaluator, make_trainer, stages_of, trainer_of
 from helpers.toy_problem import tiny_network
 from monai_sf.networks import BACKBONES, ConfidenceClassifier, backbone
 
@@ -72,6 +72,16 @@ def test_no_step_of_a_published_network_waits_for_a_device(tmp_path, name):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_no_step_on_a_cpu_asks_for_a_value(tmp_path, method, precision):
     run_watched(trainer_of(method, tmp_path, precision=precision))
+
+
+def test_no_batch_of_an_evaluation_is_waited_for(tmp_path):
+    evaluator = make_evaluator(tmp_path)
+    batch = {"image": torch.zeros(2, 1, 16, 16, device=META), "label": torch.tensor([0, 1])}
+    with NobodyWaits(META):
+        _, labels, _, _ = evaluator.prepare_batch(
+            {**batch, "case_id": ["a", "b"], "plain": False}, META, evaluator.non_blocking
+        )
+    assert labels.device == META
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
