@@ -164,6 +164,7 @@ class Shell:
         forkserver._forkserver.__init__()  # one of the tests is no child of this process
         util.spawnv_passfds = fork_server
         forkserver.set_forkserver_preload([])
+        forkserver.ensure_running()  # while no other thread holds a lock that its forks would wait for
         name, *arguments = request["arguments"]
         STAND_INS[Path(name).name](arguments, self.folder)
 
