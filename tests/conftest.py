@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from coverage import Coverage
 from hypothesis import settings
 from monai.data import set_track_meta
 from monai.utils import set_determinism
@@ -23,6 +24,15 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def _stop_measuring():
+    if measuring := Coverage.current():
+        measuring.stop()
+
+
+# Tracing makes all Python slower, and nobody collects what a fork has run.
+os.register_at_fork(after_in_child=_stop_measuring)
 
 
 @pytest.fixture(autouse=True, scope="session")
