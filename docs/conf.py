@@ -28,8 +28,8 @@ from reference_pages import write_pages  # noqa: E402
 REPOSITORY = "https://github.com/monai-sf/monai-sf"
 
 project = "monai_sf"
-author = "the authors of monai_sf"
-copyright = "the authors of monai_sf. Apache 2.0. For research; not a medical device"
+author = "The monai_sf contributors"
+copyright = "The monai_sf contributors. Apache 2.0. For research; not a medical device"
 version = release = importlib.metadata.version("monai-sf")
 
 extensions = [

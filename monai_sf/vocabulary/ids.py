@@ -181,9 +181,7 @@ class Groups:
         """The notes without ids, for pages that others read."""
         parts = []
         if self.united:
-            parts.append(
-                f"{self.united} groups (patients) are spelled in more than one way and count as one each"
-            )
+            parts.append(_united(self.united, "group (patient)", "groups (patients)"))
         if count := int(self.missing.sum()):
             parts.append(
                 f"{count} of {len(self.missing)} cases have no group (patient): each is one of its own"
@@ -275,10 +273,7 @@ def group_cases(values: Iterable[Any] | None, case_ids: Iterable[Any] | None = N
     own = [f"{_NO_ID}{key}" for key in _keys_of(alone, case_ids, len(of_case))]
     notes = []
     if spellings := _spellings(found, spelled):
-        notes.append(
-            f"{len(spellings)} groups are spelled in more than one way and count as one each "
-            f"({_listed(spellings)})"
-        )
+        notes.append(f"{_united(len(spellings), 'group', 'groups')} ({_listed(spellings)})")
     if len(alone):
         written = {repr(str(value)) for value, one in zip(unique, found, strict=True) if one is None}
         notes.append(
@@ -393,6 +388,12 @@ def _keys_of(alone: NDArray[np.intp], case_ids: Iterable[Any] | None, n_cases: i
     if len(keys) != n_cases:
         raise ValueError(f"case_ids must name {n_cases} cases, got {len(keys)}")
     return [str(key) for key in keys[alone]]
+
+
+def _united(count: int, one: str, several: str) -> str:
+    if count == 1:
+        return f"1 {one} is spelled in more than one way and counts as one"
+    return f"{count} {several} are spelled in more than one way and count as one each"
 
 
 def _spellings(found: Sequence[str | None], spelled: Sequence[str]) -> list[list[str]]:

@@ -323,7 +323,7 @@ def test_the_name_of_nihs_files_tells_the_patient(tmp_path: Path) -> None:
     assert (
         "1 images have another patient in their name than in Patient ID (first: 00000013_006.png, 7)" in notes
     )
-    assert "1 groups are spelled in more than one way and count as one each ('013' = '13')" in notes
+    assert "1 group is spelled in more than one way and counts as one ('013' = '13')" in notes
     assert "2 of 6 cases have no group id" in notes
 
 

@@ -389,7 +389,7 @@ def test_lesions_and_patients_of_two_spellings_are_one_and_without_an_id_each_it
     ]
     notes = "\n".join(cases.attrs["reading"]["notes"])
     assert (
-        "lesion_id: 1 groups are spelled in more than one way and count as one each ('HAM_1' = 'ham_1')"
+        "lesion_id: 1 group is spelled in more than one way and counts as one ('HAM_1' = 'ham_1')"
         in notes
     )
     assert "lesion_id: 2 of 5 cases have no group id" in notes

@@ -121,5 +121,5 @@ def test_a_well_of_two_spellings_is_one(tmp_path: Path) -> None:
     cases = build_cases("fc_microscopy", tmp_path, missing="keep")
     assert cases["group"].tolist() == ["rxrx1-HUVEC-01_1_B02"] * 2
     assert any(
-        "well_id: 1 groups are spelled in more than one way" in n for n in cases.attrs["reading"]["notes"]
+        "well_id: 1 group is spelled in more than one way" in n for n in cases.attrs["reading"]["notes"]
     )

@@ -372,7 +372,7 @@ def test_a_placeholder_for_most_patients_is_refused_and_one_patient_is_not():
 def test_what_was_united_or_is_missing_is_logged(caplog):
     results = from_groups(["P1", "p1 ", None, "unknown"], case_ids=["a", "A", "b", "c"])
     assert results.cases["group"].dropna().tolist() == ["P1", "p1 ", "unknown"]  # as given
-    assert "1 groups are spelled in more than one way" in caplog.text
+    assert "1 group is spelled in more than one way" in caplog.text
     assert "2 of 4 cases have no group id" in caplog.text
     assert "2 case ids differ from another one in spelling only ('A' = 'a')" in caplog.text
 
