@@ -34,6 +34,11 @@ def _stop_measuring():
 # Tracing makes all Python slower, and nobody collects what a fork has run.
 os.register_at_fork(after_in_child=_stop_measuring)
 
+if not torch.cuda.is_available():
+    # With torch's CUDA build, torch.export has it count a GPU that is not there. The first backward pass
+    # starts a thread for each GPU, after which no fork of this process could train.
+    torch.ones(1, requires_grad=True).sum().backward()
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
