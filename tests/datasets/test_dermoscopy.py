@@ -388,10 +388,7 @@ def test_lesions_and_patients_of_two_spellings_are_one_and_without_an_id_each_it
         *(f"isic_2020-{name}" for name in ("IP_1", "IP_1", "7", "7", "7", "image ISIC_95", "image ISIC_96")),
     ]
     notes = "\n".join(cases.attrs["reading"]["notes"])
-    assert (
-        "lesion_id: 1 group is spelled in more than one way and counts as one ('HAM_1' = 'ham_1')"
-        in notes
-    )
+    assert "lesion_id: 1 group is spelled in more than one way and counts as one ('HAM_1' = 'ham_1')" in notes
     assert "lesion_id: 2 of 5 cases have no group id" in notes
     assert "patient_id: 2 groups are spelled" in notes
     assert "patient_id: 2 of 7 cases have no group id" in notes
