@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 import torch
-from coverage import Coverage
 from hypothesis import settings
 from monai.data import set_track_meta
 from monai.utils import set_determinism
@@ -25,14 +24,6 @@ FLAGS = [
     "--disable-sync",
 ]
 
-
-def _stop_measuring():
-    if measuring := Coverage.current():
-        measuring.stop()
-
-
-# Tracing makes all Python slower, and nobody collects what a fork has run.
-os.register_at_fork(after_in_child=_stop_measuring)
 
 if not torch.cuda.is_available():
     # With torch's CUDA build, torch.export has it count a GPU that is not there. The first backward pass
