@@ -1,8 +1,8 @@
 """What training, evaluation, corruptions and reading cost on a GPU, beside plain torch in the same run.
 
 Run from the checkout: ``python tests/benchmarks/bench_gpu.py [part ...]``, with parts of ``train``,
-``evaluate``, ``whole``, ``corrupt``, ``load``; all of them by default, in some twenty minutes. The four
-published networks have random weights, their published image sides and batches; images are random, or
+``host``, ``evaluate``, ``whole``, ``corrupt``, ``load``; all of them by default, in some twenty minutes. The
+four published networks have random weights, their published image sides and batches; images are random, or
 photographs in size. ``--anyway`` also runs without a GPU, with small networks: only to see that it runs.
 """
 
@@ -31,6 +31,7 @@ from bench_training import (
     images_per_second,
     milliseconds,
     peak,
+    plain,
     prepare_process,
     published,
     trained,
@@ -39,7 +40,7 @@ from bench_training import (
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.data import Dataset
-from monai_sf.transforms import CORRUPTIONS, CorruptionSweep, corrupt
+from monai_sf.transforms import CORRUPTIONS, BatchAugment, CorruptionSweep, corrupt
 from PIL import Image
 
 from monai_sf.bundle.bases import SHARED
@@ -56,6 +57,25 @@ SAMPLES, TWO_VIEWS = 50, ("horizontal_flip", "vertical_flip")
 def train() -> None:
     """Print images per second of training."""
     bench_training.main()
+
+
+def host() -> None:
+    """Print what the host needs for a step of two small images, and for the augmentation of a batch."""
+    print("\nms of a plain step of 2 images of 32 px; of the augmentation of a batch: host, with the device")
+    for one in published():
+        step = plain(one._replace(side=32, crop=32, batch=2), training_precision(DEVICE))
+        augment, images = BatchAugment(one.augmentation()), one.images(one.side)
+        call = partial(augment, images, range(one.batch))
+        both = milliseconds(call)
+        alone = 0.0
+        for _ in range(TIMED):
+            start = time.perf_counter()
+            call()
+            alone += 1e3 * (time.perf_counter() - start)
+            wait()
+        print(
+            f"{one.bundle:15} {step:6.1f}; {one.batch:4} images: {alone / TIMED:6.1f} {both:6.1f}", flush=True
+        )
 
 
 def evaluate() -> None:
@@ -233,7 +253,14 @@ def photographs(folder: Path, ending: str, shape: tuple[int, int], count: int) -
     ]
 
 
-PARTS = {"train": train, "evaluate": evaluate, "whole": whole, "corrupt": corruptions, "load": load}
+PARTS = {
+    "train": train,
+    "host": host,
+    "evaluate": evaluate,
+    "whole": whole,
+    "corrupt": corruptions,
+    "load": load,
+}
 
 
 def main() -> None:
